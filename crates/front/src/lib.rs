@@ -1,0 +1,317 @@
+//! What a *front* (the preload library inside OpenVPN, or the CLI) and the engine say to each other.
+//!
+//! Both ends of the conversation are local and built from one source tree, so integers are in host order and a
+//! [`VERSION`] in the first message is all the compatibility there is. Every message is one datagram on a
+//! `SOCK_SEQPACKET` Unix socket: [`HEADER`] bytes of header, then the body. File descriptors travel beside a message
+//! with `SCM_RIGHTS`, in the order given at each variant.
+//!
+//! The front asks, the engine answers; a front has one question open at a time. Each question carries a sequence
+//! number, its answers repeat it, and a front throws away an answer with another number (it belongs to a question on
+//! which it had given up). An engine that needs something of the front before it can answer says so
+//! ([`ToFront::NeedTun`], [`ToFront::NeedSocket`]) and the front replies under the same number.
+//!
+//! A *channel* is what the program believes to be a generic-netlink socket: a SEQPACKET pair, one end in the program's
+//! fd table, the other in the engine. Requests go over the front's connection ([`ToEngine::Request`]), so that the
+//! front can wait until every answer lies readable in the channel before its `sendmsg` returns; OpenVPN spins on
+//! `EAGAIN` otherwise.
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+mod relay;
+mod wire;
+
+pub use relay::RelayHeader;
+use wire::{Body, Fields};
+
+/// Version of this protocol; both ends must have the same.
+pub const VERSION: u16 = 1;
+
+/// Bytes of header before each body: kind (u16), unused (u16), sequence number (u32).
+pub const HEADER: usize = 8;
+
+/// The largest message of either direction, header included.
+pub const MAX_MESSAGE: usize = 32 * 1024;
+
+/// The most file descriptors beside one message: 16 TUN queues and the route monitor.
+pub const MAX_FDS: usize = 17;
+
+/// Environment variable with the number of an inherited fd that is connected to an engine.
+pub const FD_VARIABLE: &str = "UDCO_FD";
+
+/// Environment variable with the path of the socket of an engine.
+pub const SOCKET_VARIABLE: &str = "UDCO_SOCKET";
+
+/// A message from a front to the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToEngine<'a> {
+    /// The first message on a connection. Answer: [`ToFront::Welcome`] or [`ToFront::Refused`].
+    Hello {
+        /// [`VERSION`] of the sender.
+        version: u16,
+        /// Process id as the sender sees it (for messages to people only).
+        pid: u32,
+        /// Name of the program (for messages to people only).
+        program: &'a [u8],
+    },
+    /// A new channel. Beside it: the engine's end of the pair. Answer: [`ToFront::Channel`].
+    OpenChannel,
+    /// `setsockopt(SOL_NETLINK, name, value)` on a channel: membership, `NETLINK_EXT_ACK`, `NETLINK_CAP_ACK`.
+    /// Answer: [`ToFront::Done`] with the errno.
+    SetOption {
+        /// The channel it was called on.
+        channel: u32,
+        /// Option name, as in `<linux/netlink.h>`.
+        name: i32,
+        /// Option value.
+        value: i32,
+    },
+    /// A datagram that the program sent on a channel. Answer: [`ToFront::Done`], after all replies are readable in
+    /// the channel (or [`ToFront::NeedSocket`] first).
+    Request {
+        /// The channel it was sent on.
+        channel: u32,
+        /// Netlink port id of that socket, as the program believes it to be.
+        port: u32,
+        /// The datagram: one or more netlink messages.
+        datagram: &'a [u8],
+    },
+    /// An rtnetlink request that creates, deletes or shows a link (`RTM_NEWLINK`, `RTM_DELLINK`, `RTM_GETLINK`).
+    /// Answer: [`ToFront::Pass`], [`ToFront::Answer`], or [`ToFront::NeedTun`] first.
+    Route {
+        /// Netlink port id of the asking socket.
+        port: u32,
+        /// The datagram.
+        datagram: &'a [u8],
+    },
+    /// Reply to [`ToFront::NeedTun`]. Beside it, if `errno` is 0: the TUN queues, then a `NETLINK_ROUTE` socket of
+    /// the same network namespace that has joined the groups for links, addresses and routes of both families.
+    /// Answer: [`ToFront::Answer`].
+    Tun {
+        /// 0, or why there is no device.
+        errno: i32,
+        /// Interface index of the device in the front's network namespace.
+        ifindex: u32,
+        /// Name that the device got.
+        name: &'a [u8],
+    },
+    /// Reply to [`ToFront::NeedSocket`]. Beside it, if `errno` is 0: the real transport socket, then the engine's end
+    /// of the relay (SEQPACKET for UDP, STREAM for TCP). Answer: [`ToFront::Done`].
+    Socket {
+        /// 0, or why there is no such socket (`ENOTSOCK`, `EBADF`).
+        errno: i32,
+    },
+    /// The program closed a transport socket that the engine has. Answer: [`ToFront::Done`], after the engine has let
+    /// go of it, so that its port is free.
+    SocketClosed {
+        /// The fd number by which the program knew it.
+        fd: i32,
+    },
+    /// The program opened `/dev/net/tun` by itself: it runs its own data path. Answer: [`ToFront::Done`].
+    OwnTun,
+    /// Asks for the engine's state as JSON. Beside it: the file to write it to. Answer: [`ToFront::Done`].
+    Show,
+}
+
+/// A message from the engine to a front.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToFront<'a> {
+    /// The connection stands.
+    Welcome {
+        /// [`VERSION`] of the engine.
+        version: u16,
+    },
+    /// The connection is refused: wrong version, or the caller may not.
+    Refused {
+        /// Why, as an errno.
+        errno: i32,
+    },
+    /// The channel is known by this number.
+    Channel {
+        /// Number for [`ToEngine::Request`] and [`ToEngine::SetOption`].
+        channel: u32,
+    },
+    /// The question is answered.
+    Done {
+        /// 0, or why not. For a [`ToEngine::Request`] always 0: errors are netlink messages in the channel.
+        errno: i32,
+        /// The engine has taken the socket of the last [`ToEngine::Socket`]: put the relay in its place now.
+        swap: bool,
+        /// Not all answers fitted into the channel; the rest follows as it is read.
+        more: bool,
+    },
+    /// Not about a device of ours: give the request to the kernel.
+    Pass,
+    /// Make a TUN device, in the network namespace of the program.
+    NeedTun {
+        /// How many queues (`IFF_MULTI_QUEUE` if more than one).
+        queues: u16,
+        /// Its name; `EEXIST` if there is one already.
+        name: &'a [u8],
+    },
+    /// The netlink answer to a [`ToEngine::Route`], to be read by the program on the socket on which it asked.
+    Answer {
+        /// The datagram.
+        datagram: &'a [u8],
+    },
+    /// Hand over the transport socket that the program knows by this number.
+    NeedSocket {
+        /// Its fd number in the program.
+        fd: i32,
+    },
+}
+
+/// The message does not fit the buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLong;
+
+/// The bytes are no message of this protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+impl<'a> ToEngine<'a> {
+    /// Writes the message with its header and returns its length.
+    ///
+    /// # Errors
+    /// [`TooLong`] if it does not fit; a buffer of [`MAX_MESSAGE`] fits every netlink request of up to that size less
+    /// 16 bytes.
+    pub fn encode(&self, seq: u32, into: &mut [u8]) -> Result<usize, TooLong> {
+        let mut body = Body::new(into);
+        match *self {
+            Self::Hello {
+                version,
+                pid,
+                program,
+            } => body.header(1, seq).u16(version).u32(pid).rest(program),
+            Self::OpenChannel => body.header(2, seq),
+            Self::SetOption {
+                channel,
+                name,
+                value,
+            } => body.header(3, seq).u32(channel).i32(name).i32(value),
+            Self::Request {
+                channel,
+                port,
+                datagram,
+            } => body.header(4, seq).u32(channel).u32(port).rest(datagram),
+            Self::Route { port, datagram } => body.header(5, seq).u32(port).rest(datagram),
+            Self::Tun {
+                errno,
+                ifindex,
+                name,
+            } => body.header(6, seq).i32(errno).u32(ifindex).rest(name),
+            Self::Socket { errno } => body.header(7, seq).i32(errno),
+            Self::SocketClosed { fd } => body.header(8, seq).i32(fd),
+            Self::OwnTun => body.header(9, seq),
+            Self::Show => body.header(10, seq),
+        };
+        body.finish()
+    }
+
+    /// Reads a message and its sequence number.
+    ///
+    /// # Errors
+    /// [`Malformed`] if the kind is unknown, the body too short, or a body of fixed size too long.
+    pub fn decode(message: &'a [u8]) -> Result<(u32, Self), Malformed> {
+        let (kind, seq, mut fields) = Fields::open(message)?;
+        let decoded = match kind {
+            1 => Self::Hello {
+                version: fields.u16()?,
+                pid: fields.u32()?,
+                program: fields.rest(),
+            },
+            2 => Self::OpenChannel,
+            3 => Self::SetOption {
+                channel: fields.u32()?,
+                name: fields.i32()?,
+                value: fields.i32()?,
+            },
+            4 => Self::Request {
+                channel: fields.u32()?,
+                port: fields.u32()?,
+                datagram: fields.rest(),
+            },
+            5 => Self::Route {
+                port: fields.u32()?,
+                datagram: fields.rest(),
+            },
+            6 => Self::Tun {
+                errno: fields.i32()?,
+                ifindex: fields.u32()?,
+                name: fields.rest(),
+            },
+            7 => Self::Socket {
+                errno: fields.i32()?,
+            },
+            8 => Self::SocketClosed { fd: fields.i32()? },
+            9 => Self::OwnTun,
+            10 => Self::Show,
+            _ => return Err(Malformed),
+        };
+        fields.end()?;
+        Ok((seq, decoded))
+    }
+}
+
+impl<'a> ToFront<'a> {
+    /// Writes the message with its header and returns its length.
+    ///
+    /// # Errors
+    /// [`TooLong`] if it does not fit.
+    pub fn encode(&self, seq: u32, into: &mut [u8]) -> Result<usize, TooLong> {
+        let mut body = Body::new(into);
+        match *self {
+            Self::Welcome { version } => body.header(101, seq).u16(version),
+            Self::Refused { errno } => body.header(102, seq).i32(errno),
+            Self::Channel { channel } => body.header(103, seq).u32(channel),
+            Self::Done { errno, swap, more } => body
+                .header(104, seq)
+                .i32(errno)
+                .u16(swap.into())
+                .u16(more.into()),
+            Self::Pass => body.header(105, seq),
+            Self::NeedTun { queues, name } => body.header(106, seq).u16(queues).rest(name),
+            Self::Answer { datagram } => body.header(107, seq).rest(datagram),
+            Self::NeedSocket { fd } => body.header(108, seq).i32(fd),
+        };
+        body.finish()
+    }
+
+    /// Reads a message and its sequence number.
+    ///
+    /// # Errors
+    /// [`Malformed`] as for [`ToEngine::decode`].
+    pub fn decode(message: &'a [u8]) -> Result<(u32, Self), Malformed> {
+        let (kind, seq, mut fields) = Fields::open(message)?;
+        let decoded = match kind {
+            101 => Self::Welcome {
+                version: fields.u16()?,
+            },
+            102 => Self::Refused {
+                errno: fields.i32()?,
+            },
+            103 => Self::Channel {
+                channel: fields.u32()?,
+            },
+            104 => Self::Done {
+                errno: fields.i32()?,
+                swap: fields.u16()? != 0,
+                more: fields.u16()? != 0,
+            },
+            105 => Self::Pass,
+            106 => Self::NeedTun {
+                queues: fields.u16()?,
+                name: fields.rest(),
+            },
+            107 => Self::Answer {
+                datagram: fields.rest(),
+            },
+            108 => Self::NeedSocket { fd: fields.i32()? },
+            _ => return Err(Malformed),
+        };
+        fields.end()?;
+        Ok((seq, decoded))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+
+use super::*;
+
+#[test]
+fn messages_to_the_engine_come_back_as_they_went() {
+    let messages = [
+        ToEngine::Hello {
+            version: VERSION,
+            pid: 7,
+            program: b"openvpn",
+        },
+        ToEngine::OpenChannel,
+        ToEngine::SetOption {
+            channel: 1,
+            name: 11,
+            value: -1,
+        },
+        ToEngine::Request {
+            channel: 9,
+            port: 77,
+            datagram: b"netlink",
+        },
+        ToEngine::Route {
+            port: 3,
+            datagram: b"",
+        },
+        ToEngine::Tun {
+            errno: -17,
+            ifindex: 5,
+            name: b"tun0",
+        },
+        ToEngine::Socket { errno: 0 },
+        ToEngine::SocketClosed { fd: 6 },
+        ToEngine::OwnTun,
+        ToEngine::Show,
+    ];
+    let mut buffer = [0; 64];
+    for (seq, message) in (100..).zip(messages) {
+        let len = message.encode(seq, &mut buffer).unwrap();
+        assert_eq!(ToEngine::decode(&buffer[..len]), Ok((seq, message)));
+    }
+}
+
+#[test]
+fn messages_to_the_front_come_back_as_they_went() {
+    let messages = [
+        ToFront::Welcome { version: VERSION },
+        ToFront::Refused { errno: 1 },
+        ToFront::Channel { channel: 4 },
+        ToFront::Done {
+            errno: 0,
+            swap: true,
+            more: false,
+        },
+        ToFront::Done {
+            errno: 22,
+            swap: false,
+            more: true,
+        },
+        ToFront::Pass,
+        ToFront::NeedTun {
+            queues: 2,
+            name: b"tun1",
+        },
+        ToFront::Answer { datagram: b"ack" },
+        ToFront::NeedSocket { fd: 12 },
+    ];
+    let mut buffer = [0; 64];
+    for (seq, message) in (7..).zip(messages) {
+        let len = message.encode(seq, &mut buffer).unwrap();
+        assert_eq!(ToFront::decode(&buffer[..len]), Ok((seq, message)));
+    }
+}
+
+#[test]
+fn every_cut_of_a_message_is_malformed_or_shorter() {
+    let mut buffer = [0; 64];
+    let len = ToEngine::SetOption {
+        channel: 1,
+        name: 2,
+        value: 3,
+    }
+    .encode(1, &mut buffer)
+    .unwrap();
+    for cut in 0..len {
+        assert_eq!(
+            ToEngine::decode(&buffer[..cut]),
+            Err(Malformed),
+            "cut at {cut}"
+        );
+    }
+    assert_eq!(
+        ToEngine::decode(&buffer[..len + 1]),
+        Err(Malformed),
+        "a byte too many"
+    );
+    buffer[0] = 0xff;
+    assert_eq!(
+        ToEngine::decode(&buffer[..len]),
+        Err(Malformed),
+        "unknown kind"
+    );
+}
+
+#[test]
+fn a_message_that_does_not_fit_is_refused() {
+    let message = ToEngine::Route {
+        port: 3,
+        datagram: &[0; 60],
+    };
+    assert_eq!(message.encode(1, &mut [0; 64]), Err(TooLong));
+}
+
+#[test]
+fn relay_headers_keep_family_scope_and_local_address() {
+    let v6 = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+    let headers = [
+        RelayHeader {
+            source: SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 1194)),
+            local: Ipv4Addr::new(192, 0, 2, 2).into(),
+            ifindex: 3,
+        },
+        RelayHeader {
+            source: SocketAddrV6::new(v6, 53, 0, 9).into(),
+            local: Ipv6Addr::UNSPECIFIED.into(),
+            ifindex: 0,
+        },
+        RelayHeader {
+            source: SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped(), 1)),
+            local: Ipv4Addr::LOCALHOST.to_ipv6_mapped().into(),
+            ifindex: 1,
+        },
+    ];
+    for header in headers {
+        let mut datagram = header.encode().to_vec();
+        datagram.extend_from_slice(b"control");
+        assert_eq!(
+            RelayHeader::decode(&datagram),
+            Some((header, &b"control"[..]))
+        );
+    }
+    assert_eq!(RelayHeader::decode(&[0; RelayHeader::LEN - 1]), None);
+}
