@@ -1,0 +1,64 @@
+//! The cipher as the core needs it: authenticated encryption with the tag apart from the ciphertext, since OpenVPN
+//! puts the tag in front (design decision 9).
+
+use crate::wire::{AAD, TAG};
+
+/// Bytes of a nonce: packet id (4) and nonce tail (8).
+pub const NONCE: usize = 12;
+
+/// A cipher with a key for one direction.
+pub trait Aead: Send + Sync {
+    /// Encrypts `payload` in place and writes its tag.
+    ///
+    /// # Errors
+    /// [`AeadFailed`] if the implementation cannot (payload too long for the cipher).
+    fn seal(
+        &self,
+        nonce: [u8; NONCE],
+        aad: &[u8; AAD],
+        payload: &mut [u8],
+        tag: &mut [u8; TAG],
+    ) -> Result<(), AeadFailed>;
+
+    /// Decrypts `payload` in place if the tag is right. What `payload` holds after a failure is of no use.
+    ///
+    /// # Errors
+    /// [`AeadFailed`] if the tag is wrong.
+    fn open(
+        &self,
+        nonce: [u8; NONCE],
+        aad: &[u8; AAD],
+        payload: &mut [u8],
+        tag: &[u8; TAG],
+    ) -> Result<(), AeadFailed>;
+}
+
+/// Wrong tag, or nothing that can be encrypted. Says no more on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AeadFailed;
+
+/// The ciphers of the data channel (dco-behaviour 1.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cipher {
+    /// AES-128-GCM.
+    Aes128Gcm,
+    /// AES-192-GCM.
+    Aes192Gcm,
+    /// AES-256-GCM.
+    Aes256Gcm,
+    /// CHACHA20-POLY1305 of RFC 7539.
+    ChaCha20Poly1305,
+}
+
+impl Cipher {
+    /// OpenVPN's name of the cipher.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Aes128Gcm => "AES-128-GCM",
+            Self::Aes192Gcm => "AES-192-GCM",
+            Self::Aes256Gcm => "AES-256-GCM",
+            Self::ChaCha20Poly1305 => "CHACHA20-POLY1305",
+        }
+    }
+}

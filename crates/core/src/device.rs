@@ -1,0 +1,307 @@
+//! A device: what requests, floats and the passing of time change (dco-behaviour 2.6 to 2.13, 5.4, 5.8, 5.11).
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::key::{Key, Slot};
+use crate::peer::{Activity, Endpoint, Keepalive, Peer};
+use crate::peers::Peers;
+use crate::time::Time;
+
+/// How many peers a device has (dco-behaviour 2.15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Point to point: one peer gets every packet.
+    P2p,
+    /// Multi-peer: a packet's peer is found by its next hop.
+    Mp,
+}
+
+/// A peer to be added.
+pub struct NewPeer<T> {
+    /// Peer id in received packets.
+    pub id: u32,
+    /// Peer id in sent packets.
+    pub tx_id: u32,
+    /// VPN address (multi-peer devices).
+    pub vpn4: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub vpn6: Option<Ipv6Addr>,
+    /// Outer addresses; `None` over TCP.
+    pub endpoint: Option<Endpoint>,
+    /// Keepalive.
+    pub keepalive: Keepalive,
+    /// The socket it is reached by.
+    pub transport: T,
+}
+
+/// What changes about a peer; `None` stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerChange {
+    /// Peer id in sent packets.
+    pub tx_id: Option<u32>,
+    /// VPN address; unspecified clears it.
+    pub vpn4: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub vpn6: Option<Ipv6Addr>,
+    /// Outer addresses.
+    pub endpoint: Option<Endpoint>,
+    /// Keepalive; starts both its times anew.
+    pub keepalive: Option<Keepalive>,
+}
+
+/// Why a request about a peer is refused. Nothing has changed then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PeerError {
+    /// A peer has this id already.
+    IdTaken,
+    /// No peer has this id.
+    NoSuchPeer,
+    /// Another peer has this VPN address.
+    VpnAddressTaken,
+    /// A peer of a multi-peer device would be left without a VPN address.
+    NoVpnAddress,
+}
+
+/// A device. The peers in it are the engine's master copy; see [`Device::peers`] for snapshots.
+pub struct Device<A, T> {
+    mode: Mode,
+    peers: Peers<A, T>,
+}
+
+/// What the passing of time asks for.
+pub struct Due<A, T> {
+    /// Peers that were not heard of for their timeout. They are gone already.
+    pub expired: Vec<Arc<Peer<A, T>>>,
+    /// Peers to which a keepalive must be sent.
+    pub pings: Vec<Arc<Peer<A, T>>>,
+}
+
+impl<A, T: Clone> Device<A, T> {
+    /// A device without peers. `seed` as for [`Peers::new`].
+    #[must_use]
+    pub fn new(mode: Mode, seed: u64) -> Self {
+        Self {
+            mode,
+            peers: Peers::new(seed),
+        }
+    }
+
+    /// Its mode.
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Its peers; clone them for a snapshot.
+    #[must_use]
+    pub const fn peers(&self) -> &Peers<A, T> {
+        &self.peers
+    }
+
+    /// Adds a peer. On a point-to-point device it takes the place of the present one, which is returned.
+    ///
+    /// # Errors
+    /// [`PeerError::IdTaken`], [`PeerError::VpnAddressTaken`], [`PeerError::NoVpnAddress`] (multi-peer only).
+    pub fn add_peer(
+        &mut self,
+        new: NewPeer<T>,
+        now: Time,
+    ) -> Result<Option<Arc<Peer<A, T>>>, PeerError> {
+        let (vpn4, vpn6) = (given4(new.vpn4), given6(new.vpn6));
+        let replaced = match self.mode {
+            Mode::P2p => {
+                let present = self.peers.only().map(|peer| peer.id);
+                present.and_then(|id| self.peers.remove(id))
+            }
+            Mode::Mp => {
+                if vpn4.is_none() && vpn6.is_none() {
+                    return Err(PeerError::NoVpnAddress);
+                }
+                if self.peers.by_id(new.id).is_some() {
+                    return Err(PeerError::IdTaken);
+                }
+                self.check_vpn_addresses(new.id, vpn4, vpn6)?;
+                None
+            }
+        };
+        let activity = Arc::new(Activity::default());
+        activity.restart(now);
+        self.peers.put(Peer {
+            id: new.id,
+            tx_id: new.tx_id,
+            vpn4,
+            vpn6,
+            endpoint: new.endpoint,
+            keepalive: new.keepalive,
+            keys: crate::key::KeySlots::empty(),
+            transport: new.transport,
+            activity,
+        });
+        Ok(replaced)
+    }
+
+    /// Changes a peer.
+    ///
+    /// # Errors
+    /// [`PeerError`], except [`PeerError::IdTaken`].
+    pub fn change_peer(&mut self, id: u32, change: PeerChange, now: Time) -> Result<(), PeerError> {
+        let mut peer = self.peer(id)?;
+        if let Some(vpn4) = change.vpn4 {
+            peer.vpn4 = given4(Some(vpn4));
+        }
+        if let Some(vpn6) = change.vpn6 {
+            peer.vpn6 = given6(Some(vpn6));
+        }
+        if self.mode == Mode::Mp && peer.vpn4.is_none() && peer.vpn6.is_none() {
+            return Err(PeerError::NoVpnAddress);
+        }
+        self.check_vpn_addresses(id, peer.vpn4, peer.vpn6)?;
+        peer.tx_id = change.tx_id.unwrap_or(peer.tx_id);
+        peer.endpoint = change.endpoint.or(peer.endpoint);
+        if let Some(keepalive) = change.keepalive {
+            peer.keepalive = keepalive;
+            peer.activity.restart(now);
+        }
+        self.peers.put(peer);
+        Ok(())
+    }
+
+    /// Removes a peer and returns it.
+    ///
+    /// # Errors
+    /// [`PeerError::NoSuchPeer`].
+    pub fn remove_peer(&mut self, id: u32) -> Result<Arc<Peer<A, T>>, PeerError> {
+        self.peers.remove(id).ok_or(PeerError::NoSuchPeer)
+    }
+
+    /// Removes all peers that `gone` names and returns them.
+    pub fn remove_peers(&mut self, gone: impl Fn(&Peer<A, T>) -> bool) -> Vec<Arc<Peer<A, T>>> {
+        let ids: Vec<u32> = self
+            .peers
+            .iter()
+            .filter(|peer| gone(peer))
+            .map(|peer| peer.id)
+            .collect();
+        ids.into_iter()
+            .filter_map(|id| self.peers.remove(id))
+            .collect()
+    }
+
+    /// Puts a key into a slot, in place of what is there (dco-behaviour 2.10).
+    ///
+    /// # Errors
+    /// [`PeerError::NoSuchPeer`].
+    pub fn install_key(&mut self, id: u32, slot: Slot, key: Key<A>) -> Result<(), PeerError> {
+        let mut peer = self.peer(id)?;
+        peer.keys.put(slot, Some(key));
+        self.peers.replace(peer);
+        Ok(())
+    }
+
+    /// Empties a slot; an empty one is fine (dco-behaviour 2.13).
+    ///
+    /// # Errors
+    /// [`PeerError::NoSuchPeer`].
+    pub fn delete_key(&mut self, id: u32, slot: Slot) -> Result<(), PeerError> {
+        let mut peer = self.peer(id)?;
+        peer.keys.put(slot, None);
+        self.peers.replace(peer);
+        Ok(())
+    }
+
+    /// Exchanges the slots, empty or not (dco-behaviour 2.12).
+    ///
+    /// # Errors
+    /// [`PeerError::NoSuchPeer`].
+    pub fn swap_keys(&mut self, id: u32) -> Result<(), PeerError> {
+        let mut peer = self.peer(id)?;
+        peer.keys.swap();
+        self.peers.replace(peer);
+        Ok(())
+    }
+
+    /// A peer's newest authentic packet came from, or to, another address than before (dco-behaviour 5.4). Returns
+    /// whether the remote address changed, which listeners are told.
+    pub fn float(&mut self, id: u32, endpoint: Endpoint) -> bool {
+        let Ok(mut peer) = self.peer(id) else {
+            return false;
+        };
+        let Some(old) = peer.endpoint.replace(endpoint) else {
+            return false;
+        };
+        if old == endpoint {
+            return false;
+        }
+        self.peers.put(peer);
+        !old.is_at(endpoint.remote)
+    }
+
+    /// Takes out the peers whose time is over and finds those that need a keepalive (dco-behaviour 5.8).
+    pub fn tick(&mut self, now: Time) -> Due<A, T> {
+        let over = |peer: &Peer<A, T>| {
+            peer.keepalive.is_on()
+                && now
+                    >= peer
+                        .activity
+                        .last_received()
+                        .plus_seconds(peer.keepalive.timeout)
+        };
+        let expired = self.remove_peers(over);
+        let pings = self
+            .peers
+            .iter()
+            .filter(|peer| {
+                peer.keepalive.is_on()
+                    && now
+                        >= peer
+                            .activity
+                            .last_sent()
+                            .plus_seconds(peer.keepalive.interval)
+            })
+            .cloned()
+            .collect();
+        Due { expired, pings }
+    }
+
+    fn peer(&self, id: u32) -> Result<Peer<A, T>, PeerError> {
+        self.peers
+            .by_id(id)
+            .map(|peer| Peer::clone(peer))
+            .ok_or(PeerError::NoSuchPeer)
+    }
+
+    fn check_vpn_addresses(
+        &self,
+        id: u32,
+        vpn4: Option<Ipv4Addr>,
+        vpn6: Option<Ipv6Addr>,
+    ) -> Result<(), PeerError> {
+        let wanted = [vpn4.map(IpAddr::V4), vpn6.map(IpAddr::V6)];
+        let taken = wanted
+            .into_iter()
+            .flatten()
+            .filter_map(|address| self.peers.by_vpn_address(address))
+            .any(|owner| owner.id != id);
+        if taken {
+            Err(PeerError::VpnAddressTaken)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// An unspecified address is none.
+fn given4(address: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
+    address.filter(|address| !address.is_unspecified())
+}
+
+/// The same for IPv6.
+fn given6(address: Option<Ipv6Addr>) -> Option<Ipv6Addr> {
+    address.filter(|address| !address.is_unspecified())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+use super::*;
+use crate::testing::{Toy, at, device, key, new_peer};
+
+fn seconds(seconds: u64) -> Time {
+    Time::from_millis(seconds * 1000)
+}
+
+#[test]
+fn a_multi_peer_device_refuses_what_is_taken() {
+    let mut device = device(&[1, 2]);
+    let refused = |device: &mut Device<Toy, ()>, peer| device.add_peer(peer, seconds(0)).err();
+    assert_eq!(refused(&mut device, new_peer(1)), Some(PeerError::IdTaken));
+    let address_of_2 = NewPeer {
+        vpn4: new_peer(2).vpn4,
+        ..new_peer(3)
+    };
+    assert_eq!(
+        refused(&mut device, address_of_2),
+        Some(PeerError::VpnAddressTaken)
+    );
+    let no_address = NewPeer {
+        vpn4: Some(Ipv4Addr::UNSPECIFIED),
+        ..new_peer(3)
+    };
+    assert_eq!(
+        refused(&mut device, no_address),
+        Some(PeerError::NoVpnAddress)
+    );
+    assert_eq!(device.peers().len(), 2);
+    let same_endpoint = NewPeer {
+        endpoint: new_peer(2).endpoint,
+        ..new_peer(3)
+    };
+    assert_eq!(refused(&mut device, same_endpoint), None);
+}
+
+#[test]
+fn a_point_to_point_device_replaces_its_peer() {
+    let mut device = Device::<Toy, ()>::new(Mode::P2p, 1);
+    assert!(device.add_peer(new_peer(1), seconds(0)).unwrap().is_none());
+    let replaced = device.add_peer(new_peer(7), seconds(0)).unwrap();
+    assert_eq!(replaced.unwrap().id, 1);
+    let again = device.add_peer(new_peer(7), seconds(0)).unwrap();
+    assert_eq!(again.unwrap().id, 7);
+    assert_eq!(device.peers().only().unwrap().id, 7);
+    assert_eq!(device.peers().len(), 1);
+    device.remove_peer(7).unwrap();
+    assert!(device.peers().only().is_none());
+}
+
+#[test]
+fn a_changed_peer_is_found_at_its_new_addresses_only() {
+    let mut device = device(&[1, 2]);
+    let before = device.peers().clone();
+    let (old, new) = (new_peer(1).vpn4.unwrap(), Ipv4Addr::new(10, 8, 0, 77));
+    let endpoint = Endpoint {
+        remote: at(7777),
+        local: None,
+    };
+    let change = PeerChange {
+        vpn4: Some(new),
+        endpoint: Some(endpoint),
+        ..PeerChange::default()
+    };
+    device.change_peer(1, change, seconds(0)).unwrap();
+    let peers = device.peers();
+    assert!(peers.by_vpn_address(old.into()).is_none());
+    assert_eq!(peers.by_vpn_address(new.into()).unwrap().id, 1);
+    assert!(peers.by_remote(at(1)).is_none());
+    assert_eq!(peers.by_remote(at(7777)).unwrap().id, 1);
+    assert_eq!(
+        before.by_remote(at(1)).unwrap().id,
+        1,
+        "a snapshot saw a later change"
+    );
+
+    let taken = PeerChange {
+        vpn4: new_peer(2).vpn4,
+        ..PeerChange::default()
+    };
+    assert_eq!(
+        device.change_peer(1, taken, seconds(0)),
+        Err(PeerError::VpnAddressTaken)
+    );
+    let cleared = PeerChange {
+        vpn4: Some(Ipv4Addr::UNSPECIFIED),
+        ..PeerChange::default()
+    };
+    assert_eq!(
+        device.change_peer(1, cleared, seconds(0)),
+        Err(PeerError::NoVpnAddress)
+    );
+    assert_eq!(
+        device.change_peer(9, taken, seconds(0)),
+        Err(PeerError::NoSuchPeer)
+    );
+}
+
+#[test]
+fn requests_for_an_unknown_peer_are_refused() {
+    let mut device = device(&[1]);
+    let unknown = Err(PeerError::NoSuchPeer);
+    assert_eq!(device.install_key(9, Slot::Primary, key(0, 1)), unknown);
+    assert_eq!(device.delete_key(9, Slot::Primary), unknown);
+    assert_eq!(device.swap_keys(9), unknown);
+    assert_eq!(device.remove_peer(9).err(), Some(PeerError::NoSuchPeer));
+    assert_eq!(
+        device.delete_key(1, Slot::Secondary),
+        Ok(()),
+        "an empty slot is fine"
+    );
+}
+
+#[test]
+fn two_peers_at_one_address_part_without_harm() {
+    let mut device = device(&[1]);
+    let second = NewPeer {
+        endpoint: new_peer(1).endpoint,
+        ..new_peer(2)
+    };
+    device.add_peer(second, seconds(0)).unwrap();
+    assert_eq!(device.peers().by_remote(at(1)).unwrap().id, 2);
+    device.remove_peer(1).unwrap();
+    assert_eq!(device.peers().by_remote(at(1)).unwrap().id, 2);
+}
+
+#[test]
+fn a_float_tells_of_remote_changes_only() {
+    let mut device = device(&[1]);
+    let here = new_peer(1).endpoint.unwrap();
+    assert!(!device.float(1, here));
+    let learnt = Endpoint {
+        local: Some(IpAddr::from([192, 0, 2, 9])),
+        ..here
+    };
+    assert!(!device.float(1, learnt), "only our own address changed");
+    assert!(device.float(
+        1,
+        Endpoint {
+            remote: at(5),
+            ..learnt
+        }
+    ));
+    assert_eq!(
+        device
+            .peers()
+            .by_remote(at(5))
+            .unwrap()
+            .endpoint
+            .unwrap()
+            .local,
+        learnt.local
+    );
+    assert!(!device.float(9, here));
+}
+
+#[test]
+fn keepalive_pings_and_expires() {
+    let mut device = device(&[1, 2]);
+    let keepalive = Keepalive {
+        interval: 2,
+        timeout: 5,
+    };
+    let change = PeerChange {
+        keepalive: Some(keepalive),
+        ..PeerChange::default()
+    };
+    device.change_peer(1, change, seconds(100)).unwrap();
+    let due = device.tick(seconds(101));
+    assert!(due.expired.is_empty() && due.pings.is_empty());
+    let due = device.tick(seconds(102));
+    assert_eq!(
+        due.pings.iter().map(|peer| peer.id).collect::<Vec<_>>(),
+        [1]
+    );
+    due.pings[0].activity.sent(seconds(102));
+    assert!(device.tick(seconds(103)).pings.is_empty());
+    device
+        .peers()
+        .by_id(1)
+        .unwrap()
+        .activity
+        .received(seconds(104));
+    assert!(device.tick(seconds(108)).expired.is_empty());
+    let due = device.tick(seconds(109));
+    assert_eq!(
+        due.expired.iter().map(|peer| peer.id).collect::<Vec<_>>(),
+        [1]
+    );
+    assert!(due.pings.is_empty(), "an expired peer is not pinged");
+    assert!(device.peers().by_id(1).is_none());
+    assert!(
+        device.peers().by_id(2).is_some(),
+        "a peer without keepalive stays"
+    );
+}

@@ -1,0 +1,144 @@
+//! A packet's way in: from a datagram of the transport to an inner packet (dco-behaviour 1.5, in its order).
+
+use alloc::sync::Arc;
+use core::net::{IpAddr, SocketAddr};
+
+use crate::aead::Aead;
+use crate::device::Mode;
+use crate::drop_reason::DropReason;
+use crate::ip;
+use crate::mss;
+use crate::peer::{Endpoint, Peer};
+use crate::time::Time;
+use crate::view::View;
+use crate::wire::{Datagram, KEEPALIVE, UNDEFINED_PEER, classify};
+
+/// Where a datagram came from and at which of our addresses it arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Source address; IPv4 never as v4-mapped IPv6.
+    pub remote: SocketAddr,
+    /// Destination address, if the socket tells.
+    pub local: Option<IpAddr>,
+}
+
+/// What a datagram turned out to be.
+pub enum Inbound<'d, A, T> {
+    /// Not a data packet: OpenVPN's business.
+    Control,
+    /// A data packet of this peer that passed every check.
+    Data {
+        /// Who sent it.
+        peer: &'d Arc<Peer<A, T>>,
+        /// What was inside.
+        payload: Payload<'d>,
+        /// The peer has moved here; see [`crate::Device::float`].
+        floated: Option<Endpoint>,
+    },
+    /// Dropped.
+    Dropped {
+        /// Why.
+        reason: DropReason,
+        /// The peer has moved here all the same: the packet was authentic.
+        floated: Option<(u32, Endpoint)>,
+    },
+}
+
+/// What was inside an authentic data packet.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Payload<'d> {
+    /// An IP packet for the device. The receiver counts it ([`crate::Activity::vpn_rx`]) when it is delivered.
+    Packet(&'d mut [u8]),
+    /// Only a sign of life.
+    Keepalive,
+}
+
+/// Takes a datagram of a UDP socket apart, in place. Link counters and the peer's time of life are updated here.
+pub fn receive<'d, A: Aead, T: Clone>(
+    view: &View<'d, A, T>,
+    datagram: &'d mut [u8],
+    origin: Origin,
+    now: Time,
+) -> Inbound<'d, A, T> {
+    let drop = |reason| Inbound::Dropped {
+        reason,
+        floated: None,
+    };
+    let (key_id, peer_id) = match classify(datagram) {
+        Ok(Datagram::Data { key_id, peer_id }) => (key_id, peer_id),
+        Ok(Datagram::Control) => return Inbound::Control,
+        Err(reason) => return drop(reason),
+    };
+    // dco-behaviour 5.2: by id without a look at the source, or by source if the id says nothing.
+    let peer = match peer_id {
+        UNDEFINED_PEER => view.peers.by_remote(origin.remote),
+        id => view.peers.by_id(id),
+    };
+    let Some(peer) = peer else {
+        return drop(DropReason::RxNoPeer);
+    };
+    peer.activity.link_rx.count(datagram.len());
+
+    let Some(key) = peer.keys.by_key_id(key_id) else {
+        return drop(DropReason::RxUnknownKeyId);
+    };
+    let opened = match key.open(datagram, now) {
+        Ok(opened) => opened,
+        Err(reason) => return drop(reason),
+    };
+
+    // Authentic and new: from here on the peer is alive, and at this address, whatever is inside.
+    peer.activity.received(now);
+    // Only the newest packet moves the peer: a late one from its old address must not move it back (decision 10).
+    let floated = if opened.newest {
+        moved(peer, origin)
+    } else {
+        None
+    };
+    let drop = |reason| Inbound::Dropped {
+        reason,
+        floated: floated.map(|endpoint| (peer.id, endpoint)),
+    };
+    let payload = opened.payload;
+    let Some(addresses) = ip::addresses(payload) else {
+        return match payload {
+            [] => drop(DropReason::RxEmpty),
+            payload if *payload == KEEPALIVE => Inbound::Data {
+                peer,
+                payload: Payload::Keepalive,
+                floated,
+            },
+            _ => drop(DropReason::RxNotIp),
+        };
+    };
+    if view.mode == Mode::Mp && !owns(view, peer, addresses.source) {
+        return drop(DropReason::RxSpoofedSource);
+    }
+    mss::clamp(payload, view.inner_limit(peer));
+    Inbound::Data {
+        peer,
+        payload: Payload::Packet(payload),
+        floated,
+    }
+}
+
+/// The reverse-path check (dco-behaviour 5.3): packets to this address would go to this peer.
+fn owns<A, T: Clone>(view: &View<'_, A, T>, peer: &Peer<A, T>, source: IpAddr) -> bool {
+    let owner = view.peers.by_vpn_address(view.routes.next_hop(source));
+    owner.is_some_and(|owner| owner.id == peer.id)
+}
+
+/// The endpoint a packet's origin shows, if it is not the one we know (dco-behaviour 5.4).
+fn moved<A, T>(peer: &Peer<A, T>, origin: Origin) -> Option<Endpoint> {
+    let known = peer.endpoint?;
+    // A socket that does not tell the local address teaches nothing about it.
+    let local = origin.local.or(known.local);
+    let same = known.is_at(origin.remote) && known.local == local;
+    (!same).then_some(Endpoint {
+        remote: origin.remote,
+        local,
+    })
+}
+
+#[cfg(test)]
+mod tests;

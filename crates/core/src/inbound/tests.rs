@@ -1,0 +1,228 @@
+use super::*;
+use crate::Routes;
+use crate::key::Slot;
+use crate::outbound::seal;
+use crate::route::Route;
+use crate::testing::{Toy, at, device, key, packet, record};
+use crate::{Device, Mode};
+
+const NOW: Time = Time::from_millis(5000);
+
+fn routes() -> Routes {
+    let mut routes = Routes::new(1);
+    for (destination, prefix, gateway) in [
+        ([10, 8, 0, 0], 24, None),
+        ([192, 168, 7, 0], 24, Some([10, 8, 0, 1])),
+        ([192, 168, 7, 128], 25, Some([10, 8, 0, 2])),
+    ] {
+        routes.add(
+            Route {
+                destination: IpAddr::from(destination),
+                prefix,
+                metric: 0,
+                gateway: gateway.map(IpAddr::from),
+                ifindex: 3,
+            },
+            false,
+        );
+    }
+    routes
+}
+
+fn view<'v>(device: &'v Device<Toy, ()>, routes: &'v Routes) -> View<'v, Toy, ()> {
+    View {
+        mode: device.mode(),
+        peers: device.peers(),
+        routes,
+        path_mtu: 1500,
+    }
+}
+
+/// What became of a datagram, in a form that tests can compare.
+#[derive(Debug, PartialEq)]
+enum Became {
+    Control,
+    Packet(u32),
+    Keepalive(u32),
+    Dropped(DropReason),
+}
+
+fn became(device: &Device<Toy, ()>, datagram: &[u8], port: u16) -> (Became, Option<Endpoint>) {
+    let origin = Origin {
+        remote: at(port),
+        local: None,
+    };
+    let mut datagram = datagram.to_vec();
+    let routes = routes();
+    match receive(&view(device, &routes), &mut datagram, origin, NOW) {
+        Inbound::Control => (Became::Control, None),
+        Inbound::Data {
+            peer,
+            payload: Payload::Packet(_),
+            floated,
+        } => (Became::Packet(peer.id), floated),
+        Inbound::Data {
+            peer,
+            payload: Payload::Keepalive,
+            floated,
+        } => (Became::Keepalive(peer.id), floated),
+        Inbound::Dropped { reason, floated } => (
+            Became::Dropped(reason),
+            floated.map(|(_, endpoint)| endpoint),
+        ),
+    }
+}
+
+#[test]
+fn a_datagram_is_dropped_for_the_first_reason_there_is() {
+    let device = device(&[1, 2]);
+    let sender = key(0, 1);
+    let good = packet([10, 8, 0, 1], [10, 8, 0, 9]);
+    let drops = [
+        (vec![0x48, 0, 0], DropReason::RxShort),
+        (vec![0x30, 0, 0, 1], DropReason::RxDataV1),
+        (record(&sender, 9, 1, &good), DropReason::RxNoPeer),
+        (record(&key(5, 1), 1, 1, &good), DropReason::RxUnknownKeyId),
+        (
+            record(&sender, 1, 1, &good)[..23].to_vec(),
+            DropReason::RxNoTag,
+        ),
+        (record(&key(0, 2), 1, 1, &good), DropReason::RxBadTag),
+        (record(&sender, 1, 0, &good), DropReason::RxReplay),
+        (record(&sender, 1, 1, &[]), DropReason::RxEmpty),
+        (record(&sender, 1, 2, &[0x45; 19]), DropReason::RxNotIp),
+        (record(&sender, 1, 3, &KEEPALIVE[..15]), DropReason::RxNotIp),
+        (
+            record(&sender, 1, 4, &[KEEPALIVE.as_slice(), &[0]].concat()),
+            DropReason::RxNotIp,
+        ),
+        (
+            record(&sender, 1, 5, &packet([10, 8, 0, 2], [10, 8, 0, 9])),
+            DropReason::RxSpoofedSource,
+        ),
+    ];
+    for (datagram, reason) in drops {
+        assert_eq!(became(&device, &datagram, 1).0, Became::Dropped(reason));
+    }
+    assert_eq!(became(&device, &[0x38, 1, 2, 3], 1).0, Became::Control);
+    assert_eq!(
+        became(&device, &record(&sender, 1, 6, &good), 1).0,
+        Became::Packet(1)
+    );
+    assert_eq!(
+        became(&device, &record(&sender, 1, 7, &KEEPALIVE), 1).0,
+        Became::Keepalive(1)
+    );
+    let rx = &device.peers().by_id(1).unwrap().activity.link_rx;
+    assert_eq!(
+        rx.packets(),
+        11,
+        "every datagram of this peer counts, dropped or not"
+    );
+}
+
+#[test]
+fn a_source_must_lead_back_to_its_sender() {
+    let device = device(&[1, 2, 3]);
+    let sources: [([u8; 4], u32); 6] = [
+        ([10, 8, 0, 1], 1),
+        ([192, 168, 7, 5], 1),
+        ([192, 168, 7, 200], 2), // the longer prefix is another peer's
+        ([10, 8, 0, 77], 0),
+        ([8, 8, 8, 8], 0),
+        ([0, 0, 0, 0], 0),
+    ];
+    for sender in 1..=3u32 {
+        let sender_key = key(0, sender as u8);
+        for (packet_id, (source, owner)) in (1..).zip(sources) {
+            let datagram = record(
+                &sender_key,
+                sender,
+                packet_id,
+                &packet(source, [10, 8, 0, 9]),
+            );
+            let expected = if owner == sender {
+                Became::Packet(sender)
+            } else {
+                Became::Dropped(DropReason::RxSpoofedSource)
+            };
+            assert_eq!(
+                became(&device, &datagram, 1).0,
+                expected,
+                "{source:?} from {sender}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_packet_out_goes_to_the_owner_of_its_next_hop() {
+    let device = device(&[1, 2]);
+    let peer = |destination| {
+        let mut record = vec![0; crate::wire::OVERHEAD];
+        record.extend_from_slice(&packet([1, 1, 1, 1], destination));
+        seal(&view(&device, &routes()), &mut record, NOW).map(|peer| peer.id)
+    };
+    assert_eq!(peer([10, 8, 0, 2]), Ok(2));
+    assert_eq!(peer([192, 168, 7, 5]), Ok(1));
+    assert_eq!(peer([192, 168, 7, 200]), Ok(2));
+    assert_eq!(peer([10, 8, 0, 255]), Err(DropReason::TxNoPeer));
+    let no_ip = seal(&view(&device, &routes()), &mut [0x45; 25], NOW).map(|peer| peer.id);
+    assert_eq!(no_ip, Err(DropReason::TxNotIp));
+    let sent = &device.peers().by_id(2).unwrap().activity;
+    assert_eq!((sent.vpn_tx.packets(), sent.vpn_tx.bytes()), (2, 40));
+    assert_eq!((sent.link_tx.packets(), sent.link_tx.bytes()), (2, 88));
+}
+
+#[test]
+fn a_point_to_point_peer_sends_and_gets_everything() {
+    let mut device = Device::new(Mode::P2p, 1);
+    device.add_peer(crate::testing::new_peer(4), NOW).unwrap();
+    device.install_key(4, Slot::Primary, key(0, 4)).unwrap();
+    let any = packet([8, 8, 8, 8], [255, 255, 255, 255]);
+    assert_eq!(
+        became(&device, &record(&key(0, 4), 4, 1, &any), 4).0,
+        Became::Packet(4)
+    );
+    let mut record = [vec![0; crate::wire::OVERHEAD], any].concat();
+    assert_eq!(
+        seal(&view(&device, &routes()), &mut record, NOW).map(|peer| peer.id),
+        Ok(4)
+    );
+}
+
+#[test]
+fn the_undefined_peer_id_means_the_source_address() {
+    let device = device(&[1, 2]);
+    let packet = packet([10, 8, 0, 2], [10, 8, 0, 9]);
+    let datagram = record(&key(0, 2), UNDEFINED_PEER, 1, &packet);
+    assert_eq!(
+        became(&device, &datagram, 9).0,
+        Became::Dropped(DropReason::RxNoPeer)
+    );
+    assert_eq!(
+        became(&device, &datagram, 1).0,
+        Became::Dropped(DropReason::RxBadTag)
+    );
+    assert_eq!(became(&device, &datagram, 2).0, Became::Packet(2));
+}
+
+#[test]
+fn only_the_newest_authentic_packet_moves_a_peer() {
+    let device = device(&[1]);
+    let sender = key(0, 1);
+    let good = packet([10, 8, 0, 1], [10, 8, 0, 9]);
+    let float = |packet_id, port, payload: &[u8]| {
+        let floated = became(&device, &record(&sender, 1, packet_id, payload), port).1;
+        floated.map(|endpoint| endpoint.remote)
+    };
+    assert_eq!(float(5, 1, &good), None, "it is where it was");
+    assert_eq!(float(4, 7, &good), None, "older than the newest");
+    assert_eq!(float(5, 7, &good), None, "a replay");
+    assert_eq!(float(6, 7, &good), Some(at(7)));
+    assert_eq!(float(7, 8, &KEEPALIVE), Some(at(8)), "keepalives float too");
+    let spoofed = packet([10, 8, 0, 9], [10, 8, 0, 9]);
+    assert_eq!(float(8, 9, &spoofed), Some(at(9)), "dropped, but authentic");
+    let forged = record(&key(0, 2), 1, 9, &good);
+    assert_eq!(became(&device, &forged, 9).1, None, "not authentic");
+}

@@ -1,0 +1,215 @@
+//! A key of a peer, both directions, and the two slots that hold keys (dco-behaviour 5.5).
+
+use alloc::sync::Arc;
+
+use zeroize::Zeroize;
+
+use crate::aead::{Aead, AeadFailed, Cipher, NONCE};
+use crate::drop_reason::DropReason;
+use crate::packet_id::PacketIds;
+use crate::replay::{ReplayWindow, Stale};
+use crate::time::Time;
+use crate::wire::{AAD, OVERHEAD, TAG, data_v2_word};
+
+/// What a [`Key`] is made of. `A` holds the secret of one direction.
+pub struct KeyMaterial<A> {
+    /// Key id on the wire, 0..=7.
+    pub id: u8,
+    /// Cipher, for those who ask.
+    pub cipher: Cipher,
+    /// For sent packets.
+    pub encrypt: A,
+    /// For received packets.
+    pub decrypt: A,
+    /// Last 8 bytes of the nonce of sent packets.
+    pub encrypt_nonce_tail: [u8; 8],
+    /// The same of received packets.
+    pub decrypt_nonce_tail: [u8; 8],
+}
+
+/// A key with its packet ids and replay window. It cannot be copied: two copies would use packet ids twice.
+pub struct Key<A> {
+    material: KeyMaterial<A>,
+    packet_ids: PacketIds,
+    window: ReplayWindow,
+}
+
+/// A record that was opened: authentic, and not seen before.
+#[derive(Debug)]
+pub struct Opened<'r> {
+    /// The plaintext.
+    pub payload: &'r mut [u8],
+    /// It is the newest packet of this key so far.
+    pub newest: bool,
+}
+
+impl<A: Aead> Key<A> {
+    /// A fresh key: packet ids from 1, nothing received.
+    #[must_use]
+    pub fn new(material: KeyMaterial<A>) -> Self {
+        Self::with_packet_ids(material, PacketIds::new())
+    }
+
+    /// A key whose counter stands elsewhere, for tests of exhaustion.
+    #[must_use]
+    pub fn with_packet_ids(material: KeyMaterial<A>, packet_ids: PacketIds) -> Self {
+        Self {
+            material,
+            packet_ids,
+            window: ReplayWindow::new(),
+        }
+    }
+
+    /// Key id on the wire.
+    #[must_use]
+    pub const fn id(&self) -> u8 {
+        self.material.id
+    }
+
+    /// Cipher.
+    #[must_use]
+    pub const fn cipher(&self) -> Cipher {
+        self.material.cipher
+    }
+
+    /// The packet ids of sent packets.
+    #[must_use]
+    pub const fn packet_ids(&self) -> &PacketIds {
+        &self.packet_ids
+    }
+
+    /// Makes a record in place: `record` is [`OVERHEAD`] bytes of room, then the inner packet.
+    /// `packet_id` comes from [`Key::packet_ids`] and is used this once.
+    ///
+    /// # Errors
+    /// [`DropReason::TxSealFailed`] if there is no room for the overhead or the cipher fails.
+    pub fn seal(&self, tx_id: u32, packet_id: u32, record: &mut [u8]) -> Result<(), DropReason> {
+        let failed = DropReason::TxSealFailed;
+        let (aad, rest) = record.split_first_chunk_mut::<AAD>().ok_or(failed)?;
+        let (tag, payload) = rest.split_first_chunk_mut::<TAG>().ok_or(failed)?;
+        let (word, id) = aad.split_at_mut(4);
+        word.copy_from_slice(&data_v2_word(self.material.id, tx_id));
+        id.copy_from_slice(&packet_id.to_be_bytes());
+        let nonce = nonce(packet_id.to_be_bytes(), self.material.encrypt_nonce_tail);
+        self.material
+            .encrypt
+            .seal(nonce, aad, payload, tag)
+            .map_err(|AeadFailed| failed)
+    }
+
+    /// Opens a received record in place. Nothing changes unless the tag is right.
+    ///
+    /// # Errors
+    /// [`DropReason::RxNoTag`], [`DropReason::RxBadTag`], [`DropReason::RxReplay`], [`DropReason::RxTooOld`].
+    pub fn open<'r>(&self, record: &'r mut [u8], now: Time) -> Result<Opened<'r>, DropReason> {
+        if record.len() < OVERHEAD {
+            return Err(DropReason::RxNoTag);
+        }
+        let (aad, rest) = record
+            .split_first_chunk_mut::<AAD>()
+            .ok_or(DropReason::RxNoTag)?;
+        let (tag, payload) = rest
+            .split_first_chunk_mut::<TAG>()
+            .ok_or(DropReason::RxNoTag)?;
+        let [_, _, _, _, id @ ..] = *aad;
+        let nonce = nonce(id, self.material.decrypt_nonce_tail);
+        self.material
+            .decrypt
+            .open(nonce, aad, payload, tag)
+            .map_err(|AeadFailed| DropReason::RxBadTag)?;
+        match self.window.accept(u32::from_be_bytes(id), now) {
+            Ok(fresh) => Ok(Opened {
+                payload,
+                newest: fresh.newest,
+            }),
+            Err(Stale::Replay) => Err(DropReason::RxReplay),
+            Err(Stale::TooOld) => Err(DropReason::RxTooOld),
+        }
+    }
+}
+
+impl<A> Drop for Key<A> {
+    fn drop(&mut self) {
+        // The secrets themselves are wiped by `A`; the tails are half of every nonce.
+        self.material.encrypt_nonce_tail.zeroize();
+        self.material.decrypt_nonce_tail.zeroize();
+    }
+}
+
+fn nonce(packet_id: [u8; 4], tail: [u8; 8]) -> [u8; NONCE] {
+    let mut nonce = [0; NONCE];
+    let (front, back) = nonce.split_at_mut(4);
+    front.copy_from_slice(&packet_id);
+    back.copy_from_slice(&tail);
+    nonce
+}
+
+/// Which slot, relative to the last swap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// Encrypts, and is asked first when decrypting.
+    Primary,
+    /// Decrypts only.
+    Secondary,
+}
+
+/// The two slots of a peer. Clones share the keys.
+pub struct KeySlots<A> {
+    primary: Option<Arc<Key<A>>>,
+    secondary: Option<Arc<Key<A>>>,
+}
+
+impl<A> KeySlots<A> {
+    /// Both slots empty.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self {
+            primary: None,
+            secondary: None,
+        }
+    }
+
+    /// The key in a slot.
+    #[must_use]
+    pub const fn at(&self, slot: Slot) -> Option<&Arc<Key<A>>> {
+        match slot {
+            Slot::Primary => self.primary.as_ref(),
+            Slot::Secondary => self.secondary.as_ref(),
+        }
+    }
+
+    /// The key for a received key id; the primary is asked first, as both slots may hold the same id.
+    #[must_use]
+    pub fn by_key_id(&self, id: u8) -> Option<&Arc<Key<A>>> {
+        [&self.primary, &self.secondary]
+            .into_iter()
+            .flatten()
+            .find(|key| key.material.id == id)
+    }
+
+    /// Puts a key into a slot, in place of what was there, or empties it. The primary's place stays empty when its
+    /// key is deleted: the secondary is not promoted.
+    pub fn put(&mut self, slot: Slot, key: Option<Key<A>>) {
+        *match slot {
+            Slot::Primary => &mut self.primary,
+            Slot::Secondary => &mut self.secondary,
+        } = key.map(Arc::new);
+    }
+
+    /// Exchanges the slots, empty or not.
+    pub const fn swap(&mut self) {
+        core::mem::swap(&mut self.primary, &mut self.secondary);
+    }
+}
+
+impl<A> Clone for KeySlots<A> {
+    fn clone(&self) -> Self {
+        Self {
+            primary: self.primary.clone(),
+            secondary: self.secondary.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

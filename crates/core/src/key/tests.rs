@@ -1,0 +1,108 @@
+use super::*;
+use crate::testing::{Toy, key, record};
+
+const NOW: Time = Time::from_millis(1);
+
+#[test]
+fn a_record_has_the_tag_in_front_of_the_ciphertext() {
+    let record = record(&key(3, 0x11), 0x0a0b0c, 0x01020304, &[1, 2, 3]);
+    assert_eq!(record[..8], [0x4b, 0x0a, 0x0b, 0x0c, 1, 2, 3, 4]);
+    assert_eq!(record[24..], [0x12, 0x13, 0x14]);
+}
+
+#[test]
+fn every_flipped_bit_is_noticed_and_changes_nothing() {
+    let (sender, receiver) = (key(0, 9), key(0, 9));
+    let good = record(&sender, 1, 1, &[5; 20]);
+    for bit in 0..good.len() * 8 {
+        let mut forged = good.clone();
+        forged[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(
+            receiver.open(&mut forged, NOW).unwrap_err(),
+            DropReason::RxBadTag,
+            "bit {bit}"
+        );
+    }
+    let mut again = good.clone();
+    let mut good = good;
+    assert_eq!(receiver.open(&mut good, NOW).unwrap().payload, [5; 20]);
+    assert_eq!(
+        receiver.open(&mut again, NOW).unwrap_err(),
+        DropReason::RxReplay
+    );
+}
+
+#[test]
+fn records_of_every_short_length() {
+    let key = key(0, 9);
+    for len in 0..=40 {
+        let expected = if len < OVERHEAD {
+            DropReason::RxNoTag
+        } else {
+            DropReason::RxBadTag
+        };
+        assert_eq!(key.open(&mut vec![1; len], NOW).unwrap_err(), expected);
+    }
+    assert_eq!(
+        key.open(&mut record(&key, 1, 7, &[]), NOW).unwrap().payload,
+        []
+    );
+    let sealed = key.seal(1, 1, &mut [0; OVERHEAD - 1]);
+    assert_eq!(sealed, Err(DropReason::TxSealFailed));
+}
+
+/// The slots as dco-behaviour 5.5 words them: an array and a bit.
+#[derive(Clone, Default)]
+struct Model {
+    slots: [Option<(u8, u8)>; 2],
+    primary: usize,
+}
+
+#[test]
+fn all_sequences_of_six_slot_operations() {
+    const OPERATIONS: usize = 6;
+    for sequence in 0..OPERATIONS.pow(6) {
+        let mut slots = KeySlots::<Toy>::empty();
+        let mut model = Model::default();
+        for step in 0..6u32 {
+            let secret = step as u8 + 1;
+            // Ids repeat, so that both slots may hold the same one.
+            let id = secret / 2;
+            let (one, other) = (model.primary, 1 - model.primary);
+            match sequence / OPERATIONS.pow(step) % OPERATIONS {
+                0 => {
+                    slots.put(Slot::Primary, Some(key(id, secret)));
+                    model.slots[one] = Some((id, secret));
+                }
+                1 => {
+                    slots.put(Slot::Secondary, Some(key(id, secret)));
+                    model.slots[other] = Some((id, secret));
+                }
+                2 => {
+                    slots.swap();
+                    model.primary = other;
+                }
+                3 => {
+                    slots.put(Slot::Primary, None);
+                    model.slots[one] = None;
+                }
+                4 => {
+                    slots.put(Slot::Secondary, None);
+                    model.slots[other] = None;
+                }
+                _ => {
+                    let received = slots.by_key_id(id).map(|key| key.material.encrypt.0);
+                    let in_order = [model.slots[one], model.slots[other]];
+                    let expected = in_order
+                        .into_iter()
+                        .flatten()
+                        .find(|(other, _)| *other == id);
+                    assert_eq!(received, expected.map(|(_, secret)| secret));
+                }
+            }
+            let held = |slot| slots.at(slot).map(|key| (key.id(), key.material.encrypt.0));
+            assert_eq!(held(Slot::Primary), model.slots[model.primary]);
+            assert_eq!(held(Slot::Secondary), model.slots[1 - model.primary]);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! OpenVPN's data channel without I/O, clock, threads or randomness: bytes and time go in, bytes and events come out.
+//!
+//! Reading order: [`wire`] (what is on the wire), [`key`] (one key, both directions), [`replay`] and [`packet_id`],
+//! [`peer`], [`device`] (what requests change), [`peers`] and [`route`] (how a peer is found), [`inbound`] and
+//! [`outbound`] (a packet's way through them).
+//!
+//! What changes by request lives in values that are cheap to clone ([`Peers`], [`Routes`]): the engine changes its own
+//! copy and publishes a clone as an immutable snapshot for the packet path. What changes by packet (counters, packet
+//! ids, the replay window, times of activity) is atomic and shared by all snapshots. Hence nothing here blocks.
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+#![warn(clippy::std_instead_of_core, clippy::alloc_instead_of_core)]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+extern crate alloc;
+
+pub mod aead;
+pub mod cow_map;
+pub mod device;
+pub mod drop_reason;
+pub mod inbound;
+pub mod ip;
+pub mod key;
+pub mod mss;
+pub mod outbound;
+pub mod packet_id;
+pub mod peer;
+pub mod peers;
+pub mod replay;
+pub mod route;
+pub mod time;
+pub mod view;
+pub mod wire;
+
+#[cfg(test)]
+mod testing;
+
+pub use aead::{Aead, AeadFailed, Cipher};
+pub use device::{Device, Mode, NewPeer, PeerChange, PeerError};
+pub use drop_reason::{DropCounters, DropReason};
+pub use key::{Key, KeyMaterial, KeySlots, Slot};
+pub use peer::{Activity, Endpoint, Keepalive, Peer, Traffic};
+pub use peers::Peers;
+pub use route::Routes;
+pub use time::Time;
+pub use view::View;

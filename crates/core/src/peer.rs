@@ -1,0 +1,159 @@
+//! A peer: who it is, where it is, and what was exchanged with it.
+
+use alloc::sync::Arc;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::key::KeySlots;
+use crate::time::Time;
+
+/// A peer as one snapshot knows it. `A` is the cipher, `T` the transport socket.
+///
+/// Clones are cheap and share keys and activity.
+pub struct Peer<A, T> {
+    /// Peer id in received packets.
+    pub id: u32,
+    /// Peer id in sent packets.
+    pub tx_id: u32,
+    /// Its IPv4 address inside the VPN (multi-peer devices).
+    pub vpn4: Option<Ipv4Addr>,
+    /// Its IPv6 address inside the VPN.
+    pub vpn6: Option<Ipv6Addr>,
+    /// Where its packets come from and go to; `None` over TCP.
+    pub endpoint: Option<Endpoint>,
+    /// When to ping and when to give up.
+    pub keepalive: Keepalive,
+    /// Its keys.
+    pub keys: KeySlots<A>,
+    /// The socket it is reached by.
+    pub transport: T,
+    /// What changes with every packet.
+    pub activity: Arc<Activity>,
+}
+
+impl<A, T: Clone> Clone for Peer<A, T> {
+    fn clone(&self) -> Self {
+        Self {
+            id: self.id,
+            tx_id: self.tx_id,
+            vpn4: self.vpn4,
+            vpn6: self.vpn6,
+            endpoint: self.endpoint,
+            keepalive: self.keepalive,
+            keys: self.keys.clone(),
+            transport: self.transport.clone(),
+            activity: Arc::clone(&self.activity),
+        }
+    }
+}
+
+/// The outer addresses of a peer over UDP. IPv4 is never written as v4-mapped IPv6 here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its address and port (and scope, if link-local).
+    pub remote: SocketAddr,
+    /// Our address that it talks to; `None` lets the route decide.
+    pub local: Option<IpAddr>,
+}
+
+impl Endpoint {
+    /// Whether packets from `remote` are from here. Scope and flow label don't count (dco-behaviour 5.4).
+    #[must_use]
+    pub fn is_at(&self, remote: SocketAddr) -> bool {
+        self.remote.ip() == remote.ip() && self.remote.port() == remote.port()
+    }
+}
+
+/// The keepalive pair in seconds. Either 0 switches both off (dco-behaviour 5.8).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Send something at least this often.
+    pub interval: u32,
+    /// The peer is gone when nothing came for so long.
+    pub timeout: u32,
+}
+
+impl Keepalive {
+    /// Whether both are given.
+    #[must_use]
+    pub const fn is_on(self) -> bool {
+        self.interval != 0 && self.timeout != 0
+    }
+}
+
+/// Counters and times of a peer (dco-behaviour 5.8, 5.9).
+#[derive(Debug, Default)]
+pub struct Activity {
+    last_sent: AtomicU64,
+    last_received: AtomicU64,
+    /// Outer packets received for this peer, whatever became of them; bytes from the opcode on.
+    pub link_rx: Traffic,
+    /// Outer packets given to the transport; bytes from the opcode on.
+    pub link_tx: Traffic,
+    /// Inner packets delivered.
+    pub vpn_rx: Traffic,
+    /// Inner packets taken for this peer.
+    pub vpn_tx: Traffic,
+}
+
+impl Activity {
+    /// Something was sent.
+    pub fn sent(&self, now: Time) {
+        self.last_sent.store(now.as_millis(), Ordering::Relaxed);
+    }
+
+    /// Something authentic and new was received.
+    pub fn received(&self, now: Time) {
+        self.last_received.store(now.as_millis(), Ordering::Relaxed);
+    }
+
+    /// Starts both times anew, as when keepalive is set.
+    pub fn restart(&self, now: Time) {
+        self.sent(now);
+        self.received(now);
+    }
+
+    /// When something was last sent.
+    #[must_use]
+    pub fn last_sent(&self) -> Time {
+        Time::from_millis(self.last_sent.load(Ordering::Relaxed))
+    }
+
+    /// When something was last received.
+    #[must_use]
+    pub fn last_received(&self) -> Time {
+        Time::from_millis(self.last_received.load(Ordering::Relaxed))
+    }
+}
+
+/// Bytes and packets of one direction.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    bytes: AtomicU64,
+    packets: AtomicU64,
+}
+
+impl Traffic {
+    /// Counts one packet.
+    pub fn count(&self, bytes: usize) {
+        self.count_many(1, bytes as u64);
+    }
+
+    /// Counts several packets.
+    pub fn count_many(&self, packets: u64, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.packets.fetch_add(packets, Ordering::Relaxed);
+    }
+
+    /// Bytes so far.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Packets so far.
+    #[must_use]
+    pub fn packets(&self) -> u64 {
+        self.packets.load(Ordering::Relaxed)
+    }
+}

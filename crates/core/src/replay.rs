@@ -1,0 +1,122 @@
+//! The replay window (dco-behaviour 5.7): each packet id of a key is accepted once, and not too late.
+//!
+//! The window is a ring of words, each with the number of the block of 32 ids it stands for beside the block's 32
+//! bits. A word only ever moves on to a later block, by compare-and-swap together with its bits, so that an id is
+//! accepted at most once whatever the number of threads, without a lock.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::time::Time;
+
+/// Ids per word of the ring.
+const BLOCK: u64 = 32;
+
+/// After so many seconds without an accepted packet nothing older than the newest is accepted any more.
+const IDLE_SECONDS: u32 = 30;
+
+/// The window of the kernel driver: 2,048 ids.
+pub type ReplayWindow = Window<2048, 65>;
+
+/// A window of `SIZE` ids in `WORDS` words; needs `WORDS * 32 >= SIZE + 31`.
+#[derive(Debug)]
+pub struct Window<const SIZE: u64, const WORDS: usize> {
+    /// The highest id accepted.
+    highest: AtomicU64,
+    /// Ids up to this one came before an idle time and are not accepted.
+    floor: AtomicU64,
+    /// When the floor rises to `highest`, in milliseconds.
+    expiry: AtomicU64,
+    /// Block number (upper half) and the block's ids that were seen (lower half).
+    ring: [AtomicU64; WORDS],
+}
+
+/// An id that was not seen before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fresh {
+    /// It is higher than every id before.
+    pub newest: bool,
+}
+
+/// Why an id is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stale {
+    /// Seen before, or 0, which nobody sends.
+    Replay,
+    /// Older than the window reaches, or from before an idle time.
+    TooOld,
+}
+
+impl<const SIZE: u64, const WORDS: usize> Window<SIZE, WORDS> {
+    /// A window that has seen nothing.
+    #[must_use]
+    pub const fn new() -> Self {
+        const { assert!(WORDS as u64 * BLOCK >= SIZE + BLOCK - 1) };
+        Self {
+            highest: AtomicU64::new(0),
+            floor: AtomicU64::new(0),
+            expiry: AtomicU64::new(0),
+            ring: [const { AtomicU64::new(0) }; WORDS],
+        }
+    }
+
+    /// Accepts the id of an *authenticated* packet, or says why not; a refusal changes nothing but the floor.
+    ///
+    /// # Errors
+    /// [`Stale`].
+    pub fn accept(&self, id: u32, now: Time) -> Result<Fresh, Stale> {
+        let id = u64::from(id);
+        let highest = self.highest.load(Ordering::Acquire);
+        if id == 0 {
+            return Err(Stale::Replay);
+        }
+        if now.as_millis() >= self.expiry.load(Ordering::Relaxed) {
+            self.floor.fetch_max(highest, Ordering::Relaxed);
+        }
+        let beyond_window = id <= highest && highest - id >= SIZE;
+        if beyond_window || (id <= highest && id <= self.floor.load(Ordering::Relaxed)) {
+            return Err(Stale::TooOld);
+        }
+        self.mark(id)?;
+        let before = self.highest.fetch_max(id, Ordering::AcqRel);
+        self.expiry.store(
+            now.plus_seconds(IDLE_SECONDS).as_millis(),
+            Ordering::Relaxed,
+        );
+        Ok(Fresh {
+            newest: id > before,
+        })
+    }
+
+    /// Sets the id's bit, if nobody else has.
+    fn mark(&self, id: u64) -> Result<(), Stale> {
+        let block = id / BLOCK;
+        let bit = 1 << (id % BLOCK);
+        let word = self
+            .ring
+            .get((block % WORDS as u64) as usize)
+            .ok_or(Stale::TooOld)?;
+        let mut seen = word.load(Ordering::Relaxed);
+        loop {
+            let marked = match (seen >> 32).cmp(&block) {
+                core::cmp::Ordering::Less => block << 32 | bit,
+                core::cmp::Ordering::Equal if seen & bit != 0 => return Err(Stale::Replay),
+                core::cmp::Ordering::Equal => seen | bit,
+                // Another thread has moved the window past this id since we looked.
+                core::cmp::Ordering::Greater => return Err(Stale::TooOld),
+            };
+            match word.compare_exchange_weak(seen, marked, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return Ok(()),
+                Err(changed) => seen = changed,
+            }
+        }
+    }
+}
+
+impl<const SIZE: u64, const WORDS: usize> Default for Window<SIZE, WORDS> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,26 @@
+//! Time as the core sees it: given from outside, never asked for.
+
+/// Milliseconds since an origin that the caller chooses once. It must never run backwards (design decision 10: the
+/// kernel driver uses the wall clock and expires peers when that is set).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(u64);
+
+impl Time {
+    /// The time `millis` milliseconds after the origin.
+    #[must_use]
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the origin.
+    #[must_use]
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// This time and `seconds` more.
+    #[must_use]
+    pub const fn plus_seconds(self, seconds: u32) -> Self {
+        Self(self.0.saturating_add(seconds as u64 * 1000))
+    }
+}

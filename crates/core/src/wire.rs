@@ -1,0 +1,123 @@
+//! The data channel's wire format (dco-behaviour 1.1 to 1.3).
+//!
+//! ```text
+//! 0  4  opcode (5 bits), key id (3 bits), peer id (24 bits)   \ authenticated,
+//! 4  4  packet id                                             / not encrypted
+//! 8  16 tag
+//! 24 n  ciphertext, n = length of the inner packet
+//! ```
+
+use crate::drop_reason::DropReason;
+
+/// Bytes before the ciphertext: opcode and peer id, packet id, tag.
+pub const OVERHEAD: usize = AAD + TAG;
+
+/// Bytes that are authenticated but not encrypted.
+pub const AAD: usize = 8;
+
+/// Bytes of the authentication tag.
+pub const TAG: usize = 16;
+
+/// The peer id that says "look at my address".
+pub const UNDEFINED_PEER: u32 = 0xff_ffff;
+
+/// The largest peer id.
+pub const MAX_PEER_ID: u32 = 0xff_ffff;
+
+/// The inner payload that only says "I am still here" (dco-behaviour 1.3).
+pub const KEEPALIVE: [u8; 16] = [
+    0x2a, 0x18, 0x7b, 0xf3, 0x64, 0x1e, 0xb4, 0xcb, 0x07, 0xed, 0x2d, 0x0a, 0x98, 0x1f, 0xc7, 0x48,
+];
+
+const DATA_V1: u8 = 6;
+const DATA_V2: u8 = 9;
+
+/// What a datagram from the network is, before anything in it is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Datagram {
+    /// A `DATA_V2` packet.
+    Data {
+        /// Key id, 0..=7.
+        key_id: u8,
+        /// Peer id, 24 bits.
+        peer_id: u32,
+    },
+    /// Anything else of at least 4 bytes: OpenVPN's business.
+    Control,
+}
+
+/// Tells data from control packets.
+///
+/// # Errors
+/// The drops of dco-behaviour 1.5: [`DropReason::RxShort`] below 4 bytes, [`DropReason::RxDataV1`].
+pub fn classify(datagram: &[u8]) -> Result<Datagram, DropReason> {
+    let word = datagram.first_chunk::<4>().ok_or(DropReason::RxShort)?;
+    let word = u32::from_be_bytes(*word);
+    let [opcode_and_key, ..] = word.to_be_bytes();
+    match opcode_and_key >> 3 {
+        DATA_V2 => Ok(Datagram::Data {
+            key_id: opcode_and_key & 7,
+            peer_id: word & MAX_PEER_ID,
+        }),
+        DATA_V1 => Err(DropReason::RxDataV1),
+        _ => Ok(Datagram::Control),
+    }
+}
+
+/// The first four bytes of a `DATA_V2` packet.
+#[must_use]
+pub const fn data_v2_word(key_id: u8, peer_id: u32) -> [u8; 4] {
+    let first = DATA_V2 << 3 | key_id & 7;
+    ((first as u32) << 24 | peer_id & MAX_PEER_ID).to_be_bytes()
+}
+
+/// The largest inner packet whose outer packet is no longer than `path_mtu` bytes over UDP.
+#[must_use]
+pub const fn inner_limit(path_mtu: usize, outer_is_v6: bool) -> usize {
+    let headers = if outer_is_v6 { 40 + 8 } else { 20 + 8 };
+    path_mtu.saturating_sub(headers + OVERHEAD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_opcode_key_id_and_peer_id() {
+        for opcode in 0..32u8 {
+            for key_id in 0..8u8 {
+                for peer_id in [0, 1, 0x12_3456, 0xff_fffe, UNDEFINED_PEER] {
+                    let word = (u32::from(opcode << 3 | key_id) << 24) | peer_id;
+                    let expected = match opcode {
+                        9 => Ok(Datagram::Data { key_id, peer_id }),
+                        6 => Err(DropReason::RxDataV1),
+                        _ => Ok(Datagram::Control),
+                    };
+                    assert_eq!(classify(&word.to_be_bytes()), expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn short_datagrams_are_dropped_whatever_they_say() {
+        for first in 0..=255 {
+            for len in 0..4 {
+                assert_eq!(classify(&[first; 4][..len]), Err(DropReason::RxShort));
+            }
+        }
+    }
+
+    #[test]
+    fn first_word_of_data_v2() {
+        assert_eq!(data_v2_word(0, 1), [0x48, 0, 0, 1]);
+        assert_eq!(data_v2_word(7, 0x12_3456), [0x4f, 0x12, 0x34, 0x56]);
+    }
+
+    #[test]
+    fn a_full_inner_packet_fills_the_path() {
+        assert_eq!(inner_limit(1500, false), 1448);
+        assert_eq!(inner_limit(1500, true), 1428);
+        assert_eq!(inner_limit(10, true), 0);
+    }
+}
