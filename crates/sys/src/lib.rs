@@ -1,0 +1,29 @@
+//! Linux for udco: the only engine-side crate in which `unsafe` is allowed.
+//!
+//! Everything here works on file descriptors that somebody else may have made and may still share
+//! (promises G2, G3): each `adopt` verifies what the descriptor is before it is used, sockets are
+//! always used with `MSG_DONTWAIT`, and nothing on the packet path allocates, logs or waits.
+//!
+//! * [`tun`]: queues of a TUN interface,
+//! * [`udp`]: UDP sockets with batches, segmentation offloads and packet info,
+//! * [`tcp`]: what kind of socket a received descriptor is, and streams that never block,
+//! * [`seqpacket`]: the engine's control connections, which carry descriptors,
+//! * [`epoll`] and [`wake`]: waiting,
+//! * [`route`]: the kernel's routing table as a stream of netlink messages,
+//! * [`clock`] and [`process`]: time that survives suspend, and no core dumps.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("udco-sys is for Linux only");
+
+pub mod clock;
+pub mod epoll;
+#[cfg(test)]
+mod namespace;
+pub mod process;
+pub mod route;
+pub mod seqpacket;
+mod socket_option;
+pub mod tcp;
+pub mod tun;
+pub mod udp;
+pub mod wake;

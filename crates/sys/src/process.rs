@@ -1,0 +1,111 @@
+//! What a process does for itself: protect the keys in its memory, outlive the program's signals, take what it inherits.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::io::fcntl_getfd;
+
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
+};
+
+/// Forbids core dumps and attaching by processes of the same user (promises H2).
+///
+/// `PR_SET_DUMPABLE` 0 also makes `/proc/PID/mem` and `ptrace` root's alone; the core limit of 0 is a
+/// second lock for the case that something sets the process dumpable again.  Soft and hard limit are
+/// lowered, so it cannot be undone without `CAP_SYS_RESOURCE`.  Inherited over `fork`, the
+/// dumpable flag is lost over `exec`.
+///
+/// # Errors
+///
+/// The kernel's error of either call; the first is then in force all the same.
+pub fn forbid_core_dumps() -> io::Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    setrlimit(
+        Resource::Core,
+        Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        },
+    )?;
+    Ok(())
+}
+
+/// Raises the soft limit of open files to the hard one: a descriptor per queue and socket of each
+/// device adds up, and the usual soft limit of 1,024 is for `select`.  Answers the limit in force,
+/// `None` for unlimited.
+///
+/// # Errors
+///
+/// The kernel's error; the old limit stays.
+pub fn raise_open_files() -> io::Result<Option<u64>> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    )?;
+    Ok(limit.maximum)
+}
+
+/// Ignores the signals that end a program or its terminal session.  For an engine beside a program: the
+/// program decides about its end, and until then the engine is needed (to say goodbye to the peers, say).
+pub fn ignore_termination() {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+        // SAFETY: `SIG_IGN` runs no code of ours; nobody else in this process handles these signals.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
+/// Takes a descriptor that this process inherited by number.  Call it once for a number, before anything else is
+/// opened.
+///
+/// # Errors
+///
+/// `EBADF` when there is none with this number; the standard ones (0 to 2) cannot be taken either.
+pub fn inherited_fd(number: i32) -> io::Result<OwnedFd> {
+    if number <= 2 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: only borrowed to ask whether it is open, which is harmless for any number.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    fcntl_getfd(borrowed)?;
+    // SAFETY: it is open, and by the rule above nobody else in this process has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// An empty file in memory, close-on-exec; `name` is for people who look at `/proc`.
+///
+/// # Errors
+///
+/// The kernel's error.
+pub fn memory_file(name: &str) -> io::Result<File> {
+    Ok(File::from(memfd_create(name, MemfdFlags::CLOEXEC)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::dumpable_behavior;
+
+    use super::*;
+    use crate::namespace::enter;
+
+    #[test]
+    fn the_process_is_locked() {
+        // In a process of its own, as there is no way back.
+        if !enter("process::tests::the_process_is_locked") {
+            return;
+        }
+        forbid_core_dumps().unwrap();
+        forbid_core_dumps().unwrap();
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+        assert_eq!(getrlimit(Resource::Core).maximum, Some(0));
+        let files = raise_open_files().unwrap();
+        assert_eq!(getrlimit(Resource::Nofile).current, files);
+    }
+}

@@ -1,0 +1,329 @@
+//! Control connections of the engine: Unix `SOCK_SEQPACKET` sockets that carry descriptors.
+//!
+//! Every descriptor that arrives is owned from the moment it exists here, hence closed on every
+//! path that does not take it (promises G2).
+
+use std::array;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, chmod};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    accept_with, bind, connect, listen, recvmsg, sendmsg, socket_with, socketpair, sockopt,
+};
+
+use crate::epoll::timespec;
+
+/// The most descriptors a message may carry: 16 queues and a socket.
+pub const MAX_FDS: usize = 17;
+
+/// Room for [`MAX_FDS`] descriptors.  Alignment makes the kernel see room for one more, which
+/// [`FdList`] refuses.
+const CONTROL_LEN: usize = rustix::cmsg_space!(ScmRights(MAX_FDS));
+
+/// Who is at the other end, as of its `connect` or `socketpair` (`SO_PEERCRED`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Credentials {
+    /// Process id in our pid namespace; it may have ended since.
+    pub pid: i32,
+    /// Effective user id in our user namespace.
+    pub uid: u32,
+    /// Effective group id in our user namespace.
+    pub gid: u32,
+}
+
+/// Up to [`MAX_FDS`] descriptors, in the order they were sent.  Dropping it closes the rest.
+#[derive(Debug)]
+pub struct FdList {
+    fds: [Option<OwnedFd>; MAX_FDS],
+    len: usize,
+}
+
+impl FdList {
+    /// How many arrived.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether none arrived.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Takes the descriptor at `index`; `None` when there is none or it was taken before.
+    pub fn take(&mut self, index: usize) -> Option<OwnedFd> {
+        self.fds.get_mut(index).and_then(Option::take)
+    }
+
+    fn new() -> Self {
+        Self {
+            fds: [const { None }; MAX_FDS],
+            len: 0,
+        }
+    }
+
+    /// `false`, and `fd` closed, when the list is full.
+    fn push(&mut self, fd: OwnedFd) -> bool {
+        let Some(slot) = self.fds.get_mut(self.len) else {
+            return false;
+        };
+        *slot = Some(fd);
+        self.len += 1;
+        true
+    }
+}
+
+impl IntoIterator for FdList {
+    type Item = OwnedFd;
+    type IntoIter = std::iter::Flatten<array::IntoIter<Option<OwnedFd>, MAX_FDS>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.fds.into_iter().flatten()
+    }
+}
+
+/// A received message.
+#[derive(Debug)]
+pub struct Received {
+    /// Length of the message in the caller's buffer.  0: the other end has closed.
+    pub len: usize,
+    /// What came with it, all close-on-exec.
+    pub fds: FdList,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Connection {
+    fd: OwnedFd,
+}
+
+impl Connection {
+    /// Takes over a connected Unix `SOCK_SEQPACKET` socket.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTSOCK`, or `EPROTONOSUPPORT` for another kind of socket.  The descriptor is closed then.
+    pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
+        if sockopt::socket_domain(&fd)? != AddressFamily::UNIX
+            || sockopt::socket_type(&fd)? != SocketType::SEQPACKET
+        {
+            return Err(Errno::PROTONOSUPPORT.into());
+        }
+        Ok(Self { fd })
+    }
+
+    /// Connects to the engine that listens at `path`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT`, `ECONNREFUSED`: no engine; `EACCES`; `EAGAIN`: too many wait there; `ENAMETOOLONG`.
+    pub fn connect(path: &Path) -> io::Result<Self> {
+        let fd = unix_socket()?;
+        connect(&fd, &SocketAddrUnix::new(path)?)?;
+        Ok(Self { fd })
+    }
+
+    /// Two connected ends, both close-on-exec.
+    ///
+    /// # Errors
+    ///
+    /// `EMFILE`, `ENFILE`, `ENOMEM`.
+    pub fn pair() -> io::Result<(Self, Self)> {
+        let flags = SocketFlags::CLOEXEC;
+        let (one, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        Ok((Self { fd: one }, Self { fd: other }))
+    }
+
+    /// Sends one message with at most [`MAX_FDS`] descriptors, whole or not at all; never blocks.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for an empty message (it would read as the end) or too many descriptors; `EAGAIN`
+    /// (`WouldBlock`) when the other end does not read; `EPIPE`, `ECONNRESET` when it has closed;
+    /// `EMSGSIZE`; `ETOOMANYREFS` when too many descriptors are under way.
+    pub fn send(&self, message: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); CONTROL_LEN];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if message.is_empty() || fds.len() > MAX_FDS {
+            return Err(Errno::INVAL.into());
+        }
+        if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+            return Err(Errno::INVAL.into());
+        }
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        loop {
+            match sendmsg(&self.fd, &[IoSlice::new(message)], &mut control, flags) {
+                Err(Errno::INTR) => {}
+                result => return Ok(result.map(drop)?),
+            }
+        }
+    }
+
+    /// Receives one message; never blocks.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` (`WouldBlock`) when none is there; `EMSGSIZE` when it did not fit in `into` or
+    /// carried more than [`MAX_FDS`] descriptors (or more than we may open): the message is gone
+    /// and all of its descriptors are closed; `ECONNRESET` when the other end closed with
+    /// messages of ours unread.
+    pub fn receive(&self, into: &mut [u8]) -> io::Result<Received> {
+        let mut space = [MaybeUninit::uninit(); CONTROL_LEN];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+        let received = loop {
+            let mut pieces = [IoSliceMut::new(into)];
+            match recvmsg(&self.fd, &mut pieces, &mut control, flags) {
+                Err(Errno::INTR) => {}
+                result => break result?,
+            }
+        };
+        let mut fds = FdList::new();
+        let mut too_many = false;
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(arrived) = message {
+                for fd in arrived {
+                    too_many |= !fds.push(fd);
+                }
+            }
+        }
+        let cut = ReturnFlags::TRUNC | ReturnFlags::CTRUNC;
+        if too_many || received.flags.intersects(cut) {
+            return Err(Errno::MSGSIZE.into());
+        }
+        Ok(Received {
+            len: received.bytes,
+            fds,
+        })
+    }
+
+    /// [`Connection::receive`], waiting at most `limit` for a message.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` when none came; else as [`Connection::receive`].
+    pub fn receive_within(&self, into: &mut [u8], limit: Duration) -> io::Result<Received> {
+        let end = Instant::now() + limit;
+        loop {
+            match self.receive(into) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Errno::TIMEDOUT.into());
+            }
+            let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
+            match poll(&mut fds, Some(&timespec(left))) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Who is at the other end.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error.
+    pub fn peer_credentials(&self) -> io::Result<Credentials> {
+        let peer = sockopt::socket_peercred(&self.fd)?;
+        Ok(Credentials {
+            pid: peer.pid.as_raw_nonzero().get(),
+            uid: peer.uid.as_raw(),
+            gid: peer.gid.as_raw(),
+        })
+    }
+
+    /// Gives the descriptor up.
+    #[must_use]
+    pub fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// A socket file at which fronts connect.
+#[derive(Debug)]
+pub struct Listener {
+    fd: OwnedFd,
+}
+
+impl Listener {
+    /// Listens at `path` with the file mode `mode` (permission bits, e.g. `0o660`).
+    ///
+    /// The mode is set before `listen`, so nobody can connect in between.  The file is not removed
+    /// by anything here, neither an old one before nor this one in the end.
+    ///
+    /// # Errors
+    ///
+    /// `EADDRINUSE`: the file exists; `EACCES`, `ENOENT`, `ENAMETOOLONG`.
+    pub fn listen(path: &Path, mode: u32) -> io::Result<Self> {
+        let fd = unix_socket()?;
+        bind(&fd, &SocketAddrUnix::new(path)?)?;
+        chmod(path, Mode::from_raw_mode(mode))?;
+        listen(&fd, 64)?;
+        Ok(Self { fd })
+    }
+
+    /// Takes over a listening socket, e.g. from socket activation.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTSOCK`, or `EPROTONOSUPPORT` for a socket of another kind or one that does not listen.
+    pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
+        let fd = Connection::adopt(fd)?.into_fd();
+        if !sockopt::socket_acceptconn(&fd)? {
+            return Err(Errno::PROTONOSUPPORT.into());
+        }
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        Ok(Self { fd })
+    }
+
+    /// The next waiting connection; never blocks.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` (`WouldBlock`) when none waits; `EMFILE`, `ENFILE`: it waits on.
+    pub fn accept(&self) -> io::Result<Connection> {
+        loop {
+            match accept_with(&self.fd, SocketFlags::CLOEXEC) {
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                result => return Ok(Connection { fd: result? }),
+            }
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn unix_socket() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        flags,
+        None,
+    )?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+//! Socket options that rustix has no typed function for.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use libc::{c_int, socklen_t};
+
+/// `setsockopt` with an `int`.
+pub(crate) fn set_int(
+    fd: BorrowedFd<'_>,
+    level: c_int,
+    name: c_int,
+    value: c_int,
+) -> io::Result<()> {
+    let length = size_of::<c_int>() as socklen_t;
+    // SAFETY: the fd is open, and the kernel only reads `length` bytes of `value`.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            length,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// `getsockopt` of an `int`.
+pub(crate) fn int(fd: BorrowedFd<'_>, level: c_int, name: c_int) -> io::Result<c_int> {
+    let mut value = [0_u8; size_of::<c_int>()];
+    bytes(fd, level, name, &mut value)?;
+    Ok(c_int::from_ne_bytes(value))
+}
+
+/// `getsockopt` into `value`; returns how many bytes the kernel wrote, at most `value.len()`.
+pub(crate) fn bytes(
+    fd: BorrowedFd<'_>,
+    level: c_int,
+    name: c_int,
+    value: &mut [u8],
+) -> io::Result<usize> {
+    let mut length = socklen_t::try_from(value.len()).unwrap_or(socklen_t::MAX);
+    // SAFETY: the fd is open, and the kernel writes at most `length` bytes into `value`.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            level,
+            name,
+            value.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 {
+        Ok(value.len().min(length as usize))
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

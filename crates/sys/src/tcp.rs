@@ -1,0 +1,173 @@
+//! What a received descriptor is, and TCP streams that never block.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{
+    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketType, recv, send, sendmsg, shutdown,
+    sockopt,
+};
+
+use crate::socket_option;
+
+/// The kind of a descriptor that came from outside (promises G2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A UDP socket of either family.
+    Udp,
+    /// A connected TCP socket of either family.
+    TcpEstablished,
+    /// A TCP socket in another state; the number is the kernel's (`TCP_LISTEN` is 10).
+    Tcp(u8),
+    /// Any other socket: raw, ICMP, UDP-Lite, MPTCP, Unix, netlink.
+    OtherSocket,
+    /// Not a socket at all, or an `O_PATH` descriptor.
+    NotASocket,
+}
+
+/// `TCP_ESTABLISHED` of `include/net/tcp_states.h`.
+const ESTABLISHED: u8 = 1;
+/// `TCP_LISTEN` of the same.
+const LISTEN: u8 = 10;
+
+/// Tells what `fd` is from what the kernel says, never from what its owner says.
+///
+/// It works in every namespace and state, changes nothing, and needs no right on the socket.
+#[must_use]
+pub fn inspect(fd: BorrowedFd<'_>) -> Kind {
+    match inspect_socket(fd) {
+        Ok(kind) => kind,
+        Err(Errno::NOTSOCK | Errno::BADF) => Kind::NotASocket,
+        Err(_) => Kind::OtherSocket,
+    }
+}
+
+fn inspect_socket(fd: BorrowedFd<'_>) -> rustix::io::Result<Kind> {
+    use rustix::net::{AddressFamily, ipproto};
+
+    let domain = sockopt::socket_domain(fd)?;
+    if domain != AddressFamily::INET && domain != AddressFamily::INET6 {
+        return Ok(Kind::OtherSocket);
+    }
+    let kind = sockopt::socket_type(fd)?;
+    let protocol = sockopt::socket_protocol(fd)?;
+    if kind == SocketType::DGRAM && protocol == Some(ipproto::UDP) {
+        return Ok(Kind::Udp);
+    }
+    if kind != SocketType::STREAM || protocol != Some(ipproto::TCP) {
+        return Ok(Kind::OtherSocket);
+    }
+    if sockopt::socket_acceptconn(fd)? {
+        return Ok(Kind::Tcp(LISTEN));
+    }
+    // The state is the first byte of `struct tcp_info`; the kernel cuts the rest.
+    let mut state = [0_u8; 8];
+    let read = socket_option::bytes(fd, libc::IPPROTO_TCP, libc::TCP_INFO, &mut state);
+    match (read, state) {
+        (Ok(1..), [ESTABLISHED, ..]) => Ok(Kind::TcpEstablished),
+        (Ok(1..), [other, ..]) => Ok(Kind::Tcp(other)),
+        _ => Ok(Kind::OtherSocket),
+    }
+}
+
+/// A connected TCP socket.  Every call returns at once, whatever `O_NONBLOCK` says (promises G3).
+#[derive(Debug)]
+pub struct Stream {
+    fd: OwnedFd,
+}
+
+impl Stream {
+    /// Takes over a connected TCP socket.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTSOCK` when it's not a socket, `EPROTONOSUPPORT` when not TCP, `ENOTCONN` when TCP in
+    /// another state than established.  The descriptor is closed on error.
+    pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
+        match inspect(fd.as_fd()) {
+            Kind::TcpEstablished => Ok(Self { fd }),
+            Kind::Tcp(_) => Err(Errno::NOTCONN.into()),
+            Kind::Udp | Kind::OtherSocket => Err(Errno::PROTONOSUPPORT.into()),
+            Kind::NotASocket => Err(Errno::NOTSOCK.into()),
+        }
+    }
+
+    /// Reads what is there; 0 is the end of the stream.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` (`WouldBlock`) when nothing is there; else the connection's error.
+    pub fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match recv(&self.fd, &mut *into, RecvFlags::DONTWAIT) {
+                Err(Errno::INTR) => {}
+                result => return Ok(result?.0),
+            }
+        }
+    }
+
+    /// Writes as much of `bytes` as fits and returns how much.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` (`WouldBlock`) when nothing fits; else the connection's error (`EPIPE`, no signal).
+    pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match send(&self.fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Err(Errno::INTR) => {}
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    /// [`Stream::send`] of several pieces at once (at most 1,024).
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::send`].
+    pub fn send_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        loop {
+            match sendmsg(&self.fd, pieces, &mut SendAncillaryBuffer::default(), flags) {
+                Err(Errno::INTR) => {}
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    /// `TCP_NODELAY`.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error.
+    pub fn set_nodelay(&self, on: bool) -> io::Result<()> {
+        sockopt::set_tcp_nodelay(&self.fd, on)?;
+        Ok(())
+    }
+
+    /// Ends the connection for every process that holds the socket.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTCONN` when it has ended already.
+    pub fn shut_down(&self) -> io::Result<()> {
+        shutdown(&self.fd, Shutdown::Both)?;
+        Ok(())
+    }
+
+    /// Gives the descriptor back.
+    #[must_use]
+    pub fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests;

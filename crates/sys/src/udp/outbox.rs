@@ -1,0 +1,447 @@
+//! Sending many datagrams in one call, each with its own destination, source and fate.
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd};
+use std::ptr;
+
+use libc::{c_int, c_uint, iovec, mmsghdr};
+
+use super::UdpSocket;
+use super::address::Name;
+use super::control::{self, Control};
+use super::inbox::empty_header;
+
+/// The most segments that any kernel since 4.18 takes in one message.
+pub const MAX_SEGMENTS: usize = 64;
+
+/// How often a message is tried again after an error that may belong to an earlier one.  Promise A9
+/// asks for one; the second covers an ICMP error that arrives between the two.
+const RETRIES: u8 = 2;
+
+/// One message: a datagram, or several of equal size in a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Where its bytes are in the arena.
+    pub range: Range<usize>,
+    /// Where to: IPv4 addresses go out v4-mapped on an IPv6 socket.
+    pub destination: SocketAddr,
+    /// Where from; `None` leaves it to the kernel.  Ignored if not of the destination's family.
+    pub local: Option<IpAddr>,
+    /// The kernel cuts the bytes into datagrams of this length each, the last may be shorter; at
+    /// most [`MAX_SEGMENTS`] and 65,507 bytes (IPv6: 65,527) in all.
+    pub segment: Option<u16>,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The kernel took it.
+    Sent,
+    /// The kernel took it after the local address was left out, since it is not ours any more: the
+    /// caller should forget that address (promises D8).
+    SentWithoutLocal,
+    /// The kernel refused it, and this one only: the errno.
+    Failed(i32),
+    /// Never tried, or refused for want of room: `EAGAIN`, `ENOBUFS`, `ENOMEM` stop the batch.
+    NotSent,
+}
+
+impl Outcome {
+    /// Whether the kernel took it.
+    #[must_use]
+    pub fn is_sent(self) -> bool {
+        matches!(self, Self::Sent | Self::SentWithoutLocal)
+    }
+
+    /// Whether a message with a segment size failed in a way that its datagrams one by one may not:
+    /// a segment larger than the path's MTU (`EMSGSIZE`, older kernels `EINVAL`), a device or a transform that
+    /// cannot (`EIO`, `EOPNOTSUPP`).  Try [`Outbox::send_singly`].
+    #[must_use]
+    pub fn refuses_segments(self) -> bool {
+        matches!(
+            self,
+            Self::Failed(libc::EMSGSIZE | libc::EINVAL | libc::EIO | libc::EOPNOTSUPP)
+        )
+    }
+}
+
+/// Sums over the outcomes of a batch, in messages.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// Taken by the kernel.
+    pub sent: usize,
+    /// Refused for themselves.
+    pub failed: usize,
+    /// Not sent for want of room: drop and count them (promises J4).
+    pub not_sent: usize,
+}
+
+/// A batch of messages.
+///
+/// [`push`](Outbox::push) collects, [`send`](Outbox::send) sends, then
+/// [`outcomes`](Outbox::outcomes) tells, until [`clear`](Outbox::clear).
+pub struct Outbox {
+    capacity: usize,
+    messages: Vec<Message>,
+    outcomes: Vec<Outcome>,
+    names: Box<[Name]>,
+    controls: Box<[Control]>,
+    vectors: Box<[iovec]>,
+    headers: Box<[mmsghdr]>,
+}
+
+// SAFETY: the pointers inside point to nothing but the boxes beside them and the arena of a call
+// that has ended, and are written anew before each use.
+unsafe impl Send for Outbox {}
+
+impl Outbox {
+    /// Room for `capacity` messages (1 to 1,024).
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        let capacity = capacity.clamp(1, 1_024);
+        let no_bytes = iovec {
+            iov_base: ptr::null_mut(),
+            iov_len: 0,
+        };
+        Self {
+            capacity,
+            messages: Vec::with_capacity(capacity),
+            outcomes: Vec::with_capacity(capacity),
+            names: vec![Name::EMPTY; capacity].into_boxed_slice(),
+            controls: vec![Control::EMPTY; capacity].into_boxed_slice(),
+            vectors: vec![no_bytes; capacity].into_boxed_slice(),
+            headers: vec![empty_header(); capacity].into_boxed_slice(),
+        }
+    }
+
+    /// Adds a message to the batch; `false` when it is full.
+    #[must_use = "a full outbox drops the message"]
+    pub fn push(&mut self, message: Message) -> bool {
+        if self.is_full() {
+            return false;
+        }
+        self.messages.push(message);
+        self.outcomes.push(Outcome::NotSent);
+        true
+    }
+
+    /// Whether there is no room for another message.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.messages.len() >= self.capacity
+    }
+
+    /// Whether the batch has no message.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Number of messages of the batch.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// The messages of the batch, in the order they were pushed.
+    #[must_use]
+    pub fn messages(&self) -> &[Message] {
+        &self.messages
+    }
+
+    /// What became of each of [`messages`](Outbox::messages) at the last send.
+    #[must_use]
+    pub fn outcomes(&self) -> &[Outcome] {
+        &self.outcomes
+    }
+
+    /// Starts a new batch.
+    pub fn clear(&mut self) {
+        self.messages.clear();
+        self.outcomes.clear();
+    }
+
+    /// Sends the whole batch, whose bytes lie in `arena`, each message at most once.
+    ///
+    /// An error concerns one message: it's tried again (once more, and without its local address if
+    /// that may be the reason), then left behind, and the rest goes on (promises A9, D8, J4).  A range
+    /// beyond the arena fails with `EFAULT`.
+    pub fn send(&mut self, socket: &UdpSocket, arena: &[u8]) -> Sent {
+        self.prepare(socket.v6, arena);
+        self.outcomes.fill(Outcome::NotSent);
+        let mut at = 0;
+        let mut attempt = Attempt::default();
+        while at < self.messages.len() {
+            match self.send_from(socket, at, arena.len()) {
+                Ok(taken) => {
+                    let end = self.messages.len().min(at + taken.max(1));
+                    if let Some(outcomes) = self.outcomes.get_mut(at..end) {
+                        outcomes.fill(Outcome::Sent);
+                    }
+                    if attempt.local_left_out {
+                        self.settle(at, Outcome::SentWithoutLocal);
+                    }
+                    at = end;
+                    attempt = Attempt::default();
+                }
+                Err(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => break,
+                Err(errno) => {
+                    if !self.try_again(at, errno, &mut attempt) {
+                        self.settle(at, Outcome::Failed(errno));
+                        at += 1;
+                        attempt = Attempt::default();
+                    }
+                }
+            }
+        }
+        self.sum()
+    }
+
+    /// Sends the segments of the message at `index` one by one, after its outcome said
+    /// [`refuses_segments`](Outcome::refuses_segments).  Stops at the first that fails; its
+    /// outcome is that of the last tried.  Returns how many datagrams were sent.  Slow; needs no
+    /// room in the batch.
+    pub fn send_singly(&mut self, socket: &UdpSocket, arena: &[u8], index: usize) -> usize {
+        let Some(message) = self.messages.get(index).cloned() else {
+            return 0;
+        };
+        let size = usize::from(message.segment.unwrap_or(u16::MAX)).max(1);
+        let mut local = message.local;
+        let mut sent = 0;
+        let mut start = message.range.start;
+        while start < message.range.end {
+            let range = start..message.range.end.min(start + size);
+            start = range.end;
+            let single = Message {
+                range,
+                destination: message.destination,
+                local,
+                segment: None,
+            };
+            let outcome = self.send_one(socket, arena, index, single);
+            self.settle(index, outcome);
+            match outcome {
+                Outcome::Sent => {}
+                Outcome::SentWithoutLocal => local = None,
+                Outcome::Failed(_) | Outcome::NotSent => return sent,
+            }
+            sent += 1;
+        }
+        if message.local.is_some() && local.is_none() {
+            self.settle(index, Outcome::SentWithoutLocal);
+        }
+        sent
+    }
+
+    /// Sends `message` with the buffers of slot `index`.
+    fn send_one(
+        &mut self,
+        socket: &UdpSocket,
+        arena: &[u8],
+        index: usize,
+        message: Message,
+    ) -> Outcome {
+        let Some(original) = self
+            .messages
+            .get_mut(index)
+            .map(|slot| std::mem::replace(slot, message))
+        else {
+            return Outcome::NotSent;
+        };
+        self.prepare_slot(index, socket.v6, arena);
+        let mut attempt = Attempt::default();
+        let outcome = loop {
+            match self.send_range(socket, index, 1) {
+                Ok(_) if attempt.local_left_out => break Outcome::SentWithoutLocal,
+                Ok(_) => break Outcome::Sent,
+                Err(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => break Outcome::NotSent,
+                Err(errno) if self.try_again(index, errno, &mut attempt) => {}
+                Err(errno) => break Outcome::Failed(errno),
+            }
+        };
+        if let Some(slot) = self.messages.get_mut(index) {
+            *slot = original;
+        }
+        outcome
+    }
+
+    /// Sends from message `at` up to the first whose range is not in the arena.
+    fn send_from(&mut self, socket: &UdpSocket, at: usize, arena: usize) -> Result<usize, c_int> {
+        let rest = self.messages.get(at..).unwrap_or_default();
+        let valid = rest
+            .iter()
+            .take_while(|message| fits(&message.range, arena));
+        match valid.count() {
+            0 => Err(libc::EFAULT),
+            count => self.send_range(socket, at, count),
+        }
+    }
+
+    /// One `sendmmsg` of `count` prepared messages from `at` on: how many the kernel took, or why
+    /// it refused the first.
+    fn send_range(&mut self, socket: &UdpSocket, at: usize, count: usize) -> Result<usize, c_int> {
+        let Some(headers) = self.headers.get_mut(at..at + count) else {
+            return Err(libc::EFAULT);
+        };
+        let count = c_uint::try_from(headers.len()).unwrap_or(0);
+        loop {
+            // SAFETY: `prepare_slot` made each of the `count` headers point to live buffers of this
+            // outbox and to bytes inside the caller's arena, which is borrowed for the whole call.
+            let sent = unsafe {
+                libc::sendmmsg(
+                    socket.as_fd().as_raw_fd(),
+                    headers.as_mut_ptr(),
+                    count,
+                    (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _,
+                )
+            };
+            if let Ok(sent) = usize::try_from(sent) {
+                return Ok(sent);
+            }
+            match io::Error::last_os_error().raw_os_error() {
+                Some(libc::EINTR) => {}
+                errno => return Err(errno.unwrap_or(libc::EIO)),
+            }
+        }
+    }
+
+    /// Decides whether message `at` is worth another try after `errno`, and changes it for that.
+    fn try_again(&mut self, at: usize, errno: c_int, attempt: &mut Attempt) -> bool {
+        if errno == libc::EFAULT {
+            return false;
+        }
+        // ENETUNREACH is what newer kernels say of an IPv4 source that is not ours, but also an ICMP
+        // error, which must not cost us the source: so only if it comes again.
+        let local_may_be_gone = match errno {
+            libc::EINVAL | libc::EADDRNOTAVAIL => true,
+            libc::ENETUNREACH => attempt.retries > 0,
+            _ => false,
+        };
+        if local_may_be_gone && !attempt.local_left_out && self.leave_out_local(at) {
+            attempt.local_left_out = true;
+            return true;
+        }
+        // EINVAL is never a pending error, so it would only come again.
+        if errno != libc::EINVAL && attempt.retries < RETRIES {
+            attempt.retries += 1;
+            return true;
+        }
+        false
+    }
+
+    /// `false` when the message names no local address.
+    fn leave_out_local(&mut self, at: usize) -> bool {
+        let Some(message) = self.messages.get(at) else {
+            return false;
+        };
+        if usable_local(message).is_none() {
+            return false;
+        }
+        let segment = usable_segment(message);
+        self.write_control(at, None, segment);
+        true
+    }
+
+    fn settle(&mut self, at: usize, outcome: Outcome) {
+        if let Some(slot) = self.outcomes.get_mut(at) {
+            *slot = outcome;
+        }
+    }
+
+    fn sum(&self) -> Sent {
+        let mut sum = Sent::default();
+        for outcome in &self.outcomes {
+            match outcome {
+                Outcome::Sent | Outcome::SentWithoutLocal => sum.sent += 1,
+                Outcome::Failed(_) => sum.failed += 1,
+                Outcome::NotSent => sum.not_sent += 1,
+            }
+        }
+        sum
+    }
+
+    fn prepare(&mut self, v6: bool, arena: &[u8]) {
+        for index in 0..self.messages.len() {
+            self.prepare_slot(index, v6, arena);
+        }
+    }
+
+    /// Points the header of slot `index` at its buffers and the message's bytes.
+    fn prepare_slot(&mut self, index: usize, v6: bool, arena: &[u8]) {
+        let (Some(message), Some(name), Some(vector), Some(header)) = (
+            self.messages.get(index),
+            self.names.get_mut(index),
+            self.vectors.get_mut(index),
+            self.headers.get_mut(index),
+        ) else {
+            return;
+        };
+        let bytes = arena.get(message.range.clone()).unwrap_or_default();
+        // The kernel only reads what a sent message points to.
+        vector.iov_base = bytes.as_ptr().cast_mut().cast();
+        vector.iov_len = bytes.len();
+        let name_len = name.encode(message.destination, v6);
+        header.msg_hdr.msg_name = name.0.as_mut_ptr().cast();
+        header.msg_hdr.msg_namelen = name_len as _;
+        header.msg_hdr.msg_iov = vector;
+        header.msg_hdr.msg_iovlen = 1;
+        header.msg_hdr.msg_flags = 0;
+        header.msg_len = 0;
+        let (local, segment) = (usable_local(message), usable_segment(message));
+        self.write_control(index, local, segment);
+    }
+
+    fn write_control(&mut self, index: usize, local: Option<IpAddr>, segment: Option<u16>) {
+        let (Some(control), Some(header)) =
+            (self.controls.get_mut(index), self.headers.get_mut(index))
+        else {
+            return;
+        };
+        let length = control::encode(control, local, segment);
+        header.msg_hdr.msg_control = if length == 0 {
+            ptr::null_mut()
+        } else {
+            control.0.as_mut_ptr().cast()
+        };
+        header.msg_hdr.msg_controllen = length as _;
+    }
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox")
+            .field("capacity", &self.capacity)
+            .field("messages", &self.messages)
+            .field("outcomes", &self.outcomes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What has been tried already for the message at hand.
+#[derive(Default)]
+struct Attempt {
+    retries: u8,
+    local_left_out: bool,
+}
+
+fn fits(range: &Range<usize>, arena: usize) -> bool {
+    range.start <= range.end && range.end <= arena
+}
+
+/// The local address, unless the destination is of the other family.
+fn usable_local(message: &Message) -> Option<IpAddr> {
+    let local = message.local?;
+    let same = local.is_ipv4() == message.destination.is_ipv4();
+    (same && !local.is_unspecified()).then_some(local)
+}
+
+/// The segment size, unless one segment holds everything.
+fn usable_segment(message: &Message) -> Option<u16> {
+    message
+        .segment
+        .filter(|size| *size > 0 && message.range.len() > usize::from(*size))
+}
