@@ -1,0 +1,277 @@
+//! What every request can be answered with: ACK, error, the end of a dump; and where answers are
+//! collected.
+
+use std::borrow::Cow;
+
+use crate::Errno;
+use crate::message::{self, FLAG_MULTI, HEADER, Header, Request};
+use crate::schema::Kind;
+use crate::tlv::{self, Writer};
+
+/// `NLMSG_ERROR`: an error, or the ACK.
+const TYPE_ERROR: u16 = 2;
+/// `NLMSG_DONE`: the end of a dump.
+const TYPE_DONE: u16 = 3;
+/// In answers: the request is cut to its header.
+const FLAG_CAPPED: u16 = 0x100;
+/// In answers: attributes follow the echoed request.
+const FLAG_ACK_TLVS: u16 = 0x200;
+
+/// `NLMSGERR_ATTR_*`.
+mod extack {
+    pub(super) const MESSAGE: u16 = 1;
+    pub(super) const OFFSET: u16 = 2;
+    pub(super) const POLICY: u16 = 4;
+    pub(super) const MISSING_TYPE: u16 = 5;
+    pub(super) const MISSING_NEST: u16 = 6;
+}
+
+/// Who asks, as far as the answers depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// The Netlink port of the asking socket, put into every answer.
+    pub port: u32,
+    /// Whether the socket has `NETLINK_EXT_ACK` on.
+    pub ext_ack: bool,
+    /// Whether the socket has `NETLINK_CAP_ACK` on.
+    pub cap_ack: bool,
+    /// Whether the caller has `CAP_NET_ADMIN`.
+    pub admin: bool,
+}
+
+/// Answer datagrams, in the order they are to be received. Has no `Debug`: an error echoes its
+/// request, keys and all.
+pub struct Answers {
+    datagrams: Vec<Vec<u8>>,
+    dump_room: usize,
+}
+
+impl Answers {
+    /// Bytes of dump in one datagram unless told otherwise: what the smallest fixed buffer in use
+    /// (sitnl's) takes.
+    pub const DUMP_ROOM: usize = 16 * 1024;
+
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::with_dump_room(Self::DUMP_ROOM)
+    }
+
+    /// Nothing yet; a dump is cut into datagrams of at most `bytes`, a single message that is
+    /// longer excepted.
+    pub fn with_dump_room(bytes: usize) -> Self {
+        Self {
+            datagrams: Vec::new(),
+            dump_room: bytes,
+        }
+    }
+
+    /// What there is so far, one entry a datagram.
+    pub fn datagrams(&self) -> &[Vec<u8>] {
+        &self.datagrams
+    }
+
+    /// Takes the datagrams.
+    pub fn into_datagrams(self) -> Vec<Vec<u8>> {
+        self.datagrams
+    }
+
+    /// Adds a datagram.
+    pub(crate) fn push(&mut self, datagram: Vec<u8>) {
+        self.datagrams.push(datagram);
+    }
+
+    /// Adds the messages of a dump, packed, and its end in a datagram of its own (as the kernel
+    /// does).
+    pub(crate) fn push_dump(
+        &mut self,
+        asker: &Asker,
+        request: &Request<'_>,
+        messages: impl Iterator<Item = Vec<u8>>,
+    ) {
+        let mut datagram = Vec::new();
+        for message in messages {
+            if !datagram.is_empty() && datagram.len() + message.len() > self.dump_room {
+                self.push(std::mem::take(&mut datagram));
+            }
+            datagram.extend_from_slice(&message);
+        }
+        if !datagram.is_empty() {
+            self.push(datagram);
+        }
+        self.push(done(asker, request.message, Errno(0), &Extack::default()));
+    }
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The extended part of an ACK or error.
+#[derive(Clone, Default)]
+pub(crate) struct Extack {
+    /// Words for people.
+    pub(crate) text: Option<Cow<'static, str>>,
+    /// Offset of the offending attribute in the request.
+    pub(crate) offset: Option<usize>,
+    /// What the attribute should have been.
+    pub(crate) policy: Option<Kind>,
+    /// Number of the missing attribute.
+    pub(crate) missing: Option<u16>,
+    /// Offset of the nest it is missing in.
+    pub(crate) missing_in: Option<usize>,
+}
+
+impl Extack {
+    /// In the kernel's order (golden: MSG, OFFS, POLICY; MISS_TYPE, MISS_NEST).
+    fn write(&self, to: &mut Writer) {
+        if let Some(text) = &self.text {
+            to.string(extack::MESSAGE, text);
+        }
+        if let Some(offset) = self.offset {
+            to.u32(extack::OFFSET, u32::try_from(offset).unwrap_or(u32::MAX));
+        }
+        if let Some(policy) = self.policy.filter(Kind::is_told) {
+            to.nest(extack::POLICY, |nest| policy.describe(nest, None));
+        }
+        if let Some(missing) = self.missing {
+            to.u32(extack::MISSING_TYPE, missing.into());
+        }
+        if let Some(nest) = self.missing_in {
+            to.u32(
+                extack::MISSING_NEST,
+                u32::try_from(nest).unwrap_or(u32::MAX),
+            );
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.text.is_none()
+            && self.offset.is_none()
+            && self.missing.is_none()
+            && self.missing_in.is_none()
+    }
+}
+
+/// Why a request is refused, with all that the answer tells of it.
+#[derive(Clone)]
+pub(crate) struct Rejection {
+    pub(crate) errno: Errno,
+    pub(crate) extack: Box<Extack>,
+}
+
+impl Rejection {
+    /// Only a number.
+    pub(crate) fn bare(errno: Errno) -> Self {
+        Self::with(errno, Extack::default())
+    }
+
+    /// A number and what else there is to say.
+    pub(crate) fn with(errno: Errno, extack: Extack) -> Self {
+        Self {
+            errno,
+            extack: Box::new(extack),
+        }
+    }
+
+    /// A number and words.
+    pub(crate) fn text(errno: Errno, text: impl Into<Cow<'static, str>>) -> Self {
+        let text = Some(text.into());
+        Self::with(
+            errno,
+            Extack {
+                text,
+                ..Extack::default()
+            },
+        )
+    }
+
+    /// A missing attribute, at top level or in the nest at that offset.
+    pub(crate) fn missing(number: u16, nest: Option<usize>) -> Self {
+        let (missing, missing_in) = (Some(number), nest);
+        Self::with(
+            Errno::EINVAL,
+            Extack {
+                missing,
+                missing_in,
+                ..Extack::default()
+            },
+        )
+    }
+}
+
+/// Encodes the ACK of `request`, which is one whole message.
+pub fn acknowledgement(asker: &Asker, request: &[u8]) -> Vec<u8> {
+    error_message(asker, request, Errno(0), &Extack::default())
+}
+
+/// Encodes the refusal of `request`, which is one whole message, with `text` as the extended ACK's
+/// words.
+pub fn refusal(asker: &Asker, request: &[u8], errno: Errno, text: Option<&str>) -> Vec<u8> {
+    let text = text.map(|text| Cow::Owned(text.to_owned()));
+    error_message(
+        asker,
+        request,
+        errno,
+        &Extack {
+            text,
+            ..Extack::default()
+        },
+    )
+}
+
+/// `NLMSG_ERROR` for `request`; an ACK if the errno is 0 (dco-behaviour 2.16, golden `no_ext_ack`).
+pub(crate) fn error_message(
+    asker: &Asker,
+    request: &[u8],
+    errno: Errno,
+    extack: &Extack,
+) -> Vec<u8> {
+    let mut flags = 0;
+    // Of a request that succeeded, only the header is echoed.
+    let echo = if errno.0 == 0 || asker.cap_ack {
+        flags |= FLAG_CAPPED;
+        request.get(..HEADER).unwrap_or(request)
+    } else {
+        request
+    };
+    let mut body = (-errno.0).to_ne_bytes().to_vec();
+    body.extend_from_slice(echo);
+    body.resize(tlv::align(body.len()), 0);
+    finish(asker, request, TYPE_ERROR, flags, &body, extack)
+}
+
+/// `NLMSG_DONE` of a dump: a dump that fails in its handler ends with this, too (golden
+/// `ifindex_errors`).
+pub(crate) fn done(asker: &Asker, request: &[u8], errno: Errno, extack: &Extack) -> Vec<u8> {
+    let body = (-errno.0).to_ne_bytes();
+    finish(asker, request, TYPE_DONE, FLAG_MULTI, &body, extack)
+}
+
+fn finish(
+    asker: &Asker,
+    request: &[u8],
+    kind: u16,
+    mut flags: u16,
+    body: &[u8],
+    extack: &Extack,
+) -> Vec<u8> {
+    let told = asker.ext_ack && !extack.is_empty();
+    if told {
+        flags |= FLAG_ACK_TLVS;
+    }
+    let sequence = Header::of(request).map_or(0, |header| header.sequence);
+    let mut message = message::start(kind, flags, sequence, asker.port);
+    message.extend_from_slice(body);
+    let mut writer = Writer::after(message);
+    if told {
+        extack.write(&mut writer);
+    }
+    let mut message = writer.into_bytes();
+    message::set_length(&mut message);
+    message
+}
+
+#[cfg(test)]
+mod tests;

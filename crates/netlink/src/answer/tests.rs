@@ -1,0 +1,113 @@
+use super::*;
+use crate::tlv::{Attribute, Attributes};
+
+const ASKER: Asker = Asker {
+    port: 1001,
+    ext_ack: true,
+    cap_ack: false,
+    admin: true,
+};
+
+/// 40 bytes of a request with sequence number 9.
+fn request() -> Vec<u8> {
+    let mut message = message::start(0x20, 5, 9, 77);
+    message.extend_from_slice(&[1; 24]);
+    message::set_length(&mut message);
+    message
+}
+
+fn extack() -> Extack {
+    Extack {
+        text: Some("no".into()),
+        offset: Some(20),
+        policy: Some(Kind::U32(7)),
+        missing: Some(3),
+        missing_in: Some(28),
+    }
+}
+
+/// Flags, echo and attribute numbers of an error.
+fn parts(error: &[u8], echo: usize) -> (u16, &[u8], Vec<u16>) {
+    let header = Header::of(error).unwrap();
+    assert_eq!(
+        (header.length, header.kind, header.sequence),
+        (error.len(), TYPE_ERROR, 9)
+    );
+    assert_eq!(error[12..16], ASKER.port.to_ne_bytes());
+    let start = HEADER + 4 + echo;
+    let attributes = Attributes::of(error, start).map(|attribute| attribute.number());
+    (
+        header.flags,
+        &error[HEADER + 4..start],
+        attributes.collect(),
+    )
+}
+
+#[test]
+fn an_ack_echoes_the_header() {
+    let ack = acknowledgement(&ASKER, &request());
+    assert_eq!(ack.len(), 36);
+    assert_eq!(parts(&ack, 16), (FLAG_CAPPED, &request()[..16], vec![]));
+}
+
+#[test]
+fn an_error_echoes_all_unless_capped() {
+    let error = error_message(&ASKER, &request(), Errno::EINVAL, &extack());
+    assert_eq!(error[HEADER..HEADER + 4], (-22_i32).to_ne_bytes());
+    let order = vec![1, 2, 4, 5, 6];
+    assert_eq!(
+        parts(&error, 40),
+        (FLAG_ACK_TLVS, &request()[..], order.clone())
+    );
+
+    let asker = Asker {
+        cap_ack: true,
+        ..ASKER
+    };
+    let error = error_message(&asker, &request(), Errno::EINVAL, &extack());
+    assert_eq!(
+        parts(&error, 16),
+        (FLAG_CAPPED | FLAG_ACK_TLVS, &request()[..16], order)
+    );
+
+    let asker = Asker {
+        ext_ack: false,
+        ..ASKER
+    };
+    let error = error_message(&asker, &request(), Errno::EINVAL, &extack());
+    assert_eq!(parts(&error, 40), (0, &request()[..], vec![]));
+}
+
+#[test]
+fn an_odd_request_is_padded_in_the_echo() {
+    let request = &request()[..37];
+    let error = refusal(&ASKER, request, Errno::ENODEV, Some("gone"));
+    let (_, echo, attributes) = parts(&error, 40);
+    assert_eq!((echo.len(), attributes), (40, vec![1]));
+    assert_eq!(echo[37..], [0; 3]);
+}
+
+#[test]
+fn big_endian_policies_are_not_told() {
+    let policy = Some(Kind::Be16 { min: 1 });
+    let error = error_message(
+        &ASKER,
+        &request(),
+        Errno::ERANGE,
+        &Extack { policy, ..extack() },
+    );
+    assert_eq!(parts(&error, 40).2, [1, 2, 5, 6]);
+}
+
+#[test]
+fn the_end_of_a_dump() {
+    let end = done(&ASKER, &request(), Errno(0), &Extack::default());
+    assert_eq!(
+        (end.len(), Header::of(&end).unwrap().flags),
+        (20, FLAG_MULTI)
+    );
+    let end = done(&ASKER, &request(), Errno::ENODEV, &extack());
+    assert_eq!(Header::of(&end).unwrap().flags, FLAG_MULTI | FLAG_ACK_TLVS);
+    let text = Attributes::of(&end, 20).next();
+    assert_eq!(text.as_ref().and_then(Attribute::text), Some("no"));
+}

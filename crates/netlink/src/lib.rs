@@ -1,0 +1,25 @@
+//! The Netlink APIs of OpenVPN's data channel offload as bytes: the answering half.
+//!
+//! A request datagram goes in, a [`Service`] is asked, answer datagrams come out: [`serve`]. Link
+//! requests of rtnetlink are read by [`link_request`]. Nothing here has a socket, a clock or a
+//! state.
+#![forbid(unsafe_code)]
+
+mod answer;
+mod dco_v2;
+mod errno;
+mod message;
+mod nlctrl;
+mod ovpn;
+pub mod route;
+mod rtnl;
+mod schema;
+mod serve;
+mod service;
+mod tlv;
+
+pub use answer::{Answers, Asker, acknowledgement, refusal};
+pub use message::Messages;
+pub use rtnl::{LinkNew, LinkRequest, LinkTarget, link_request};
+pub use serve::{FamilyIds, membership, notification, serve};
+pub use service::*;

@@ -1,0 +1,166 @@
+//! The answer to `CTRL_CMD_GETPOLICY`: which policies the commands use, then every attribute of
+//! every policy (golden `ctrl_getpolicy`).
+
+use super::{FAMILY, command, top};
+use crate::Errno;
+use crate::answer::{Asker, Extack, Rejection};
+use crate::message::{self, FLAG_MULTI, Request};
+use crate::schema::{Command, Family, Kind, Policy};
+use crate::tlv::{Attribute, Writer};
+
+/// Members of a command in COMMAND_POLICY: indexes into POLICY.
+mod told_policy {
+    pub(super) const PLAIN: u16 = 1;
+    pub(super) const DUMP: u16 = 2;
+}
+
+/// The parts of a family's answer; of one command's, if `asked` names one.
+pub(super) fn parts(
+    family: &'static Family,
+    asked: Option<Attribute<'_>>,
+) -> Result<Vec<Part>, Rejection> {
+    let commands = match asked {
+        None => family.commands,
+        Some(asked) => only(family, &asked)?,
+    };
+    let mut list = PolicyList::default();
+    let mut parts = Vec::new();
+    for command in commands {
+        parts.push(Part::Command {
+            // What the kernel puts there for a command without a plain form.
+            number: command.plain.map_or(0, |_| command.number),
+            plain: command.plain.map(|policy| list.add(policy)),
+            dump: command.dump.map(|policy| list.add(policy)),
+        });
+    }
+    parts.extend(list.attributes());
+    Ok(parts)
+}
+
+fn only(family: &'static Family, asked: &Attribute<'_>) -> Result<&'static [Command], Rejection> {
+    let number = asked.u32().and_then(|number| u8::try_from(number).ok());
+    let listed = |command: &Command| Some(command.number) == number;
+    let at = family.commands.iter().position(listed);
+    let found = at.and_then(|at| family.commands.get(at..=at));
+    found.ok_or_else(|| {
+        let offset = Some(asked.offset);
+        Rejection::with(
+            Errno::ENOENT,
+            Extack {
+                offset,
+                ..Extack::default()
+            },
+        )
+    })
+}
+
+/// One message of a GETPOLICY dump.
+pub(super) enum Part {
+    /// The policies of a command.
+    Command {
+        number: u8,
+        plain: Option<u32>,
+        dump: Option<u32>,
+    },
+    /// An attribute of a policy; `nest` is the index of the policy inside.
+    Attribute {
+        policy: u16,
+        number: u16,
+        kind: Kind,
+        nest: Option<u32>,
+    },
+}
+
+impl Part {
+    /// The message, for the family with this id.
+    pub(super) fn encode(&self, asker: &Asker, request: &Request<'_>, family: u16) -> Vec<u8> {
+        let (version, command) = (FAMILY.version, command::GETPOLICY);
+        message::reply(asker, request, version, FLAG_MULTI, command, |message| {
+            message.u16(top::FAMILY_ID, family);
+            self.write(message);
+        })
+    }
+
+    fn write(&self, message: &mut Writer) {
+        match *self {
+            Self::Command {
+                number,
+                plain,
+                dump,
+            } => message.nest(top::COMMAND_POLICY, |list| {
+                list.nest(number.into(), |entry| {
+                    if let Some(index) = plain {
+                        entry.u32(told_policy::PLAIN, index);
+                    }
+                    if let Some(index) = dump {
+                        entry.u32(told_policy::DUMP, index);
+                    }
+                });
+            }),
+            Self::Attribute {
+                policy,
+                number,
+                kind,
+                nest,
+            } => message.nest(top::POLICY, |list| {
+                list.nest(policy, |entry| {
+                    entry.nest(number, |told| kind.describe(told, nest))
+                });
+            }),
+        }
+    }
+}
+
+/// The policies of a dump, each once, in the order that gives them their indexes.
+#[derive(Default)]
+struct PolicyList {
+    policies: Vec<&'static Policy>,
+}
+
+impl PolicyList {
+    /// Index of a policy; a new one comes last, and those nested in it right behind.
+    fn add(&mut self, policy: &'static Policy) -> u32 {
+        let index = self.index(policy);
+        let mut next = usize::try_from(index).unwrap_or(usize::MAX);
+        while let Some(policy) = self.policies.get(next).copied() {
+            for (_, kind) in policy.attributes {
+                if let Kind::Nest(inner) = kind {
+                    self.index(inner);
+                }
+            }
+            next += 1;
+        }
+        index
+    }
+
+    fn index(&mut self, policy: &'static Policy) -> u32 {
+        let known = self
+            .policies
+            .iter()
+            .position(|known| std::ptr::eq(*known, policy));
+        let index = known.unwrap_or_else(|| {
+            self.policies.push(policy);
+            self.policies.len() - 1
+        });
+        u32::try_from(index).unwrap_or(u32::MAX)
+    }
+
+    fn attributes(mut self) -> Vec<Part> {
+        let mut parts = Vec::new();
+        for (index, policy) in (0..).zip(self.policies.clone()) {
+            for (number, kind) in policy.attributes.iter().filter(|(_, kind)| kind.is_told()) {
+                let nest = match kind {
+                    Kind::Nest(inner) => Some(self.index(inner)),
+                    _ => None,
+                };
+                parts.push(Part::Attribute {
+                    policy: index,
+                    number: *number,
+                    kind: *kind,
+                    nest,
+                });
+            }
+        }
+        parts
+    }
+}

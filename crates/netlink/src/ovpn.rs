@@ -1,0 +1,129 @@
+//! The family `ovpn` of Linux 6.16 and OpenVPN 2.7 (dco-behaviour 2).
+
+mod decode;
+mod encode;
+mod schema;
+
+pub(crate) use encode::notification;
+pub(crate) use schema::FAMILY;
+
+use crate::answer::{Answers, Asker, Extack, Rejection};
+use crate::message::{FLAG_MULTI, Request};
+use crate::tlv::{Attribute, Members};
+use crate::{Api, Errno, Mode, NoDevice, Refused, Service};
+
+use self::schema::{command, top};
+
+/// Does a validated plain request. The ACK is the caller's.
+pub(crate) fn plain(
+    asker: &Asker,
+    request: &Request<'_>,
+    service: &mut dyn Service,
+    answers: &mut Answers,
+) -> Result<(), Rejection> {
+    let members = Members::of(request.attributes());
+    let (ifindex, mode) = device(&members, service)?;
+    let nest = |number| {
+        members
+            .find(number)
+            .ok_or_else(|| Rejection::missing(number, None))
+    };
+    match request.command {
+        command::PEER_NEW => {
+            let peer = decode::peer_new(&nest(top::PEER)?, mode)?;
+            service.peer_new(ifindex, &peer).map_err(refused)
+        }
+        command::PEER_SET => {
+            let peer = decode::peer_set(&nest(top::PEER)?, mode)?;
+            service.peer_set(ifindex, &peer).map_err(refused)
+        }
+        command::PEER_GET => {
+            let id = decode::peer_get(&nest(top::PEER)?)?;
+            let peer = service.peer_get(ifindex, id).map_err(refused)?;
+            answers.push(encode::peer(asker, request, 0, &peer));
+            Ok(())
+        }
+        command::PEER_DEL => {
+            let id = decode::peer_del(&nest(top::PEER)?)?;
+            service.peer_del(ifindex, id).map_err(refused)
+        }
+        command::KEY_NEW => {
+            let key = decode::key_new(&nest(top::KEYCONF)?)?;
+            service.key_new(ifindex, &key).map_err(refused)
+        }
+        command::KEY_GET => {
+            let (peer, slot) = decode::key_get(&nest(top::KEYCONF)?)?;
+            let key = service.key_get(ifindex, peer, slot).map_err(refused)?;
+            answers.push(encode::key(asker, request, &key));
+            Ok(())
+        }
+        command::KEY_SWAP => {
+            let peer = decode::key_swap(&nest(top::KEYCONF)?)?;
+            service.key_swap(ifindex, peer).map_err(refused)
+        }
+        command::KEY_DEL => {
+            let (peer, slot) = decode::key_del(&nest(top::KEYCONF)?)?;
+            service.key_del(ifindex, peer, slot).map_err(refused)
+        }
+        _ => Err(Rejection::bare(Errno::EOPNOTSUPP)),
+    }
+}
+
+/// Answers a validated dump, which is one of PEER_GET: a message a peer.
+pub(crate) fn dump(
+    asker: &Asker,
+    request: &Request<'_>,
+    service: &mut dyn Service,
+) -> Result<Vec<Vec<u8>>, Rejection> {
+    let members = Members::of(request.attributes());
+    let (ifindex, _) = device(&members, service)?;
+    let peers = service.peers(ifindex);
+    Ok(peers
+        .iter()
+        .map(|peer| encode::peer(asker, request, FLAG_MULTI, peer))
+        .collect())
+}
+
+/// Finds the device that a request is for (dco-behaviour 2.5).
+fn device(members: &Members<'_>, service: &mut dyn Service) -> Result<(u32, Mode), Rejection> {
+    let missing = || Rejection::missing(top::IFINDEX, None);
+    let attribute = members.find(top::IFINDEX).ok_or_else(missing)?;
+    let ifindex = attribute.u32().ok_or_else(missing)?;
+    match service.mode(Api::Ovpn, ifindex) {
+        Ok(mode) => Ok((ifindex, mode)),
+        Err(NoDevice::Unknown) => Err(own_text(
+            Errno::ENODEV,
+            "ifindex does not match any interface",
+        )),
+        Err(NoDevice::NotOurs) => Err(not_ours(&attribute)),
+    }
+}
+
+fn not_ours(attribute: &Attribute<'_>) -> Rejection {
+    let extack = Extack {
+        text: Some(prefixed("specified interface is not ovpn").into()),
+        offset: Some(attribute.offset),
+        ..Extack::default()
+    };
+    Rejection::with(Errno::EINVAL, extack)
+}
+
+/// A refusal with words of the module, not of Netlink's core.
+fn own_text(errno: Errno, text: &str) -> Rejection {
+    Rejection::text(errno, prefixed(text))
+}
+
+fn refused(refused: Refused) -> Rejection {
+    match refused.text {
+        Some(text) => own_text(refused.errno, &text),
+        None => Rejection::bare(refused.errno),
+    }
+}
+
+/// The module's name goes before all that it says (dco-behaviour 2.5).
+fn prefixed(text: &str) -> String {
+    format!("ovpn: {text}")
+}
+
+#[cfg(test)]
+mod tests;

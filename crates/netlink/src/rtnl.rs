@@ -1,0 +1,214 @@
+//! The link requests of rtnetlink that concern us: creation, deletion and look-up (dco-behaviour
+//! 2.15, 4.2).
+//!
+//! Everything is lax here, as in the kernel: nests need no mark, what isn't known is passed over.
+
+use crate::answer::{self, Asker, Rejection};
+use crate::message::{FLAG_REQUEST, HEADER, Header};
+use crate::schema::{self, Kind, Policy, Strictness};
+use crate::tlv::{Attributes, Members};
+use crate::{Api, Errno, Mode};
+
+/// Message types.
+const NEWLINK: u16 = 16;
+const DELLINK: u16 = 17;
+const GETLINK: u16 = 18;
+
+/// Flags of NEWLINK.
+const FLAG_REPLACE: u16 = 0x100;
+const FLAG_EXCLUSIVE: u16 = 0x200;
+const FLAG_CREATE: u16 = 0x400;
+
+/// Length of `ifinfomsg`, and where its fields are.
+const IFINFO: usize = 16;
+const IFINFO_INDEX: usize = HEADER + 4;
+const IFINFO_FLAGS: usize = HEADER + 8;
+const IFF_UP: u32 = 1;
+
+/// `IFLA_*`, `IFLA_INFO_*`, `IFLA_OVPN_*`.
+mod ifla {
+    pub(super) const IFNAME: u16 = 3;
+    pub(super) const MTU: u16 = 4;
+    pub(super) const LINKINFO: u16 = 18;
+    pub(super) const MAX: u16 = LINKINFO;
+    pub(super) const INFO_KIND: u16 = 1;
+    pub(super) const INFO_DATA: u16 = 2;
+    pub(super) const OVPN_MODE: u16 = 1;
+}
+
+/// Only what we read.
+static LINK: Policy = Policy {
+    max: ifla::MAX,
+    attributes: &[
+        (ifla::IFNAME, Kind::String(15)),
+        (ifla::MTU, Kind::U32(u32::MAX)),
+        (ifla::LINKINFO, Kind::Nest(&LINKINFO)),
+    ],
+};
+static LINKINFO: Policy = Policy {
+    max: ifla::INFO_DATA,
+    attributes: &[],
+};
+static INFO_DATA: Policy = Policy {
+    max: ifla::OVPN_MODE,
+    attributes: &[(ifla::OVPN_MODE, Kind::U8(1))],
+};
+
+/// What a message to rtnetlink is to us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkRequest<'a> {
+    /// Nothing: the kernel's.
+    NotOurs,
+    /// A link of one of our kinds is to be made, or changed.
+    New(LinkNew<'a>),
+    /// A link is to be deleted: ours, if the target is.
+    Delete(LinkTarget<'a>),
+    /// A link is asked for: ours, if the target is.
+    Show(LinkTarget<'a>),
+    /// One of our kinds, but with something wrong: the answer.
+    Refused(Vec<u8>),
+}
+
+/// RTM_NEWLINK of the kind `ovpn` or `ovpn-dco`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkNew<'a> {
+    /// By the kind: `ovpn-dco` (which has no "-v2") is [`Api::DcoV2`].
+    pub api: Api,
+    /// Name and index; without a name the kernel takes the first free `ovpn%d`.
+    pub target: LinkTarget<'a>,
+    /// P2P unless told.
+    pub mode: Mode,
+    /// Whether there was INFO_DATA: a change of it is refused with `EOPNOTSUPP`, even if there is
+    /// none.
+    pub has_data: bool,
+    /// Whether it may be made; if not, and it isn't there, `ENODEV`.
+    pub create: bool,
+    /// Whether it is an error that it's there: `EEXIST`.
+    pub exclusive: bool,
+    /// Whether it's to be replaced: `EOPNOTSUPP` if it's there.
+    pub replace: bool,
+    /// MTU to begin with.
+    pub mtu: Option<u32>,
+    /// Whether to set it up.
+    pub up: bool,
+}
+
+/// Which link is meant: the index counts if there are both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkTarget<'a> {
+    /// Interface index.
+    pub ifindex: Option<u32>,
+    /// Interface name, at most 15 bytes.
+    pub name: Option<&'a str>,
+}
+
+/// Reads one message sent to rtnetlink; see [`crate::Messages`] for a datagram.
+///
+/// Answers to it are made by [`crate::acknowledgement`] and [`crate::refusal`].
+pub fn link_request<'a>(asker: &Asker, message: &'a [u8]) -> LinkRequest<'a> {
+    let read = match Header::of(message) {
+        Some(header) if header.flags & FLAG_REQUEST != 0 => read(asker, &header, message),
+        _ => Ok(LinkRequest::NotOurs),
+    };
+    read.unwrap_or_else(|Rejection { errno, extack }| {
+        LinkRequest::Refused(answer::error_message(asker, message, errno, &extack))
+    })
+}
+
+fn read<'a>(
+    asker: &Asker,
+    header: &Header,
+    message: &'a [u8],
+) -> Result<LinkRequest<'a>, Rejection> {
+    if message.len() < HEADER + IFINFO || header.kind < NEWLINK || header.kind > GETLINK {
+        return Ok(LinkRequest::NotOurs);
+    }
+    let attributes = Attributes::of(message, HEADER + IFINFO);
+    let members = Members::of(attributes);
+    let target = LinkTarget {
+        ifindex: Some(field(message, IFINFO_INDEX)).filter(|index| *index != 0),
+        name: members
+            .find(ifla::IFNAME)
+            .and_then(|found| found.text())
+            .filter(|name| !name.is_empty()),
+    };
+    match header.kind {
+        // Asking for all links is the kernel's business.
+        GETLINK if header.is_dump() || target == LinkTarget::default() => Ok(LinkRequest::NotOurs),
+        GETLINK => Ok(LinkRequest::Show(target)),
+        DELLINK if target == LinkTarget::default() => Ok(LinkRequest::NotOurs),
+        DELLINK => Ok(LinkRequest::Delete(target)),
+        _ => read_new(asker, header, message, &members, target),
+    }
+}
+
+fn read_new<'a>(
+    asker: &Asker,
+    header: &Header,
+    message: &'a [u8],
+    members: &Members<'a>,
+    target: LinkTarget<'a>,
+) -> Result<LinkRequest<'a>, Rejection> {
+    let info = members
+        .find(ifla::LINKINFO)
+        .map(|found| Members::of(found.members()));
+    let kind = info.and_then(|info| info.find(ifla::INFO_KIND)?.text());
+    let api = match kind {
+        Some("ovpn") => Api::Ovpn,
+        Some("ovpn-dco") => Api::DcoV2,
+        _ => return Ok(LinkRequest::NotOurs),
+    };
+    if !asker.admin {
+        return Err(Rejection::bare(Errno::EPERM));
+    }
+    schema::validate(
+        &LINK,
+        Attributes::of(message, HEADER + IFINFO),
+        Strictness::Lax,
+    )?;
+    // An empty name is none; one that isn't text is left to nobody, as the engine can't name it.
+    let named = members.find(ifla::IFNAME).and_then(|found| found.u8());
+    let bad = match target.name {
+        Some(name) => !is_name(name),
+        None => named.is_some_and(|first| first != 0),
+    };
+    if bad {
+        return Err(Rejection::bare(Errno::EINVAL));
+    }
+    let data = info.and_then(|info| info.find(ifla::INFO_DATA));
+    let mut mode = Mode::P2p;
+    if let Some(data) = data {
+        schema::validate(&INFO_DATA, data.members(), Strictness::Lax)?;
+        let given = Members::of(data.members())
+            .find(ifla::OVPN_MODE)
+            .and_then(|found| found.u8());
+        if given == Some(1) {
+            mode = Mode::Mp;
+        }
+    }
+    Ok(LinkRequest::New(LinkNew {
+        api,
+        target,
+        mode,
+        has_data: data.is_some(),
+        create: header.flags & FLAG_CREATE != 0,
+        exclusive: header.flags & FLAG_EXCLUSIVE != 0,
+        replace: header.flags & FLAG_REPLACE != 0,
+        mtu: members.find(ifla::MTU).and_then(|found| found.u32()),
+        up: field(message, IFINFO_FLAGS) & IFF_UP != 0,
+    }))
+}
+
+/// What the kernel takes as an interface's name.
+fn is_name(name: &str) -> bool {
+    let bad = |c: char| c == '/' || c == ':' || c.is_ascii_whitespace() || c == '\x0b';
+    name != "." && name != ".." && !name.contains(bad)
+}
+
+fn field(message: &[u8], at: usize) -> u32 {
+    let bytes = message.get(at..).and_then(<[u8]>::first_chunk);
+    bytes.map_or(0, |bytes| u32::from_ne_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::tlv::Writer;
+
+const ASKER: Asker = Asker {
+    port: 7,
+    ext_ack: true,
+    cap_ack: false,
+    admin: true,
+};
+
+fn message(kind: u16, flags: u16, index: u32, fill: impl FnOnce(&mut Writer)) -> Vec<u8> {
+    let mut bytes = vec![0; HEADER + IFINFO];
+    bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
+    bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
+    bytes[IFINFO_INDEX..IFINFO_INDEX + 4].copy_from_slice(&index.to_ne_bytes());
+    let mut writer = Writer::after(bytes);
+    fill(&mut writer);
+    let mut bytes = writer.into_bytes();
+    let length = u32::try_from(bytes.len()).unwrap();
+    bytes[..4].copy_from_slice(&length.to_ne_bytes());
+    bytes
+}
+
+/// NEWLINK as sitnl makes it, with this in INFO_DATA.
+fn new_link(kind: &[u8], data: impl FnOnce(&mut Writer)) -> Vec<u8> {
+    message(NEWLINK, 0x605, 0, |message| {
+        message.string(ifla::IFNAME, "tun0");
+        message.plain_nest(ifla::LINKINFO, |info| {
+            info.put(ifla::INFO_KIND, kind);
+            info.plain_nest(ifla::INFO_DATA, data);
+        });
+    })
+}
+
+fn mode_of(request: &[u8]) -> Option<(Api, Mode)> {
+    match link_request(&ASKER, request) {
+        LinkRequest::New(new) => Some((new.api, new.mode)),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_link_is_made() {
+    let request = new_link(b"ovpn-dco\0", |data| data.u8(ifla::OVPN_MODE, 1));
+    let LinkRequest::New(new) = link_request(&ASKER, &request) else {
+        panic!("not read")
+    };
+    assert_eq!((new.api, new.mode), (Api::DcoV2, Mode::Mp));
+    assert_eq!(
+        new.target,
+        LinkTarget {
+            ifindex: None,
+            name: Some("tun0")
+        }
+    );
+    assert!(new.create && new.exclusive && !new.replace && !new.up && new.has_data);
+    // iproute2 gives the kind without its NUL.
+    let request = new_link(b"ovpn", |_| {});
+    assert_eq!(mode_of(&request), Some((Api::Ovpn, Mode::P2p)));
+}
+
+#[test]
+fn the_mode_is_read_laxly() {
+    let wide = new_link(b"ovpn\0", |data| data.u32(ifla::OVPN_MODE, u32::from_le(1)));
+    let unknown = new_link(b"ovpn\0", |data| {
+        data.u8(ifla::OVPN_MODE, 1);
+        data.u32(9, 9);
+    });
+    for request in [wide, unknown] {
+        assert_eq!(mode_of(&request), Some((Api::Ovpn, Mode::Mp)));
+    }
+}
+
+#[test]
+fn a_mode_that_is_none_is_refused() {
+    let text = |answer: &[u8]| String::from_utf8_lossy(answer).into_owned();
+    let request = new_link(b"ovpn\0", |data| data.u8(ifla::OVPN_MODE, 2));
+    let LinkRequest::Refused(answer) = link_request(&ASKER, &request) else {
+        panic!("taken")
+    };
+    assert_eq!(answer[16..20], (-34_i32).to_ne_bytes());
+    assert!(text(&answer).contains("integer out of range"));
+    let request = new_link(b"ovpn\0", |data| data.put(ifla::OVPN_MODE, &[]));
+    let LinkRequest::Refused(answer) = link_request(&ASKER, &request) else {
+        panic!("taken")
+    };
+    assert_eq!(answer[16..20], (-34_i32).to_ne_bytes());
+    assert!(text(&answer).contains("Attribute failed policy validation"));
+}
+
+#[test]
+fn others_are_left_to_the_kernel() {
+    let mtu = message(NEWLINK, 5, 2, |message| message.u32(ifla::MTU, 1500));
+    let all = message(GETLINK, 0x301, 0, |_| {});
+    for request in [new_link(b"dummy\0", |_| {}), mtu, all, Vec::new()] {
+        assert_eq!(link_request(&ASKER, &request), LinkRequest::NotOurs);
+    }
+}
+
+#[test]
+fn a_target_is_an_index_or_a_name() {
+    let target = LinkTarget {
+        ifindex: Some(5),
+        name: None,
+    };
+    assert_eq!(
+        link_request(&ASKER, &message(DELLINK, 5, 5, |_| {})),
+        LinkRequest::Delete(target)
+    );
+    let by_name = message(GETLINK, 1, 0, |message| {
+        message.string(ifla::IFNAME, "tun0")
+    });
+    let target = LinkTarget {
+        ifindex: None,
+        name: Some("tun0"),
+    };
+    assert_eq!(link_request(&ASKER, &by_name), LinkRequest::Show(target));
+}
+
+#[test]
+fn links_take_a_capability() {
+    let asker = Asker {
+        admin: false,
+        ..ASKER
+    };
+    let request = new_link(b"ovpn\0", |_| {});
+    let LinkRequest::Refused(answer) = link_request(&asker, &request) else {
+        panic!("taken")
+    };
+    assert_eq!(answer[16..20], (-1_i32).to_ne_bytes());
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_can_be_read(kind in 15_u16..20, tail in prop::collection::vec(any::<u8>(), 0..80)) {
+        let mut request = message(kind, 0x605, 0, |_| {});
+        request.extend_from_slice(&tail);
+        link_request(&ASKER, &request);
+    }
+}

@@ -1,0 +1,181 @@
+//! The entry: a datagram of requests in, datagrams of answers out.
+
+use crate::answer::{self, Answers, Asker, Rejection};
+use crate::message::{self, FLAG_ACK, FLAG_ECHO, FLAG_REQUEST, Header, Messages, Request};
+use crate::schema::{self, Family, Strictness};
+use crate::{Api, Errno, Notification, Service, dco_v2, nlctrl, ovpn};
+
+/// The numbers under which the families are offered. An id of 0: that family isn't.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FamilyIds {
+    /// Message type of `ovpn`.
+    pub ovpn: u16,
+    /// Id of its group `peers`.
+    pub ovpn_peers: u32,
+    /// Message type of `ovpn-dco-v2`.
+    pub dco_v2: u16,
+    /// Id of its group `peers`.
+    pub dco_v2_peers: u32,
+}
+
+impl FamilyIds {
+    /// Message type of `nlctrl`, the same on every Linux.
+    pub const NLCTRL: u16 = 0x10;
+
+    /// The family with this message type.
+    fn api(&self, kind: u16) -> Option<Api> {
+        match kind {
+            0 => None,
+            _ if kind == self.ovpn => Some(Api::Ovpn),
+            _ if kind == self.dco_v2 => Some(Api::DcoV2),
+            _ => None,
+        }
+    }
+}
+
+/// Answers a datagram sent to generic Netlink, which may hold several requests.
+///
+/// Notifications that `service` causes must reach the asker, if it listens, before what is in
+/// `answers` (dco-behaviour 4.5). Bytes that can't be a message are passed over in silence, as by
+/// the kernel.
+pub fn serve(
+    families: &FamilyIds,
+    asker: &Asker,
+    datagram: &[u8],
+    service: &mut dyn Service,
+    answers: &mut Answers,
+) {
+    for message in Messages::of(datagram) {
+        let Some(header) = Header::of(message) else {
+            return;
+        };
+        let request = header.flags & FLAG_REQUEST != 0 && header.kind >= message::TYPE_FIRST;
+        let outcome = match request {
+            true => answer(families, asker, &header, message, service, answers),
+            // Not for us, but an ACK is due (golden `genl_header`).
+            false => Ok(Acknowledge::IfAsked),
+        };
+        match outcome {
+            Ok(Acknowledge::IfAsked) if header.flags & FLAG_ACK != 0 => {
+                answers.push(answer::acknowledgement(asker, message));
+            }
+            Ok(_) => {}
+            Err(Rejection { errno, extack }) => {
+                answers.push(answer::error_message(asker, message, errno, &extack))
+            }
+        }
+    }
+}
+
+/// Encodes a notification; none where the API has no such one.
+pub fn notification(
+    api: Api,
+    families: &FamilyIds,
+    notification: &Notification,
+) -> Option<Vec<u8>> {
+    match api {
+        Api::Ovpn => Some(ovpn::notification(families.ovpn, notification)),
+        Api::DcoV2 => dco_v2::notification(families.dco_v2, notification),
+    }
+}
+
+/// Whose notifications the multicast group with this id gets; the argument is that of
+/// `NETLINK_ADD_MEMBERSHIP`.
+pub fn membership(families: &FamilyIds, group: u32) -> Option<Api> {
+    match group {
+        _ if families.ovpn != 0 && group == families.ovpn_peers => Some(Api::Ovpn),
+        _ if families.dco_v2 != 0 && group == families.dco_v2_peers => Some(Api::DcoV2),
+        _ => None,
+    }
+}
+
+/// What is left to do for a request that succeeded.
+enum Acknowledge {
+    /// The ACK, if it has the flag for it.
+    IfAsked,
+    /// Nothing: a dump ends with DONE.
+    Done,
+}
+
+/// The order of checks is the kernel's (golden `genl_header`, `unprivileged`).
+fn answer(
+    families: &FamilyIds,
+    asker: &Asker,
+    header: &Header,
+    message: &[u8],
+    service: &mut dyn Service,
+    answers: &mut Answers,
+) -> Result<Acknowledge, Rejection> {
+    let api = families.api(header.kind);
+    if api.is_none() && header.kind != FamilyIds::NLCTRL {
+        return Err(Rejection::bare(Errno::ENOENT));
+    }
+    let request = Request::of(message).ok_or_else(|| Rejection::bare(Errno::EINVAL))?;
+    let Some(api) = api else {
+        nlctrl::answer(families, asker, &request, answers)?;
+        return Ok(Acknowledge::Done);
+    };
+    let family = match api {
+        Api::Ovpn => &ovpn::FAMILY,
+        Api::DcoV2 => &dco_v2::FAMILY,
+    };
+    check(family, asker, &request)?;
+    if !header.is_dump() {
+        match api {
+            Api::Ovpn => ovpn::plain(asker, &request, service, answers)?,
+            Api::DcoV2 => dco_v2::plain(asker, &request, service, answers)?,
+        }
+        return Ok(Acknowledge::IfAsked);
+    }
+    let messages = match api {
+        Api::Ovpn => ovpn::dump(asker, &request, service),
+        Api::DcoV2 => dco_v2::dump(asker, &request, service),
+    };
+    match messages {
+        Ok(messages) => answers.push_dump(asker, &request, messages.into_iter()),
+        // What a dump's handler refuses ends the dump (golden `ifindex_errors`).
+        Err(Rejection { errno, extack }) => {
+            answers.push(answer::done(asker, message, errno, &extack))
+        }
+    }
+    Ok(Acknowledge::Done)
+}
+
+/// All that comes before a handler (dco-behaviour 2.4).
+fn check(family: &Family, asker: &Asker, request: &Request<'_>) -> Result<(), Rejection> {
+    check_header(request)?;
+    let command = family.command(request.command);
+    let policy = command.and_then(|command| match request.header.is_dump() {
+        true => command.dump,
+        false => command.plain,
+    });
+    let (Some(command), Some(policy)) = (command, policy) else {
+        return Err(Rejection::bare(Errno::EOPNOTSUPP));
+    };
+    if command.admin && !asker.admin {
+        return Err(Rejection::bare(Errno::EPERM));
+    }
+    schema::validate(policy, request.attributes(), Strictness::Strict)
+}
+
+/// Refuses what the two headers must not hold. It comes before the command is looked at (Linux
+/// 6.18).
+pub(crate) fn check_header(request: &Request<'_>) -> Result<(), Rejection> {
+    if request.reserved != 0 {
+        return Err(Rejection::text(
+            Errno::EINVAL,
+            "genlmsghdr.reserved field is not 0",
+        ));
+    }
+    let mut flags = request.header.flags;
+    if request.header.is_dump() {
+        flags &= !message::FLAG_DUMP;
+    }
+    if flags & !(FLAG_REQUEST | FLAG_ACK | FLAG_ECHO) != 0 {
+        return Err(Rejection::text(
+            Errno::EINVAL,
+            "ambiguous or reserved bits set in nlmsg_flags",
+        ));
+    }
+    Ok(())
+}

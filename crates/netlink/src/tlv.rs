@@ -1,0 +1,299 @@
+//! Netlink attributes: a reader that never trusts a length, and a writer.
+//!
+//! An attribute is `u16 length, u16 type, payload`, each aligned to 4 bytes; integers are host
+//! endian.
+
+/// Alignment of messages and attributes.
+pub(crate) const ALIGN: usize = 4;
+/// Length of an attribute's header.
+pub(crate) const ATTRIBUTE_HEADER: usize = 4;
+/// The type bit that marks a nest.
+pub(crate) const NESTED: u16 = 0x8000;
+/// The type bit that marks an integer in network order.
+const NET_BYTEORDER: u16 = 0x4000;
+/// The bits of the type field that are the number: the upper two are `NESTED` and `NET_BYTEORDER`.
+const NUMBER_MASK: u16 = 0x3fff;
+
+/// Rounds up to the alignment.
+pub(crate) const fn align(length: usize) -> usize {
+    length.saturating_add(ALIGN - 1) & !(ALIGN - 1)
+}
+
+/// One attribute of a message.
+#[derive(Clone, Copy)]
+pub(crate) struct Attribute<'a> {
+    /// Offset of its header from the start of the message.
+    pub(crate) offset: usize,
+    /// The type field as sent, flag bits included.
+    raw_type: u16,
+    /// What follows the header, without padding.
+    pub(crate) payload: &'a [u8],
+}
+
+impl<'a> Attribute<'a> {
+    /// The attribute's number, without flag bits.
+    pub(crate) fn number(&self) -> u16 {
+        self.raw_type & NUMBER_MASK
+    }
+
+    /// Whether it's marked as a nest.
+    pub(crate) fn is_nested(&self) -> bool {
+        self.raw_type & NESTED != 0
+    }
+
+    /// The attributes inside.
+    pub(crate) fn members(&self) -> Attributes<'a> {
+        Attributes {
+            rest: self.payload,
+            offset: self.offset + ATTRIBUTE_HEADER,
+        }
+    }
+
+    /// The first byte.
+    pub(crate) fn u8(&self) -> Option<u8> {
+        self.payload.first().copied()
+    }
+
+    /// The first two bytes as an integer.
+    pub(crate) fn u16(&self) -> Option<u16> {
+        self.array().map(u16::from_ne_bytes)
+    }
+
+    /// The first four bytes as an integer.
+    pub(crate) fn u32(&self) -> Option<u32> {
+        self.array().map(u32::from_ne_bytes)
+    }
+
+    /// The first `N` bytes.
+    pub(crate) fn array<const N: usize>(&self) -> Option<[u8; N]> {
+        self.payload.first_chunk().copied()
+    }
+
+    /// The bytes before the first NUL, as text.
+    pub(crate) fn text(&self) -> Option<&'a str> {
+        let text = self.payload.split(|&byte| byte == 0).next()?;
+        str::from_utf8(text).ok()
+    }
+}
+
+/// The attributes of a message or a nest, in order. Ends at the first one whose length can't be.
+#[derive(Clone, Copy)]
+pub(crate) struct Attributes<'a> {
+    rest: &'a [u8],
+    offset: usize,
+}
+
+impl<'a> Attributes<'a> {
+    /// The attributes of `message` from byte `start` on.
+    pub(crate) fn of(message: &'a [u8], start: usize) -> Self {
+        Self {
+            rest: message.get(start..).unwrap_or_default(),
+            offset: start,
+        }
+    }
+
+    /// Whether bytes are left that aren't an attribute: to be asked when the iterator has ended.
+    pub(crate) fn leftover(&self) -> bool {
+        !self.rest.is_empty()
+    }
+}
+
+impl<'a> Iterator for Attributes<'a> {
+    type Item = Attribute<'a>;
+
+    fn next(&mut self) -> Option<Attribute<'a>> {
+        let [a, b, c, d] = *self.rest.first_chunk()?;
+        let length = usize::from(u16::from_ne_bytes([a, b]));
+        let payload = self.rest.get(ATTRIBUTE_HEADER..length)?;
+        let attribute = Attribute {
+            offset: self.offset,
+            raw_type: u16::from_ne_bytes([c, d]),
+            payload,
+        };
+        // The last attribute may lack its padding.
+        self.rest = self.rest.get(align(length)..).unwrap_or_default();
+        self.offset += align(length);
+        Some(attribute)
+    }
+}
+
+/// More than the highest attribute number of any schema here.
+const MEMBERS: usize = 32;
+
+/// The attributes of one nest by number; of a repeated one the last counts, as in the kernel.
+#[derive(Clone, Copy)]
+pub(crate) struct Members<'a> {
+    found: [Option<Attribute<'a>>; MEMBERS],
+}
+
+impl<'a> Members<'a> {
+    /// Sorts attributes by number.
+    pub(crate) fn of(attributes: Attributes<'a>) -> Self {
+        let mut found = [None; MEMBERS];
+        for attribute in attributes {
+            if let Some(slot) = found.get_mut(usize::from(attribute.number())) {
+                *slot = Some(attribute);
+            }
+        }
+        Self { found }
+    }
+
+    /// The attribute with this number.
+    pub(crate) fn find(&self, number: u16) -> Option<Attribute<'a>> {
+        self.found.get(usize::from(number)).copied().flatten()
+    }
+
+    /// Whether there is one with this number.
+    pub(crate) fn has(&self, number: u16) -> bool {
+        self.find(number).is_some()
+    }
+
+    /// The lowest number that is there and not in `expected`.
+    pub(crate) fn unexpected(&self, expected: &[u16]) -> Option<u16> {
+        let mut numbers = self.found.iter().flatten().map(Attribute::number);
+        numbers.find(|number| !expected.contains(number))
+    }
+}
+
+/// Writes attributes.
+#[derive(Default)]
+pub(crate) struct Writer {
+    bytes: Vec<u8>,
+}
+
+impl Writer {
+    /// Goes on after these bytes.
+    pub(crate) fn after(bytes: Vec<u8>) -> Self {
+        Self { bytes }
+    }
+
+    /// What was written.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// Adds an attribute; one too long for its length field is cut, and none of ours comes near.
+    pub(crate) fn put(&mut self, kind: u16, payload: &[u8]) {
+        let most = usize::from(u16::MAX) - ATTRIBUTE_HEADER;
+        let payload = payload.get(..most).unwrap_or(payload);
+        let length = u16::try_from(ATTRIBUTE_HEADER + payload.len()).unwrap_or(u16::MAX);
+        self.bytes.extend_from_slice(&length.to_ne_bytes());
+        self.bytes.extend_from_slice(&kind.to_ne_bytes());
+        self.bytes.extend_from_slice(payload);
+        self.bytes.resize(align(self.bytes.len()), 0);
+    }
+
+    /// Adds a byte.
+    pub(crate) fn u8(&mut self, kind: u16, value: u8) {
+        self.put(kind, &[value]);
+    }
+
+    /// Adds a 16 bit integer.
+    pub(crate) fn u16(&mut self, kind: u16, value: u16) {
+        self.put(kind, &value.to_ne_bytes());
+    }
+
+    /// Adds a 16 bit integer in network order, marked as such: the kernel does so with ports
+    /// (golden), not with addresses.
+    pub(crate) fn be16(&mut self, kind: u16, value: u16) {
+        self.put(kind | NET_BYTEORDER, &value.to_be_bytes());
+    }
+
+    /// Adds a 32 bit integer.
+    pub(crate) fn u32(&mut self, kind: u16, value: u32) {
+        self.put(kind, &value.to_ne_bytes());
+    }
+
+    /// Adds a 64 bit integer.
+    pub(crate) fn u64(&mut self, kind: u16, value: u64) {
+        self.put(kind, &value.to_ne_bytes());
+    }
+
+    /// Adds a `uint`: 4 bytes where they are enough, else 8 (dco-behaviour 2.3).
+    pub(crate) fn uint(&mut self, kind: u16, value: u64) {
+        match u32::try_from(value) {
+            Ok(small) => self.u32(kind, small),
+            Err(_) => self.u64(kind, value),
+        }
+    }
+
+    /// Adds a string with its NUL.
+    pub(crate) fn string(&mut self, kind: u16, text: &str) {
+        let mut bytes = text.as_bytes().to_vec();
+        bytes.push(0);
+        self.put(kind, &bytes);
+    }
+
+    /// Adds a nest as `fill` writes it, marked as one.
+    pub(crate) fn nest(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
+        self.plain_nest(kind | NESTED, fill);
+    }
+
+    /// Adds a nest without the mark: nlctrl's old ones (dco-behaviour 2.1), and all of sitnl's.
+    pub(crate) fn plain_nest(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
+        let start = self.bytes.len();
+        self.put(kind, &[]);
+        fill(self);
+        let length = u16::try_from(self.bytes.len() - start).unwrap_or(u16::MAX);
+        if let Some(field) = self.bytes.get_mut(start..start + 2) {
+            field.copy_from_slice(&length.to_ne_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn members_keep_the_last_of_a_repeated_attribute() {
+        let mut writer = Writer::default();
+        writer.u32(1, 5);
+        writer.u32(1, 6);
+        let bytes = writer.into_bytes();
+        let members = Members::of(Attributes::of(&bytes, 0));
+        assert_eq!(members.find(1).and_then(|found| found.u32()), Some(6));
+        assert_eq!(members.unexpected(&[2]), Some(1));
+        assert_eq!(members.unexpected(&[1]), None);
+    }
+
+    #[test]
+    fn uint_takes_eight_bytes_only_where_four_are_too_few() {
+        let mut writer = Writer::default();
+        writer.uint(1, u64::from(u32::MAX));
+        writer.uint(2, u64::from(u32::MAX) + 1);
+        assert_eq!(writer.into_bytes().len(), 8 + 12);
+    }
+
+    #[test]
+    fn an_impossible_length_ends_the_list_and_leaves_bytes() {
+        for bytes in [[3_u8, 0, 1, 0], [5, 0, 1, 0]] {
+            let mut attributes = Attributes::of(&bytes, 0);
+            assert!(attributes.next().is_none());
+            assert!(attributes.leftover());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(list in prop::collection::vec((1_u16..0x3fff, prop::collection::vec(any::<u8>(), 0..40)), 0..9)) {
+            let mut writer = Writer::default();
+            writer.nest(7, |nest| for (kind, payload) in &list { nest.put(*kind, payload) });
+            let bytes = writer.into_bytes();
+            let outer = Attributes::of(&bytes, 0).next().unwrap();
+            prop_assert!(outer.is_nested() && outer.number() == 7);
+            let inner: Vec<_> = outer.members().map(|a| (a.number(), a.payload.to_vec())).collect();
+            prop_assert_eq!(inner, list);
+        }
+
+        #[test]
+        fn any_bytes_can_be_read(bytes in prop::collection::vec(any::<u8>(), 0..200), start in 0_usize..300) {
+            for attribute in Attributes::of(&bytes, start) {
+                prop_assert!(attribute.offset + ATTRIBUTE_HEADER + attribute.payload.len() <= bytes.len());
+                Members::of(attribute.members());
+            }
+        }
+    }
+}
