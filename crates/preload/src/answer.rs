@@ -1,0 +1,191 @@
+//! Netlink messages as far as this library must know them: the header, and the error that it makes up when the engine
+//! doesn't answer.
+
+/// Bytes of `struct nlmsghdr`.
+pub(crate) const HEADER: usize = 16;
+/// Bytes of `struct sockaddr_nl`.
+pub(crate) const ADDRESS: usize = 12;
+
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const NLM_F_CAPPED: u16 = 0x100;
+
+/// `struct nlmsghdr`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// Length of the message with its header.
+    pub(crate) len: u32,
+    /// Message type.
+    pub(crate) kind: u16,
+    /// `NLM_F_*`.
+    pub(crate) flags: u16,
+    /// Sequence number; 0 in a notification.
+    pub(crate) seq: u32,
+    /// Port id of the sender of the request.
+    pub(crate) port: u32,
+}
+
+impl Header {
+    /// The header of the first message of a datagram.
+    pub(crate) fn first(datagram: &[u8]) -> Option<Self> {
+        let (bytes, _) = datagram.split_first_chunk::<HEADER>()?;
+        let u16_at = |at: usize| u16::from_ne_bytes([bytes[at], bytes[at + 1]]);
+        let u32_at = |at: usize| {
+            u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
+        Some(Self {
+            len: u32_at(0),
+            kind: u16_at(4),
+            flags: u16_at(6),
+            seq: u32_at(8),
+            port: u32_at(12),
+        })
+    }
+
+    fn bytes(&self) -> [u8; HEADER] {
+        let mut bytes = [0; HEADER];
+        bytes[0..4].copy_from_slice(&self.len.to_ne_bytes());
+        bytes[4..6].copy_from_slice(&self.kind.to_ne_bytes());
+        bytes[6..8].copy_from_slice(&self.flags.to_ne_bytes());
+        bytes[8..12].copy_from_slice(&self.seq.to_ne_bytes());
+        bytes[12..16].copy_from_slice(&self.port.to_ne_bytes());
+        bytes
+    }
+}
+
+/// An `NLMSG_ERROR` with `-errno` to `request`, which was sent from `port`.
+pub(crate) fn error(request: &Header, port: u32, errno: i32) -> Vec<u8> {
+    let header = Header {
+        len: 2 * HEADER as u32 + 4,
+        kind: NLMSG_ERROR,
+        flags: NLM_F_CAPPED,
+        seq: request.seq,
+        port,
+    };
+    [
+        &header.bytes()[..],
+        &errno.wrapping_neg().to_ne_bytes(),
+        &request.bytes(),
+    ]
+    .concat()
+}
+
+/// Whether a datagram holds the last message of an answer: an error, an acknowledgement, or the end of a dump.
+pub(crate) fn is_final(datagram: &[u8]) -> bool {
+    messages(datagram).any(|(header, _)| matches!(header.kind, NLMSG_ERROR | NLMSG_DONE))
+}
+
+/// Whether a datagram is the refusal of a request.
+pub(crate) fn is_refusal(datagram: &[u8]) -> bool {
+    messages(datagram).any(|(header, body)| {
+        header.kind == NLMSG_ERROR
+            && body
+                .first_chunk()
+                .is_some_and(|e| i32::from_ne_bytes(*e) != 0)
+    })
+}
+
+/// The type of the only message of a datagram; `None` if there are several.
+pub(crate) fn only_kind(datagram: &[u8]) -> Option<u16> {
+    let header = Header::first(datagram)?;
+    let end = (header.len as usize).checked_next_multiple_of(4)?;
+    (header.len as usize >= HEADER && end >= datagram.len()).then_some(header.kind)
+}
+
+/// An `RTM_DELLINK` that wants no answer: header and `struct ifinfomsg`.
+pub(crate) fn link_deletion(ifindex: u32) -> [u8; 32] {
+    let header = Header {
+        len: 32,
+        kind: libc::RTM_DELLINK,
+        flags: libc::NLM_F_REQUEST as u16,
+        ..Header::default()
+    };
+    let mut bytes = [0; 32];
+    bytes[..HEADER].copy_from_slice(&header.bytes());
+    bytes[20..24].copy_from_slice(&ifindex.to_ne_bytes());
+    bytes
+}
+
+/// `struct sockaddr_nl` of a port; 0 is the kernel.
+pub(crate) fn address(port: u32) -> [u8; ADDRESS] {
+    let mut bytes = [0; ADDRESS];
+    bytes[0..2].copy_from_slice(&(libc::AF_NETLINK as u16).to_ne_bytes());
+    bytes[4..8].copy_from_slice(&port.to_ne_bytes());
+    bytes
+}
+
+/// The port id in a `struct sockaddr_nl`.
+pub(crate) fn port(address: &[u8]) -> Option<u32> {
+    let (bytes, _) = address.split_first_chunk::<8>()?;
+    Some(u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]))
+}
+
+/// Each message with its body; ends at the first that is malformed.
+fn messages(mut datagram: &[u8]) -> impl Iterator<Item = (Header, &[u8])> {
+    std::iter::from_fn(move || {
+        let header = Header::first(datagram)?;
+        let body = datagram.get(HEADER..header.len as usize)?;
+        let next = (header.len as usize).next_multiple_of(4);
+        datagram = datagram.get(next..).unwrap_or_default();
+        Some((header, body))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUEST: Header = Header {
+        len: 24,
+        kind: 21,
+        flags: 5,
+        seq: 77,
+        port: 0,
+    };
+
+    #[test]
+    fn a_made_up_error_echoes_the_request() {
+        let made_up = error(&REQUEST, 4242, libc::ENODEV);
+        let header = Header::first(&made_up).unwrap();
+        assert_eq!((header.kind, header.seq, header.port), (2, 77, 4242));
+        assert_eq!(header.len as usize, made_up.len());
+        assert_eq!(made_up[16..20], (-libc::ENODEV).to_ne_bytes());
+        assert_eq!(Header::first(&made_up[20..]), Some(REQUEST));
+        assert!(is_final(&made_up) && is_refusal(&made_up));
+    }
+
+    #[test]
+    fn an_acknowledgement_is_final_but_no_refusal() {
+        let ack = error(&REQUEST, 1, 0);
+        assert!(is_final(&ack) && !is_refusal(&ack));
+    }
+
+    #[test]
+    fn the_end_of_a_dump_is_found_behind_other_messages() {
+        let part = Header { len: 16, ..REQUEST };
+        let done = Header {
+            len: 16,
+            kind: NLMSG_DONE,
+            ..REQUEST
+        };
+        assert!(!is_final(&part.bytes()));
+        assert!(is_final(&[part.bytes(), done.bytes()].concat()));
+    }
+
+    #[test]
+    fn lengths_that_lie_are_harmless() {
+        for len in [0, 15, 17, u32::MAX] {
+            let datagram = Header { len, ..REQUEST }.bytes();
+            assert!(!is_final(&datagram));
+            let _ = only_kind(&datagram);
+        }
+        assert_eq!(only_kind(&[0; 15]), None);
+    }
+
+    #[test]
+    fn only_a_single_message_has_an_only_kind() {
+        let one = Header { len: 16, ..REQUEST }.bytes();
+        assert_eq!(only_kind(&one), Some(21));
+        assert_eq!(only_kind(&[one, one].concat()), None);
+    }
+}

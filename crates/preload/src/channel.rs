@@ -1,0 +1,297 @@
+//! What the program believes to be a generic-netlink socket: one end of a socket pair whose other end the engine has.
+
+use crate::answer::{self, Header};
+use crate::calls::{self, Errno};
+use crate::connection::{Lost, PATIENCE};
+use crate::message::{Incoming, Outgoing};
+use crate::state::{self, Entry, Guard, State};
+use crate::transport;
+use libc::c_int;
+use std::time::Instant;
+use udco_front::{MAX_MESSAGE, ToEngine, ToFront};
+
+/// Room for answers: as much as OpenVPN asks for on its own end, and a dump of many peers more.
+const BUFFER: c_int = 4 << 20;
+
+/// State of a channel.
+pub(crate) struct Channel {
+    /// Its number at the engine.
+    number: u32,
+    /// Netlink port id that the program has bound, or believes to have been given.
+    port: u32,
+    /// Made-up answer, to be read before anything else.
+    pending: Option<Vec<u8>>,
+    /// Header of the first message of the last request.
+    last: Header,
+    /// An answer to the last request was made up; the true one is late.
+    given_up: bool,
+    /// More of the answer will come, although nothing may be readable at the moment.
+    awaits_final: bool,
+}
+
+/// Opens a channel in place of a generic-netlink socket. `None` without an engine.
+pub(crate) fn open(state: &mut State, kind: c_int) -> Option<Result<c_int, Errno>> {
+    if !state.connect() {
+        return None;
+    }
+    state::become_owner();
+    let (program, engine) = match calls::pair(libc::SOCK_SEQPACKET) {
+        Ok(pair) => pair,
+        Err(errno) => return Some(Err(errno)),
+    };
+    for fd in [program.raw(), engine.raw()] {
+        calls::raise_buffer(fd, libc::SO_SNDBUF, BUFFER);
+        calls::raise_buffer(fd, libc::SO_RCVBUF, BUFFER);
+    }
+    let prepared = calls::set_nonblocking(engine.raw()).and_then(|()| {
+        if kind & libc::SOCK_NONBLOCK != 0 {
+            calls::set_nonblocking(program.raw())?;
+        }
+        if kind & libc::SOCK_CLOEXEC == 0 {
+            calls::set_flags(program.raw(), libc::F_SETFD, 0)?;
+        }
+        Ok(())
+    });
+    if let Err(errno) = prepared {
+        return Some(Err(errno));
+    }
+    let mut buffer = vec![0; MAX_MESSAGE];
+    let outcome = state.connection().and_then(|connection| {
+        let question = connection.ask(&ToEngine::OpenChannel, &[engine.raw()])?;
+        match connection.answer(&question, &mut buffer)? {
+            ToFront::Channel { channel } => Ok(channel),
+            _ => Err(Lost::Dead),
+        }
+    });
+    let number = state.settle(outcome).ok()?;
+    let channel = Channel {
+        number,
+        port: 0,
+        pending: None,
+        last: Header::default(),
+        given_up: false,
+        awaits_final: false,
+    };
+    state
+        .serve(program.raw(), Entry::Channel(channel))
+        .then(|| Ok(program.into_raw()))
+}
+
+impl Channel {
+    /// `bind`: takes the port id of the address, or makes one up as the kernel would.
+    pub(crate) fn bind(&mut self, fd: c_int, address: &[u8]) -> Result<c_int, Errno> {
+        let wanted = answer::port(address).ok_or(libc::EINVAL)?;
+        self.port = if wanted == 0 {
+            made_up_port(fd)
+        } else {
+            wanted
+        };
+        Ok(0)
+    }
+
+    /// The address that `getsockname` gives.
+    pub(crate) fn address(&self) -> [u8; answer::ADDRESS] {
+        answer::address(self.port)
+    }
+
+    fn begin(&mut self, fd: c_int, request: Header) {
+        if self.port == 0 {
+            self.port = made_up_port(fd);
+        }
+        self.last = request;
+        self.pending = None;
+        self.given_up = false;
+        self.awaits_final = false;
+    }
+
+    fn give_up(&mut self, errno: Errno) {
+        self.pending = Some(answer::error(&self.last, self.port, errno));
+        self.given_up = true;
+        self.awaits_final = false;
+    }
+
+    /// Whether a datagram answers a request which the program believes to be done with.
+    fn is_stale(&self, datagram: &[u8]) -> bool {
+        Header::first(datagram)
+            .is_some_and(|header| header.seq != 0 && (header.seq != self.last.seq || self.given_up))
+    }
+}
+
+/// `setsockopt(SOL_NETLINK)`.
+pub(crate) fn set_option(
+    state: &mut State,
+    fd: c_int,
+    name: c_int,
+    value: c_int,
+) -> Result<c_int, Errno> {
+    let known = [
+        libc::NETLINK_ADD_MEMBERSHIP,
+        libc::NETLINK_DROP_MEMBERSHIP,
+        libc::NETLINK_EXT_ACK,
+        libc::NETLINK_CAP_ACK,
+    ];
+    if !known.contains(&name) {
+        return Ok(0);
+    }
+    let Some(Entry::Channel(channel)) = state.sockets.get(&fd) else {
+        return Err(libc::EBADF);
+    };
+    let question = ToEngine::SetOption {
+        channel: channel.number,
+        name,
+        value,
+    };
+    state::become_owner();
+    match state.ask_errno(&question) {
+        Ok(0) => Ok(0),
+        Ok(errno) => Err(errno),
+        Err(lost) => Err(lost.errno()),
+    }
+}
+
+/// `sendmsg`: returns when the whole answer is readable, or has been made up. OpenVPN spins on EAGAIN otherwise
+/// (openvpn-integration 3, trap 2).
+pub(crate) fn send(state: &mut State, fd: c_int, outgoing: &Outgoing<'_>) -> Result<usize, Errno> {
+    let datagram = outgoing.gather();
+    let Some(Entry::Channel(channel)) = state.sockets.get_mut(&fd) else {
+        return Err(libc::EBADF);
+    };
+    channel.begin(fd, Header::first(&datagram).unwrap_or_default());
+    let question = ToEngine::Request {
+        channel: channel.number,
+        port: channel.port,
+        datagram: &datagram,
+    };
+    state::become_owner();
+    let outcome = request(state, &question);
+    let outcome = state.settle(outcome);
+    if outcome == Err(Lost::TooLong) {
+        return Err(libc::EMSGSIZE);
+    }
+    if let Some(Entry::Channel(channel)) = state.sockets.get_mut(&fd) {
+        match outcome {
+            Ok(more) => channel.awaits_final = more,
+            Err(lost) => channel.give_up(lost.errno()),
+        }
+    }
+    Ok(datagram.len())
+}
+
+/// Asks, and hands over the transport sockets that the engine wants. Returns whether more of the answer will follow.
+fn request(state: &mut State, question: &ToEngine<'_>) -> Result<bool, Lost> {
+    let mut question = state.connection()?.ask(question, &[])?;
+    let mut offer = None;
+    let outcome = loop {
+        let mut buffer = vec![0; MAX_MESSAGE];
+        match state.connection()?.answer(&question, &mut buffer) {
+            Ok(ToFront::Done { swap, more, .. }) => {
+                if swap && let Some(offer) = offer.take() {
+                    transport::swap(state, offer);
+                }
+                break Ok(more);
+            }
+            Ok(ToFront::NeedSocket { fd }) => {
+                let (errno, fds) = match transport::offer(state, fd) {
+                    Ok((made, engine)) => {
+                        let real = made.real();
+                        offer = Some(made);
+                        (0, Some((real, engine)))
+                    }
+                    Err(errno) => (errno, None),
+                };
+                let fds = fds.as_ref().map(|(real, engine)| [*real, engine.raw()]);
+                let fds = fds.as_ref().map_or(&[][..], |fds| &fds[..]);
+                let reply = ToEngine::Socket { errno };
+                if let Err(lost) = state.connection()?.reply(&mut question, &reply, fds) {
+                    break Err(lost);
+                }
+            }
+            Ok(_) => break Err(Lost::Dead),
+            Err(lost) => break Err(lost),
+        }
+    };
+    if let (Err(Lost::Silent), Some(offer)) = (&outcome, offer) {
+        // The engine may still take what we have given up: it reads this next and lets go. The answer is not awaited.
+        let question = ToEngine::SocketClosed { fd: offer.fd() };
+        let _ = state.connection()?.ask(&question, &[]);
+    }
+    outcome
+}
+
+/// `recvmsg`.
+pub(crate) fn receive(
+    mut state: Guard,
+    fd: c_int,
+    incoming: &mut Incoming<'_>,
+) -> Result<usize, Errno> {
+    let kernel = answer::address(0);
+    let may_wait = !incoming.must_not_wait() && !calls::is_nonblocking(fd);
+    loop {
+        let Some(Entry::Channel(channel)) = state.sockets.get_mut(&fd) else {
+            return Err(libc::EBADF);
+        };
+        if let Some(made_up) = &channel.pending {
+            let len = incoming.deliver(made_up, &kernel);
+            if !incoming.is_peek() {
+                channel.pending = None;
+            }
+            return Ok(len);
+        }
+        match peek(fd) {
+            // The engine has closed its end, and so will it answer every call: ENODEV makes OpenVPN exit, where
+            // a plain end of file would make it spin (openvpn-integration 3, trap 3).
+            Ok(None) => {
+                let made_up = answer::error(&channel.last, channel.port, libc::ENODEV);
+                return Ok(incoming.deliver(&made_up, &kernel));
+            }
+            Ok(Some(datagram)) if channel.is_stale(&datagram) => discard(fd),
+            Ok(Some(datagram)) => {
+                if !incoming.is_peek() {
+                    discard(fd);
+                    if answer::is_final(&datagram) {
+                        channel.awaits_final = false;
+                    }
+                }
+                return Ok(incoming.deliver(&datagram, &kernel));
+            }
+            Err(libc::EAGAIN) if channel.awaits_final => {
+                drop(state);
+                let arrived = calls::wait(fd, libc::POLLIN, Some(Instant::now() + PATIENCE))?;
+                state = state::lock().ok_or(libc::EAGAIN)?;
+                if let Some(Entry::Channel(channel)) = state.sockets.get_mut(&fd)
+                    && !arrived
+                {
+                    channel.give_up(libc::EBUSY);
+                }
+            }
+            Err(libc::EAGAIN) if may_wait => {
+                drop(state);
+                calls::wait(fd, libc::POLLIN, None)?;
+                state = state::lock().ok_or(libc::EAGAIN)?;
+            }
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// The next datagram in the channel, which stays there; `None` at the end.
+fn peek(fd: c_int) -> Result<Option<Vec<u8>>, Errno> {
+    let flags = libc::MSG_PEEK | libc::MSG_TRUNC | libc::MSG_DONTWAIT;
+    let len = match calls::receive(fd, &mut [], flags) {
+        Ok(0) | Err(libc::ECONNRESET | libc::EPIPE) => return Ok(None),
+        other => other?,
+    };
+    let mut datagram = vec![0; len];
+    let len = calls::receive(fd, &mut datagram, flags)?;
+    datagram.truncate(len);
+    Ok(Some(datagram))
+}
+
+fn discard(fd: c_int) {
+    let _ = calls::receive(fd, &mut [], libc::MSG_DONTWAIT);
+}
+
+/// A port id that no other socket of this program has: libnl's are the process id with a counter above bit 22.
+fn made_up_port(fd: c_int) -> u32 {
+    (calls::process() & 0x3f_ffff) | (fd.cast_unsigned().wrapping_add(512) << 22)
+}

@@ -1,0 +1,254 @@
+//! The connection to the engine: one question at a time, each with a deadline.
+
+use crate::calls::{self, Errno, Fd};
+use crate::tun;
+use libc::c_int;
+use std::ffi::{CStr, CString};
+use std::time::{Duration, Instant};
+use udco_front::{FD_VARIABLE, MAX_MESSAGE, SOCKET_VARIABLE, ToEngine, ToFront, VERSION};
+
+/// How long the engine may take for an answer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A connection on which the engine has said welcome.
+pub(crate) struct Connection {
+    fd: Fd,
+    seq: u32,
+}
+
+/// An open question.
+pub(crate) struct Question {
+    seq: u32,
+    deadline: Instant,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// None came in time.
+    Silent,
+    /// The engine is gone, or doesn't keep to the protocol.
+    Dead,
+    /// The question is larger than a message can be.
+    TooLong,
+}
+
+impl Lost {
+    /// What OpenVPN is told: ENODEV makes it exit, which is right only when the engine has gone (dco-behaviour 4.4).
+    pub(crate) fn errno(self) -> Errno {
+        match self {
+            Self::Silent => libc::EBUSY,
+            Self::Dead => libc::ENODEV,
+            Self::TooLong => libc::EMSGSIZE,
+        }
+    }
+}
+
+/// Whether the environment names an engine.
+pub(crate) fn is_configured() -> bool {
+    variable(FD_VARIABLE).is_some() || variable(SOCKET_VARIABLE).is_some()
+}
+
+impl Connection {
+    /// Connects as the environment says, and clears it, so that programs that are started from here don't connect.
+    ///
+    /// # Errors
+    /// Why not, for people.
+    pub(crate) fn open() -> Result<Self, String> {
+        let inherited = variable(FD_VARIABLE);
+        let path = variable(SOCKET_VARIABLE);
+        unset(FD_VARIABLE);
+        unset(SOCKET_VARIABLE);
+        let fd = match (inherited, path) {
+            (Some(number), _) => adopt(&number)?,
+            (None, Some(path)) => dial(&path)?,
+            (None, None) => return Err("no engine is named".into()),
+        };
+        tun::probe().map_err(|errno| format!("/dev/net/tun: {}", reason(errno)))?;
+        let mut connection = Self {
+            fd: fd.hide(),
+            seq: 0,
+        };
+        connection.greet()?;
+        Ok(connection)
+    }
+
+    /// Asks a question, with fds beside it.
+    pub(crate) fn ask(&mut self, question: &ToEngine<'_>, fds: &[c_int]) -> Result<Question, Lost> {
+        self.seq = self.seq.wrapping_add(1);
+        let mut open = Question {
+            seq: self.seq,
+            deadline: Instant::now() + PATIENCE,
+        };
+        self.reply(&mut open, question, fds)?;
+        Ok(open)
+    }
+
+    /// Gives the engine what it wanted before it could answer. From then on it has its time anew.
+    pub(crate) fn reply(
+        &self,
+        question: &mut Question,
+        reply: &ToEngine<'_>,
+        fds: &[c_int],
+    ) -> Result<(), Lost> {
+        question.deadline = Instant::now() + PATIENCE;
+        let mut buffer = vec![0; MAX_MESSAGE];
+        let len = reply
+            .encode(question.seq, &mut buffer)
+            .map_err(|_| Lost::TooLong)?;
+        let message = buffer.get(..len).unwrap_or_default();
+        loop {
+            match calls::send(self.fd.raw(), message, fds) {
+                Ok(()) => return Ok(()),
+                Err(libc::EINTR) => {}
+                Err(libc::EAGAIN) => self.wait(libc::POLLOUT, question)?,
+                Err(_) => return Err(Lost::Dead),
+            }
+        }
+    }
+
+    /// The next answer to a question. Answers to earlier questions, on which we had given up, are thrown away.
+    pub(crate) fn answer<'b>(
+        &self,
+        question: &Question,
+        buffer: &'b mut [u8],
+    ) -> Result<ToFront<'b>, Lost> {
+        let len = loop {
+            match calls::receive(self.fd.raw(), buffer, libc::MSG_DONTWAIT) {
+                Ok(0) => return Err(Lost::Dead),
+                Ok(len) => {
+                    let message = buffer.get(..len).ok_or(Lost::Dead)?;
+                    let (seq, _) = ToFront::decode(message).map_err(|_| Lost::Dead)?;
+                    if seq == question.seq {
+                        break len;
+                    }
+                }
+                Err(libc::EINTR) => {}
+                Err(libc::EAGAIN) => self.wait(libc::POLLIN, question)?,
+                Err(_) => return Err(Lost::Dead),
+            }
+        };
+        let message = buffer.get(..len).ok_or(Lost::Dead)?;
+        ToFront::decode(message)
+            .map(|(_, answer)| answer)
+            .map_err(|_| Lost::Dead)
+    }
+
+    /// Asks a question that is answered by an errno.
+    pub(crate) fn ask_errno(&mut self, question: &ToEngine<'_>) -> Result<Errno, Lost> {
+        let question = self.ask(question, &[])?;
+        match self.answer(&question, &mut vec![0; MAX_MESSAGE])? {
+            ToFront::Done { errno, .. } => Ok(errno),
+            _ => Err(Lost::Dead),
+        }
+    }
+
+    /// Gets out of the way of a program that wants this fd number for itself.
+    pub(crate) fn move_from(&mut self, number: c_int) {
+        if self.fd.raw() == number
+            && let Ok(other) = calls::duplicate(number)
+        {
+            self.fd = other.hide();
+        }
+    }
+
+    fn wait(&self, events: libc::c_short, question: &Question) -> Result<(), Lost> {
+        match calls::wait(self.fd.raw(), events, Some(question.deadline)) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Lost::Silent),
+            Err(_) => Err(Lost::Dead),
+        }
+    }
+
+    fn greet(&mut self) -> Result<(), String> {
+        let hello = ToEngine::Hello {
+            version: VERSION,
+            pid: calls::process(),
+            program: &calls::program(),
+        };
+        let mut buffer = vec![0; MAX_MESSAGE];
+        let answer = self
+            .ask(&hello, &[])
+            .and_then(|question| self.answer(&question, &mut buffer));
+        match answer {
+            Ok(ToFront::Welcome { version: VERSION }) => Ok(()),
+            Ok(ToFront::Welcome { version }) => Err(format!(
+                "the engine speaks version {version}, not {VERSION}"
+            )),
+            Ok(ToFront::Refused { errno }) => Err(format!("the engine refuses: {}", reason(errno))),
+            Err(Lost::Silent) => Err("the engine does not answer".into()),
+            Ok(_) | Err(_) => Err("no engine at the other end".into()),
+        }
+    }
+}
+
+/// Takes over the inherited fd, if it is a socket as the engine's would be.
+fn adopt(number: &CStr) -> Result<Fd, String> {
+    let text = number.to_string_lossy();
+    let is_ours = |fd: &c_int| {
+        calls::option(*fd, libc::SOL_SOCKET, libc::SO_DOMAIN) == Ok(libc::AF_UNIX)
+            && calls::option(*fd, libc::SOL_SOCKET, libc::SO_TYPE) == Ok(libc::SOCK_SEQPACKET)
+    };
+    let fd = text
+        .parse()
+        .ok()
+        .filter(is_ours)
+        .ok_or_else(|| format!("{FD_VARIABLE}={text} is no socket of an engine"))?;
+    calls::set_flags(fd, libc::F_SETFD, libc::FD_CLOEXEC)
+        .map_err(|errno| format!("{FD_VARIABLE}={text}: {}", reason(errno)))?;
+    Ok(Fd::new(fd))
+}
+
+/// Connects to the socket at a path.
+fn dial(path: &CStr) -> Result<Fd, String> {
+    let why = |errno| format!("{}: {}", path.to_string_lossy(), reason(errno));
+    let mut address = libc::sockaddr_un {
+        sun_family: libc::AF_UNIX as libc::sa_family_t,
+        sun_path: [0; 108],
+    };
+    let bytes = path.to_bytes_with_nul();
+    if bytes.len() > address.sun_path.len() {
+        return Err(why(libc::ENAMETOOLONG));
+    }
+    for (to, from) in address.sun_path.iter_mut().zip(bytes) {
+        *to = from.cast_signed();
+    }
+    let fd = calls::socket(libc::AF_UNIX, libc::SOCK_SEQPACKET, 0).map_err(why)?;
+    let fd = if fd.raw() < 3 {
+        calls::duplicate(fd.raw()).map_err(why)?
+    } else {
+        fd
+    };
+    // A full backlog must not block the program: with O_NONBLOCK it gives EAGAIN.
+    calls::set_nonblocking(fd.raw()).map_err(why)?;
+    calls::connect(fd.raw(), &address).map_err(why)?;
+    Ok(fd)
+}
+
+fn variable(name: &str) -> Option<CString> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: the name is a C string.
+    let value = unsafe { libc::getenv(name.as_ptr()) };
+    if value.is_null() {
+        return None;
+    }
+    // SAFETY: getenv's answer is a C string; it is copied before anything can change the environment.
+    Some(unsafe { CStr::from_ptr(value) }.to_owned()).filter(|value| !value.is_empty())
+}
+
+fn unset(name: &str) {
+    if let Ok(name) = CString::new(name) {
+        // SAFETY: the name is a C string. Called at the program's first generic netlink socket, when OpenVPN has
+        // one thread.
+        unsafe { libc::unsetenv(name.as_ptr()) };
+    }
+}
+
+/// An errno in words.
+fn reason(errno: Errno) -> String {
+    let mut text = std::io::Error::from_raw_os_error(errno).to_string();
+    if let Some(number) = text.find(" (os error") {
+        text.truncate(number);
+    }
+    text
+}

@@ -1,0 +1,357 @@
+//! `libudco_preload.so`: routes the netlink calls and the fds of a stock OpenVPN to the udco engine.
+//!
+//! Loaded with `LD_PRELOAD`, it does nothing unless `UDCO_FD` or `UDCO_SOCKET` names an engine. Then the program's
+//! generic-netlink sockets are channels to the engine ([`channel`]), requests about links of ours are answered by it
+//! ([`link`]), and transport sockets that it wants are handed over to it ([`transport`]). What the messages mean is
+//! the engine's business alone.
+//!
+//! This file is the list of what is hooked: what OpenVPN and libnl import (openvpn-integration 1), and the variants of
+//! glibc's headers for the same calls. Each hook calls libc's function of that name unless its own part has an answer.
+#![allow(unsafe_code)]
+
+mod answer;
+mod calls;
+mod channel;
+mod connection;
+mod epoll;
+mod link;
+mod marks;
+mod message;
+mod real;
+mod socket;
+mod state;
+mod transport;
+mod tun;
+
+use libc::{
+    c_char, c_int, c_void, epoll_event, iovec, mode_t, msghdr, size_t, sockaddr, socklen_t, ssize_t,
+};
+use marks::{HIDDEN, POLLED, SERVED};
+use message::{Incoming, Outgoing};
+use socket::Outcome;
+use std::ffi::CStr;
+
+/// Defines hooks: if the condition behind `if` holds, and the block has an answer, that is what the program gets;
+/// else what libc's function says. In unit tests they have no names for the linker.
+macro_rules! hooks {
+    ($($name:ident($($arg:ident: $ty:ty),*) -> $ret:ty, if $condition:expr => $own:expr;)*) => {$(
+        /// In front of libc's function.
+        ///
+        /// # Safety
+        /// As for libc's function of that name.
+        #[cfg_attr(not(test), unsafe(no_mangle))]
+        pub unsafe extern "C" fn $name($($arg: $ty),*) -> $ret {
+            if $condition {
+                match state::enter(|| -> Outcome<$ret> { $own }) {
+                    Some(Ok(result)) => return result,
+                    Some(Err(_)) => return -1,
+                    None => {}
+                }
+            }
+            // SAFETY: the caller keeps to libc's contract.
+            unsafe { real::$name($($arg),*) }
+        }
+    )*};
+}
+
+// Making and naming sockets.
+hooks! {
+    bind(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int, if marks::has(fd, SERVED) => {
+        if let Some(real) = socket::real_of(fd) {
+            // SAFETY: the caller keeps to libc's contract.
+            return Some(calls::checked(unsafe { real::bind(real, address, len) }));
+        }
+        // SAFETY: the caller keeps to libc's contract.
+        socket::bind(fd, unsafe { socket::bytes_of(address, len) })
+    };
+    connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int, if marks::has(fd, SERVED) => {
+        if socket::is_channel(fd) {
+            return Some(Ok(0));
+        }
+        let real = socket::real_of(fd)?;
+        // SAFETY: the caller keeps to libc's contract.
+        Some(calls::checked(unsafe { real::connect(real, address, len) }))
+    };
+    shutdown(fd: c_int, how: c_int) -> c_int, if marks::has(fd, SERVED) => {
+        let real = socket::real_of(fd)?;
+        // SAFETY: no pointers.
+        Some(calls::checked(unsafe { real::shutdown(real, how) }))
+    };
+    getsockname(fd: c_int, address: *mut sockaddr, len: *mut socklen_t) -> c_int, if marks::has(fd, SERVED) => {
+        if let Some(own) = socket::address(fd, true) {
+            // SAFETY: the caller keeps to libc's contract.
+            return Some(unsafe { socket::give(&own, address.cast(), len) });
+        }
+        let real = socket::real_of(fd)?;
+        // SAFETY: the caller keeps to libc's contract.
+        Some(calls::checked(unsafe { real::getsockname(real, address, len) }))
+    };
+    getpeername(fd: c_int, address: *mut sockaddr, len: *mut socklen_t) -> c_int, if marks::has(fd, SERVED) => {
+        if let Some(kernel) = socket::address(fd, false) {
+            // SAFETY: the caller keeps to libc's contract.
+            return Some(unsafe { socket::give(&kernel, address.cast(), len) });
+        }
+        let real = socket::real_of(fd)?;
+        // SAFETY: the caller keeps to libc's contract.
+        Some(calls::checked(unsafe { real::getpeername(real, address, len) }))
+    };
+    setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_void, len: socklen_t) -> c_int,
+    if marks::has(fd, SERVED) => {
+        if let Some(real) = socket::real_of(fd) {
+            // SAFETY: the caller keeps to libc's contract.
+            return Some(calls::checked(unsafe { real::setsockopt(real, level, name, value, len) }));
+        }
+        socket::set_option(fd, level, name, || {
+            let is_int = !value.is_null() && len as usize >= size_of::<c_int>();
+            // SAFETY: the caller keeps to libc's contract, and there are enough bytes.
+            is_int.then(|| unsafe { value.cast::<c_int>().read_unaligned() })
+        })
+    };
+    getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_void, len: *mut socklen_t) -> c_int,
+    if marks::has(fd, SERVED) => {
+        if let Some(real) = socket::real_of(fd) {
+            // SAFETY: the caller keeps to libc's contract.
+            return Some(calls::checked(unsafe { real::getsockopt(real, level, name, value, len) }));
+        }
+        let made_up = socket::option(fd, level, name)?;
+        // SAFETY: the caller keeps to libc's contract.
+        Some(unsafe { socket::give(&made_up.to_ne_bytes(), value, len) })
+    };
+}
+
+// Sending.
+hooks! {
+    sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t, if marks::has(fd, SERVED) => {
+        // SAFETY: the caller keeps to libc's contract.
+        let header = unsafe { message.as_ref() }?;
+        // SAFETY: the caller keeps to libc's contract.
+        socket::send(fd, &unsafe { Outgoing::new(header, flags) })
+    };
+    sendto(fd: c_int, data: *const c_void, len: size_t, flags: c_int, to: *const sockaddr, to_len: socklen_t) -> ssize_t,
+    if marks::has(fd, SERVED) => {
+        let part = iovec { iov_base: data.cast_mut(), iov_len: len };
+        let header = message::header_of(&part, to.cast_mut(), to_len);
+        // SAFETY: the header holds what the caller gave, who keeps to libc's contract.
+        socket::send(fd, &unsafe { Outgoing::new(&header, flags) })
+    };
+    send(fd: c_int, data: *const c_void, len: size_t, flags: c_int) -> ssize_t, if marks::has(fd, SERVED) => {
+        let part = iovec { iov_base: data.cast_mut(), iov_len: len };
+        let header = message::header_of(&part, std::ptr::null_mut(), 0);
+        // SAFETY: as for sendto.
+        socket::send(fd, &unsafe { Outgoing::new(&header, flags) })
+    };
+    write(fd: c_int, data: *const c_void, len: size_t) -> ssize_t, if marks::has(fd, SERVED) => {
+        let part = iovec { iov_base: data.cast_mut(), iov_len: len };
+        let header = message::header_of(&part, std::ptr::null_mut(), 0);
+        // SAFETY: as for sendto.
+        socket::send(fd, &unsafe { Outgoing::new(&header, 0) })
+    };
+    writev(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t, if marks::has(fd, SERVED) => {
+        let header = message::header_of_parts(parts, count);
+        // SAFETY: as for sendto.
+        socket::send(fd, &unsafe { Outgoing::new(&header, 0) })
+    };
+}
+
+// Receiving.
+hooks! {
+    recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t, if marks::has(fd, SERVED) => {
+        // SAFETY: the caller keeps to libc's contract.
+        let header = unsafe { message.as_mut() }?;
+        // SAFETY: the caller keeps to libc's contract.
+        socket::receive(fd, &mut unsafe { Incoming::new(header, flags) })
+    };
+    recvfrom(fd: c_int, into: *mut c_void, len: size_t, flags: c_int, from: *mut sockaddr, from_len: *mut socklen_t) -> ssize_t,
+    if marks::has(fd, SERVED) => {
+        // SAFETY: the caller keeps to libc's contract.
+        unsafe { receive_from(fd, into, len, flags, from, from_len) }
+    };
+    recv(fd: c_int, into: *mut c_void, len: size_t, flags: c_int) -> ssize_t, if marks::has(fd, SERVED) => {
+        // SAFETY: the caller keeps to libc's contract.
+        unsafe { receive_into(fd, into, len, flags) }
+    };
+    read(fd: c_int, into: *mut c_void, len: size_t) -> ssize_t, if marks::has(fd, SERVED) => {
+        // SAFETY: the caller keeps to libc's contract.
+        unsafe { receive_into(fd, into, len, 0) }
+    };
+    readv(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t, if marks::has(fd, SERVED) => {
+        let mut header = message::header_of_parts(parts, count);
+        // SAFETY: the header holds what the caller gave, who keeps to libc's contract.
+        socket::receive(fd, &mut unsafe { Incoming::new(&mut header, 0) })
+    };
+}
+
+// The variants that glibc's headers call under `_FORTIFY_SOURCE`. What overflows is left to libc, which aborts.
+hooks! {
+    __recvfrom_chk(fd: c_int, into: *mut c_void, len: size_t, room: size_t, flags: c_int, from: *mut sockaddr, from_len: *mut socklen_t) -> ssize_t,
+    if len <= room && marks::has(fd, SERVED) => {
+        // SAFETY: the caller keeps to libc's contract.
+        unsafe { receive_from(fd, into, len, flags, from, from_len) }
+    };
+    __recv_chk(fd: c_int, into: *mut c_void, len: size_t, room: size_t, flags: c_int) -> ssize_t,
+    if len <= room && marks::has(fd, SERVED) => {
+        // SAFETY: the caller keeps to libc's contract.
+        unsafe { receive_into(fd, into, len, flags) }
+    };
+    __read_chk(fd: c_int, into: *mut c_void, len: size_t, room: size_t) -> ssize_t,
+    if len <= room && marks::has(fd, SERVED) => {
+        // SAFETY: the caller keeps to libc's contract.
+        unsafe { receive_into(fd, into, len, 0) }
+    };
+}
+
+// Fd numbers that go, and epoll sets.
+hooks! {
+    close(fd: c_int) -> c_int, if marks::has(fd, SERVED | POLLED | HIDDEN) => state::release(fd);
+    dup2(old: c_int, new: c_int) -> c_int, if is_overwritten(old, new) => state::make_way(new);
+    dup3(old: c_int, new: c_int, flags: c_int) -> c_int, if is_overwritten(old, new) => state::make_way(new);
+    epoll_ctl(epoll: c_int, operation: c_int, fd: c_int, event: *mut epoll_event) -> c_int, if state::is_active() => {
+        let mut state = state::lock()?;
+        // SAFETY: the caller keeps to libc's contract.
+        let result = calls::checked(unsafe { real::epoll_ctl(epoll, operation, fd, event) });
+        if result.is_ok() {
+            // SAFETY: the kernel has just read it. It is packed, so that alignment is no matter.
+            let event = unsafe { event.as_ref() }.copied();
+            state.epolls.note(epoll, operation, fd, event);
+        }
+        Some(result)
+    };
+}
+
+/// Whether `dup2(old, new)` is about to close an fd that concerns us.
+fn is_overwritten(old: c_int, new: c_int) -> bool {
+    old != new
+        && marks::has(new, SERVED | POLLED | HIDDEN)
+        && calls::flags(old, libc::F_GETFD).is_ok()
+}
+
+/// Defines hooks in front of calls that make an fd, and look at it afterwards.
+macro_rules! openers {
+    ($($name:ident($($arg:ident: $ty:ty),*), |$fd:ident| $after:expr;)*) => {$(
+        /// In front of libc's function.
+        ///
+        /// # Safety
+        /// As for libc's function of that name.
+        #[cfg_attr(not(test), unsafe(no_mangle))]
+        pub unsafe extern "C" fn $name($($arg: $ty),*) -> c_int {
+            // SAFETY: the caller keeps to libc's contract.
+            let $fd = unsafe { real::$name($($arg),*) };
+            $after;
+            $fd
+        }
+    )*};
+}
+
+// Fd numbers that come. `open` takes its third argument only sometimes, in the same register.
+openers! {
+    accept(fd: c_int, address: *mut sockaddr, len: *mut socklen_t), |new| fresh(new);
+    accept4(fd: c_int, address: *mut sockaddr, len: *mut socklen_t, flags: c_int), |new| fresh(new);
+    open(path: *const c_char, flags: c_int, mode: mode_t), |new| opened(new, path);
+    open64(path: *const c_char, flags: c_int, mode: mode_t), |new| opened(new, path);
+    openat(directory: c_int, path: *const c_char, flags: c_int, mode: mode_t), |new| opened(new, path);
+    openat64(directory: c_int, path: *const c_char, flags: c_int, mode: mode_t), |new| opened(new, path);
+    __open_2(path: *const c_char, flags: c_int), |new| opened(new, path);
+    __open64_2(path: *const c_char, flags: c_int), |new| opened(new, path);
+}
+
+/// `socket`: generic netlink is a channel to the engine, rtnetlink is listened to.
+///
+/// # Safety
+/// As for libc's function of that name.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
+    let is_netlink = domain == libc::AF_NETLINK
+        && matches!(protocol, libc::NETLINK_GENERIC | libc::NETLINK_ROUTE);
+    if is_netlink && state::is_active() {
+        match state::enter(|| socket::open(kind, protocol)) {
+            Some(Ok(fd)) => return fd,
+            Some(Err(_)) => return -1,
+            None => {}
+        }
+    }
+    // SAFETY: no pointers.
+    let fd = unsafe { real::socket(domain, kind, protocol) };
+    fresh(fd);
+    fd
+}
+
+/// `daemon`: the child that lives on is the one that talks to the engine.
+///
+/// # Safety
+/// As for libc's function of that name.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C" fn daemon(stay: c_int, keep_open: c_int) -> c_int {
+    let was_owner = state::is_owner();
+    // SAFETY: no pointers; the caller keeps to libc's contract.
+    let result = unsafe { real::daemon(stay, keep_open) };
+    if result == 0 && was_owner {
+        state::become_owner();
+    }
+    result
+}
+
+/// A new file has this number.
+fn fresh(fd: c_int) {
+    if marks::has(fd, SERVED | POLLED) {
+        state::enter(|| state::renew(fd));
+    }
+}
+
+/// A file has been opened.
+fn opened(fd: c_int, path: *const c_char) {
+    if fd < 0 {
+        return;
+    }
+    fresh(fd);
+    if state::is_active() {
+        // SAFETY: open has succeeded, so this is a C string.
+        let path = unsafe { CStr::from_ptr(path) };
+        if path == c"/dev/net/tun" {
+            state::enter(state::own_tun);
+        }
+    }
+}
+
+/// `recvfrom` on a served fd.
+///
+/// # Safety
+/// As for `recvfrom`.
+unsafe fn receive_from(
+    fd: c_int,
+    into: *mut c_void,
+    len: size_t,
+    flags: c_int,
+    from: *mut sockaddr,
+    from_len: *mut socklen_t,
+) -> Outcome<ssize_t> {
+    let part = iovec {
+        iov_base: into,
+        iov_len: len,
+    };
+    // SAFETY: the caller keeps to the contract.
+    let room = unsafe { from_len.as_ref() }.copied().unwrap_or(0);
+    let mut header = message::header_of(&part, from, room);
+    // SAFETY: the header holds what the caller gave.
+    let received = socket::receive(fd, &mut unsafe { Incoming::new(&mut header, flags) })?;
+    // SAFETY: the caller keeps to the contract.
+    let from_len = unsafe { from_len.as_mut() }.filter(|_| received.is_ok() && !from.is_null());
+    if let Some(from_len) = from_len {
+        *from_len = header.msg_namelen;
+    }
+    Some(received)
+}
+
+/// `recv` on a served fd.
+///
+/// # Safety
+/// As for `recv`.
+unsafe fn receive_into(
+    fd: c_int,
+    into: *mut c_void,
+    len: size_t,
+    flags: c_int,
+) -> Outcome<ssize_t> {
+    let nowhere = std::ptr::null_mut();
+    // SAFETY: the caller keeps to the contract; a null address is not written.
+    unsafe { receive_from(fd, into, len, flags, nowhere, std::ptr::null_mut()) }
+}

@@ -1,0 +1,167 @@
+//! The memory that the program hands to its send and receive calls.
+
+use crate::calls::empty_message;
+use libc::{c_int, c_void, iovec, msghdr, sockaddr, socklen_t};
+use std::ptr::null_mut;
+
+/// What the program sends.
+pub(crate) struct Outgoing<'a> {
+    header: &'a msghdr,
+    /// Flags of the call.
+    pub(crate) flags: c_int,
+}
+
+impl<'a> Outgoing<'a> {
+    /// Wraps a header.
+    ///
+    /// # Safety
+    /// The header describes memory as `sendmsg` demands, for as long as `'a`.
+    pub(crate) unsafe fn new(header: &'a msghdr, flags: c_int) -> Self {
+        Self { header, flags }
+    }
+
+    /// The header.
+    pub(crate) fn header(&self) -> &msghdr {
+        self.header
+    }
+
+    /// The data in one piece.
+    pub(crate) fn gather(&self) -> Vec<u8> {
+        let mut data = Vec::new();
+        for part in parts(self.header) {
+            if part.iov_len > 0 {
+                // SAFETY: the creator of `self` promised that the parts are readable.
+                let bytes =
+                    unsafe { std::slice::from_raw_parts(part.iov_base.cast::<u8>(), part.iov_len) };
+                data.extend_from_slice(bytes);
+            }
+        }
+        data
+    }
+}
+
+/// Where the program wants to receive.
+pub(crate) struct Incoming<'a> {
+    header: &'a mut msghdr,
+    /// Flags of the call.
+    pub(crate) flags: c_int,
+}
+
+impl<'a> Incoming<'a> {
+    /// Wraps a header.
+    ///
+    /// # Safety
+    /// The header describes memory as `recvmsg` demands, for as long as `'a`.
+    pub(crate) unsafe fn new(header: &'a mut msghdr, flags: c_int) -> Self {
+        Self { header, flags }
+    }
+
+    /// The header.
+    pub(crate) fn header(&mut self) -> &mut msghdr {
+        self.header
+    }
+
+    /// The parts of the program's buffer.
+    pub(crate) fn parts(&self) -> &[iovec] {
+        parts(self.header)
+    }
+
+    /// Whether the call leaves the data where it is.
+    pub(crate) fn is_peek(&self) -> bool {
+        self.flags & libc::MSG_PEEK != 0
+    }
+
+    /// Whether the call must not wait.
+    pub(crate) fn must_not_wait(&self) -> bool {
+        self.flags & libc::MSG_DONTWAIT != 0
+    }
+
+    /// Whether there is room for control messages.
+    pub(crate) fn wants_control(&self) -> bool {
+        !self.header.msg_control.is_null() && self.header.msg_controllen > 0
+    }
+
+    /// Delivers a datagram as the kernel would, and returns what the call returns. The parts may be shorter than the
+    /// datagram, or none at all: libnl asks for the length so (`MSG_PEEK | MSG_TRUNC`).
+    pub(crate) fn deliver(&mut self, datagram: &[u8], source: &[u8]) -> usize {
+        let mut rest = datagram;
+        for part in parts(self.header) {
+            let (now, later) = rest.split_at(part.iov_len.min(rest.len()));
+            if !now.is_empty() {
+                // SAFETY: the creator of `self` promised that the parts are writable; the datagram is our own memory.
+                unsafe {
+                    part.iov_base
+                        .cast::<u8>()
+                        .copy_from_nonoverlapping(now.as_ptr(), now.len());
+                };
+            }
+            rest = later;
+        }
+        self.finish(
+            if rest.is_empty() { 0 } else { libc::MSG_TRUNC },
+            source,
+            &[],
+        );
+        if self.flags & libc::MSG_TRUNC != 0 {
+            datagram.len()
+        } else {
+            datagram.len() - rest.len()
+        }
+    }
+
+    /// Fills in everything but the data: flags, source address and control messages.
+    pub(crate) fn finish(&mut self, flags: c_int, source: &[u8], control: &[u8]) {
+        self.header.msg_flags = flags;
+        if !self.header.msg_name.is_null() {
+            let room = self.header.msg_namelen as usize;
+            copy(self.header.msg_name, room, source);
+            self.header.msg_namelen = source.len() as socklen_t;
+        }
+        let room = if self.header.msg_control.is_null() {
+            0
+        } else {
+            self.header.msg_controllen
+        };
+        if control.len() > room {
+            self.header.msg_flags |= libc::MSG_CTRUNC;
+        }
+        copy(self.header.msg_control, room, control);
+        self.header.msg_controllen = control.len().min(room);
+    }
+}
+
+/// Copies as much as there is room for.
+fn copy(to: *mut c_void, room: usize, from: &[u8]) {
+    let len = from.len().min(room);
+    if len > 0 {
+        // SAFETY: called with memory of the program of which it said that it has that room.
+        unsafe {
+            to.cast::<u8>().copy_from_nonoverlapping(from.as_ptr(), len);
+        };
+    }
+}
+
+fn parts(header: &msghdr) -> &[iovec] {
+    if header.msg_iov.is_null() {
+        return &[];
+    }
+    // SAFETY: whoever wrapped the header promised that this is an array of that length.
+    unsafe { std::slice::from_raw_parts(header.msg_iov, header.msg_iovlen) }
+}
+
+/// A header for a single buffer, as `sendto` and `recvfrom` have it.
+pub(crate) fn header_of(part: &iovec, name: *mut sockaddr, name_len: socklen_t) -> msghdr {
+    let mut header = header_of_parts(part, 1);
+    header.msg_name = name.cast();
+    header.msg_namelen = if name.is_null() { 0 } else { name_len };
+    header
+}
+
+/// A header for several buffers, as `readv` and `writev` have it.
+pub(crate) fn header_of_parts(parts: *const iovec, count: c_int) -> msghdr {
+    let mut header = empty_message();
+    header.msg_name = null_mut();
+    header.msg_iov = parts.cast_mut();
+    header.msg_iovlen = usize::try_from(count).unwrap_or(0) as _;
+    header
+}

@@ -1,0 +1,160 @@
+//! Sends a socket call on a served fd to the part that serves it. `None` everywhere: libc's function is to be called.
+
+use crate::calls::{self, Errno};
+use crate::link::{self, RouteSocket};
+use crate::message::{Incoming, Outgoing};
+use crate::state::{self, Entry};
+use crate::{answer, channel, real, transport};
+use libc::{c_int, c_void, sockaddr, socklen_t};
+
+/// What a hook's own part comes to.
+pub(crate) type Outcome<T> = Option<Result<T, Errno>>;
+
+/// `socket(AF_NETLINK)`.
+pub(crate) fn open(kind: c_int, protocol: c_int) -> Outcome<c_int> {
+    let mut state = state::lock()?;
+    let opened = if protocol == libc::NETLINK_GENERIC {
+        channel::open(&mut state, kind)?
+    } else {
+        state.connection.as_ref()?;
+        // SAFETY: no pointers.
+        let opened = calls::checked(unsafe { real::socket(libc::AF_NETLINK, kind, protocol) });
+        if let Ok(fd) = opened {
+            state.serve(fd, Entry::Route(RouteSocket::default()));
+        }
+        opened
+    };
+    if let Ok(fd) = opened {
+        state.epolls.forget(fd);
+    }
+    Some(opened)
+}
+
+/// `sendmsg` and its kin.
+pub(crate) fn send(fd: c_int, outgoing: &Outgoing<'_>) -> Outcome<isize> {
+    let mut state = state::lock()?;
+    let sent = match state.sockets.get(&fd)? {
+        Entry::Channel(_) => Some(channel::send(&mut state, fd, outgoing)),
+        Entry::Route(_) => link::send(&mut state, fd, outgoing),
+        Entry::Transport(transport) => {
+            let view = transport.view();
+            drop(state);
+            transport::send(view, outgoing)
+        }
+    };
+    sent.map(|sent| sent.map(usize::cast_signed))
+}
+
+/// `recvmsg` and its kin. The lock is not held while the program waits for data.
+pub(crate) fn receive(fd: c_int, incoming: &mut Incoming<'_>) -> Outcome<isize> {
+    let mut state = state::lock()?;
+    let received = match state.sockets.get_mut(&fd)? {
+        Entry::Channel(_) => Some(channel::receive(state, fd, incoming)),
+        Entry::Route(socket) => socket.receive(incoming),
+        Entry::Transport(transport) => {
+            let view = transport.view();
+            drop(state);
+            transport::receive(fd, view, incoming)
+        }
+    };
+    received.map(|received| received.map(usize::cast_signed))
+}
+
+/// The real socket behind a relayed fd.
+pub(crate) fn real_of(fd: c_int) -> Option<c_int> {
+    match state::lock()?.sockets.get(&fd)? {
+        Entry::Transport(transport) => Some(transport.view().real),
+        _ => None,
+    }
+}
+
+/// Whether the fd is a channel.
+pub(crate) fn is_channel(fd: c_int) -> bool {
+    state::lock().is_some_and(|state| matches!(state.sockets.get(&fd), Some(Entry::Channel(_))))
+}
+
+/// `bind` on a channel.
+pub(crate) fn bind(fd: c_int, address: &[u8]) -> Outcome<c_int> {
+    match state::lock()?.sockets.get_mut(&fd)? {
+        Entry::Channel(channel) => Some(channel.bind(fd, address)),
+        _ => None,
+    }
+}
+
+/// `getsockname` (`own`) and `getpeername` on a channel: the address.
+pub(crate) fn address(fd: c_int, own: bool) -> Option<[u8; answer::ADDRESS]> {
+    match state::lock()?.sockets.get(&fd)? {
+        Entry::Channel(channel) if own => Some(channel.address()),
+        Entry::Channel(_) => Some(answer::address(0)),
+        _ => None,
+    }
+}
+
+/// `setsockopt`. `value` is read only for options of a channel.
+pub(crate) fn set_option(
+    fd: c_int,
+    level: c_int,
+    name: c_int,
+    value: impl FnOnce() -> Option<c_int>,
+) -> Outcome<c_int> {
+    let mut state = state::lock()?;
+    match state.sockets.get(&fd)? {
+        Entry::Channel(_) if level == libc::SOL_NETLINK => {
+            let Some(value) = value() else {
+                return Some(Err(libc::EINVAL));
+            };
+            Some(channel::set_option(&mut state, fd, name, value))
+        }
+        _ => None,
+    }
+}
+
+/// `getsockopt` on a channel, where the truth would give it away.
+pub(crate) fn option(fd: c_int, level: c_int, name: c_int) -> Option<c_int> {
+    if !is_channel(fd) {
+        return None;
+    }
+    match (level, name) {
+        (libc::SOL_SOCKET, libc::SO_DOMAIN) => Some(libc::AF_NETLINK),
+        (libc::SOL_SOCKET, libc::SO_TYPE) => Some(libc::SOCK_RAW),
+        (libc::SOL_SOCKET, libc::SO_PROTOCOL) => Some(libc::NETLINK_GENERIC),
+        (libc::SOL_NETLINK, _) => Some(0),
+        _ => None,
+    }
+}
+
+/// Copies what `getsockname` or `getsockopt` gives into the program's memory.
+///
+/// # Safety
+/// `to` has room for the number of bytes at `len`, or either is null.
+pub(crate) unsafe fn give(
+    bytes: &[u8],
+    to: *mut c_void,
+    len: *mut socklen_t,
+) -> Result<c_int, Errno> {
+    if len.is_null() || to.is_null() {
+        return Err(libc::EFAULT);
+    }
+    // SAFETY: as the caller promised.
+    let room = unsafe { *len } as usize;
+    // SAFETY: as the caller promised, for `room` bytes; `bytes` is ours.
+    unsafe {
+        to.cast::<u8>()
+            .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len().min(room));
+    };
+    // SAFETY: as the caller promised.
+    unsafe { *len = bytes.len() as socklen_t };
+    Ok(0)
+}
+
+/// The bytes of an address that the program gives.
+///
+/// # Safety
+/// `address` is null or points to `len` readable bytes, for as long as `'a`.
+pub(crate) unsafe fn bytes_of<'a>(address: *const sockaddr, len: socklen_t) -> &'a [u8] {
+    if address.is_null() {
+        return &[];
+    }
+    // SAFETY: as the caller promised.
+    unsafe { std::slice::from_raw_parts(address.cast(), len as usize) }
+}

@@ -1,0 +1,237 @@
+//! What this library knows of the program: its connection to the engine and the fds that it serves.
+
+use crate::calls::{self, Errno};
+use crate::channel::Channel;
+use crate::connection::{self, Connection, Lost};
+use crate::epoll::Registrations;
+use crate::link::RouteSocket;
+use crate::marks;
+use crate::transport::Transport;
+use libc::c_int;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, TryLockError};
+use udco_front::ToEngine;
+
+/// Everything that is behind the lock.
+pub(crate) struct State {
+    /// `None` before the first use, and again after the engine has gone.
+    pub(crate) connection: Option<Connection>,
+    /// The fds of the program that aren't what it believes.
+    pub(crate) sockets: BTreeMap<c_int, Entry>,
+    /// Its epoll sets.
+    pub(crate) epolls: Registrations,
+    /// The engine knows that the program has a TUN device of its own.
+    has_own_tun: bool,
+}
+
+/// An fd of the program that isn't what it believes, or on which it must be listened to.
+pub(crate) enum Entry {
+    /// A socket pair in place of a generic-netlink socket.
+    Channel(Channel),
+    /// A real rtnetlink socket.
+    Route(RouteSocket),
+    /// A relay in place of a transport socket.
+    Transport(Transport),
+}
+
+pub(crate) type Guard = MutexGuard<'static, State>;
+
+static STATE: Mutex<State> = Mutex::new(State {
+    connection: None,
+    sockets: BTreeMap::new(),
+    epolls: Registrations::new(),
+    has_own_tun: false,
+});
+
+/// The process that talks to the engine; a forked child only lets go of what it has inherited.
+static OWNER: AtomicU32 = AtomicU32::new(0);
+
+const UNKNOWN: u8 = 0;
+const WAITING: u8 = 1;
+const CONNECTED: u8 = 2;
+const OFF: u8 = 3;
+static STAGE: AtomicU8 = AtomicU8::new(UNKNOWN);
+
+thread_local! {
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether there is, or may come to be, a connection. One atomic load once that is settled.
+pub(crate) fn is_active() -> bool {
+    match STAGE.load(Ordering::Acquire) {
+        UNKNOWN => {
+            let stage = if connection::is_configured() {
+                WAITING
+            } else {
+                OFF
+            };
+            STAGE.store(stage, Ordering::Release);
+            stage == WAITING
+        }
+        stage => stage != OFF,
+    }
+}
+
+/// Runs a hook's own part. `None` says that the call is to go to libc: because the hook has said so, because this
+/// thread is in a hook already (our own calls, a signal handler), or because of a bug (a panic must not reach C).
+/// `errno` is left as it was unless the hook's part fails.
+pub(crate) fn enter<T>(
+    hook: impl FnOnce() -> Option<Result<T, Errno>>,
+) -> Option<Result<T, Errno>> {
+    let was_inside = INSIDE.try_with(|inside| inside.replace(true)).ok()?;
+    if was_inside {
+        return None;
+    }
+    let errno = calls::errno();
+    let outcome = catch_unwind(AssertUnwindSafe(hook)).unwrap_or(None);
+    let _ = INSIDE.try_with(|inside| inside.set(false));
+    calls::set_errno(match outcome {
+        Some(Err(why)) => why,
+        _ => errno,
+    });
+    outcome
+}
+
+/// Takes the lock. `None` in a forked child whose parent had another thread in here at the time: that thread doesn't
+/// exist in the child, and nobody would ever give the lock back.
+pub(crate) fn lock() -> Option<Guard> {
+    match STATE.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) if !is_owner() => None,
+        Err(TryLockError::WouldBlock) => match STATE.lock() {
+            Ok(guard) => Some(guard),
+            Err(poisoned) => Some(poisoned.into_inner()),
+        },
+    }
+}
+
+/// Whether this process is the one that talks to the engine.
+pub(crate) fn is_owner() -> bool {
+    let owner = OWNER.load(Ordering::Acquire);
+    owner == 0 || owner == calls::process()
+}
+
+/// Makes this process the one that talks to the engine.
+pub(crate) fn become_owner() {
+    OWNER.store(calls::process(), Ordering::Release);
+}
+
+impl State {
+    /// Whether there is an engine; connects at the first call.
+    pub(crate) fn connect(&mut self) -> bool {
+        if STAGE.load(Ordering::Acquire) == WAITING {
+            let stage = match Connection::open() {
+                Ok(connection) => {
+                    self.connection = Some(connection);
+                    become_owner();
+                    CONNECTED
+                }
+                Err(why) => {
+                    calls::say(&format!("udco: {why}: OpenVPN uses its own data path\n"));
+                    OFF
+                }
+            };
+            STAGE.store(stage, Ordering::Release);
+        }
+        self.connection.is_some()
+    }
+
+    /// The connection, for a question.
+    pub(crate) fn connection(&mut self) -> Result<&mut Connection, Lost> {
+        self.connection.as_mut().ok_or(Lost::Dead)
+    }
+
+    /// Notes how a question ended. A dead engine is not asked again.
+    pub(crate) fn settle<T>(&mut self, outcome: Result<T, Lost>) -> Result<T, Lost> {
+        if matches!(outcome, Err(Lost::Dead)) {
+            self.connection = None;
+        }
+        outcome
+    }
+
+    /// Asks a question that is answered by an errno.
+    pub(crate) fn ask_errno(&mut self, question: &ToEngine<'_>) -> Result<Errno, Lost> {
+        let outcome = self
+            .connection()
+            .and_then(|connection| connection.ask_errno(question));
+        self.settle(outcome)
+    }
+
+    /// Serves an fd from now on; `false` if its number is too high.
+    pub(crate) fn serve(&mut self, fd: c_int, entry: Entry) -> bool {
+        let possible = marks::possible(fd);
+        if possible {
+            self.sockets.insert(fd, entry);
+            marks::add(fd, marks::SERVED);
+        }
+        possible
+    }
+
+    /// Stops serving an fd.
+    pub(crate) fn forget(&mut self, fd: c_int) -> Option<Entry> {
+        marks::remove(fd, marks::SERVED);
+        self.sockets.remove(&fd)
+    }
+}
+
+/// Lets go of an fd number that the program closes or overwrites. The engine has closed its copy of a transport
+/// socket when this returns, so that the port is free (openvpn-integration 3, trap 4).
+///
+/// # Errors
+/// `EBADF` for an fd of which the program cannot know.
+pub(crate) fn release(fd: c_int) -> Option<Result<c_int, Errno>> {
+    if marks::has(fd, marks::HIDDEN) {
+        if is_owner() {
+            return Some(Err(libc::EBADF));
+        }
+        marks::remove(fd, marks::HIDDEN);
+        return None;
+    }
+    let mut state = lock()?;
+    state.epolls.forget(fd);
+    if let Some(Entry::Transport(_transport)) = state.forget(fd)
+        && is_owner()
+    {
+        let _ = state.ask_errno(&ToEngine::SocketClosed { fd });
+    }
+    None
+}
+
+/// A new file has got this number: whatever was known of it is stale (a file can be closed inside libc).
+pub(crate) fn renew(fd: c_int) -> Option<Result<c_int, Errno>> {
+    let mut state = lock()?;
+    state.epolls.forget(fd);
+    state.forget(fd);
+    None
+}
+
+/// Makes way for a `dup2` onto `fd`.
+pub(crate) fn make_way(fd: c_int) -> Option<Result<c_int, Errno>> {
+    if !marks::has(fd, marks::HIDDEN) {
+        return release(fd);
+    }
+    let mut state = lock()?;
+    if let Some(connection) = &mut state.connection {
+        connection.move_from(fd);
+    }
+    for entry in state.sockets.values_mut() {
+        if let Entry::Transport(transport) = entry {
+            transport.move_from(fd);
+        }
+    }
+    None
+}
+
+/// The program has opened `/dev/net/tun` by itself.
+pub(crate) fn own_tun() -> Option<Result<c_int, Errno>> {
+    let mut state = lock()?;
+    if is_owner() && !state.has_own_tun && state.connect() {
+        state.has_own_tun = true;
+        let _ = state.ask_errno(&ToEngine::OwnTun);
+    }
+    None
+}

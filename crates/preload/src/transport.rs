@@ -1,0 +1,281 @@
+//! Transport sockets that the engine has taken over.
+//!
+//! Under the program's fd number lies the end of a relay: SEQPACKET for UDP, on which control packets arrive with a
+//! [`RelayHeader`] each, STREAM for TCP, in both directions. The real socket stays open under a hidden number; UDP
+//! packets are sent on it, and all options and addresses are its own.
+
+use crate::calls::{self, Errno, Fd};
+use crate::message::{Incoming, Outgoing};
+use crate::state::{self, Entry, State};
+use crate::{marks, real};
+use libc::{c_int, iovec};
+use std::mem::size_of;
+use std::net::{IpAddr, SocketAddr};
+use udco_front::RelayHeader;
+
+/// Control packets come in bursts when many clients connect.
+const BUFFER: c_int = 1 << 20;
+
+/// A transport socket that the engine has taken over.
+pub(crate) struct Transport {
+    real: Fd,
+    kind: c_int,
+    family: c_int,
+}
+
+/// A transport socket on offer to the engine.
+pub(crate) struct Offer {
+    fd: c_int,
+    relay: Fd,
+    transport: Transport,
+}
+
+/// What calls on a relayed fd must know without holding the lock.
+#[derive(Clone, Copy)]
+pub(crate) struct View {
+    /// Number of the real socket.
+    pub(crate) real: c_int,
+    /// Whether it is a UDP socket.
+    pub(crate) is_udp: bool,
+    family: c_int,
+}
+
+impl Transport {
+    /// See [`View`].
+    pub(crate) fn view(&self) -> View {
+        View {
+            real: self.real.raw(),
+            is_udp: self.kind == libc::SOCK_DGRAM,
+            family: self.family,
+        }
+    }
+
+    /// Gets out of the way of a program that wants this fd number for itself.
+    pub(crate) fn move_from(&mut self, number: c_int) {
+        if self.real.raw() == number
+            && let Ok(other) = calls::duplicate(number)
+        {
+            self.real = other.hide();
+        }
+    }
+}
+
+impl Offer {
+    /// Number by which the program knows the socket.
+    pub(crate) fn fd(&self) -> c_int {
+        self.fd
+    }
+
+    /// Number of the real socket.
+    pub(crate) fn real(&self) -> c_int {
+        self.transport.real.raw()
+    }
+}
+
+/// Prepares the handing over of a socket. Returns the engine's end of the relay too.
+///
+/// # Errors
+/// `ENOTSOCK` if it is not a UDP or TCP socket, as the kernel driver says it.
+pub(crate) fn offer(state: &State, fd: c_int) -> Result<(Offer, Fd), Errno> {
+    let real = match state.sockets.get(&fd) {
+        // The engine has let go of it since, and takes it once more.
+        Some(Entry::Transport(transport)) => transport.real.raw(),
+        Some(_) => return Err(libc::ENOTSOCK),
+        None if marks::has(fd, marks::HIDDEN) || !marks::possible(fd) => {
+            return Err(libc::ENOTSOCK);
+        }
+        None => fd,
+    };
+    let option = |name| calls::option(real, libc::SOL_SOCKET, name).map_err(|_| libc::ENOTSOCK);
+    let family = option(libc::SO_DOMAIN)?;
+    let kind = option(libc::SO_TYPE)?;
+    let relay = match (family, kind) {
+        (libc::AF_INET | libc::AF_INET6, libc::SOCK_DGRAM) => libc::SOCK_SEQPACKET,
+        (libc::AF_INET | libc::AF_INET6, libc::SOCK_STREAM) => libc::SOCK_STREAM,
+        _ => return Err(libc::ENOTSOCK),
+    };
+    let (relay, engine) = calls::pair(relay)?;
+    for end in [relay.raw(), engine.raw()] {
+        calls::raise_buffer(end, libc::SO_SNDBUF, BUFFER);
+        calls::raise_buffer(end, libc::SO_RCVBUF, BUFFER);
+    }
+    calls::set_nonblocking(engine.raw())?;
+    let transport = Transport {
+        real: calls::duplicate(real)?.hide(),
+        kind,
+        family,
+    };
+    let offer = Offer {
+        fd,
+        relay,
+        transport,
+    };
+    Ok((offer, engine))
+}
+
+/// Puts the relay in the place of the socket.
+pub(crate) fn swap(state: &mut State, offer: Offer) {
+    let Offer {
+        fd,
+        relay,
+        transport,
+    } = offer;
+    if calls::is_nonblocking(fd) {
+        let _ = calls::set_nonblocking(relay.raw());
+    }
+    if state.epolls.around(fd, || put(relay.raw(), fd)).is_ok() {
+        state.serve(fd, Entry::Transport(transport));
+    }
+}
+
+/// Puts the real socket back after the engine has gone.
+fn restore(fd: c_int) {
+    let Some(mut state) = state::lock() else {
+        return;
+    };
+    if let Some(Entry::Transport(transport)) = state.forget(fd) {
+        if calls::is_nonblocking(fd) {
+            let _ = calls::set_nonblocking(transport.real.raw());
+        }
+        let _ = state.epolls.around(fd, || put(transport.real.raw(), fd));
+    }
+}
+
+/// `dup2` that keeps the close-on-exec flag of the number.
+fn put(file: c_int, number: c_int) -> Result<(), Errno> {
+    let closes = calls::flags(number, libc::F_GETFD)? & libc::FD_CLOEXEC != 0;
+    let flags = if closes { libc::O_CLOEXEC } else { 0 };
+    // SAFETY: no pointers.
+    calls::checked(unsafe { real::dup3(file, number, flags) }).map(drop)
+}
+
+/// `sendmsg`: UDP goes out on the real socket, so that SO_MARK, SO_BINDTODEVICE and the bound address hold.
+pub(crate) fn send(view: View, outgoing: &Outgoing<'_>) -> Option<Result<usize, Errno>> {
+    view.is_udp.then(|| {
+        // SAFETY: the header is the program's, passed on as it is.
+        let sent = unsafe { real::sendmsg(view.real, outgoing.header(), outgoing.flags) };
+        calls::checked_len(sent)
+    })
+}
+
+/// `recvmsg`.
+pub(crate) fn receive(
+    fd: c_int,
+    view: View,
+    incoming: &mut Incoming<'_>,
+) -> Option<Result<usize, Errno>> {
+    if incoming.flags & libc::MSG_ERRQUEUE != 0 {
+        return Some(pass(view.real, incoming));
+    }
+    view.is_udp.then(|| receive_datagram(fd, view, incoming))
+}
+
+fn pass(fd: c_int, incoming: &mut Incoming<'_>) -> Result<usize, Errno> {
+    let flags = incoming.flags;
+    // SAFETY: the header is the program's, passed on as it is.
+    calls::checked_len(unsafe { real::recvmsg(fd, incoming.header(), flags) })
+}
+
+fn receive_datagram(fd: c_int, view: View, incoming: &mut Incoming<'_>) -> Result<usize, Errno> {
+    loop {
+        let mut head = [0u8; RelayHeader::LEN];
+        let mut parts = vec![iovec {
+            iov_base: head.as_mut_ptr().cast(),
+            iov_len: head.len(),
+        }];
+        parts.extend_from_slice(incoming.parts());
+        let mut header = crate::message::header_of_parts(parts.as_ptr(), 0);
+        header.msg_iovlen = parts.len();
+        // SAFETY: the parts are `head` and the program's own, which it wants written.
+        let received = unsafe { real::recvmsg(fd, &raw mut header, incoming.flags) };
+        let received = calls::checked_len(received)?;
+        if received == 0 {
+            restore(fd);
+            return pass(fd, incoming);
+        }
+        let Some((head, _)) = RelayHeader::decode(&head) else {
+            continue;
+        };
+        let Some(len) = received.checked_sub(RelayHeader::LEN) else {
+            if incoming.is_peek() {
+                let _ = calls::receive(fd, &mut [], libc::MSG_DONTWAIT);
+            }
+            continue;
+        };
+        let control = if incoming.wants_control() {
+            packet_info(view, &head)
+        } else {
+            Vec::new()
+        };
+        let source = source_address(view.family, head.source);
+        incoming.finish(header.msg_flags & libc::MSG_TRUNC, &source, &control);
+        return Ok(len);
+    }
+}
+
+/// The source as a `sockaddr_in`, or a `sockaddr_in6` on an IPv6 socket.
+fn source_address(family: c_int, source: SocketAddr) -> Vec<u8> {
+    let port = source.port().to_be_bytes();
+    match (family, source.ip().to_canonical()) {
+        (libc::AF_INET, IpAddr::V4(ip)) => [
+            &(libc::AF_INET as u16).to_ne_bytes()[..],
+            &port,
+            &ip.octets(),
+            &[0; 8],
+        ]
+        .concat(),
+        _ => {
+            let scope = match source {
+                SocketAddr::V6(source) => source.scope_id(),
+                SocketAddr::V4(_) => 0,
+            };
+            [
+                &(libc::AF_INET6 as u16).to_ne_bytes()[..],
+                &port,
+                &[0; 4],
+                &mapped(source.ip()),
+                &scope.to_ne_bytes(),
+            ]
+            .concat()
+        }
+    }
+}
+
+/// The control messages that the program has asked for on the real socket: OpenVPN's `--multihome` answers from the
+/// address at which the packet came in (openvpn-integration 3, trap 12).
+fn packet_info(view: View, head: &RelayHeader) -> Vec<u8> {
+    let mut control = Vec::new();
+    if head.local.is_unspecified() {
+        return control;
+    }
+    let asked = |level, name| calls::option(view.real, level, name).is_ok_and(|on| on != 0);
+    if view.family == libc::AF_INET6 && asked(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) {
+        let info = [&mapped(head.local)[..], &head.ifindex.to_ne_bytes()].concat();
+        append(&mut control, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
+    }
+    if let IpAddr::V4(local) = head.local.to_canonical()
+        && asked(libc::IPPROTO_IP, libc::IP_PKTINFO)
+    {
+        let local = local.octets();
+        let info = [&head.ifindex.to_ne_bytes()[..], &local, &local].concat();
+        append(&mut control, libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
+    }
+    control
+}
+
+fn mapped(ip: IpAddr) -> [u8; 16] {
+    match ip {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+        IpAddr::V6(ip) => ip.octets(),
+    }
+}
+
+/// Appends a control message: length (size_t), level, type, data, padding to the alignment of size_t.
+fn append(control: &mut Vec<u8>, level: c_int, kind: c_int, data: &[u8]) {
+    let len = size_of::<libc::cmsghdr>() + data.len();
+    control.extend_from_slice(&len.to_ne_bytes());
+    control.extend_from_slice(&level.to_ne_bytes());
+    control.extend_from_slice(&kind.to_ne_bytes());
+    control.extend_from_slice(data);
+    control.resize(control.len().next_multiple_of(size_of::<usize>()), 0);
+}

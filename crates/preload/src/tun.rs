@@ -1,0 +1,161 @@
+//! Makes TUN devices, in the program's network namespace and with its rights: the engine needs none.
+
+use crate::answer;
+use crate::calls::{self, Errno, Fd};
+use libc::{c_int, c_short, ifreq};
+
+/// Flags of every queue. Whatever the engine reads and writes with the packets is settled here.
+const FLAGS: c_int = libc::IFF_TUN | libc::IFF_NO_PI;
+/// Only for the first queue: the name must be new.
+const IFF_TUN_EXCL: c_int = 0x8000;
+/// Room for changes of many routes at once.
+const MONITOR_BUFFER: c_int = 4 << 20;
+
+/// A new TUN device. It is removed when dropped, unless [`Device::keep`] was called.
+pub(crate) struct Device {
+    /// Name that it got.
+    pub(crate) name: Vec<u8>,
+    /// Interface index.
+    pub(crate) ifindex: u32,
+    queues: Vec<Fd>,
+    monitor: Fd,
+    kept: bool,
+}
+
+/// Whether a TUN device can be made at all, as far as can be said without making one.
+pub(crate) fn probe() -> Result<(), Errno> {
+    open().map(drop)
+}
+
+impl Device {
+    /// Makes a device that stays when all fds are closed: no packet leaves in clear after the engine died.
+    ///
+    /// # Errors
+    /// `EEXIST` if the name is taken, `EINVAL` for more queues than a message takes, else what the kernel said.
+    pub(crate) fn create(name: &[u8], queues: u16) -> Result<Self, Errno> {
+        if usize::from(queues) >= udco_front::MAX_FDS {
+            return Err(libc::EINVAL);
+        }
+        let names = calls::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0)?;
+        if !name.is_empty() && index(&names, &mut request(name)?).is_ok() {
+            return Err(libc::EEXIST);
+        }
+        let monitor = monitor()?;
+        let several = if queues > 1 { libc::IFF_MULTI_QUEUE } else { 0 };
+        let first = open()?;
+        let mut request = request(name)?;
+        // A device that another process made in between: EBUSY.
+        attach(&first, &mut request, FLAGS | several | IFF_TUN_EXCL).map_err(|errno| {
+            if errno == libc::EBUSY {
+                libc::EEXIST
+            } else {
+                errno
+            }
+        })?;
+        let mut device = Self {
+            name: name_of(&request),
+            ifindex: 0,
+            queues: vec![first],
+            monitor,
+            kept: false,
+        };
+        for _ in 1..queues {
+            let queue = open()?;
+            attach(&queue, &mut request, FLAGS | several)?;
+            device.queues.push(queue);
+        }
+        device.persist(true)?;
+        device.ifindex = index(&names, &mut request)?;
+        Ok(device)
+    }
+
+    /// The fds in the order of the protocol: the queues, then the route monitor.
+    pub(crate) fn fds(&self) -> Vec<c_int> {
+        let queues = self.queues.iter().chain([&self.monitor]);
+        queues.map(Fd::raw).collect()
+    }
+
+    /// The engine has it: closes our fds and leaves the device.
+    pub(crate) fn keep(mut self) {
+        self.kept = true;
+    }
+
+    fn persist(&self, on: bool) -> Result<(), Errno> {
+        let Some(first) = self.queues.first() else {
+            return Ok(());
+        };
+        // SAFETY: TUNSETPERSIST takes an integer.
+        calls::checked(unsafe { libc::ioctl(first.raw(), libc::TUNSETPERSIST, c_int::from(on)) })
+            .map(drop)
+    }
+
+    /// Removes the device although a silent engine may have copies of its fds.
+    fn delete(&self) {
+        if self.ifindex != 0 {
+            let request = answer::link_deletion(self.ifindex);
+            let _ = calls::send(self.monitor.raw(), &request, &[]);
+        }
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        if !self.kept {
+            let _ = self.persist(false);
+            self.delete();
+        }
+    }
+}
+
+fn open() -> Result<Fd, Errno> {
+    calls::open(c"/dev/net/tun", libc::O_RDWR | libc::O_NONBLOCK)
+}
+
+/// A socket that hears of changes of links, addresses and routes.
+fn monitor() -> Result<Fd, Errno> {
+    let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK;
+    let fd = calls::socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE)?;
+    calls::raise_buffer(fd.raw(), libc::SO_RCVBUF, MONITOR_BUFFER);
+    // SAFETY: all zeroes is a valid sockaddr_nl.
+    let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+    address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
+    address.nl_groups = (libc::RTMGRP_LINK
+        | libc::RTMGRP_IPV4_IFADDR
+        | libc::RTMGRP_IPV6_IFADDR
+        | libc::RTMGRP_IPV4_ROUTE
+        | libc::RTMGRP_IPV6_ROUTE)
+        .cast_unsigned();
+    calls::bind(fd.raw(), &address)?;
+    Ok(fd)
+}
+
+fn request(name: &[u8]) -> Result<ifreq, Errno> {
+    // SAFETY: all zeroes is a valid ifreq.
+    let mut request: ifreq = unsafe { std::mem::zeroed() };
+    if name.len() >= request.ifr_name.len() {
+        return Err(libc::ENAMETOOLONG);
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name) {
+        *to = from.cast_signed();
+    }
+    Ok(request)
+}
+
+fn attach(queue: &Fd, request: &mut ifreq, flags: c_int) -> Result<(), Errno> {
+    request.ifr_ifru.ifru_flags = flags as c_short;
+    // SAFETY: TUNSETIFF reads and writes an ifreq.
+    calls::checked(unsafe { libc::ioctl(queue.raw(), libc::TUNSETIFF, &raw mut *request) })
+        .map(drop)
+}
+
+fn index(socket: &Fd, request: &mut ifreq) -> Result<u32, Errno> {
+    // SAFETY: SIOCGIFINDEX reads and writes an ifreq.
+    calls::checked(unsafe { libc::ioctl(socket.raw(), libc::SIOCGIFINDEX, &raw mut *request) })?;
+    // SAFETY: SIOCGIFINDEX has written this member.
+    Ok(unsafe { request.ifr_ifru.ifru_ifindex }.cast_unsigned())
+}
+
+fn name_of(request: &ifreq) -> Vec<u8> {
+    let bytes = request.ifr_name.iter().map(|byte| byte.cast_unsigned());
+    bytes.take_while(|byte| *byte != 0).collect()
+}

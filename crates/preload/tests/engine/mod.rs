@@ -1,0 +1,253 @@
+//! An engine that does what a test tells it, and the start of a program under the preload library.
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketFlags,
+    SocketType, recvmsg, send, socketpair,
+};
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use udco_front::{MAX_MESSAGE, ToEngine, ToFront, VERSION};
+
+/// The engine's end of a connection.
+pub(crate) struct Engine {
+    socket: OwnedFd,
+}
+
+/// A message from the front with what came beside it.
+pub(crate) struct Asked {
+    pub(crate) seq: u32,
+    bytes: Vec<u8>,
+    pub(crate) fds: Vec<OwnedFd>,
+}
+
+impl Asked {
+    pub(crate) fn message(&self) -> ToEngine<'_> {
+        ToEngine::decode(&self.bytes).expect("a message").1
+    }
+}
+
+/// A running program; killed if the test fails.
+pub(crate) struct Program(Option<Child>);
+
+impl Engine {
+    /// Starts the program `name` of `tests/program`, connected to a new engine.
+    pub(crate) fn start(name: &str) -> (Self, Program) {
+        Self::start_with(name, command())
+    }
+
+    /// As [`Engine::start`], with a command that starts this executable.
+    pub(crate) fn start_with(name: &str, mut command: Command) -> (Self, Program) {
+        let (ours, theirs) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .expect("a pair");
+        let number = theirs.as_raw_fd();
+        command.env("UDCO_FD", number.to_string());
+        // SAFETY: the closure makes one system call, which may be made between fork and exec.
+        unsafe {
+            command.pre_exec(move || {
+                keep_at_exec(number);
+                Ok(())
+            })
+        };
+        let program = spawn(name, command);
+        (Self { socket: ours }, program)
+    }
+
+    /// Says welcome.
+    pub(crate) fn welcome(self) -> Self {
+        let hello = self.next();
+        assert!(
+            matches!(hello.message(), ToEngine::Hello { version: VERSION, program, .. } if !program.is_empty())
+        );
+        self.say(hello.seq, &ToFront::Welcome { version: VERSION });
+        self
+    }
+
+    /// Opens the channel that the program asks for, under the number 7.
+    pub(crate) fn channel(&self) -> OwnedFd {
+        let mut asked = self.next();
+        assert_eq!(asked.message(), ToEngine::OpenChannel);
+        self.say(asked.seq, &ToFront::Channel { channel: 7 });
+        asked.fds.pop().expect("the end of a channel")
+    }
+
+    /// The next message; panics at the end.
+    pub(crate) fn next(&self) -> Asked {
+        self.try_next().expect("a message")
+    }
+
+    /// The next message; `None` when the front has gone.
+    pub(crate) fn try_next(&self) -> Option<Asked> {
+        let mut bytes = vec![0; MAX_MESSAGE];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(17))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let received = recvmsg(
+            &self.socket,
+            &mut [IoSliceMut::new(&mut bytes)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        )
+        .ok()?;
+        bytes.truncate(received.bytes);
+        let (seq, _) = ToEngine::decode(&bytes).ok()?;
+        let fds = control
+            .drain()
+            .filter_map(|message| match message {
+                RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        Some(Asked { seq, bytes, fds })
+    }
+
+    pub(crate) fn say(&self, seq: u32, message: &ToFront<'_>) {
+        let mut buffer = vec![0; MAX_MESSAGE];
+        let len = message.encode(seq, &mut buffer).expect("it fits");
+        put(&self.socket, &buffer[..len]);
+    }
+
+    pub(crate) fn done(&self, asked: &Asked) {
+        self.done_with(asked, false, false);
+    }
+
+    pub(crate) fn done_with(&self, asked: &Asked, swap: bool, more: bool) {
+        let done = ToFront::Done {
+            errno: 0,
+            swap,
+            more,
+        };
+        self.say(asked.seq, &done);
+    }
+
+    /// Waits for the program's `Request` and returns it.
+    pub(crate) fn request(&self) -> Asked {
+        let asked = self.next();
+        assert!(matches!(
+            asked.message(),
+            ToEngine::Request { channel: 7, .. }
+        ));
+        asked
+    }
+
+    /// Takes the transport socket which the program's request names (its fd number stands behind the header) over;
+    /// returns the real socket and the relay.
+    pub(crate) fn take_socket(&self, channel: &OwnedFd) -> (OwnedFd, OwnedFd) {
+        let request = self.request();
+        let datagram = datagram(&request);
+        let fd = i32::from_ne_bytes(datagram[16..20].try_into().expect("four bytes"));
+        self.say(request.seq, &ToFront::NeedSocket { fd });
+        let mut socket = self.next();
+        assert_eq!(socket.message(), ToEngine::Socket { errno: 0 });
+        assert_eq!(socket.seq, request.seq);
+        let relay = socket.fds.pop().expect("a relay");
+        let real = socket.fds.pop().expect("a socket");
+        put(channel, &acknowledgement(&datagram));
+        self.done_with(&request, true, false);
+        (real, relay)
+    }
+}
+
+impl Program {
+    /// Waits for the end, which must be a good one, and returns what the program said.
+    pub(crate) fn finish(mut self) -> String {
+        let child = self.0.take().expect("still running");
+        let output = child.wait_with_output().expect("an end");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        said
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let output = child.wait_with_output().expect("an end");
+            eprintln!("{}", String::from_utf8_lossy(&output.stdout));
+            eprintln!("{}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+}
+
+/// A command that starts this executable.
+pub(crate) fn command() -> Command {
+    Command::new(std::env::current_exe().expect("a path"))
+}
+
+/// Starts a program of `tests/program` under the library.
+pub(crate) fn spawn(name: &str, mut command: Command) -> Program {
+    let child = command
+        .args(["--exact", "program", "--ignored", "--nocapture"])
+        .env("UDCO_TEST_PROGRAM", name)
+        .env("LD_PRELOAD", library())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a program");
+    Program(Some(child))
+}
+
+fn keep_at_exec(fd: i32) {
+    // SAFETY: no pointers.
+    unsafe { libc::fcntl(fd, libc::F_SETFD, 0) };
+}
+
+/// The datagram of a request.
+pub(crate) fn datagram(asked: &Asked) -> Vec<u8> {
+    match asked.message() {
+        ToEngine::Request { datagram, .. } | ToEngine::Route { datagram, .. } => datagram.to_vec(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// An acknowledgement of a request.
+pub(crate) fn acknowledgement(request: &[u8]) -> Vec<u8> {
+    let mut bytes = 36u32.to_ne_bytes().to_vec();
+    bytes.extend(2u16.to_ne_bytes());
+    bytes.extend([0; 2]);
+    bytes.extend(&request[8..16]);
+    bytes.extend([0; 4]);
+    bytes.extend(&request[..16]);
+    bytes
+}
+
+/// Sends a datagram.
+pub(crate) fn put(socket: &OwnedFd, datagram: &[u8]) {
+    assert_eq!(
+        send(socket, datagram, SendFlags::NOSIGNAL),
+        Ok(datagram.len())
+    );
+}
+
+/// The library. `cargo test` doesn't build a cdylib, so it is built here, in the profile of this test.
+fn library() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let executable = std::env::current_exe().expect("a path");
+        let built = executable.ancestors().nth(2).expect("target/profile/deps");
+        let profile = built.file_name().expect("a profile");
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--lib", "--manifest-path"]);
+        build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+        build
+            .arg("--target-dir")
+            .arg(built.parent().expect("target"));
+        if profile != "debug" {
+            build.arg("--profile").arg(profile);
+        }
+        assert!(build.status().expect("cargo").success());
+        built.join("libudco_preload.so")
+    })
+}
