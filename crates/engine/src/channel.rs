@@ -1,0 +1,130 @@
+//! A channel: what a program believes to be its generic-netlink socket.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use udco_netlink::{Api, FamilyIds, Notification};
+use udco_sys::epoll::{Interest, Poller};
+use udco_sys::seqpacket::Connection;
+
+use crate::device::lock;
+
+/// The generic-netlink ids that the engine announces. The kernel gives such ids from 0x10 on; ours are far above, so
+/// that a message which went astray is not taken for another family's.
+pub(crate) const FAMILIES: FamilyIds = FamilyIds {
+    ovpn: 0x7d0,
+    ovpn_peers: 0x7d1,
+    dco_v2: 0x7d2,
+    dco_v2_peers: 0x7d3,
+};
+
+/// The engine's end of a channel, shared by the connection's thread (answers) and all that notify.
+pub(crate) struct Channel {
+    socket: Connection,
+    /// Where the connection's thread waits, to be told of room when something waits for it.
+    poller: Arc<Poller>,
+    token: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Datagrams that did not fit yet, in order.
+    waiting: VecDeque<Vec<u8>>,
+    /// The families whose notifications it wants.
+    joined: Vec<Api>,
+    ext_ack: bool,
+    cap_ack: bool,
+}
+
+impl Channel {
+    /// Takes the engine's end of a channel. The poller reports under `token` that the program has closed its end, and
+    /// that there is room for what waits: see [`Channel::flush`].
+    pub(crate) fn new(socket: Connection, poller: &Arc<Poller>, token: u64) -> io::Result<Self> {
+        poller.add(&socket, token, Interest::NONE)?;
+        Ok(Self {
+            socket,
+            poller: Arc::clone(poller),
+            token,
+            state: Mutex::default(),
+        })
+    }
+
+    /// `NETLINK_EXT_ACK` and `NETLINK_CAP_ACK`, as set by the program.
+    pub(crate) fn acknowledgement_options(&self) -> (bool, bool) {
+        let state = lock(&self.state);
+        (state.ext_ack, state.cap_ack)
+    }
+
+    /// Sets `NETLINK_EXT_ACK`.
+    pub(crate) fn set_ext_ack(&self, on: bool) {
+        lock(&self.state).ext_ack = on;
+    }
+
+    /// Sets `NETLINK_CAP_ACK`.
+    pub(crate) fn set_cap_ack(&self, on: bool) {
+        lock(&self.state).cap_ack = on;
+    }
+
+    /// Joins or leaves the notifications of a family.
+    pub(crate) fn set_member(&self, api: Api, member: bool) {
+        let joined = &mut lock(&self.state).joined;
+        joined.retain(|other| *other != api);
+        if member {
+            joined.push(api);
+        }
+    }
+
+    /// Queues a notification if the program has joined the family's group.
+    pub(crate) fn notify(&self, api: Api, notification: &Notification) {
+        let mut state = lock(&self.state);
+        if !state.joined.contains(&api) {
+            return;
+        }
+        if let Some(datagram) = udco_netlink::notification(api, &FAMILIES, notification) {
+            self.put(&mut state, datagram);
+        }
+    }
+
+    /// Queues answers; returns whether all of them are readable now.
+    pub(crate) fn answer(&self, datagrams: Vec<Vec<u8>>) -> bool {
+        let mut state = lock(&self.state);
+        for datagram in datagrams {
+            self.put(&mut state, datagram);
+        }
+        state.waiting.is_empty()
+    }
+
+    /// Sends what waits, as far as it fits.
+    pub(crate) fn flush(&self) {
+        let mut state = lock(&self.state);
+        while let Some(datagram) = state.waiting.front() {
+            match self.socket.send(datagram, &[]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // Sent, or the program is gone and nobody waits for it.
+                _ => state.waiting.pop_front(),
+            };
+        }
+        let _ = self.poller.modify(&self.socket, self.token, Interest::NONE);
+    }
+
+    fn put(&self, state: &mut State, datagram: Vec<u8>) {
+        if state.waiting.is_empty() {
+            match self.socket.send(&datagram, &[]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                _ => return,
+            }
+            let _ = self
+                .poller
+                .modify(&self.socket, self.token, Interest::WRITE);
+        }
+        state.waiting.push_back(datagram);
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        let _ = self.poller.remove(&self.socket);
+    }
+}

@@ -1,0 +1,88 @@
+//! Keepalives and expiry (dco-behaviour 5.8): one thread looks at all peers of all devices twice a second.
+
+use std::io;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use udco_core::wire::{KEEPALIVE, OVERHEAD};
+use udco_core::{DropReason, Time, outbound};
+use udco_sys::clock;
+use udco_sys::udp::{Message, Outbox};
+
+use crate::Engine;
+use crate::device::{Device, Peer};
+
+/// A peer expires within a second of its timeout; half of that leaves room for a busy machine.
+const PERIOD: Duration = Duration::from_millis(500);
+
+/// The thread; ends when dropped.
+pub(crate) struct Keeper {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    pub(crate) fn start(engine: Weak<Engine>) -> io::Result<Self> {
+        let (stop, stopped) = channel();
+        let keep = move || {
+            let mut outbox = Outbox::new(1);
+            while stopped.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
+                let Some(engine) = engine.upgrade() else {
+                    return;
+                };
+                for device in engine.devices() {
+                    tick(&device, &mut outbox);
+                }
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("udco-keepalive".into())
+            .spawn(keep)?;
+        Ok(Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take()
+            // The last reference to the engine may be the keeper's own, for a moment.
+            && thread.thread().id() != std::thread::current().id()
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn tick(device: &Device, outbox: &mut Outbox) {
+    let now = Time::from_millis(clock::milliseconds());
+    for peer in device.tick(now) {
+        if let Err(reason) = ping(&peer, now, outbox) {
+            device.drops.count(reason);
+        }
+    }
+}
+
+fn ping(peer: &Arc<Peer>, now: Time, outbox: &mut Outbox) -> Result<(), DropReason> {
+    let endpoint = peer.endpoint.ok_or(DropReason::TxNoEndpoint)?;
+    let mut record = [0; OVERHEAD + KEEPALIVE.len()];
+    outbound::seal_keepalive(peer, &mut record, now)?;
+    outbox.clear();
+    let message = Message {
+        range: 0..record.len(),
+        destination: endpoint.remote,
+        local: endpoint.local,
+        segment: None,
+    };
+    let sent = outbox.push(message) && outbox.send(peer.transport.socket(), &record).sent == 1;
+    if sent {
+        Ok(())
+    } else {
+        Err(DropReason::TxTransportError)
+    }
+}

@@ -1,0 +1,149 @@
+//! The engine's socket file: several programs, and the CLI, connect here.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::getuid;
+use udco_sys::seqpacket::{Connection, Credentials, Listener};
+
+use crate::Engine;
+
+/// The most connections at a time (promises G6): one for each program, none for its peers.
+const MAX_CONNECTIONS: usize = 64;
+
+/// Who may connect, by the credentials that the kernel gives of the caller. Root and the engine's own user always may.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// Other users.
+    pub uids: Vec<u32>,
+    /// Groups, by the caller's primary group.
+    pub gids: Vec<u32>,
+}
+
+impl Access {
+    fn permits(&self, caller: &Credentials) -> bool {
+        caller.uid == 0
+            || caller.uid == getuid().as_raw()
+            || self.uids.contains(&caller.uid)
+            || self.gids.contains(&caller.gid)
+    }
+}
+
+/// A socket file at which an engine listens. The file goes when this is dropped.
+#[derive(Debug)]
+pub struct Listening {
+    listener: Listener,
+    path: PathBuf,
+    access: Access,
+}
+
+impl Listening {
+    /// Listens at `path`. A file that a dead engine left behind is replaced; one of a living engine is not.
+    ///
+    /// # Errors
+    /// `AddrInUse` if an engine listens there already; else of the file system.
+    pub fn start(path: &Path, access: Access) -> io::Result<Self> {
+        // Whoever may not connect is told so after the credentials were seen; the mode lets those in who might.
+        let mode = if access.uids.is_empty() && access.gids.is_empty() {
+            0o600
+        } else {
+            0o666
+        };
+        let listener = match Listener::listen(path, mode) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                match Connection::connect(path) {
+                    Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused => {
+                        std::fs::remove_file(path)?;
+                        Listener::listen(path, mode)?
+                    }
+                    _ => return Err(error),
+                }
+            }
+            result => result?,
+        };
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+            access,
+        })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Serves whoever connects, each on a thread of its own. Returns only on an error.
+    ///
+    /// # Errors
+    /// If the socket breaks.
+    pub fn serve(&self, engine: &Arc<Engine>) -> io::Result<()> {
+        let open = Arc::new(AtomicUsize::new(0));
+        loop {
+            let connection = match self.listener.accept() {
+                Ok(connection) => connection,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    poll(&mut [PollFd::new(&self.listener, PollFlags::IN)], None)?;
+                    continue;
+                }
+                Err(error) => {
+                    // Out of file descriptors, most likely: those who wait may be served later (promises J5).
+                    tracing::error!("cannot accept a connection: {error}");
+                    std::thread::sleep(Duration::from_millis(100));
+                    continue;
+                }
+            };
+            self.admit(engine, connection, &open);
+        }
+    }
+
+    fn admit(&self, engine: &Arc<Engine>, connection: Connection, open: &Arc<AtomicUsize>) {
+        let caller = match connection.peer_credentials() {
+            Ok(caller) if self.access.permits(&caller) => caller,
+            Ok(caller) => {
+                let (pid, uid) = (caller.pid, caller.uid);
+                tracing::warn!(
+                    "process {pid} of user {uid} may not use this engine (see --allow-uid)"
+                );
+                return;
+            }
+            Err(error) => {
+                tracing::warn!("a caller without credentials: {error}");
+                return;
+            }
+        };
+        if open.fetch_add(1, Ordering::Relaxed) >= MAX_CONNECTIONS {
+            open.fetch_sub(1, Ordering::Relaxed);
+            tracing::warn!(
+                "process {} has to wait: {MAX_CONNECTIONS} programs are connected",
+                caller.pid
+            );
+            return;
+        }
+        let (engine, count) = (Arc::clone(engine), Arc::clone(open));
+        let serve = move || {
+            if let Err(error) = engine.serve(connection) {
+                tracing::warn!("process {}: {error}", caller.pid);
+            }
+            count.fetch_sub(1, Ordering::Relaxed);
+        };
+        let started = std::thread::Builder::new()
+            .name("udco-connection".into())
+            .spawn(serve);
+        if let Err(error) = started {
+            open.fetch_sub(1, Ordering::Relaxed);
+            tracing::error!("cannot serve process {}: {error}", caller.pid);
+        }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}

@@ -1,0 +1,159 @@
+//! Keeps a device's copy of the kernel's routes (design decision 8).
+//!
+//! Route changes are applied as they come. When links or addresses change, the kernel drops routes without a word, and
+//! when a burst overruns the socket some words are lost: then everything is asked for anew.
+
+use std::io;
+
+use udco_core::Routes;
+use udco_netlink::route::{Change, Family, changes, dump_request};
+use udco_sys::route::{Monitor, Received};
+
+use crate::device::Device;
+
+/// Mirror of the routes of one network namespace, for one device.
+pub(crate) struct RouteMirror {
+    monitor: Monitor,
+    dump: Dump,
+    /// What a running dump has brought so far; takes the place of the device's routes when it is complete.
+    collected: Routes,
+    seed: u64,
+    buffer: Box<[u8]>,
+}
+
+/// The kernel gives one dump at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dump {
+    /// None is running.
+    Idle,
+    /// This family's is running; `again` if something happened meanwhile that makes it stale.
+    Running { family: Family, again: bool },
+}
+
+/// Whether the device still exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// It does.
+    There,
+    /// It was deleted.
+    Gone,
+}
+
+impl RouteMirror {
+    /// Starts with a dump of everything.
+    pub(crate) fn start(monitor: Monitor, seed: u64) -> io::Result<Self> {
+        let collected = Routes::new(seed);
+        let buffer = vec![0; 64 * 1024].into();
+        let mut mirror = Self {
+            monitor,
+            dump: Dump::Idle,
+            collected,
+            seed,
+            buffer,
+        };
+        mirror.dump_all()?;
+        Ok(mirror)
+    }
+
+    /// The socket, to wait for.
+    pub(crate) const fn monitor(&self) -> &Monitor {
+        &self.monitor
+    }
+
+    /// Takes in what the kernel has said.
+    pub(crate) fn update(&mut self, device: &Device) -> io::Result<Link> {
+        loop {
+            let len = match self.monitor.receive(&mut self.buffer)? {
+                Received::Messages(len) => len,
+                Received::Empty => return Ok(Link::There),
+                Received::Overrun => {
+                    self.dump_all()?;
+                    continue;
+                }
+            };
+            let heard: Vec<Change> = changes(&self.buffer[..len]).collect();
+            if heard.contains(&Change::LinkGone {
+                ifindex: device.ifindex,
+            }) {
+                return Ok(Link::Gone);
+            }
+            self.apply(device, &heard)?;
+        }
+    }
+
+    fn apply(&mut self, device: &Device, heard: &[Change]) -> io::Result<()> {
+        if self.dump == Dump::Idle {
+            device.change(|state| take_in(&mut state.routes, heard));
+        } else {
+            // A message may be a part of the dump or news that came between its parts; both belong to the result.
+            take_in(&mut self.collected, heard);
+        }
+        for change in heard {
+            match change {
+                Change::DumpDone => self.dump_is_done(device)?,
+                Change::Surroundings | Change::DumpFailed => self.dump_all()?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn dump_all(&mut self) -> io::Result<()> {
+        match &mut self.dump {
+            Dump::Running { again, .. } => {
+                *again = true;
+                Ok(())
+            }
+            Dump::Idle => {
+                self.collected = Routes::new(self.seed);
+                self.dump_family(Family::V4)
+            }
+        }
+    }
+
+    fn dump_family(&mut self, family: Family) -> io::Result<()> {
+        self.dump = Dump::Running {
+            family,
+            again: false,
+        };
+        self.monitor.send(&dump_request(family, 1))
+    }
+
+    fn dump_is_done(&mut self, device: &Device) -> io::Result<()> {
+        match std::mem::replace(&mut self.dump, Dump::Idle) {
+            Dump::Running { again: true, .. } => self.dump_all(),
+            Dump::Running {
+                family: Family::V4, ..
+            } => self.dump_family(Family::V6),
+            Dump::Running {
+                family: Family::V6, ..
+            } => {
+                tracing::debug!("{}: {} route prefixes", device.name, self.collected.len());
+                let routes = self.collected.clone();
+                device.change(|state| state.routes = routes);
+                Ok(())
+            }
+            Dump::Idle => Ok(()),
+        }
+    }
+}
+
+fn take_in(routes: &mut Routes, heard: &[Change]) {
+    for change in heard {
+        match change {
+            Change::Added { route, replaced } => routes.add(in_core(route), *replaced),
+            Change::Removed(route) => routes.remove(&in_core(route)),
+            _ => {}
+        }
+    }
+}
+
+const fn in_core(route: &udco_netlink::route::Route) -> udco_core::route::Route {
+    udco_core::route::Route {
+        destination: route.destination,
+        prefix: route.prefix,
+        metric: route.metric,
+        gateway: route.gateway,
+        ifindex: route.ifindex,
+    }
+}

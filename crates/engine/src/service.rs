@@ -1,0 +1,372 @@
+//! The API's requests, carried out: what [`udco_netlink::serve`] asks of the engine.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use udco_core::{
+    Endpoint, Key, KeyMaterial, NewPeer, PeerChange, PeerError, Time, Traffic as Counter,
+};
+use udco_netlink::{
+    Api, CipherAlg, DeleteReason, Errno, Keepalive, KeyNew, KeyState, Mode, NoDevice, PeerNew,
+    PeerSet, PeerState, Refused, Service, Slot, Traffic,
+};
+use udco_sys::clock;
+use udco_sys::seqpacket::Connection;
+use udco_sys::tcp::{Kind, inspect};
+use udco_sys::udp::UdpSocket;
+
+use crate::cipher::{DirectionKey, cipher};
+use crate::connection::Session;
+use crate::device::{Device, Peer};
+use crate::transport::Transport;
+
+const ENOENT: i32 = 2;
+const EBUSY: i32 = 16;
+const EEXIST: i32 = 17;
+const EINVAL: i32 = 22;
+const ENOTSOCK: i32 = 88;
+const EOPNOTSUPP: i32 = 95;
+const EADDRINUSE: i32 = 98;
+
+/// The caller of a request: its devices are those that it made.
+pub(crate) struct Caller<'s> {
+    pub(crate) session: &'s mut Session,
+    /// Number of the front's question, for an exchange in the middle of it.
+    pub(crate) seq: u32,
+    /// A socket was taken over: the front is to put the relay in its place.
+    pub(crate) swap: bool,
+}
+
+impl Caller<'_> {
+    fn device(&self, ifindex: u32) -> Result<Arc<Device>, Refused> {
+        let owned = self.session.devices.get(&ifindex);
+        // Between the look-up of the mode and this one the device cannot go: one thread does both.
+        owned
+            .map(|owned| Arc::clone(&owned.device))
+            .ok_or_else(|| refused(ENOENT, ""))
+    }
+
+    /// The transport for an fd number: known already, or fetched from the front.
+    fn transport(
+        &mut self,
+        device: &Arc<Device>,
+        fd: u32,
+    ) -> Result<(Arc<Transport>, bool), Refused> {
+        let number = i32::try_from(fd).map_err(|_| no_socket(fd, 9))?;
+        if let Some(socket) = self.session.sockets.get(&number) {
+            let owner = socket.device.upgrade();
+            if owner
+                .as_ref()
+                .is_some_and(|owner| Arc::ptr_eq(owner, device))
+            {
+                return Ok((Arc::clone(&socket.transport), false));
+            }
+            if owner.is_some_and(|owner| owner.look(|state| !state.core.peers().is_empty())) {
+                return Err(cannot_encapsulate(EBUSY));
+            }
+            // Its device is gone, or has no peers left on it: it serves this one from now on.
+            let transport = Arc::clone(&socket.transport);
+            self.session.move_socket(number, device.ifindex);
+            return Ok((transport, false));
+        }
+        let handed = self.session.need_socket(self.seq, number);
+        let handed = handed.ok_or_else(|| no_socket(fd, EBUSY))?;
+        let (Some(socket), Some(relay)) = (handed.socket, handed.relay) else {
+            return Err(no_socket(fd, handed.errno.abs()));
+        };
+        match inspect(std::os::fd::AsFd::as_fd(&socket)) {
+            Kind::Udp => {}
+            Kind::NotASocket => return Err(no_socket(fd, ENOTSOCK)),
+            Kind::TcpEstablished => {
+                tracing::error!(
+                    "TCP transport is not served yet: use `proto udp`, or add `disable-dco` to OpenVPN's options"
+                );
+                return Err(cannot_encapsulate(EOPNOTSUPP));
+            }
+            Kind::Tcp(_) => return Err(cannot_encapsulate(EINVAL)),
+            Kind::OtherSocket => return Err(cannot_encapsulate(EOPNOTSUPP)),
+        }
+        let transport = UdpSocket::adopt(socket)
+            .and_then(|socket| Transport::new(socket, Connection::adopt(relay)?))
+            .map_err(|error| cannot_encapsulate(error.raw_os_error().unwrap_or(EINVAL)))?;
+        Ok((Arc::new(transport), true))
+    }
+}
+
+impl Service for Caller<'_> {
+    fn mode(&mut self, api: Api, ifindex: u32) -> Result<Mode, NoDevice> {
+        let owned = self
+            .session
+            .devices
+            .get(&ifindex)
+            .ok_or(NoDevice::Unknown)?;
+        if owned.device.api != api {
+            return Err(NoDevice::NotOurs);
+        }
+        Ok(match owned.device.mode {
+            udco_core::Mode::P2p => Mode::P2p,
+            udco_core::Mode::Mp => Mode::Mp,
+        })
+    }
+
+    fn peer_new(&mut self, ifindex: u32, peer: &PeerNew) -> Result<(), Refused> {
+        let device = self.device(ifindex)?;
+        let (transport, fresh) = self.transport(&device, peer.socket)?;
+        let Some(remote) = peer.remote else {
+            return Err(refused(EINVAL, "missing remote IP address for UDP socket"));
+        };
+        let new = NewPeer {
+            id: peer.id,
+            tx_id: peer.tx_id.unwrap_or(peer.id),
+            vpn4: peer.vpn4,
+            vpn6: peer.vpn6,
+            endpoint: Some(Endpoint {
+                remote,
+                local: given(peer.local),
+            }),
+            keepalive: peer.keepalive.map_or_else(Default::default, core_keepalive),
+            transport: Arc::clone(&transport),
+        };
+        device.change(|state| match state.core.add_peer(new, now()) {
+            Ok(None) => Ok(()),
+            Ok(Some(replaced)) => {
+                state.notify(device.deleted(replaced.id, DeleteReason::Teardown));
+                Ok(())
+            }
+            Err(PeerError::IdTaken) => Err(not_added(peer.id, EEXIST)),
+            Err(PeerError::VpnAddressTaken) => Err(not_added(peer.id, EADDRINUSE)),
+            Err(_) => Err(no_vpn_address()),
+        })?;
+        if fresh {
+            self.session
+                .place_socket(peer.socket as i32, ifindex, transport);
+            self.swap = true;
+        }
+        tracing::debug!("{}: peer {} at {remote}", device.name, peer.id);
+        Ok(())
+    }
+
+    fn peer_set(&mut self, ifindex: u32, peer: &PeerSet) -> Result<(), Refused> {
+        let endpoint = peer.remote.map(|remote| Endpoint {
+            remote,
+            local: given(peer.local),
+        });
+        let change = PeerChange {
+            tx_id: peer.tx_id,
+            vpn4: peer.vpn4,
+            vpn6: peer.vpn6,
+            endpoint,
+            keepalive: peer.keepalive.map(core_keepalive),
+        };
+        let changed = self
+            .device(ifindex)?
+            .change(|state| state.core.change_peer(peer.id, change, now()));
+        changed.map_err(|error| match error {
+            PeerError::VpnAddressTaken => {
+                refused(EADDRINUSE, "VPN IP is already assigned to another peer")
+            }
+            PeerError::NoVpnAddress => no_vpn_address(),
+            _ => no_peer(peer.id),
+        })
+    }
+
+    fn peer_get(&mut self, ifindex: u32, id: u32) -> Result<PeerState, Refused> {
+        let found = self
+            .device(ifindex)?
+            .look(|state| state.core.peers().by_id(id).map(Arc::clone));
+        found
+            .map(|peer| peer_state(&peer))
+            .ok_or_else(|| no_peer(id))
+    }
+
+    fn peers(&mut self, ifindex: u32) -> Vec<PeerState> {
+        let Ok(device) = self.device(ifindex) else {
+            return Vec::new();
+        };
+        let peers = device.look(|state| state.core.peers().clone());
+        peers.iter().map(|peer| peer_state(peer)).collect()
+    }
+
+    fn peer_del(&mut self, ifindex: u32, id: u32) -> Result<(), Refused> {
+        let device = self.device(ifindex)?;
+        device.change(|state| {
+            state.core.remove_peer(id).map_err(|_| no_peer(id))?;
+            state.notify(device.deleted(id, DeleteReason::Userspace));
+            Ok(())
+        })
+    }
+
+    fn key_new(&mut self, ifindex: u32, new: &KeyNew<'_>) -> Result<(), Refused> {
+        let device = self.device(ifindex)?;
+        let unknown = || {
+            refused(
+                ENOENT,
+                format!("no peer with id {} to set key for", new.peer),
+            )
+        };
+        if device.look(|state| state.core.peers().by_id(new.peer).is_none()) {
+            return Err(unknown());
+        }
+        let key = key(new).ok_or_else(|| {
+            refused(
+                EINVAL,
+                format!("cannot install new key for peer {}", new.peer),
+            )
+        })?;
+        let name = key.cipher().name();
+        device
+            .change(|state| state.core.install_key(new.peer, core_slot(new.slot), key))
+            .map_err(|_| unknown())?;
+        tracing::debug!(
+            "{}: peer {}: key {} ({name}) in {:?}",
+            device.name,
+            new.peer,
+            new.key_id,
+            new.slot
+        );
+        Ok(())
+    }
+
+    fn key_get(&mut self, ifindex: u32, peer: u32, slot: Slot) -> Result<KeyState, Refused> {
+        let found = self
+            .device(ifindex)?
+            .look(|state| state.core.peers().by_id(peer).map(Arc::clone));
+        let found = found.ok_or_else(|| no_peer(peer))?;
+        let key = found.keys.at(core_slot(slot)).ok_or_else(|| {
+            let number = slot as u8;
+            refused(
+                ENOENT,
+                format!("cannot extract key from slot {number} for peer {peer}"),
+            )
+        })?;
+        let cipher = match key.cipher() {
+            udco_core::Cipher::ChaCha20Poly1305 => CipherAlg::ChaCha20Poly1305,
+            _ => CipherAlg::AesGcm,
+        };
+        Ok(KeyState {
+            peer,
+            slot,
+            key_id: key.id(),
+            cipher,
+        })
+    }
+
+    fn key_swap(&mut self, ifindex: u32, peer: u32) -> Result<(), Refused> {
+        let swapped = self
+            .device(ifindex)?
+            .change(|state| state.core.swap_keys(peer));
+        swapped.map_err(|_| refused(ENOENT, format!("no peer with id {peer} to swap keys for")))
+    }
+
+    fn key_del(&mut self, ifindex: u32, peer: u32, slot: Slot) -> Result<(), Refused> {
+        let deleted = self
+            .device(ifindex)?
+            .change(|state| state.core.delete_key(peer, core_slot(slot)));
+        deleted.map_err(|_| refused(ENOENT, format!("no peer with id {peer} to delete key for")))
+    }
+}
+
+fn key(new: &KeyNew<'_>) -> Option<Key<DirectionKey>> {
+    let encrypt = cipher(new.cipher, new.encrypt.key.len())?;
+    let decrypt = cipher(new.cipher, new.decrypt.key.len())?;
+    Some(Key::new(KeyMaterial {
+        id: new.key_id,
+        cipher: encrypt,
+        encrypt: DirectionKey::new(encrypt, new.encrypt.key)?,
+        decrypt: DirectionKey::new(decrypt, new.decrypt.key)?,
+        encrypt_nonce_tail: new.encrypt.nonce_tail,
+        decrypt_nonce_tail: new.decrypt.nonce_tail,
+    }))
+}
+
+fn peer_state(peer: &Peer) -> PeerState {
+    let traffic = |counter: &Counter| Traffic {
+        bytes: counter.bytes(),
+        packets: counter.packets(),
+    };
+    let remote = peer.endpoint.map(|endpoint| endpoint.remote);
+    let unspecified = |remote: SocketAddr| match remote {
+        SocketAddr::V4(_) => IpAddr::from([0; 4]),
+        SocketAddr::V6(_) => IpAddr::from([0; 16]),
+    };
+    PeerState {
+        id: peer.id,
+        tx_id: peer.tx_id,
+        socket_netnsid: None,
+        vpn4: peer.vpn4,
+        vpn6: peer.vpn6,
+        keepalive: Keepalive {
+            interval: peer.keepalive.interval,
+            timeout: peer.keepalive.timeout,
+        },
+        remote,
+        local: peer
+            .endpoint
+            .and_then(|endpoint| endpoint.local)
+            .or_else(|| remote.map(unspecified)),
+        local_port: peer.transport.local_port(),
+        vpn_rx: traffic(&peer.activity.vpn_rx),
+        vpn_tx: traffic(&peer.activity.vpn_tx),
+        link_rx: traffic(&peer.activity.link_rx),
+        link_tx: traffic(&peer.activity.link_tx),
+    }
+}
+
+fn now() -> Time {
+    Time::from_millis(clock::milliseconds())
+}
+
+/// An unspecified local address leaves it to the route.
+fn given(local: Option<IpAddr>) -> Option<IpAddr> {
+    local.filter(|local| !local.is_unspecified())
+}
+
+const fn core_keepalive(keepalive: Keepalive) -> udco_core::Keepalive {
+    udco_core::Keepalive {
+        interval: keepalive.interval,
+        timeout: keepalive.timeout,
+    }
+}
+
+const fn core_slot(slot: Slot) -> udco_core::Slot {
+    match slot {
+        Slot::Primary => udco_core::Slot::Primary,
+        Slot::Secondary => udco_core::Slot::Secondary,
+    }
+}
+
+/// The kernel's words (dco-behaviour 2.6 to 2.13).
+fn refused(errno: i32, text: impl Into<std::borrow::Cow<'static, str>>) -> Refused {
+    let text = text.into();
+    Refused {
+        errno: Errno(errno),
+        text: (!text.is_empty()).then_some(text),
+    }
+}
+
+fn no_peer(id: u32) -> Refused {
+    refused(ENOENT, format!("cannot find peer with id {id}"))
+}
+
+fn no_vpn_address() -> Refused {
+    refused(EINVAL, "at least one VPN IP must be configured in MP mode")
+}
+
+fn not_added(id: u32, errno: i32) -> Refused {
+    refused(
+        errno,
+        format!("cannot add new peer (id={id}) to hashtable: -{errno}"),
+    )
+}
+
+fn no_socket(fd: u32, errno: i32) -> Refused {
+    refused(
+        ENOTSOCK,
+        format!("cannot lookup peer socket (fd={fd}): -{errno}"),
+    )
+}
+
+/// Whatever the reason, the errno is that of dco-behaviour 2.6, check 17.
+fn cannot_encapsulate(errno: i32) -> Refused {
+    refused(ENOTSOCK, format!("cannot encapsulate socket: -{errno}"))
+}

@@ -1,0 +1,153 @@
+//! What the engine tells of itself, as JSON: the shape of `udco show --json`.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use serde::Serialize;
+use udco_core::{Slot, Traffic as Counter};
+use udco_netlink::Api;
+
+use crate::device::{Device, Peer};
+
+/// An engine.
+#[derive(Debug, Serialize)]
+pub(crate) struct EngineState {
+    pub(crate) version: &'static str,
+    pub(crate) pid: u32,
+    /// Inode of the engine's network namespace, as `/proc/PID/ns/net` names it; 0 if unknown.
+    pub(crate) netns: u64,
+    pub(crate) workers: usize,
+    pub(crate) devices: Vec<DeviceState>,
+}
+
+/// A device.
+#[derive(Debug, Serialize)]
+pub(crate) struct DeviceState {
+    name: String,
+    ifindex: u32,
+    /// `p2p` or `mp`.
+    mode: &'static str,
+    /// The API by which it was made: `ovpn` or `ovpn-dco-v2`.
+    api: &'static str,
+    /// Prefixes in the mirror of the kernel's main table.
+    routes: usize,
+    /// Dropped packets by reason; reasons that never occurred are left out.
+    drops: BTreeMap<&'static str, u64>,
+    peers: Vec<PeerState>,
+}
+
+/// A peer.
+#[derive(Debug, Serialize)]
+struct PeerState {
+    id: u32,
+    tx_id: u32,
+    remote: Option<SocketAddr>,
+    local: Option<IpAddr>,
+    vpn4: Option<Ipv4Addr>,
+    vpn6: Option<Ipv6Addr>,
+    keepalive: Keepalive,
+    keys: Keys,
+    link: Traffic,
+    vpn: Traffic,
+}
+
+/// Seconds.
+#[derive(Debug, Serialize)]
+struct Keepalive {
+    interval: u32,
+    timeout: u32,
+}
+
+/// The slots; never a key.
+#[derive(Debug, Serialize)]
+struct Keys {
+    primary: Option<KeyState>,
+    secondary: Option<KeyState>,
+}
+
+#[derive(Debug, Serialize)]
+struct KeyState {
+    key_id: u8,
+    cipher: &'static str,
+}
+
+/// Both directions.
+#[derive(Debug, Serialize)]
+struct Traffic {
+    rx_bytes: u64,
+    rx_packets: u64,
+    tx_bytes: u64,
+    tx_packets: u64,
+}
+
+impl DeviceState {
+    pub(crate) fn of(device: &Device) -> Self {
+        let snapshot = device.snapshot();
+        let mut peers: Vec<PeerState> = snapshot
+            .peers
+            .iter()
+            .map(|peer| PeerState::of(peer))
+            .collect();
+        peers.sort_by_key(|peer| peer.id);
+        Self {
+            name: device.name.clone(),
+            ifindex: device.ifindex,
+            mode: match device.mode {
+                udco_core::Mode::P2p => "p2p",
+                udco_core::Mode::Mp => "mp",
+            },
+            api: match device.api {
+                Api::Ovpn => "ovpn",
+                Api::DcoV2 => "ovpn-dco-v2",
+            },
+            routes: snapshot.routes.len(),
+            drops: device
+                .drops
+                .nonzero()
+                .map(|(reason, count)| (reason.name(), count))
+                .collect(),
+            peers,
+        }
+    }
+}
+
+impl PeerState {
+    fn of(peer: &Peer) -> Self {
+        let key = |slot| {
+            peer.keys.at(slot).map(|key| KeyState {
+                key_id: key.id(),
+                cipher: key.cipher().name(),
+            })
+        };
+        let activity = &peer.activity;
+        Self {
+            id: peer.id,
+            tx_id: peer.tx_id,
+            remote: peer.endpoint.map(|endpoint| endpoint.remote),
+            local: peer.endpoint.and_then(|endpoint| endpoint.local),
+            vpn4: peer.vpn4,
+            vpn6: peer.vpn6,
+            keepalive: Keepalive {
+                interval: peer.keepalive.interval,
+                timeout: peer.keepalive.timeout,
+            },
+            keys: Keys {
+                primary: key(Slot::Primary),
+                secondary: key(Slot::Secondary),
+            },
+            link: Traffic::of(&activity.link_rx, &activity.link_tx),
+            vpn: Traffic::of(&activity.vpn_rx, &activity.vpn_tx),
+        }
+    }
+}
+
+impl Traffic {
+    fn of(rx: &Counter, tx: &Counter) -> Self {
+        Self {
+            rx_bytes: rx.bytes(),
+            rx_packets: rx.packets(),
+            tx_bytes: tx.bytes(),
+            tx_packets: tx.packets(),
+        }
+    }
+}

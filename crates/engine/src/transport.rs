@@ -1,0 +1,93 @@
+//! A UDP transport socket that the engine owns, and the relay by which OpenVPN gets its control packets.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use udco_front::RelayHeader;
+use udco_sys::seqpacket::Connection;
+use udco_sys::udp::{Datagram, UdpSocket};
+
+/// Socket buffers to ask for; the default (208 KiB) loses packets at every burst.
+const BUFFER: usize = 4 << 20;
+
+/// The largest packet that a UDP datagram can carry.
+const MAX_DATAGRAM: usize = 65_535;
+
+/// A transport socket. It is closed when the last peer and the last worker let go of it.
+pub(crate) struct Transport {
+    socket: UdpSocket,
+    /// The engine's end of the pair that stands in OpenVPN's fd table in place of the socket.
+    relay: Connection,
+    local: SocketAddr,
+    /// Whether the kernel cuts one send into several datagrams (design decision 6: probed, never assumed).
+    pub(crate) segmentation: bool,
+}
+
+impl Transport {
+    /// Takes over OpenVPN's socket.
+    pub(crate) fn new(socket: UdpSocket, relay: Connection) -> io::Result<Self> {
+        socket.enable_packet_info()?;
+        let segmentation = socket.supports_gso();
+        // Without coalescing, and with smaller buffers than asked for, packets only move slower.
+        let _ = socket.enable_gro();
+        let _ = socket.raise_receive_buffer(BUFFER);
+        let _ = socket.raise_send_buffer(BUFFER);
+        let local = socket.local_addr()?;
+        Ok(Self {
+            socket,
+            relay,
+            local,
+            segmentation,
+        })
+    }
+
+    /// The socket.
+    pub(crate) const fn socket(&self) -> &UdpSocket {
+        &self.socket
+    }
+
+    /// Local port, for `PEER_GET`. A client's socket without a port of its own is bound by its first packet, long
+    /// before it comes here.
+    pub(crate) const fn local_port(&self) -> u16 {
+        self.local.port()
+    }
+
+    /// Gives a control packet to OpenVPN; `false` if the relay is full or gone.
+    pub(crate) fn relay(&self, origin: &RelayHeader, packet: &[u8], scratch: &mut Vec<u8>) -> bool {
+        scratch.clear();
+        scratch.extend_from_slice(&origin.encode());
+        scratch.extend_from_slice(packet);
+        self.relay.send(scratch, &[]).is_ok()
+    }
+}
+
+impl AsFd for Transport {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// A buffer that [`Transport::relay`] never has to enlarge.
+pub(crate) fn relay_scratch() -> Vec<u8> {
+    Vec::with_capacity(RelayHeader::LEN + MAX_DATAGRAM)
+}
+
+/// What OpenVPN's socket would have told of a datagram: on a dual-stack socket IPv4 is v4-mapped.
+pub(crate) fn relay_header(datagram: &Datagram<'_>) -> RelayHeader {
+    let source = match datagram.source {
+        SocketAddr::V4(source) if datagram.mapped => {
+            SocketAddr::from((source.ip().to_ipv6_mapped(), source.port()))
+        }
+        source => source,
+    };
+    let local = datagram.local.unwrap_or_else(|| match datagram.source {
+        SocketAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+    });
+    RelayHeader {
+        source,
+        local,
+        ifindex: datagram.ifindex,
+    }
+}
