@@ -1,0 +1,151 @@
+//! The `udco` program.
+#![forbid(unsafe_code)]
+
+mod daemon;
+mod log;
+mod private_engine;
+mod run;
+mod runtime_dir;
+mod show;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// OpenVPN Data Channel Offload as a userspace program.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run OpenVPN with its data channel offloaded.
+    ///
+    /// A private engine is started beside the program and ends with it. If the engine cannot serve, OpenVPN says so in
+    /// one line and uses its own data path.
+    #[command(after_help = "Example: udco run -- openvpn --config server.conf")]
+    Run(RunArguments),
+
+    /// Serve several programs from one engine.
+    ///
+    /// Programs are then started with `udco run --engine PATH -- openvpn …`.
+    Daemon(DaemonArguments),
+
+    /// Show devices, peers, keys' slots, counters and drops by reason.
+    Show(ShowArguments),
+
+    /// The engine beside a program; started by `udco run`.
+    #[command(hide = true)]
+    Engine(EngineArguments),
+}
+
+/// Options of an engine.
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct EngineOptions {
+    /// Threads that move packets [default: one for each core].
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256))]
+    workers: Option<u16>,
+
+    /// Say more: every peer and key.
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct RunArguments {
+    #[command(flatten)]
+    options: EngineOptions,
+
+    /// Use the engine that listens here instead of a private one (see `udco daemon`).
+    #[arg(long, value_name = "PATH", conflicts_with = "workers")]
+    engine: Option<PathBuf>,
+
+    /// Where the engine's lines go instead of to the standard error output.
+    #[arg(long, value_name = "FILE", conflicts_with = "engine")]
+    log: Option<PathBuf>,
+
+    /// The program and its arguments.
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "PROGRAM"
+    )]
+    program: Vec<OsString>,
+}
+
+#[derive(Debug, clap::Args)]
+struct DaemonArguments {
+    #[command(flatten)]
+    options: EngineOptions,
+
+    /// Where to listen [default: engine.sock in the runtime directory].
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+
+    /// Let this user connect too (root and the daemon's own user always may).
+    #[arg(long, value_name = "UID")]
+    allow_uid: Vec<u32>,
+
+    /// Let users whose primary group this is connect too.
+    #[arg(long, value_name = "GID")]
+    allow_gid: Vec<u32>,
+}
+
+#[derive(Debug, clap::Args)]
+struct ShowArguments {
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+
+    /// Ask the engine that listens here [default: every engine in this network namespace].
+    #[arg(long, value_name = "PATH")]
+    engine: Option<PathBuf>,
+
+    /// Show the engines of every network namespace.
+    #[arg(long, conflicts_with = "engine")]
+    all: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct EngineArguments {
+    #[command(flatten)]
+    options: EngineOptions,
+
+    /// Number of the inherited fd on which the program's front speaks.
+    #[arg(long)]
+    fd: i32,
+
+    /// Start another process for the work and end, so that the program does not inherit a child.
+    #[arg(long)]
+    detach: bool,
+}
+
+impl EngineOptions {
+    fn for_engine(self) -> udco_engine::Options {
+        udco_engine::Options {
+            workers: self.workers.map(usize::from),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Run(arguments) => run::run(arguments).map(|never| match never {}),
+        Command::Daemon(arguments) => daemon::run(arguments),
+        Command::Show(arguments) => show::run(&arguments),
+        Command::Engine(arguments) => private_engine::run(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("udco: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! `udco run`: a program with a private engine beside it.
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+use udco_front::{FD_VARIABLE, SOCKET_VARIABLE};
+use udco_sys::seqpacket::Connection;
+
+use crate::RunArguments;
+
+/// Name of the preload library.
+const LIBRARY: &str = "libudco_preload.so";
+
+/// Where to look for the library if it is not beside the program.
+const LIBRARY_DIRS: [&str; 2] = ["/usr/lib/udco", "/usr/local/lib/udco"];
+
+/// The least number for the program's fd: out of the way of shells, which use single digits.
+const FIRST_FD: i32 = 50;
+
+/// Becomes the program. Returns only if it cannot.
+pub(crate) fn run(arguments: RunArguments) -> Result<Infallible> {
+    let [program, parameters @ ..] = arguments.program.as_slice() else {
+        bail!("no program given");
+    };
+    let library = library()?;
+    let mut command = Command::new(program);
+    command
+        .args(parameters)
+        .env("LD_PRELOAD", preload(&library));
+    match &arguments.engine {
+        Some(path) => {
+            // A relative path would mean another file after the program has changed its directory.
+            let path = path.canonicalize().with_context(|| {
+                format!(
+                    "no engine at {}: start one with `udco daemon`",
+                    path.display()
+                )
+            })?;
+            command.env(SOCKET_VARIABLE, path).env_remove(FD_VARIABLE);
+        }
+        None => match start_engine(&arguments) {
+            Ok(fd) => {
+                command
+                    .env(FD_VARIABLE, fd.as_raw_fd().to_string())
+                    .env_remove(SOCKET_VARIABLE);
+                // The program inherits it, and is this process from here on.
+                fcntl_setfd(&fd, FdFlags::empty())?;
+                std::mem::forget(fd);
+            }
+            Err(error) => {
+                eprintln!("udco: {error:#}: OpenVPN uses its own data path");
+                command.env_remove("LD_PRELOAD");
+            }
+        },
+    }
+    let error = command.exec();
+    Err(error).with_context(|| format!("cannot start {}", Path::new(program).display()))
+}
+
+/// Starts the engine, waits until it is ready, and returns the program's end of the connection.
+fn start_engine(arguments: &RunArguments) -> Result<OwnedFd> {
+    let (ours, engines) = Connection::pair().context("cannot make a connection to an engine")?;
+    let engines = engines.into_fd();
+    fcntl_setfd(&engines, FdFlags::empty())?;
+    let this = std::env::current_exe().context("cannot find the udco program")?;
+    let mut engine = Command::new(this);
+    engine.args([
+        "engine",
+        "--detach",
+        "--fd",
+        &engines.as_raw_fd().to_string(),
+    ]);
+    if let Some(workers) = arguments.options.workers {
+        engine.args(["--workers", &workers.to_string()]);
+    }
+    if arguments.options.verbose {
+        engine.arg("--verbose");
+    }
+    if let Some(path) = &arguments.log {
+        let file = File::options().create(true).append(true).open(path);
+        engine.stderr(file.with_context(|| format!("cannot write to {}", path.display()))?);
+    }
+    let mut child = engine
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start an engine")?;
+    drop(engines);
+    let mut line = String::new();
+    if let Some(output) = child.stdout.take() {
+        BufReader::new(output).read_line(&mut line)?;
+    }
+    child.wait()?;
+    if line.trim() != crate::private_engine::READY {
+        bail!("the engine did not start");
+    }
+    let fd = ours.into_fd();
+    let high = fcntl_dupfd_cloexec(&fd, FIRST_FD);
+    Ok(high.unwrap_or(fd))
+}
+
+/// What to preload: ours first, then what was to be preloaded anyway.
+fn preload(library: &Path) -> OsString {
+    let mut value = library.as_os_str().to_owned();
+    if let Some(others) = std::env::var_os("LD_PRELOAD").filter(|others| !others.is_empty()) {
+        value.push(":");
+        value.push(others);
+    }
+    value
+}
+
+fn library() -> Result<PathBuf> {
+    let beside = std::env::current_exe()?.with_file_name(LIBRARY);
+    let places = std::iter::once(beside.clone())
+        .chain(LIBRARY_DIRS.iter().map(|dir| Path::new(dir).join(LIBRARY)));
+    let found = places.into_iter().find(|path| path.is_file());
+    found.with_context(|| {
+        format!("{LIBRARY} is neither beside the udco program ({}) nor in {}; build it with `cargo build --release -p udco-preload`",
+            beside.display(), LIBRARY_DIRS.join(", "))
+    })
+}

@@ -1,0 +1,60 @@
+//! Where engines have their sockets.
+
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::process::getuid;
+
+/// The system's directory, and that of a user who may not write there.
+fn candidates() -> Vec<PathBuf> {
+    let of_user = std::env::var_os("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("udco"));
+    [Some(PathBuf::from("/run/udco")), of_user]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// A directory for sockets of ours, made if need be.
+///
+/// # Errors
+/// If there is no place for one.
+pub(crate) fn make() -> io::Result<PathBuf> {
+    let mut failed = io::Error::from(io::ErrorKind::NotFound);
+    for dir in candidates() {
+        match make_own(&dir) {
+            Ok(()) => return Ok(dir),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+/// Every socket there is.
+pub(crate) fn sockets() -> Vec<PathBuf> {
+    let mut sockets: Vec<PathBuf> = candidates()
+        .iter()
+        .filter_map(|dir| std::fs::read_dir(dir).ok())
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "sock")
+        })
+        .collect();
+    sockets.sort();
+    sockets
+}
+
+fn make_own(dir: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new()
+        .mode(0o755)
+        .recursive(true)
+        .create(dir)?;
+    let found = std::fs::symlink_metadata(dir)?;
+    // Somebody else's directory, or a link to one, could be emptied under us (promises G8).
+    if !found.is_dir() || found.uid() != getuid().as_raw() {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    Ok(())
+}
