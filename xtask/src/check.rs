@@ -1,0 +1,136 @@
+//! `cargo xtask check`.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{no_std, packages, step};
+
+/// Sums over all test programs.
+#[derive(Default)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+    /// Tests that are ignored, and checks inside of tests that could not be made here.
+    skipped: u64,
+}
+
+/// Runs every check; the last line is the sum of all tests.
+pub(crate) fn run(quick: bool) -> Result<()> {
+    let begin = Instant::now();
+    packages::ensure()?;
+    let workspace = workspace()?;
+    let target = workspace.join("target");
+
+    step::run("format", &mut step::cargo(&["fmt", "--all", "--check"]))?;
+    let clippy = [
+        "clippy",
+        "--quiet",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    step::run("lints", &mut step::cargo(&clippy))?;
+    let mut doc = step::cargo(&["doc", "--quiet", "--workspace", "--no-deps"]);
+    step::run("docs", doc.env("RUSTDOCFLAGS", "-D warnings"))?;
+    no_std::check(&workspace, &target)?;
+
+    let mut tally = Tally::default();
+    step::run(
+        "build",
+        &mut step::cargo(&["build", "--quiet", "--release"]),
+    )?;
+    let tests = [
+        "test",
+        "--quiet",
+        "--workspace",
+        "--exclude",
+        "udco-testbed",
+    ];
+    tally.test("unit and property tests", &tests, &target)?;
+    if quick {
+        eprintln!("SKIPPED: the scenarios with OpenVPN (--quick)");
+        tally.skipped += 1;
+    } else {
+        // Two at a time: each scenario has several processes, and few machines have more cores to spare.
+        let scenarios = [
+            "test",
+            "--package",
+            "udco-testbed",
+            "--",
+            "--show-output",
+            "--test-threads=2",
+        ];
+        tally.test("scenarios with OpenVPN", &scenarios, &target)?;
+    }
+
+    println!("checked in {} s", begin.elapsed().as_secs());
+    println!(
+        "{} passed, {} failed, {} skipped",
+        tally.passed, tally.failed, tally.skipped
+    );
+    if tally.failed > 0 {
+        bail!("tests failed");
+    }
+    Ok(())
+}
+
+impl Tally {
+    /// Runs test programs, shows what they print, and adds up what they say of themselves.
+    fn test(&mut self, what: &str, arguments: &[&str], target: &Path) -> Result<()> {
+        eprintln!("==> {what}");
+        let mut tests = step::cargo(arguments)
+            .arg("--no-fail-fast")
+            .env("UDCO_BIN", target.join("release/udco"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start cargo")?;
+        let output = tests.stdout.take().context("no output")?;
+        for line in BufReader::new(output).split(b'\n') {
+            let line = line?;
+            let line = String::from_utf8_lossy(&line);
+            println!("{line}");
+            self.add(&line);
+        }
+        let status = tests.wait()?;
+        if !status.success() && self.failed == 0 {
+            bail!("{what}: failed ({status})");
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, line: &str) {
+        if line.trim_start().starts_with("SKIPPED: ") {
+            self.skipped += 1;
+        }
+        let Some(result) = line.strip_prefix("test result: ") else {
+            return;
+        };
+        for part in result.split([';', '.']) {
+            let mut words = part.split_whitespace();
+            let Some(count) = words.next().and_then(|word| word.parse::<u64>().ok()) else {
+                continue;
+            };
+            match words.next() {
+                Some("passed") => self.passed += count,
+                Some("failed") => self.failed += count,
+                Some("ignored") => self.skipped += count,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The root of the workspace: where this was built from.
+pub(crate) fn workspace() -> Result<PathBuf> {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    Ok(xtask
+        .parent()
+        .context("xtask is not in a workspace")?
+        .to_owned())
+}

@@ -1,0 +1,70 @@
+//! Checks that the core and everything below it use nothing of `std`.
+//!
+//! A library with a panic handler of its own is linked with the core: `std` has one too, and two cannot be in one
+//! program, so the build fails if anything brings it. That needs no other target than the machine's own.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::step;
+
+const MANIFEST: &str = r#"[package]
+name = "no-std-probe"
+version = "0.0.0"
+edition = "2024"
+
+[lib]
+crate-type = ["staticlib"]
+
+[dependencies]
+udco-core = { path = "CORE" }
+
+[profile.dev]
+panic = "abort"
+
+[workspace]
+"#;
+
+const PROBE: &str = r#"#![no_std]
+
+use core::alloc::{GlobalAlloc, Layout};
+
+pub use udco_core;
+
+struct Nothing;
+
+unsafe impl GlobalAlloc for Nothing {
+    unsafe fn alloc(&self, _: Layout) -> *mut u8 {
+        core::ptr::null_mut()
+    }
+    unsafe fn dealloc(&self, _: *mut u8, _: Layout) {}
+}
+
+#[global_allocator]
+static NOTHING: Nothing = Nothing;
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+"#;
+
+/// Builds the probe below `target`.
+pub(crate) fn check(workspace: &Path, target: &Path) -> Result<()> {
+    let probe = target.join("no-std-probe");
+    fs::create_dir_all(probe.join("src"))?;
+    let core = workspace.join("crates/core");
+    let core = core.to_str().context("a path that is not UTF-8")?;
+    fs::write(probe.join("Cargo.toml"), MANIFEST.replace("CORE", core))?;
+    fs::write(probe.join("src/lib.rs"), PROBE)?;
+    // The versions that the workspace has, so that nothing is fetched for the probe alone.
+    fs::copy(workspace.join("Cargo.lock"), probe.join("Cargo.lock"))?;
+    step::run(
+        "core and its dependencies use nothing of std",
+        step::cargo(&["build", "--quiet"])
+            .current_dir(&probe)
+            .env("CARGO_TARGET_DIR", &probe),
+    )
+}

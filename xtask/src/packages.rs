@@ -1,0 +1,69 @@
+//! The Debian packages that the demo and the scenarios need.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::step;
+
+/// A file that a package brings, and the package.
+const NEEDED: [(&str, &str); 9] = [
+    ("/usr/sbin/openvpn", "openvpn"),
+    ("/usr/bin/iperf3", "iperf3"),
+    ("/usr/bin/tcpdump", "tcpdump"),
+    ("/usr/bin/ping", "iputils-ping"),
+    ("/usr/bin/ip", "iproute2"),
+    ("/usr/bin/openssl", "openssl"),
+    ("/usr/bin/nsenter", "util-linux"),
+    ("/usr/bin/ps", "procps"),
+    ("/usr/bin/cc", "gcc"),
+];
+
+/// Installs what is missing, or says how.
+///
+/// # Errors
+/// If something is missing and cannot be installed: the message is the one line that does it.
+pub(crate) fn ensure() -> Result<()> {
+    let missing = missing();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages = missing.join(" ");
+    if !rustix::process::geteuid().is_root() || !Path::new("/usr/bin/apt-get").exists() {
+        bail!("packages are missing; install them with:\n  sudo apt-get install -y {packages}");
+    }
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    step::run("apt-get update", &mut apt(&["update", "-q"]))?;
+    let mut install = apt(&["install", "-q", "-y", "--no-install-recommends"]);
+    step::run(
+        &format!("apt-get install {packages}"),
+        install.args(&missing),
+    )?;
+    match self::missing().as_slice() {
+        [] => Ok(()),
+        still => bail!("apt-get did not bring {}", still.join(" ")),
+    }
+}
+
+fn missing() -> Vec<&'static str> {
+    let is_missing = |(file, _): &&(&str, &str)| {
+        // Debian's merged /usr: what is in one place may be found in the other.
+        let elsewhere = file.replacen("/usr", "", 1);
+        let in_sbin = file.replacen("/usr/bin", "/usr/sbin", 1);
+        ![*file, &elsewhere, &in_sbin]
+            .iter()
+            .any(|file| Path::new(file).exists())
+    };
+    NEEDED
+        .iter()
+        .filter(is_missing)
+        .map(|(_, package)| *package)
+        .collect()
+}
