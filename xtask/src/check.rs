@@ -36,7 +36,13 @@ pub(crate) fn run(quick: bool) -> Result<()> {
         "warnings",
     ];
     step::run("lints", &mut step::cargo(&clippy))?;
-    let mut doc = step::cargo(&["doc", "--quiet", "--workspace", "--no-deps"]);
+    let mut doc = step::cargo(&[
+        "doc",
+        "--quiet",
+        "--workspace",
+        "--no-deps",
+        "--document-private-items",
+    ]);
     step::run("docs", doc.env("RUSTDOCFLAGS", "-D warnings"))?;
     no_std::check(&workspace, &target)?;
 
@@ -84,8 +90,15 @@ impl Tally {
     /// Runs test programs, shows what they print, and adds up what they say of themselves.
     fn test(&mut self, what: &str, arguments: &[&str], target: &Path) -> Result<()> {
         eprintln!("==> {what}");
-        let mut tests = step::cargo(arguments)
-            .arg("--no-fail-fast")
+        let (cargo_arguments, test_arguments) = arguments.split_at(
+            arguments
+                .iter()
+                .position(|argument| *argument == "--")
+                .unwrap_or(arguments.len()),
+        );
+        let mut tests = step::cargo(cargo_arguments)
+            .args(["--quiet", "--no-fail-fast"])
+            .args(test_arguments)
             .env("UDCO_BIN", target.join("release/udco"))
             .stdout(Stdio::piped())
             .spawn()

@@ -1,7 +1,7 @@
 //! The engine: devices, the workers that move their packets, and the conversation with the fronts that made them.
 //!
-//! Reading order: [`transmit`] and [`receive`] (a packet's way out and in), [`worker`] (who moves it), [`device`]
-//! (what it meets), [`connection`] and [`service`] (how a program changes that), [`route_mirror`], [`keepalive`].
+//! Reading order: `transmit` and `receive` (a packet's way out and in), `worker` (who moves it), `device`
+//! (what it meets), `connection` and `service` (how a program changes that), `route_mirror`, `keepalive`.
 #![forbid(unsafe_code)]
 
 mod channel;

@@ -1,6 +1,6 @@
 //! The Netlink APIs of OpenVPN's data channel offload as bytes: the answering half.
 //!
-//! A request datagram goes in, a [`Service`] is asked, answer datagrams come out: [`serve`]. Link
+//! A request datagram goes in, a [`Service`] is asked, answer datagrams come out: [`serve()`]. Link
 //! requests of rtnetlink are read by [`link_request`]. Nothing here has a socket, a clock or a
 //! state.
 #![forbid(unsafe_code)]

@@ -1,8 +1,8 @@
 //! `libudco_preload.so`: routes the netlink calls and the fds of a stock OpenVPN to the udco engine.
 //!
 //! Loaded with `LD_PRELOAD`, it does nothing unless `UDCO_FD` or `UDCO_SOCKET` names an engine. Then the program's
-//! generic-netlink sockets are channels to the engine ([`channel`]), requests about links of ours are answered by it
-//! ([`link`]), and transport sockets that it wants are handed over to it ([`transport`]). What the messages mean is
+//! generic-netlink sockets are channels to the engine (`channel`), requests about links of ours are answered by it
+//! (`link`), and transport sockets that it wants are handed over to it (`transport`). What the messages mean is
 //! the engine's business alone.
 //!
 //! This file is the list of what is hooked: what OpenVPN and libnl import (openvpn-integration 1), and the variants of
