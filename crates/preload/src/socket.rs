@@ -16,7 +16,9 @@ pub(crate) fn open(kind: c_int, protocol: c_int) -> Outcome<c_int> {
     let opened = if protocol == libc::NETLINK_GENERIC {
         channel::open(&mut state, kind)?
     } else {
-        state.connection.as_ref()?;
+        if state.connection.is_none() && !state.is_orphaned() {
+            return None;
+        }
         // SAFETY: no pointers.
         let opened = calls::checked(unsafe { real::socket(libc::AF_NETLINK, kind, protocol) });
         if let Ok(fd) = opened {
