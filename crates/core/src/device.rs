@@ -77,6 +77,8 @@ pub struct Due<A, T> {
     pub expired: Vec<Arc<Peer<A, T>>>,
     /// Peers to which a keepalive must be sent.
     pub pings: Vec<Arc<Peer<A, T>>>,
+    /// Peers or keys are gone: snapshots are out of date.
+    pub changed: bool,
 }
 
 impl<A, T: Clone> Device<A, T> {
@@ -212,6 +214,25 @@ impl<A, T: Clone> Device<A, T> {
         Ok(())
     }
 
+    /// Empties a slot as [`Device::delete_key`] does, but has its key open packets until then.
+    ///
+    /// At a renegotiation OpenVPN deletes the old key at one end before the other end has stopped to send with it; the
+    /// packets between are lost with the kernel driver. A peer's only key is deleted at once.
+    ///
+    /// # Errors
+    /// [`PeerError::NoSuchPeer`].
+    pub fn retire_key(&mut self, id: u32, slot: Slot, until: Time) -> Result<(), PeerError> {
+        let mut peer = self.peer(id)?;
+        if slot == Slot::Secondary && peer.keys.at(Slot::Primary).is_some() {
+            peer.keys.retire(slot, until);
+        } else {
+            peer.keys.put(slot, None);
+            peer.keys.forget_retired();
+        }
+        self.peers.replace(peer);
+        Ok(())
+    }
+
     /// Exchanges the slots, empty or not (dco-behaviour 2.12).
     ///
     /// # Errors
@@ -239,8 +260,21 @@ impl<A, T: Clone> Device<A, T> {
         !old.is_at(endpoint.remote)
     }
 
-    /// Takes out the peers whose time is over and finds those that need a keepalive (dco-behaviour 5.8).
+    /// Takes out the peers whose time is over and finds those that need a keepalive (dco-behaviour 5.8). Lets go of
+    /// retired keys.
     pub fn tick(&mut self, now: Time) -> Due<A, T> {
+        let overdue: Vec<u32> = self
+            .peers
+            .iter()
+            .filter(|peer| peer.keys.is_overdue(now))
+            .map(|peer| peer.id)
+            .collect();
+        for id in &overdue {
+            if let Ok(mut peer) = self.peer(*id) {
+                peer.keys.forget_retired();
+                self.peers.replace(peer);
+            }
+        }
         let over = |peer: &Peer<A, T>| {
             peer.keepalive.is_on()
                 && now
@@ -263,7 +297,12 @@ impl<A, T: Clone> Device<A, T> {
             })
             .cloned()
             .collect();
-        Due { expired, pings }
+        let changed = !(overdue.is_empty() && expired.is_empty());
+        Due {
+            expired,
+            pings,
+            changed,
+        }
     }
 
     fn peer(&self, id: u32) -> Result<Peer<A, T>, PeerError> {

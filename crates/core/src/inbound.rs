@@ -54,11 +54,40 @@ pub enum Payload<'d> {
 }
 
 /// Takes a datagram of a UDP socket apart, in place. Link counters and the peer's time of life are updated here.
+///
+/// A datagram that is dropped for [`DropReason::RxUnknownKeyId`] is unchanged, and may be tried again with
+/// [`receive_again`] when the peer has another key.
 pub fn receive<'d, A: Aead, T: Clone>(
     view: &View<'d, A, T>,
     datagram: &'d mut [u8],
     origin: Origin,
     now: Time,
+) -> Inbound<'d, A, T> {
+    take_apart(view, datagram, origin, now, Attempt::First)
+}
+
+/// Like [`receive`], for a datagram that was counted before.
+pub fn receive_again<'d, A: Aead, T: Clone>(
+    view: &View<'d, A, T>,
+    datagram: &'d mut [u8],
+    origin: Origin,
+    now: Time,
+) -> Inbound<'d, A, T> {
+    take_apart(view, datagram, origin, now, Attempt::Again)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    First,
+    Again,
+}
+
+fn take_apart<'d, A: Aead, T: Clone>(
+    view: &View<'d, A, T>,
+    datagram: &'d mut [u8],
+    origin: Origin,
+    now: Time,
+    attempt: Attempt,
 ) -> Inbound<'d, A, T> {
     let drop = |reason| Inbound::Dropped {
         reason,
@@ -77,9 +106,11 @@ pub fn receive<'d, A: Aead, T: Clone>(
     let Some(peer) = peer else {
         return drop(DropReason::RxNoPeer);
     };
-    peer.activity.link_rx.count(datagram.len());
+    if attempt == Attempt::First {
+        peer.activity.link_rx.count(datagram.len());
+    }
 
-    let Some(key) = peer.keys.by_key_id(key_id) else {
+    let Some(key) = peer.keys.by_key_id(key_id, now) else {
         return drop(DropReason::RxUnknownKeyId);
     };
     let opened = match key.open(datagram, now) {
@@ -89,7 +120,7 @@ pub fn receive<'d, A: Aead, T: Clone>(
 
     // Authentic and new: from here on the peer is alive, and at this address, whatever is inside.
     peer.activity.received(now);
-    // Only the newest packet moves the peer: a late one from its old address must not move it back (decision 10).
+    // Only the newest packet moves the peer: a late one from its old address must not move it back (design decision 10).
     let floated = if opened.newest {
         moved(peer, origin)
     } else {

@@ -157,6 +157,8 @@ pub enum Slot {
 pub struct KeySlots<A> {
     primary: Option<Arc<Key<A>>>,
     secondary: Option<Arc<Key<A>>>,
+    /// A deleted key that still opens packets, and until when.
+    retired: Option<(Arc<Key<A>>, Time)>,
 }
 
 impl<A> KeySlots<A> {
@@ -166,6 +168,7 @@ impl<A> KeySlots<A> {
         Self {
             primary: None,
             secondary: None,
+            retired: None,
         }
     }
 
@@ -180,11 +183,39 @@ impl<A> KeySlots<A> {
 
     /// The key for a received key id; the primary is asked first, as both slots may hold the same id.
     #[must_use]
-    pub fn by_key_id(&self, id: u8) -> Option<&Arc<Key<A>>> {
-        [&self.primary, &self.secondary]
+    pub fn by_key_id(&self, id: u8, now: Time) -> Option<&Arc<Key<A>>> {
+        let retired = self
+            .retired
+            .as_ref()
+            .filter(|(_, until)| now < *until)
+            .map(|(key, _)| key);
+        let slots = [self.primary.as_ref(), self.secondary.as_ref(), retired];
+        slots
             .into_iter()
             .flatten()
             .find(|key| key.material.id == id)
+    }
+
+    /// Empties a slot, but lets its key open packets until then: those that were on their way.
+    pub fn retire(&mut self, slot: Slot, until: Time) {
+        let key = match slot {
+            Slot::Primary => self.primary.take(),
+            Slot::Secondary => self.secondary.take(),
+        };
+        self.retired = key.map(|key| (key, until));
+    }
+
+    /// Whether there is a retired key whose time is over.
+    #[must_use]
+    pub fn is_overdue(&self, now: Time) -> bool {
+        self.retired
+            .as_ref()
+            .is_some_and(|(_, until)| now >= *until)
+    }
+
+    /// Lets go of the retired key.
+    pub fn forget_retired(&mut self) {
+        self.retired = None;
     }
 
     /// Puts a key into a slot, in place of what was there, or empties it. The primary's place stays empty when its
@@ -207,6 +238,7 @@ impl<A> Clone for KeySlots<A> {
         Self {
             primary: self.primary.clone(),
             secondary: self.secondary.clone(),
+            retired: self.retired.clone(),
         }
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::thread::ThreadId;
 
+use udco_front::REQUEST_MARK;
 use udco_netlink::{Api, FamilyIds, Notification};
 use udco_sys::epoll::{Interest, Poller};
 use udco_sys::seqpacket::Connection;
@@ -32,6 +34,10 @@ pub(crate) struct Channel {
 struct State {
     /// Datagrams that did not fit yet, in order.
     waiting: VecDeque<Vec<u8>>,
+    /// The thread that answers a request on this channel just now.
+    answering: Option<ThreadId>,
+    /// Notifications of other threads that came meanwhile.
+    held: Vec<Vec<u8>>,
     /// The families whose notifications it wants.
     joined: Vec<Api>,
     ext_ack: bool,
@@ -76,24 +82,46 @@ impl Channel {
         }
     }
 
-    /// Queues a notification if the program has joined the family's group.
+    /// Queues a notification if the program has joined the family's group. Those that a request on this channel causes
+    /// come before its answer, all others behind it.
     pub(crate) fn notify(&self, api: Api, notification: &Notification) {
         let mut state = lock(&self.state);
         if !state.joined.contains(&api) {
             return;
         }
-        if let Some(datagram) = udco_netlink::notification(api, &FAMILIES, notification) {
-            self.put(&mut state, datagram);
+        let Some(datagram) = udco_netlink::notification(api, &FAMILIES, notification) else {
+            return;
+        };
+        match state.answering {
+            Some(thread) if thread != std::thread::current().id() => state.held.push(datagram),
+            _ => self.put(&mut state, datagram),
         }
     }
 
-    /// Queues answers; returns whether all of them are readable now.
-    pub(crate) fn answer(&self, datagrams: Vec<Vec<u8>>) -> bool {
+    /// Queues a notification that the front has given back.
+    pub(crate) fn put_back(&self, datagram: Vec<u8>) {
+        self.put(&mut lock(&self.state), datagram);
+    }
+
+    /// The calling thread begins to answer a request on this channel.
+    pub(crate) fn begin_answer(&self) {
+        let mut state = lock(&self.state);
+        state.answering = Some(std::thread::current().id());
+        self.put(&mut state, REQUEST_MARK.to_vec());
+    }
+
+    /// Queues the answer; returns whether it is readable as a whole.
+    pub(crate) fn end_answer(&self, datagrams: Vec<Vec<u8>>) -> bool {
         let mut state = lock(&self.state);
         for datagram in datagrams {
             self.put(&mut state, datagram);
         }
-        state.waiting.is_empty()
+        let complete = state.waiting.is_empty();
+        state.answering = None;
+        for datagram in std::mem::take(&mut state.held) {
+            self.put(&mut state, datagram);
+        }
+        complete
     }
 
     /// Sends what waits, as far as it fits.

@@ -188,6 +188,12 @@ impl Session {
                 port,
                 datagram,
             } => self.request(seq, channel, port, datagram),
+            ToEngine::Return { channel, datagram } => {
+                if let Some(channel) = self.channels.get(&channel) {
+                    channel.put_back(datagram.to_vec());
+                }
+                Ok(())
+            }
             ToEngine::Route { port, datagram } => self.route(seq, port, datagram),
             ToEngine::SocketClosed { fd } => {
                 self.close_socket(fd);
@@ -248,6 +254,7 @@ impl Session {
             admin: true,
         };
         let mut answers = Answers::new();
+        channel.begin_answer();
         let mut caller = Caller {
             session: self,
             seq,
@@ -255,7 +262,7 @@ impl Session {
         };
         serve(&FAMILIES, &asker, datagram, &mut caller, &mut answers);
         let swap = caller.swap;
-        let more = !channel.answer(answers.into_datagrams());
+        let more = !channel.end_answer(answers.into_datagrams());
         self.tell(
             seq,
             ToFront::Done {
@@ -359,7 +366,7 @@ impl Session {
         let monitor = fds
             .pop()
             .ok_or_else(|| malformed("a TUN device without fds"))?;
-        let mirror = RouteMirror::start(Monitor::adopt(monitor)?, u64::from(ifindex))?;
+        let mirror = RouteMirror::start(Monitor::adopt(monitor)?)?;
         let queues = fds
             .into_iter()
             .map(tun::Queue::adopt)
@@ -437,6 +444,11 @@ impl Session {
                 placed,
             },
         );
+    }
+
+    /// A key is there for which packets may have waited.
+    pub(crate) fn retry_packets(&self) {
+        self.engine.workers().retry();
     }
 
     /// Gives a transport socket to another device's peers.

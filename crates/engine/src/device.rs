@@ -67,8 +67,7 @@ impl Device {
         mode: Mode,
         queues: Vec<tun::Queue>,
     ) -> Self {
-        // Strangers choose the addresses that peers are found by (promises D3).
-        let seed = RandomState::new().hash_one(ifindex);
+        let seed = random_seed();
         let core = udco_core::Device::new(mode, seed);
         let routes = Routes::new(seed);
         let snapshot = Snapshot {
@@ -145,11 +144,11 @@ impl Device {
     pub(crate) fn tick(&self, now: Time) -> Vec<Arc<Peer>> {
         let mut state = lock(&self.state);
         let due = state.core.tick(now);
-        if !due.expired.is_empty() {
-            for peer in &due.expired {
-                tracing::info!("{}: peer {} expired", self.name, peer.id);
-                state.notify(self.deleted(peer.id, DeleteReason::Expired));
-            }
+        for peer in &due.expired {
+            tracing::info!("{}: peer {} expired", self.name, peer.id);
+            state.notify(self.deleted(peer.id, DeleteReason::Expired));
+        }
+        if due.changed {
             self.publish(&mut state);
         }
         due.pings
@@ -193,6 +192,11 @@ impl State {
     pub(crate) fn notify(&mut self, notification: Notification) {
         self.notifications.push(notification);
     }
+}
+
+/// Seeds a table whose keys strangers choose (promises D3).
+pub(crate) fn random_seed() -> u64 {
+    RandomState::new().hash_one(())
 }
 
 /// A panic in another thread ends the process (see [`crate::Engine::start`]), so a poisoned lock is never seen for long.

@@ -10,6 +10,7 @@ mod connection;
 mod device;
 mod keepalive;
 mod listen;
+mod parking;
 mod receive;
 mod route_mirror;
 mod service;

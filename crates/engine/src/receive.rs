@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use udco_core::inbound::{self, Inbound, Origin, Payload};
 use udco_core::{DropReason, Time};
-use udco_front::RelayHeader;
 use udco_sys::clock;
 use udco_sys::udp::Inbox;
 
-use crate::device::{Device, Snapshot};
+use crate::cipher::DirectionKey;
+use crate::device::Device;
+use crate::parking::Parking;
 use crate::transport::{Transport, relay_header, relay_scratch};
 
 /// Datagrams, or runs of coalesced ones, in one batch.
@@ -25,6 +26,7 @@ const TURNS: usize = 4;
 pub(crate) struct Receiver {
     inbox: Inbox,
     relay_scratch: Vec<u8>,
+    parking: Parking,
 }
 
 impl Receiver {
@@ -32,7 +34,14 @@ impl Receiver {
         Self {
             inbox: Inbox::new(BATCH, MAX_DATAGRAM),
             relay_scratch: relay_scratch(),
+            parking: Parking::new(),
         }
+    }
+
+    /// Whether packets wait for their key: then [`Receiver::run`] is due every now and then.
+    pub(crate) fn is_waiting(&mut self) -> bool {
+        self.parking.forget_gone();
+        !self.parking.is_empty()
     }
 
     /// Takes what lies in a socket, up to some batches.
@@ -40,6 +49,7 @@ impl Receiver {
     /// # Errors
     /// Of the socket itself; errors that peers cause are none.
     pub(crate) fn run(&mut self, device: &Device, transport: &Arc<Transport>) -> io::Result<()> {
+        self.retry(device, transport);
         for _ in 0..TURNS {
             let received = self.inbox.receive(transport.socket())?;
             self.batch(device, transport, received);
@@ -50,8 +60,9 @@ impl Receiver {
         Ok(())
     }
 
-    fn batch(&mut self, device: &Device, transport: &Transport, received: usize) {
+    fn batch(&mut self, device: &Device, transport: &Arc<Transport>, received: usize) {
         let snapshot = device.snapshot();
+        let view = snapshot.view(device.mode);
         let now = Time::from_millis(clock::milliseconds());
         for index in 0..received {
             let Some(datagram) = self.inbox.datagram(index) else {
@@ -71,68 +82,86 @@ impl Receiver {
             };
             let header = relay_header(&datagram);
             for datagram in datagram.into_segments() {
-                let way = Way {
-                    device,
-                    snapshot: &snapshot,
-                    transport,
-                    now,
-                };
-                way.take(datagram, origin, &header, &mut self.relay_scratch);
+                match inbound::receive(&view, datagram, origin, now) {
+                    Inbound::Control => {
+                        if !transport.relay(&header, datagram, &mut self.relay_scratch) {
+                            device.drops.count(DropReason::RxRelayFull);
+                        }
+                    }
+                    Inbound::Dropped {
+                        reason: DropReason::RxUnknownKeyId,
+                        ..
+                    } => {
+                        if !self.parking.park(transport, datagram, origin, now) {
+                            device.drops.count(DropReason::RxUnknownKeyId);
+                        }
+                    }
+                    other => finish(device, other),
+                }
+            }
+        }
+    }
+
+    /// Tries packets again that came before their key.
+    fn retry(&mut self, device: &Device, transport: &Arc<Transport>) {
+        if self.parking.is_empty() {
+            return;
+        }
+        let snapshot = device.snapshot();
+        let view = snapshot.view(device.mode);
+        let now = Time::from_millis(clock::milliseconds());
+        for _ in 0..self.parking.len() {
+            let Some(mut parked) = self.parking.pop() else {
+                break;
+            };
+            if !parked.is_from(transport) {
+                self.parking.push(parked);
+                continue;
+            }
+            let (is_over, origin) = (parked.is_over(now), parked.origin);
+            match inbound::receive_again(&view, parked.packet(), origin, now) {
+                Inbound::Dropped {
+                    reason: DropReason::RxUnknownKeyId,
+                    ..
+                } if !is_over => {
+                    self.parking.push(parked);
+                }
+                other => {
+                    finish(device, other);
+                    self.parking.free(parked);
+                }
             }
         }
     }
 }
 
-/// What one datagram meets on its way.
-struct Way<'w> {
-    device: &'w Device,
-    snapshot: &'w Snapshot,
-    transport: &'w Transport,
-    now: Time,
-}
-
-impl Way<'_> {
-    /// Takes one datagram to where it belongs.
-    fn take(
-        &self,
-        datagram: &mut [u8],
-        origin: Origin,
-        header: &RelayHeader,
-        scratch: &mut Vec<u8>,
-    ) {
-        let device = self.device;
-        let view = self.snapshot.view(device.mode);
-        match inbound::receive(&view, datagram, origin, self.now) {
-            Inbound::Data {
-                peer,
-                payload,
-                floated,
-            } => {
-                if let Some(endpoint) = floated {
-                    device.float(peer.id, endpoint);
-                }
-                let Payload::Packet(packet) = payload else {
-                    return;
-                };
-                let tun = device.queues.first();
-                if tun.is_some_and(|tun| tun.write(packet).is_ok()) {
-                    peer.activity.vpn_rx.count(packet.len());
-                } else {
-                    device.drops.count(DropReason::RxTunRefused);
-                }
+/// The end of a data packet's way: the TUN device, or a counter.
+fn finish(device: &Device, inbound: Inbound<'_, DirectionKey, Arc<Transport>>) {
+    match inbound {
+        Inbound::Data {
+            peer,
+            payload,
+            floated,
+        } => {
+            if let Some(endpoint) = floated {
+                device.float(peer.id, endpoint);
             }
-            Inbound::Dropped { reason, floated } => {
-                device.drops.count(reason);
-                if let Some((peer, endpoint)) = floated {
-                    device.float(peer, endpoint);
-                }
-            }
-            Inbound::Control => {
-                // `datagram` is borrowed by the other arms only: nothing of a control packet was touched.
-                if !self.transport.relay(header, datagram, scratch) {
-                    device.drops.count(DropReason::RxRelayFull);
-                }
+            let Payload::Packet(packet) = payload else {
+                return;
+            };
+            let tun = device.queues.first();
+            if tun.is_some_and(|tun| tun.write(packet).is_ok()) {
+                peer.activity.vpn_rx.count(packet.len());
+            } else {
+                device.drops.count(DropReason::RxTunRefused);
             }
         }
+        Inbound::Dropped { reason, floated } => {
+            device.drops.count(reason);
+            if let Some((peer, endpoint)) = floated {
+                device.float(peer, endpoint);
+            }
+        }
+        Inbound::Control => {}
     }
 }

@@ -9,7 +9,7 @@ use udco_core::Routes;
 use udco_netlink::route::{Change, Family, changes, dump_request};
 use udco_sys::route::{Monitor, Received};
 
-use crate::device::Device;
+use crate::device::{Device, random_seed};
 
 /// Mirror of the routes of one network namespace, for one device.
 pub(crate) struct RouteMirror {
@@ -41,7 +41,8 @@ pub(crate) enum Link {
 
 impl RouteMirror {
     /// Starts with a dump of everything.
-    pub(crate) fn start(monitor: Monitor, seed: u64) -> io::Result<Self> {
+    pub(crate) fn start(monitor: Monitor) -> io::Result<Self> {
+        let seed = random_seed();
         let collected = Routes::new(seed);
         let buffer = vec![0; 64 * 1024].into();
         let mut mirror = Self {

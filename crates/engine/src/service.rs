@@ -28,6 +28,9 @@ const ENOTSOCK: i32 = 88;
 const EOPNOTSUPP: i32 = 95;
 const EADDRINUSE: i32 = 98;
 
+/// How long a deleted key still opens packets that were on their way.
+const LINGER_SECONDS: u32 = 1;
+
 /// The caller of a request: its devices are those that it made.
 pub(crate) struct Caller<'s> {
     pub(crate) session: &'s mut Session,
@@ -217,6 +220,7 @@ impl Service for Caller<'_> {
         device
             .change(|state| state.core.install_key(new.peer, core_slot(new.slot), key))
             .map_err(|_| unknown())?;
+        self.session.retry_packets();
         tracing::debug!(
             "{}: peer {}: key {} ({name}) in {:?}",
             device.name,
@@ -252,16 +256,24 @@ impl Service for Caller<'_> {
     }
 
     fn key_swap(&mut self, ifindex: u32, peer: u32) -> Result<(), Refused> {
-        let swapped = self
-            .device(ifindex)?
-            .change(|state| state.core.swap_keys(peer));
+        let device = self.device(ifindex)?;
+        tracing::debug!("{}: peer {peer}: keys swapped", device.name);
+        let swapped = device.change(|state| state.core.swap_keys(peer));
         swapped.map_err(|_| refused(ENOENT, format!("no peer with id {peer} to swap keys for")))
     }
 
     fn key_del(&mut self, ifindex: u32, peer: u32, slot: Slot) -> Result<(), Refused> {
-        let deleted = self
-            .device(ifindex)?
-            .change(|state| state.core.delete_key(peer, core_slot(slot)));
+        let device = self.device(ifindex)?;
+        tracing::debug!("{}: peer {peer}: {slot:?} key deleted", device.name);
+        let deleted = device.change(|state| match device.api {
+            // A program of this API cannot see the difference, and OpenVPN 2.6 deletes too early.
+            Api::DcoV2 => {
+                state
+                    .core
+                    .retire_key(peer, core_slot(slot), now().plus_seconds(LINGER_SECONDS))
+            }
+            Api::Ovpn => state.core.delete_key(peer, core_slot(slot)),
+        });
         deleted.map_err(|_| refused(ENOENT, format!("no peer with id {peer} to delete key for")))
     }
 }

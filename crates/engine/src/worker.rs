@@ -27,6 +27,9 @@ const WAKER: u64 = 0;
 /// How long [`Workers::remove`] waits for a worker. A worker needs microseconds; only a stopped process takes longer.
 const REMOVAL: Duration = Duration::from_millis(500);
 
+/// How often packets that wait for a key are looked at.
+const RETRY: Duration = Duration::from_millis(100);
+
 /// Where packets come from.
 #[derive(Clone)]
 pub(crate) enum Source {
@@ -63,6 +66,8 @@ struct Shared {
 enum Order {
     Add(u64, Source),
     Remove(u64, Sender<()>),
+    /// A key was installed: packets may wait for it.
+    Retry,
     Stop,
 }
 
@@ -89,6 +94,13 @@ impl Workers {
         let token = self.next_token.fetch_add(1, Ordering::Relaxed);
         self.workers[worker].order(Order::Add(token, source));
         Placed { worker, token }
+    }
+
+    /// A key was installed: packets that came before it are tried again.
+    pub(crate) fn retry(&self) {
+        for worker in &self.workers {
+            worker.order(Order::Retry);
+        }
     }
 
     /// Takes a source back. When this returns, the worker does not touch it any more.
@@ -171,9 +183,15 @@ impl Running {
     fn run(&mut self) {
         let mut events = Events::with_capacity(64);
         loop {
-            if let Err(error) = self.shared.poller.wait(&mut events, None) {
-                tracing::error!("a worker cannot wait for packets: {error}");
-                return;
+            let timeout = self.receiver.is_waiting().then_some(RETRY);
+            match self.shared.poller.wait(&mut events, timeout) {
+                // A wait without a timeout ends with an event, or with a signal.
+                Ok(0) => self.retry(),
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::error!("a worker cannot wait for packets: {error}");
+                    return;
+                }
             }
             for event in events.iter() {
                 if event.token == WAKER {
@@ -221,10 +239,24 @@ impl Running {
                     self.forget(token);
                     let _ = done.send(());
                 }
+                Order::Retry => self.retry(),
                 Order::Stop => return true,
             }
         }
         false
+    }
+
+    /// Has the packets that wait for a key tried again, or given up.
+    fn retry(&mut self) {
+        if !self.receiver.is_waiting() {
+            return;
+        }
+        for source in self.sources.values() {
+            if let Source::Udp(device, transport) = source {
+                // A broken socket shows itself at its next event.
+                let _ = self.receiver.run(device, transport);
+            }
+        }
     }
 
     /// A source that is broken for good (the interface was deleted): looking again would only spin (promises J1).

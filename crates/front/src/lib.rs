@@ -35,6 +35,13 @@ pub const MAX_MESSAGE: usize = 32 * 1024;
 /// The most file descriptors beside one message: 16 TUN queues and the route monitor.
 pub const MAX_FDS: usize = 17;
 
+/// What the engine puts into a channel when it begins with a request: whatever lies before it was not caused by the
+/// request. Shorter than any netlink message, so that it cannot be taken for one.
+///
+/// OpenVPN 2.6 forgets a notification that it reads while it waits for an answer. So the front gives such a notification
+/// back ([`ToEngine::Return`]), and the engine queues it behind the answer.
+pub const REQUEST_MARK: &[u8] = b"mark";
+
 /// Environment variable with the number of an inherited fd that is connected to an engine.
 pub const FD_VARIABLE: &str = "UDCO_FD";
 
@@ -73,6 +80,13 @@ pub enum ToEngine<'a> {
         /// Netlink port id of that socket, as the program believes it to be.
         port: u32,
         /// The datagram: one or more netlink messages.
+        datagram: &'a [u8],
+    },
+    /// A notification that lay in a channel before the mark of a request. Has no answer.
+    Return {
+        /// The channel.
+        channel: u32,
+        /// The notification.
         datagram: &'a [u8],
     },
     /// An rtnetlink request that creates, deletes or shows a link (`RTM_NEWLINK`, `RTM_DELLINK`, `RTM_GETLINK`).
@@ -203,6 +217,7 @@ impl<'a> ToEngine<'a> {
             Self::SocketClosed { fd } => body.header(8, seq).i32(fd),
             Self::OwnTun => body.header(9, seq),
             Self::Show => body.header(10, seq),
+            Self::Return { channel, datagram } => body.header(11, seq).u32(channel).rest(datagram),
         };
         body.finish()
     }
@@ -245,6 +260,10 @@ impl<'a> ToEngine<'a> {
             8 => Self::SocketClosed { fd: fields.i32()? },
             9 => Self::OwnTun,
             10 => Self::Show,
+            11 => Self::Return {
+                channel: fields.u32()?,
+                datagram: fields.rest(),
+            },
             _ => return Err(Malformed),
         };
         fields.end()?;

@@ -34,6 +34,10 @@ fn messages_to_the_engine_come_back_as_they_went() {
         ToEngine::SocketClosed { fd: 6 },
         ToEngine::OwnTun,
         ToEngine::Show,
+        ToEngine::Return {
+            channel: 2,
+            datagram: b"ntf",
+        },
     ];
     let mut buffer = [0; 64];
     for (seq, message) in (100..).zip(messages) {

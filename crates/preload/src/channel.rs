@@ -8,7 +8,7 @@ use crate::state::{self, Entry, Guard, State};
 use crate::transport;
 use libc::c_int;
 use std::time::Instant;
-use udco_front::{MAX_MESSAGE, ToEngine, ToFront};
+use udco_front::{MAX_MESSAGE, REQUEST_MARK, ToEngine, ToFront};
 
 /// Room for answers: as much as OpenVPN asks for on its own end, and a dump of many peers more.
 const BUFFER: c_int = 4 << 20;
@@ -27,6 +27,8 @@ pub(crate) struct Channel {
     given_up: bool,
     /// More of the answer will come, although nothing may be readable at the moment.
     awaits_final: bool,
+    /// The mark of the last request was not read yet: notifications before it are given back to the engine.
+    awaits_mark: bool,
 }
 
 /// Opens a channel in place of a generic-netlink socket. `None` without an engine.
@@ -71,6 +73,7 @@ pub(crate) fn open(state: &mut State, kind: c_int) -> Option<Result<c_int, Errno
         last: Header::default(),
         given_up: false,
         awaits_final: false,
+        awaits_mark: false,
     };
     state
         .serve(program.raw(), Entry::Channel(channel))
@@ -102,12 +105,14 @@ impl Channel {
         self.pending = None;
         self.given_up = false;
         self.awaits_final = false;
+        self.awaits_mark = false;
     }
 
     fn give_up(&mut self, errno: Errno) {
         self.pending = Some(answer::error(&self.last, self.port, errno));
         self.given_up = true;
         self.awaits_final = false;
+        self.awaits_mark = false;
     }
 
     /// Whether a datagram answers a request which the program believes to be done with.
@@ -170,7 +175,10 @@ pub(crate) fn send(state: &mut State, fd: c_int, outgoing: &Outgoing<'_>) -> Res
     }
     if let Some(Entry::Channel(channel)) = state.sockets.get_mut(&fd) {
         match outcome {
-            Ok(more) => channel.awaits_final = more,
+            Ok(more) => {
+                channel.awaits_final = more;
+                channel.awaits_mark = true;
+            }
             Err(lost) => channel.give_up(lost.errno()),
         }
     }
@@ -241,10 +249,28 @@ pub(crate) fn receive(
             // The engine has closed its end, and so will it answer every call: ENODEV makes OpenVPN exit, where
             // a plain end of file would make it spin (openvpn-integration 3, trap 3).
             Ok(None) => {
+                state.connection = None;
+                let Some(Entry::Channel(channel)) = state.sockets.get(&fd) else {
+                    return Err(libc::EBADF);
+                };
                 let made_up = answer::error(&channel.last, channel.port, libc::ENODEV);
                 return Ok(incoming.deliver(&made_up, &kernel));
             }
+            Ok(Some(datagram)) if datagram == REQUEST_MARK => {
+                discard(fd);
+                channel.awaits_mark = false;
+            }
             Ok(Some(datagram)) if channel.is_stale(&datagram) => discard(fd),
+            Ok(Some(datagram)) if channel.awaits_mark => {
+                // Older than the request: OpenVPN 2.6 would forget it while it waits for the answer.
+                discard(fd);
+                let channel = channel.number;
+                let back = ToEngine::Return {
+                    channel,
+                    datagram: &datagram,
+                };
+                let _ = state.connection().and_then(|engine| engine.ask(&back, &[]));
+            }
             Ok(Some(datagram)) => {
                 if !incoming.is_peek() {
                     discard(fd);
@@ -254,7 +280,7 @@ pub(crate) fn receive(
                 }
                 return Ok(incoming.deliver(&datagram, &kernel));
             }
-            Err(libc::EAGAIN) if channel.awaits_final => {
+            Err(libc::EAGAIN) if channel.awaits_final || channel.awaits_mark => {
                 drop(state);
                 let arrived = calls::wait(fd, libc::POLLIN, Some(Instant::now() + PATIENCE))?;
                 state = state::lock().ok_or(libc::EAGAIN)?;

@@ -143,7 +143,7 @@ impl Queue {
     }
 
     /// Whether the interface outlives its last queue: if so, a dead engine's traffic meets a
-    /// device that drops it instead of leaving in clear by another route (design, decision 4).
+    /// device that drops it instead of leaving in clear by another route (design decision 4).
     ///
     /// # Errors
     ///

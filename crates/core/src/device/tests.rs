@@ -194,3 +194,25 @@ fn keepalive_pings_and_expires() {
         "a peer without keepalive stays"
     );
 }
+
+#[test]
+fn an_old_key_lingers_beside_a_new_one_and_then_goes() {
+    let mut device = device(&[1]);
+    device.install_key(1, Slot::Secondary, key(1, 9)).unwrap();
+    let keys = |device: &Device<Toy, ()>, id, now| {
+        device
+            .peers()
+            .by_id(1)
+            .unwrap()
+            .keys
+            .by_key_id(id, now)
+            .is_some()
+    };
+    device.retire_key(1, Slot::Secondary, seconds(10)).unwrap();
+    assert!(keys(&device, 1, seconds(9)));
+    assert!(!device.tick(seconds(9)).changed);
+    assert!(device.tick(seconds(10)).changed);
+    assert!(!keys(&device, 1, seconds(9)), "its time was over once");
+    device.retire_key(1, Slot::Primary, seconds(20)).unwrap();
+    assert!(!keys(&device, 0, seconds(11)), "an only key goes at once");
+}

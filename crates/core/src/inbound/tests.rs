@@ -226,3 +226,35 @@ fn only_the_newest_authentic_packet_moves_a_peer() {
     let forged = record(&key(0, 2), 1, 9, &good);
     assert_eq!(became(&device, &forged, 9).1, None, "not authentic");
 }
+
+#[test]
+fn a_packet_that_came_before_its_key_is_counted_once() {
+    let mut device = device(&[1]);
+    let (next, routes) = (key(1, 9), routes());
+    let mut early = record(&next, 1, 1, &packet([10, 8, 0, 1], [10, 8, 0, 9]));
+    let origin = Origin {
+        remote: at(1),
+        local: None,
+    };
+    let first = receive(&view(&device, &routes), &mut early, origin, NOW);
+    assert!(matches!(
+        first,
+        Inbound::Dropped {
+            reason: DropReason::RxUnknownKeyId,
+            ..
+        }
+    ));
+    device.install_key(1, Slot::Secondary, key(1, 9)).unwrap();
+    let again = receive_again(&view(&device, &routes), &mut early, origin, NOW);
+    assert!(matches!(
+        again,
+        Inbound::Data {
+            payload: Payload::Packet(_),
+            ..
+        }
+    ));
+    assert_eq!(
+        device.peers().by_id(1).unwrap().activity.link_rx.packets(),
+        1
+    );
+}

@@ -91,7 +91,7 @@ fn all_sequences_of_six_slot_operations() {
                     model.slots[other] = None;
                 }
                 _ => {
-                    let received = slots.by_key_id(id).map(|key| key.material.encrypt.0);
+                    let received = slots.by_key_id(id, NOW).map(|key| key.material.encrypt.0);
                     let in_order = [model.slots[one], model.slots[other]];
                     let expected = in_order
                         .into_iter()
@@ -105,4 +105,19 @@ fn all_sequences_of_six_slot_operations() {
             assert_eq!(held(Slot::Secondary), model.slots[1 - model.primary]);
         }
     }
+}
+
+#[test]
+fn a_retired_key_opens_packets_until_its_time_is_over() {
+    let mut slots = KeySlots::<Toy>::empty();
+    slots.put(Slot::Primary, Some(key(2, 2)));
+    slots.put(Slot::Secondary, Some(key(1, 1)));
+    slots.retire(Slot::Secondary, Time::from_millis(1000));
+    assert!(slots.at(Slot::Secondary).is_none());
+    assert!(slots.by_key_id(1, Time::from_millis(999)).is_some());
+    assert!(!slots.is_overdue(Time::from_millis(999)));
+    assert!(slots.by_key_id(1, Time::from_millis(1000)).is_none());
+    assert!(slots.is_overdue(Time::from_millis(1000)));
+    slots.forget_retired();
+    assert!(!slots.is_overdue(Time::from_millis(1000)));
 }

@@ -18,7 +18,7 @@ use super::inbox::empty_header;
 /// The most segments that any kernel since 4.18 takes in one message.
 pub const MAX_SEGMENTS: usize = 64;
 
-/// How often a message is tried again after an error that may belong to an earlier one.  Promise A9
+/// How often a message is tried again after an error that may belong to an earlier one.  Promises A9
 /// asks for one; the second covers an ICMP error that arrives between the two.
 const RETRIES: u8 = 2;
 
@@ -167,7 +167,7 @@ impl Outbox {
 
     /// Sends the whole batch, whose bytes lie in `arena`, each message at most once.
     ///
-    /// An error concerns one message: it's tried again (once more, and without its local address if
+    /// An error concerns one message: it's tried again (twice more, and without its local address if
     /// that may be the reason), then left behind, and the rest goes on (promises A9, D8, J4).  A range
     /// beyond the arena fails with `EFAULT`.
     pub fn send(&mut self, socket: &UdpSocket, arena: &[u8]) -> Sent {

@@ -1,0 +1,127 @@
+//! Where data packets wait for their key.
+//!
+//! A stock OpenVPN sends with a new key as soon as it has it, a moment before the other end has handed it to its engine
+//! (openvpn-integration 1, point 9). Dropping these packets costs a ping or a retransmission at each rekey; here they
+//! wait for a moment instead.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+
+use udco_core::Time;
+use udco_core::inbound::Origin;
+
+use crate::transport::Transport;
+
+/// How many packets may wait in one worker. Anybody who knows a peer id can fill it, so it is small.
+const SLOTS: usize = 64;
+
+/// The longest packet that may wait: what an Ethernet carries, unfragmented or not.
+const SLOT_LEN: usize = 2048;
+
+/// How long a packet waits, in milliseconds: a handshake's last step, not more.
+const PATIENCE: u64 = 500;
+
+/// Packets that wait, oldest first.
+pub(crate) struct Parking {
+    waiting: VecDeque<Parked>,
+    free: Vec<Box<[u8]>>,
+}
+
+/// A packet that waits.
+pub(crate) struct Parked {
+    buffer: Box<[u8]>,
+    len: usize,
+    transport: Weak<Transport>,
+    pub(crate) origin: Origin,
+    since: Time,
+}
+
+impl Parking {
+    pub(crate) fn new() -> Self {
+        let free = (0..SLOTS).map(|_| vec![0; SLOT_LEN].into()).collect();
+        Self {
+            waiting: VecDeque::with_capacity(SLOTS),
+            free,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Lets a packet wait; `false` if there is no room for it.
+    pub(crate) fn park(
+        &mut self,
+        transport: &Arc<Transport>,
+        packet: &[u8],
+        origin: Origin,
+        now: Time,
+    ) -> bool {
+        if packet.len() > SLOT_LEN {
+            return false;
+        }
+        let Some(mut buffer) = self.free.pop() else {
+            return false;
+        };
+        buffer[..packet.len()].copy_from_slice(packet);
+        let (len, transport) = (packet.len(), Arc::downgrade(transport));
+        self.waiting.push_back(Parked {
+            buffer,
+            len,
+            transport,
+            origin,
+            since: now,
+        });
+        true
+    }
+
+    /// How many packets wait.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Takes out the packet that has waited longest.
+    pub(crate) fn pop(&mut self) -> Option<Parked> {
+        self.waiting.pop_front()
+    }
+
+    /// Lets a packet wait on. Who looks at all packets in turn and puts each one back keeps their order.
+    pub(crate) fn push(&mut self, parked: Parked) {
+        self.waiting.push_back(parked);
+    }
+
+    /// A packet needs its place no more.
+    pub(crate) fn free(&mut self, parked: Parked) {
+        self.free.push(parked.buffer);
+    }
+
+    /// Forgets packets of sockets that are gone.
+    pub(crate) fn forget_gone(&mut self) {
+        while let Some(at) = self
+            .waiting
+            .iter()
+            .position(|it| it.transport.strong_count() == 0)
+        {
+            if let Some(parked) = self.waiting.remove(at) {
+                self.free.push(parked.buffer);
+            }
+        }
+    }
+}
+
+impl Parked {
+    /// The packet.
+    pub(crate) fn packet(&mut self) -> &mut [u8] {
+        &mut self.buffer[..self.len]
+    }
+
+    /// Whether it came by this socket.
+    pub(crate) fn is_from(&self, transport: &Arc<Transport>) -> bool {
+        self.transport.as_ptr() == Arc::as_ptr(transport)
+    }
+
+    /// Whether it has waited long enough.
+    pub(crate) fn is_over(&self, now: Time) -> bool {
+        now.as_millis() >= self.since.as_millis() + PATIENCE
+    }
+}
