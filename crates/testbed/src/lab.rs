@@ -1,0 +1,274 @@
+//! A private place for one test: a pid namespace that takes every process of the test along when it ends, and the
+//! hosts and links in it.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::host::Host;
+use crate::procfs::{self, Proc};
+
+/// Tools that a lab runs, with the Debian packages they come from.
+const TOOLS: [(&str, &str); 9] = [
+    ("unshare", "util-linux"),
+    ("nsenter", "util-linux"),
+    ("mount", "mount"),
+    ("ip", "iproute2"),
+    ("ping", "iputils-ping"),
+    ("iperf3", "iperf3"),
+    ("openssl", "openssl"),
+    ("openvpn", "openvpn"),
+    ("tcpdump", "tcpdump"),
+];
+
+/// What the first process of a lab does: it lives as long as the testbed holds the other end of its standard input,
+/// so that a killed testbed leaves nothing behind. `/proc` of the new pid namespace may be refused in a container.
+const HOLDER: &str =
+    "mount -t tmpfs tmpfs /run && { mount -t proc proc /proc 2>/dev/null; echo ready; exec cat; }";
+
+/// A private place for one test. Dropping it ends every process in it and removes its directory.
+#[derive(Debug)]
+pub struct Lab {
+    outer: Child,
+    /// Closing it ends the lab.
+    lifeline: Option<ChildStdin>,
+    holder: u32,
+    directory: PathBuf,
+    privileged: bool,
+    links: AtomicU32,
+}
+
+impl Lab {
+    /// Makes an empty lab, with a user namespace of its own unless run by root.
+    ///
+    /// # Errors
+    /// Names what is missing (a tool, `/dev/net/tun`, user namespaces) and the cure.
+    pub fn new() -> Result<Self> {
+        require_tools()?;
+        require_tun()?;
+        let privileged = rustix::process::geteuid().is_root();
+        let directory = private_directory()?;
+        let mut unshare = tool("unshare");
+        unshare.args(["--mount", "--net", "--pid", "--fork", "--kill-child"]);
+        if !privileged {
+            unshare.args(["--user", "--map-root-user"]);
+        }
+        let mut outer = unshare
+            .args(["sh", "-c", HOLDER])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot start unshare")?;
+        let lifeline = outer.stdin.take();
+        if let Err(error) = await_ready(&mut outer) {
+            let _ = fs::remove_dir_all(&directory);
+            return Err(error.context(if privileged {
+                "cannot make namespaces (in a container: run it with CAP_SYS_ADMIN, or as a user)"
+            } else {
+                "cannot make a user namespace: set sysctl kernel.unprivileged_userns_clone=1, \
+                 user.max_user_namespaces and kernel.apparmor_restrict_unprivileged_userns=0, or run as root"
+            }));
+        }
+        let holder = *procfs::children(outer.id())
+            .first()
+            .context("the lab's first process is gone")?;
+        Ok(Self {
+            outer,
+            lifeline,
+            holder,
+            directory,
+            privileged,
+            links: AtomicU32::new(0),
+        })
+    }
+
+    /// The lab's directory: configurations, keys, logs, captures. Readable for every user.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// True if the lab runs as real root: then other user ids exist in it.
+    pub fn is_privileged(&self) -> bool {
+        self.privileged
+    }
+
+    /// A new host: a network namespace with `lo` up and a `/run` of its own.
+    ///
+    /// # Errors
+    /// Fails if the namespace cannot be made.
+    pub fn host(&self, name: &str) -> Result<Host> {
+        Host::start(name, self.holder, self.privileged, &self.directory)
+    }
+
+    /// Joins two hosts by a veth pair, both ends up, with the addresses (`address/prefix`, either family) given.
+    ///
+    /// # Errors
+    /// Fails if `ip` does.
+    pub fn link(&self, a: &Host, at_a: &[&str], b: &Host, at_b: &[&str]) -> Result<Link> {
+        let number = self.links.fetch_add(1, Ordering::Relaxed);
+        let link = Link {
+            a: format!("veth{number}a"),
+            b: format!("veth{number}b"),
+            hosts: [a.clone(), b.clone()],
+        };
+        let b_pid = b.inner_pid()?.to_string();
+        a.run(&[
+            "ip", "link", "add", &link.a, "type", "veth", "peer", "name", &link.b, "netns", &b_pid,
+        ])?;
+        for (host, device, addresses) in [(a, &link.a, at_a), (b, &link.b, at_b)] {
+            for address in addresses {
+                host.add_address(device, address)?;
+            }
+            host.run(&["ip", "link", "set", device, "up"])?;
+        }
+        Ok(link)
+    }
+
+    /// Every living process of the lab.
+    ///
+    /// # Errors
+    /// Fails if the lab has ended.
+    pub fn processes(&self) -> Result<Vec<Proc>> {
+        Proc::in_namespace_of(self.holder)
+    }
+
+    fn print_logs(&self) {
+        let Ok(entries) = fs::read_dir(&self.directory) else {
+            return;
+        };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if path.extension().is_some_and(|e| e == "log") {
+                let text = fs::read_to_string(&path).unwrap_or_default();
+                let lines: Vec<&str> = text.lines().collect();
+                let from = lines.len().saturating_sub(40);
+                eprintln!("--- {} (last lines)", path.display());
+                for line in lines.get(from..).unwrap_or_default() {
+                    eprintln!("{line}");
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // The test harness shows this only if the test fails, by panic or by error.
+        self.print_logs();
+        drop(self.lifeline.take());
+        // The end of a pid namespace's first process ends all others before `wait` returns.
+        let _ = procfs::signal_pid(self.holder, rustix::process::Signal::KILL);
+        let _ = self.outer.wait();
+        if std::env::var_os("UDCO_TESTBED_KEEP").is_some() {
+            eprintln!("kept: {}", self.directory.display());
+        } else {
+            let _ = fs::remove_dir_all(&self.directory);
+        }
+    }
+}
+
+/// The two devices of a veth pair.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// Device in the first host.
+    pub a: String,
+    /// Device in the second host.
+    pub b: String,
+    hosts: [Host; 2],
+}
+
+impl Link {
+    /// The host that device `a` is in.
+    pub fn host_a(&self) -> &Host {
+        &self.hosts[0]
+    }
+
+    /// Lets super-packets be split before they cross the link, as a real network card does, so that each datagram is
+    /// seen by itself.
+    ///
+    /// # Errors
+    /// Fails if `ip` does.
+    pub fn split_segments(&self) -> Result<()> {
+        for (host, device) in self.hosts.iter().zip([&self.a, &self.b]) {
+            host.run(&["ip", "link", "set", "dev", device, "gso_max_segs", "1"])?;
+        }
+        Ok(())
+    }
+}
+
+/// A command whose search path includes the system directories, which an ordinary user's often doesn't.
+pub(crate) fn tool(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env("PATH", search_path()).env("LC_ALL", "C");
+    command
+}
+
+/// Waits for the line `ready`, so that namespaces and mounts are in place afterwards.
+pub(crate) fn await_ready(child: &mut Child) -> Result<()> {
+    let stdout = child.stdout.take().context("no standard output")?;
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line)?;
+    if line.trim() == "ready" {
+        return Ok(());
+    }
+    let mut words = String::new();
+    if let Some(mut stderr) = child.stderr.take() {
+        let _ = std::io::Read::read_to_string(&mut stderr, &mut words);
+    }
+    let _ = child.wait();
+    bail!("{}", words.trim())
+}
+
+fn search_path() -> String {
+    let path = std::env::var("PATH").unwrap_or_default();
+    format!("{path}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin")
+}
+
+fn require_tools() -> Result<()> {
+    let path = search_path();
+    let missing: Vec<&str> = TOOLS
+        .iter()
+        .filter(|(tool, _)| {
+            !path
+                .split(':')
+                .any(|dir| Path::new(dir).join(tool).is_file())
+        })
+        .map(|(_, package)| *package)
+        .collect();
+    ensure!(
+        missing.is_empty(),
+        "missing tools; cure: apt-get install {}",
+        missing.join(" ")
+    );
+    Ok(())
+}
+
+fn require_tun() -> Result<()> {
+    fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/net/tun")
+        .map(drop)
+        .context("cannot open /dev/net/tun (modprobe tun; in a container: --device /dev/net/tun; as a user: mode 0666)")
+}
+
+fn private_directory() -> Result<PathBuf> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = format!(
+        "udco-lab-{}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    );
+    let directory = std::env::temp_dir().join(name);
+    fs::create_dir(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    // OpenVPN reads its configuration again after it has become `nobody`.
+    fs::set_permissions(
+        &directory,
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )?;
+    Ok(directory)
+}

@@ -1,0 +1,47 @@
+//! The testbed of udco: a private network for one test, with real OpenVPN processes in it. Development only.
+//!
+//! A [`Lab`] holds [`Host`]s (each a network namespace with its own `/run`), joined by veth [`Link`]s. In them run
+//! [`Endpoint`]s: OpenVPN, either as it is ([`Launch::Plain`]) or as `udco run -- openvpn …` ([`Launch::Udco`]).
+//! [`measure`] sends traffic through the tunnel, [`capture`] looks at what went over the wire. No packet leaves the
+//! namespaces, and everything dies with the `Lab`, also when a test panics or is killed.
+//!
+//! # What it needs
+//! Debian packages `openvpn iperf3 tcpdump iproute2 iputils-ping openssl util-linux`, a usable `/dev/net/tun`, and root
+//! or unprivileged user namespaces. [`Lab::new`] names what is missing. The `udco` binary is the one named by
+//! `UDCO_BIN`, else the newest of `target/{debug,release}/udco`; without one the scenarios fail.
+//!
+//! # One scenario by hand
+//! ```text
+//! cargo build --release && cargo test -p udco-testbed --test float -- --nocapture
+//! UDCO_TESTBED_PLAIN=1 cargo test -p udco-testbed          # the harness itself: OpenVPN's own data path everywhere
+//! UDCO_TESTBED_KEEP=1 cargo test -p udco-testbed --test interop -- both_udp4_aes_256_gcm
+//! ```
+//! `UDCO_TESTBED_KEEP=1` leaves the directory of the lab (configurations, logs, captures) behind and prints its name.
+//! When a test fails, the last lines of every log are printed. With `UDCO_TESTBED_PLAIN=1` every check that speaks of
+//! udco itself is left out and said so: such a run proves the harness and nothing about udco.
+//!
+//! What cannot be checked here prints `SKIPPED: why`. In an unprivileged lab that is everything that looks at the wire
+//! (tcpdump refuses) and everything with a second user: run the suite as root to have it all.
+#![forbid(unsafe_code)]
+
+pub mod capture;
+mod host;
+mod lab;
+pub mod measure;
+mod openvpn;
+mod pcap;
+mod pki;
+mod process;
+mod procfs;
+mod scenario;
+pub mod udco;
+mod wait;
+
+pub use host::Host;
+pub use lab::{Lab, Link};
+pub use openvpn::{Builder, Endpoint, Launch, Proto, Role};
+pub use pki::{Credentials, Pki};
+pub use process::Process;
+pub use procfs::Proc;
+pub use scenario::{CONNECT, Pair, Star, addresses, connect};
+pub use wait::{eventually, skip};

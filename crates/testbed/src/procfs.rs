@@ -1,0 +1,120 @@
+//! The processes of a lab, read from `/proc`.
+//!
+//! The testbed stands outside the lab's pid namespace, so it sees every process by its outer id and can signal it;
+//! OpenVPN's `writepid` file holds the inner id. `NSpid` in `/proc/<pid>/status` has both.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal};
+
+/// One process of a lab.
+#[derive(Clone, Debug)]
+pub struct Proc {
+    /// Process id as the testbed sees it.
+    pub pid: u32,
+    /// Process id inside the lab.
+    pub inner: u32,
+    /// Parent's process id as the testbed sees it.
+    pub parent: u32,
+    /// `R`, `S`, …; `Z` is a zombie: nobody reaps orphans in a lab.
+    pub state: char,
+    /// The executable's short name.
+    pub name: String,
+    /// The command line, joined by blanks.
+    pub command: String,
+}
+
+impl Proc {
+    /// All processes in the pid namespace of process `member`, zombies left out.
+    pub(crate) fn in_namespace_of(member: u32) -> Result<Vec<Self>> {
+        let namespace = namespace(member).context("the lab is gone")?;
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc")? {
+            let name = entry?.file_name();
+            let Some(pid) = name.to_str().and_then(|n| n.parse().ok()) else {
+                continue;
+            };
+            if namespace_is(pid, &namespace)
+                && let Some(process) = Self::read(pid)
+                && process.state != 'Z'
+            {
+                found.push(process);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The process with this outer id, if there is one.
+    pub(crate) fn read(pid: u32) -> Option<Self> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let field = |key: &str| {
+            status
+                .lines()
+                .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))
+                .map(str::trim)
+        };
+        let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        Some(Self {
+            pid,
+            inner: field("NSpid")?.split_whitespace().last()?.parse().ok()?,
+            parent: field("PPid")?.parse().ok()?,
+            state: field("State")?.chars().next()?,
+            name: field("Name")?.to_owned(),
+            command: String::from_utf8_lossy(&command)
+                .replace('\0', " ")
+                .trim()
+                .to_owned(),
+        })
+    }
+
+    /// True if the process is in the same network namespace as process `other`.
+    pub(crate) fn shares_network_with(&self, other: u32) -> bool {
+        let namespace = |pid| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+        namespace(self.pid).is_some_and(|own| Some(own) == namespace(other))
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// Fails if the process is gone or not ours.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        signal_pid(self.pid, signal)
+    }
+
+    /// True until the process has ended (a zombie has).
+    pub fn is_alive(&self) -> bool {
+        Self::read(self.pid).is_some_and(|now| now.state != 'Z' && now.inner == self.inner)
+    }
+}
+
+/// Sends `signal` to the process with this outer id.
+pub(crate) fn signal_pid(pid: u32, signal: Signal) -> Result<()> {
+    let id = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .context("no such process id")?;
+    rustix::process::kill_process(id, signal).with_context(|| format!("signal to process {pid}"))
+}
+
+/// Process ids of the children of a process.
+pub(crate) fn children(pid: u32) -> Vec<u32> {
+    fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
+        .map(|list| {
+            list.split_whitespace()
+                .filter_map(|id| id.parse().ok())
+                .collect()
+        })
+        .unwrap_or_default()
+}
+
+fn namespace(pid: u32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/ns/pid")).ok()
+}
+
+/// Root that has dropped to another user can't be asked for its namespace by an unprivileged testbed; such a process
+/// doesn't exist there, since an unprivileged lab has one user.
+fn namespace_is(pid: u32, wanted: &PathBuf) -> bool {
+    namespace(pid).as_ref() == Some(wanted)
+}

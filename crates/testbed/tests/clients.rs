@@ -1,0 +1,154 @@
+//! One server, three clients: each reaches the others by the server's routes, a network behind a client is reached,
+//! and a client cannot send in another's name (dco-behaviour 5.1, 5.3).
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use udco_testbed::measure::{Ping, Stream};
+use udco_testbed::{CONNECT, Endpoint, Launch, Star, addresses as at};
+
+/// In the network behind client 1.
+const BEHIND: &str = "10.99.1.1";
+
+/// A server with three connected clients: 10.8.0.101 to .103, fd00:8::101 to ::103, and 10.99.1.0/24 behind the first.
+struct Office {
+    star: Star,
+    server: Endpoint,
+    _clients: Vec<Endpoint>,
+}
+
+impl Office {
+    fn open() -> Result<Self> {
+        let star = Star::new(3)?;
+        let per_client = star.lab.directory().join("ccd");
+        fs::create_dir(&per_client)?;
+        for number in 1..=3 {
+            let mut lines = format!(
+                "ifconfig-push 10.8.0.10{number} 255.255.255.0\nifconfig-ipv6-push fd00:8::10{number}/64\n"
+            );
+            if number == 1 {
+                lines.push_str("iroute 10.99.1.0 255.255.255.0\n");
+            }
+            fs::write(per_client.join(format!("client{number}")), lines)?;
+        }
+        let mut server = star
+            .server()
+            .launch(Launch::Udco)
+            .line(&format!("client-config-dir {}", per_client.display()))
+            .line("route 10.99.1.0 255.255.255.0")
+            .spawn()?;
+        server.wait_connected(CONNECT)?;
+        star.clients[0].add_address("lo", &format!("{BEHIND}/24"))?;
+        let mut clients = (0..3)
+            .map(|index| {
+                // One offloaded client among stock ones.
+                let launch = if index == 0 {
+                    Launch::Udco
+                } else {
+                    Launch::Plain
+                };
+                let client = star.client(index).launch(launch);
+                let client = if index == 0 {
+                    client
+                } else {
+                    client.line("route 10.99.1.0 255.255.255.0")
+                };
+                client.spawn()
+            })
+            .collect::<Result<Vec<_>>>()?;
+        for client in &mut clients {
+            client.wait_connected(CONNECT)?;
+        }
+        server.require_offload()?;
+        Ok(Self {
+            star,
+            server,
+            _clients: clients,
+        })
+    }
+}
+
+#[test]
+fn three_clients_reach_the_server_each_other_and_a_network_behind_one() -> Result<()> {
+    let office = Office::open()?;
+    let hosts = &office.star.clients;
+    for (index, host) in hosts.iter().enumerate() {
+        Ping::to(at::INNER_SERVER).all_answered(host)?;
+        Ping::to(at::INNER_SERVER6).all_answered(host)?;
+        for other in (1..=3).filter(|&number| number != index + 1) {
+            Ping::to(&format!("10.8.0.10{other}")).all_answered(host)?;
+            Ping::to(&format!("fd00:8::10{other}")).all_answered(host)?;
+        }
+    }
+    Ping::to(BEHIND)
+        .all_answered(&office.star.server)
+        .context("server to the network behind client 1")?;
+    Ping::to(BEHIND)
+        .all_answered(&hosts[1])
+        .context("client 2 to the network behind client 1")?;
+    Ping::to(at::INNER_SERVER)
+        .from(BEHIND)
+        .all_answered(&hosts[0])
+        .context("from behind client 1")?;
+    Stream::to("10.8.0.102")
+        .run(&hosts[2], &hosts[1])
+        .context("TCP from client 3 to client 2")?;
+    office.server.require_authentic()?;
+    if office.server.is_udco() {
+        let shown = office.server.show()?;
+        ensure!(shown.peers().count() == 3, "{shown:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_spoofed_inner_source_is_not_delivered_and_counted() -> Result<()> {
+    let office = Office::open()?;
+    let liar = &office.star.clients[1];
+    let drops = || -> Result<u64> {
+        Ok(if office.server.is_udco() {
+            office.server.show()?.dropped(REVERSE_PATH)
+        } else {
+            0
+        })
+    };
+    let (echoes, dropped) = (echo_requests(&office)?, drops()?);
+    // Client 3's address, one behind client 1, and one of nobody's.
+    for source in ["10.8.0.103", "10.99.1.7", "10.66.6.6"] {
+        liar.add_address("tun0", &format!("{source}/32"))?;
+        let echo = Ping::to(at::INNER_SERVER).from(source).count(5).run(liar)?;
+        ensure!(echo.received == 0, "{source} was answered");
+    }
+    let (echoes, dropped) = (echo_requests(&office)? - echoes, drops()? - dropped);
+    ensure!(echoes == 0, "{echoes} spoofed requests were delivered");
+    // More may be counted: IPv6 sends from link-local addresses by itself.
+    if office.server.is_udco() {
+        ensure!(
+            dropped >= 15,
+            "15 packets were spoofed, {dropped} counted: {:?}",
+            office.server.show()?
+        );
+    }
+    Ping::to(at::INNER_SERVER)
+        .from("10.8.0.102")
+        .all_answered(liar)?;
+    Ok(())
+}
+
+/// The drop reason for a failed reverse path check.
+const REVERSE_PATH: &[&str] = &["spoofed_source"];
+
+/// Echo requests that the server's host has received on any interface.
+fn echo_requests(office: &Office) -> Result<u64> {
+    let table = office.star.server.run(&["cat", "/proc/net/snmp"])?;
+    let mut rows = table.lines().filter_map(|line| line.strip_prefix("Icmp: "));
+    let (names, values) = (
+        rows.next().context("no names")?,
+        rows.next().context("no values")?,
+    );
+    names
+        .split(' ')
+        .zip(values.split(' '))
+        .find_map(|(name, value)| (name == "InEchos").then(|| value.parse().ok())?)
+        .context("no InEchos")
+}
