@@ -51,13 +51,7 @@ pub(crate) fn run(quick: bool) -> Result<()> {
         "build",
         &mut step::cargo(&["build", "--quiet", "--release"]),
     )?;
-    let tests = [
-        "test",
-        "--quiet",
-        "--workspace",
-        "--exclude",
-        "udco-testbed",
-    ];
+    let tests = ["test", "--workspace", "--exclude", "udco-testbed"];
     tally.test("unit and property tests", &tests, &target)?;
     if quick {
         eprintln!("SKIPPED: the scenarios with OpenVPN (--quick)");
@@ -69,7 +63,6 @@ pub(crate) fn run(quick: bool) -> Result<()> {
             "--package",
             "udco-testbed",
             "--",
-            "--show-output",
             "--test-threads=2",
         ];
         tally.test("scenarios with OpenVPN", &scenarios, &target)?;
