@@ -1,6 +1,7 @@
 //! For tests: a network namespace of one's own, without being root.
 
 use std::env;
+use std::io::Write;
 use std::process::Command;
 
 const MARK: &str = "UDCO_SYS_IN_NAMESPACE";
@@ -15,7 +16,7 @@ pub(crate) fn enter(test: &str) -> bool {
     }
     let possible = Command::new("unshare").args(["-Urn", "true"]).output();
     if !possible.is_ok_and(|output| output.status.success()) {
-        println!("skipped: {test} needs `unshare -Urn`");
+        skip(&format!("{test} needs `unshare -Urn`"));
         return false;
     }
     let program = env::current_exe().expect("the test's own path");
@@ -32,7 +33,16 @@ pub(crate) fn enter(test: &str) -> bool {
         "in the namespace: {text}{}",
         String::from_utf8_lossy(&output.stderr)
     );
+    // What had to be skipped in there is skipped here.
+    let skipped = text.lines().filter_map(|line| line.split_once("SKIPPED: "));
+    skipped.for_each(|(_, why)| skip(why));
     false
+}
+
+/// Says that a test, or a part of it, could not run here: past libtest's capture, which shows the output of failed
+/// tests only.
+pub(crate) fn skip(why: &str) {
+    let _ = writeln!(std::io::stdout(), "SKIPPED: {why}");
 }
 
 /// Runs `ip` with these words.

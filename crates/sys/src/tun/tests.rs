@@ -23,7 +23,7 @@ fn tun_is_there() -> bool {
         .open("/dev/net/tun")
         .is_ok();
     if !there {
-        println!("skipped: no /dev/net/tun");
+        crate::namespace::skip("no /dev/net/tun");
     }
     there
 }

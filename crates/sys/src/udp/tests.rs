@@ -202,7 +202,7 @@ fn a_batch_stops_when_the_send_buffer_is_full() {
         return;
     }
     let Ok(made) = crate::tun::create("full%d", 1) else {
-        println!("skipped: no TUN");
+        crate::namespace::skip("no TUN");
         return;
     };
     ip(&format!("addr add 10.9.0.1/24 dev {}", made.name));
@@ -215,7 +215,7 @@ fn a_batch_stops_when_the_send_buffer_is_full() {
         status.is_ok_and(|status| status.success())
     };
     if !shape("rate 8kbit burst 2k") {
-        println!("skipped: no tc with tbf");
+        crate::namespace::skip("no tc with tbf");
         return;
     }
     let sender = socket("10.9.0.1:0");
