@@ -9,7 +9,7 @@ use rustix::net::{RecvFlags, recv};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::time::Duration;
-use udco_front::{RelayHeader, ToEngine, ToFront};
+use udco_front::{REQUEST_MARK, RelayHeader, ToEngine, ToFront};
 
 /// What the tests start under the library.
 #[test]
@@ -87,7 +87,7 @@ fn requests_and_options_go_to_the_engine_and_answers_back() {
         };
         engine.say(option.seq, &done);
     }
-    let request = engine.request();
+    let request = engine.begin_request(&channel);
     assert!(matches!(
         request.message(),
         ToEngine::Request { port: 4242, .. }
@@ -102,6 +102,28 @@ fn requests_and_options_go_to_the_engine_and_answers_back() {
     put(&channel, &acknowledgement(&asked));
     engine.done(&request);
     let _second = engine.channel();
+    program.finish();
+}
+
+#[test]
+fn a_notification_older_than_the_request_goes_back_to_the_engine() {
+    needs_tun!();
+    let (engine, program) = Engine::start("returns");
+    let engine = engine.welcome();
+    let channel = engine.channel();
+    let event = [&16u32.to_ne_bytes()[..], &[0; 12]].concat();
+    let request = engine.request();
+    put(&channel, &event);
+    put(&channel, REQUEST_MARK);
+    put(&channel, &acknowledgement(&datagram(&request)));
+    engine.done(&request);
+    let returned = engine.next();
+    let expected = ToEngine::Return {
+        channel: 7,
+        datagram: &event,
+    };
+    assert_eq!(returned.message(), expected);
+    put(&channel, &event);
     program.finish();
 }
 
@@ -122,11 +144,11 @@ fn a_silent_engine_is_busy() {
     let (engine, program) = Engine::start("engine-is-silent");
     let engine = engine.welcome();
     let channel = engine.channel();
-    let first = engine.request();
+    let first = engine.begin_request(&channel);
     std::thread::sleep(Duration::from_millis(1200));
     put(&channel, &acknowledgement(&datagram(&first)));
     engine.done(&first);
-    let second = engine.request();
+    let second = engine.begin_request(&channel);
     put(&channel, &acknowledgement(&datagram(&second)));
     engine.done(&second);
     program.finish();
@@ -138,7 +160,7 @@ fn the_rest_of_an_answer_is_awaited() {
     let (engine, program) = Engine::start("more");
     let engine = engine.welcome();
     let channel = engine.channel();
-    let request = engine.request();
+    let request = engine.begin_request(&channel);
     let asked = datagram(&request);
     put(&channel, &asked);
     engine.done_with(&request, false, true);
@@ -221,7 +243,7 @@ fn what_is_no_transport_socket_is_not_handed_over() {
     let engine = engine.welcome();
     let channel = engine.channel();
     for _ in 0..3 {
-        let request = engine.request();
+        let request = engine.begin_request(&channel);
         let asked = datagram(&request);
         let fd = i32::from_ne_bytes(asked[16..20].try_into().unwrap());
         engine.say(request.seq, &ToFront::NeedSocket { fd });
@@ -338,7 +360,7 @@ fn a_forked_child_and_a_closer_of_all_fds_do_no_harm() {
     let engine = engine.welcome();
     let channel = engine.channel();
     let _taken = engine.take_socket(&channel);
-    let request = engine.request();
+    let request = engine.begin_request(&channel);
     put(&channel, &acknowledgement(&datagram(&request)));
     engine.done(&request);
     let closed = engine.next();

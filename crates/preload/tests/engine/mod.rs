@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use udco_front::{MAX_MESSAGE, ToEngine, ToFront, VERSION};
+use udco_front::{MAX_MESSAGE, REQUEST_MARK, ToEngine, ToFront, VERSION};
 
 /// The engine's end of a connection.
 pub(crate) struct Engine {
@@ -139,10 +139,17 @@ impl Engine {
         asked
     }
 
+    /// Waits for the program's `Request`, marks its beginning in the channel as the engine does, and returns it.
+    pub(crate) fn begin_request(&self, channel: &OwnedFd) -> Asked {
+        let asked = self.request();
+        put(channel, REQUEST_MARK);
+        asked
+    }
+
     /// Takes the transport socket which the program's request names (its fd number stands behind the header) over;
     /// returns the real socket and the relay.
     pub(crate) fn take_socket(&self, channel: &OwnedFd) -> (OwnedFd, OwnedFd) {
-        let request = self.request();
+        let request = self.begin_request(channel);
         let datagram = datagram(&request);
         let fd = i32::from_ne_bytes(datagram[16..20].try_into().expect("four bytes"));
         self.say(request.seq, &ToFront::NeedSocket { fd });

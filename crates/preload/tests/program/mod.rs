@@ -11,6 +11,7 @@ pub(crate) fn run(name: &str) {
     match name {
         "kernel" => kernel(),
         "request" => request(),
+        "returns" => returns(),
         "engine-dies" => engine_dies(),
         "engine-is-silent" => engine_is_silent(),
         "more" => more(),
@@ -94,6 +95,17 @@ fn engine_dies() {
     assert_eq!(error_of(&answer), -ENODEV);
     // There is no engine for a new one.
     kernel();
+}
+
+/// A notification that came before the request is read after its answer.
+fn returns() {
+    let fd = generic(SOCK_NONBLOCK);
+    assert_eq!(send_all(fd, &netlink(40, 5, 5, &[])), 16);
+    let (answer, _) = receive_datagram(fd, 0).unwrap();
+    assert_eq!((sequence(&answer), error_of(&answer)), (5, 0));
+    assert!(is_readable(fd, 1000));
+    let (event, _) = receive_datagram(fd, 0).unwrap();
+    assert_eq!((event.len(), sequence(&event)), (16, 0));
 }
 
 fn engine_is_silent() {

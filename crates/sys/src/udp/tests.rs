@@ -1,5 +1,6 @@
 //! Batches over the loopback interface.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket as Std};
 use std::process::Command;
@@ -29,6 +30,17 @@ fn message(range: std::ops::Range<usize>, destination: SocketAddr) -> Message {
         local: None,
         segment: None,
     }
+}
+
+/// Waits until something has arrived, and what was sent with it: on a busy machine even loopback takes its time.
+fn await_arrival(socket: &UdpSocket) {
+    let mut fds = [PollFd::new(socket, PollFlags::IN)];
+    let second = Timespec {
+        tv_sec: 1,
+        tv_nsec: 0,
+    };
+    assert_eq!(poll(&mut fds, Some(&second)), Ok(1), "nothing arrived");
+    sleep(Duration::from_millis(1));
 }
 
 /// Receives until `count` datagrams (segments) are there or nothing comes any more.
@@ -82,6 +94,7 @@ fn a_segmented_send_arrives_as_one_super_packet_with_gro_and_as_singles_without(
         outbox.clear();
         assert!(outbox.push(segmented));
         assert_eq!(outbox.send(&sender, &bytes).sent, 1);
+        await_arrival(&receiver);
         assert_eq!(inbox.receive(&receiver).unwrap(), 1);
         let datagram = inbox.datagram(0).unwrap();
         assert_eq!(datagram.segment, Some(1_200));
@@ -110,6 +123,7 @@ fn the_local_address_is_told_and_answered_from_in_every_family() {
         let (mut outbox, mut inbox) = (Outbox::new(2), Inbox::new(2, 100));
         assert!(outbox.push(message(0..3, at(ours, &server))));
         assert_eq!(outbox.send(&client, b"abc").sent, 1);
+        await_arrival(&server);
         assert_eq!(inbox.receive(&server).unwrap(), 1);
         let datagram = inbox.datagram(0).unwrap();
         let (local, source) = (datagram.local, datagram.source);
@@ -121,6 +135,7 @@ fn the_local_address_is_told_and_answered_from_in_every_family() {
         let answer = message(0..3, source);
         assert!(outbox.push(Message { local, ..answer }));
         assert_eq!(outbox.send(&server, b"def").sent, 1);
+        await_arrival(&client);
         assert_eq!(inbox.receive(&client).unwrap(), 1);
         assert_eq!(inbox.datagram(0).unwrap().source, at(ours, &server));
     }
@@ -189,6 +204,7 @@ fn a_refusing_peer_costs_the_others_nothing() {
     outbox.clear();
     assert!(outbox.push(message(0..1, refusing)));
     outbox.send(&sender, &bytes);
+    await_arrival(&sender);
     assert_eq!(inbox.receive(&sender).unwrap(), 1);
     assert!(sender.drain_errors() > 0);
     assert_eq!(sender.drain_errors(), 0);
@@ -335,6 +351,7 @@ fn long_and_empty_datagrams_stay_in_their_slots() {
     }
     assert_eq!(outbox.send(&sender, &bytes).sent, 4);
     let mut inbox = Inbox::new(4, 100);
+    await_arrival(&receiver);
     assert_eq!(inbox.receive(&receiver).unwrap(), 4);
     for (index, length) in lengths.into_iter().enumerate() {
         let datagram = inbox.datagram(index).unwrap();
@@ -409,6 +426,7 @@ fn every_length_arrives_or_is_told_cut() {
                     1,
                     "{length} by {segment:?}"
                 );
+                await_arrival(&receiver);
                 let mut at = 0;
                 while inbox.receive(&receiver).unwrap() > 0 {
                     let mut index = 0;
