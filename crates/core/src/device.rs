@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::aead::Aead;
 use crate::key::{Key, Slot};
 use crate::peer::{Activity, Endpoint, Keepalive, Peer};
 use crate::peers::Peers;
@@ -77,11 +78,13 @@ pub struct Due<A, T> {
     pub expired: Vec<Arc<Peer<A, T>>>,
     /// Peers to which a keepalive must be sent.
     pub pings: Vec<Arc<Peer<A, T>>>,
+    /// Keys that must be exchanged: peer and key id. Told once for each key.
+    pub worn: Vec<(u32, u8)>,
     /// Peers or keys are gone: snapshots are out of date.
     pub changed: bool,
 }
 
-impl<A, T: Clone> Device<A, T> {
+impl<A: Aead, T: Clone> Device<A, T> {
     /// A device without peers. `seed` as for [`Peers::new`].
     #[must_use]
     pub fn new(mode: Mode, seed: u64) -> Self {
@@ -297,12 +300,37 @@ impl<A, T: Clone> Device<A, T> {
             })
             .cloned()
             .collect();
-        let changed = !(overdue.is_empty() && expired.is_empty());
+        let (worn, used_up) = self.tend_keys();
+        let changed = used_up || !(overdue.is_empty() && expired.is_empty());
         Due {
             expired,
             pings,
+            worn,
             changed,
         }
+    }
+
+    /// Finds primary keys that must be exchanged, and takes out those without packet ids (dco-behaviour 5.6). Returns
+    /// the former, and whether there were any of the latter.
+    fn tend_keys(&mut self) -> (Vec<(u32, u8)>, bool) {
+        let mut worn = Vec::new();
+        let mut used_up = Vec::new();
+        for peer in self.peers.iter() {
+            let Some(key) = peer.keys.at(Slot::Primary) else {
+                continue;
+            };
+            if key.asks_for_another() {
+                worn.push((peer.id, key.id()));
+            }
+            if key.packet_ids().is_used_up() {
+                used_up.push(peer.id);
+            }
+        }
+        for id in &used_up {
+            // The peer was there a moment ago.
+            let _ = self.delete_key(*id, Slot::Primary);
+        }
+        (worn, !used_up.is_empty())
     }
 
     fn peer(&self, id: u32) -> Result<Peer<A, T>, PeerError> {

@@ -9,6 +9,7 @@ use crate::drop_reason::DropReason;
 use crate::packet_id::PacketIds;
 use crate::replay::{ReplayWindow, Stale};
 use crate::time::Time;
+use crate::wear::Wear;
 use crate::wire::{AAD, OVERHEAD, TAG, data_v2_word};
 
 /// What a [`Key`] is made of. `A` holds the secret of one direction.
@@ -32,6 +33,7 @@ pub struct Key<A> {
     material: KeyMaterial<A>,
     packet_ids: PacketIds,
     window: ReplayWindow,
+    wear: Wear,
 }
 
 /// A record that was opened: authentic, and not seen before.
@@ -50,13 +52,14 @@ impl<A: Aead> Key<A> {
         Self::with_packet_ids(material, PacketIds::new())
     }
 
-    /// A key whose counter stands elsewhere, for tests of exhaustion.
+    /// A key that was used before, for tests of the limits.
     #[must_use]
     pub fn with_packet_ids(material: KeyMaterial<A>, packet_ids: PacketIds) -> Self {
         Self {
             material,
             packet_ids,
             window: ReplayWindow::new(),
+            wear: Wear::new(),
         }
     }
 
@@ -78,6 +81,11 @@ impl<A: Aead> Key<A> {
         &self.packet_ids
     }
 
+    /// Whether another key must be asked for now: true once in a key's life, see [`Wear`].
+    pub fn asks_for_another(&self) -> bool {
+        self.wear.ask(self.material.cipher, &self.packet_ids)
+    }
+
     /// Makes a record in place: `record` is [`OVERHEAD`] bytes of room, then the inner packet.
     /// `packet_id` comes from [`Key::packet_ids`] and is used this once.
     ///
@@ -94,16 +102,22 @@ impl<A: Aead> Key<A> {
         self.material
             .encrypt
             .seal(nonce, aad, payload, tag)
-            .map_err(|AeadFailed| failed)
+            .map_err(|AeadFailed| failed)?;
+        self.wear.sealed(payload.len());
+        Ok(())
     }
 
-    /// Opens a received record in place. Nothing changes unless the tag is right.
+    /// Opens a received record in place. Nothing but a count changes unless the tag is right.
     ///
     /// # Errors
-    /// [`DropReason::RxNoTag`], [`DropReason::RxBadTag`], [`DropReason::RxReplay`], [`DropReason::RxTooOld`].
+    /// [`DropReason::RxNoTag`], [`DropReason::RxKeyWornOut`], [`DropReason::RxBadTag`], [`DropReason::RxReplay`],
+    /// [`DropReason::RxTooOld`].
     pub fn open<'r>(&self, record: &'r mut [u8], now: Time) -> Result<Opened<'r>, DropReason> {
         if record.len() < OVERHEAD {
             return Err(DropReason::RxNoTag);
+        }
+        if !self.wear.may_open() {
+            return Err(DropReason::RxKeyWornOut);
         }
         let (aad, rest) = record
             .split_first_chunk_mut::<AAD>()
@@ -116,7 +130,10 @@ impl<A: Aead> Key<A> {
         self.material
             .decrypt
             .open(nonce, aad, payload, tag)
-            .map_err(|AeadFailed| DropReason::RxBadTag)?;
+            .map_err(|AeadFailed| {
+                self.wear.forged();
+                DropReason::RxBadTag
+            })?;
         match self.window.accept(u32::from_be_bytes(id), now) {
             Ok(fresh) => Ok(Opened {
                 payload,

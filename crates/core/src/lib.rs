@@ -1,6 +1,6 @@
 //! OpenVPN's data channel without I/O, clock, threads or randomness: bytes and time go in, bytes and events come out.
 //!
-//! Reading order: [`wire`] (what is on the wire), [`key`] (one key, both directions), [`replay`] and [`packet_id`],
+//! Reading order: [`wire`] (what is on the wire), [`key`] (one key, both directions), [`replay`], [`packet_id`] and [`wear`],
 //! [`peer`], [`device`] (what requests change), [`peers`] and [`route`] (how a peer is found), [`inbound`] and
 //! [`outbound`] (a packet's way through them).
 //!
@@ -38,6 +38,7 @@ pub mod replay;
 pub mod route;
 pub mod time;
 pub mod view;
+pub mod wear;
 pub mod wire;
 
 #[cfg(test)]

@@ -27,6 +27,18 @@ impl PacketIds {
         }
     }
 
+    /// The next id; above 2^32 - 1 when there is none.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
+    }
+
+    /// Whether all ids are used up.
+    #[must_use]
+    pub fn is_used_up(&self) -> bool {
+        self.next() > u64::from(u32::MAX)
+    }
+
     /// Takes `count` ids that nobody else gets; fewer if fewer are left, `None` if none is.
     /// Ids that the caller does not use are lost.
     pub fn reserve(&self, count: u32) -> Option<RangeInclusive<u32>> {

@@ -6,6 +6,7 @@ use core::net::{Ipv4Addr, SocketAddr};
 use crate::aead::{Aead, AeadFailed, Cipher, NONCE};
 use crate::device::{Device, Mode, NewPeer};
 use crate::key::{Key, KeyMaterial, Slot};
+use crate::packet_id::PacketIds;
 use crate::peer::{Endpoint, Keepalive};
 use crate::time::Time;
 use crate::wire::{AAD, TAG};
@@ -61,14 +62,20 @@ impl Aead for Toy {
 
 /// A key that opens what a key with the same secret and tail has sealed.
 pub(crate) fn key(id: u8, secret: u8) -> Key<Toy> {
-    Key::new(KeyMaterial {
+    key_at(id, secret, 1)
+}
+
+/// Such a key whose next packet id is `next`.
+pub(crate) fn key_at(id: u8, secret: u8, next: u32) -> Key<Toy> {
+    let material = KeyMaterial {
         id,
         cipher: Cipher::Aes256Gcm,
         encrypt: Toy(secret),
         decrypt: Toy(secret),
         encrypt_nonce_tail: [secret; 8],
         decrypt_nonce_tail: [secret; 8],
-    })
+    };
+    Key::with_packet_ids(material, PacketIds::starting_at(next))
 }
 
 /// A record as the network brings it.

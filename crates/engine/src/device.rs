@@ -148,7 +148,19 @@ impl Device {
             tracing::info!("{}: peer {} expired", self.name, peer.id);
             state.notify(self.deleted(peer.id, DeleteReason::Expired));
         }
-        if due.changed {
+        for (peer, key_id) in &due.worn {
+            tracing::info!(
+                "{}: peer {peer}: key {key_id} is worn: asking for another",
+                self.name
+            );
+            let (ifindex, peer, key_id) = (self.ifindex, *peer, *key_id);
+            state.notify(Notification::KeySwap {
+                ifindex,
+                peer,
+                key_id,
+            });
+        }
+        if due.changed || !due.worn.is_empty() {
             self.publish(&mut state);
         }
         due.pings

@@ -216,3 +216,48 @@ fn an_old_key_lingers_beside_a_new_one_and_then_goes() {
     device.retire_key(1, Slot::Primary, seconds(20)).unwrap();
     assert!(!keys(&device, 0, seconds(11)), "an only key goes at once");
 }
+
+#[test]
+fn a_key_near_its_end_is_told_of_once_and_a_used_up_one_is_taken_out() {
+    let mut device = device(&[1, 2]);
+    let near_its_end = |next| crate::testing::key_at(3, 1, next);
+    device
+        .install_key(1, Slot::Primary, near_its_end(0xff00_0000))
+        .unwrap();
+    device
+        .install_key(2, Slot::Primary, near_its_end(u32::MAX))
+        .unwrap();
+    let due = device.tick(seconds(1));
+    let mut worn = due.worn;
+    worn.sort_unstable();
+    assert_eq!(worn, [(1, 3), (2, 3)]);
+    assert!(!due.changed);
+    let key = device
+        .peers()
+        .by_id(2)
+        .unwrap()
+        .keys
+        .at(Slot::Primary)
+        .unwrap();
+    assert_eq!(key.packet_ids().reserve(9), Some(u32::MAX..=u32::MAX));
+    let due = device.tick(seconds(2));
+    assert!(due.worn.is_empty() && due.changed);
+    assert!(
+        device
+            .peers()
+            .by_id(2)
+            .unwrap()
+            .keys
+            .at(Slot::Primary)
+            .is_none()
+    );
+    assert!(
+        device
+            .peers()
+            .by_id(1)
+            .unwrap()
+            .keys
+            .at(Slot::Primary)
+            .is_some()
+    );
+}
