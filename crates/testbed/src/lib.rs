@@ -43,5 +43,6 @@ pub use openvpn::{Builder, Endpoint, Launch, Proto, Role};
 pub use pki::{Credentials, Pki};
 pub use process::Process;
 pub use procfs::Proc;
+pub use rustix::process::Signal;
 pub use scenario::{CONNECT, Pair, Star, addresses, connect};
 pub use wait::{eventually, skip};

@@ -1,0 +1,114 @@
+//! One engine for several programs, in whatever network namespace they and it are.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use udco_testbed::measure::{Ping, Stream};
+use udco_testbed::{Launch, Pair, Proto, addresses as at, connect, eventually, udco};
+
+/// Long enough for a busy machine.
+const SOON: Duration = Duration::from_secs(5);
+
+#[test]
+fn a_daemon_in_a_third_namespace_serves_both_ends_of_a_tunnel() -> Result<()> {
+    let pair = Pair::new()?;
+    let elsewhere = pair.lab.host("elsewhere")?;
+    let socket = pair.lab.directory().join("engine.sock");
+    let path = socket.to_str().context("a path that is not UTF-8")?;
+    let binary = udco::binary()?;
+    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let mut daemon = elsewhere.spawn("daemon.log", &[binary, "daemon", "--socket", path])?;
+    daemon.wait_for_log("listening at", SOON)?;
+
+    let (server, client) = connect(
+        pair.server(Proto::Udp4)
+            .launch(Launch::Preload)
+            .env("UDCO_SOCKET", path),
+        pair.client(Proto::Udp4)
+            .launch(Launch::Preload)
+            .env("UDCO_SOCKET", path),
+    )?;
+    Ping::to(at::INNER_SERVER)
+        .count(50)
+        .interval(Duration::from_millis(10))
+        .all_answered(&pair.client)?;
+    Ping::to(at::INNER_SERVER6).all_answered(&pair.client)?;
+    Stream::to(at::INNER_SERVER)
+        .seconds(1)
+        .run(&pair.client, &pair.server)?;
+    let show = || elsewhere.run(&[binary, "show", "--json", "--engine", path]);
+    let devices = |text: &str| text.matches("\"ifindex\"").count();
+    ensure!(devices(&show()?) == 2, "two devices in: {}", show()?);
+    ensure!(
+        elsewhere
+            .run(&[binary, "show", "--engine", path])?
+            .contains("AES-256-GCM"),
+        "a table"
+    );
+
+    // A program that ends takes what is its own along, and nothing else.
+    client.stop()?;
+    eventually("the client's device to go", SOON, || {
+        Ok((devices(&show()?) == 1).then_some(()))
+    })?;
+    server.stop()?;
+    eventually("the server's device to go", SOON, || {
+        Ok((devices(&show()?) == 0).then_some(()))
+    })?;
+    Ok(())
+}
+
+#[test]
+fn a_daemon_says_what_is_in_its_way() -> Result<()> {
+    let pair = Pair::new()?;
+    let host = &pair.server;
+    let binary = udco::binary()?;
+    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let socket = pair.lab.directory().join("engine.sock");
+    let path = socket.to_str().context("a path that is not UTF-8")?;
+    let mut daemon = host.spawn("daemon.log", &[binary, "daemon", "--socket", path])?;
+    daemon.wait_for_log("listening at", SOON)?;
+    let says = |words: &[&str], what: &str| -> Result<()> {
+        let output = host.output(words)?;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(
+            !output.status.success() && text.contains(what),
+            "{words:?} said: {text}"
+        );
+        Ok(())
+    };
+    says(&[binary, "daemon", "--socket", path], "listens at")?;
+    says(
+        &[binary, "daemon", "--socket", "/nowhere/engine.sock"],
+        "cannot listen at /nowhere",
+    )?;
+    says(
+        &[binary, "run", "--engine", "/nowhere.sock", "--", "true"],
+        "start one with `udco daemon`",
+    )?;
+    says(
+        &[binary, "run", "--", "/no/such/program"],
+        "cannot start /no/such/program",
+    )?;
+    // A socket file that a killed daemon left behind is no obstacle.
+    daemon.signal(udco_testbed::Signal::KILL)?;
+    daemon.wait(SOON)?;
+    let mut again = host.spawn("again.log", &[binary, "daemon", "--socket", path])?;
+    again.wait_for_log("listening at", SOON)?;
+    if host.is_privileged() {
+        let as_nobody = [
+            "setpriv",
+            "--reuid=65534",
+            "--clear-groups",
+            binary,
+            "show",
+            "--engine",
+            path,
+        ];
+        let output = host.output(&as_nobody)?;
+        ensure!(!output.status.success(), "a stranger is refused");
+    } else {
+        udco_testbed::skip("no second user in an unprivileged lab");
+    }
+    Ok(())
+}
