@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`wire`] (what is on the wire), [`key`] (one key, both directions), [`replay`], [`packet_id`] and [`wear`],
 //! [`peer`], [`device`] (what requests change), [`peers`] and [`route`] (how a peer is found), [`inbound`] and
-//! [`outbound`] (a packet's way through them).
+//! [`outbound`] (a packet's way through them), [`offload`] (many packets at once, to and from the device).
 //!
 //! What changes by request lives in values that are cheap to clone ([`Peers`], [`Routes`]): the engine changes its own
 //! copy and publishes a clone as an immutable snapshot for the packet path. What changes by packet (counters, packet
@@ -30,6 +30,7 @@ pub mod inbound;
 pub mod ip;
 pub mod key;
 pub mod mss;
+pub mod offload;
 pub mod outbound;
 pub mod packet_id;
 pub mod peer;

@@ -1,0 +1,596 @@
+use alloc::vec::Vec;
+
+use super::*;
+use crate::offload::tests::{Batch, Build, naive_pseudo, set_checksums};
+use crate::offload::virtio::Header;
+use crate::offload::{checksum, put_u16, tcp_flag};
+
+/// What is done to a packet that then must not be merged.
+type Change = fn(&mut Build);
+
+/// The same, done to its bytes; with IPv6 or not, UDP or not.
+type Damage = (&'static str, bool, bool, fn(&mut Vec<u8>));
+
+/// The groups of these packets, as the packets' numbers.
+fn groups_with(merger: &mut Merger, packets: &[Vec<u8>]) -> Vec<Vec<usize>> {
+    let mut batch = Batch::default();
+    for packet in packets {
+        batch.push(packet);
+    }
+    for range in &batch.packets {
+        merger.add(&batch.buffer, range.clone()).unwrap();
+    }
+    let number = |range| batch.packets.iter().position(|packet| *packet == range);
+    let groups = merger.groups();
+    let groups = groups.map(|group| {
+        group
+            .originals()
+            .map(|range| number(range).unwrap())
+            .collect()
+    });
+    let groups = groups.collect();
+    merger.clear();
+    groups
+}
+
+fn groups(packets: &[Vec<u8>]) -> Vec<Vec<usize>> {
+    groups_with(&mut Merger::new(packets.len()), packets)
+}
+
+/// Segment number `nth` of a flow, 100 bytes of payload.
+fn tcp(v6: bool, nth: u32) -> Build {
+    Build {
+        id: 100 + nth as u16,
+        ..Build::tcp(v6, 1000 + nth * 100, &[nth as u8; 100])
+    }
+}
+
+fn udp(v6: bool, nth: u32) -> Build {
+    Build {
+        transport: Transport::Udp,
+        ..tcp(v6, nth)
+    }
+}
+
+fn with(mut build: Build, change: impl FnOnce(&mut Build)) -> Build {
+    change(&mut build);
+    build
+}
+
+#[test]
+fn a_run_becomes_one_packet() {
+    for v6 in [false, true] {
+        for make in [tcp, udp] {
+            let mut builds: Vec<_> = (0..5).map(|nth| make(v6, nth)).collect();
+            builds[4].payload.truncate(37);
+            builds[4].flags |= tcp_flag::PSH;
+            let mut batch = Batch::default();
+            for build in &builds {
+                // What lies between the packets is left out.
+                batch.buffer.extend_from_slice(&[0xaa; 24]);
+                batch.push(&build.bytes());
+            }
+            let mut merger = Merger::new(5);
+            for range in &batch.packets {
+                merger.add(&batch.buffer, range.clone()).unwrap();
+            }
+            let groups: Vec<_> = merger.groups().collect();
+            let [group] = groups.as_slice() else {
+                panic!("{} groups", groups.len());
+            };
+            let whole = Build {
+                payload: builds
+                    .iter()
+                    .flat_map(|build| build.payload.clone())
+                    .collect(),
+                flags: builds[4].flags,
+                ..builds[0].clone()
+            };
+            let (headers, at) = (whole.headers(), whole.transport_at());
+            assert_eq!(group.packets, 5);
+            assert_eq!(group.bytes, 5 * headers + 437);
+
+            let (virtio, rest) = group.head.split_first_chunk().unwrap();
+            let expected = Header {
+                flags: virtio::NEEDS_CSUM,
+                gso_type: match (whole.transport, v6) {
+                    (Transport::Udp, _) => virtio::GSO_UDP_L4,
+                    (_, false) => virtio::GSO_TCPV4,
+                    (_, true) => virtio::GSO_TCPV6,
+                },
+                hdr_len: headers as u16,
+                gso_size: 100,
+                csum_start: at as u16,
+                csum_offset: whole.transport.checksum_field() as u16,
+            };
+            assert_eq!(Header::from_bytes(virtio), expected);
+
+            let mut written = rest.to_vec();
+            for payload in group.payloads() {
+                written.extend_from_slice(&batch.buffer[payload]);
+            }
+            let mut packet = whole.bytes();
+            let pseudo = naive_pseudo(&packet, at, whole.transport);
+            put_u16(&mut packet, at + whole.transport.checksum_field(), pseudo);
+            assert_eq!(written, packet);
+        }
+    }
+}
+
+#[test]
+fn a_single_packet_is_written_as_it_is() {
+    let packet = tcp(false, 0).bytes();
+    let mut merger = Merger::new(1);
+    merger.add(&packet, 0..packet.len()).unwrap();
+    for _ in 0..2 {
+        let groups: Vec<_> = merger.groups().collect();
+        assert_eq!(groups.len(), 1);
+        assert_eq!(groups[0].head, [0; virtio::LEN]);
+        assert_eq!((groups[0].packets, groups[0].bytes), (1, packet.len()));
+        assert!(groups[0].payloads().eq(core::iter::once(0..packet.len())));
+    }
+    assert!(!merger.is_empty());
+    merger.clear();
+    assert!(merger.is_empty());
+    assert_eq!(merger.groups().count(), 0);
+}
+
+/// promises E4, a case for each rule: of three packets of a flow the middle one is changed. The third continues it as
+/// it was meant to be, or takes its place: not even then may it overtake it to join the first.
+#[test]
+fn nothing_is_merged_that_must_not_be() {
+    let apart = [vec![0], vec![1], vec![2]];
+    let cases: [(&str, bool, Change); 28] = [
+        ("another TTL", true, |build| build.ttl -= 1),
+        ("another TOS", true, |build| build.tos = 0x10),
+        ("another ECN", true, |build| build.tos = 3),
+        ("another DF", false, |build| build.fragment = 0),
+        ("the reserved bit", false, |build| build.fragment |= 0x8000),
+        ("a first fragment", false, |build| build.fragment |= 0x2000),
+        ("a later fragment", false, |build| build.fragment |= 1),
+        ("IPv4 options", false, |build| build.extra = vec![1; 4]),
+        ("IPv4 options that no sum shows", false, |build| {
+            build.extra = vec![0; 4]
+        }),
+        ("a gap of the IPv4 id", false, |build| build.id += 2),
+        ("an IPv4 id that goes back", false, |build| build.id -= 2),
+        ("SYN", true, |build| build.flags |= 0x02),
+        ("FIN", true, |build| build.flags |= 0x01),
+        ("RST", true, |build| build.flags |= 0x04),
+        ("URG", true, |build| build.flags |= 0x20),
+        ("ECE", true, |build| build.flags |= 0x40),
+        ("CWR", true, |build| build.flags |= 0x80),
+        ("no ACK", true, |build| build.flags = 0),
+        ("an urgent pointer", true, |build| build.urgent = 1),
+        ("another acknowledgement", true, |build| build.ack += 1),
+        ("another window", true, |build| build.window += 1),
+        ("another timestamp", true, |build| build.options[7] += 1),
+        ("more options", true, |build| build.options.extend([1; 4])),
+        ("no options", true, |build| build.options.clear()),
+        ("a gap of the sequence", true, |build| build.seq += 1),
+        ("an overlap", true, |build| build.seq -= 50),
+        ("a longer payload", true, |build| build.payload.push(0)),
+        ("no payload", true, |build| build.payload.clear()),
+    ];
+    for (what, both, change) in cases {
+        for v6 in [false, true] {
+            if v6 && !both {
+                continue;
+            }
+            for third in [1, 2] {
+                let builds = [tcp(v6, 0), with(tcp(v6, 1), change), tcp(v6, third)];
+                assert_eq!(groups(&builds.map(|build| build.bytes())), apart, "{what}");
+            }
+        }
+    }
+    let v6: [(&str, Change); 2] = [
+        ("another flow label", |build| build.flow_label += 1),
+        ("an extension header", |build| {
+            build.extra = vec![6, 0, 1, 4, 0, 0, 0, 0];
+        }),
+    ];
+    for (what, change) in v6 {
+        for third in [1, 2] {
+            let builds = [tcp(true, 0), with(tcp(true, 1), change), tcp(true, third)];
+            assert_eq!(groups(&builds.map(|build| build.bytes())), apart, "{what}");
+        }
+    }
+    let datagrams: [(&str, Change); 6] = [
+        ("another TTL", |build| build.ttl -= 1),
+        ("another TOS", |build| build.tos = 3),
+        ("another DF", |build| build.fragment = 0),
+        ("a first fragment", |build| build.fragment |= 0x2000),
+        ("a gap of the IPv4 id", |build| build.id += 2),
+        ("no payload", |build| build.payload.clear()),
+    ];
+    for (what, change) in datagrams {
+        let builds = [udp(false, 0), with(udp(false, 1), change), udp(false, 2)];
+        assert_eq!(groups(&builds.map(|build| build.bytes())), apart, "{what}");
+    }
+    // A datagram that is too long for the group before it may begin the next one.
+    let longer = with(udp(false, 1), |build| build.payload.push(0));
+    let builds = [udp(false, 0), longer, udp(false, 2)];
+    assert_eq!(
+        groups(&builds.map(|build| build.bytes())),
+        [vec![0], vec![1, 2]]
+    );
+}
+
+/// What only bytes can say.
+#[test]
+fn nothing_broken_is_merged() {
+    let apart = [vec![0], vec![1], vec![2]];
+    let cases: [Damage; 15] = [
+        ("a wrong TCP checksum", false, false, |packet| {
+            packet[36] ^= 1
+        }),
+        ("a wrong TCP checksum, IPv6", true, false, |packet| {
+            packet[56] ^= 1
+        }),
+        ("a changed payload", false, false, |packet| packet[99] ^= 1),
+        ("a wrong UDP checksum", false, true, |packet| {
+            packet[26] ^= 1
+        }),
+        ("no UDP checksum", false, true, |packet| {
+            packet[26..28].fill(0)
+        }),
+        ("no UDP checksum, IPv6", true, true, |packet| {
+            packet[46..48].fill(0)
+        }),
+        ("a wrong IPv4 checksum", false, false, |packet| {
+            packet[10] ^= 1
+        }),
+        ("more than IPv4 says", false, false, |packet| packet.push(0)),
+        ("less than IPv4 says", false, false, |packet| {
+            packet.truncate(packet.len() - 1)
+        }),
+        (
+            "less than IPv4 says, and no other error",
+            false,
+            false,
+            |packet| {
+                packet.truncate(packet.len() - 1);
+                set_checksums(packet, 20, Transport::Tcp);
+            },
+        ),
+        ("more than IPv6 says", true, false, |packet| packet.push(0)),
+        ("less than IPv6 says", true, false, |packet| {
+            packet.truncate(packet.len() - 1)
+        }),
+        ("a wrong UDP length", false, true, |packet| {
+            packet[25] -= 1;
+            set_checksums(packet, 20, Transport::Udp);
+        }),
+        ("a TCP header that is too short", false, false, |packet| {
+            packet[32] = 0x40;
+            set_checksums(packet, 20, Transport::Tcp);
+        }),
+        ("TCP's reserved bits", true, false, |packet| {
+            packet[52] |= 1;
+            set_checksums(packet, 40, Transport::Tcp);
+        }),
+    ];
+    for (what, v6, datagram, change) in cases {
+        let make = if datagram { udp } else { tcp };
+        let mut packets = [0, 1, 2].map(|nth| make(v6, nth).bytes());
+        change(&mut packets[1]);
+        assert_eq!(groups(&packets), apart, "{what}");
+        // Nor if it is wrong in all of them.
+        packets.iter_mut().step_by(2).for_each(change);
+        assert_eq!(groups(&packets), apart, "{what}, thrice");
+    }
+}
+
+/// A packet number 1 whose payload makes its checksum 0, as far as its transport lets that stand.
+fn zero_checksum(make: fn(bool, u32) -> Build) -> Vec<u8> {
+    let mut build = make(false, 1);
+    let field = 20 + build.transport.checksum_field();
+    let packet = build.bytes();
+    let checksum = u16::from_be_bytes([packet[field], packet[field + 1]]);
+    let word = checksum::fold(u64::from(checksum) + 0x0101);
+    build.payload[..2].copy_from_slice(&word.to_be_bytes());
+    build.bytes()
+}
+
+#[test]
+fn only_the_zero_that_splitting_makes_is_merged() {
+    let mut packets = [
+        tcp(false, 0).bytes(),
+        zero_checksum(tcp),
+        tcp(false, 2).bytes(),
+    ];
+    assert_eq!(packets[1][36..38], [0, 0]);
+    assert_eq!(groups(&packets), [[0, 1, 2]]);
+    packets[1][36..38].fill(0xff);
+    assert_eq!(groups(&packets), [[0], [1], [2]]);
+
+    // The IPv4 header's checksum depends on the id.
+    let id_for = |nth| {
+        let packet = tcp(false, 1).bytes();
+        let checksum = u16::from_be_bytes([packet[10], packet[11]]);
+        tcp(false, nth).id + checksum
+    };
+    let mut packets =
+        [0, 1, 2].map(|nth| with(tcp(false, nth), |build| build.id = id_for(nth)).bytes());
+    assert_eq!(packets[1][10..12], [0, 0]);
+    assert_eq!(groups(&packets), [[0, 1, 2]]);
+    packets[1][10..12].fill(0xff);
+    assert_eq!(groups(&packets), [[0], [1], [2]]);
+
+    // In UDP 0 is no checksum, even if it happens to be right.
+    let mut packets = [
+        udp(false, 0).bytes(),
+        zero_checksum(udp),
+        udp(false, 2).bytes(),
+    ];
+    assert_eq!(packets[1][26..28], [0xff, 0xff]);
+    assert_eq!(groups(&packets), [[0, 1, 2]]);
+    packets[1][26..28].fill(0);
+    assert_eq!(groups(&packets), [[0], [1], [2]]);
+}
+
+#[test]
+fn another_5_tuple_is_another_flow() {
+    let other_address = |nth| with(tcp(false, nth), |build| build.source = 2);
+    let other_port = |nth| with(tcp(false, nth), |build| build.port = 2);
+    let mut packets = Vec::new();
+    for nth in 0..3 {
+        packets.push(tcp(false, nth).bytes());
+        packets.push(other_address(nth).bytes());
+        packets.push(other_port(nth).bytes());
+        packets.push(udp(false, nth).bytes());
+        packets.push(tcp(true, nth).bytes());
+    }
+    let expected: Vec<_> = (0..5).map(|flow| vec![flow, flow + 5, flow + 10]).collect();
+    assert_eq!(groups(&packets), expected);
+}
+
+#[test]
+fn what_is_shorter_or_pushes_is_the_last() {
+    let short = |nth| with(tcp(true, nth), |build| build.payload.truncate(99));
+    let push = |nth| with(tcp(true, nth), |build| build.flags |= tcp_flag::PSH);
+    let after = |nth| with(tcp(true, nth), |build| build.seq -= 1);
+    let packets = [tcp(true, 0), short(1), after(2), after(3)];
+    assert_eq!(
+        groups(&packets.map(|build| build.bytes())),
+        [[0, 1], [2, 3]]
+    );
+    let packets = [
+        tcp(true, 0),
+        push(1),
+        tcp(true, 2),
+        push(3),
+        push(4),
+        tcp(true, 5),
+    ];
+    assert_eq!(
+        groups(&packets.map(|build| build.bytes())),
+        [vec![0, 1], vec![2, 3], vec![4], vec![5]]
+    );
+    let short = |nth| with(udp(true, nth), |build| build.payload.truncate(99));
+    let packets = [udp(true, 0), short(1), short(2), short(3)];
+    assert_eq!(
+        groups(&packets.map(|build| build.bytes())),
+        [[0, 1], [2, 3]]
+    );
+}
+
+#[test]
+fn pure_acknowledgements_stay_in_their_place() {
+    let ack = |nth| with(tcp(false, nth), |build| build.payload.clear());
+    let packets = [
+        tcp(false, 0),
+        tcp(false, 1),
+        ack(2),
+        tcp(false, 2),
+        tcp(false, 3),
+    ];
+    assert_eq!(
+        groups(&packets.map(|build| build.bytes())),
+        [vec![0, 1], vec![2], vec![3, 4]]
+    );
+}
+
+#[test]
+fn strange_packets_close_what_is_between_their_addresses() {
+    let mut cut = tcp(false, 1).bytes();
+    cut.truncate(22);
+    let mut fragment = with(udp(false, 1), |build| build.fragment = 0x2000).bytes();
+    // The ports of another flow: with a later fragment it would be payload.
+    fragment[20] ^= 1;
+    for packet in [cut, fragment] {
+        let other = |nth| with(tcp(false, nth), |build| build.source = 2).bytes();
+        let packets = [
+            tcp(false, 0).bytes(),
+            udp(false, 0).bytes(),
+            other(0),
+            packet,
+            tcp(false, 1).bytes(),
+            udp(false, 1).bytes(),
+            other(1),
+        ];
+        assert_eq!(
+            groups(&packets),
+            [vec![0], vec![1], vec![2, 6], vec![3], vec![4], vec![5]]
+        );
+    }
+    let mut icmp = tcp(false, 1).bytes();
+    icmp[9] = 1;
+    let packets = [
+        tcp(false, 0).bytes(),
+        icmp,
+        vec![],
+        vec![0xff; 3],
+        vec![0x45; 9],
+        tcp(false, 1).bytes(),
+    ];
+    assert_eq!(
+        groups(&packets),
+        [vec![0, 5], vec![1], vec![2], vec![3], vec![4]]
+    );
+}
+
+#[test]
+fn a_constant_id_needs_df() {
+    let ids = |ids: [u16; 3], fragment| {
+        let mut nth = 0..;
+        groups(&ids.map(|id| {
+            let build = tcp(false, nth.next().unwrap());
+            Build {
+                id,
+                fragment,
+                ..build
+            }
+            .bytes()
+        }))
+    };
+    assert_eq!(ids([0, 0, 0], 0x4000), [[0, 1, 2]]);
+    assert_eq!(ids([0, 0, 0], 0), [[0], [1], [2]]);
+    assert_eq!(ids([0xffff, 0, 1], 0), [[0, 1, 2]]);
+    assert_eq!(ids([7, 7, 8], 0x4000), [vec![0, 1], vec![2]]);
+    assert_eq!(ids([7, 8, 8], 0x4000), [vec![0, 1], vec![2]]);
+}
+
+#[test]
+fn super_packets_have_limits() {
+    let sizes = |packets: Vec<Build>| -> Vec<usize> {
+        let packets: Vec<_> = packets.iter().map(Build::bytes).collect();
+        groups(&packets).iter().map(Vec::len).collect()
+    };
+    assert_eq!(
+        sizes((0..150).map(|nth| tcp(true, nth)).collect()),
+        [64, 64, 22]
+    );
+    assert_eq!(
+        sizes((0..70).map(|nth| udp(true, nth)).collect()),
+        [32, 32, 6]
+    );
+    for v6 in [false, true] {
+        for headers_too_many in [0, 1] {
+            // Two payloads that just fit, or are a byte too long together.
+            let headers = tcp(v6, 0).headers();
+            let first = (MAX_BYTES - headers).div_ceil(2);
+            let second = MAX_BYTES - headers - first + headers_too_many;
+            let packets = vec![
+                Build::tcp(v6, 0, &vec![1; first]),
+                with(Build::tcp(v6, first as u32, &vec![2; second]), |build| {
+                    build.id = 2
+                }),
+            ];
+            let expected: &[usize] = if headers_too_many == 0 { &[2] } else { &[1, 1] };
+            assert_eq!(sizes(packets), expected);
+        }
+    }
+}
+
+#[test]
+fn what_is_disabled_passes_alone() {
+    let packets =
+        [tcp(false, 0), udp(false, 0), tcp(false, 1), udp(false, 1)].map(|build| build.bytes());
+    let mut merger = Merger::new(4);
+    merger.enable(Enabled {
+        tcp: false,
+        udp: true,
+    });
+    assert_eq!(
+        groups_with(&mut merger, &packets),
+        [vec![0], vec![1, 3], vec![2]]
+    );
+    merger.enable(Enabled {
+        tcp: true,
+        udp: false,
+    });
+    assert_eq!(
+        groups_with(&mut merger, &packets),
+        [vec![0, 2], vec![1], vec![3]]
+    );
+    merger.enable(Enabled::default());
+    assert_eq!(groups_with(&mut merger, &packets), [vec![0, 2], vec![1, 3]]);
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let packet = tcp(false, 0).bytes();
+    let mut merger = Merger::new(2);
+    let (start, end) = (packet.len(), 1);
+    assert_eq!(
+        merger.add(&packet, 0..packet.len() + 1),
+        Err(MergeError::OutsideBatch)
+    );
+    assert_eq!(
+        merger.add(&packet, start..end),
+        Err(MergeError::OutsideBatch)
+    );
+    assert!(merger.is_empty());
+    assert_eq!(merger.add(&packet, 0..packet.len()), Ok(()));
+    assert_eq!(merger.add(&packet, 0..packet.len()), Ok(()));
+    assert_eq!(merger.add(&packet, 0..packet.len()), Err(MergeError::Full));
+    assert_eq!(merger.groups().count(), 2);
+    merger.clear();
+    assert_eq!(merger.add(&packet, 0..packet.len()), Ok(()));
+    assert_eq!(Merger::new(0).add(&packet, 0..1), Err(MergeError::Full));
+}
+
+#[test]
+fn flows_that_find_no_slot_stay_in_order() {
+    // A table of two slots, and three flows whose packets alternate.
+    let flow = |source, nth| with(tcp(false, nth), |build| build.source = source).bytes();
+    let mut merger = Merger::new(64);
+    let mut packets = Vec::new();
+    for nth in 0..2 {
+        for source in 0..32 {
+            packets.push(flow(source, nth));
+        }
+    }
+    let groups = groups_with(&mut merger, &packets);
+    assert!(groups.len() < 40, "{} groups", groups.len());
+
+    merger.slots.truncate(2);
+    let packets: Vec<_> = (0..3)
+        .flat_map(|nth| (0..3).map(move |source| flow(source, nth)))
+        .collect();
+    let groups = groups_with(&mut merger, &packets);
+    assert_eq!(
+        groups,
+        [vec![0, 3, 6], vec![1, 4, 7], vec![2], vec![5], vec![8]]
+    );
+}
+
+#[test]
+fn a_cleared_merger_has_forgotten() {
+    let other = |nth| with(tcp(false, nth), |build| build.source = 2).bytes();
+    let mut merger = Merger::new(2);
+    assert_eq!(
+        groups_with(&mut merger, &[tcp(false, 0).bytes(), other(0)]).len(),
+        2
+    );
+    // Else the second would be taken for a packet of the first group.
+    assert_eq!(
+        groups_with(&mut merger, &[other(0), tcp(false, 1).bytes()]),
+        [[0], [1]]
+    );
+    assert_eq!(
+        groups_with(&mut merger, &[tcp(false, 0).bytes(), other(1)]),
+        [[0], [1]]
+    );
+}
+
+#[test]
+fn nothing_is_allocated_after_construction() {
+    let mut merger = Merger::new(8);
+    let capacities = |merger: &Merger| {
+        [
+            merger.packets.capacity(),
+            merger.groups.capacity(),
+            merger.used.capacity(),
+            merger.slots.capacity(),
+        ]
+    };
+    let before = capacities(&merger);
+    for round in 0..3 {
+        let packets = [0, 1, 2, 3, 4, 5, 6, 7]
+            .map(|source| with(tcp(false, round), |build| build.source = source).bytes());
+        assert_eq!(groups_with(&mut merger, &packets).len(), 8);
+        assert_eq!(capacities(&merger), before);
+    }
+}

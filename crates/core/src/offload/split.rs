@@ -1,0 +1,188 @@
+//! From a super-packet of the device to packets for the wire.
+//!
+//! The rules are those of Linux' own segmentation: every segment has the headers of the whole, but for lengths, IPv4 id,
+//! checksums, and, with TCP, the sequence number and the flags that belong to the first or the last only.
+
+use super::virtio::{Header, HeaderError, Offload, Segmentation};
+use super::{Transport, checksum, finish_ip_header, put_u16, tcp_flag};
+use crate::ip::array;
+
+/// Cuts one packet of the device into packets for the wire. It only reads the packet: each segment is written to where
+/// the caller wants it.
+///
+/// ```
+/// use udco_core::offload::{Header, Splitter};
+///
+/// let packet = [0x45, 0, 0, 20, 0, 0, 0, 0, 64, 59, 0x66, 0x9f, 10, 8, 0, 1, 10, 8, 0, 2];
+/// let mut splitter = Splitter::new(&Header::default(), &packet)?;
+/// let mut room = [0; 1500];
+/// assert_eq!((splitter.count(), splitter.longest()), (1, 20));
+/// assert_eq!(splitter.next(&mut room), Some(20));
+/// assert_eq!(splitter.next(&mut room), None);
+/// # Ok::<_, udco_core::offload::HeaderError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Splitter<'p> {
+    packet: &'p [u8],
+    work: Work,
+    /// Segments written so far.
+    written: usize,
+    count: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Work {
+    Copy,
+    Checksum { start: usize, field: usize },
+    Segments(Segments),
+}
+
+#[derive(Clone, Debug)]
+struct Segments {
+    layout: Segmentation,
+    /// Sum of the pseudo-header without the length.
+    pseudo: u64,
+}
+
+impl<'p> Splitter<'p> {
+    /// A splitter for a packet and the header that came with it.
+    ///
+    /// # Errors
+    /// Any [`HeaderError`]: the header does not describe this packet, which is to be dropped.
+    pub fn new(header: &Header, packet: &'p [u8]) -> Result<Self, HeaderError> {
+        let (work, count) = match header.check(packet)? {
+            Offload::Nothing => (Work::Copy, 1),
+            Offload::Checksum { start, field } => (Work::Checksum { start, field }, 1),
+            Offload::Segments(layout) => {
+                let payload = packet.len().saturating_sub(layout.payload_at);
+                let segments = Segments {
+                    pseudo: pseudo_header(packet, &layout),
+                    layout,
+                };
+                (
+                    Work::Segments(segments),
+                    payload.div_ceil(layout.size).max(1),
+                )
+            }
+        };
+        Ok(Self {
+            packet,
+            work,
+            written: 0,
+            count,
+        })
+    }
+
+    /// How many packets it makes, written or not; at least 1.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Bytes of the longest of them. All but the last have this length.
+    #[must_use]
+    pub fn longest(&self) -> usize {
+        match &self.work {
+            Work::Segments(Segments { layout, .. }) => {
+                self.packet.len().min(layout.payload_at + layout.size)
+            }
+            _ => self.packet.len(),
+        }
+    }
+
+    /// Writes the next packet to the beginning of `room`, complete with all checksums. Returns its length, or `None`
+    /// when there is no other, or it does not fit: give [`Splitter::longest`] bytes of room.
+    pub fn next(&mut self, room: &mut [u8]) -> Option<usize> {
+        if self.written >= self.count {
+            return None;
+        }
+        let len = match &self.work {
+            Work::Segments(segments) => self.segment(segments, room)?,
+            Work::Copy => {
+                let len = self.packet.len();
+                room.get_mut(..len)?.copy_from_slice(self.packet);
+                len
+            }
+            Work::Checksum { start, field } => {
+                let len = self.packet.len();
+                let room = room.get_mut(..len)?;
+                room.copy_from_slice(self.packet);
+                // promises E5: no partial checksum leaves.
+                checksum::complete(room, *start, *field)?;
+                len
+            }
+        };
+        self.written += 1;
+        Some(len)
+    }
+
+    /// Writes segment number `written`.
+    fn segment(&self, segments: &Segments, room: &mut [u8]) -> Option<usize> {
+        let Segmentation {
+            transport,
+            transport_at,
+            payload_at,
+            size,
+        } = segments.layout;
+        let (headers, payload) = self.packet.split_at_checked(payload_at)?;
+        let offset = self.written * size;
+        let payload = payload.get(offset..payload.len().min(offset + size))?;
+        let len = payload_at + payload.len();
+
+        let (to, to_payload) = room.get_mut(..len)?.split_at_mut_checked(payload_at)?;
+        to.copy_from_slice(headers);
+        let payload_sum = checksum::copy_and_sum(to_payload, payload);
+
+        let (ip, header) = to.split_at_mut_checked(transport_at)?;
+        if ip.first()? >> 4 == 4 {
+            let id = u16::from_be_bytes(array(ip, 4)?).wrapping_add(self.written as u16);
+            put_u16(ip, 4, id);
+        }
+        finish_ip_header(ip, len);
+        match transport {
+            Transport::Tcp => {
+                let seq = u32::from_be_bytes(array(header, 4)?).wrapping_add(offset as u32);
+                header.get_mut(4..8)?.copy_from_slice(&seq.to_be_bytes());
+                *header.get_mut(13)? &= self.flags_kept();
+            }
+            Transport::Udp => put_u16(header, 4, (len - transport_at) as u16),
+        }
+        let field = transport.checksum_field();
+        put_u16(header, field, 0);
+        let sum =
+            segments.pseudo + (len - transport_at) as u64 + checksum::sum(header) + payload_sum;
+        let checksum = match (transport, !checksum::fold(sum)) {
+            // 0 means "none" in UDP (RFC 768).
+            (Transport::Udp, 0) => 0xffff,
+            (_, checksum) => checksum,
+        };
+        put_u16(header, field, checksum);
+        Some(len)
+    }
+
+    /// The TCP flags that the next segment may have: FIN and PSH belong to the end, CWR to the beginning (RFC 3168
+    /// 6.1.2).
+    fn flags_kept(&self) -> u8 {
+        let mut kept = 0xff;
+        if self.written > 0 {
+            kept &= !tcp_flag::CWR;
+        }
+        if self.written + 1 < self.count {
+            kept &= !(tcp_flag::FIN | tcp_flag::PSH);
+        }
+        kept
+    }
+}
+
+/// The sum of the pseudo-header without the length. It is taken from the checksum's field, where the sender put it with
+/// the length of the whole, rather than made of the addresses: behind a routing header only the sender knows the final
+/// destination.
+fn pseudo_header(packet: &[u8], layout: &Segmentation) -> u64 {
+    let field = layout.transport_at + layout.transport.checksum_field();
+    let partial = u16::from_be_bytes(array(packet, field).unwrap_or_default());
+    let whole = packet.len().saturating_sub(layout.transport_at) as u16;
+    u64::from(partial) + u64::from(!whole)
+}
+
+#[cfg(test)]
+mod tests;
