@@ -217,16 +217,18 @@ impl<A: Aead, T: Clone> Device<A, T> {
         Ok(())
     }
 
-    /// Empties a slot as [`Device::delete_key`] does, but has its key open packets until then.
+    /// Empties a slot as [`Device::delete_key`] does. An old key that the peer may still use goes on to open packets
+    /// until then: the secondary, while the primary has not opened any.
     ///
-    /// At a renegotiation OpenVPN deletes the old key at one end before the other end has stopped to send with it; the
-    /// packets between are lost with the kernel driver. A peer's only key is deleted at once.
+    /// At a renegotiation OpenVPN exchanges the keys and deletes the old one at one end before the other end has stopped
+    /// to send with it; with the kernel driver the packets between are lost.
     ///
     /// # Errors
     /// [`PeerError::NoSuchPeer`].
     pub fn retire_key(&mut self, id: u32, slot: Slot, until: Time) -> Result<(), PeerError> {
         let mut peer = self.peer(id)?;
-        if slot == Slot::Secondary && peer.keys.at(Slot::Primary).is_some() {
+        let primary = peer.keys.at(Slot::Primary);
+        if slot == Slot::Secondary && primary.is_some_and(|key| !key.has_opened()) {
             peer.keys.retire(slot, until);
         } else {
             peer.keys.put(slot, None);

@@ -81,6 +81,12 @@ impl<A: Aead> Key<A> {
         &self.packet_ids
     }
 
+    /// Whether it has opened a packet: the other end uses it.
+    #[must_use]
+    pub fn has_opened(&self) -> bool {
+        !self.window.is_empty()
+    }
+
     /// Whether another key must be asked for now: true once in a key's life, see [`Wear`].
     pub fn asks_for_another(&self) -> bool {
         self.wear.ask(self.material.cipher, &self.packet_ids)

@@ -59,6 +59,12 @@ impl<const SIZE: u64, const WORDS: usize> Window<SIZE, WORDS> {
         }
     }
 
+    /// Whether no id was accepted yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.highest.load(Ordering::Relaxed) == 0
+    }
+
     /// Accepts the id of an *authenticated* packet, or says why not; a refusal changes nothing but the floor.
     ///
     /// # Errors

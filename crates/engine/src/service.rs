@@ -265,15 +265,10 @@ impl Service for Caller<'_> {
     fn key_del(&mut self, ifindex: u32, peer: u32, slot: Slot) -> Result<(), Refused> {
         let device = self.device(ifindex)?;
         tracing::debug!("{}: peer {peer}: {slot:?} key deleted", device.name);
-        let deleted = device.change(|state| match device.api {
-            // A program of this API cannot see the difference, and OpenVPN 2.6 deletes too early.
-            Api::DcoV2 => {
-                state
-                    .core
-                    .retire_key(peer, core_slot(slot), now().plus_seconds(LINGER_SECONDS))
-            }
-            Api::Ovpn => state.core.delete_key(peer, core_slot(slot)),
-        });
+        // The slot is empty at once, but OpenVPN, 2.6 and 2.7, deletes before the other end has stopped to use the
+        // key, so it may open what is on its way.
+        let until = now().plus_seconds(LINGER_SECONDS);
+        let deleted = device.change(|state| state.core.retire_key(peer, core_slot(slot), until));
         deleted.map_err(|_| refused(ENOENT, format!("no peer with id {peer} to delete key for")))
     }
 }

@@ -213,6 +213,18 @@ fn an_old_key_lingers_beside_a_new_one_and_then_goes() {
     assert!(!device.tick(seconds(9)).changed);
     assert!(device.tick(seconds(10)).changed);
     assert!(!keys(&device, 1, seconds(9)), "its time was over once");
+    device.install_key(1, Slot::Secondary, key(1, 9)).unwrap();
+    let primary = device
+        .peers()
+        .by_id(1)
+        .unwrap()
+        .keys
+        .at(Slot::Primary)
+        .unwrap();
+    let mut used = crate::testing::record(primary, 1, 1, b"in use");
+    primary.open(&mut used, seconds(11)).unwrap();
+    device.retire_key(1, Slot::Secondary, seconds(20)).unwrap();
+    assert!(!keys(&device, 1, seconds(12)), "the peer uses the primary");
     device.retire_key(1, Slot::Primary, seconds(20)).unwrap();
     assert!(!keys(&device, 0, seconds(11)), "an only key goes at once");
 }
