@@ -57,6 +57,8 @@ drop_reasons! {
     RxSpoofedSource => "rx_spoofed_source",
     /// Received: the TUN device did not take the packet (down, or out of memory).
     RxTunRefused => "rx_tun_refused",
+    /// Sent: the device's header does not describe its packet (promises E3).
+    TxBadOffload => "tx_bad_offload",
     /// Sent: not an IPv4 or IPv6 packet.
     TxNotIp => "tx_not_ip",
     /// Sent: no peer has the next hop's address.

@@ -1,30 +1,27 @@
 //! A packet's way out: from an inner packet to a record for its peer (dco-behaviour 1.6, 5.1, in their order).
 
 use alloc::sync::Arc;
+use core::ops::RangeInclusive;
 
 use crate::aead::Aead;
 use crate::device::Mode;
 use crate::drop_reason::DropReason;
 use crate::ip;
-use crate::key::Slot;
+use crate::key::{Key, Slot};
 use crate::mss;
 use crate::peer::Peer;
 use crate::time::Time;
 use crate::view::View;
 use crate::wire::{KEEPALIVE, OVERHEAD};
 
-/// Makes a record of an inner packet, in place: `record` is [`OVERHEAD`] bytes of room, then the packet. Counters and
-/// the peer's time of sending are updated here. Returns the peer to send it to.
+/// Finds the peer for an inner packet, split already or not.
 ///
 /// # Errors
-/// [`DropReason::TxNotIp`]; [`DropReason::TxNoPeer`] if no peer has the next hop's address, or there is no peer;
-/// [`DropReason::TxNoKey`], [`DropReason::TxPacketIdsUsedUp`], [`DropReason::TxSealFailed`].
-pub fn seal<'v, A: Aead, T: Clone>(
+/// [`DropReason::TxNotIp`]; [`DropReason::TxNoPeer`] if no peer has the next hop's address, or there is no peer.
+pub fn select<'v, A, T: Clone>(
     view: &View<'v, A, T>,
-    record: &mut [u8],
-    now: Time,
+    packet: &[u8],
 ) -> Result<&'v Arc<Peer<A, T>>, DropReason> {
-    let packet = record.get_mut(OVERHEAD..).ok_or(DropReason::TxNotIp)?;
     let addresses = ip::addresses(packet).ok_or(DropReason::TxNotIp)?;
     let peer = match view.mode {
         Mode::P2p => view.peers.only(),
@@ -33,14 +30,65 @@ pub fn seal<'v, A: Aead, T: Clone>(
             .peers
             .by_vpn_address(view.routes.next_hop(addresses.destination)),
     };
-    let peer = peer.ok_or(DropReason::TxNoPeer)?;
-    // dco-behaviour 5.9: counted before the key is looked up.
-    peer.activity.vpn_tx.count(packet.len());
-    mss::clamp(packet, view.inner_limit(peer));
-    seal_for(peer, record)?;
-    peer.activity.link_tx.count(record.len());
-    peer.activity.sent(now);
-    Ok(peer)
+    peer.ok_or(DropReason::TxNoPeer)
+}
+
+/// Seals what one packet of the device was split into.
+pub struct Sealer<'v, A, T> {
+    peer: &'v Arc<Peer<A, T>>,
+    key: &'v Key<A>,
+    packet_ids: RangeInclusive<u32>,
+    inner_limit: usize,
+    now: Time,
+}
+
+impl<'v, A: Aead, T: Clone> Sealer<'v, A, T> {
+    /// Prepares to seal `packets` packets for a peer, `bytes` bytes in all, that came from the device as one. Packet ids
+    /// are taken, and the packets counted as taken for this peer (dco-behaviour 5.9: before the key is looked up).
+    ///
+    /// # Errors
+    /// [`DropReason::TxNoKey`], [`DropReason::TxPacketIdsUsedUp`].
+    pub fn new(
+        view: &View<'v, A, T>,
+        peer: &'v Arc<Peer<A, T>>,
+        packets: usize,
+        bytes: usize,
+        now: Time,
+    ) -> Result<Self, DropReason> {
+        peer.activity.vpn_tx.count_many(1, bytes as u64);
+        let key = peer.keys.at(Slot::Primary).ok_or(DropReason::TxNoKey)?;
+        let count = u32::try_from(packets).unwrap_or(u32::MAX);
+        let packet_ids = key
+            .packet_ids()
+            .reserve(count)
+            .ok_or(DropReason::TxPacketIdsUsedUp)?;
+        let inner_limit = view.inner_limit(peer);
+        Ok(Self {
+            peer,
+            key,
+            packet_ids,
+            inner_limit,
+            now,
+        })
+    }
+
+    /// Makes a record, in place: `record` is [`OVERHEAD`] bytes of room, then a packet. Link counters and the peer's time
+    /// of sending are updated.
+    ///
+    /// # Errors
+    /// [`DropReason::TxPacketIdsUsedUp`] if there are fewer packet ids than packets; [`DropReason::TxSealFailed`].
+    pub fn seal(&mut self, record: &mut [u8]) -> Result<(), DropReason> {
+        let packet_id = self
+            .packet_ids
+            .next()
+            .ok_or(DropReason::TxPacketIdsUsedUp)?;
+        let packet = record.get_mut(OVERHEAD..).ok_or(DropReason::TxSealFailed)?;
+        mss::clamp(packet, self.inner_limit);
+        self.key.seal(self.peer.tx_id, packet_id, record)?;
+        self.peer.activity.link_tx.count(record.len());
+        self.peer.activity.sent(self.now);
+        Ok(())
+    }
 }
 
 /// Makes a keepalive for a peer (dco-behaviour 1.3, 5.8). It counts as sent, not as an inner packet.
@@ -55,19 +103,14 @@ pub fn seal_keepalive<A: Aead, T>(
     if let Some(payload) = record.get_mut(OVERHEAD..) {
         payload.copy_from_slice(&KEEPALIVE);
     }
-    seal_for(peer, record)?;
-    peer.activity.link_tx.count(record.len());
-    peer.activity.sent(now);
-    Ok(())
-}
-
-/// Seals a record with the primary key under a fresh packet id.
-fn seal_for<A: Aead, T>(peer: &Peer<A, T>, record: &mut [u8]) -> Result<(), DropReason> {
     let key = peer.keys.at(Slot::Primary).ok_or(DropReason::TxNoKey)?;
     let packet_id = *key
         .packet_ids()
         .reserve(1)
         .ok_or(DropReason::TxPacketIdsUsedUp)?
         .start();
-    key.seal(peer.tx_id, packet_id, record)
+    key.seal(peer.tx_id, packet_id, record)?;
+    peer.activity.link_tx.count(record.len());
+    peer.activity.sent(now);
+    Ok(())
 }

@@ -6,7 +6,7 @@ use crate::peers::Peers;
 use crate::route::Routes;
 use crate::wire;
 
-/// A snapshot of a device, as [`crate::inbound::receive`] and [`crate::outbound::seal`] use it.
+/// A snapshot of a device, as [`crate::inbound::receive`] and [`crate::outbound`] use it.
 pub struct View<'v, A, T> {
     /// How a packet's peer is found.
     pub mode: Mode,

@@ -374,11 +374,12 @@ impl Session {
         let first = queues
             .first()
             .ok_or_else(|| malformed("a TUN device without a queue"))?;
-        if queues.iter().any(tun::Queue::vnet_header) {
-            return Err(malformed("a TUN queue with packet headers"));
+        if !queues.iter().all(tun::Queue::vnet_header) {
+            return Err(malformed("a TUN queue without packet headers"));
         }
         // Fails closed: when this process dies, packets meet a device without a program (design decision 4).
         first.set_persist(true)?;
+        offer_offloads(first);
         self.poller.add(
             mirror.monitor(),
             DEVICE + u64::from(ifindex),
@@ -588,6 +589,19 @@ impl Drop for Session {
                 tracing::debug!("{name}: {} is gone", self.program);
             }
             self.drop_device(ifindex);
+        }
+    }
+}
+
+/// Tells the kernel what it may leave to us: super-packets, and checksums not yet computed. What it does not know it
+/// does itself (design decision 6).
+fn offer_offloads(queue: &tun::Queue) {
+    use udco_sys::tun::offload::{CSUM, TSO_ECN, TSO4, TSO6, USO4, USO6};
+    let tcp = CSUM | TSO4 | TSO6 | TSO_ECN;
+    // UDP segmentation is known since Linux 6.2.
+    for flags in [tcp | USO4 | USO6, tcp, CSUM] {
+        if queue.set_offload(flags).is_ok() {
+            return;
         }
     }
 }

@@ -7,6 +7,7 @@
 mod channel;
 mod cipher;
 mod connection;
+mod delivery;
 mod device;
 mod keepalive;
 mod listen;

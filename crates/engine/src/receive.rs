@@ -4,11 +4,12 @@ use std::io;
 use std::sync::Arc;
 
 use udco_core::inbound::{self, Inbound, Origin, Payload};
-use udco_core::{DropReason, Time};
+use udco_core::{DropReason, Endpoint, Time};
 use udco_sys::clock;
 use udco_sys::udp::Inbox;
 
 use crate::cipher::DirectionKey;
+use crate::delivery::{Delivery, write_alone};
 use crate::device::Device;
 use crate::parking::Parking;
 use crate::transport::{Transport, relay_header, relay_scratch};
@@ -27,6 +28,7 @@ pub(crate) struct Receiver {
     inbox: Inbox,
     relay_scratch: Vec<u8>,
     parking: Parking,
+    delivery: Delivery,
 }
 
 impl Receiver {
@@ -35,6 +37,7 @@ impl Receiver {
             inbox: Inbox::new(BATCH, MAX_DATAGRAM),
             relay_scratch: relay_scratch(),
             parking: Parking::new(),
+            delivery: Delivery::new(),
         }
     }
 
@@ -64,6 +67,7 @@ impl Receiver {
         let snapshot = device.snapshot();
         let view = snapshot.view(device.mode);
         let now = Time::from_millis(clock::milliseconds());
+        let buffer = self.inbox.buffer().as_ptr_range();
         for index in 0..received {
             let Some(datagram) = self.inbox.datagram(index) else {
                 continue;
@@ -96,10 +100,20 @@ impl Receiver {
                             device.drops.count(DropReason::RxUnknownKeyId);
                         }
                     }
+                    Inbound::Data {
+                        peer,
+                        payload: Payload::Packet(packet),
+                        floated,
+                    } => {
+                        follow(device, peer.id, floated);
+                        let start = packet.as_ptr().addr() - buffer.start.addr();
+                        self.delivery.add(peer, start..start + packet.len());
+                    }
                     other => finish(device, other),
                 }
             }
         }
+        self.delivery.flush(device, self.inbox.buffer());
     }
 
     /// Tries packets again that came before their key.
@@ -135,7 +149,7 @@ impl Receiver {
     }
 }
 
-/// The end of a data packet's way: the TUN device, or a counter.
+/// The end of the way of a datagram that is not delivered with its batch.
 fn finish(device: &Device, inbound: Inbound<'_, DirectionKey, Arc<Transport>>) {
     match inbound {
         Inbound::Data {
@@ -143,14 +157,12 @@ fn finish(device: &Device, inbound: Inbound<'_, DirectionKey, Arc<Transport>>) {
             payload,
             floated,
         } => {
-            if let Some(endpoint) = floated {
-                device.float(peer.id, endpoint);
-            }
+            follow(device, peer.id, floated);
             let Payload::Packet(packet) = payload else {
                 return;
             };
-            let tun = device.queues.first();
-            if tun.is_some_and(|tun| tun.write(packet).is_ok()) {
+            let queue = device.queues.first();
+            if queue.is_some_and(|queue| write_alone(queue, packet).is_ok()) {
                 peer.activity.vpn_rx.count(packet.len());
             } else {
                 device.drops.count(DropReason::RxTunRefused);
@@ -159,9 +171,16 @@ fn finish(device: &Device, inbound: Inbound<'_, DirectionKey, Arc<Transport>>) {
         Inbound::Dropped { reason, floated } => {
             device.drops.count(reason);
             if let Some((peer, endpoint)) = floated {
-                device.float(peer, endpoint);
+                follow(device, peer, Some(endpoint));
             }
         }
         Inbound::Control => {}
+    }
+}
+
+/// Follows a peer to where it has moved.
+fn follow(device: &Device, peer: u32, floated: Option<Endpoint>) {
+    if let Some(endpoint) = floated {
+        device.float(peer, endpoint);
     }
 }

@@ -1,28 +1,31 @@
 //! A packet's way out: from a TUN queue to the transport socket of its peer.
 //!
-//! Inner packets are read one behind the other into one buffer, each with room for its header, and sealed where they
-//! lie. Records of one size for one peer then lie next to each other and leave in one call, which the kernel cuts
-//! into datagrams.
+//! The device hands out super-packets of up to 64 KiB where it can. Each is split into packets, one behind the other in
+//! one buffer, each with room for its header, and sealed where it lies. Records of one size for one peer then lie next
+//! to each other and leave in one call, which the kernel cuts into datagrams.
 
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use udco_core::offload::{Header, Splitter, virtio};
+use udco_core::outbound::{self, Sealer};
 use udco_core::wire::OVERHEAD;
-use udco_core::{DropReason, Time, outbound};
+use udco_core::{DropReason, Time, View};
 use udco_sys::clock;
 use udco_sys::udp::{MAX_SEGMENTS, Message, Outbox, Outcome};
 
+use crate::cipher::DirectionKey;
 use crate::device::{Device, Peer};
 use crate::transport::Transport;
 
-/// The longest inner packet that a TUN device can hand out.
+/// The longest packet that a TUN device can hand out.
 const MAX_PACKET: usize = 65_535;
 
 /// Bytes of records in one batch: what fits a core's cache, and at least one packet of any size.
 const ARENA: usize = 4 * (OVERHEAD + MAX_PACKET);
 
-/// Records in one batch.
+/// Packets that are read before what they came to is sent.
 const BATCH: usize = 128;
 
 /// Batches before other sources of the worker have their turn.
@@ -33,10 +36,18 @@ const MAX_SEND: usize = 65_507;
 
 /// Buffers of a worker for packets on their way out.
 pub(crate) struct Transmitter {
+    /// The packet that was read last, behind its virtio header.
+    packet: Box<[u8]>,
+    records: Records,
+}
+
+/// Sealed records of a batch, and the messages that they will leave by.
+struct Records {
     arena: Box<[u8]>,
-    /// Messages of the present batch.
+    /// Where the next record begins.
+    at: usize,
     outbox: Outbox,
-    /// The socket by which they leave; a record for another one begins a new batch.
+    /// The socket by which the messages leave; a record for another one begins a new batch.
     transport: Option<Arc<Transport>>,
     /// Records that will make the next message.
     run: Option<Run>,
@@ -55,12 +66,16 @@ struct Run {
 
 impl Transmitter {
     pub(crate) fn new() -> Self {
-        let outbox = Outbox::new(BATCH);
-        Self {
+        let records = Records {
             arena: vec![0; ARENA].into(),
-            outbox,
+            at: 0,
+            outbox: Outbox::new(BATCH),
             transport: None,
             run: None,
+        };
+        Self {
+            packet: vec![0; virtio::LEN + MAX_PACKET].into(),
+            records,
         }
     }
 
@@ -77,7 +92,7 @@ impl Transmitter {
         Ok(())
     }
 
-    /// One batch: read, find the peer, seal, send. Returns whether there may be more.
+    /// One batch: read, find the peer, split, seal, send. Returns whether there may be more.
     fn batch(&mut self, device: &Device, queue: usize) -> io::Result<bool> {
         let Some(queue) = device.queues.get(queue) else {
             return Ok(false);
@@ -85,36 +100,74 @@ impl Transmitter {
         let snapshot = device.snapshot();
         let view = snapshot.view(device.mode);
         let now = Time::from_millis(clock::milliseconds());
-        let mut at = 0;
-        let mut more = true;
+        let mut outcome = Ok(true);
         for _ in 0..BATCH {
-            let Some(room) = self.arena.get_mut(at..at + OVERHEAD + MAX_PACKET) else {
-                break;
-            };
-            let len = match queue.read(&mut room[OVERHEAD..]) {
+            let len = match queue.read(&mut self.packet) {
                 Ok(len) => len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    outcome = Ok(false);
+                    break;
+                }
                 Err(error) => {
-                    more = false;
-                    if error.kind() == io::ErrorKind::WouldBlock || at > 0 {
-                        break;
-                    }
-                    return Err(error);
+                    outcome = Err(error);
+                    break;
                 }
             };
-            let record = &mut room[..OVERHEAD + len];
-            match outbound::seal(&view, record, now) {
-                Ok(peer) => {
-                    let range = at..at + record.len();
-                    at = range.end;
-                    let joins = record.len() <= OVERHEAD + view.inner_limit(peer);
-                    self.append(device, peer, range, joins);
-                }
-                Err(reason) => device.drops.count(reason),
+            let read = self.packet.get(..len).unwrap_or_default();
+            let taken = match read.split_first_chunk() {
+                Some((header, packet)) => self.records.take(device, &view, header, packet, now),
+                None => Err(DropReason::TxBadOffload),
+            };
+            if let Err(reason) = taken {
+                device.drops.count(reason);
             }
         }
-        self.close_run(device);
-        self.flush(device);
-        Ok(more)
+        self.records.flush(device);
+        outcome
+    }
+}
+
+impl Records {
+    /// Makes records of a packet of the device.
+    fn take<'v>(
+        &mut self,
+        device: &Device,
+        view: &View<'v, DirectionKey, Arc<Transport>>,
+        header: &[u8; virtio::LEN],
+        packet: &[u8],
+        now: Time,
+    ) -> Result<(), DropReason> {
+        let peer = outbound::select(view, packet)?;
+        let mut splitter = Splitter::new(&Header::from_bytes(header), packet)
+            .map_err(|_| DropReason::TxBadOffload)?;
+        let (packets, longest) = (splitter.count(), splitter.longest());
+        let mut sealer = Sealer::new(view, peer, packets, splitter.total(), now)?;
+        let joins = longest <= view.inner_limit(peer);
+        for sealed in 0..packets {
+            if self.at + OVERHEAD + longest > self.arena.len() || self.outbox.is_full() {
+                self.flush(device);
+            }
+            let Some(room) = self.arena.get_mut(self.at..) else {
+                break;
+            };
+            let Some(len) = room
+                .get_mut(OVERHEAD..)
+                .and_then(|room| splitter.next(room))
+            else {
+                break;
+            };
+            let Some(record) = room.get_mut(..OVERHEAD + len) else {
+                break;
+            };
+            if let Err(reason) = sealer.seal(record) {
+                device.drops.count_many(reason, (packets - sealed) as u64);
+                break;
+            }
+            let range = self.at..self.at + record.len();
+            self.at = range.end;
+            self.append(device, peer, range, joins);
+        }
+        Ok(())
     }
 
     /// Adds a sealed record to the batch. `joins` tells whether its datagram fits the path unfragmented: only such
@@ -156,7 +209,7 @@ impl Transmitter {
             .as_ref()
             .is_some_and(|other| !Arc::ptr_eq(other, transport))
         {
-            self.flush(device);
+            self.send(device);
         }
         self.transport = Some(Arc::clone(transport));
         let message = Message {
@@ -172,8 +225,15 @@ impl Transmitter {
         }
     }
 
-    /// Sends the messages collected so far.
+    /// Sends everything; the buffer is empty then.
     fn flush(&mut self, device: &Device) {
+        self.close_run(device);
+        self.send(device);
+        self.at = 0;
+    }
+
+    /// Sends the messages collected so far.
+    fn send(&mut self, device: &Device) {
         let Some(transport) = self.transport.take() else {
             return;
         };

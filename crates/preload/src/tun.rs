@@ -5,7 +5,7 @@ use crate::calls::{self, Errno, Fd};
 use libc::{c_int, c_short, ifreq};
 
 /// Flags of every queue. Whatever the engine reads and writes with the packets is settled here.
-const FLAGS: c_int = libc::IFF_TUN | libc::IFF_NO_PI;
+const FLAGS: c_int = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
 /// Only for the first queue: the name must be new.
 const IFF_TUN_EXCL: c_int = 0x8000;
 /// Room for changes of many routes at once.

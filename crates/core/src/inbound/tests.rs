@@ -1,7 +1,7 @@
 use super::*;
 use crate::Routes;
 use crate::key::Slot;
-use crate::outbound::seal;
+use crate::outbound::{Sealer, select};
 use crate::route::Route;
 use crate::testing::{Toy, at, device, key, packet, record};
 use crate::{Device, Mode};
@@ -158,17 +158,20 @@ fn a_source_must_lead_back_to_its_sender() {
 #[test]
 fn a_packet_out_goes_to_the_owner_of_its_next_hop() {
     let device = device(&[1, 2]);
+    let routes = routes();
+    let view = view(&device, &routes);
     let peer = |destination| {
-        let mut record = vec![0; crate::wire::OVERHEAD];
-        record.extend_from_slice(&packet([1, 1, 1, 1], destination));
-        seal(&view(&device, &routes()), &mut record, NOW).map(|peer| peer.id)
+        let packet = packet([1, 1, 1, 1], destination);
+        let peer = select(&view, &packet)?;
+        let mut record = [vec![0; crate::wire::OVERHEAD], packet].concat();
+        Sealer::new(&view, peer, 1, 20, NOW)?.seal(&mut record)?;
+        Ok(peer.id)
     };
     assert_eq!(peer([10, 8, 0, 2]), Ok(2));
     assert_eq!(peer([192, 168, 7, 5]), Ok(1));
     assert_eq!(peer([192, 168, 7, 200]), Ok(2));
     assert_eq!(peer([10, 8, 0, 255]), Err(DropReason::TxNoPeer));
-    let no_ip = seal(&view(&device, &routes()), &mut [0x45; 25], NOW).map(|peer| peer.id);
-    assert_eq!(no_ip, Err(DropReason::TxNotIp));
+    assert_eq!(select(&view, &[0x45]).err(), Some(DropReason::TxNotIp));
     let sent = &device.peers().by_id(2).unwrap().activity;
     assert_eq!((sent.vpn_tx.packets(), sent.vpn_tx.bytes()), (2, 40));
     assert_eq!((sent.link_tx.packets(), sent.link_tx.bytes()), (2, 88));
@@ -184,11 +187,9 @@ fn a_point_to_point_peer_sends_and_gets_everything() {
         became(&device, &record(&key(0, 4), 4, 1, &any), 4).0,
         Became::Packet(4)
     );
-    let mut record = [vec![0; crate::wire::OVERHEAD], any].concat();
-    assert_eq!(
-        seal(&view(&device, &routes()), &mut record, NOW).map(|peer| peer.id),
-        Ok(4)
-    );
+    let routes = routes();
+    let peer = select(&view(&device, &routes), &any).unwrap().id;
+    assert_eq!(peer, 4);
 }
 
 #[test]
@@ -256,5 +257,43 @@ fn a_packet_that_came_before_its_key_is_counted_once() {
     assert_eq!(
         device.peers().by_id(1).unwrap().activity.link_rx.packets(),
         1
+    );
+}
+
+#[test]
+fn what_the_device_gave_as_one_packet_counts_as_one() {
+    let mut device = device(&[1]);
+    let routes = routes();
+    let packet = packet([1, 1, 1, 1], [10, 8, 0, 1]);
+    {
+        let view = view(&device, &routes);
+        let peer = select(&view, &packet).unwrap();
+        let mut sealer = Sealer::new(&view, peer, 3, 60, NOW).unwrap();
+        for packet_id in 1..=3u32 {
+            let mut record = [vec![0; crate::wire::OVERHEAD], packet.clone()].concat();
+            sealer.seal(&mut record).unwrap();
+            assert_eq!(record[4..8], packet_id.to_be_bytes());
+        }
+        let one_too_many = sealer.seal(&mut [0; 44]);
+        assert_eq!(one_too_many, Err(DropReason::TxPacketIdsUsedUp));
+        let activity = &peer.activity;
+        assert_eq!(
+            (activity.vpn_tx.packets(), activity.vpn_tx.bytes()),
+            (1, 60)
+        );
+        assert_eq!(
+            (activity.link_tx.packets(), activity.link_tx.bytes()),
+            (3, 132)
+        );
+    }
+    device.delete_key(1, Slot::Primary).unwrap();
+    let view = view(&device, &routes);
+    let peer = select(&view, &packet).unwrap();
+    let no_key = Sealer::new(&view, peer, 1, 20, NOW).err();
+    assert_eq!(no_key, Some(DropReason::TxNoKey));
+    assert_eq!(
+        peer.activity.vpn_tx.packets(),
+        2,
+        "counted before the key is looked up"
     );
 }

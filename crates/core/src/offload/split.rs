@@ -79,6 +79,16 @@ impl<'p> Splitter<'p> {
         self.count
     }
 
+    /// Bytes of all of them together.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        let repeated = match &self.work {
+            Work::Segments(Segments { layout, .. }) => layout.payload_at,
+            _ => 0,
+        };
+        self.packet.len() + (self.count - 1) * repeated
+    }
+
     /// Bytes of the longest of them. All but the last have this length.
     #[must_use]
     pub fn longest(&self) -> usize {

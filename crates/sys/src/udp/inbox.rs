@@ -129,6 +129,18 @@ impl Inbox {
         }
     }
 
+    /// The buffer that all datagrams of a batch lie in.
+    #[must_use]
+    pub fn buffer(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// Where [`Datagram::bytes`] of the datagram at `index` begins in the buffer.
+    #[must_use]
+    pub fn offset(&self, index: usize) -> usize {
+        index * self.slot_len
+    }
+
     /// The datagram at `index` of the last batch; `None` beyond its end.
     pub fn datagram(&mut self, index: usize) -> Option<Datagram<'_>> {
         if index >= self.filled {
@@ -143,7 +155,7 @@ impl Inbox {
         let said = control::decode(self.controls.get(index)?.0.get(..control_len)?);
         let source = self.names.get(index)?.decode(name_len.min(NAME_LEN));
         let (source, mapped) = fold(source.unwrap_or_else(unspecified));
-        let start = index * self.slot_len;
+        let start = self.offset(index);
         Some(Datagram {
             bytes: self.buffer.get_mut(start..start + length)?,
             source,

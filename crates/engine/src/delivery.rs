@@ -1,0 +1,182 @@
+//! The last step of a packet's way in: received packets are merged into super-packets for the TUN device.
+//!
+//! The kernel's stack costs the same for a packet of 1.4 KiB as for one of 64, so packets of one flow that came in one
+//! batch are handed over as one, with their payloads where they lie.
+
+use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::sync::Arc;
+
+use udco_core::DropReason;
+use udco_core::offload::{Enabled, Group, MergeError, Merger, merge, virtio};
+use udco_sys::tun;
+
+use crate::device::{Device, Peer};
+
+/// Packets in one batch, usually: each received run has at most 64.
+const PACKETS: usize = 1024;
+
+/// Super-packets of a device that refuses this many, but takes their packets one by one, are not tried again.
+const REFUSALS: u32 = 3;
+
+/// Says that a packet needs nothing done.
+const PLAIN: [u8; virtio::LEN] = [0; virtio::LEN];
+
+/// Packets of a batch that are to be handed over.
+pub(crate) struct Delivery {
+    merger: Merger,
+    packets: Vec<Packet>,
+    /// The senders; each packet names its own by index, neighbours share one.
+    peers: Vec<Arc<Peer>>,
+    refusals: u32,
+}
+
+struct Packet {
+    /// Where it lies in the batch's buffer.
+    range: Range<usize>,
+    peer: usize,
+    delivered: bool,
+}
+
+impl Delivery {
+    pub(crate) fn new() -> Self {
+        Self {
+            merger: Merger::new(PACKETS),
+            packets: Vec::with_capacity(PACKETS),
+            peers: Vec::with_capacity(PACKETS),
+            refusals: 0,
+        }
+    }
+
+    /// Adds a packet; packets are added in the order in which they lie in the buffer.
+    pub(crate) fn add(&mut self, peer: &Arc<Peer>, range: Range<usize>) {
+        if !self
+            .peers
+            .last()
+            .is_some_and(|last| Arc::ptr_eq(last, peer))
+        {
+            self.peers.push(Arc::clone(peer));
+        }
+        let peer = self.peers.len() - 1;
+        self.packets.push(Packet {
+            range,
+            peer,
+            delivered: false,
+        });
+    }
+
+    /// Hands everything over. `batch` is the buffer in which the packets lie.
+    pub(crate) fn flush(&mut self, device: &Device, batch: &[u8]) {
+        let Some(queue) = device.queues.first() else {
+            return;
+        };
+        let mut added = 0;
+        while added < self.packets.len() {
+            let from = added;
+            while let Some(packet) = self.packets.get(added) {
+                match self.merger.add(batch, packet.range.clone()) {
+                    Err(MergeError::Full) if added > from => break,
+                    _ => added += 1,
+                }
+            }
+            for group in self.merger.groups() {
+                write(
+                    device,
+                    queue,
+                    batch,
+                    &group,
+                    &mut self.packets,
+                    &mut self.refusals,
+                );
+            }
+            self.merger.clear();
+        }
+        if self.refusals >= REFUSALS {
+            tracing::warn!(
+                "{}: the kernel refuses super-packets; going on without",
+                device.name
+            );
+            self.merger.enable(Enabled {
+                tcp: false,
+                udp: false,
+            });
+            self.refusals = 0;
+        }
+        self.count(device);
+        self.packets.clear();
+        self.peers.clear();
+    }
+
+    /// Counts what was delivered, and what was not.
+    fn count(&self, device: &Device) {
+        for packets in self.packets.chunk_by(|a, b| a.peer == b.peer) {
+            let delivered = packets.iter().filter(|packet| packet.delivered);
+            let (count, bytes) = delivered.fold((0, 0), |(count, bytes), packet| {
+                (count + 1, bytes + packet.range.len() as u64)
+            });
+            let peer = packets
+                .first()
+                .and_then(|packet| self.peers.get(packet.peer));
+            if let Some(peer) = peer {
+                peer.activity.vpn_rx.count_many(count, bytes);
+            }
+            let refused = packets.len() as u64 - count;
+            if refused > 0 {
+                device.drops.count_many(DropReason::RxTunRefused, refused);
+            }
+        }
+    }
+}
+
+/// Hands one packet over that lies in no batch.
+pub(crate) fn write_alone(queue: &tun::Queue, packet: &[u8]) -> io::Result<()> {
+    queue
+        .write_vectored(&[IoSlice::new(&PLAIN), IoSlice::new(packet)])
+        .map(drop)
+}
+
+/// Writes a group, and notes which of its packets were taken.
+fn write(
+    device: &Device,
+    queue: &tun::Queue,
+    batch: &[u8],
+    group: &Group<'_>,
+    packets: &mut [Packet],
+    refusals: &mut u32,
+) {
+    let mut pieces = [IoSlice::new(&[]); merge::MAX_SEGMENTS + 1];
+    let payloads = group.payloads().filter_map(|range| batch.get(range));
+    let parts = std::iter::once(group.head).chain(payloads);
+    let mut count = 0;
+    for (piece, part) in pieces.iter_mut().zip(parts) {
+        *piece = IoSlice::new(part);
+        count += 1;
+    }
+    let written = queue.write_vectored(pieces.get(..count).unwrap_or_default());
+    // All packets of the buffer are in order, so a packet is found by where it lies.
+    let mut note = |range: &Range<usize>| {
+        let at = packets.binary_search_by_key(&range.start, |packet| packet.range.start);
+        if let Some(packet) = at.ok().and_then(|at| packets.get_mut(at)) {
+            packet.delivered = true;
+        }
+    };
+    match written {
+        Ok(_) => group.originals().for_each(|range| note(&range)),
+        // The offload is refused, or the device is: one by one it shows (design decision 6).
+        Err(error) if group.packets > 1 => {
+            let mut taken = 0;
+            for range in group.originals() {
+                let packet = batch.get(range.clone()).unwrap_or_default();
+                if write_alone(queue, packet).is_ok() {
+                    note(&range);
+                    taken += 1;
+                }
+            }
+            if taken == group.packets {
+                *refusals += 1;
+                tracing::debug!("{}: a super-packet was refused: {error}", device.name);
+            }
+        }
+        Err(_) => {}
+    }
+}
