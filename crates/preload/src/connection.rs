@@ -3,6 +3,7 @@
 use crate::calls::{self, Errno, Fd};
 use crate::tun;
 use libc::c_int;
+use std::cell::Cell;
 use std::ffi::{CStr, CString};
 use std::time::{Duration, Instant};
 use udco_front::{FD_VARIABLE, MAX_MESSAGE, SOCKET_VARIABLE, ToEngine, ToFront, VERSION};
@@ -10,10 +11,16 @@ use udco_front::{FD_VARIABLE, MAX_MESSAGE, SOCKET_VARIABLE, ToEngine, ToFront, V
 /// How long the engine may take for an answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long it may take while it owes an answer already: a program that ends has several questions, and should not wait
+/// a second for each.
+const IMPATIENCE: Duration = Duration::from_millis(250);
+
 /// A connection on which the engine has said welcome.
 pub(crate) struct Connection {
     fd: Fd,
     seq: u32,
+    /// How long the next answer may take.
+    patience: Cell<Duration>,
 }
 
 /// An open question.
@@ -68,6 +75,7 @@ impl Connection {
         let mut connection = Self {
             fd: fd.hide(),
             seq: 0,
+            patience: Cell::new(PATIENCE),
         };
         connection.greet()?;
         Ok(connection)
@@ -78,7 +86,7 @@ impl Connection {
         self.seq = self.seq.wrapping_add(1);
         let mut open = Question {
             seq: self.seq,
-            deadline: Instant::now() + PATIENCE,
+            deadline: Instant::now() + self.patience.get(),
         };
         self.reply(&mut open, question, fds)?;
         Ok(open)
@@ -91,7 +99,7 @@ impl Connection {
         reply: &ToEngine<'_>,
         fds: &[c_int],
     ) -> Result<(), Lost> {
-        question.deadline = Instant::now() + PATIENCE;
+        question.deadline = Instant::now() + self.patience.get();
         let mut buffer = vec![0; MAX_MESSAGE];
         let len = reply
             .encode(question.seq, &mut buffer)
@@ -117,6 +125,8 @@ impl Connection {
             match calls::receive(self.fd.raw(), buffer, libc::MSG_DONTWAIT) {
                 Ok(0) => return Err(Lost::Dead),
                 Ok(len) => {
+                    // Even a late answer shows that the engine is back.
+                    self.patience.set(PATIENCE);
                     let message = buffer.get(..len).ok_or(Lost::Dead)?;
                     let (seq, _) = ToFront::decode(message).map_err(|_| Lost::Dead)?;
                     if seq == question.seq {
@@ -124,7 +134,11 @@ impl Connection {
                     }
                 }
                 Err(libc::EINTR) => {}
-                Err(libc::EAGAIN) => self.wait(libc::POLLIN, question)?,
+                Err(libc::EAGAIN) => self.wait(libc::POLLIN, question).inspect_err(|lost| {
+                    if *lost == Lost::Silent {
+                        self.patience.set(IMPATIENCE);
+                    }
+                })?,
                 Err(_) => return Err(Lost::Dead),
             }
         };
