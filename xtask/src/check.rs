@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{no_std, packages, step};
+use crate::{no_std, openvpn27, packages, step};
 
 /// Sums over all test programs.
 #[derive(Default)]
@@ -57,6 +57,10 @@ pub(crate) fn run(quick: bool) -> Result<()> {
         eprintln!("SKIPPED: the scenarios with OpenVPN (--quick)");
         tally.skipped += 1;
     } else {
+        if let Err(error) = openvpn27::ensure(&target) {
+            // Each scenario that wants it says so itself, and is counted there.
+            eprintln!("no scenarios with OpenVPN 2.7: {error:#}");
+        }
         // Two at a time: each scenario has several processes, and few machines have more cores to spare.
         let scenarios = [
             "test",

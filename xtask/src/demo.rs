@@ -99,9 +99,11 @@ fn measure(launch: Launch) -> Result<Outcome> {
     let stream = Stream::to(addresses::INNER_SERVER).seconds(STREAM);
     let forth = stream.run(&pair.client, &pair.server)?;
     let back = stream.reverse().run(&pair.client, &pair.server)?;
+    let (server_offload, client_offload) = (offloaded(&mut server), offloaded(&mut client));
+    pair.lab.discard_logs();
     Ok(Outcome {
-        server_offload: offloaded(&mut server),
-        client_offload: offloaded(&mut client),
+        server_offload,
+        client_offload,
         ping_64,
         ping_1400,
         tcp_bits_per_second: forth.bits_per_second,

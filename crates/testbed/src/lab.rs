@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -40,6 +40,7 @@ pub struct Lab {
     directory: PathBuf,
     privileged: bool,
     links: AtomicU32,
+    discards_logs: AtomicBool,
 }
 
 impl Lab {
@@ -84,12 +85,18 @@ impl Lab {
             directory,
             privileged,
             links: AtomicU32::new(0),
+            discards_logs: AtomicBool::new(false),
         })
     }
 
     /// The lab's directory: configurations, keys, logs, captures. Readable for every user.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// What was to be done here is done: the logs are not printed at the end.
+    pub fn discard_logs(&self) {
+        self.discards_logs.store(true, Ordering::Relaxed);
     }
 
     /// True if the lab runs as real root: then other user ids exist in it.
@@ -158,7 +165,9 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         // The test harness shows this only if the test fails, by panic or by error.
-        self.print_logs();
+        if !self.discards_logs.load(Ordering::Relaxed) {
+            self.print_logs();
+        }
         drop(self.lifeline.take());
         // The end of a pid namespace's first process ends all others before `wait` returns.
         let _ = procfs::signal_pid(self.holder, rustix::process::Signal::KILL);

@@ -8,7 +8,9 @@
 //! # What it needs
 //! Debian packages `openvpn iperf3 tcpdump iproute2 iputils-ping openssl util-linux`, a usable `/dev/net/tun`, and root
 //! or unprivileged user namespaces. [`Lab::new`] names what is missing. The `udco` binary is the one named by
-//! `UDCO_BIN`, else the newest of `target/{debug,release}/udco`; without one the scenarios fail.
+//! `UDCO_BIN`, else the newest of `target/{debug,release}/udco`; without one the scenarios fail. OpenVPN 2.7 is the one
+//! below `UDCO_OPENVPN27`, else `target/openvpn-2.7`, where `cargo xtask openvpn27` puts it; without one its scenarios are
+//! left out and say so.
 //!
 //! # One scenario by hand
 //! ```text
@@ -35,6 +37,7 @@ mod process;
 mod procfs;
 mod scenario;
 pub mod udco;
+pub mod version;
 mod wait;
 
 pub use host::Host;
@@ -45,4 +48,5 @@ pub use process::Process;
 pub use procfs::Proc;
 pub use rustix::process::Signal;
 pub use scenario::{CONNECT, Pair, Star, addresses, connect};
+pub use version::Version;
 pub use wait::{eventually, skip};

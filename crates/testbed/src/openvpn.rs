@@ -12,6 +12,7 @@ use crate::pki::Credentials;
 use crate::process::{Process, read_lossy};
 use crate::procfs::Proc;
 use crate::udco::{self, Shown};
+use crate::version::Version;
 use crate::wait::eventually;
 
 /// The line that ends OpenVPN's start, and its reconnects.
@@ -59,6 +60,7 @@ pub struct Builder {
     host: Host,
     role: Role,
     credentials: Credentials,
+    version: Version,
     launch: Launch,
     proto: Proto,
     remote: String,
@@ -85,6 +87,7 @@ impl Builder {
             host: host.clone(),
             role,
             credentials: credentials.clone(),
+            version: Version::V26,
             launch: Launch::Plain,
             proto: Proto::Udp4,
             remote: remote.to_owned(),
@@ -103,6 +106,12 @@ impl Builder {
         } else {
             launch
         };
+        self
+    }
+
+    /// Sets which OpenVPN it runs.
+    pub fn version(mut self, version: Version) -> Self {
+        self.version = version;
         self
     }
 
@@ -157,7 +166,7 @@ impl Builder {
     /// Starts it. Files are named after the certificate: `<name>.conf`, `<name>.log`, `<name>-output.log`.
     ///
     /// # Errors
-    /// Fails if the `udco` binary is wanted and missing, or nothing can be started.
+    /// Fails if the `udco` binary or OpenVPN 2.7 is wanted and missing, or nothing can be started.
     pub fn spawn(self) -> Result<Endpoint> {
         let name = self.credentials.name.clone();
         let file = |extension: &str| self.host.directory().join(format!("{name}{extension}"));
@@ -166,24 +175,25 @@ impl Builder {
         let pid_file = file(".pid");
         let _ = fs::remove_file(&pid_file);
         let arguments = ["--config".as_ref(), config.as_os_str()];
+        let openvpn = self.version.command()?;
         let mut command = match self.launch {
-            Launch::Plain => self.host.command("openvpn"),
+            // By env(1), which takes any word for a program.
+            Launch::Plain => self.host.command("env"),
             Launch::Udco => {
                 let mut command = self.host.command(&udco::binary()?.to_string_lossy());
-                command.args(["run", "--", "openvpn"]);
+                command.args(["run", "--"]);
                 command
             }
             Launch::Preload => {
                 // By env(1), so that the library is not loaded into nsenter too.
                 let mut command = self.host.command("env");
                 let library = udco::preload_library()?;
-                command
-                    .arg(format!("LD_PRELOAD={}", library.display()))
-                    .arg("openvpn");
+                command.arg(format!("LD_PRELOAD={}", library.display()));
                 command
             }
         };
         command
+            .args(openvpn)
             .args(arguments)
             .envs(self.environment.iter().cloned());
         let log = file(".log");
@@ -195,6 +205,7 @@ impl Builder {
             daemon: self.lines.iter().any(|line| line.starts_with("daemon")),
             process,
             log,
+            status: file(".status"),
             pid_file,
             seen,
         })
@@ -260,6 +271,7 @@ pub struct Endpoint {
     daemon: bool,
     process: Process,
     log: PathBuf,
+    status: PathBuf,
     pid_file: PathBuf,
     seen: usize,
 }
@@ -273,6 +285,11 @@ impl Endpoint {
     /// Everything logged so far: OpenVPN's log, then what was written to standard output and error.
     pub fn log(&self) -> String {
         read_lossy(&self.log) + &self.process.log()
+    }
+
+    /// OpenVPN's status file, which it writes anew every second.
+    pub fn status(&self) -> String {
+        read_lossy(&self.status)
     }
 
     /// Waits until the connection stands (a server: until it is ready), each call for the next time it does.
@@ -383,7 +400,7 @@ impl Endpoint {
             .context("OpenVPN has not written its process id")?;
         Proc::in_namespace_of(self.host.holder())?
             .into_iter()
-            .find(|process| process.inner == inner && process.name == "openvpn")
+            .find(|process| process.inner == inner && process.command.contains("openvpn"))
             .with_context(|| format!("{}: OpenVPN does not run", self.log.display()))
     }
 

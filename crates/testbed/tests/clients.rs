@@ -5,7 +5,7 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use udco_testbed::measure::{Ping, Stream};
-use udco_testbed::{CONNECT, Endpoint, Launch, Star, addresses as at};
+use udco_testbed::{CONNECT, Endpoint, Launch, Star, Version, addresses as at};
 
 /// In the network behind client 1.
 const BEHIND: &str = "10.99.1.1";
@@ -18,7 +18,8 @@ struct Office {
 }
 
 impl Office {
-    fn open() -> Result<Self> {
+    /// The offloaded ends run OpenVPN in `version`.
+    fn open(version: Version) -> Result<Self> {
         let star = Star::new(3)?;
         let per_client = star.lab.directory().join("ccd");
         fs::create_dir(&per_client)?;
@@ -33,6 +34,7 @@ impl Office {
         }
         let mut server = star
             .server()
+            .version(version)
             .launch(Launch::Udco)
             .line(&format!("client-config-dir {}", per_client.display()))
             .line("route 10.99.1.0 255.255.255.0")
@@ -42,14 +44,9 @@ impl Office {
         let mut clients = (0..3)
             .map(|index| {
                 // One offloaded client among stock ones.
-                let launch = if index == 0 {
-                    Launch::Udco
-                } else {
-                    Launch::Plain
-                };
-                let client = star.client(index).launch(launch);
+                let client = star.client(index);
                 let client = if index == 0 {
-                    client
+                    client.version(version).launch(Launch::Udco)
                 } else {
                     client.line("route 10.99.1.0 255.255.255.0")
                 };
@@ -70,7 +67,19 @@ impl Office {
 
 #[test]
 fn three_clients_reach_the_server_each_other_and_a_network_behind_one() -> Result<()> {
-    let office = Office::open()?;
+    everybody_is_reached(Version::V26)
+}
+
+#[test]
+fn three_clients_of_a_2_7_server_reach_each_other_and_a_network_behind_one() -> Result<()> {
+    if !Version::V27.is_here_or_skip() {
+        return Ok(());
+    }
+    everybody_is_reached(Version::V27)
+}
+
+fn everybody_is_reached(version: Version) -> Result<()> {
+    let office = Office::open(version)?;
     let hosts = &office.star.clients;
     for (index, host) in hosts.iter().enumerate() {
         Ping::to(at::INNER_SERVER).all_answered(host)?;
@@ -103,7 +112,7 @@ fn three_clients_reach_the_server_each_other_and_a_network_behind_one() -> Resul
 
 #[test]
 fn a_spoofed_inner_source_is_not_delivered_and_counted() -> Result<()> {
-    let office = Office::open()?;
+    let office = Office::open(Version::V26)?;
     let liar = &office.star.clients[1];
     let drops = || -> Result<u64> {
         Ok(if office.server.is_udco() {
