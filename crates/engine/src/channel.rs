@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 use std::thread::ThreadId;
 
@@ -24,6 +25,8 @@ pub(crate) const FAMILIES: FamilyIds = FamilyIds {
 /// The engine's end of a channel, shared by the connection's thread (answers) and all that notify.
 pub(crate) struct Channel {
     socket: Connection,
+    /// The kernel's number of the program's network namespace; 0 if unknown.
+    pub(crate) netns: u64,
     /// Where the connection's thread waits, to be told of room when something waits for it.
     poller: Arc<Poller>,
     token: u64,
@@ -50,6 +53,7 @@ impl Channel {
     pub(crate) fn new(socket: Connection, poller: &Arc<Poller>, token: u64) -> io::Result<Self> {
         poller.add(&socket, token, Interest::NONE)?;
         Ok(Self {
+            netns: udco_sys::network_namespace(socket.as_fd()),
             socket,
             poller: Arc::clone(poller),
             token,

@@ -11,10 +11,7 @@ use std::time::{Duration, Instant};
 
 use udco_core::Mode;
 use udco_front::{MAX_MESSAGE, ToEngine, ToFront, VERSION};
-use udco_netlink::{
-    Answers, Api, Asker, DeleteReason, LinkRequest, Messages, acknowledgement, link_request,
-    membership, refusal, serve,
-};
+use udco_netlink::{Answers, Api, Asker, DeleteReason, membership, serve};
 use udco_sys::epoll::{Events, Interest, Poller};
 use udco_sys::route::Monitor;
 use udco_sys::seqpacket::{Connection, FdList};
@@ -46,11 +43,10 @@ const NETLINK_CAP_ACK: i32 = 10;
 const NETLINK_EXT_ACK: i32 = 11;
 
 const EINVAL: i32 = 22;
-const EBUSY: i32 = 16;
 
 /// One front.
 pub(crate) struct Session {
-    engine: Arc<Engine>,
+    pub(crate) engine: Arc<Engine>,
     connection: Connection,
     poller: Arc<Poller>,
     message: Box<[u8]>,
@@ -61,6 +57,8 @@ pub(crate) struct Session {
     pub(crate) devices: HashMap<u32, Owned>,
     /// Transport sockets by the fd number under which the program knows them.
     pub(crate) sockets: HashMap<i32, Socket>,
+    /// Foreign network namespaces that were told of, in the order of their ids.
+    foreign: Vec<u64>,
 }
 
 /// A device made over this connection.
@@ -103,6 +101,7 @@ impl Session {
             channels: HashMap::new(),
             devices: HashMap::new(),
             sockets: HashMap::new(),
+            foreign: Vec::new(),
         };
         session
             .poller
@@ -186,15 +185,44 @@ impl Session {
             ToEngine::Request {
                 channel,
                 port,
+                room,
+                admin,
                 datagram,
-            } => self.request(seq, channel, port, datagram),
+            } => {
+                let Some(channel) = self.channels.get(&channel).map(Arc::clone) else {
+                    return self.done(seq, EINVAL);
+                };
+                let (ext_ack, cap_ack) = channel.acknowledgement_options();
+                let asker = Asker {
+                    port,
+                    ext_ack,
+                    cap_ack,
+                    admin,
+                };
+                self.request(seq, &channel, &asker, room as usize, datagram)
+            }
             ToEngine::Return { channel, datagram } => {
                 if let Some(channel) = self.channels.get(&channel) {
                     channel.put_back(datagram.to_vec());
                 }
                 Ok(())
             }
-            ToEngine::Route { port, datagram } => self.route(seq, port, datagram),
+            ToEngine::Route {
+                port,
+                admin,
+                ext_ack,
+                cap_ack,
+                datagram,
+            } => {
+                let asker = Asker {
+                    port,
+                    ext_ack,
+                    cap_ack,
+                    admin,
+                };
+                self.route(seq, &asker, datagram)
+            }
+            ToEngine::Shown { netns, message } => self.show_link(seq, netns, message),
             ToEngine::SocketClosed { fd } => {
                 self.close_socket(fd);
                 self.done(seq, 0)
@@ -214,7 +242,7 @@ impl Session {
                 self.done(seq, errno)
             }
             // Replies to questions of ours that nobody has asked, or not any more.
-            ToEngine::Tun { .. } | ToEngine::Socket { .. } => Ok(()),
+            ToEngine::Tun { .. } | ToEngine::Socket { .. } | ToEngine::Link { .. } => Ok(()),
         }
     }
 
@@ -242,25 +270,23 @@ impl Session {
     }
 
     /// A datagram sent on a channel: generic netlink.
-    fn request(&mut self, seq: u32, channel: u32, port: u32, datagram: &[u8]) -> io::Result<()> {
-        let Some(channel) = self.channels.get(&channel).map(Arc::clone) else {
-            return self.done(seq, EINVAL);
-        };
-        let (ext_ack, cap_ack) = channel.acknowledgement_options();
-        let asker = Asker {
-            port,
-            ext_ack,
-            cap_ack,
-            admin: true,
-        };
-        let mut answers = Answers::new();
+    fn request(
+        &mut self,
+        seq: u32,
+        channel: &Channel,
+        asker: &Asker,
+        room: usize,
+        datagram: &[u8],
+    ) -> io::Result<()> {
+        let mut answers = Answers::for_reader(room);
         channel.begin_answer();
         let mut caller = Caller {
             session: self,
             seq,
+            netns: channel.netns,
             swap: false,
         };
-        serve(&FAMILIES, &asker, datagram, &mut caller, &mut answers);
+        serve(&FAMILIES, asker, datagram, &mut caller, &mut answers);
         let swap = caller.swap;
         let more = !channel.end_answer(answers.into_datagrams());
         self.tell(
@@ -273,95 +299,16 @@ impl Session {
         )
     }
 
-    /// A datagram sent to rtnetlink about a link.
-    fn route(&mut self, seq: u32, port: u32, datagram: &[u8]) -> io::Result<()> {
-        let asker = Asker {
-            port,
-            ext_ack: false,
-            cap_ack: false,
-            admin: true,
-        };
-        let Some(message) = Messages::of(datagram).next() else {
-            return self.tell(seq, ToFront::Pass);
-        };
-        match link_request(&asker, message) {
-            LinkRequest::New(link) if link.create => {
-                let name = link.target.name.unwrap_or("tun%d").to_owned();
-                let mode = match link.mode {
-                    udco_netlink::Mode::P2p => Mode::P2p,
-                    udco_netlink::Mode::Mp => Mode::Mp,
-                };
-                let errno = self.new_device(seq, &name, link.api, mode)?;
-                let answer = match errno {
-                    0 => acknowledgement(&asker, message),
-                    errno => refusal(&asker, message, udco_netlink::Errno(errno), None),
-                };
-                self.tell(seq, ToFront::Answer { datagram: &answer })
-            }
-            LinkRequest::Delete(target) => {
-                let index = target
-                    .ifindex
-                    .filter(|index| self.devices.contains_key(index));
-                let index = index.or_else(|| {
-                    let named = |owned: &&Owned| Some(owned.device.name.as_str()) == target.name;
-                    self.devices
-                        .values()
-                        .find(named)
-                        .map(|owned| owned.device.ifindex)
-                });
-                if let Some(index) = index {
-                    // Ours first, so that the peers' end is told before the kernel takes the interface.
-                    self.drop_device(index);
-                }
-                self.tell(seq, ToFront::Pass)
-            }
-            LinkRequest::Refused(answer) => self.tell(seq, ToFront::Answer { datagram: &answer }),
-            _ => self.tell(seq, ToFront::Pass),
-        }
-    }
-
-    /// Has the front make a TUN device and takes it over; returns an errno, 0 if all went well.
-    fn new_device(&mut self, seq: u32, name: &str, api: Api, mode: Mode) -> io::Result<i32> {
-        // One queue moves its packets in order; more come with the packets' spreading over workers.
-        self.tell(
-            seq,
-            ToFront::NeedTun {
-                queues: 1,
-                name: name.as_bytes(),
-            },
-        )?;
-        let Some((reply, fds)) = self.reply(seq) else {
-            return Ok(EBUSY);
-        };
-        let ToEngine::Tun {
-            errno,
-            ifindex,
-            name,
-        } = decode(&reply)?
-        else {
-            return Err(malformed("no answer about the TUN device"));
-        };
-        if errno != 0 {
-            return Ok(errno.abs());
-        }
-        let name = String::from_utf8_lossy(name).into_owned();
-        match self.adopt_device(ifindex, name, api, mode, fds) {
-            Ok(()) => Ok(0),
-            Err(error) => {
-                tracing::error!("cannot take over the TUN device: {error}");
-                Ok(error.raw_os_error().unwrap_or(EINVAL))
-            }
-        }
-    }
-
-    fn adopt_device(
+    /// Takes over a TUN device; `place` is its network namespace and its interface index there.
+    pub(crate) fn adopt_device(
         &mut self,
-        ifindex: u32,
+        place: (u64, u32),
         name: String,
         api: Api,
         mode: Mode,
         fds: FdList,
     ) -> io::Result<()> {
+        let (_, ifindex) = place;
         let mut fds: Vec<OwnedFd> = fds.into_iter().collect();
         let monitor = fds
             .pop()
@@ -385,7 +332,7 @@ impl Session {
             DEVICE + u64::from(ifindex),
             Interest::READ,
         )?;
-        let device = Arc::new(Device::new(ifindex, name, api, mode, queues));
+        let device = Arc::new(Device::new(place, name, api, mode, queues));
         for channel in self.channels.values() {
             device.add_listener(channel);
         }
@@ -415,7 +362,7 @@ impl Session {
     }
 
     /// Lets go of a device: its peers end, its queues are closed. The interface stays as long as it is persistent.
-    fn drop_device(&mut self, ifindex: u32) {
+    pub(crate) fn drop_device(&mut self, ifindex: u32) {
         let Some(owned) = self.devices.remove(&ifindex) else {
             return;
         };
@@ -426,6 +373,16 @@ impl Session {
         }
         // Its sockets stay with the program, which may use them for another device.
         self.engine.remove_device(&owned.device);
+    }
+
+    /// An id for a network namespace that is not the program's, as the kernel would give it: the first free one.
+    pub(crate) fn netns_id(&mut self, netns: u64) -> i32 {
+        let known = self.foreign.iter().position(|other| *other == netns);
+        let id = known.unwrap_or_else(|| {
+            self.foreign.push(netns);
+            self.foreign.len() - 1
+        });
+        i32::try_from(id).unwrap_or(i32::MAX)
     }
 
     /// Hands a transport socket over to the engine's workers.
@@ -504,7 +461,7 @@ impl Session {
     }
 
     /// The front's reply to a question of ours.
-    fn reply(&mut self, seq: u32) -> Option<(Vec<u8>, FdList)> {
+    pub(crate) fn reply(&mut self, seq: u32) -> Option<(Vec<u8>, FdList)> {
         let deadline = Instant::now() + HAND_OVER;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -563,7 +520,7 @@ impl Session {
         )
     }
 
-    fn tell(&mut self, seq: u32, message: ToFront<'_>) -> io::Result<()> {
+    pub(crate) fn tell(&mut self, seq: u32, message: ToFront<'_>) -> io::Result<()> {
         let len = message
             .encode(seq, &mut self.reply)
             .map_err(|udco_front::TooLong| malformed("an answer that is too long"))?;
@@ -606,13 +563,13 @@ fn offer_offloads(queue: &tun::Queue) {
     }
 }
 
-fn decode(reply: &[u8]) -> io::Result<ToEngine<'_>> {
+pub(crate) fn decode(reply: &[u8]) -> io::Result<ToEngine<'_>> {
     match ToEngine::decode(reply) {
         Ok((_, message)) => Ok(message),
         Err(udco_front::Malformed) => Err(malformed("not of this protocol")),
     }
 }
 
-fn malformed(what: &str) -> io::Error {
+pub(crate) fn malformed(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the front sent {what}"))
 }

@@ -1,6 +1,7 @@
 //! A device: a TUN interface with its peers, routes, counters and listeners.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
 use arc_swap::{ArcSwap, Guard};
@@ -22,7 +23,7 @@ pub(crate) struct State {
     /// The routes of the device's network namespace.
     pub(crate) routes: Routes,
     /// What the listeners are to be told of the present change.
-    notifications: Vec<Notification>,
+    notifications: Vec<(u64, Notification)>,
 }
 
 /// What the packet path sees of a device (design decision 7).
@@ -49,6 +50,8 @@ impl Snapshot {
 /// A device.
 pub(crate) struct Device {
     pub(crate) ifindex: u32,
+    /// The kernel's number of the network namespace in which it has this index; 0 if unknown.
+    pub(crate) netns: u64,
     pub(crate) name: String,
     pub(crate) api: Api,
     pub(crate) mode: Mode,
@@ -57,11 +60,13 @@ pub(crate) struct Device {
     state: Mutex<State>,
     snapshot: ArcSwap<Snapshot>,
     listeners: Mutex<Vec<Weak<Channel>>>,
+    /// Whether the interface has a carrier, which it begins with.
+    carrier: AtomicBool,
 }
 
 impl Device {
     pub(crate) fn new(
-        ifindex: u32,
+        (netns, ifindex): (u64, u32),
         name: String,
         api: Api,
         mode: Mode,
@@ -74,8 +79,9 @@ impl Device {
             peers: core.peers().clone(),
             routes: routes.clone(),
         };
-        Self {
+        let device = Self {
             ifindex,
+            netns,
             name,
             api,
             mode,
@@ -88,7 +94,10 @@ impl Device {
             }),
             snapshot: ArcSwap::from_pointee(snapshot),
             listeners: Mutex::default(),
-        }
+            carrier: AtomicBool::new(true),
+        };
+        device.change(|_| ());
+        device
     }
 
     /// The present snapshot. Cheap; hold it for a batch, not longer.
@@ -120,11 +129,13 @@ impl Device {
         };
         if state.core.float(peer, endpoint) {
             let remote = endpoint.remote;
-            state.notify(Notification::PeerFloated {
+            let told = Notification::PeerFloated {
                 ifindex: self.ifindex,
                 peer,
                 remote,
-            });
+            };
+            let netns = state.netns_of(peer);
+            state.notify(netns, told);
         }
         self.publish(&mut state);
     }
@@ -132,9 +143,11 @@ impl Device {
     /// Removes peers that `gone` names and tells the listeners why.
     pub(crate) fn remove_peers(&self, reason: DeleteReason, gone: impl Fn(&Peer) -> bool) -> usize {
         self.change(|state| {
-            let removed = state.core.remove_peers(gone);
+            let mut removed = state.core.remove_peers(gone);
+            // The kernel's order is that of a hash; this one is for people.
+            removed.sort_by_key(|peer| peer.id);
             for peer in &removed {
-                state.notify(self.deleted(peer.id, reason));
+                state.notify(peer.transport.netns, self.ended(peer, reason));
             }
             removed.len()
         })
@@ -146,7 +159,8 @@ impl Device {
         let due = state.core.tick(now);
         for peer in &due.expired {
             tracing::info!("{}: peer {} expired", self.name, peer.id);
-            state.notify(self.deleted(peer.id, DeleteReason::Expired));
+            let told = self.ended(peer, DeleteReason::Expired);
+            state.notify(peer.transport.netns, told);
         }
         for (peer, key_id) in &due.worn {
             tracing::info!(
@@ -154,11 +168,13 @@ impl Device {
                 self.name
             );
             let (ifindex, peer, key_id) = (self.ifindex, *peer, *key_id);
-            state.notify(Notification::KeySwap {
+            let told = Notification::KeySwap {
                 ifindex,
                 peer,
                 key_id,
-            });
+            };
+            let netns = state.netns_of(peer);
+            state.notify(netns, told);
         }
         if due.changed || !due.worn.is_empty() {
             self.publish(&mut state);
@@ -166,18 +182,37 @@ impl Device {
         due.pings
     }
 
-    /// The notification of a peer's end.
-    pub(crate) const fn deleted(&self, peer: u32, reason: DeleteReason) -> Notification {
+    /// A peer has come to its end: its transport has one less, and this is the notification.
+    pub(crate) fn ended(&self, peer: &Peer, reason: DeleteReason) -> Notification {
+        peer.transport.detach();
         Notification::PeerDeleted {
             ifindex: self.ifindex,
-            peer,
+            peer: peer.id,
             reason,
         }
     }
 
-    /// Adds a listener.
+    /// Adds a listener, once.
     pub(crate) fn add_listener(&self, channel: &Arc<Channel>) {
-        lock(&self.listeners).push(Arc::downgrade(channel));
+        let mut listeners = lock(&self.listeners);
+        let known = |listener: &Weak<Channel>| listener.as_ptr() == Arc::as_ptr(channel);
+        if !listeners.iter().any(known) {
+            listeners.push(Arc::downgrade(channel));
+        }
+    }
+
+    /// On a point-to-point device of `ovpn` the carrier follows the peer (dco-behaviour 2.15).
+    fn follow_carrier(&self, state: &State) {
+        if self.mode != Mode::P2p || self.api != Api::Ovpn {
+            return;
+        }
+        let carrier = !state.core.peers().is_empty();
+        if self.carrier.swap(carrier, Ordering::Relaxed) != carrier
+            && let Some(queue) = self.queues.first()
+        {
+            // Fails only if the interface is gone, or with a kernel that cannot.
+            let _ = queue.set_carrier(carrier);
+        }
     }
 
     fn publish(&self, state: &mut State) {
@@ -186,24 +221,38 @@ impl Device {
             routes: state.routes.clone(),
         };
         self.snapshot.store(Arc::new(snapshot));
+        self.follow_carrier(state);
         if state.notifications.is_empty() {
             return;
         }
         let mut listeners = lock(&self.listeners);
         listeners.retain(|listener| listener.strong_count() > 0);
-        for notification in state.notifications.drain(..) {
+        for (netns, notification) in state.notifications.drain(..) {
             for listener in listeners.iter().filter_map(Weak::upgrade) {
-                listener.notify(self.api, &notification);
+                if self.api == Api::DcoV2 || is_same(netns, listener.netns) {
+                    listener.notify(self.api, &notification);
+                }
             }
         }
     }
 }
 
 impl State {
-    /// Tells the listeners, when the present change is published.
-    pub(crate) fn notify(&mut self, notification: Notification) {
-        self.notifications.push(notification);
+    /// Tells the listeners of a network namespace, when the present change is published: with `ovpn` it is that of the
+    /// peer's transport socket (dco-behaviour 2.14).
+    pub(crate) fn notify(&mut self, netns: u64, notification: Notification) {
+        self.notifications.push((netns, notification));
     }
+
+    fn netns_of(&self, peer: u32) -> u64 {
+        let peer = self.core.peers().by_id(peer);
+        peer.map_or(0, |peer| peer.transport.netns)
+    }
+}
+
+/// Whether two numbers may be those of the same network namespace; 0 is unknown.
+pub(crate) const fn is_same(one: u64, other: u64) -> bool {
+    one == other || one == 0 || other == 0
 }
 
 /// Seeds a table whose keys strangers choose (promises D3).

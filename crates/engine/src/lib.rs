@@ -10,6 +10,7 @@ mod connection;
 mod delivery;
 mod device;
 mod keepalive;
+mod link;
 mod listen;
 mod parking;
 mod receive;

@@ -76,6 +76,10 @@ impl Receiver {
                 device.drops.count(DropReason::RxOversize);
                 continue;
             }
+            if transport.is_idle() {
+                self.relay_all(device, transport, index);
+                continue;
+            }
             if datagram.bytes.is_empty() {
                 device.drops.count(DropReason::RxShort);
                 continue;
@@ -114,6 +118,26 @@ impl Receiver {
             }
         }
         self.delivery.flush(device, self.inbox.buffer());
+    }
+
+    /// Gives a datagram to OpenVPN, whatever it is: the socket serves no peer.
+    fn relay_all(&mut self, device: &Device, transport: &Transport, index: usize) {
+        let Some(datagram) = self.inbox.datagram(index) else {
+            return;
+        };
+        let header = relay_header(&datagram);
+        let is_empty = datagram.bytes.is_empty();
+        let mut relay = |packet: &[u8]| {
+            if !transport.relay(&header, packet, &mut self.relay_scratch) {
+                device.drops.count(DropReason::RxRelayFull);
+            }
+        };
+        if is_empty {
+            relay(&[]);
+        }
+        for packet in datagram.into_segments() {
+            relay(packet);
+        }
     }
 
     /// Tries packets again that came before their key.

@@ -17,10 +17,12 @@ use udco_sys::udp::UdpSocket;
 
 use crate::cipher::{DirectionKey, cipher};
 use crate::connection::Session;
-use crate::device::{Device, Peer};
+use crate::device::{Device, Peer, is_same};
+use crate::link::in_api;
 use crate::transport::Transport;
 
 const ENOENT: i32 = 2;
+const EBADF: i32 = 9;
 const EBUSY: i32 = 16;
 const EEXIST: i32 = 17;
 const EINVAL: i32 = 22;
@@ -36,6 +38,8 @@ pub(crate) struct Caller<'s> {
     pub(crate) session: &'s mut Session,
     /// Number of the front's question, for an exchange in the middle of it.
     pub(crate) seq: u32,
+    /// The kernel's number of the caller's network namespace; 0 if unknown.
+    pub(crate) netns: u64,
     /// A socket was taken over: the front is to put the relay in its place.
     pub(crate) swap: bool,
 }
@@ -49,14 +53,26 @@ impl Caller<'_> {
             .ok_or_else(|| refused(ENOENT, ""))
     }
 
-    /// The transport for an fd number: known already, or fetched from the front.
+    /// What PEER_GET tells of a peer.
+    fn peer_state(&mut self, api: Api, peer: &Peer) -> PeerState {
+        let netns = peer.transport.netns;
+        let elsewhere = api == Api::Ovpn && !is_same(netns, self.netns);
+        PeerState {
+            socket_netnsid: elsewhere.then(|| self.session.netns_id(netns)),
+            ..peer_state(peer)
+        }
+    }
+
+    /// The transport of a new peer: known already, or fetched from the front. The order of the checks is the kernel's
+    /// (dco-behaviour 2.6, 14 to 17).
     fn transport(
         &mut self,
         device: &Arc<Device>,
-        fd: u32,
+        peer: &PeerNew,
     ) -> Result<(Arc<Transport>, bool), Refused> {
-        let number = i32::try_from(fd).map_err(|_| no_socket(fd, 9))?;
+        let number = i32::try_from(peer.socket).map_err(|_| no_socket(peer.socket, EBADF))?;
         if let Some(socket) = self.session.sockets.get(&number) {
+            remote_of(peer)?;
             let owner = socket.device.upgrade();
             if owner
                 .as_ref()
@@ -64,22 +80,34 @@ impl Caller<'_> {
             {
                 return Ok((Arc::clone(&socket.transport), false));
             }
-            if owner.is_some_and(|owner| owner.look(|state| !state.core.peers().is_empty())) {
+            if !socket.transport.is_idle() {
                 return Err(cannot_encapsulate(EBUSY));
             }
-            // Its device is gone, or has no peers left on it: it serves this one from now on.
+            // No peer is left on it: it serves this device from now on.
             let transport = Arc::clone(&socket.transport);
             self.session.move_socket(number, device.ifindex);
             return Ok((transport, false));
         }
         let handed = self.session.need_socket(self.seq, number);
-        let handed = handed.ok_or_else(|| no_socket(fd, EBUSY))?;
+        let handed = handed.ok_or_else(|| no_socket(peer.socket, EBUSY))?;
         let (Some(socket), Some(relay)) = (handed.socket, handed.relay) else {
-            return Err(no_socket(fd, handed.errno.abs()));
+            return Err(match handed.errno.saturating_abs() {
+                // A UDP socket with an encapsulation of its own.
+                EBUSY => match remote_of(peer) {
+                    Ok(_) => cannot_encapsulate(EBUSY),
+                    Err(missing) => missing,
+                },
+                EOPNOTSUPP => cannot_encapsulate(EOPNOTSUPP),
+                errno => no_socket(peer.socket, errno),
+            });
         };
         match inspect(std::os::fd::AsFd::as_fd(&socket)) {
             Kind::Udp => {}
-            Kind::NotASocket => return Err(no_socket(fd, ENOTSOCK)),
+            Kind::NotASocket => return Err(no_socket(peer.socket, ENOTSOCK)),
+            Kind::TcpEstablished | Kind::Tcp(_) if peer.remote.is_some() => {
+                let text = "unexpected remote IP address with TCP socket";
+                return Err(refused(EINVAL, text));
+            }
             Kind::TcpEstablished => {
                 tracing::error!(
                     "TCP transport is not served yet: use `proto udp`, or add `disable-dco` to OpenVPN's options"
@@ -89,6 +117,7 @@ impl Caller<'_> {
             Kind::Tcp(_) => return Err(cannot_encapsulate(EINVAL)),
             Kind::OtherSocket => return Err(cannot_encapsulate(EOPNOTSUPP)),
         }
+        remote_of(peer)?;
         let transport = UdpSocket::adopt(socket)
             .and_then(|socket| Transport::new(socket, Connection::adopt(relay)?))
             .map_err(|error| cannot_encapsulate(error.raw_os_error().unwrap_or(EINVAL)))?;
@@ -98,26 +127,22 @@ impl Caller<'_> {
 
 impl Service for Caller<'_> {
     fn mode(&mut self, api: Api, ifindex: u32) -> Result<Mode, NoDevice> {
-        let owned = self
-            .session
-            .devices
-            .get(&ifindex)
-            .ok_or(NoDevice::Unknown)?;
+        let Some(owned) = self.session.devices.get(&ifindex) else {
+            return Err(match self.session.is_link(self.seq, ifindex) {
+                true => NoDevice::NotOurs,
+                false => NoDevice::Unknown,
+            });
+        };
         if owned.device.api != api {
             return Err(NoDevice::NotOurs);
         }
-        Ok(match owned.device.mode {
-            udco_core::Mode::P2p => Mode::P2p,
-            udco_core::Mode::Mp => Mode::Mp,
-        })
+        Ok(in_api(owned.device.mode))
     }
 
     fn peer_new(&mut self, ifindex: u32, peer: &PeerNew) -> Result<(), Refused> {
         let device = self.device(ifindex)?;
-        let (transport, fresh) = self.transport(&device, peer.socket)?;
-        let Some(remote) = peer.remote else {
-            return Err(refused(EINVAL, "missing remote IP address for UDP socket"));
-        };
+        let (transport, fresh) = self.transport(&device, peer)?;
+        let remote = remote_of(peer)?;
         let new = NewPeer {
             id: peer.id,
             tx_id: peer.tx_id.unwrap_or(peer.id),
@@ -131,9 +156,14 @@ impl Service for Caller<'_> {
             transport: Arc::clone(&transport),
         };
         device.change(|state| match state.core.add_peer(new, now()) {
-            Ok(None) => Ok(()),
+            Ok(None) => {
+                transport.attach();
+                Ok(())
+            }
             Ok(Some(replaced)) => {
-                state.notify(device.deleted(replaced.id, DeleteReason::Teardown));
+                transport.attach();
+                let told = device.ended(&replaced, DeleteReason::Teardown);
+                state.notify(replaced.transport.netns, told);
                 Ok(())
             }
             Err(PeerError::IdTaken) => Err(not_added(peer.id, EEXIST)),
@@ -174,12 +204,10 @@ impl Service for Caller<'_> {
     }
 
     fn peer_get(&mut self, ifindex: u32, id: u32) -> Result<PeerState, Refused> {
-        let found = self
-            .device(ifindex)?
-            .look(|state| state.core.peers().by_id(id).map(Arc::clone));
-        found
-            .map(|peer| peer_state(&peer))
-            .ok_or_else(|| no_peer(id))
+        let device = self.device(ifindex)?;
+        let found = device.look(|state| state.core.peers().by_id(id).map(Arc::clone));
+        let peer = found.ok_or_else(|| no_peer(id))?;
+        Ok(self.peer_state(device.api, &peer))
     }
 
     fn peers(&mut self, ifindex: u32) -> Vec<PeerState> {
@@ -187,14 +215,16 @@ impl Service for Caller<'_> {
             return Vec::new();
         };
         let peers = device.look(|state| state.core.peers().clone());
-        peers.iter().map(|peer| peer_state(peer)).collect()
+        let states = peers.iter().map(|peer| self.peer_state(device.api, peer));
+        states.collect()
     }
 
     fn peer_del(&mut self, ifindex: u32, id: u32) -> Result<(), Refused> {
         let device = self.device(ifindex)?;
         device.change(|state| {
-            state.core.remove_peer(id).map_err(|_| no_peer(id))?;
-            state.notify(device.deleted(id, DeleteReason::Userspace));
+            let removed = state.core.remove_peer(id).map_err(|_| no_peer(id))?;
+            let told = device.ended(&removed, DeleteReason::Userspace);
+            state.notify(removed.transport.netns, told);
             Ok(())
         })
     }
@@ -321,6 +351,12 @@ fn peer_state(peer: &Peer) -> PeerState {
 
 fn now() -> Time {
     Time::from_millis(clock::milliseconds())
+}
+
+/// Where a peer over UDP is.
+fn remote_of(peer: &PeerNew) -> Result<SocketAddr, Refused> {
+    let missing = || refused(EINVAL, "missing remote IP address for UDP socket");
+    peer.remote.ok_or_else(missing)
 }
 
 /// An unspecified local address leaves it to the route.

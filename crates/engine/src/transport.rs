@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use udco_front::RelayHeader;
 use udco_sys::seqpacket::Connection;
@@ -20,6 +21,10 @@ pub(crate) struct Transport {
     /// The engine's end of the pair that stands in OpenVPN's fd table in place of the socket.
     relay: Connection,
     local: SocketAddr,
+    /// The kernel's number of the socket's network namespace; 0 if unknown.
+    pub(crate) netns: u64,
+    /// How many peers it serves.
+    peers: AtomicUsize,
     /// Whether the kernel cuts one send into several datagrams (design decision 6: probed, never assumed).
     pub(crate) segmentation: bool,
 }
@@ -34,10 +39,13 @@ impl Transport {
         let _ = socket.raise_receive_buffer(BUFFER);
         let _ = socket.raise_send_buffer(BUFFER);
         let local = socket.local_addr()?;
+        let netns = udco_sys::network_namespace(socket.as_fd());
         Ok(Self {
             socket,
             relay,
             local,
+            netns,
+            peers: AtomicUsize::new(0),
             segmentation,
         })
     }
@@ -51,6 +59,21 @@ impl Transport {
     /// before it comes here.
     pub(crate) const fn local_port(&self) -> u16 {
         self.local.port()
+    }
+
+    /// Has one peer more.
+    pub(crate) fn attach(&self) {
+        self.peers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Has one peer less.
+    pub(crate) fn detach(&self) {
+        self.peers.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether it serves no peer: the kernel would have given it back to OpenVPN, so that all packets are OpenVPN's.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.peers.load(Ordering::Relaxed) == 0
     }
 
     /// Gives a control packet to OpenVPN; `false` if the relay is full or gone.

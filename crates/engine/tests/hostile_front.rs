@@ -69,6 +69,7 @@ impl Front {
             ToFront::NeedTun { .. } => Some(Owned::NeedTun),
             ToFront::Answer { datagram } => Some(Owned::Answer(datagram.to_vec())),
             ToFront::NeedSocket { fd } => Some(Owned::NeedSocket(fd)),
+            ToFront::NeedLink { ifindex } => Some(Owned::NeedLink(ifindex)),
         }
     }
 
@@ -90,6 +91,7 @@ enum Owned {
     NeedTun,
     Answer(Vec<u8>),
     NeedSocket(i32),
+    NeedLink(u32),
 }
 
 fn engine() -> Arc<Engine> {
@@ -160,6 +162,8 @@ fn unknown_channels_and_replies_to_nothing_are_harmless() {
     let request = ToEngine::Request {
         channel: 99,
         port: 0,
+        room: 0,
+        admin: true,
         datagram: &[0; 16],
     };
     assert_eq!(front.ask(2, &request, &[]), Some(Owned::Done(22)));
@@ -175,6 +179,7 @@ fn unknown_channels_and_replies_to_nothing_are_harmless() {
         &ToEngine::Tun {
             errno: 0,
             ifindex: 1,
+            netns: 0,
             name: b"x",
         },
         &[],
@@ -198,6 +203,9 @@ fn unknown_channels_and_replies_to_nothing_are_harmless() {
     );
     let route = ToEngine::Route {
         port: 0,
+        admin: true,
+        ext_ack: false,
+        cap_ack: false,
         datagram: &[0; 5],
     };
     assert_eq!(front.ask(9, &route, &[]), Some(Owned::Pass));
@@ -222,6 +230,9 @@ fn descriptors_of_the_wrong_kind_are_refused_and_closed() {
         for fds in [&[fd.as_fd(), fd.as_fd()][..], &[fd.as_fd()], &[]] {
             let route = ToEngine::Route {
                 port: 7,
+                admin: true,
+                ext_ack: false,
+                cap_ack: false,
                 datagram: &link,
             };
             let asked = front.ask(seq, &route, &[]);
@@ -229,6 +240,7 @@ fn descriptors_of_the_wrong_kind_are_refused_and_closed() {
             let tun = ToEngine::Tun {
                 errno: 0,
                 ifindex: 1,
+                netns: 0,
                 name: b"nope0",
             };
             let answer = front.ask(seq, &tun, fds);
@@ -253,6 +265,9 @@ fn a_front_that_does_not_answer_a_question_costs_half_a_second() {
             2,
             &ToEngine::Route {
                 port: 7,
+                admin: true,
+                ext_ack: false,
+                cap_ack: false,
                 datagram: &link
             },
             &[]

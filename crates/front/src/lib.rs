@@ -8,7 +8,7 @@
 //! The front asks, the engine answers; a front has one question open at a time. Each question carries a sequence
 //! number, its answers repeat it, and a front throws away an answer with another number (it belongs to a question on
 //! which it had given up). An engine that needs something of the front before it can answer says so
-//! ([`ToFront::NeedTun`], [`ToFront::NeedSocket`]) and the front replies under the same number.
+//! ([`ToFront::NeedTun`], [`ToFront::NeedSocket`], [`ToFront::NeedLink`]) and the front replies under the same number.
 //!
 //! A *channel* is what the program believes to be a generic-netlink socket: a SEQPACKET pair, one end in the program's
 //! fd table, the other in the engine. Requests go over the front's connection ([`ToEngine::Request`]), so that the
@@ -24,7 +24,7 @@ pub use relay::RelayHeader;
 use wire::{Body, Fields};
 
 /// Version of this protocol; both ends must have the same.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Bytes of header before each body: kind (u16), unused (u16), sequence number (u32).
 pub const HEADER: usize = 8;
@@ -73,12 +73,17 @@ pub enum ToEngine<'a> {
         value: i32,
     },
     /// A datagram that the program sent on a channel. Answer: [`ToFront::Done`], after all replies are readable in
-    /// the channel (or [`ToFront::NeedSocket`] first).
+    /// the channel (or [`ToFront::NeedSocket`] or [`ToFront::NeedLink`] first).
     Request {
         /// The channel it was sent on.
         channel: u32,
         /// Netlink port id of that socket, as the program believes it to be.
         port: u32,
+        /// The largest buffer with which the program has received on it so far, in bytes; 0 if it has not. The kernel
+        /// fits the datagrams of a dump to it.
+        room: u32,
+        /// Whether the caller has `CAP_NET_ADMIN` at this moment, and had it when it opened the socket.
+        admin: bool,
         /// The datagram: one or more netlink messages.
         datagram: &'a [u8],
     },
@@ -94,8 +99,27 @@ pub enum ToEngine<'a> {
     Route {
         /// Netlink port id of the asking socket.
         port: u32,
+        /// Whether the caller has `CAP_NET_ADMIN` at this moment.
+        admin: bool,
+        /// `NETLINK_EXT_ACK` of the asking socket.
+        ext_ack: bool,
+        /// `NETLINK_CAP_ACK` of it.
+        cap_ack: bool,
         /// The datagram.
         datagram: &'a [u8],
+    },
+    /// What the kernel tells of a link that may be ours, and the program is about to read: one `RTM_NEWLINK` message.
+    /// Answer: [`ToFront::Answer`] with the message as it shall be read.
+    Shown {
+        /// As in [`ToEngine::Tun`].
+        netns: u64,
+        /// The message.
+        message: &'a [u8],
+    },
+    /// Reply to [`ToFront::NeedLink`]. Has the same answer as the question before it.
+    Link {
+        /// Whether there is such an interface.
+        exists: bool,
     },
     /// Reply to [`ToFront::NeedTun`]. Beside it, if `errno` is 0: the TUN queues, then a `NETLINK_ROUTE` socket of
     /// the same network namespace that has joined the groups for links, addresses and routes of both families.
@@ -105,13 +129,16 @@ pub enum ToEngine<'a> {
         errno: i32,
         /// Interface index of the device in the front's network namespace.
         ifindex: u32,
+        /// The kernel's number of that namespace (`SO_NETNS_COOKIE`); 0 if it has none.
+        netns: u64,
         /// Name that the device got.
         name: &'a [u8],
     },
     /// Reply to [`ToFront::NeedSocket`]. Beside it, if `errno` is 0: the real transport socket, then the engine's end
     /// of the relay (SEQPACKET for UDP, STREAM for TCP). Answer: [`ToFront::Done`].
     Socket {
-        /// 0, or why there is no such socket (`ENOTSOCK`, `EBADF`).
+        /// 0, or why there is no such socket: `EBADF` or `ENOTSOCK` if the number names none; `EOPNOTSUPP` if it is
+        /// neither UDP nor TCP; `EBUSY` for a UDP socket with an encapsulation of its own.
         errno: i32,
     },
     /// The program closed a transport socket that the engine has. Answer: [`ToFront::Done`], after the engine has let
@@ -155,10 +182,21 @@ pub enum ToFront<'a> {
     },
     /// Not about a device of ours: give the request to the kernel.
     Pass,
+    /// Say whether there is an interface with this index, in the network namespace of the program.
+    NeedLink {
+        /// The index.
+        ifindex: u32,
+    },
     /// Make a TUN device, in the network namespace of the program.
     NeedTun {
         /// How many queues (`IFF_MULTI_QUEUE` if more than one).
         queues: u16,
+        /// Its MTU.
+        mtu: u32,
+        /// Whether it has the flag `IFF_MULTICAST`, as `ovpn-dco` has it and `ovpn` has not.
+        multicast: bool,
+        /// Whether to set it up.
+        up: bool,
         /// Its name; `EEXIST` if there is one already.
         name: &'a [u8],
     },
@@ -205,19 +243,47 @@ impl<'a> ToEngine<'a> {
             Self::Request {
                 channel,
                 port,
+                room,
+                admin,
                 datagram,
-            } => body.header(4, seq).u32(channel).u32(port).rest(datagram),
-            Self::Route { port, datagram } => body.header(5, seq).u32(port).rest(datagram),
+            } => body
+                .header(4, seq)
+                .u32(channel)
+                .u32(port)
+                .u32(room)
+                .u16(admin.into())
+                .rest(datagram),
+            Self::Route {
+                port,
+                admin,
+                ext_ack,
+                cap_ack,
+                datagram,
+            } => body
+                .header(5, seq)
+                .u32(port)
+                .u16(admin.into())
+                .u16(ext_ack.into())
+                .u16(cap_ack.into())
+                .rest(datagram),
             Self::Tun {
                 errno,
                 ifindex,
+                netns,
                 name,
-            } => body.header(6, seq).i32(errno).u32(ifindex).rest(name),
+            } => body
+                .header(6, seq)
+                .i32(errno)
+                .u32(ifindex)
+                .u64(netns)
+                .rest(name),
             Self::Socket { errno } => body.header(7, seq).i32(errno),
             Self::SocketClosed { fd } => body.header(8, seq).i32(fd),
             Self::OwnTun => body.header(9, seq),
             Self::Show => body.header(10, seq),
             Self::Return { channel, datagram } => body.header(11, seq).u32(channel).rest(datagram),
+            Self::Shown { netns, message } => body.header(12, seq).u64(netns).rest(message),
+            Self::Link { exists } => body.header(13, seq).u16(exists.into()),
         };
         body.finish()
     }
@@ -243,15 +309,21 @@ impl<'a> ToEngine<'a> {
             4 => Self::Request {
                 channel: fields.u32()?,
                 port: fields.u32()?,
+                room: fields.u32()?,
+                admin: fields.u16()? != 0,
                 datagram: fields.rest(),
             },
             5 => Self::Route {
                 port: fields.u32()?,
+                admin: fields.u16()? != 0,
+                ext_ack: fields.u16()? != 0,
+                cap_ack: fields.u16()? != 0,
                 datagram: fields.rest(),
             },
             6 => Self::Tun {
                 errno: fields.i32()?,
                 ifindex: fields.u32()?,
+                netns: fields.u64()?,
                 name: fields.rest(),
             },
             7 => Self::Socket {
@@ -263,6 +335,13 @@ impl<'a> ToEngine<'a> {
             11 => Self::Return {
                 channel: fields.u32()?,
                 datagram: fields.rest(),
+            },
+            12 => Self::Shown {
+                netns: fields.u64()?,
+                message: fields.rest(),
+            },
+            13 => Self::Link {
+                exists: fields.u16()? != 0,
             },
             _ => return Err(Malformed),
         };
@@ -288,9 +367,22 @@ impl<'a> ToFront<'a> {
                 .u16(swap.into())
                 .u16(more.into()),
             Self::Pass => body.header(105, seq),
-            Self::NeedTun { queues, name } => body.header(106, seq).u16(queues).rest(name),
+            Self::NeedTun {
+                queues,
+                mtu,
+                multicast,
+                up,
+                name,
+            } => body
+                .header(106, seq)
+                .u16(queues)
+                .u32(mtu)
+                .u16(multicast.into())
+                .u16(up.into())
+                .rest(name),
             Self::Answer { datagram } => body.header(107, seq).rest(datagram),
             Self::NeedSocket { fd } => body.header(108, seq).i32(fd),
+            Self::NeedLink { ifindex } => body.header(109, seq).u32(ifindex),
         };
         body.finish()
     }
@@ -319,12 +411,18 @@ impl<'a> ToFront<'a> {
             105 => Self::Pass,
             106 => Self::NeedTun {
                 queues: fields.u16()?,
+                mtu: fields.u32()?,
+                multicast: fields.u16()? != 0,
+                up: fields.u16()? != 0,
                 name: fields.rest(),
             },
             107 => Self::Answer {
                 datagram: fields.rest(),
             },
             108 => Self::NeedSocket { fd: fields.i32()? },
+            109 => Self::NeedLink {
+                ifindex: fields.u32()?,
+            },
             _ => return Err(Malformed),
         };
         fields.end()?;

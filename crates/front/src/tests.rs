@@ -19,15 +19,21 @@ fn messages_to_the_engine_come_back_as_they_went() {
         ToEngine::Request {
             channel: 9,
             port: 77,
+            room: 4096,
+            admin: true,
             datagram: b"netlink",
         },
         ToEngine::Route {
             port: 3,
+            admin: true,
+            ext_ack: false,
+            cap_ack: true,
             datagram: b"",
         },
         ToEngine::Tun {
             errno: -17,
             ifindex: 5,
+            netns: 1 << 40,
             name: b"tun0",
         },
         ToEngine::Socket { errno: 0 },
@@ -38,6 +44,11 @@ fn messages_to_the_engine_come_back_as_they_went() {
             channel: 2,
             datagram: b"ntf",
         },
+        ToEngine::Shown {
+            netns: 9,
+            message: b"link",
+        },
+        ToEngine::Link { exists: true },
     ];
     let mut buffer = [0; 64];
     for (seq, message) in (100..).zip(messages) {
@@ -65,8 +76,12 @@ fn messages_to_the_front_come_back_as_they_went() {
         ToFront::Pass,
         ToFront::NeedTun {
             queues: 2,
+            mtu: 1416,
+            multicast: false,
+            up: true,
             name: b"tun1",
         },
+        ToFront::NeedLink { ifindex: 1 },
         ToFront::Answer { datagram: b"ack" },
         ToFront::NeedSocket { fd: 12 },
     ];
@@ -111,6 +126,9 @@ fn every_cut_of_a_message_is_malformed_or_shorter() {
 fn a_message_that_does_not_fit_is_refused() {
     let message = ToEngine::Route {
         port: 3,
+        admin: true,
+        ext_ack: true,
+        cap_ack: false,
         datagram: &[0; 60],
     };
     assert_eq!(message.encode(1, &mut [0; 64]), Err(TooLong));

@@ -30,6 +30,10 @@ impl<'a> Body<'a> {
         self.rest(&value.to_ne_bytes())
     }
 
+    pub(crate) fn u64(&mut self, value: u64) -> &mut Self {
+        self.rest(&value.to_ne_bytes())
+    }
+
     pub(crate) fn i32(&mut self, value: i32) -> &mut Self {
         self.rest(&value.to_ne_bytes())
     }
@@ -76,6 +80,10 @@ impl<'a> Fields<'a> {
 
     pub(crate) fn u32(&mut self) -> Result<u32, Malformed> {
         self.take().map(u32::from_ne_bytes)
+    }
+
+    pub(crate) fn u64(&mut self) -> Result<u64, Malformed> {
+        self.take().map(u64::from_ne_bytes)
     }
 
     pub(crate) fn i32(&mut self) -> Result<i32, Malformed> {

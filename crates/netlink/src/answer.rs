@@ -51,6 +51,16 @@ impl Answers {
     /// (sitnl's) takes.
     pub const DUMP_ROOM: usize = 16 * 1024;
 
+    /// Bytes of dump in one datagram for an asker of whom nothing is known, and at most (golden `ctrl_getpolicy`).
+    const LEAST_DUMP_ROOM: usize = 3776;
+    const MOST_DUMP_ROOM: usize = 32_448;
+
+    /// Nothing yet, for an asker who received with buffers of at most `bytes` so far, or not at all (0): a dump is cut
+    /// as the kernel cuts it, so that each datagram fits what the asker is known to have, or the least.
+    pub fn for_reader(bytes: usize) -> Self {
+        Self::with_dump_room(bytes.clamp(Self::LEAST_DUMP_ROOM, Self::MOST_DUMP_ROOM))
+    }
+
     /// Nothing yet.
     pub fn new() -> Self {
         Self::with_dump_room(Self::DUMP_ROOM)

@@ -9,6 +9,8 @@ impl Errno {
     pub const ENOENT: Self = Self(2);
     /// No memory. Kills OpenVPN (dco-behaviour 4.4).
     pub const ENOMEM: Self = Self(12);
+    /// Somebody else has it, or is at it.
+    pub const EBUSY: Self = Self(16);
     /// Exists already.
     pub const EEXIST: Self = Self(17);
     /// No such interface. Kills OpenVPN (dco-behaviour 4.4).

@@ -8,6 +8,7 @@
 mod answer;
 mod dco_v2;
 mod errno;
+mod link_view;
 mod message;
 mod nlctrl;
 mod ovpn;
@@ -19,6 +20,7 @@ mod service;
 mod tlv;
 
 pub use answer::{Answers, Asker, acknowledgement, refusal};
+pub use link_view::{link_view, message_link};
 pub use message::Messages;
 pub use rtnl::{LinkNew, LinkRequest, LinkTarget, link_request};
 pub use serve::{FamilyIds, membership, notification, serve};

@@ -36,6 +36,11 @@ impl<'a> Attribute<'a> {
         self.raw_type & NUMBER_MASK
     }
 
+    /// The type field as sent, flag bits included.
+    pub(crate) fn kind(&self) -> u16 {
+        self.raw_type
+    }
+
     /// Whether it's marked as a nest.
     pub(crate) fn is_nested(&self) -> bool {
         self.raw_type & NESTED != 0

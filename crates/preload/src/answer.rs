@@ -6,6 +6,7 @@ pub(crate) const HEADER: usize = 16;
 /// Bytes of `struct sockaddr_nl`.
 pub(crate) const ADDRESS: usize = 12;
 
+const NLMSG_NOOP: u16 = 1;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const NLM_F_CAPPED: u16 = 0x100;
@@ -82,6 +83,44 @@ pub(crate) fn is_refusal(datagram: &[u8]) -> bool {
             && body
                 .first_chunk()
                 .is_some_and(|e| i32::from_ne_bytes(*e) != 0)
+    })
+}
+
+/// The sequence numbers of the messages of a datagram.
+pub(crate) fn sequence_numbers(datagram: &[u8]) -> impl Iterator<Item = u32> {
+    messages(datagram).map(|(header, _)| header.seq)
+}
+
+/// A request that does nothing, and is acknowledged.
+pub(crate) fn no_operation(seq: u32) -> [u8; HEADER] {
+    let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK;
+    let header = Header {
+        len: HEADER as u32,
+        kind: NLMSG_NOOP,
+        flags: flags as u16,
+        seq,
+        port: 0,
+    };
+    header.bytes()
+}
+
+/// Whether a datagram acknowledges a request of [`no_operation`].
+pub(crate) fn acknowledges_no_operation(datagram: &[u8]) -> bool {
+    messages(datagram).next().is_some_and(|(header, body)| {
+        let request = body.get(4..).and_then(Header::first);
+        header.kind == NLMSG_ERROR && request.is_some_and(|request| request.kind == NLMSG_NOOP)
+    })
+}
+
+/// Where in a datagram the kernel tells of links that may be ours: those without a hardware address, as TUN devices are.
+pub(crate) fn shown_links(datagram: &[u8]) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let mut at = 0;
+    messages(datagram).filter_map(move |(header, body)| {
+        let place = at..at + header.len as usize;
+        at = place.end.next_multiple_of(4);
+        let kind = body.get(2..).and_then(<[u8]>::first_chunk)?;
+        let may_be_ours = u16::from_ne_bytes(*kind) == libc::ARPHRD_NONE;
+        (header.kind == libc::RTM_NEWLINK && may_be_ours).then_some(place)
     })
 }
 

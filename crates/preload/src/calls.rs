@@ -136,6 +136,24 @@ pub(crate) fn option(fd: c_int, level: c_int, name: c_int) -> Result<c_int, Errn
     checked(result).map(|_| value)
 }
 
+/// The kernel's number of the network namespace of a socket; 0 before Linux 5.14.
+pub(crate) fn network_namespace(fd: c_int) -> u64 {
+    let mut value = 0u64;
+    let mut len = size_of::<u64>() as libc::socklen_t;
+    let into = (&raw mut value).cast();
+    // SAFETY: value and len outlive the call and agree.
+    unsafe {
+        real::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            into,
+            &raw mut len,
+        );
+    }
+    value
+}
+
 /// Sets an integer socket option.
 pub(crate) fn set_option(fd: c_int, level: c_int, name: c_int, value: c_int) -> Result<(), Errno> {
     let len = size_of::<c_int>() as libc::socklen_t;
@@ -225,6 +243,22 @@ pub(crate) fn receive(fd: c_int, into: &mut [u8], flags: c_int) -> Result<usize,
     checked_len(unsafe { real::recv(fd, into.as_mut_ptr().cast(), into.len(), flags) })
 }
 
+/// The next datagram, which stays where it is. `room` is what the program has for it: a dump is cut to the buffers with
+/// which its socket is read.
+pub(crate) fn peek(fd: c_int, room: usize) -> Result<Vec<u8>, Errno> {
+    const LEAST: usize = 8 * 1024;
+    const MOST: usize = 128 * 1024;
+    let flags = libc::MSG_PEEK | libc::MSG_TRUNC | libc::MSG_DONTWAIT;
+    let mut datagram = vec![0; room.clamp(LEAST, MOST)];
+    let mut len = receive(fd, &mut datagram, flags)?;
+    if len > datagram.len() {
+        datagram.resize(len, 0);
+        len = receive(fd, &mut datagram, flags)?;
+    }
+    datagram.truncate(len);
+    Ok(datagram)
+}
+
 /// Writes a line to the standard error output.
 pub(crate) fn say(line: &str) {
     // SAFETY: pointer and length describe the text.
@@ -273,6 +307,19 @@ pub(crate) fn local_address(fd: c_int) -> Result<Vec<u8>, Errno> {
     checked(unsafe { real::getsockname(fd, bytes.as_mut_ptr().cast(), &raw mut len) })?;
     bytes.truncate(len as usize);
     Ok(bytes)
+}
+
+/// Whether this thread has `CAP_NET_ADMIN` in effect at the moment.
+pub(crate) fn is_admin() -> bool {
+    /// `_LINUX_CAPABILITY_VERSION_3` and `CAP_NET_ADMIN`.
+    const VERSION: u32 = 0x2008_0522;
+    const NET_ADMIN: u32 = 12;
+    // Version and thread (0: this one); then effective, permitted and inheritable, low half and high half.
+    let mut header = [VERSION, 0];
+    let mut sets = [0u32; 6];
+    // SAFETY: both are as large as this version has it, and outlive the call.
+    let result = unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) };
+    result == 0 && sets[0] & 1 << NET_ADMIN != 0
 }
 
 /// The process id.

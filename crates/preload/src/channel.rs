@@ -5,7 +5,7 @@ use crate::calls::{self, Errno};
 use crate::connection::{Lost, PATIENCE};
 use crate::message::{Incoming, Outgoing};
 use crate::state::{self, Entry, Guard, State};
-use crate::transport;
+use crate::{transport, tun};
 use libc::c_int;
 use std::time::Instant;
 use udco_front::{MAX_MESSAGE, REQUEST_MARK, ToEngine, ToFront};
@@ -19,10 +19,16 @@ pub(crate) struct Channel {
     number: u32,
     /// Netlink port id that the program has bound, or believes to have been given.
     port: u32,
+    /// The program had `CAP_NET_ADMIN` when it opened the socket: the kernel asks for it then and at the request.
+    admin: bool,
+    /// The largest buffer with which the program has received.
+    room: u32,
     /// Made-up answer, to be read before anything else.
     pending: Option<Vec<u8>>,
     /// Header of the first message of the last request.
     last: Header,
+    /// Sequence numbers of the other messages of the last request.
+    others: Vec<u32>,
     /// An answer to the last request was made up; the true one is late.
     given_up: bool,
     /// More of the answer will come, although nothing may be readable at the moment.
@@ -69,8 +75,11 @@ pub(crate) fn open(state: &mut State, kind: c_int) -> Option<Result<c_int, Errno
     let channel = Channel {
         number,
         port: 0,
+        admin: calls::is_admin(),
+        room: 0,
         pending: None,
         last: Header::default(),
+        others: Vec::new(),
         given_up: false,
         awaits_final: false,
         awaits_mark: false,
@@ -97,11 +106,12 @@ impl Channel {
         answer::address(self.port)
     }
 
-    fn begin(&mut self, fd: c_int, request: Header) {
+    fn begin(&mut self, fd: c_int, request: &[u8]) {
         if self.port == 0 {
             self.port = made_up_port(fd);
         }
-        self.last = request;
+        self.last = Header::first(request).unwrap_or_default();
+        self.others = answer::sequence_numbers(request).skip(1).collect();
         self.pending = None;
         self.given_up = false;
         self.awaits_final = false;
@@ -117,8 +127,10 @@ impl Channel {
 
     /// Whether a datagram answers a request which the program believes to be done with.
     fn is_stale(&self, datagram: &[u8]) -> bool {
-        Header::first(datagram)
-            .is_some_and(|header| header.seq != 0 && (header.seq != self.last.seq || self.given_up))
+        Header::first(datagram).is_some_and(|header| {
+            let is_known = header.seq == self.last.seq || self.others.contains(&header.seq);
+            header.seq != 0 && (!is_known || self.given_up)
+        })
     }
 }
 
@@ -161,10 +173,12 @@ pub(crate) fn send(state: &mut State, fd: c_int, outgoing: &Outgoing<'_>) -> Res
     let Some(Entry::Channel(channel)) = state.sockets.get_mut(&fd) else {
         return Err(libc::EBADF);
     };
-    channel.begin(fd, Header::first(&datagram).unwrap_or_default());
+    channel.begin(fd, &datagram);
     let question = ToEngine::Request {
         channel: channel.number,
         port: channel.port,
+        room: channel.room,
+        admin: channel.admin && calls::is_admin(),
         datagram: &datagram,
     };
     state::become_owner();
@@ -197,6 +211,13 @@ fn request(state: &mut State, question: &ToEngine<'_>) -> Result<bool, Lost> {
                     transport::swap(state, offer);
                 }
                 break Ok(more);
+            }
+            Ok(ToFront::NeedLink { ifindex }) => {
+                let exists = tun::is_there(ifindex);
+                let reply = ToEngine::Link { exists };
+                if let Err(lost) = state.connection()?.reply(&mut question, &reply, &[]) {
+                    break Err(lost);
+                }
             }
             Ok(ToFront::NeedSocket { fd }) => {
                 let (errno, fds) = match transport::offer(state, fd) {
@@ -233,6 +254,9 @@ pub(crate) fn receive(
     incoming: &mut Incoming<'_>,
 ) -> Result<usize, Errno> {
     let kernel = answer::address(0);
+    if let Some(Entry::Channel(channel)) = state.sockets.get_mut(&fd) {
+        channel.room = channel.room.max(incoming.room());
+    }
     let may_wait = !incoming.must_not_wait() && !calls::is_nonblocking(fd);
     loop {
         let Some(Entry::Channel(channel)) = state.sockets.get_mut(&fd) else {

@@ -5,9 +5,10 @@ use crate::calls;
 use crate::calls::Errno;
 use crate::connection::Lost;
 use crate::message::{Incoming, Outgoing};
-use crate::state::{self, Entry, State};
-use crate::tun::Device;
+use crate::state::{self, Entry, Guard, State};
+use crate::tun::{Device, Wanted};
 use libc::c_int;
+use std::collections::VecDeque;
 use udco_front::{MAX_MESSAGE, ToEngine, ToFront};
 
 /// The requests of which the engine may want to know.
@@ -22,19 +23,103 @@ const LINK_INDEX: usize = answer::HEADER + 4;
 /// An rtnetlink socket.
 #[derive(Default)]
 pub(crate) struct RouteSocket {
-    /// The engine's answer, which the program reads next.
-    pending: Option<Vec<u8>>,
+    /// Answers of the engine that the program has not read yet.
+    pending: VecDeque<Pending>,
 }
 
-impl RouteSocket {
-    /// `recvmsg`: the pending answer if there is one.
-    pub(crate) fn receive(&mut self, incoming: &mut Incoming<'_>) -> Option<Result<usize, Errno>> {
-        let answer = self.pending.as_ref()?;
-        let len = incoming.deliver(answer, &answer::address(0));
-        if !incoming.is_peek() {
-            self.pending = None;
+/// An answer of the engine. In the socket's queue its place is kept by the kernel's acknowledgement of a request that
+/// does nothing: so the socket is readable, and the answers come in their order.
+struct Pending {
+    answer: Vec<u8>,
+    has_place: bool,
+}
+
+/// `recvmsg`. `None`: what is to be read is the kernel's, as it is.
+pub(crate) fn receive(
+    mut state: Guard,
+    fd: c_int,
+    incoming: &mut Incoming<'_>,
+) -> Option<Result<usize, Errno>> {
+    let may_wait = !incoming.must_not_wait() && !calls::is_nonblocking(fd);
+    loop {
+        let may_be_shown = state.may_have_engine();
+        let Some(Entry::Route(socket)) = state.sockets.get_mut(&fd) else {
+            return None;
+        };
+        let first = socket.pending.front();
+        if first.is_none() && !may_be_shown {
+            return None;
         }
-        Some(Ok(len))
+        let is_next = first.is_some_and(|pending| !pending.has_place);
+        let datagram = match calls::peek(fd, incoming.room() as usize) {
+            _ if is_next => Vec::new(),
+            Ok(datagram) => datagram,
+            Err(libc::EAGAIN) if may_wait => {
+                drop(state);
+                if let Err(errno) = calls::wait(fd, libc::POLLIN, None) {
+                    return Some(Err(errno));
+                }
+                state = state::lock()?;
+                continue;
+            }
+            Err(errno) => return Some(Err(errno)),
+        };
+        let is_place = answer::acknowledges_no_operation(&datagram);
+        let told = if is_next || (is_place && first.is_some()) {
+            let told = first.map(|pending| pending.answer.clone())?;
+            if !incoming.is_peek() {
+                socket.pending.pop_front();
+            }
+            told
+        } else {
+            // In words of ours, if it is about a link of ours.
+            rewritten(&mut state, fd, &datagram)?
+        };
+        if !incoming.is_peek() && !is_next {
+            let _ = calls::receive(fd, &mut [], libc::MSG_DONTWAIT);
+        }
+        return Some(Ok(incoming.deliver(&told, &answer::address(0))));
+    }
+}
+
+/// What the kernel tells, with the links that are ours as the engine shows them; `None` if there can be none.
+fn rewritten(state: &mut State, fd: c_int, datagram: &[u8]) -> Option<Vec<u8>> {
+    let links: Vec<_> = answer::shown_links(datagram).collect();
+    // The first such link is what the connection of a program like `ip` waits for.
+    if links.is_empty() || !state.connect() {
+        return None;
+    }
+    let netns = calls::network_namespace(fd);
+    let mut told = Vec::new();
+    let mut done = 0;
+    for place in links {
+        told.extend_from_slice(datagram.get(done..place.start)?);
+        let message = datagram.get(place.clone())?;
+        let shown = show(state, &ToEngine::Shown { netns, message });
+        told.extend_from_slice(shown.as_deref().unwrap_or(message));
+        told.resize(told.len().next_multiple_of(4), 0);
+        done = place.end.next_multiple_of(4);
+    }
+    told.extend_from_slice(datagram.get(done..).unwrap_or_default());
+    Some(told)
+}
+
+fn show(state: &mut State, question: &ToEngine<'_>) -> Result<Vec<u8>, Lost> {
+    let outcome = state.connection().and_then(|connection| {
+        let question = connection.ask(question, &[])?;
+        match connection.answer(&question, &mut vec![0; MAX_MESSAGE])? {
+            ToFront::Answer { datagram } => Ok(datagram.to_vec()),
+            _ => Err(Lost::Dead),
+        }
+    });
+    state.settle(outcome)
+}
+
+/// Puts an answer where the program reads it next.
+fn put(state: &mut State, fd: c_int, seq: u32, answer: Vec<u8>) {
+    let has_place = calls::send(fd, &answer::no_operation(seq), &[]).is_ok();
+    if let Some(Entry::Route(socket)) = state.sockets.get_mut(&fd) {
+        socket.pending.push_back(Pending { answer, has_place });
     }
 }
 
@@ -46,12 +131,8 @@ pub(crate) fn send(
 ) -> Option<Result<usize, Errno>> {
     let datagram = outgoing.gather();
     let kind = answer::only_kind(&datagram)?;
-    let port = calls::local_address(fd)
-        .ok()
-        .and_then(|address| answer::port(&address))
-        .unwrap_or(0);
     if state.is_orphaned() && DELETIONS.contains(&kind) {
-        return Some(Ok(keep_in_place(state, fd, port, &datagram)));
+        return Some(Ok(keep_in_place(state, fd, &datagram)));
     }
     state.connection.as_ref()?;
     if !WATCHED.contains(&kind) {
@@ -59,15 +140,15 @@ pub(crate) fn send(
     }
     state::become_owner();
     let mut was_asked = false;
-    let outcome = route(state, port, &datagram, &mut was_asked);
+    let outcome = route(state, fd, &datagram, &mut was_asked);
     let answer = match state.settle(outcome) {
         Ok(None) => {
             let index = datagram
                 .get(LINK_INDEX..)
                 .and_then(|rest| rest.first_chunk());
             let index = index.map(|bytes| c_int::from_ne_bytes(*bytes));
-            if kind == libc::RTM_DELLINK && index == state.device {
-                state.device = None;
+            if kind == libc::RTM_DELLINK {
+                state.devices.retain(|device| Some(*device) != index);
             }
             return None;
         }
@@ -77,20 +158,28 @@ pub(crate) fn send(
         Err(Lost::Dead) if !was_asked => return None,
         Err(lost) => {
             let request = Header::first(&datagram).unwrap_or_default();
-            answer::error(&request, port, lost.errno())
+            answer::error(&request, port_of(fd), lost.errno())
         }
     };
-    if let Some(Entry::Route(socket)) = state.sockets.get_mut(&fd)
-        && !answer.is_empty()
-    {
-        socket.pending = Some(answer);
+    if !answer.is_empty() {
+        let seq = Header::first(&datagram).unwrap_or_default().seq;
+        put(state, fd, seq, answer);
     }
     Some(Ok(datagram.len()))
 }
 
+/// The socket's port id, which the kernel gives at the first use at the latest.
+fn port_of(fd: c_int) -> u32 {
+    let port = || answer::port(&calls::local_address(fd).ok()?);
+    if port() == Some(0) {
+        let _ = calls::bind(fd, &answer::address(0));
+    }
+    port().unwrap_or(0)
+}
+
 /// The engine has died, and the program cleans up before it exits. Without the device and its routes packets for the
 /// tunnel would leave by another route in clear (promises I1), so they stay, and the program is told that they are gone.
-fn keep_in_place(state: &mut State, fd: c_int, port: u32, datagram: &[u8]) -> usize {
+fn keep_in_place(state: &mut State, fd: c_int, datagram: &[u8]) -> usize {
     let request = Header::first(datagram).unwrap_or_default();
     if request.kind == libc::RTM_DELLINK {
         calls::say(
@@ -98,9 +187,8 @@ fn keep_in_place(state: &mut State, fd: c_int, port: u32, datagram: &[u8]) -> us
              delete the device to be without\n",
         );
     }
-    if let Some(Entry::Route(socket)) = state.sockets.get_mut(&fd) {
-        socket.pending = Some(answer::error(&request, port, 0));
-    }
+    let gone = answer::error(&request, port_of(fd), 0);
+    put(state, fd, request.seq, gone);
     datagram.len()
 }
 
@@ -108,12 +196,20 @@ fn keep_in_place(state: &mut State, fd: c_int, port: u32, datagram: &[u8]) -> us
 /// the engine has wanted something, so that the kernel mustn't be asked any more.
 fn route(
     state: &mut State,
-    port: u32,
+    fd: c_int,
     datagram: &[u8],
     was_asked: &mut bool,
 ) -> Result<Option<Vec<u8>>, Lost> {
+    let is_on = |name| calls::option(fd, libc::SOL_NETLINK, name).is_ok_and(|on| on != 0);
+    let question = ToEngine::Route {
+        port: port_of(fd),
+        admin: calls::is_admin(),
+        ext_ack: is_on(libc::NETLINK_EXT_ACK),
+        cap_ack: is_on(libc::NETLINK_CAP_ACK),
+        datagram,
+    };
     let connection = state.connection()?;
-    let mut question = connection.ask(&ToEngine::Route { port, datagram }, &[])?;
+    let mut question = connection.ask(&question, &[])?;
     let mut device: Option<Device> = None;
     let mut buffer = vec![0; MAX_MESSAGE];
     loop {
@@ -124,19 +220,32 @@ fn route(
                 if !answer::is_refusal(datagram)
                     && let Some(device) = device.take()
                 {
-                    state.device = c_int::try_from(device.ifindex).ok();
+                    state.devices.extend(c_int::try_from(device.ifindex));
                     Device::keep(device);
                 }
                 return Ok(Some(datagram.to_vec()));
             }
-            ToFront::NeedTun { queues, name } => {
+            ToFront::NeedTun {
+                queues,
+                mtu,
+                multicast,
+                up,
+                name,
+            } => {
                 *was_asked = true;
-                let made = Device::create(name, queues);
+                let made = Device::create(&Wanted {
+                    name,
+                    queues,
+                    mtu,
+                    multicast,
+                    up,
+                });
                 let (reply, fds) = match &made {
                     Ok(made) => (
                         ToEngine::Tun {
                             errno: 0,
                             ifindex: made.ifindex,
+                            netns: calls::network_namespace(fd),
                             name: &made.name,
                         },
                         made.fds(),
@@ -145,6 +254,7 @@ fn route(
                         ToEngine::Tun {
                             errno: *errno,
                             ifindex: 0,
+                            netns: 0,
                             name,
                         },
                         Vec::new(),

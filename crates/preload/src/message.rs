@@ -66,6 +66,13 @@ impl<'a> Incoming<'a> {
         parts(self.header)
     }
 
+    /// Bytes of the program's buffer.
+    pub(crate) fn room(&self) -> u32 {
+        let bytes = parts(self.header).iter().map(|part| part.iov_len);
+        let bytes = bytes.fold(0usize, usize::saturating_add);
+        u32::try_from(bytes).unwrap_or(u32::MAX)
+    }
+
     /// Whether the call leaves the data where it is.
     pub(crate) fn is_peek(&self) -> bool {
         self.flags & libc::MSG_PEEK != 0

@@ -16,7 +16,7 @@ pub(crate) fn open(kind: c_int, protocol: c_int) -> Outcome<c_int> {
     let opened = if protocol == libc::NETLINK_GENERIC {
         channel::open(&mut state, kind)?
     } else {
-        if state.connection.is_none() && !state.is_orphaned() {
+        if !state.may_have_engine() && !state.is_orphaned() {
             return None;
         }
         // SAFETY: no pointers.
@@ -52,7 +52,7 @@ pub(crate) fn receive(fd: c_int, incoming: &mut Incoming<'_>) -> Outcome<isize> 
     let mut state = state::lock()?;
     let received = match state.sockets.get_mut(&fd)? {
         Entry::Channel(_) => Some(channel::receive(state, fd, incoming)),
-        Entry::Route(socket) => socket.receive(incoming),
+        Entry::Route(_) => link::receive(state, fd, incoming),
         Entry::Transport(transport) => {
             let view = transport.view();
             drop(state);

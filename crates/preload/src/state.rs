@@ -25,8 +25,8 @@ pub(crate) struct State {
     pub(crate) epolls: Registrations,
     /// The engine knows that the program has a TUN device of its own.
     has_own_tun: bool,
-    /// Index of the device that was made for the engine, until it is deleted.
-    pub(crate) device: Option<c_int>,
+    /// Indexes of the devices that were made for the engine, until they are deleted.
+    pub(crate) devices: Vec<c_int>,
 }
 
 /// An fd of the program that isn't what it believes, or on which it must be listened to.
@@ -46,7 +46,7 @@ static STATE: Mutex<State> = Mutex::new(State {
     sockets: BTreeMap::new(),
     epolls: Registrations::new(),
     has_own_tun: false,
-    device: None,
+    devices: Vec::new(),
 });
 
 /// The process that talks to the engine; a forked child only lets go of what it has inherited.
@@ -143,14 +143,19 @@ impl State {
         self.connection.is_some()
     }
 
+    /// Whether there is an engine, or may be one that was not needed so far.
+    pub(crate) fn may_have_engine(&self) -> bool {
+        self.connection.is_some() || STAGE.load(Ordering::Acquire) == WAITING
+    }
+
     /// The connection, for a question.
     pub(crate) fn connection(&mut self) -> Result<&mut Connection, Lost> {
         self.connection.as_mut().ok_or(Lost::Dead)
     }
 
-    /// Whether the engine has gone and left its device behind.
+    /// Whether the engine has gone and left a device behind.
     pub(crate) fn is_orphaned(&self) -> bool {
-        self.connection.is_none() && self.device.is_some()
+        self.connection.is_none() && !self.devices.is_empty()
     }
 
     /// Notes how a question ended. A dead engine is not asked again.

@@ -16,6 +16,9 @@ use udco_front::RelayHeader;
 /// Control packets come in bursts when many clients connect.
 const BUFFER: c_int = 1 << 20;
 
+/// Of `<linux/udp.h>`: which encapsulation a socket is used for, 0 if none.
+const UDP_ENCAP: c_int = 100;
+
 /// A transport socket that the engine has taken over.
 pub(crate) struct Transport {
     real: Fd,
@@ -75,25 +78,30 @@ impl Offer {
 /// Prepares the handing over of a socket. Returns the engine's end of the relay too.
 ///
 /// # Errors
-/// `ENOTSOCK` if it is not a UDP or TCP socket, as the kernel driver says it.
+/// As the kernel driver has it (dco-behaviour 2.6): `EBADF` and `ENOTSOCK`; `EOPNOTSUPP` if it is neither UDP nor TCP;
+/// `EBUSY` if it is UDP with an encapsulation of its own.
 pub(crate) fn offer(state: &State, fd: c_int) -> Result<(Offer, Fd), Errno> {
     let real = match state.sockets.get(&fd) {
         // The engine has let go of it since, and takes it once more.
         Some(Entry::Transport(transport)) => transport.real.raw(),
-        Some(_) => return Err(libc::ENOTSOCK),
-        None if marks::has(fd, marks::HIDDEN) || !marks::possible(fd) => {
-            return Err(libc::ENOTSOCK);
-        }
+        Some(_) => return Err(libc::EOPNOTSUPP),
+        None if marks::has(fd, marks::HIDDEN) => return Err(libc::EBADF),
         None => fd,
     };
-    let option = |name| calls::option(real, libc::SOL_SOCKET, name).map_err(|_| libc::ENOTSOCK);
+    let option = |name| calls::option(real, libc::SOL_SOCKET, name);
     let family = option(libc::SO_DOMAIN)?;
     let kind = option(libc::SO_TYPE)?;
     let relay = match (family, kind) {
+        _ if !marks::possible(fd) => return Err(libc::EOPNOTSUPP),
         (libc::AF_INET | libc::AF_INET6, libc::SOCK_DGRAM) => libc::SOCK_SEQPACKET,
         (libc::AF_INET | libc::AF_INET6, libc::SOCK_STREAM) => libc::SOCK_STREAM,
-        _ => return Err(libc::ENOTSOCK),
+        _ => return Err(libc::EOPNOTSUPP),
     };
+    if kind == libc::SOCK_DGRAM
+        && calls::option(real, libc::SOL_UDP, UDP_ENCAP).is_ok_and(|used| used != 0)
+    {
+        return Err(libc::EBUSY);
+    }
     let (relay, engine) = calls::pair(relay)?;
     for end in [relay.raw(), engine.raw()] {
         calls::raise_buffer(end, libc::SO_SNDBUF, BUFFER);

@@ -27,12 +27,39 @@ pub(crate) fn probe() -> Result<(), Errno> {
     open().map(drop)
 }
 
+/// What a device shall be like.
+pub(crate) struct Wanted<'a> {
+    /// Its name; `%d` stands for the first free number.
+    pub(crate) name: &'a [u8],
+    /// How many queues.
+    pub(crate) queues: u16,
+    /// Its MTU.
+    pub(crate) mtu: u32,
+    /// Whether it has the flag `IFF_MULTICAST`.
+    pub(crate) multicast: bool,
+    /// Whether to set it up.
+    pub(crate) up: bool,
+}
+
+/// Whether there is an interface with this index.
+pub(crate) fn is_there(ifindex: u32) -> bool {
+    let Ok(names) = calls::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0) else {
+        return false;
+    };
+    let Ok(mut request) = request(b"") else {
+        return false;
+    };
+    request.ifr_ifru.ifru_ifindex = ifindex.cast_signed();
+    control(&names, libc::SIOCGIFNAME, &mut request).is_ok()
+}
+
 impl Device {
     /// Makes a device that stays when all fds are closed: no packet leaves in clear after the engine died.
     ///
     /// # Errors
     /// `EEXIST` if the name is taken, `EINVAL` for more queues than a message takes, else what the kernel said.
-    pub(crate) fn create(name: &[u8], queues: u16) -> Result<Self, Errno> {
+    pub(crate) fn create(wanted: &Wanted<'_>) -> Result<Self, Errno> {
+        let Wanted { name, queues, .. } = *wanted;
         if usize::from(queues) >= udco_front::MAX_FDS {
             return Err(libc::EINVAL);
         }
@@ -66,6 +93,7 @@ impl Device {
         }
         device.persist(true)?;
         device.ifindex = index(&names, &mut request)?;
+        device.set_up(&names, &mut request, wanted)?;
         Ok(device)
     }
 
@@ -78,6 +106,24 @@ impl Device {
     /// The engine has it: closes our fds and leaves the device.
     pub(crate) fn keep(mut self) {
         self.kept = true;
+    }
+
+    /// Gives the device its MTU and flags.
+    fn set_up(&self, names: &Fd, request: &mut ifreq, wanted: &Wanted<'_>) -> Result<(), Errno> {
+        request.ifr_ifru.ifru_mtu = wanted.mtu.cast_signed();
+        control(names, libc::SIOCSIFMTU, request)?;
+        control(names, libc::SIOCGIFFLAGS, request)?;
+        // SAFETY: SIOCGIFFLAGS has written this member.
+        let present = c_int::from(unsafe { request.ifr_ifru.ifru_flags });
+        let mut flags = present;
+        if !wanted.multicast {
+            flags &= !libc::IFF_MULTICAST;
+        }
+        if wanted.up {
+            flags |= libc::IFF_UP;
+        }
+        request.ifr_ifru.ifru_flags = flags as c_short;
+        control(names, libc::SIOCSIFFLAGS, request)
     }
 
     fn persist(&self, on: bool) -> Result<(), Errno> {
@@ -149,10 +195,15 @@ fn attach(queue: &Fd, request: &mut ifreq, flags: c_int) -> Result<(), Errno> {
 }
 
 fn index(socket: &Fd, request: &mut ifreq) -> Result<u32, Errno> {
-    // SAFETY: SIOCGIFINDEX reads and writes an ifreq.
-    calls::checked(unsafe { libc::ioctl(socket.raw(), libc::SIOCGIFINDEX, &raw mut *request) })?;
+    control(socket, libc::SIOCGIFINDEX, request)?;
     // SAFETY: SIOCGIFINDEX has written this member.
     Ok(unsafe { request.ifr_ifru.ifru_ifindex }.cast_unsigned())
+}
+
+/// An ioctl about an interface, which reads and writes an `ifreq`.
+fn control(socket: &Fd, what: libc::Ioctl, request: &mut ifreq) -> Result<(), Errno> {
+    // SAFETY: callers name requests that take an ifreq, and it outlives the call.
+    calls::checked(unsafe { libc::ioctl(socket.raw(), what, &raw mut *request) }).map(drop)
 }
 
 fn name_of(request: &ifreq) -> Vec<u8> {

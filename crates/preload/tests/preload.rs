@@ -242,15 +242,14 @@ fn what_is_no_transport_socket_is_not_handed_over() {
     let (engine, program) = Engine::start("no-socket");
     let engine = engine.welcome();
     let channel = engine.channel();
-    for _ in 0..3 {
+    // A pipe, nothing, and a channel.
+    for errno in [libc::ENOTSOCK, libc::EBADF, libc::EOPNOTSUPP] {
         let request = engine.begin_request(&channel);
         let asked = datagram(&request);
         let fd = i32::from_ne_bytes(asked[16..20].try_into().unwrap());
         engine.say(request.seq, &ToFront::NeedSocket { fd });
         let socket = engine.next();
-        let expected = ToEngine::Socket {
-            errno: libc::ENOTSOCK,
-        };
+        let expected = ToEngine::Socket { errno };
         assert_eq!(socket.message(), expected);
         let mut refusal = acknowledgement(&asked);
         refusal[16..20].copy_from_slice(&(-libc::ENOTSOCK).to_ne_bytes());
@@ -297,13 +296,16 @@ fn a_device_is_made_in_the_programs_namespace() {
     let _channel = engine.channel();
     let need = ToFront::NeedTun {
         queues: 2,
+        mtu: 1416,
+        multicast: false,
+        up: false,
         name: b"udcotest0",
     };
     let create = engine.next();
     engine.say(create.seq, &need);
     let tun = engine.next();
     assert!(
-        matches!(tun.message(), ToEngine::Tun { errno: 0, ifindex, name: b"udcotest0" } if ifindex > 0)
+        matches!(tun.message(), ToEngine::Tun { errno: 0, ifindex, name: b"udcotest0", .. } if ifindex > 0)
     );
     assert_eq!(tun.fds.len(), 3);
     let answer = acknowledgement(&datagram(&create));
@@ -342,6 +344,9 @@ fn a_device_goes_with_an_engine_that_dies_before_it_answers() {
     let create = engine.next();
     let need = ToFront::NeedTun {
         queues: 1,
+        mtu: 1416,
+        multicast: false,
+        up: false,
         name: b"udcotest0",
     };
     engine.say(create.seq, &need);

@@ -27,3 +27,5 @@ pub mod tcp;
 pub mod tun;
 pub mod udp;
 pub mod wake;
+
+pub use socket_option::network_namespace;

@@ -39,6 +39,16 @@ pub(crate) fn int(fd: BorrowedFd<'_>, level: c_int, name: c_int) -> io::Result<c
     Ok(c_int::from_ne_bytes(value))
 }
 
+/// The kernel's number of the network namespace that a socket belongs to; 0 before Linux 5.14.
+#[must_use]
+pub fn network_namespace(fd: BorrowedFd<'_>) -> u64 {
+    let mut value = [0_u8; size_of::<u64>()];
+    match bytes(fd, libc::SOL_SOCKET, libc::SO_NETNS_COOKIE, &mut value) {
+        Ok(_) => u64::from_ne_bytes(value),
+        Err(_) => 0,
+    }
+}
+
 /// `getsockopt` into `value`; returns how many bytes the kernel wrote, at most `value.len()`.
 pub(crate) fn bytes(
     fd: BorrowedFd<'_>,

@@ -152,6 +152,16 @@ impl Queue {
         ioctl_with_value(self.fd.as_fd(), libc::TUNSETPERSIST, c_ulong::from(persist))
     }
 
+    /// Whether the interface has a carrier, as a cable that is plugged in. It has one as soon as it has a queue.
+    ///
+    /// # Errors
+    ///
+    /// `EBADFD`: the interface is gone; `EINVAL`: a kernel older than 5.0.
+    pub fn set_carrier(&self, carrier: bool) -> io::Result<()> {
+        let mut carrier = c_int::from(carrier);
+        ioctl_with(self.fd.as_fd(), libc::TUNSETCARRIER, &mut carrier)
+    }
+
     /// Sets what of [`offload`] the kernel may leave undone, for all queues of the interface.
     /// 0 turns everything off.
     ///

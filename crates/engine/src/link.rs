@@ -1,0 +1,157 @@
+//! Link requests of a program: how a device comes into being, goes, and is shown.
+
+use std::io;
+use std::sync::Arc;
+
+use udco_core::Mode;
+use udco_front::{ToEngine, ToFront};
+use udco_netlink::{
+    Api, Asker, Errno, LinkNew, LinkRequest, LinkTarget, Messages, acknowledgement, link_request,
+    link_view, message_link, refusal,
+};
+
+use crate::connection::{Session, decode, malformed};
+
+/// An errno, 0 for success, and the words of the extended ACK.
+type Outcome = (Errno, Option<&'static str>);
+
+/// The name that the kernel would choose.
+const ANY_NAME: &str = "ovpn%d";
+
+impl Session {
+    /// A datagram sent to rtnetlink about a link.
+    pub(crate) fn route(&mut self, seq: u32, asker: &Asker, datagram: &[u8]) -> io::Result<()> {
+        let Some(message) = Messages::of(datagram).next() else {
+            return self.tell(seq, ToFront::Pass);
+        };
+        match link_request(asker, message) {
+            LinkRequest::New(link) => match self.new_link(seq, &link)? {
+                None => self.tell(seq, ToFront::Pass),
+                Some((Errno(0), _)) => {
+                    let datagram = &acknowledgement(asker, message);
+                    self.tell(seq, ToFront::Answer { datagram })
+                }
+                Some((errno, text)) => {
+                    let datagram = &refusal(asker, message, errno, text);
+                    self.tell(seq, ToFront::Answer { datagram })
+                }
+            },
+            LinkRequest::Delete(target) if asker.admin => {
+                if let Some(index) = self.find_device(target) {
+                    // Ours first, so that the peers' end is told before the kernel takes the interface.
+                    self.drop_device(index);
+                }
+                self.tell(seq, ToFront::Pass)
+            }
+            LinkRequest::Refused(answer) => self.tell(seq, ToFront::Answer { datagram: &answer }),
+            _ => self.tell(seq, ToFront::Pass),
+        }
+    }
+
+    /// What the kernel tells of a link, in the words of the driver if it is ours: a device of any program in the same
+    /// network namespace, so that `ip link` sees what OpenVPN has.
+    pub(crate) fn show_link(&mut self, seq: u32, netns: u64, message: &[u8]) -> io::Result<()> {
+        let device = message_link(message).and_then(|ifindex| {
+            let own = self.devices.get(&ifindex);
+            own.map(|owned| Arc::clone(&owned.device)).or_else(|| {
+                let mut devices = self.engine.devices().into_iter();
+                devices.find(|it| netns != 0 && (it.netns, it.ifindex) == (netns, ifindex))
+            })
+        });
+        let view = device.map_or_else(
+            || message.to_vec(),
+            |device| link_view(message, device.api, in_api(device.mode)),
+        );
+        self.tell(seq, ToFront::Answer { datagram: &view })
+    }
+
+    /// Whether the program has an interface with this index, whatever it is.
+    pub(crate) fn is_link(&mut self, seq: u32, ifindex: u32) -> bool {
+        if self.tell(seq, ToFront::NeedLink { ifindex }).is_err() {
+            return false;
+        }
+        let reply = self.reply(seq);
+        let reply = reply.as_ref().and_then(|(reply, _)| decode(reply).ok());
+        matches!(reply, Some(ToEngine::Link { exists: true }))
+    }
+
+    fn find_device(&self, target: LinkTarget<'_>) -> Option<u32> {
+        let mut devices = self.devices.iter();
+        let wanted = devices.find(|(index, owned)| match target.ifindex {
+            Some(ifindex) => **index == ifindex,
+            None => target.name == Some(owned.device.name.as_str()),
+        });
+        wanted.map(|(index, _)| *index)
+    }
+
+    /// RTM_NEWLINK of one of our kinds; `None` leaves it to the kernel (dco-behaviour 2.15).
+    fn new_link(&mut self, seq: u32, link: &LinkNew<'_>) -> io::Result<Option<Outcome>> {
+        let mtu = link.mtu.unwrap_or_else(|| link.api.default_mtu());
+        let refused = match self.find_device(link.target) {
+            Some(_) if link.exclusive => (Errno::EEXIST, None),
+            Some(_) if link.replace || link.has_data => (Errno::EOPNOTSUPP, None),
+            // MTU, flags and name are the kernel's.
+            Some(_) => return Ok(None),
+            None if !link.create => (Errno::ENODEV, None),
+            None => (Errno(0), None),
+        };
+        if refused.0 != Errno(0) {
+            return Ok(Some(refused));
+        }
+        if let Some(text) = link.api.mtu_refusal(mtu) {
+            return Ok(Some((Errno::EINVAL, Some(text))));
+        }
+        let mode = match link.mode {
+            udco_netlink::Mode::P2p => Mode::P2p,
+            udco_netlink::Mode::Mp => Mode::Mp,
+        };
+        let name = link.target.name.filter(|name| !name.is_empty());
+        let need = ToFront::NeedTun {
+            // One queue moves its packets in order; more come with the packets' spreading over workers.
+            queues: 1,
+            mtu,
+            multicast: link.api == Api::DcoV2,
+            up: link.up,
+            name: name.unwrap_or(ANY_NAME).as_bytes(),
+        };
+        self.tell(seq, need)?;
+        let errno = self.new_device(seq, link.api, mode)?;
+        Ok(Some((errno, None)))
+    }
+
+    /// Takes over the TUN device that the front was told to make.
+    fn new_device(&mut self, seq: u32, api: Api, mode: Mode) -> io::Result<Errno> {
+        let Some((reply, fds)) = self.reply(seq) else {
+            return Ok(Errno::EBUSY);
+        };
+        let ToEngine::Tun {
+            errno,
+            ifindex,
+            netns,
+            name,
+        } = decode(&reply)?
+        else {
+            return Err(malformed("no answer about the TUN device"));
+        };
+        if errno != 0 {
+            return Ok(Errno(errno.saturating_abs()));
+        }
+        let name = String::from_utf8_lossy(name).into_owned();
+        match self.adopt_device((netns, ifindex), name, api, mode, fds) {
+            Ok(()) => Ok(Errno(0)),
+            Err(error) => {
+                tracing::error!("cannot take over the TUN device: {error}");
+                let errno = error.raw_os_error().map(Errno);
+                Ok(errno.unwrap_or(Errno::EINVAL))
+            }
+        }
+    }
+}
+
+/// A device's mode as the API has it.
+pub(crate) const fn in_api(mode: Mode) -> udco_netlink::Mode {
+    match mode {
+        Mode::P2p => udco_netlink::Mode::P2p,
+        Mode::Mp => udco_netlink::Mode::Mp,
+    }
+}

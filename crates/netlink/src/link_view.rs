@@ -1,0 +1,148 @@
+//! How a link of ours is shown: what the kernel tells of the TUN device, told as of an `ovpn` link.
+
+use crate::message::{self, HEADER};
+use crate::tlv::{Attributes, Writer};
+use crate::{Api, Mode};
+
+/// Bytes of `ifinfomsg`.
+const IFINFO: usize = 16;
+
+/// `IFLA_*`, `IFLA_INFO_*`, `IFLA_OVPN_*`.
+const LINKINFO: u16 = 18;
+const MIN_MTU: u16 = 50;
+const MAX_MTU: u16 = 51;
+const INFO_KIND: u16 = 1;
+const INFO_DATA: u16 = 2;
+const OVPN_MODE: u16 = 1;
+
+/// The least MTU of any device with IPv4.
+const LEAST_MTU: u32 = 68;
+
+impl Api {
+    /// The kind of its links (dco-behaviour 2.15, 3.1).
+    pub const fn link_kind(self) -> &'static str {
+        match self {
+            Self::Ovpn => "ovpn",
+            Self::DcoV2 => "ovpn-dco",
+        }
+    }
+
+    /// What the module adds to an inner packet at most (dco-behaviour 1.7).
+    const fn overhead(self) -> u32 {
+        match self {
+            Self::Ovpn => 84,
+            Self::DcoV2 => 72,
+        }
+    }
+
+    /// MTU of a new link: 1,416 or 1,428 (dco-behaviour 1.7).
+    pub const fn default_mtu(self) -> u32 {
+        1500 - self.overhead()
+    }
+
+    /// Why a link cannot have this MTU, in the kernel's words.
+    pub const fn mtu_refusal(self, mtu: u32) -> Option<&'static str> {
+        if mtu < LEAST_MTU {
+            Some("mtu less than device minimum")
+        } else if mtu > self.largest_mtu() {
+            Some("mtu greater than device maximum")
+        } else {
+            None
+        }
+    }
+
+    /// The largest MTU of a link.
+    const fn largest_mtu(self) -> u32 {
+        65_535 - self.overhead()
+    }
+}
+
+/// The interface index in an `RTM_NEWLINK` message.
+pub fn message_link(message: &[u8]) -> Option<u32> {
+    let index = message.get(HEADER + 4..)?.first_chunk()?;
+    Some(u32::from_ne_bytes(*index))
+}
+
+/// Tells an `RTM_NEWLINK` message of the kernel about a device of ours in the words of the module: kind, mode, and the
+/// bounds of the MTU. All else is true of the TUN device. A message that is cut short is told as it is.
+pub fn link_view(told: &[u8], api: Api, mode: Mode) -> Vec<u8> {
+    let Some(head) = told.get(..HEADER + IFINFO) else {
+        return told.to_vec();
+    };
+    let mut writer = Writer::after(head.to_vec());
+    for attribute in Attributes::of(told, HEADER + IFINFO) {
+        match attribute.number() {
+            LINKINFO => writer.plain_nest(LINKINFO, |info| {
+                info.string(INFO_KIND, api.link_kind());
+                info.plain_nest(INFO_DATA, |data| {
+                    data.u8(OVPN_MODE, u8::from(mode == Mode::Mp))
+                });
+            }),
+            MIN_MTU => writer.u32(MIN_MTU, LEAST_MTU),
+            MAX_MTU => writer.u32(MAX_MTU, api.largest_mtu()),
+            _ => writer.put(attribute.kind(), attribute.payload),
+        }
+    }
+    let mut view = writer.into_bytes();
+    message::set_length(&mut view);
+    view
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::tlv::Members;
+
+    fn told(fill: impl FnOnce(&mut Writer)) -> Vec<u8> {
+        let mut head = vec![7; HEADER + IFINFO];
+        head[4..6].copy_from_slice(&16_u16.to_ne_bytes());
+        let mut writer = Writer::after(head);
+        fill(&mut writer);
+        let mut told = writer.into_bytes();
+        message::set_length(&mut told);
+        told
+    }
+
+    #[test]
+    fn kind_mode_and_mtu_bounds_are_the_modules() {
+        let told = told(|link| {
+            link.string(3, "tun0");
+            link.u32(MAX_MTU, 65_535);
+            link.nest(LINKINFO, |info| info.string(INFO_KIND, "tun"));
+            link.u32(13, 500);
+        });
+        for (api, mode, kind, bytes) in [
+            (Api::Ovpn, Mode::Mp, "ovpn", 65_451),
+            (Api::DcoV2, Mode::P2p, "ovpn-dco", 65_463),
+        ] {
+            let view = link_view(&told, api, mode);
+            assert_eq!(view[..4], u32::try_from(view.len()).unwrap().to_ne_bytes());
+            let members = Members::of(Attributes::of(&view, HEADER + IFINFO));
+            assert_eq!(members.find(3).and_then(|name| name.text()), Some("tun0"));
+            assert_eq!(members.find(13).and_then(|queue| queue.u32()), Some(500));
+            let mut all = Attributes::of(&view, HEADER + IFINFO);
+            let largest = all.find(|attribute| attribute.number() == MAX_MTU);
+            assert_eq!(largest.and_then(|mtu| mtu.u32()), Some(bytes));
+            let info = Members::of(members.find(LINKINFO).unwrap().members());
+            assert_eq!(
+                info.find(INFO_KIND).and_then(|kind| kind.text()),
+                Some(kind)
+            );
+            let data = Members::of(info.find(INFO_DATA).unwrap().members());
+            let expected = u8::from(mode == Mode::Mp);
+            assert_eq!(
+                data.find(OVPN_MODE).and_then(|mode| mode.u8()),
+                Some(expected)
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_can_be_told(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            link_view(&bytes, Api::Ovpn, Mode::P2p);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Replays what was recorded of the kernel's driver, and compares byte for byte (docs/netlink-api.md).
+//!
+//! Each scenario runs as a program of its own under `udco run`, in a network namespace of its own: this executable once
+//! more, with the test [`replay`]. So the whole chain is compared: preload library, front protocol, engine.
+#![allow(unsafe_code)]
+
+mod calls;
+mod compare;
+mod deliberate;
+mod replay;
+mod transcript;
+mod udco;
+
+use deliberate::is_deliberate;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use transcript::Scenario;
+
+/// Says which scenario [`replay`] replays, by file and name.
+const FILE: &str = "UDCO_GOLDEN_FILE";
+const SCENARIO: &str = "UDCO_GOLDEN_SCENARIO";
+
+/// How `unshare` makes a network namespace for somebody who is not root: there is one user in it only.
+const AS_USER: &str = "-Urn";
+
+/// Replay scenarios over TCP too.
+const TCP: &str = "UDCO_GOLDEN_TCP";
+
+#[test]
+fn golden_transcripts_are_answered_as_the_kernel_answered() {
+    match recorded() {
+        Some(folder) => replay_all(&folder),
+        None => skip("no golden transcripts beside the checkout, and GOLDEN_DIR is not set"),
+    }
+}
+
+/// What was not recorded, written down in the same format as the rules have it.
+#[test]
+fn golden_rules_without_a_recording_are_kept() {
+    replay_all(Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/golden/own"
+    )));
+}
+
+/// Replays the transcripts of a folder.
+fn replay_all(folder: &Path) {
+    let Some(unshare) = unshare() else {
+        return skip("no network namespace, or no /dev/net/tun, for the golden transcripts");
+    };
+    let binary = udco::binary();
+    let mut count = Count::default();
+    for file in transcripts(folder) {
+        for scenario in transcript::read(&file) {
+            if scenario.is_over_tcp() && std::env::var_os(TCP).is_none() {
+                say(&format!("left out: {} (over TCP)", scenario.name));
+                count.left_out += scenario.steps.len();
+                continue;
+            }
+            if unshare == AS_USER && scenario.steps.iter().any(|step| step.op == "seteuid") {
+                say(&format!("left out: {} (needs root)", scenario.name));
+                count.left_out += scenario.steps.len();
+                continue;
+            }
+            let mut command = Command::new("unshare");
+            command.arg(unshare).arg(&binary).args(["run", "--"]);
+            command.arg(std::env::current_exe().expect("a path"));
+            command.env(FILE, &file).env(SCENARIO, &scenario.name);
+            run(&scenario, command, &mut count);
+        }
+    }
+    say(&format!(
+        "golden: {} steps compared, {} different on purpose, {} left out, {} different",
+        count.compared, count.deliberate, count.left_out, count.different
+    ));
+    assert_eq!(count.different, 0, "answers differ from the kernel's");
+}
+
+/// The program that replays one scenario.
+#[test]
+#[ignore = "started by the other tests"]
+fn replay() {
+    let file = std::env::var_os(FILE).expect("a file");
+    let name = std::env::var(SCENARIO).expect("a name");
+    let scenarios = transcript::read(Path::new(&file));
+    let scenario = scenarios.iter().find(|scenario| scenario.name == name);
+    replay::run(scenario.expect("a scenario of this name"));
+}
+
+#[derive(Default)]
+struct Count {
+    compared: usize,
+    deliberate: usize,
+    left_out: usize,
+    different: usize,
+}
+
+/// Runs a scenario's program and counts what it says.
+fn run(scenario: &Scenario, mut command: Command, count: &mut Count) {
+    let output = command
+        .args(["--exact", "replay", "--ignored", "--nocapture"])
+        .stdin(Stdio::null())
+        .output()
+        .expect("unshare");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let mut steps = 0;
+    for line in said
+        .lines()
+        .filter_map(|line| line.strip_prefix(replay::STEP))
+    {
+        let (step, difference) = line.split_once(' ').expect("a step and its difference");
+        let step: usize = step.parse().expect("a number");
+        let of = &scenario.steps[step];
+        let on_purpose = is_deliberate(scenario, step, of);
+        steps += 1;
+        let what = match (difference, on_purpose) {
+            ("", false) => {
+                count.compared += 1;
+                continue;
+            }
+            (_, true) if !difference.is_empty() => {
+                count.deliberate += 1;
+                continue;
+            }
+            ("", true) => "no difference any more".to_owned(),
+            (difference, _) => difference.replace('|', "\n    "),
+        };
+        count.different += 1;
+        say(&format!("{} {step} ({}): {what}", scenario.name, of.about));
+    }
+    if steps != scenario.steps.len() || !output.status.success() {
+        count.different += 1;
+        say(&format!(
+            "{}: ended after {steps} of {} steps, {}\n{said}\n{}",
+            scenario.name,
+            scenario.steps.len(),
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        ));
+    }
+}
+
+/// The folder of the recordings: what `GOLDEN_DIR` names, else that beside the checkout, if it has any.
+fn recorded() -> Option<PathBuf> {
+    // Tests run in the folder of their crate.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let Some(named) = std::env::var_os("GOLDEN_DIR") else {
+        let beside = root.join("../shared/golden");
+        return (!transcripts(&beside).is_empty()).then_some(beside);
+    };
+    let folder = root.join(named);
+    let is_one = !transcripts(&folder).is_empty();
+    assert!(is_one, "no transcripts in {}", folder.display());
+    Some(folder)
+}
+
+/// The files with transcripts in a folder.
+fn transcripts(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "json")
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+/// How `unshare` makes a network namespace for this user; `None` where nothing of this can run.
+fn unshare() -> Option<&'static str> {
+    let mut tun = std::fs::File::options();
+    tun.read(true).write(true).open("/dev/net/tun").ok()?;
+    ["-n", AS_USER].into_iter().find(|option| {
+        let mut command = Command::new("unshare");
+        command.args([option, "true"]).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    })
+}
+
+fn skip(why: &str) {
+    say(&format!("SKIPPED: {why}"));
+}
+
+/// Past libtest's capture, which shows the output of failed tests only.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}

@@ -1,0 +1,134 @@
+//! The format of the transcripts, as their README tells it.
+
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// A scenario: what was done in a fresh network namespace, and what the kernel answered.
+pub(crate) struct Scenario {
+    pub(crate) name: String,
+    /// Message type of `ovpn` in the recording.
+    pub(crate) family: u16,
+    /// Group `peers` in the recording.
+    pub(crate) group: u32,
+    /// Netlink ports by socket.
+    pub(crate) ports: Vec<(String, u32)>,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// A step.
+pub(crate) struct Step {
+    pub(crate) about: String,
+    pub(crate) op: String,
+    /// Notifications seen after it, one a datagram.
+    pub(crate) notifications: Vec<Vec<u8>>,
+    /// Its other members.
+    value: Value,
+}
+
+/// Reads a file of scenarios.
+pub(crate) fn read(path: &Path) -> Vec<Scenario> {
+    let text = std::fs::read_to_string(path).expect("a readable file");
+    let scenarios: Vec<Value> = serde_json::from_str(&text).expect("a list of scenarios");
+    scenarios.iter().map(Scenario::of).collect()
+}
+
+impl Scenario {
+    fn of(value: &Value) -> Self {
+        let vars = &value["vars"];
+        let ports = vars["nl_pid"].as_object().expect("ports").iter();
+        let steps = value["steps"].as_array().expect("steps").iter();
+        Self {
+            name: value["name"].as_str().expect("a name").to_owned(),
+            family: number(&vars["family"]) as u16,
+            group: number(&vars["group_peers"]) as u32,
+            ports: ports
+                .map(|(name, port)| (name.clone(), number(port) as u32))
+                .collect(),
+            steps: steps.map(Step::of).collect(),
+        }
+    }
+
+    /// Whether it needs a TCP transport.
+    pub(crate) fn is_over_tcp(&self) -> bool {
+        self.steps.iter().any(|step| step.op == "tcp_pair")
+    }
+
+    /// The Netlink port of a socket.
+    pub(crate) fn port(&self, socket: &str) -> u32 {
+        let found = self.ports.iter().find(|(name, _)| name == socket);
+        found.expect("a port").1
+    }
+}
+
+impl Step {
+    fn of(value: &Value) -> Self {
+        let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
+        Self {
+            about: text("d"),
+            op: text("op"),
+            notifications: list(&value["ntf"]),
+            value: value.clone(),
+        }
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        !self.value[name].is_null()
+    }
+
+    pub(crate) fn text(&self, name: &str) -> &str {
+        self.value[name].as_str().unwrap_or_default()
+    }
+
+    pub(crate) fn number(&self, name: &str) -> i64 {
+        number(&self.value[name])
+    }
+
+    pub(crate) fn is_true(&self, name: &str) -> bool {
+        self.value[name] == true
+    }
+
+    pub(crate) fn seconds(&self, name: &str) -> f64 {
+        self.value[name].as_f64().unwrap_or_default()
+    }
+
+    /// A name that is given as its number, or as it is.
+    pub(crate) fn is_named(&self, member: &str, number: i32, name: &str) -> bool {
+        let value = &self.value[member];
+        value == number || value.as_str().is_some_and(|given| given.ends_with(name))
+    }
+
+    pub(crate) fn bytes(&self, name: &str) -> Vec<u8> {
+        bytes(&self.value[name])
+    }
+
+    pub(crate) fn list(&self, name: &str) -> Vec<Vec<u8>> {
+        list(&self.value[name])
+    }
+
+    /// An address that is given as a pair of address and port.
+    pub(crate) fn address(&self, name: &str) -> Option<SocketAddr> {
+        let [ip, port] = self.value[name].as_array()?.get(..2)? else {
+            return None;
+        };
+        let ip = ip.as_str()?.parse().expect("an address");
+        Some(SocketAddr::new(ip, number(port) as u16))
+    }
+}
+
+fn number(value: &Value) -> i64 {
+    value.as_i64().unwrap_or_default()
+}
+
+fn list(value: &Value) -> Vec<Vec<u8>> {
+    value.as_array().into_iter().flatten().map(bytes).collect()
+}
+
+fn bytes(value: &Value) -> Vec<u8> {
+    let digits = value.as_str().unwrap_or_default().as_bytes();
+    let digit = |byte: u8| (byte as char).to_digit(16).expect("a hex digit") as u8;
+    let pairs = digits.chunks(2);
+    pairs
+        .map(|pair| digit(pair[0]) << 4 | digit(pair[1]))
+        .collect()
+}
