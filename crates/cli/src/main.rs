@@ -3,6 +3,7 @@
 
 mod daemon;
 mod log;
+mod openvpn_options;
 mod private_engine;
 mod run;
 mod runtime_dir;

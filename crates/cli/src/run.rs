@@ -1,7 +1,7 @@
 //! `udco run`: a program with a private engine beside it.
 
 use std::convert::Infallible;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -15,6 +15,7 @@ use udco_front::{FD_VARIABLE, SOCKET_VARIABLE};
 use udco_sys::seqpacket::Connection;
 
 use crate::RunArguments;
+use crate::openvpn_options::may_use_tcp;
 
 /// Name of the preload library.
 const LIBRARY: &str = "libudco_preload.so";
@@ -30,11 +31,15 @@ pub(crate) fn run(arguments: RunArguments) -> Result<Infallible> {
     let [program, parameters @ ..] = arguments.program.as_slice() else {
         bail!("no program given");
     };
-    let library = library()?;
     let mut command = Command::new(program);
-    command
-        .args(parameters)
-        .env("LD_PRELOAD", preload(&library));
+    command.args(parameters);
+    if may_use_tcp(&arguments.program) {
+        // With offload it would fail at the first peer.
+        eprintln!("udco: TCP transport is not offloaded yet: OpenVPN uses its own data path");
+        let error = command.exec();
+        return Err(error).with_context(|| cannot_start(program));
+    }
+    command.env("LD_PRELOAD", preload(&library()?));
     match &arguments.engine {
         Some(path) => {
             // A relative path would mean another file after the program has changed its directory.
@@ -62,7 +67,11 @@ pub(crate) fn run(arguments: RunArguments) -> Result<Infallible> {
         },
     }
     let error = command.exec();
-    Err(error).with_context(|| format!("cannot start {}", Path::new(program).display()))
+    Err(error).with_context(|| cannot_start(program))
+}
+
+fn cannot_start(program: &OsStr) -> String {
+    format!("cannot start {}", Path::new(program).display())
 }
 
 /// Starts the engine, waits until it is ready, and returns the program's end of the connection.

@@ -6,32 +6,48 @@ use udco_testbed::{CONNECT, Endpoint, Launch, Pair, Proto, addresses as at, skip
 
 #[test]
 fn a_cbc_cipher_rules_offload_out() -> Result<()> {
-    falls_back(Launch::Udco, &[], &["data-ciphers AES-256-CBC"])
+    falls_back(
+        Proto::Udp4,
+        Launch::Udco,
+        &[],
+        &["data-ciphers AES-256-CBC"],
+    )
 }
 
 #[test]
 fn fragment_rules_offload_out() -> Result<()> {
-    falls_back(Launch::Udco, &[], &["fragment 1300"])
+    falls_back(Proto::Udp4, Launch::Udco, &[], &["fragment 1300"])
 }
 
 #[test]
 fn an_engine_that_is_not_there_leaves_openvpn_on_its_own() -> Result<()> {
     falls_back(
+        Proto::Udp4,
         Launch::Preload,
         &[("UDCO_SOCKET", "/run/no-such-engine.sock")],
         &[],
     )
 }
 
-fn falls_back(launch: Launch, environment: &[(&str, &str)], lines: &[&str]) -> Result<()> {
+#[test]
+fn tcp_transport_leaves_openvpn_on_its_own() -> Result<()> {
+    falls_back(Proto::Tcp4, Launch::Udco, &[], &[])
+}
+
+fn falls_back(
+    proto: Proto,
+    launch: Launch,
+    environment: &[(&str, &str)],
+    lines: &[&str],
+) -> Result<()> {
     let pair = Pair::new()?;
-    let server = pair.server(Proto::Udp4).launch(launch).line_each(lines);
+    let server = pair.server(proto).launch(launch).line_each(lines);
     let mut server = environment
         .iter()
         .fold(server, |server, (name, value)| server.env(name, value))
         .spawn()?;
     server.wait_connected(CONNECT).context("server")?;
-    let mut client = pair.client(Proto::Udp4).line_each(lines).spawn()?;
+    let mut client = pair.client(proto).line_each(lines).spawn()?;
     client.wait_connected(CONNECT).context("client")?;
     Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
     Ping::to(at::INNER_CLIENT6).all_answered(&pair.server)?;
@@ -42,7 +58,7 @@ fn falls_back(launch: Launch, environment: &[(&str, &str)], lines: &[&str]) -> R
     says_so(&server)
 }
 
-/// users.md C6: silent fallback is what people complain of.
+/// users C6: silent fallback is what people complain of.
 fn says_so(end: &Endpoint) -> Result<()> {
     let log = end.log();
     ensure!(!log.contains("offload active"), "claims to be offloaded");
