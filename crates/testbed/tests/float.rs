@@ -80,9 +80,10 @@ fn float(version: Version, proto: Proto) -> Result<()> {
     }
     if version == Version::V27 {
         server.wait_for_log("floated from", Duration::from_secs(2))?;
+        // An idle server wakes up every 10 s at the latest, and only then looks whether the file is due.
         eventually(
             "the new address in OpenVPN's status file",
-            Duration::from_secs(3),
+            Duration::from_secs(15),
             || {
                 let status = server.status();
                 Ok((status.contains(new) && !status.contains(&format!("{old}:"))).then_some(()))
