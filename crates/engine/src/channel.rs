@@ -1,9 +1,8 @@
 //! A channel: what a program believes to be its generic-netlink socket.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread::ThreadId;
 
 use udco_front::REQUEST_MARK;
@@ -11,7 +10,9 @@ use udco_netlink::{Api, FamilyIds, Notification};
 use udco_sys::epoll::{Interest, Poller};
 use udco_sys::seqpacket::Connection;
 
-use crate::device::lock;
+use crate::backlog::{Backlog, Subject};
+use crate::device::{is_same, lock};
+use crate::devices::SessionId;
 
 /// The generic-netlink ids that the engine announces. The kernel gives such ids from 0x10 on; ours are far above, so
 /// that a message which went astray is not taken for another family's.
@@ -27,6 +28,8 @@ pub(crate) struct Channel {
     socket: Connection,
     /// The kernel's number of the program's network namespace; 0 if unknown.
     pub(crate) netns: u64,
+    /// The program's connection.
+    session: SessionId,
     /// Where the connection's thread waits, to be told of room when something waits for it.
     poller: Arc<Poller>,
     token: u64,
@@ -35,12 +38,12 @@ pub(crate) struct Channel {
 
 #[derive(Default)]
 struct State {
-    /// Datagrams that did not fit yet, in order.
-    waiting: VecDeque<Vec<u8>>,
+    /// What did not fit yet.
+    waiting: Backlog,
     /// The thread that answers a request on this channel just now.
     answering: Option<ThreadId>,
     /// Notifications of other threads that came meanwhile.
-    held: Vec<Vec<u8>>,
+    held: Vec<(Vec<u8>, Subject)>,
     /// The families whose notifications it wants.
     joined: Vec<Api>,
     ext_ack: bool,
@@ -50,10 +53,16 @@ struct State {
 impl Channel {
     /// Takes the engine's end of a channel. The poller reports under `token` that the program has closed its end, and
     /// that there is room for what waits: see [`Channel::flush`].
-    pub(crate) fn new(socket: Connection, poller: &Arc<Poller>, token: u64) -> io::Result<Self> {
+    pub(crate) fn new(
+        socket: Connection,
+        session: SessionId,
+        poller: &Arc<Poller>,
+        token: u64,
+    ) -> io::Result<Self> {
         poller.add(&socket, token, Interest::NONE)?;
         Ok(Self {
             netns: udco_sys::network_namespace(socket.as_fd()),
+            session,
             socket,
             poller: Arc::clone(poller),
             token,
@@ -96,34 +105,37 @@ impl Channel {
         let Some(datagram) = udco_netlink::notification(api, &FAMILIES, notification) else {
             return;
         };
+        let subject = Subject::of(notification);
         match state.answering {
-            Some(thread) if thread != std::thread::current().id() => state.held.push(datagram),
-            _ => self.put(&mut state, datagram),
+            Some(thread) if thread != std::thread::current().id() => {
+                state.held.push((datagram, subject));
+            }
+            _ => self.put(&mut state, datagram, Some(subject)),
         }
     }
 
     /// Queues a notification that the front has given back.
     pub(crate) fn put_back(&self, datagram: Vec<u8>) {
-        self.put(&mut lock(&self.state), datagram);
+        self.put(&mut lock(&self.state), datagram, None);
     }
 
     /// The calling thread begins to answer a request on this channel.
     pub(crate) fn begin_answer(&self) {
         let mut state = lock(&self.state);
         state.answering = Some(std::thread::current().id());
-        self.put(&mut state, REQUEST_MARK.to_vec());
+        self.put(&mut state, REQUEST_MARK.to_vec(), None);
     }
 
     /// Queues the answer; returns whether it is readable as a whole.
     pub(crate) fn end_answer(&self, datagrams: Vec<Vec<u8>>) -> bool {
         let mut state = lock(&self.state);
         for datagram in datagrams {
-            self.put(&mut state, datagram);
+            self.put(&mut state, datagram, None);
         }
         let complete = state.waiting.is_empty();
         state.answering = None;
-        for datagram in std::mem::take(&mut state.held) {
-            self.put(&mut state, datagram);
+        for (datagram, subject) in std::mem::take(&mut state.held) {
+            self.put(&mut state, datagram, Some(subject));
         }
         complete
     }
@@ -131,17 +143,17 @@ impl Channel {
     /// Sends what waits, as far as it fits.
     pub(crate) fn flush(&self) {
         let mut state = lock(&self.state);
-        while let Some(datagram) = state.waiting.front() {
+        while let Some(datagram) = state.waiting.first() {
             match self.socket.send(datagram, &[]) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // Sent, or the program is gone and nobody waits for it.
-                _ => state.waiting.pop_front(),
+                _ => state.waiting.pop(),
             };
         }
         let _ = self.poller.modify(&self.socket, self.token, Interest::NONE);
     }
 
-    fn put(&self, state: &mut State, datagram: Vec<u8>) {
+    fn put(&self, state: &mut State, datagram: Vec<u8>, subject: Option<Subject>) {
         if state.waiting.is_empty() {
             match self.socket.send(&datagram, &[]) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -151,12 +163,43 @@ impl Channel {
                 .poller
                 .modify(&self.socket, self.token, Interest::WRITE);
         }
-        state.waiting.push_back(datagram);
+        state.waiting.push(datagram, subject);
     }
 }
 
 impl Drop for Channel {
     fn drop(&mut self) {
         let _ = self.poller.remove(&self.socket);
+    }
+}
+
+/// The channels of all programs that want notifications.
+#[derive(Default)]
+pub(crate) struct Listeners(Mutex<Vec<Weak<Channel>>>);
+
+impl Listeners {
+    /// Adds a channel, once.
+    pub(crate) fn add(&self, channel: &Arc<Channel>) {
+        let mut all = lock(&self.0);
+        all.retain(|listener| {
+            listener.strong_count() > 0 && listener.as_ptr() != Arc::as_ptr(channel)
+        });
+        all.push(Arc::downgrade(channel));
+    }
+
+    /// Tells those in a network namespace. Where the kernel does not number namespaces, only the program that uses the
+    /// device.
+    pub(crate) fn tell(
+        &self,
+        (netns, holder): (u64, SessionId),
+        api: Api,
+        notification: &Notification,
+    ) {
+        for listener in lock(&self.0).iter().filter_map(Weak::upgrade) {
+            let numbered = netns != 0 && listener.netns != 0;
+            if is_same(netns, listener.netns) && (numbered || listener.session == holder) {
+                listener.notify(api, notification);
+            }
+        }
     }
 }

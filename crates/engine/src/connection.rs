@@ -1,40 +1,31 @@
 //! A front's connection: the conversation of [`udco_front`], from the engine's side.
 //!
-//! Each connection has a thread of its own, which also keeps the route mirrors of the devices made over it. All that a
-//! program made goes when its connection ends, however it ends: its devices, its peers and their keys, its sockets.
+//! Each connection has a thread of its own. What a program handed over, and so what goes when its connection ends,
+//! however it ends, is in [`crate::belongings`].
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::sync::{Arc, Weak};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use udco_core::Mode;
 use udco_front::{MAX_MESSAGE, ToEngine, ToFront, VERSION};
-use udco_netlink::{Answers, Api, Asker, DeleteReason, membership, serve};
+use udco_netlink::{Answers, Asker, membership, serve};
 use udco_sys::epoll::{Events, Interest, Poller};
-use udco_sys::route::Monitor;
 use udco_sys::seqpacket::{Connection, FdList};
-use udco_sys::tun;
 use zeroize::Zeroize;
 
 use crate::Engine;
+use crate::belongings::Belongings;
 use crate::channel::{Channel, FAMILIES};
-use crate::device::Device;
-use crate::route_mirror::{Link, RouteMirror};
+use crate::devices::Asking;
 use crate::service::Caller;
-use crate::transport::Transport;
-use crate::worker::{Placed, Source};
 
 /// How long a front may take to hand over an fd that it was asked for.
 const HAND_OVER: Duration = Duration::from_millis(500);
 
-/// How long to wait until nobody uses a socket that the program has closed.
-const RELEASE: Duration = Duration::from_millis(200);
-
-/// Token of the connection itself. Channels have their number, devices [`DEVICE`] and their index.
+/// Token of the connection itself. Channels have their number.
 const CONNECTION: u64 = 0;
-const DEVICE: u64 = 1 << 32;
 
 /// Netlink options that a front passes on, of `<linux/netlink.h>`.
 const NETLINK_ADD_MEMBERSHIP: i32 = 1;
@@ -47,34 +38,16 @@ const EINVAL: i32 = 22;
 /// One front.
 pub(crate) struct Session {
     pub(crate) engine: Arc<Engine>,
+    /// Who is at the other end.
+    pub(crate) asking: Asking,
+    pub(crate) program: String,
+    pub(crate) belongings: Belongings,
     connection: Connection,
     poller: Arc<Poller>,
     message: Box<[u8]>,
     reply: Box<[u8]>,
-    program: String,
     next_channel: u32,
     channels: HashMap<u32, Arc<Channel>>,
-    pub(crate) devices: HashMap<u32, Owned>,
-    /// Transport sockets by the fd number under which the program knows them.
-    pub(crate) sockets: HashMap<i32, Socket>,
-    /// Foreign network namespaces that were told of, in the order of their ids.
-    foreign: Vec<u64>,
-}
-
-/// A device made over this connection.
-pub(crate) struct Owned {
-    pub(crate) device: Arc<Device>,
-    pub(crate) number: usize,
-    placed: Vec<Placed>,
-    mirror: RouteMirror,
-}
-
-/// A transport socket handed over on this connection.
-pub(crate) struct Socket {
-    pub(crate) transport: Arc<Transport>,
-    /// The device whose peers it serves.
-    pub(crate) device: Weak<Device>,
-    placed: Placed,
 }
 
 /// What an exchange in the middle of a request brought.
@@ -90,18 +63,22 @@ impl Session {
     /// # Errors
     /// Of the connection, or of a front that does not speak the protocol.
     pub(crate) fn serve(engine: &Arc<Engine>, connection: Connection) -> io::Result<()> {
+        let asking = Asking {
+            session: engine.new_session(),
+            uid: connection.peer_credentials()?.uid,
+            netns: udco_sys::network_namespace(connection.as_fd()),
+        };
         let mut session = Self {
             engine: Arc::clone(engine),
+            asking,
+            program: String::new(),
+            belongings: Belongings::new(engine, asking.session),
             connection,
             poller: Arc::new(Poller::new()?),
             message: vec![0; MAX_MESSAGE].into(),
             reply: vec![0; MAX_MESSAGE].into(),
-            program: String::new(),
             next_channel: 1,
             channels: HashMap::new(),
-            devices: HashMap::new(),
-            sockets: HashMap::new(),
-            foreign: Vec::new(),
         };
         session
             .poller
@@ -116,7 +93,6 @@ impl Session {
                             return Ok(());
                         }
                     }
-                    token if token >= DEVICE => session.hear_kernel((token - DEVICE) as u32),
                     token => session.tend_channel(token as u32, event.hangup || event.error),
                 }
             }
@@ -169,8 +145,10 @@ impl Session {
                     .ok_or_else(|| malformed("a channel without an fd"))?;
                 let channel = self.next_channel;
                 let end = Connection::adopt(end)?;
-                let opened = Channel::new(end, &self.poller, u64::from(channel))?;
+                let session = self.asking.session;
+                let opened = Channel::new(end, session, &self.poller, u64::from(channel))?;
                 self.next_channel += 1;
+                self.belongings.end_with_program();
                 self.channels.insert(channel, Arc::new(opened));
                 self.tell(seq, ToFront::Channel { channel })
             }
@@ -224,7 +202,7 @@ impl Session {
             }
             ToEngine::Shown { netns, message } => self.show_link(seq, netns, message),
             ToEngine::SocketClosed { fd } => {
-                self.close_socket(fd);
+                self.belongings.close_socket(fd);
                 self.done(seq, 0)
             }
             ToEngine::OwnTun => {
@@ -257,10 +235,7 @@ impl Session {
                     return EINVAL;
                 };
                 channel.set_member(api, name == NETLINK_ADD_MEMBERSHIP);
-                // OpenVPN 2.6 joins after it made its device, 2.7 before.
-                for owned in self.devices.values() {
-                    owned.device.add_listener(channel);
-                }
+                self.engine.devices().listeners().add(channel);
             }
             NETLINK_EXT_ACK => channel.set_ext_ack(value != 0),
             NETLINK_CAP_ACK => channel.set_cap_ack(value != 0),
@@ -281,9 +256,12 @@ impl Session {
         let mut answers = Answers::for_reader(room);
         channel.begin_answer();
         let mut caller = Caller {
+            asking: Asking {
+                netns: channel.netns,
+                ..self.asking
+            },
             session: self,
             seq,
-            netns: channel.netns,
             swap: false,
         };
         serve(&FAMILIES, asker, datagram, &mut caller, &mut answers);
@@ -297,153 +275,6 @@ impl Session {
                 more,
             },
         )
-    }
-
-    /// Takes over a TUN device; `place` is its network namespace and its interface index there.
-    pub(crate) fn adopt_device(
-        &mut self,
-        place: (u64, u32),
-        name: String,
-        api: Api,
-        mode: Mode,
-        fds: FdList,
-    ) -> io::Result<()> {
-        let (_, ifindex) = place;
-        let mut fds: Vec<OwnedFd> = fds.into_iter().collect();
-        let monitor = fds
-            .pop()
-            .ok_or_else(|| malformed("a TUN device without fds"))?;
-        let mirror = RouteMirror::start(Monitor::adopt(monitor)?)?;
-        let queues = fds
-            .into_iter()
-            .map(tun::Queue::adopt)
-            .collect::<io::Result<Vec<_>>>()?;
-        let first = queues
-            .first()
-            .ok_or_else(|| malformed("a TUN device without a queue"))?;
-        if !queues.iter().all(tun::Queue::vnet_header) {
-            return Err(malformed("a TUN queue without packet headers"));
-        }
-        // Fails closed: when this process dies, packets meet a device without a program (design decision 4).
-        first.set_persist(true)?;
-        offer_offloads(first);
-        self.poller.add(
-            mirror.monitor(),
-            DEVICE + u64::from(ifindex),
-            Interest::READ,
-        )?;
-        let device = Arc::new(Device::new(place, name, api, mode, queues));
-        for channel in self.channels.values() {
-            device.add_listener(channel);
-        }
-        let number = self.engine.add_device(&device);
-        let placed = (0..device.queues.len())
-            .map(|queue| {
-                let source = Source::Tun(Arc::clone(&device), queue);
-                self.engine.workers().add(number + queue, source)
-            })
-            .collect();
-        tracing::info!(
-            "data channel offload active: {} of {}, {}",
-            device.name,
-            self.program,
-            if mode == Mode::Mp { "server" } else { "client" }
-        );
-        self.devices.insert(
-            ifindex,
-            Owned {
-                device,
-                number,
-                placed,
-                mirror,
-            },
-        );
-        Ok(())
-    }
-
-    /// Lets go of a device: its peers end, its queues are closed. The interface stays as long as it is persistent.
-    pub(crate) fn drop_device(&mut self, ifindex: u32) {
-        let Some(owned) = self.devices.remove(&ifindex) else {
-            return;
-        };
-        let _ = self.poller.remove(owned.mirror.monitor());
-        owned.device.remove_peers(DeleteReason::Teardown, |_| true);
-        for placed in &owned.placed {
-            self.engine.workers().remove(placed);
-        }
-        // Its sockets stay with the program, which may use them for another device.
-        self.engine.remove_device(&owned.device);
-    }
-
-    /// An id for a network namespace that is not the program's, as the kernel would give it: the first free one.
-    pub(crate) fn netns_id(&mut self, netns: u64) -> i32 {
-        let known = self.foreign.iter().position(|other| *other == netns);
-        let id = known.unwrap_or_else(|| {
-            self.foreign.push(netns);
-            self.foreign.len() - 1
-        });
-        i32::try_from(id).unwrap_or(i32::MAX)
-    }
-
-    /// Hands a transport socket over to the engine's workers.
-    pub(crate) fn place_socket(&mut self, fd: i32, owner: u32, transport: Arc<Transport>) {
-        let Some(owned) = self.devices.get(&owner) else {
-            return;
-        };
-        let source = Source::Udp(Arc::clone(&owned.device), Arc::clone(&transport));
-        // The worker beside the one that has the device's queue: each direction has a core.
-        let placed = self.engine.workers().add(owned.number + 1, source);
-        let device = Arc::downgrade(&owned.device);
-        self.sockets.insert(
-            fd,
-            Socket {
-                transport,
-                device,
-                placed,
-            },
-        );
-    }
-
-    /// A key is there for which packets may have waited.
-    pub(crate) fn retry_packets(&self) {
-        self.engine.workers().retry();
-    }
-
-    /// Gives a transport socket to another device's peers.
-    pub(crate) fn move_socket(&mut self, fd: i32, owner: u32) {
-        let Some(socket) = self.sockets.remove(&fd) else {
-            return;
-        };
-        self.engine.workers().remove(&socket.placed);
-        self.place_socket(fd, owner, socket.transport);
-    }
-
-    /// The program has closed a transport socket: its peers end, and its port becomes free before this returns.
-    pub(crate) fn close_socket(&mut self, fd: i32) {
-        let Some(socket) = self.sockets.remove(&fd) else {
-            return;
-        };
-        if let Some(device) = socket.device.upgrade() {
-            let transport = &socket.transport;
-            device.remove_peers(DeleteReason::TransportDisconnect, |peer| {
-                Arc::ptr_eq(&peer.transport, transport)
-            });
-        }
-        self.release(socket);
-    }
-
-    fn release(&self, socket: Socket) {
-        self.engine.workers().remove(&socket.placed);
-        let last = Arc::downgrade(&socket.transport);
-        drop(socket);
-        // A worker may look at an old snapshot for the rest of a batch.
-        let deadline = Instant::now() + RELEASE;
-        while last.strong_count() > 0 && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_micros(50));
-        }
-        if last.strong_count() > 0 {
-            tracing::warn!("a closed transport socket is still in use: its port is not free yet");
-        }
     }
 
     /// Asks the front for a transport socket, in the middle of a request.
@@ -469,27 +300,6 @@ impl Session {
             let bytes = self.reply.get(..received.len)?;
             if matches!(ToEngine::decode(bytes), Ok((other, _)) if other == seq) {
                 return Some((bytes.to_vec(), received.fds));
-            }
-        }
-    }
-
-    /// Something happened to routes or links in a device's namespace.
-    fn hear_kernel(&mut self, ifindex: u32) {
-        let Some(owned) = self.devices.get_mut(&ifindex) else {
-            return;
-        };
-        match owned.mirror.update(&owned.device) {
-            Ok(Link::There) => {}
-            Ok(Link::Gone) => {
-                tracing::info!("{} was deleted", owned.device.name);
-                self.drop_device(ifindex);
-            }
-            Err(error) => {
-                tracing::error!(
-                    "{}: routes are not followed any more: {error}",
-                    owned.device.name
-                );
-                let _ = self.poller.remove(owned.mirror.monitor());
             }
         }
     }
@@ -525,41 +335,6 @@ impl Session {
             .encode(seq, &mut self.reply)
             .map_err(|udco_front::TooLong| malformed("an answer that is too long"))?;
         self.connection.send(&self.reply[..len], &[])
-    }
-}
-
-impl Drop for Session {
-    /// The program is gone: nothing of it stays.
-    fn drop(&mut self) {
-        let fds: Vec<i32> = self.sockets.keys().copied().collect();
-        for fd in fds {
-            self.close_socket(fd);
-        }
-        let devices: Vec<u32> = self.devices.keys().copied().collect();
-        for ifindex in devices {
-            if let Some(owned) = self.devices.get(&ifindex) {
-                let name = &owned.device.name;
-                // An orderly end: the interface goes with its last queue.
-                for queue in &owned.device.queues {
-                    let _ = queue.set_persist(false);
-                }
-                tracing::debug!("{name}: {} is gone", self.program);
-            }
-            self.drop_device(ifindex);
-        }
-    }
-}
-
-/// Tells the kernel what it may leave to us: super-packets, and checksums not yet computed. What it does not know it
-/// does itself (design decision 6).
-fn offer_offloads(queue: &tun::Queue) {
-    use udco_sys::tun::offload::{CSUM, TSO_ECN, TSO4, TSO6, USO4, USO6};
-    let tcp = CSUM | TSO4 | TSO6 | TSO_ECN;
-    // UDP segmentation is known since Linux 6.2.
-    for flags in [tcp | USO4 | USO6, tcp, CSUM] {
-        if queue.set_offload(flags).is_ok() {
-            return;
-        }
     }
 }
 

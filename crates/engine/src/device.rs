@@ -1,16 +1,17 @@
 //! A device: a TUN interface with its peers, routes, counters and listeners.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use arc_swap::{ArcSwap, Guard};
 use udco_core::{DropCounters, Endpoint, Mode, Peers, Routes, Time, View};
 use udco_netlink::{Api, DeleteReason, Notification};
 use udco_sys::tun;
 
-use crate::channel::Channel;
+use crate::channel::Listeners;
 use crate::cipher::DirectionKey;
+use crate::devices::SessionId;
 use crate::transport::Transport;
 
 /// A peer, with the cipher and the transport that the engine uses.
@@ -22,6 +23,8 @@ pub(crate) struct State {
     pub(crate) core: udco_core::Device<DirectionKey, Arc<Transport>>,
     /// The routes of the device's network namespace.
     pub(crate) routes: Routes,
+    /// The device goes: no peer is added any more.
+    pub(crate) is_ended: bool,
     /// What the listeners are to be told of the present change.
     notifications: Vec<(u64, Notification)>,
 }
@@ -59,26 +62,23 @@ pub(crate) struct Device {
     pub(crate) drops: DropCounters,
     state: Mutex<State>,
     snapshot: ArcSwap<Snapshot>,
-    listeners: Mutex<Vec<Weak<Channel>>>,
+    listeners: Arc<Listeners>,
+    /// The program that uses it; 0 if none does.
+    holder: AtomicU64,
     /// Whether the interface has a carrier, which it begins with.
     carrier: AtomicBool,
 }
 
 impl Device {
+    /// A device of the program `holder`, without peers.
     pub(crate) fn new(
         (netns, ifindex): (u64, u32),
         name: String,
-        api: Api,
-        mode: Mode,
+        (api, mode): (Api, Mode),
         queues: Vec<tun::Queue>,
+        (holder, listeners): (SessionId, &Arc<Listeners>),
     ) -> Self {
         let seed = random_seed();
-        let core = udco_core::Device::new(mode, seed);
-        let routes = Routes::new(seed);
-        let snapshot = Snapshot {
-            peers: core.peers().clone(),
-            routes: routes.clone(),
-        };
         let device = Self {
             ifindex,
             netns,
@@ -87,17 +87,50 @@ impl Device {
             mode,
             queues,
             drops: DropCounters::new(),
-            state: Mutex::new(State {
-                core,
-                routes,
-                notifications: Vec::new(),
+            state: Mutex::new(State::new(mode, Routes::new(seed), seed)),
+            snapshot: ArcSwap::from_pointee(Snapshot {
+                peers: udco_core::Device::new(mode, seed).peers().clone(),
+                routes: Routes::new(seed),
             }),
-            snapshot: ArcSwap::from_pointee(snapshot),
-            listeners: Mutex::default(),
+            listeners: Arc::clone(listeners),
+            holder: AtomicU64::new(holder),
             carrier: AtomicBool::new(true),
         };
         device.change(|_| ());
         device
+    }
+
+    /// The same interface as another device: without peers, of this API and mode. `None` if file descriptors are short.
+    pub(crate) fn renewed(&self, api: Api, mode: Mode) -> Option<Self> {
+        let queues: Vec<_> = self
+            .queues
+            .iter()
+            .map(tun::Queue::try_clone)
+            .collect::<Result<_, _>>()
+            .ok()?;
+        Some(self.remade(api, mode, queues))
+    }
+
+    /// What is left of it for its sockets when it has gone.
+    pub(crate) fn hull(&self) -> Self {
+        let hull = self.remade(self.api, self.mode, Vec::new());
+        hull.end();
+        hull
+    }
+
+    fn remade(&self, api: Api, mode: Mode, queues: Vec<tun::Queue>) -> Self {
+        let place = (self.netns, self.ifindex);
+        let told = (self.holder.load(Ordering::Relaxed), &self.listeners);
+        let remade = Self::new(place, self.name.clone(), (api, mode), queues, told);
+        if mode == Mode::Mp
+            && let Some(queue) = remade.queues.first()
+        {
+            // It may have been without a peer in the other mode.
+            let _ = queue.set_carrier(true);
+        }
+        let routes = self.look(|state| state.routes.clone());
+        remade.change(|state| state.routes = routes);
+        remade
     }
 
     /// The present snapshot. Cheap; hold it for a batch, not longer.
@@ -192,13 +225,20 @@ impl Device {
         }
     }
 
-    /// Adds a listener, once.
-    pub(crate) fn add_listener(&self, channel: &Arc<Channel>) {
-        let mut listeners = lock(&self.listeners);
-        let known = |listener: &Weak<Channel>| listener.as_ptr() == Arc::as_ptr(channel);
-        if !listeners.iter().any(known) {
-            listeners.push(Arc::downgrade(channel));
-        }
+    /// Whether it has peers.
+    pub(crate) fn has_peers(&self) -> bool {
+        self.look(|state| !state.core.peers().is_empty())
+    }
+
+    /// The end: its peers go, and none is added any more (dco-behaviour 7, PEER_NEW against the end of a device).
+    pub(crate) fn end(&self) {
+        self.change(|state| state.is_ended = true);
+        self.remove_peers(DeleteReason::Teardown, |_| true);
+    }
+
+    /// Another program uses it from now on; 0 for none.
+    pub(crate) fn set_holder(&self, holder: SessionId) {
+        self.holder.store(holder, Ordering::Relaxed);
     }
 
     /// On a point-to-point device of `ovpn` the carrier follows the peer (dco-behaviour 2.15).
@@ -225,19 +265,29 @@ impl Device {
         if state.notifications.is_empty() {
             return;
         }
-        let mut listeners = lock(&self.listeners);
-        listeners.retain(|listener| listener.strong_count() > 0);
+        let holder = self.holder.load(Ordering::Relaxed);
         for (netns, notification) in state.notifications.drain(..) {
-            for listener in listeners.iter().filter_map(Weak::upgrade) {
-                if self.api == Api::DcoV2 || is_same(netns, listener.netns) {
-                    listener.notify(self.api, &notification);
-                }
-            }
+            // The older API tells the device's namespace (dco-behaviour 3.1).
+            let netns = match self.api {
+                Api::Ovpn => netns,
+                Api::DcoV2 => self.netns,
+            };
+            self.listeners
+                .tell((netns, holder), self.api, &notification);
         }
     }
 }
 
 impl State {
+    fn new(mode: Mode, routes: Routes, seed: u64) -> Self {
+        Self {
+            core: udco_core::Device::new(mode, seed),
+            routes,
+            is_ended: false,
+            notifications: Vec::new(),
+        }
+    }
+
     /// Tells the listeners of a network namespace, when the present change is published: with `ovpn` it is that of the
     /// peer's transport socket (dco-behaviour 2.14).
     pub(crate) fn notify(&mut self, netns: u64, notification: Notification) {

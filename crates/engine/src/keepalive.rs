@@ -32,7 +32,7 @@ impl Keeper {
                 let Some(engine) = engine.upgrade() else {
                     return;
                 };
-                for device in engine.devices() {
+                for device in engine.devices().all() {
                     tick(&device, &mut outbox);
                 }
             }

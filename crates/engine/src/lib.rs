@@ -1,14 +1,18 @@
 //! The engine: devices, the workers that move their packets, and the conversation with the fronts that made them.
 //!
 //! Reading order: `transmit` and `receive` (a packet's way out and in), `worker` (who moves it), `device`
-//! (what it meets), `connection` and `service` (how a program changes that), `route_mirror`, `keepalive`.
+//! (what it meets), `connection` and `service` (how a program changes that), `devices` and `belongings` (whose is what),
+//! `watch` and `route_mirror`, `keepalive`.
 #![forbid(unsafe_code)]
 
+mod backlog;
+mod belongings;
 mod channel;
 mod cipher;
 mod connection;
 mod delivery;
 mod device;
+mod devices;
 mod keepalive;
 mod link;
 mod listen;
@@ -19,20 +23,23 @@ mod service;
 mod show;
 mod transmit;
 mod transport;
+mod watch;
 mod worker;
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use udco_sys::seqpacket::Connection;
 
 pub use listen::{Access, Listening};
 
-use crate::device::{Device, lock};
+use crate::device::Device;
+use crate::devices::{Devices, SessionId};
 use crate::keepalive::Keeper;
 use crate::show::{DeviceState, EngineState};
+use crate::watch::Watch;
 use crate::worker::Workers;
 
 /// How an engine is run.
@@ -45,9 +52,9 @@ pub struct Options {
 /// An engine. It stops when it is dropped, with everything in it.
 pub struct Engine {
     workers: Workers,
-    devices: Mutex<Vec<Arc<Device>>>,
-    /// Counts devices, to spread them over the workers.
-    numbers: AtomicUsize,
+    devices: Devices,
+    sessions: AtomicU64,
+    watch: Watch,
     keeper: OnceLock<Keeper>,
 }
 
@@ -62,12 +69,15 @@ impl Engine {
     pub fn start(options: Options) -> io::Result<Arc<Self>> {
         abort_on_panic();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = Workers::start(options.workers.unwrap_or(cores))?;
         let engine = Arc::new(Self {
-            workers: Workers::start(options.workers.unwrap_or(cores))?,
-            devices: Mutex::default(),
-            numbers: AtomicUsize::new(0),
+            workers,
+            devices: Devices::new(Arc::default()),
+            sessions: AtomicU64::new(1),
+            watch: Watch::new()?,
             keeper: OnceLock::new(),
         });
+        engine.watch.start(Arc::downgrade(&engine))?;
         let keeper = Keeper::start(Arc::downgrade(&engine))?;
         let _ = engine.keeper.set(keeper);
         Ok(engine)
@@ -81,19 +91,23 @@ impl Engine {
         connection::Session::serve(self, connection)
     }
 
-    /// The devices of all fronts.
-    pub(crate) fn devices(&self) -> Vec<Arc<Device>> {
-        lock(&self.devices).clone()
+    pub(crate) const fn devices(&self) -> &Devices {
+        &self.devices
     }
 
-    /// Adds a device; returns its number, by which it is spread over the workers.
-    pub(crate) fn add_device(&self, device: &Arc<Device>) -> usize {
-        lock(&self.devices).push(Arc::clone(device));
-        self.numbers.fetch_add(1, Ordering::Relaxed)
+    pub(crate) const fn watch(&self) -> &Watch {
+        &self.watch
     }
 
+    /// A number for a connection.
+    pub(crate) fn new_session(&self) -> SessionId {
+        self.sessions.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Lets go of a device, whose interface stays as long as it is persistent.
     pub(crate) fn remove_device(&self, device: &Arc<Device>) {
-        lock(&self.devices).retain(|other| !Arc::ptr_eq(other, device));
+        self.watch.remove(device);
+        self.devices.remove(&self.workers, device);
     }
 
     pub(crate) const fn workers(&self) -> &Workers {
@@ -107,7 +121,8 @@ impl Engine {
             netns: std::fs::metadata("/proc/self/ns/net").map_or(0, |netns| netns.ino()),
             workers: self.workers.count(),
             devices: self
-                .devices()
+                .devices
+                .all()
                 .iter()
                 .map(|device| DeviceState::of(device))
                 .collect(),

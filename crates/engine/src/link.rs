@@ -1,7 +1,6 @@
 //! Link requests of a program: how a device comes into being, goes, and is shown.
 
 use std::io;
-use std::sync::Arc;
 
 use udco_core::Mode;
 use udco_front::{ToEngine, ToFront};
@@ -11,6 +10,8 @@ use udco_netlink::{
 };
 
 use crate::connection::{Session, decode, malformed};
+use crate::device::Device;
+use crate::devices::{Asking, Found};
 
 /// An errno, 0 for success, and the words of the extended ACK.
 type Outcome = (Errno, Option<&'static str>);
@@ -37,9 +38,22 @@ impl Session {
                 }
             },
             LinkRequest::Delete(target) if asker.admin => {
-                if let Some(index) = self.find_device(target) {
+                let Some(device) = self.engine.devices().find_link(&self.asking, target) else {
+                    return self.tell(seq, ToFront::Pass);
+                };
+                if self
+                    .engine
+                    .devices()
+                    .is_lent_to(&device, self.asking.session)
+                {
+                    // It was there before the program, and stays.
+                    self.engine.devices().release(&device);
+                    let datagram = &acknowledgement(asker, message);
+                    return self.tell(seq, ToFront::Answer { datagram });
+                }
+                if self.may_use(&device) {
                     // Ours first, so that the peers' end is told before the kernel takes the interface.
-                    self.drop_device(index);
+                    self.engine.remove_device(&device);
                 }
                 self.tell(seq, ToFront::Pass)
             }
@@ -51,12 +65,16 @@ impl Session {
     /// What the kernel tells of a link, in the words of the driver if it is ours: a device of any program in the same
     /// network namespace, so that `ip link` sees what OpenVPN has.
     pub(crate) fn show_link(&mut self, seq: u32, netns: u64, message: &[u8]) -> io::Result<()> {
+        let asking = Asking {
+            netns,
+            ..self.asking
+        };
         let device = message_link(message).and_then(|ifindex| {
-            let own = self.devices.get(&ifindex);
-            own.map(|owned| Arc::clone(&owned.device)).or_else(|| {
-                let mut devices = self.engine.devices().into_iter();
-                devices.find(|it| netns != 0 && (it.netns, it.ifindex) == (netns, ifindex))
-            })
+            let target = LinkTarget {
+                ifindex: Some(ifindex),
+                name: None,
+            };
+            self.engine.devices().find_link(&asking, target)
         });
         let view = device.map_or_else(
             || message.to_vec(),
@@ -75,19 +93,24 @@ impl Session {
         matches!(reply, Some(ToEngine::Link { exists: true }))
     }
 
-    fn find_device(&self, target: LinkTarget<'_>) -> Option<u32> {
-        let mut devices = self.devices.iter();
-        let wanted = devices.find(|(index, owned)| match target.ifindex {
-            Some(ifindex) => **index == ifindex,
-            None => target.name == Some(owned.device.name.as_str()),
-        });
-        wanted.map(|(index, _)| *index)
+    fn may_use(&self, device: &Device) -> bool {
+        let found = self.engine.devices().find(&self.asking, device.ifindex);
+        matches!(found, Found::Device(_))
     }
 
     /// RTM_NEWLINK of one of our kinds; `None` leaves it to the kernel (dco-behaviour 2.15).
     fn new_link(&mut self, seq: u32, link: &LinkNew<'_>) -> io::Result<Option<Outcome>> {
         let mtu = link.mtu.unwrap_or_else(|| link.api.default_mtu());
-        let refused = match self.find_device(link.target) {
+        let mode = match link.mode {
+            udco_netlink::Mode::P2p => Mode::P2p,
+            udco_netlink::Mode::Mp => Mode::Mp,
+        };
+        let known = self.engine.devices().find_link(&self.asking, link.target);
+        let refused = match &known {
+            // Better than the driver: OpenVPN can use a device that was made beforehand.
+            Some(device) if link.create && self.take_over(device, link.api, mode) => {
+                return Ok(Some((Errno(0), None)));
+            }
             Some(_) if link.exclusive => (Errno::EEXIST, None),
             Some(_) if link.replace || link.has_data => (Errno::EOPNOTSUPP, None),
             // MTU, flags and name are the kernel's.
@@ -101,10 +124,6 @@ impl Session {
         if let Some(text) = link.api.mtu_refusal(mtu) {
             return Ok(Some((Errno::EINVAL, Some(text))));
         }
-        let mode = match link.mode {
-            udco_netlink::Mode::P2p => Mode::P2p,
-            udco_netlink::Mode::Mp => Mode::Mp,
-        };
         let name = link.target.name.filter(|name| !name.is_empty());
         let need = ToFront::NeedTun {
             // One queue moves its packets in order; more come with the packets' spreading over workers.
@@ -127,8 +146,8 @@ impl Session {
         let ToEngine::Tun {
             errno,
             ifindex,
-            netns,
             name,
+            ..
         } = decode(&reply)?
         else {
             return Err(malformed("no answer about the TUN device"));
@@ -137,7 +156,7 @@ impl Session {
             return Ok(Errno(errno.saturating_abs()));
         }
         let name = String::from_utf8_lossy(name).into_owned();
-        match self.adopt_device((netns, ifindex), name, api, mode, fds) {
+        match self.adopt_device(ifindex, name, (api, mode), fds) {
             Ok(()) => Ok(Errno(0)),
             Err(error) => {
                 tracing::error!("cannot take over the TUN device: {error}");

@@ -18,6 +18,7 @@ use udco_sys::udp::UdpSocket;
 use crate::cipher::{DirectionKey, cipher};
 use crate::connection::Session;
 use crate::device::{Device, Peer, is_same};
+use crate::devices::{Asking, Found};
 use crate::link::in_api;
 use crate::transport::Transport;
 
@@ -25,6 +26,7 @@ const ENOENT: i32 = 2;
 const EBADF: i32 = 9;
 const EBUSY: i32 = 16;
 const EEXIST: i32 = 17;
+const ENODEV: i32 = 19;
 const EINVAL: i32 = 22;
 const ENOTSOCK: i32 = 88;
 const EOPNOTSUPP: i32 = 95;
@@ -33,32 +35,32 @@ const EADDRINUSE: i32 = 98;
 /// How long a deleted key still opens packets that were on their way.
 const LINGER_SECONDS: u32 = 1;
 
-/// The caller of a request: its devices are those that it made.
+/// The caller of a request.
 pub(crate) struct Caller<'s> {
     pub(crate) session: &'s mut Session,
     /// Number of the front's question, for an exchange in the middle of it.
     pub(crate) seq: u32,
-    /// The kernel's number of the caller's network namespace; 0 if unknown.
-    pub(crate) netns: u64,
+    /// Who it is, in the network namespace of the channel on which it asks.
+    pub(crate) asking: Asking,
     /// A socket was taken over: the front is to put the relay in its place.
     pub(crate) swap: bool,
 }
 
 impl Caller<'_> {
     fn device(&self, ifindex: u32) -> Result<Arc<Device>, Refused> {
-        let owned = self.session.devices.get(&ifindex);
-        // Between the look-up of the mode and this one the device cannot go: one thread does both.
-        owned
-            .map(|owned| Arc::clone(&owned.device))
-            .ok_or_else(|| refused(ENOENT, ""))
+        match self.session.engine.devices().find(&self.asking, ifindex) {
+            Found::Device(device) => Ok(device),
+            // Another program has deleted it since the look-up of its mode.
+            _ => Err(ended()),
+        }
     }
 
     /// What PEER_GET tells of a peer.
     fn peer_state(&mut self, api: Api, peer: &Peer) -> PeerState {
         let netns = peer.transport.netns;
-        let elsewhere = api == Api::Ovpn && !is_same(netns, self.netns);
+        let elsewhere = api == Api::Ovpn && !is_same(netns, self.asking.netns);
         PeerState {
-            socket_netnsid: elsewhere.then(|| self.session.netns_id(netns)),
+            socket_netnsid: elsewhere.then(|| self.session.belongings.netns_id(netns)),
             ..peer_state(peer)
         }
     }
@@ -71,21 +73,19 @@ impl Caller<'_> {
         peer: &PeerNew,
     ) -> Result<(Arc<Transport>, bool), Refused> {
         let number = i32::try_from(peer.socket).map_err(|_| no_socket(peer.socket, EBADF))?;
-        if let Some(socket) = self.session.sockets.get(&number) {
+        if let Some(transport) = self.session.belongings.socket(number).map(Arc::clone) {
             remote_of(peer)?;
-            let owner = socket.device.upgrade();
-            if owner
-                .as_ref()
-                .is_some_and(|owner| Arc::ptr_eq(owner, device))
-            {
-                return Ok((Arc::clone(&socket.transport), false));
-            }
-            if !socket.transport.is_idle() {
+            let owner = self.session.engine.devices().served_by(&transport);
+            let is_here = owner.is_some_and(|owner| Arc::ptr_eq(&owner, device));
+            if !is_here && !transport.is_idle() {
                 return Err(cannot_encapsulate(EBUSY));
             }
-            // No peer is left on it: it serves this device from now on.
-            let transport = Arc::clone(&socket.transport);
-            self.session.move_socket(number, device.ifindex);
+            if !is_here {
+                // No peer is left on it: it serves this device from now on.
+                self.session
+                    .belongings
+                    .add_socket(number, &transport, device);
+            }
             return Ok((transport, false));
         }
         let handed = self.session.need_socket(self.seq, number);
@@ -127,16 +127,20 @@ impl Caller<'_> {
 
 impl Service for Caller<'_> {
     fn mode(&mut self, api: Api, ifindex: u32) -> Result<Mode, NoDevice> {
-        let Some(owned) = self.session.devices.get(&ifindex) else {
-            return Err(match self.session.is_link(self.seq, ifindex) {
-                true => NoDevice::NotOurs,
-                false => NoDevice::Unknown,
-            });
+        let device = match self.session.engine.devices().find(&self.asking, ifindex) {
+            Found::Device(device) => device,
+            Found::Forbidden => return Err(NoDevice::Forbidden),
+            Found::Nothing => {
+                return Err(match self.session.is_link(self.seq, ifindex) {
+                    true => NoDevice::NotOurs,
+                    false => NoDevice::Unknown,
+                });
+            }
         };
-        if owned.device.api != api {
+        if device.api != api {
             return Err(NoDevice::NotOurs);
         }
-        Ok(in_api(owned.device.mode))
+        Ok(in_api(device.mode))
     }
 
     fn peer_new(&mut self, ifindex: u32, peer: &PeerNew) -> Result<(), Refused> {
@@ -155,24 +159,29 @@ impl Service for Caller<'_> {
             keepalive: peer.keepalive.map_or_else(Default::default, core_keepalive),
             transport: Arc::clone(&transport),
         };
-        device.change(|state| match state.core.add_peer(new, now()) {
-            Ok(None) => {
-                transport.attach();
-                Ok(())
+        device.change(|state| {
+            if state.is_ended {
+                return Err(ended());
             }
-            Ok(Some(replaced)) => {
-                transport.attach();
-                let told = device.ended(&replaced, DeleteReason::Teardown);
-                state.notify(replaced.transport.netns, told);
-                Ok(())
+            match state.core.add_peer(new, now()) {
+                Ok(None) => {
+                    transport.attach();
+                    Ok(())
+                }
+                Ok(Some(replaced)) => {
+                    transport.attach();
+                    let told = device.ended(&replaced, DeleteReason::Teardown);
+                    state.notify(replaced.transport.netns, told);
+                    Ok(())
+                }
+                Err(PeerError::IdTaken) => Err(not_added(peer.id, EEXIST)),
+                Err(PeerError::VpnAddressTaken) => Err(not_added(peer.id, EADDRINUSE)),
+                Err(_) => Err(no_vpn_address()),
             }
-            Err(PeerError::IdTaken) => Err(not_added(peer.id, EEXIST)),
-            Err(PeerError::VpnAddressTaken) => Err(not_added(peer.id, EADDRINUSE)),
-            Err(_) => Err(no_vpn_address()),
         })?;
         if fresh {
-            self.session
-                .place_socket(peer.socket as i32, ifindex, transport);
+            let fd = peer.socket as i32;
+            self.session.belongings.add_socket(fd, &transport, &device);
             self.swap = true;
         }
         tracing::debug!("{}: peer {} at {remote}", device.name, peer.id);
@@ -250,7 +259,7 @@ impl Service for Caller<'_> {
         device
             .change(|state| state.core.install_key(new.peer, core_slot(new.slot), key))
             .map_err(|_| unknown())?;
-        self.session.retry_packets();
+        self.session.engine.workers().retry();
         tracing::debug!(
             "{}: peer {}: key {} ({name}) in {:?}",
             device.name,
@@ -385,6 +394,11 @@ fn refused(errno: i32, text: impl Into<std::borrow::Cow<'static, str>>) -> Refus
         errno: Errno(errno),
         text: (!text.is_empty()).then_some(text),
     }
+}
+
+/// The device has come to its end (dco-behaviour 7).
+fn ended() -> Refused {
+    refused(ENODEV, "")
 }
 
 fn no_peer(id: u32) -> Refused {

@@ -46,7 +46,7 @@ pub(crate) struct Workers {
 }
 
 /// A source in the care of a worker; give it back with [`Workers::remove`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Placed {
     worker: usize,
     token: u64,

@@ -128,6 +128,7 @@ fn device(members: &Members<'_>, service: &mut dyn Service) -> Result<(u32, Mode
         Ok(mode) => Ok((ifindex, mode)),
         Err(NoDevice::Unknown) => Err(Rejection::bare(Errno::ENODEV)),
         Err(NoDevice::NotOurs) => Err(invalid()),
+        Err(NoDevice::Forbidden) => Err(Rejection::bare(Errno::EPERM)),
     }
 }
 

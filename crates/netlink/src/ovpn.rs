@@ -96,6 +96,7 @@ fn device(members: &Members<'_>, service: &mut dyn Service) -> Result<(u32, Mode
             "ifindex does not match any interface",
         )),
         Err(NoDevice::NotOurs) => Err(not_ours(&attribute)),
+        Err(NoDevice::Forbidden) => Err(Rejection::bare(Errno::EPERM)),
     }
 }
 

@@ -237,6 +237,8 @@ pub enum NoDevice {
     Unknown,
     /// The interface is not a device of this API.
     NotOurs,
+    /// It is a device of another user.
+    Forbidden,
 }
 
 /// The engine, as the API sees it. Every call is one validated request; errors change nothing.

@@ -17,6 +17,9 @@ const WATCHED: [u16; 3] = [libc::RTM_NEWLINK, libc::RTM_DELLINK, libc::RTM_GETLI
 /// What a program does at its end, and what would let packets out in clear if the engine had died before.
 const DELETIONS: [u16; 3] = [libc::RTM_DELLINK, libc::RTM_DELADDR, libc::RTM_DELROUTE];
 
+/// What both kinds of links of ours begin with.
+const OUR_KIND: &[u8] = b"ovpn";
+
 /// Offset of the interface index in a request about a link: after the header, family and type.
 const LINK_INDEX: usize = answer::HEADER + 4;
 
@@ -134,8 +137,7 @@ pub(crate) fn send(
     if state.is_orphaned() && DELETIONS.contains(&kind) {
         return Some(Ok(keep_in_place(state, fd, &datagram)));
     }
-    state.connection.as_ref()?;
-    if !WATCHED.contains(&kind) {
+    if !WATCHED.contains(&kind) || !is_reachable(state, kind, &datagram) {
         return None;
     }
     state::become_owner();
@@ -166,6 +168,17 @@ pub(crate) fn send(
         put(state, fd, seq, answer);
     }
     Some(Ok(datagram.len()))
+}
+
+/// Whether there is an engine to ask. OpenVPN has found it by its generic-netlink socket; a program like `ip` makes and
+/// deletes links without one.
+fn is_reachable(state: &mut State, kind: u16, datagram: &[u8]) -> bool {
+    let may_be_ours = match kind {
+        libc::RTM_NEWLINK => datagram.windows(OUR_KIND.len()).any(|it| it == OUR_KIND),
+        libc::RTM_DELLINK => true,
+        _ => false,
+    };
+    state.connection.is_some() || (may_be_ours && state.connect())
 }
 
 /// The socket's port id, which the kernel gives at the first use at the latest.

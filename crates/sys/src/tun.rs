@@ -172,6 +172,19 @@ impl Queue {
         ioctl_with_value(self.fd.as_fd(), libc::TUNSETOFFLOAD, c_ulong::from(flags))
     }
 
+    /// Another descriptor of the same queue.
+    ///
+    /// # Errors
+    ///
+    /// `EMFILE`.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            fd: self.fd.try_clone()?,
+            name: self.name.clone(),
+            ..*self
+        })
+    }
+
     /// Gives the descriptor back.
     #[must_use]
     pub fn into_fd(self) -> OwnedFd {

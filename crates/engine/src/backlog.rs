@@ -1,0 +1,133 @@
+//! What waits for a slow reader of notifications: in order, and bounded by the number of peers (promises F5).
+
+use std::collections::{BTreeMap, HashMap};
+
+use udco_netlink::Notification;
+
+/// What a notification is about: of two with the same subject the newer one says all that the reader needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Subject {
+    /// A peer is gone; its device and id.
+    Deleted(u32, u32),
+    /// A peer has moved.
+    Floated(u32, u32),
+    /// A peer needs another key.
+    KeySwap(u32, u32),
+}
+
+/// Datagrams in the order in which they are to be read.
+#[derive(Default)]
+pub(crate) struct Backlog {
+    datagrams: BTreeMap<u64, (Vec<u8>, Option<Subject>)>,
+    places: HashMap<Subject, u64>,
+    next: u64,
+}
+
+impl Subject {
+    pub(crate) const fn of(notification: &Notification) -> Self {
+        match notification {
+            Notification::PeerDeleted { ifindex, peer, .. } => Self::Deleted(*ifindex, *peer),
+            Notification::PeerFloated { ifindex, peer, .. } => Self::Floated(*ifindex, *peer),
+            Notification::KeySwap { ifindex, peer, .. } => Self::KeySwap(*ifindex, *peer),
+        }
+    }
+
+    /// Subjects about which nothing is to be told any more, once this one is.
+    const fn settles(self) -> [Option<Self>; 3] {
+        match self {
+            Self::Deleted(ifindex, peer) => [
+                Some(self),
+                Some(Self::Floated(ifindex, peer)),
+                Some(Self::KeySwap(ifindex, peer)),
+            ],
+            other => [Some(other), None, None],
+        }
+    }
+}
+
+impl Backlog {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.datagrams.is_empty()
+    }
+
+    /// The one to be read first.
+    pub(crate) fn first(&self) -> Option<&[u8]> {
+        let (_, (datagram, _)) = self.datagrams.first_key_value()?;
+        Some(datagram)
+    }
+
+    /// Takes the first one out.
+    pub(crate) fn pop(&mut self) {
+        if let Some((_, (_, Some(subject)))) = self.datagrams.pop_first() {
+            self.places.remove(&subject);
+        }
+    }
+
+    /// Adds one behind all others; a notification takes the place of older ones that it makes pointless. `None` for what
+    /// is no notification of the engine's making: nothing takes its place.
+    pub(crate) fn push(&mut self, datagram: Vec<u8>, subject: Option<Subject>) {
+        let settled = subject.into_iter().flat_map(Subject::settles).flatten();
+        for old in settled {
+            if let Some(place) = self.places.remove(&old) {
+                self.datagrams.remove(&place);
+            }
+        }
+        if let Some(subject) = subject {
+            self.places.insert(subject, self.next);
+        }
+        self.datagrams.insert(self.next, (datagram, subject));
+        self.next += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Backlog, Subject};
+
+    fn read(mut backlog: Backlog) -> Vec<u8> {
+        let mut read = Vec::new();
+        while let Some(first) = backlog.first() {
+            read.extend_from_slice(first);
+            backlog.pop();
+        }
+        assert!(
+            backlog.places.is_empty(),
+            "nothing is left of what was read"
+        );
+        read
+    }
+
+    #[test]
+    fn order_is_kept_and_the_newest_word_about_a_peer_counts() {
+        let mut backlog = Backlog::default();
+        backlog.push(vec![1], Some(Subject::Floated(1, 1)));
+        backlog.push(vec![2], Some(Subject::Floated(1, 2)));
+        backlog.push(vec![3], None);
+        backlog.push(vec![4], Some(Subject::Floated(1, 1)));
+        backlog.push(vec![5], Some(Subject::Floated(2, 1)));
+        backlog.push(vec![6], Some(Subject::KeySwap(1, 2)));
+        assert_eq!(read(backlog), [2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn a_deletion_settles_what_was_said_of_the_peer_before() {
+        let mut backlog = Backlog::default();
+        backlog.push(vec![1], Some(Subject::Floated(1, 7)));
+        backlog.push(vec![2], Some(Subject::KeySwap(1, 7)));
+        backlog.push(vec![3], Some(Subject::Deleted(1, 7)));
+        // Its id was given to another peer, which has moved since.
+        backlog.push(vec![4], Some(Subject::Floated(1, 7)));
+        assert_eq!(read(backlog), [3, 4]);
+    }
+
+    #[test]
+    fn what_waits_is_bounded_by_the_number_of_peers() {
+        let mut backlog = Backlog::default();
+        for round in 0..10_000_u32 {
+            backlog.push(vec![0; 40], Some(Subject::Floated(1, round % 10)));
+            backlog.push(vec![0; 40], Some(Subject::Deleted(1, round % 7)));
+        }
+        assert!(backlog.datagrams.len() <= 20);
+        assert_eq!(backlog.places.len(), backlog.datagrams.len());
+    }
+}

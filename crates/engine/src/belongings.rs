@@ -1,0 +1,216 @@
+//! What a program at the other end of a connection has in the engine. It goes when the connection ends, however it ends
+//! (promises I2).
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use udco_core::Mode;
+use udco_netlink::{Api, DeleteReason};
+use udco_sys::route::Monitor;
+use udco_sys::seqpacket::FdList;
+use udco_sys::tun;
+
+use crate::Engine;
+use crate::connection::{Session, malformed};
+use crate::device::Device;
+use crate::devices::SessionId;
+use crate::transport::Transport;
+
+/// How long to wait until nobody uses a socket that the program has closed.
+const RELEASE: Duration = Duration::from_millis(200);
+
+/// The sockets and devices of a program.
+pub(crate) struct Belongings {
+    engine: Arc<Engine>,
+    session: SessionId,
+    /// Transport sockets by the fd number under which the program knows them.
+    sockets: HashMap<i32, Arc<Transport>>,
+    /// Foreign network namespaces that were told of, in the order of their ids.
+    foreign: Vec<u64>,
+    /// Whether its devices end with it. A program that never opens a generic-netlink socket (`ip link add`, `udco link
+    /// add`) only makes a device for others, which stays.
+    ends_devices: bool,
+}
+
+impl Belongings {
+    pub(crate) fn new(engine: &Arc<Engine>, session: SessionId) -> Self {
+        Self {
+            engine: Arc::clone(engine),
+            session,
+            sockets: HashMap::new(),
+            foreign: Vec::new(),
+            ends_devices: false,
+        }
+    }
+
+    /// The program's devices end with it.
+    pub(crate) const fn end_with_program(&mut self) {
+        self.ends_devices = true;
+    }
+
+    /// An id for a network namespace that is not the program's, as the kernel would give it: the first free one.
+    pub(crate) fn netns_id(&mut self, netns: u64) -> i32 {
+        let known = self.foreign.iter().position(|other| *other == netns);
+        let id = known.unwrap_or_else(|| {
+            self.foreign.push(netns);
+            self.foreign.len() - 1
+        });
+        i32::try_from(id).unwrap_or(i32::MAX)
+    }
+
+    /// The transport socket that the program knows by this number.
+    pub(crate) fn socket(&self, fd: i32) -> Option<&Arc<Transport>> {
+        self.sockets.get(&fd)
+    }
+
+    /// A transport socket was handed over: it serves the peers of a device.
+    pub(crate) fn add_socket(&mut self, fd: i32, transport: &Arc<Transport>, device: &Arc<Device>) {
+        self.engine
+            .devices()
+            .attach(self.engine.workers(), transport, device);
+        self.sockets.insert(fd, Arc::clone(transport));
+    }
+
+    /// The program has closed a transport socket: its peers end, and its port becomes free before this returns.
+    pub(crate) fn close_socket(&mut self, fd: i32) {
+        let Some(transport) = self.sockets.remove(&fd) else {
+            return;
+        };
+        if let Some(device) = self.engine.devices().served_by(&transport) {
+            device.remove_peers(DeleteReason::TransportDisconnect, |peer| {
+                Arc::ptr_eq(&peer.transport, &transport)
+            });
+        }
+        let workers = self.engine.workers();
+        self.engine.devices().detach(workers, &transport);
+        let last = Arc::downgrade(&transport);
+        drop(transport);
+        // A worker may look at an old snapshot for the rest of a batch.
+        let deadline = Instant::now() + RELEASE;
+        while last.strong_count() > 0 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        if last.strong_count() > 0 {
+            tracing::warn!("a closed transport socket is still in use: its port is not free yet");
+        }
+    }
+}
+
+impl Drop for Belongings {
+    fn drop(&mut self) {
+        let fds: Vec<i32> = self.sockets.keys().copied().collect();
+        for fd in fds {
+            self.close_socket(fd);
+        }
+        let devices = self.engine.devices();
+        for device in devices.of_session(self.session) {
+            if !self.ends_devices || devices.is_lent_to(&device, self.session) {
+                devices.release(&device);
+                continue;
+            }
+            // An orderly end: the interface goes with its last queue.
+            for queue in &device.queues {
+                let _ = queue.set_persist(false);
+            }
+            self.engine.remove_device(&device);
+        }
+    }
+}
+
+impl Session {
+    /// Takes over a TUN device with this index.
+    pub(crate) fn adopt_device(
+        &self,
+        ifindex: u32,
+        name: String,
+        (api, mode): (Api, Mode),
+        fds: FdList,
+    ) -> io::Result<()> {
+        let mut fds: Vec<OwnedFd> = fds.into_iter().collect();
+        let monitor = fds
+            .pop()
+            .ok_or_else(|| malformed("a TUN device without fds"))?;
+        let monitor = Monitor::adopt(monitor)?;
+        let queues = fds
+            .into_iter()
+            .map(tun::Queue::adopt)
+            .collect::<io::Result<Vec<_>>>()?;
+        let first = queues
+            .first()
+            .ok_or_else(|| malformed("a TUN device without a queue"))?;
+        if !queues.iter().all(tun::Queue::vnet_header) {
+            return Err(malformed("a TUN queue without packet headers"));
+        }
+        // Fails closed: when this process dies, packets meet a device without a program (design decision 4).
+        first.set_persist(true)?;
+        offer_offloads(first);
+        // Where the front is: the kernel's word, not the front's (promises G5).
+        let netns = udco_sys::network_namespace(monitor.as_fd());
+        let devices = self.engine.devices();
+        let device = Arc::new(Device::new(
+            (netns, ifindex),
+            name,
+            (api, mode),
+            queues,
+            (self.asking.session, devices.listeners()),
+        ));
+        self.engine.watch().add(&device, monitor)?;
+        devices.add(self.engine.workers(), &device, &self.asking);
+        if self.belongings.ends_devices {
+            tracing::info!(
+                "data channel offload active: {} of {}, {}",
+                device.name,
+                self.program,
+                role(mode)
+            );
+        } else {
+            tracing::info!("{} made {}, which stays", self.program, device.name);
+        }
+        Ok(())
+    }
+
+    /// Uses a device that was made beforehand; `false` if that cannot be, or if the program would not use it: `ip link
+    /// add` shall say that there is one.
+    pub(crate) fn take_over(&self, device: &Arc<Device>, api: Api, mode: Mode) -> bool {
+        if !self.belongings.ends_devices {
+            return false;
+        }
+        let devices = self.engine.devices();
+        let workers = self.engine.workers();
+        let renewed = devices.take_over(workers, device, &self.asking, (api, mode));
+        let Some(renewed) = renewed else {
+            return false;
+        };
+        self.engine.watch().replace(device, &renewed);
+        tracing::info!(
+            "data channel offload active: {}, made beforehand, of {}, {}",
+            renewed.name,
+            self.program,
+            role(mode)
+        );
+        true
+    }
+}
+
+const fn role(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Mp => "server",
+        Mode::P2p => "client",
+    }
+}
+
+/// Tells the kernel what it may leave to us: super-packets, and checksums not yet computed. What it does not know it
+/// does itself (design decision 6).
+fn offer_offloads(queue: &tun::Queue) {
+    use udco_sys::tun::offload::{CSUM, TSO_ECN, TSO4, TSO6, USO4, USO6};
+    let tcp = CSUM | TSO4 | TSO6 | TSO_ECN;
+    // UDP segmentation is known since Linux 6.2.
+    for flags in [tcp | USO4 | USO6, tcp, CSUM] {
+        if queue.set_offload(flags).is_ok() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! The devices of an engine, whichever program made them, and the transport sockets that serve their peers.
+//!
+//! A program acts on every device of its network namespace that it or its user made; root acts on all of them
+//! (promises G5).
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use udco_core::Mode;
+use udco_netlink::{Api, DeleteReason, LinkTarget};
+
+use crate::channel::Listeners;
+use crate::device::{Device, is_same, lock};
+use crate::transport::Transport;
+use crate::worker::{Placed, Source, Workers};
+
+/// Number of a connection, never used twice.
+pub(crate) type SessionId = u64;
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asking {
+    pub(crate) session: SessionId,
+    /// User, as the kernel has it.
+    pub(crate) uid: u32,
+    /// The kernel's number of the network namespace; 0 if unknown.
+    pub(crate) netns: u64,
+}
+
+/// What a look-up has found.
+pub(crate) enum Found {
+    Device(Arc<Device>),
+    /// A device of another user.
+    Forbidden,
+    Nothing,
+}
+
+/// All devices of an engine.
+pub(crate) struct Devices {
+    held: Mutex<Held>,
+    /// Counts devices, to spread them over the workers.
+    numbers: AtomicUsize,
+    listeners: Arc<Listeners>,
+}
+
+#[derive(Default)]
+struct Held {
+    devices: Vec<Entry>,
+    sockets: Vec<Attached>,
+}
+
+/// A device.
+struct Entry {
+    device: Arc<Device>,
+    number: usize,
+    placed: Vec<Placed>,
+    /// User whose program made it.
+    uid: u32,
+    /// The program that uses it: it ends with that program, unless it stays.
+    holder: Option<SessionId>,
+    /// It was made to outlive its maker: `udco link add`, `ip link add`.
+    stays: bool,
+}
+
+/// A transport socket in the care of a worker.
+struct Attached {
+    transport: Arc<Transport>,
+    device: Arc<Device>,
+    placed: Placed,
+}
+
+impl Devices {
+    pub(crate) fn new(listeners: Arc<Listeners>) -> Self {
+        Self {
+            held: Mutex::default(),
+            numbers: AtomicUsize::new(0),
+            listeners,
+        }
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<Arc<Device>> {
+        let held = lock(&self.held);
+        held.devices
+            .iter()
+            .map(|entry| Arc::clone(&entry.device))
+            .collect()
+    }
+
+    /// Those who are told of what happens to devices.
+    pub(crate) const fn listeners(&self) -> &Arc<Listeners> {
+        &self.listeners
+    }
+
+    /// The device with this index in the caller's namespace.
+    pub(crate) fn find(&self, asking: &Asking, ifindex: u32) -> Found {
+        let held = lock(&self.held);
+        let entry = held.entry(asking, |device| device.ifindex == ifindex);
+        entry.map_or(Found::Nothing, |entry| {
+            if entry.permits(asking) {
+                Found::Device(Arc::clone(&entry.device))
+            } else {
+                Found::Forbidden
+            }
+        })
+    }
+
+    /// The device that a link request names.
+    pub(crate) fn find_link(&self, asking: &Asking, target: LinkTarget<'_>) -> Option<Arc<Device>> {
+        let held = lock(&self.held);
+        let entry = held.entry(asking, |device| match target.ifindex {
+            Some(ifindex) => device.ifindex == ifindex,
+            None => target.name == Some(device.name.as_str()),
+        });
+        entry.map(|entry| Arc::clone(&entry.device))
+    }
+
+    /// Adds a device that a program has made, and has the workers move its packets.
+    pub(crate) fn add(&self, workers: &Workers, device: &Arc<Device>, maker: &Asking) {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let placed = place(workers, device, number);
+        lock(&self.held).devices.push(Entry {
+            device: Arc::clone(device),
+            number,
+            placed,
+            uid: maker.uid,
+            holder: Some(maker.session),
+            stays: false,
+        });
+    }
+
+    /// Has a program use a device that was made beforehand and that nobody uses; it gets the API and the mode that the
+    /// program wants. `None` if it is not such a device.
+    pub(crate) fn take_over(
+        &self,
+        workers: &Workers,
+        device: &Arc<Device>,
+        asking: &Asking,
+        (api, mode): (Api, Mode),
+    ) -> Option<Arc<Device>> {
+        let mut held = lock(&self.held);
+        let entry = held.of_mut(device)?;
+        let is_free = entry.stays && entry.holder.is_none() && !device.has_peers();
+        if !is_free || !entry.permits(asking) {
+            return None;
+        }
+        let renewed = Arc::new(device.renewed(api, mode)?);
+        for placed in &entry.placed {
+            workers.remove(placed);
+        }
+        entry.placed = place(workers, &renewed, entry.number);
+        entry.holder = Some(asking.session);
+        entry.device = Arc::clone(&renewed);
+        renewed.set_holder(asking.session);
+        Some(renewed)
+    }
+
+    /// Whether the device was made beforehand and is only used by this program.
+    pub(crate) fn is_lent_to(&self, device: &Arc<Device>, session: SessionId) -> bool {
+        let mut held = lock(&self.held);
+        let entry = held.of_mut(device);
+        entry.is_some_and(|entry| entry.stays && entry.holder == Some(session))
+    }
+
+    /// A program does not use a device any more, which stays.
+    pub(crate) fn release(&self, device: &Arc<Device>) {
+        device.remove_peers(DeleteReason::Teardown, |_| true);
+        if let Some(entry) = lock(&self.held).of_mut(device) {
+            entry.holder = None;
+            entry.stays = true;
+        }
+        device.set_holder(0);
+    }
+
+    /// The devices that a program uses.
+    pub(crate) fn of_session(&self, session: SessionId) -> Vec<Arc<Device>> {
+        let held = lock(&self.held);
+        let own = held
+            .devices
+            .iter()
+            .filter(|entry| entry.holder == Some(session));
+        own.map(|entry| Arc::clone(&entry.device)).collect()
+    }
+
+    /// Lets go of a device: its peers end, its queues are closed. The interface stays as long as it is persistent.
+    pub(crate) fn remove(&self, workers: &Workers, device: &Arc<Device>) {
+        // First, so that no peer is added while it goes.
+        device.end();
+        let mut held = lock(&self.held);
+        let Some(at) = held.position(device) else {
+            return;
+        };
+        for placed in &held.devices.swap_remove(at).placed {
+            workers.remove(placed);
+        }
+        // Its sockets stay with their programs, which may use them for another device.
+        let hull = Arc::new(device.hull());
+        for socket in &mut held.sockets {
+            if Arc::ptr_eq(&socket.device, device) {
+                workers.remove(&socket.placed);
+                socket.device = Arc::clone(&hull);
+                socket.placed = workers.add(0, socket.source());
+            }
+        }
+    }
+
+    /// Has the workers move the packets of a socket, for the peers of a device; of another device from now on, if it
+    /// was attached to one.
+    pub(crate) fn attach(
+        &self,
+        workers: &Workers,
+        transport: &Arc<Transport>,
+        device: &Arc<Device>,
+    ) {
+        let mut held = lock(&self.held);
+        held.detach(workers, transport);
+        let entry = held.of_mut(device);
+        // The worker beside the one that has the device's queue: each direction has a core.
+        let (device, worker) = match entry {
+            Some(entry) => (Arc::clone(device), entry.number + 1),
+            // It has just been removed.
+            None => (Arc::new(device.hull()), 0),
+        };
+        let mut attached = Attached {
+            transport: Arc::clone(transport),
+            device,
+            placed: Placed::default(),
+        };
+        attached.placed = workers.add(worker, attached.source());
+        held.sockets.push(attached);
+    }
+
+    /// The device whose peers a socket serves.
+    pub(crate) fn served_by(&self, transport: &Arc<Transport>) -> Option<Arc<Device>> {
+        let held = lock(&self.held);
+        let mut sockets = held.sockets.iter();
+        let attached = sockets.find(|socket| Arc::ptr_eq(&socket.transport, transport));
+        attached.map(|attached| Arc::clone(&attached.device))
+    }
+
+    /// Takes a socket from the workers. When this returns, they do not touch it any more.
+    pub(crate) fn detach(&self, workers: &Workers, transport: &Arc<Transport>) {
+        lock(&self.held).detach(workers, transport);
+    }
+}
+
+impl Held {
+    /// The device of the caller's namespace that `is` meant. Where the kernel does not number namespaces, each program
+    /// sees its own devices only.
+    fn entry(&self, asking: &Asking, is: impl Fn(&Device) -> bool) -> Option<&Entry> {
+        self.devices.iter().find(|entry| {
+            let own = entry.holder == Some(asking.session);
+            let here = entry.device.netns == asking.netns && asking.netns != 0;
+            (own && is_same(entry.device.netns, asking.netns) || here) && is(&entry.device)
+        })
+    }
+
+    fn position(&self, device: &Arc<Device>) -> Option<usize> {
+        let mut devices = self.devices.iter();
+        devices.position(|entry| Arc::ptr_eq(&entry.device, device))
+    }
+
+    fn of_mut(&mut self, device: &Arc<Device>) -> Option<&mut Entry> {
+        let at = self.position(device)?;
+        self.devices.get_mut(at)
+    }
+
+    fn detach(&mut self, workers: &Workers, transport: &Arc<Transport>) {
+        let is_it = |socket: &Attached| Arc::ptr_eq(&socket.transport, transport);
+        if let Some(at) = self.sockets.iter().position(is_it) {
+            workers.remove(&self.sockets.swap_remove(at).placed);
+        }
+    }
+}
+
+impl Entry {
+    /// The kernel asks for `CAP_NET_ADMIN` alone; here many users may have it, each in its own user namespace.
+    fn permits(&self, asking: &Asking) -> bool {
+        asking.uid == 0 || asking.uid == self.uid || self.holder == Some(asking.session)
+    }
+}
+
+impl Attached {
+    fn source(&self) -> Source {
+        Source::Udp(Arc::clone(&self.device), Arc::clone(&self.transport))
+    }
+}
+
+fn place(workers: &Workers, device: &Arc<Device>, number: usize) -> Vec<Placed> {
+    let queues = 0..device.queues.len();
+    queues
+        .map(|queue| workers.add(number + queue, Source::Tun(Arc::clone(device), queue)))
+        .collect()
+}

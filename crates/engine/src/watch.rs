@@ -1,0 +1,151 @@
+//! Watches the network namespaces of devices: their routes, and whether the interface is still there.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+use udco_sys::epoll::{Events, Interest, Poller};
+use udco_sys::route::Monitor;
+use udco_sys::wake::Waker;
+
+use crate::Engine;
+use crate::device::{Device, lock};
+use crate::route_mirror::{Link, RouteMirror};
+
+/// Token of the waker; devices have tokens from 1 on.
+const WAKER: u64 = 0;
+
+/// A thread with the route mirrors of all devices; ends when dropped.
+pub(crate) struct Watch {
+    shared: Arc<Shared>,
+    next_token: AtomicU64,
+}
+
+struct Shared {
+    poller: Poller,
+    /// Woken at the end.
+    waker: Waker,
+    watched: Mutex<HashMap<u64, Watched>>,
+}
+
+struct Watched {
+    device: Arc<Device>,
+    mirror: RouteMirror,
+}
+
+impl Watch {
+    /// Without a thread yet.
+    ///
+    /// # Errors
+    /// If the system has no file descriptors left.
+    pub(crate) fn new() -> io::Result<Self> {
+        let shared = Shared {
+            poller: Poller::new()?,
+            waker: Waker::new()?,
+            watched: Mutex::default(),
+        };
+        shared.poller.add(&shared.waker, WAKER, Interest::READ)?;
+        Ok(Self {
+            shared: Arc::new(shared),
+            next_token: AtomicU64::new(WAKER + 1),
+        })
+    }
+
+    /// Starts the thread, which removes devices that are gone from an engine.
+    ///
+    /// # Errors
+    /// If the system has no threads left.
+    pub(crate) fn start(&self, engine: Weak<Engine>) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        std::thread::Builder::new()
+            .name("udco-watch".into())
+            .spawn(move || shared.run(&engine))?;
+        Ok(())
+    }
+
+    /// Follows the routes of a device's namespace, from a dump of all of them on.
+    ///
+    /// # Errors
+    /// Of the monitor.
+    pub(crate) fn add(&self, device: &Arc<Device>, monitor: Monitor) -> io::Result<()> {
+        let mirror = RouteMirror::start(monitor)?;
+        let token = self.next_token.fetch_add(1, Ordering::Relaxed);
+        let mut watched = lock(&self.shared.watched);
+        self.shared
+            .poller
+            .add(mirror.monitor(), token, Interest::READ)?;
+        let device = Arc::clone(device);
+        watched.insert(token, Watched { device, mirror });
+        Ok(())
+    }
+
+    /// Follows them for another device from now on.
+    pub(crate) fn replace(&self, old: &Arc<Device>, new: &Arc<Device>) {
+        for watched in lock(&self.shared.watched).values_mut() {
+            if Arc::ptr_eq(&watched.device, old) {
+                watched.device = Arc::clone(new);
+                // What it has got since `new` was made.
+                let routes = old.look(|state| state.routes.clone());
+                new.change(|state| state.routes = routes.clone());
+            }
+        }
+    }
+
+    /// Does not follow them any more.
+    pub(crate) fn remove(&self, device: &Arc<Device>) {
+        let mut watched = lock(&self.shared.watched);
+        watched.retain(|_, watched| {
+            let stays = !Arc::ptr_eq(&watched.device, device);
+            if !stays {
+                let _ = self.shared.poller.remove(watched.mirror.monitor());
+            }
+            stays
+        });
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.shared.waker.wake();
+    }
+}
+
+impl Shared {
+    fn run(&self, engine: &Weak<Engine>) {
+        let mut events = Events::with_capacity(16);
+        loop {
+            if let Err(error) = self.poller.wait(&mut events, None) {
+                tracing::error!("routes are not followed any more: {error}");
+                return;
+            }
+            for event in events.iter() {
+                if event.token == WAKER {
+                    return;
+                }
+                if let Some(device) = self.hear(event.token)
+                    && let Some(engine) = engine.upgrade()
+                {
+                    tracing::info!("{} was deleted", device.name);
+                    engine.remove_device(&device);
+                }
+            }
+        }
+    }
+
+    /// Something happened in a device's namespace; returns the device if it is gone.
+    fn hear(&self, token: u64) -> Option<Arc<Device>> {
+        let mut all = lock(&self.watched);
+        let watched = all.get_mut(&token)?;
+        match watched.mirror.update(&watched.device) {
+            Ok(Link::There) => None,
+            Ok(Link::Gone) => Some(Arc::clone(&watched.device)),
+            Err(error) => {
+                let name = &watched.device.name;
+                tracing::error!("{name}: routes are not followed any more: {error}");
+                let _ = self.poller.remove(watched.mirror.monitor());
+                None
+            }
+        }
+    }
+}
