@@ -1,0 +1,74 @@
+//! Devices that were there before OpenVPN: the driver's are of no use to it, ours are.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use udco_testbed::measure::Ping;
+use udco_testbed::{Host, Launch, Pair, Proto, addresses as at, connect, eventually, udco};
+
+/// Long enough for a busy machine.
+const SOON: Duration = Duration::from_secs(5);
+
+#[test]
+fn a_device_made_beforehand_is_used_and_stays() -> Result<()> {
+    let pair = Pair::new()?;
+    let socket = pair.lab.directory().join("engine.sock");
+    let path = socket.to_str().context("a path that is not UTF-8")?;
+    let binary = udco::binary()?;
+    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let daemon = [binary, "daemon", "--socket", path];
+    let mut daemon = pair.server.spawn("daemon.log", &daemon)?;
+    daemon.wait_for_log("listening at", SOON)?;
+    let ip = |host: &Host, words: &[&str]| {
+        let front = [binary, "run", "--engine", path, "--", "ip"];
+        host.output(&[&front, words].concat())
+    };
+    let add = ["link", "add", "tun7", "type", "ovpn-dco"];
+    for host in [&pair.server, &pair.client] {
+        ensure!(ip(host, &add)?.status.success(), "the same name in each");
+    }
+    let again = ip(&pair.server, &add)?;
+    let text = String::from_utf8_lossy(&again.stderr);
+    ensure!(text.contains("File exists"), "ip said: {text}");
+
+    for _ in 0..2 {
+        let (server, client) = connect(
+            pair.server(Proto::Udp4)
+                .launch(Launch::Preload)
+                .device("tun7")
+                .env("UDCO_SOCKET", path),
+            pair.client(Proto::Udp4)
+                .launch(Launch::Preload)
+                .device("tun7")
+                .env("UDCO_SOCKET", path),
+        )?;
+        Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
+        Ping::to(at::INNER_CLIENT6).all_answered(&pair.server)?;
+        client.stop()?;
+        server.stop()?;
+        ensure!(pair.server.has_device("tun7"), "it went with its user");
+    }
+    ensure!(
+        daemon.log().matches("made beforehand").count() == 4,
+        "another device was used: {}",
+        daemon.log()
+    );
+
+    // Whoever deletes it, through a front or not: the engine lets go of it.
+    let shown = || {
+        let show = [binary, "show", "--json", "--engine", path];
+        let text = pair.server.run(&show)?;
+        anyhow::Ok(text.matches("\"ifindex\"").count())
+    };
+    ensure!(shown()? == 2, "two devices");
+    let deleted = ip(&pair.server, &["link", "del", "tun7"])?;
+    ensure!(
+        deleted.status.success() && !pair.server.has_device("tun7"),
+        "deleted"
+    );
+    ensure!(shown()? == 1, "the server's has gone");
+    pair.client.run(&["ip", "link", "del", "tun7"])?;
+    eventually("the client's device to go", SOON, || {
+        Ok((shown()? == 0).then_some(()))
+    })
+}
