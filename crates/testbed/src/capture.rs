@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use crate::lab::Link;
 use crate::pcap::{self, Frame, IpPacket, be16};
 use crate::process::Process;
-use crate::wait::skip;
+use crate::wait::skip_part;
 
 /// Payload of every echo request of [`crate::measure::Ping`]; long enough never to appear in ciphertext by chance.
 pub const MARKER: [u8; 16] = *b"udco-clear-mark!";
@@ -43,7 +43,9 @@ impl Capture {
         let (host, device) = (link.host_a(), &link.a);
         if !host.is_privileged() {
             // Run as uid 0 it insists on setgroups(2), which a user namespace made without privilege forbids.
-            skip("no look at the wire: tcpdump does not run in an unprivileged user namespace");
+            skip_part(
+                "no look at the wire: tcpdump does not run in an unprivileged user namespace",
+            );
             return Ok(None);
         }
         link.split_segments()?;

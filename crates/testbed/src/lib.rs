@@ -16,14 +16,15 @@
 //! ```text
 //! cargo build --release && cargo test -p udco-testbed --test float -- --nocapture
 //! UDCO_TESTBED_PLAIN=1 cargo test -p udco-testbed          # the harness itself: OpenVPN's own data path everywhere
-//! UDCO_TESTBED_KEEP=1 cargo test -p udco-testbed --test interop -- both_udp4_aes_256_gcm
+//! UDCO_TESTBED_KEEP=1 cargo test -p udco-testbed --test interop -- openvpn26::both_udp4
 //! ```
 //! `UDCO_TESTBED_KEEP=1` leaves the directory of the lab (configurations, logs, captures) behind and prints its name.
 //! When a test fails, the last lines of every log are printed. With `UDCO_TESTBED_PLAIN=1` every check that speaks of
 //! udco itself is left out and said so: such a run proves the harness and nothing about udco.
 //!
-//! What cannot be checked here prints `SKIPPED: why`. In an unprivileged lab that is everything that looks at the wire
-//! (tcpdump refuses) and everything with a second user: run the suite as root to have it all.
+//! A scenario that cannot run here prints `SKIPPED: why`, one that runs without a part of it `LEFT OUT: why`. In an
+//! unprivileged lab that is everything that looks at the wire (tcpdump refuses) and everything with a second user: run
+//! the suite as root to have it all.
 #![forbid(unsafe_code)]
 
 pub mod capture;
@@ -49,4 +50,4 @@ pub use procfs::Proc;
 pub use rustix::process::Signal;
 pub use scenario::{CONNECT, Pair, Star, addresses, connect};
 pub use version::Version;
-pub use wait::{eventually, skip};
+pub use wait::{eventually, skip, skip_part};

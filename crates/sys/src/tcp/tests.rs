@@ -120,7 +120,7 @@ fn every_kind_of_descriptor_is_told_apart() {
     for (name, expected, fd) in &table {
         match fd {
             Some(fd) => assert_eq!(inspect(fd.as_fd()), *expected, "{name}"),
-            None => crate::namespace::skip(&format!("no {name} here")),
+            None => crate::namespace::skip_part(&format!("no {name} here")),
         }
     }
     drop(table);
