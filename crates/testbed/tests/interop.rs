@@ -1,4 +1,5 @@
-//! udco talks to stock OpenVPN and to itself: either end or both offloaded, both outer families, every cipher, TCP.
+//! udco talks to stock OpenVPN and to itself: either end or both offloaded, OpenVPN 2.6 (family `ovpn-dco-v2`) and 2.7
+//! (`ovpn`) in every mix, both outer families, every cipher, TCP.
 //!
 //! Each cell: pings of both families and TCP in both directions arrive, the udco ends are really offloaded, nothing is
 //! in clear on the wire, every data packet is authentic, and the counters agree with what was seen on the wire.
@@ -11,71 +12,112 @@ use anyhow::{Context, Result, ensure};
 use udco_testbed::capture::{Capture, Trace};
 use udco_testbed::measure::{Ping, Stream};
 use udco_testbed::udco::Counters;
-use udco_testbed::{Endpoint, Launch, Pair, Proto, addresses as at, connect};
+use udco_testbed::{Endpoint, Launch, Pair, Proto, Version, addresses as at, connect};
 
-const UDCO: Launch = Launch::Udco;
-const PLAIN: Launch = Launch::Plain;
-
-/// One test for each cell of the table.
+/// One test for each cell of the table. A module has the versions of server and client; a cell's name begins with the
+/// end that is offloaded, and its row says what each of the two runs on.
 macro_rules! cells {
-    ($($(#[$attribute:meta])? $name:ident: $server:ident, $client:ident, $proto:ident, $cipher:literal;)*) => {
-        $(#[test]
-        $(#[$attribute])?
-        fn $name() -> Result<()> {
-            cell($server, $client, Proto::$proto, $cipher)
+    ($($versions:ident: $server_version:ident, $client_version:ident => {
+        $($(#[$attribute:meta])? $name:ident: $server:ident, $client:ident, $proto:ident, $cipher:literal;)*
+    })*) => {
+        $(mod $versions {
+            use udco_testbed::{Launch, Proto, Version};
+
+            $(#[test]
+            $(#[$attribute])?
+            fn $name() -> anyhow::Result<()> {
+                super::cell(
+                    (Version::$server_version, Launch::$server),
+                    (Version::$client_version, Launch::$client),
+                    Proto::$proto,
+                    $cipher,
+                )
+            })*
         })*
     };
 }
 
 cells! {
-    both_udp4_aes_128_gcm: UDCO, UDCO, Udp4, "AES-128-GCM";
-    both_udp4_aes_256_gcm: UDCO, UDCO, Udp4, "AES-256-GCM";
-    both_udp4_chacha20_poly1305: UDCO, UDCO, Udp4, "CHACHA20-POLY1305";
-    both_udp6_aes_128_gcm: UDCO, UDCO, Udp6, "AES-128-GCM";
-    both_udp6_aes_256_gcm: UDCO, UDCO, Udp6, "AES-256-GCM";
-    both_udp6_chacha20_poly1305: UDCO, UDCO, Udp6, "CHACHA20-POLY1305";
-    server_udp4_aes_128_gcm: UDCO, PLAIN, Udp4, "AES-128-GCM";
-    server_udp4_aes_256_gcm: UDCO, PLAIN, Udp4, "AES-256-GCM";
-    server_udp4_chacha20_poly1305: UDCO, PLAIN, Udp4, "CHACHA20-POLY1305";
-    server_udp6_aes_128_gcm: UDCO, PLAIN, Udp6, "AES-128-GCM";
-    server_udp6_aes_256_gcm: UDCO, PLAIN, Udp6, "AES-256-GCM";
-    server_udp6_chacha20_poly1305: UDCO, PLAIN, Udp6, "CHACHA20-POLY1305";
-    client_udp4_aes_128_gcm: PLAIN, UDCO, Udp4, "AES-128-GCM";
-    client_udp4_aes_256_gcm: PLAIN, UDCO, Udp4, "AES-256-GCM";
-    client_udp4_chacha20_poly1305: PLAIN, UDCO, Udp4, "CHACHA20-POLY1305";
-    client_udp6_aes_128_gcm: PLAIN, UDCO, Udp6, "AES-128-GCM";
-    client_udp6_aes_256_gcm: PLAIN, UDCO, Udp6, "AES-256-GCM";
-    client_udp6_chacha20_poly1305: PLAIN, UDCO, Udp6, "CHACHA20-POLY1305";
-    #[ignore = "TCP transport is not served yet"]
-    both_tcp4_aes_256_gcm: UDCO, UDCO, Tcp4, "AES-256-GCM";
-    #[ignore = "TCP transport is not served yet"]
-    both_tcp6_chacha20_poly1305: UDCO, UDCO, Tcp6, "CHACHA20-POLY1305";
-    #[ignore = "TCP transport is not served yet"]
-    server_tcp4_aes_256_gcm: UDCO, PLAIN, Tcp4, "AES-256-GCM";
-    #[ignore = "TCP transport is not served yet"]
-    client_tcp4_aes_256_gcm: PLAIN, UDCO, Tcp4, "AES-256-GCM";
+    openvpn26: V26, V26 => {
+        both_udp4_aes_128_gcm: Udco, Udco, Udp4, "AES-128-GCM";
+        both_udp4_aes_256_gcm: Udco, Udco, Udp4, "AES-256-GCM";
+        both_udp4_chacha20_poly1305: Udco, Udco, Udp4, "CHACHA20-POLY1305";
+        both_udp6_aes_128_gcm: Udco, Udco, Udp6, "AES-128-GCM";
+        both_udp6_aes_256_gcm: Udco, Udco, Udp6, "AES-256-GCM";
+        both_udp6_chacha20_poly1305: Udco, Udco, Udp6, "CHACHA20-POLY1305";
+        server_udp4_aes_128_gcm: Udco, Plain, Udp4, "AES-128-GCM";
+        server_udp4_aes_256_gcm: Udco, Plain, Udp4, "AES-256-GCM";
+        server_udp4_chacha20_poly1305: Udco, Plain, Udp4, "CHACHA20-POLY1305";
+        server_udp6_aes_128_gcm: Udco, Plain, Udp6, "AES-128-GCM";
+        server_udp6_aes_256_gcm: Udco, Plain, Udp6, "AES-256-GCM";
+        server_udp6_chacha20_poly1305: Udco, Plain, Udp6, "CHACHA20-POLY1305";
+        client_udp4_aes_128_gcm: Plain, Udco, Udp4, "AES-128-GCM";
+        client_udp4_aes_256_gcm: Plain, Udco, Udp4, "AES-256-GCM";
+        client_udp4_chacha20_poly1305: Plain, Udco, Udp4, "CHACHA20-POLY1305";
+        client_udp6_aes_128_gcm: Plain, Udco, Udp6, "AES-128-GCM";
+        client_udp6_aes_256_gcm: Plain, Udco, Udp6, "AES-256-GCM";
+        client_udp6_chacha20_poly1305: Plain, Udco, Udp6, "CHACHA20-POLY1305";
+        #[ignore = "TCP transport is not served yet"]
+        both_tcp4_aes_256_gcm: Udco, Udco, Tcp4, "AES-256-GCM";
+        #[ignore = "TCP transport is not served yet"]
+        both_tcp6_chacha20_poly1305: Udco, Udco, Tcp6, "CHACHA20-POLY1305";
+        #[ignore = "TCP transport is not served yet"]
+        server_tcp4_aes_256_gcm: Udco, Plain, Tcp4, "AES-256-GCM";
+        #[ignore = "TCP transport is not served yet"]
+        client_tcp4_aes_256_gcm: Plain, Udco, Tcp4, "AES-256-GCM";
+    }
+    openvpn27: V27, V27 => {
+        both_udp4_aes_256_gcm: Udco, Udco, Udp4, "AES-256-GCM";
+        server_udp4_aes_256_gcm: Udco, Plain, Udp4, "AES-256-GCM";
+        client_udp4_aes_256_gcm: Plain, Udco, Udp4, "AES-256-GCM";
+        both_udp6_aes_256_gcm: Udco, Udco, Udp6, "AES-256-GCM";
+        server_udp6_aes_256_gcm: Udco, Plain, Udp6, "AES-256-GCM";
+        client_udp6_aes_256_gcm: Plain, Udco, Udp6, "AES-256-GCM";
+        both_udp4_chacha20_poly1305: Udco, Udco, Udp4, "CHACHA20-POLY1305";
+    }
+    server27_client26: V27, V26 => {
+        both_udp4_aes_256_gcm: Udco, Udco, Udp4, "AES-256-GCM";
+        server_udp4_aes_256_gcm: Udco, Plain, Udp4, "AES-256-GCM";
+        client_udp4_aes_256_gcm: Plain, Udco, Udp4, "AES-256-GCM";
+        both_udp6_aes_256_gcm: Udco, Udco, Udp6, "AES-256-GCM";
+        server_udp6_aes_256_gcm: Udco, Plain, Udp6, "AES-256-GCM";
+        client_udp6_aes_256_gcm: Plain, Udco, Udp6, "AES-256-GCM";
+    }
+    server26_client27: V26, V27 => {
+        both_udp4_aes_256_gcm: Udco, Udco, Udp4, "AES-256-GCM";
+        server_udp4_aes_256_gcm: Udco, Plain, Udp4, "AES-256-GCM";
+        client_udp4_aes_256_gcm: Plain, Udco, Udp4, "AES-256-GCM";
+        both_udp6_aes_256_gcm: Udco, Udco, Udp6, "AES-256-GCM";
+        server_udp6_aes_256_gcm: Udco, Plain, Udp6, "AES-256-GCM";
+        client_udp6_aes_256_gcm: Plain, Udco, Udp6, "AES-256-GCM";
+    }
 }
 
-fn cell(server: Launch, client: Launch, proto: Proto, cipher: &str) -> Result<()> {
+/// Which OpenVPN, on whose data path.
+type End = (Version, Launch);
+
+fn cell(server: End, client: End, proto: Proto, cipher: &str) -> Result<()> {
+    if [server.0, client.0].contains(&Version::V27) && !Version::V27.is_here_or_skip() {
+        return Ok(());
+    }
     let pair = Pair::new()?;
     let capture = Capture::start(&pair.link)?;
     let (server, client) = connect(
-        pair.server(proto).cipher(cipher).launch(server),
-        pair.client(proto).cipher(cipher).launch(client),
+        pair.server(proto)
+            .version(server.0)
+            .launch(server.1)
+            .cipher(cipher),
+        pair.client(proto)
+            .version(client.0)
+            .launch(client.1)
+            .cipher(cipher),
     )?;
 
-    Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
-    Ping::to(at::INNER_CLIENT)
-        .size(1200)
-        .all_answered(&pair.server)?;
-    Ping::to(at::INNER_SERVER6)
-        .size(1200)
-        .all_answered(&pair.client)?;
-    Ping::to(at::INNER_CLIENT6).all_answered(&pair.server)?;
-    // Larger than the outer MTU: fragments outside or inside (dco-behaviour 1.7).
-    Ping::to(at::INNER_SERVER)
-        .size(3000)
-        .all_answered(&pair.client)?;
+    pings(&pair).inspect_err(|_| {
+        for end in [&server, &client].into_iter().filter(|end| end.is_udco()) {
+            println!("{}: {:?}", end.host().name(), end.show());
+        }
+    })?;
     let up = Stream::to(at::INNER_SERVER).run(&pair.client, &pair.server)?;
     let down = Stream::to(at::INNER_SERVER6)
         .reverse()
@@ -93,8 +135,10 @@ fn cell(server: Launch, client: Launch, proto: Proto, cipher: &str) -> Result<()
     // The last acknowledgements arrive; no keepalive is due yet.
     thread::sleep(Duration::from_millis(200));
     let before = [link_counters(&server)?, link_counters(&client)?];
-    server.require_authentic()?;
-    client.require_authentic()?;
+    for end in [&server, &client] {
+        says_that_it_is_offloaded(end)?;
+        end.require_authentic()?;
+    }
     if let Some(capture) = capture {
         let trace = capture.stop()?;
         // IPv6 speaks up at any time: what was seen lies between two readings.
@@ -103,6 +147,37 @@ fn cell(server: Launch, client: Launch, proto: Proto, cipher: &str) -> Result<()
     }
     client.stop()?;
     server.stop()
+}
+
+/// Both families, both ways, small and large.
+fn pings(pair: &Pair) -> Result<()> {
+    Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
+    Ping::to(at::INNER_CLIENT)
+        .size(1200)
+        .all_answered(&pair.server)?;
+    Ping::to(at::INNER_SERVER6)
+        .size(1200)
+        .all_answered(&pair.client)?;
+    Ping::to(at::INNER_CLIENT6).all_answered(&pair.server)?;
+    // Larger than the outer MTU: fragments outside or inside (dco-behaviour 1.7).
+    Ping::to(at::INNER_SERVER)
+        .size(3000)
+        .all_answered(&pair.client)
+        .map(drop)
+}
+
+/// OpenVPN itself took an offloaded device, and has no complaint about it.
+fn says_that_it_is_offloaded(end: &Endpoint) -> Result<()> {
+    let log = end.log();
+    ensure!(
+        log.contains("DCO device tun0 opened") == end.is_udco(),
+        "an end that is not what it should be"
+    );
+    let complaint = log
+        .lines()
+        .find(|line| line.contains("dco") && (line.contains("error") || line.contains("failed")));
+    ensure!(complaint.is_none(), "{complaint:?}");
+    Ok(())
 }
 
 fn link_counters(end: &Endpoint) -> Result<Option<Counters>> {
