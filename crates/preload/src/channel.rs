@@ -4,6 +4,7 @@ use crate::answer::{self, Header};
 use crate::calls::{self, Errno};
 use crate::connection::{Lost, PATIENCE};
 use crate::message::{Incoming, Outgoing};
+use crate::secret::Secret;
 use crate::state::{self, Entry, Guard, State};
 use crate::{transport, tun};
 use libc::c_int;
@@ -280,7 +281,7 @@ pub(crate) fn receive(
                 let made_up = answer::error(&channel.last, channel.port, libc::ENODEV);
                 return Ok(incoming.deliver(&made_up, &kernel));
             }
-            Ok(Some(datagram)) if datagram == REQUEST_MARK => {
+            Ok(Some(datagram)) if *datagram == *REQUEST_MARK => {
                 discard(fd);
                 channel.awaits_mark = false;
             }
@@ -324,14 +325,15 @@ pub(crate) fn receive(
     }
 }
 
-/// The next datagram in the channel, which stays there; `None` at the end.
-fn peek(fd: c_int) -> Result<Option<Vec<u8>>, Errno> {
+/// The next datagram in the channel, which stays there; `None` at the end. A refusal has the request in it, and so maybe
+/// a key.
+fn peek(fd: c_int) -> Result<Option<Secret>, Errno> {
     let flags = libc::MSG_PEEK | libc::MSG_TRUNC | libc::MSG_DONTWAIT;
     let len = match calls::receive(fd, &mut [], flags) {
         Ok(0) | Err(libc::ECONNRESET | libc::EPIPE) => return Ok(None),
         other => other?,
     };
-    let mut datagram = vec![0; len];
+    let mut datagram = Secret::zeroed(len);
     let len = calls::receive(fd, &mut datagram, flags)?;
     datagram.truncate(len);
     Ok(Some(datagram))

@@ -1,6 +1,7 @@
 //! The connection to the engine: one question at a time, each with a deadline.
 
 use crate::calls::{self, Errno, Fd};
+use crate::secret::Secret;
 use crate::tun;
 use libc::c_int;
 use std::cell::Cell;
@@ -100,7 +101,7 @@ impl Connection {
         fds: &[c_int],
     ) -> Result<(), Lost> {
         question.deadline = Instant::now() + self.patience.get();
-        let mut buffer = vec![0; MAX_MESSAGE];
+        let mut buffer = Secret::zeroed(MAX_MESSAGE);
         let len = reply
             .encode(question.seq, &mut buffer)
             .map_err(|_| Lost::TooLong)?;
@@ -265,4 +266,35 @@ fn reason(errno: Errno) -> String {
         text.truncate(number);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Connection, PATIENCE};
+    use crate::calls;
+    use crate::secret::tests::wiped;
+    use std::cell::Cell;
+    use udco_front::{MAX_MESSAGE, ToEngine};
+
+    #[test]
+    fn the_copy_of_a_question_is_wiped_whether_it_is_sent_or_not() {
+        let (fd, engine) = calls::pair(libc::SOCK_SEQPACKET).expect("a pair");
+        let mut connection = Connection {
+            fd,
+            seq: 0,
+            patience: Cell::new(PATIENCE),
+        };
+        let question = ToEngine::Request {
+            channel: 1,
+            port: 2,
+            room: 0,
+            admin: true,
+            datagram: b"a request with a key",
+        };
+        let sent = wiped(|| assert!(connection.ask(&question, &[]).is_ok()));
+        assert!(sent >= MAX_MESSAGE);
+        drop(engine);
+        let lost = wiped(|| assert!(connection.ask(&question, &[]).is_err()));
+        assert!(lost >= MAX_MESSAGE);
+    }
 }

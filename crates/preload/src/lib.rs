@@ -18,6 +18,7 @@ mod link;
 mod marks;
 mod message;
 mod real;
+mod secret;
 mod socket;
 mod state;
 mod transport;

@@ -1,6 +1,7 @@
 //! The memory that the program hands to its send and receive calls.
 
 use crate::calls::empty_message;
+use crate::secret::Secret;
 use libc::{c_int, c_void, iovec, msghdr, sockaddr, socklen_t};
 use std::ptr::null_mut;
 
@@ -25,18 +26,13 @@ impl<'a> Outgoing<'a> {
         self.header
     }
 
-    /// The data in one piece.
-    pub(crate) fn gather(&self) -> Vec<u8> {
-        let mut data = Vec::new();
-        for part in parts(self.header) {
-            if part.iov_len > 0 {
-                // SAFETY: the creator of `self` promised that the parts are readable.
-                let bytes =
-                    unsafe { std::slice::from_raw_parts(part.iov_base.cast::<u8>(), part.iov_len) };
-                data.extend_from_slice(bytes);
-            }
-        }
-        data
+    /// The data in one piece. There may be a key in it.
+    pub(crate) fn gather(&self) -> Secret {
+        let filled = parts(self.header).iter().filter(|part| part.iov_len > 0);
+        Secret::concat(filled.map(|part| {
+            // SAFETY: the creator of `self` promised that the parts are readable.
+            unsafe { std::slice::from_raw_parts(part.iov_base.cast::<u8>(), part.iov_len) }
+        }))
     }
 }
 
@@ -171,4 +167,25 @@ pub(crate) fn header_of_parts(parts: *const iovec, count: c_int) -> msghdr {
     header.msg_iov = parts.cast_mut();
     header.msg_iovlen = usize::try_from(count).unwrap_or(0) as _;
     header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Outgoing, header_of_parts};
+    use crate::secret::tests::wiped;
+    use libc::iovec;
+
+    #[test]
+    fn the_copy_of_what_is_sent_is_wiped() {
+        let parts = [&b"a request "[..], b"", b"with a key"].map(|part| iovec {
+            iov_base: part.as_ptr().cast_mut().cast(),
+            iov_len: part.len(),
+        });
+        let header = header_of_parts(parts.as_ptr(), 3);
+        // SAFETY: the header describes the parts, and they the strings.
+        let outgoing = unsafe { Outgoing::new(&header, 0) };
+        let copy = outgoing.gather();
+        assert_eq!(*copy, *b"a request with a key");
+        assert!(wiped(|| drop(copy)) >= 20);
+    }
 }

@@ -1,0 +1,104 @@
+//! Memory that holds keys for a while: wiped before it is given back (promises H1).
+
+use std::ops::{Deref, DerefMut};
+
+/// Bytes of a message that may have a key in it. Its room is as large as it is made, so that no copies are left where it
+/// has grown out of. Neither `Clone` nor `Debug`: nothing of it goes anywhere by accident.
+pub(crate) struct Secret(Vec<u8>);
+
+impl Secret {
+    /// `len` zeros.
+    pub(crate) fn zeroed(len: usize) -> Self {
+        Self(vec![0; len])
+    }
+
+    /// The pieces, one behind the other.
+    pub(crate) fn concat<'a>(pieces: impl Iterator<Item = &'a [u8]> + Clone) -> Self {
+        let mut bytes = Vec::with_capacity(pieces.clone().map(<[u8]>::len).sum());
+        pieces.for_each(|piece| bytes.extend_from_slice(piece));
+        Self(bytes)
+    }
+
+    /// Leaves out what lies beyond `len`, which is wiped with the rest later.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.0.truncate(len);
+    }
+}
+
+impl Deref for Secret {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl DerefMut for Secret {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        // What was cut off is still there. A resize within the capacity moves nothing.
+        let all = self.0.capacity();
+        self.0.resize(all, 0);
+        wipe(&mut self.0);
+    }
+}
+
+/// Zeroes bytes that are not read again, which the compiler must not leave out.
+fn wipe(bytes: &mut [u8]) {
+    // SAFETY: pointer and length describe bytes that are ours alone.
+    unsafe { libc::explicit_bzero(bytes.as_mut_ptr().cast(), bytes.len()) };
+    #[cfg(test)]
+    tests::note(bytes);
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::{Secret, wipe};
+    use std::cell::Cell;
+
+    thread_local! {
+        static WIPED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// Called by [`wipe`] when it has wiped these.
+    pub(super) fn note(bytes: &[u8]) {
+        assert!(bytes.iter().all(|byte| *byte == 0), "not wiped");
+        WIPED.set(WIPED.get() + bytes.len());
+    }
+
+    /// How many bytes this thread wipes in there.
+    pub(crate) fn wiped(run: impl FnOnce()) -> usize {
+        let before = WIPED.get();
+        run();
+        WIPED.get() - before
+    }
+
+    #[test]
+    fn nothing_is_left() {
+        let mut key = *b"thirty-two bytes of a secret key";
+        assert_eq!(wiped(|| wipe(&mut key)), 32);
+        assert_eq!(key, [0; 32]);
+    }
+
+    #[test]
+    fn all_of_it_is_wiped_at_its_end_and_also_what_was_cut_off() {
+        let mut secret = Secret::zeroed(1000);
+        secret.copy_from_slice(&[7; 1000]);
+        secret.truncate(10);
+        assert_eq!(*secret, [7; 10]);
+        assert!(wiped(|| drop(secret)) >= 1000);
+    }
+
+    #[test]
+    fn pieces_are_joined_without_growing() {
+        let pieces: [&[u8]; 3] = [b"one", b"", b"two"];
+        let secret = Secret::concat(pieces.into_iter());
+        assert_eq!(*secret, *b"onetwo");
+        assert!(wiped(|| drop(secret)) >= 6);
+    }
+}
