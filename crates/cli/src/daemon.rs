@@ -8,7 +8,7 @@ use udco_engine::{Access, Engine, Listening};
 use crate::{DaemonArguments, log, runtime_dir};
 
 /// Name of the daemon's socket in the runtime directory.
-const SOCKET: &str = "engine.sock";
+pub(crate) const SOCKET: &str = "engine.sock";
 
 /// Serves until it is killed.
 pub(crate) fn run(arguments: DaemonArguments) -> Result<()> {

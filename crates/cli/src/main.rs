@@ -2,9 +2,19 @@
 #![forbid(unsafe_code)]
 
 mod daemon;
+mod engines;
+mod front;
+mod interface;
+mod key;
+mod link;
 mod log;
+mod monitor;
+mod notification;
 mod openvpn_options;
+mod peer;
 mod private_engine;
+mod refusal;
+mod rtnetlink;
 mod run;
 mod runtime_dir;
 mod show;
@@ -13,6 +23,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 /// OpenVPN Data Channel Offload as a userspace program.
@@ -39,6 +50,21 @@ enum Command {
 
     /// Show devices, peers, keys' slots, counters and drops by reason.
     Show(ShowArguments),
+
+    /// Make, delete and show devices.
+    Link(link::Arguments),
+
+    /// Make, change, show and delete the peers of a device.
+    Peer(peer::Arguments),
+
+    /// Install, show, swap and delete the keys of a peer.
+    Key(key::Arguments),
+
+    /// Print what happens to peers, as it happens.
+    ///
+    /// A line for each peer that is deleted (and why), that floats to another address, or whose key is used up.
+    #[command(after_help = "Example: udco monitor tun0 --json")]
+    Monitor(monitor::Arguments),
 
     /// The engine beside a program; started by `udco run`.
     #[command(hide = true)]
@@ -140,6 +166,10 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments).map(|never| match never {}),
         Command::Daemon(arguments) => daemon::run(arguments),
         Command::Show(arguments) => show::run(&arguments),
+        Command::Link(arguments) => link::run(&arguments),
+        Command::Peer(arguments) => peer::run(&arguments),
+        Command::Key(arguments) => key::run(&arguments),
+        Command::Monitor(arguments) => monitor::run(&arguments).context("monitor"),
         Command::Engine(arguments) => private_engine::run(&arguments),
     };
     match outcome {

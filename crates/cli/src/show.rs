@@ -1,37 +1,77 @@
 //! `udco show`: what the engines of this machine have to tell.
 
-use std::io::{Read, Seek};
-use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::Value;
-use udco_front::{MAX_MESSAGE, ToEngine, ToFront, VERSION};
-use udco_sys::seqpacket::Connection;
 
-use crate::{ShowArguments, runtime_dir};
-
-/// How long an engine may take to answer.
-const ANSWER: Duration = Duration::from_secs(2);
+use crate::ShowArguments;
+use crate::engines;
+use crate::front::Front;
 
 /// Prints what every engine says.
 pub(crate) fn run(arguments: &ShowArguments) -> Result<()> {
     let states = match &arguments.engine {
-        Some(path) => vec![ask(path)?],
-        None if arguments.all => ask_all(),
-        None => {
-            let here = std::fs::metadata("/proc/self/ns/net")?.ino();
-            let is_here = |state: &Value| state.get("netns").and_then(Value::as_u64) == Some(here);
-            ask_all().into_iter().filter(is_here).collect()
-        }
+        Some(path) => vec![Front::connect(path)?.state()?],
+        None => ask_all(arguments.all),
     };
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&merge(states))?);
         return Ok(());
     }
+    let devices = print_all(states)?;
+    if devices == 0 {
+        println!("no devices: start OpenVPN with `udco run -- openvpn …`");
+    }
+    Ok(())
+}
+
+/// Prints the devices of this namespace, or the one of this name.
+pub(crate) fn devices(name: Option<&str>, json: bool, engine: Option<&Path>) -> Result<()> {
+    let mut states = match engine {
+        Some(path) => vec![Front::connect(path)?.state()?],
+        None => ask_all(true),
+    };
+    for state in &mut states {
+        let Some(Value::Array(devices)) = state.get_mut("devices") else {
+            continue;
+        };
+        devices.retain(|device| {
+            engines::is_device_here(device)
+                && name.is_none_or(|name| device.get("name") == Some(&name.into()))
+        });
+        devices
+            .iter_mut()
+            .filter_map(Value::as_object_mut)
+            .for_each(|device| {
+                let kind = match device.get("api").and_then(Value::as_str) {
+                    Some("ovpn-dco-v2") => "ovpn-dco",
+                    _ => "ovpn",
+                };
+                device.insert("kind".into(), kind.into());
+            });
+    }
+    let mut merged = merge(states);
+    let found = merged.get("devices").and_then(Value::as_array);
+    if let Some(name) = name
+        && found.is_none_or(Vec::is_empty)
+    {
+        bail!("no engine has a device {name} here: make one with `udco link add {name}`");
+    }
+    if json {
+        if let Some(merged) = merged.as_object_mut() {
+            merged.remove("engines");
+        }
+        println!("{}", serde_json::to_string_pretty(&merged)?);
+    } else if print_all(vec![merged])? == 0 {
+        println!("no devices: make one with `udco link add NAME`");
+    }
+    Ok(())
+}
+
+/// Prints the devices of engines and returns how many there are.
+fn print_all(states: Vec<Value>) -> Result<usize> {
     let mut devices = 0;
     for state in states {
         let engine: EngineState =
@@ -39,73 +79,24 @@ pub(crate) fn run(arguments: &ShowArguments) -> Result<()> {
         devices += engine.devices.len();
         engine.devices.iter().for_each(print_device);
     }
-    if devices == 0 {
-        println!("no devices: start OpenVPN with `udco run -- openvpn …`");
-    }
-    Ok(())
+    Ok(devices)
 }
 
-/// The state of every engine that answers.
-fn ask_all() -> Vec<Value> {
-    let ask_if_alive = |path: PathBuf| match ask(&path) {
+/// The state of every engine that answers, of this network namespace or of all.
+fn ask_all(everywhere: bool) -> Vec<Value> {
+    let ask = |(path, mut front): (std::path::PathBuf, Front)| match front.state() {
         Ok(state) => Some(state),
         Err(error) => {
-            // Left behind by an engine that was killed: its process is gone for good.
-            let dead = error
-                .downcast_ref::<std::io::Error>()
-                .map(std::io::Error::kind)
-                == Some(std::io::ErrorKind::ConnectionRefused);
-            if dead {
-                let _ = std::fs::remove_file(&path);
-            } else {
-                eprintln!("udco: {}: {error:#}", path.display());
-            }
+            eprintln!("udco: {}: {error:#}", path.display());
             None
         }
     };
-    runtime_dir::sockets()
-        .into_iter()
-        .filter_map(ask_if_alive)
+    let (engines, failures) = engines::all();
+    engines::complain(&failures);
+    let states = engines.into_iter().filter_map(ask);
+    states
+        .filter(|state| everywhere || engines::is_here(state))
         .collect()
-}
-
-/// Asks the engine at `path`.
-fn ask(path: &Path) -> Result<Value> {
-    let connection = Connection::connect(path)?;
-    let hello = ToEngine::Hello {
-        version: VERSION,
-        pid: std::process::id(),
-        program: b"udco show",
-    };
-    exchange(&connection, &hello, &[])?;
-    let mut file =
-        udco_sys::process::memory_file("udco-show").context("cannot make a memory file")?;
-    exchange(&connection, &ToEngine::Show, &[file.as_fd()])?;
-    let mut text = String::new();
-    file.rewind()?;
-    file.read_to_string(&mut text)?;
-    serde_json::from_str(&text).context("the engine's answer is not JSON")
-}
-
-fn exchange(
-    connection: &Connection,
-    question: &ToEngine<'_>,
-    fds: &[std::os::fd::BorrowedFd<'_>],
-) -> Result<()> {
-    let mut buffer = vec![0; MAX_MESSAGE];
-    let len = question
-        .encode(1, &mut buffer)
-        .map_err(|_| anyhow::anyhow!("message too long"))?;
-    connection.send(&buffer[..len], fds)?;
-    let received = connection.receive_within(&mut buffer, ANSWER)?;
-    if received.len == 0 {
-        bail!("the engine hung up: you may not ask it (only root and its own user may)");
-    }
-    match ToFront::decode(&buffer[..received.len]) {
-        Ok((_, ToFront::Welcome { .. } | ToFront::Done { errno: 0, .. })) => Ok(()),
-        Ok((_, ToFront::Refused { .. })) => bail!("the engine is of another version"),
-        _ => bail!("the engine gave an answer that makes no sense"),
-    }
 }
 
 /// One object: all devices, and which engines there are.

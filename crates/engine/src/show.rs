@@ -25,6 +25,8 @@ pub(crate) struct EngineState {
 pub(crate) struct DeviceState {
     name: String,
     ifindex: u32,
+    /// The kernel's number of its network namespace (`SO_NETNS_COOKIE`); 0 if unknown.
+    netns: u64,
     /// `p2p` or `mp`.
     mode: &'static str,
     /// The API by which it was made: `ovpn` or `ovpn-dco-v2`.
@@ -92,6 +94,7 @@ impl DeviceState {
         Self {
             name: device.name.clone(),
             ifindex: device.ifindex,
+            netns: device.netns,
             mode: match device.mode {
                 udco_core::Mode::P2p => "p2p",
                 udco_core::Mode::Mp => "mp",

@@ -2,6 +2,7 @@
 //!
 //! The module says nothing in words: its refusals are bare numbers.
 
+pub(crate) mod client;
 mod schema;
 mod sockaddr;
 

@@ -1,11 +1,12 @@
-//! The Netlink APIs of OpenVPN's data channel offload as bytes: the answering half.
+//! The Netlink APIs of OpenVPN's data channel offload as bytes.
 //!
-//! A request datagram goes in, a [`Service`] is asked, answer datagrams come out: [`serve()`]. Link
-//! requests of rtnetlink are read by [`link_request`]. Nothing here has a socket, a clock or a
-//! state.
+//! The answering half: a request datagram goes in, a [`Service`] is asked, answer datagrams come out:
+//! [`serve()`]. Link requests of rtnetlink are read by [`link_request`]. The asking half, which the CLI needs, is
+//! [`client`]. Nothing here has a socket, a clock or a state.
 #![forbid(unsafe_code)]
 
 mod answer;
+pub mod client;
 mod dco_v2;
 mod errno;
 mod link_view;

@@ -42,6 +42,17 @@ mod told_group {
     pub(super) const ID: u16 = 2;
 }
 
+/// The asking half's: command and attribute of [`crate::client::family_request`].
+pub(crate) const GETFAMILY_NUMBER: u8 = command::GETFAMILY;
+pub(crate) const FAMILY_NAME: u16 = top::FAMILY_NAME;
+
+/// Reads a family's id and that of its first group.
+pub(crate) fn read_family(members: &Members<'_>) -> Option<(u16, u32)> {
+    let group = members.find(top::GROUPS)?.members().next()?;
+    let group = Members::of(group.members()).find(told_group::ID)?;
+    Some((members.find(top::FAMILY_ID)?.u16()?, group.u32()?))
+}
+
 /// The longest name of a family.
 const NAME: Kind = Kind::NulString(15);
 const ID: Kind = Kind::U16(u16::MAX);

@@ -1,5 +1,6 @@
 //! The family `ovpn` of Linux 6.16 and OpenVPN 2.7 (dco-behaviour 2).
 
+pub(crate) mod client;
 mod decode;
 mod encode;
 mod schema;

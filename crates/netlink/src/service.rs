@@ -59,6 +59,20 @@ pub enum DeleteReason {
     TransportDisconnect = 4,
 }
 
+impl DeleteReason {
+    /// The reason with this number.
+    pub(crate) const fn of(number: u32) -> Option<Self> {
+        Some(match number {
+            0 => Self::Teardown,
+            1 => Self::Userspace,
+            2 => Self::Expired,
+            3 => Self::TransportError,
+            4 => Self::TransportDisconnect,
+            _ => return None,
+        })
+    }
+}
+
 /// The keepalive pair, in seconds; 0 and 0 is off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Keepalive {

@@ -10,7 +10,8 @@
 //! * [`seqpacket`]: the engine's control connections, which carry descriptors,
 //! * [`epoll`] and [`wake`]: waiting,
 //! * [`route`]: the kernel's routing table as a stream of netlink messages,
-//! * [`clock`] and [`process`]: time that survives suspend, and no core dumps.
+//! * [`clock`] and [`process`]: time that survives suspend, and no core dumps,
+//! * [`signal`]: an end that was asked for.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("udco-sys is for Linux only");
@@ -22,10 +23,11 @@ mod namespace;
 pub mod process;
 pub mod route;
 pub mod seqpacket;
+pub mod signal;
 mod socket_option;
 pub mod tcp;
 pub mod tun;
 pub mod udp;
 pub mod wake;
 
-pub use socket_option::network_namespace;
+pub use socket_option::{network_namespace, set_mark};

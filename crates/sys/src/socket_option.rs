@@ -49,6 +49,15 @@ pub fn network_namespace(fd: BorrowedFd<'_>) -> u64 {
     }
 }
 
+/// Marks all packets of a socket for policy routing and filters (`SO_MARK`).
+///
+/// # Errors
+///
+/// `EPERM` without `CAP_NET_ADMIN` or `CAP_NET_RAW`.
+pub fn set_mark(fd: BorrowedFd<'_>, mark: u32) -> io::Result<()> {
+    set_int(fd, libc::SOL_SOCKET, libc::SO_MARK, mark.cast_signed())
+}
+
 /// `getsockopt` into `value`; returns how many bytes the kernel wrote, at most `value.len()`.
 pub(crate) fn bytes(
     fd: BorrowedFd<'_>,

@@ -1,0 +1,178 @@
+//! Which engines there are, and which of them has a device.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use serde_json::Value;
+use udco_netlink::Api;
+
+use crate::front::Front;
+use crate::{daemon, interface, runtime_dir};
+
+/// What there must be, and how to get it.
+pub(crate) const NO_ENGINE: &str =
+    "no engine is running: start one with `udco daemon`, or name yours with --engine";
+
+/// An option of every command that speaks with an engine.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct EngineOption {
+    /// Use the engine that listens here [default: the one that has the device].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) engine: Option<PathBuf>,
+}
+
+/// A device, and the engine that has it.
+pub(crate) struct Found {
+    pub(crate) front: Front,
+    pub(crate) ifindex: u32,
+    pub(crate) api: Api,
+}
+
+/// As much of a device's state as tells which it is.
+#[derive(Debug, Deserialize)]
+struct Device {
+    name: String,
+    ifindex: u32,
+    api: String,
+    /// The kernel's number of its network namespace; 0 or absent if unknown.
+    #[serde(default)]
+    netns: u64,
+}
+
+/// The engine that has the device `name` of this network namespace.
+pub(crate) fn with_device(name: &str, option: &EngineOption) -> Result<Found> {
+    let Some(ifindex) = interface::index(name) else {
+        bail!("there is no interface {name} here: make one with `udco link add {name}`");
+    };
+    let (engines, mut failures) = match &option.engine {
+        Some(path) => (vec![(path.clone(), Front::connect(path)?)], Vec::new()),
+        None => all(),
+    };
+    let is_none = engines.is_empty();
+    let mut unsure = None;
+    for (path, mut front) in engines {
+        let (api, sure) = match has_device(&mut front, name, ifindex) {
+            Ok(Some(found)) => found,
+            Ok(None) => continue,
+            // No reason not to ask the others.
+            Err(error) => {
+                failures.push(error.context(path.display().to_string()));
+                continue;
+            }
+        };
+        let found = Found {
+            front,
+            ifindex,
+            api,
+        };
+        if sure {
+            return Ok(found);
+        }
+        unsure.get_or_insert(found);
+    }
+    if let Some(found) = unsure {
+        return Ok(found);
+    }
+    complain(&failures);
+    match (is_none, failures.is_empty()) {
+        (true, true) => bail!(NO_ENGINE),
+        (true, false) => bail!("no engine answers"),
+        _ => {}
+    }
+    bail!("no engine has {name}: if its engine died, delete it with `ip link del {name}`")
+}
+
+/// Every engine that answers, and why others do not.
+pub(crate) fn all() -> (Vec<(PathBuf, Front)>, Vec<anyhow::Error>) {
+    let mut engines = Vec::new();
+    let mut failures = Vec::new();
+    for path in runtime_dir::sockets() {
+        match Front::connect(&path) {
+            Ok(front) => engines.push((path, front)),
+            Err(error) if remove_if_dead(&path, &error) => {}
+            Err(error) => failures.push(error),
+        }
+    }
+    (engines, failures)
+}
+
+/// Says why engines do not answer.
+pub(crate) fn complain(failures: &[anyhow::Error]) {
+    for error in failures {
+        eprintln!("udco: {error:#}");
+    }
+}
+
+/// Where the daemon listens, unless told otherwise.
+pub(crate) fn daemon_socket() -> Result<PathBuf> {
+    let sockets = runtime_dir::sockets().into_iter();
+    let mut sockets = sockets.filter(|path| path.ends_with(daemon::SOCKET));
+    sockets.next().context(
+        "no daemon is running: start one with `udco daemon`, or name an engine with --engine",
+    )
+}
+
+/// Removes a socket file that an engine left behind when it was killed: its process is gone for good.
+fn remove_if_dead(path: &Path, error: &anyhow::Error) -> bool {
+    let causes = error
+        .chain()
+        .filter_map(|it| it.downcast_ref::<io::Error>());
+    let is_dead = causes
+        .map(io::Error::kind)
+        .any(|kind| kind == io::ErrorKind::ConnectionRefused);
+    if is_dead {
+        let _ = std::fs::remove_file(path);
+    }
+    is_dead
+}
+
+/// The API of the device if this engine has it, and whether it is certain that it's the one of this namespace: an index
+/// and a name may occur in several.
+fn has_device(front: &mut Front, name: &str, ifindex: u32) -> Result<Option<(Api, bool)>> {
+    let here = interface::namespace();
+    let mut state = front.state()?;
+    let engine_here = is_here(&state);
+    let devices = state
+        .get_mut("devices")
+        .map(Value::take)
+        .unwrap_or_default();
+    let devices: Vec<Device> =
+        serde_json::from_value(devices).context("an engine of another version")?;
+    let found = devices.into_iter().find_map(|device| {
+        let known = device.netns != 0 && here != 0;
+        let is_it = device.ifindex == ifindex
+            && if known {
+                device.netns == here
+            } else {
+                device.name == name
+            };
+        let api = match device.api.as_str() {
+            "ovpn-dco-v2" => Api::DcoV2,
+            _ => Api::Ovpn,
+        };
+        is_it.then_some((api, known || engine_here))
+    });
+    Ok(found)
+}
+
+/// Whether a device with this state is in this network namespace, as far as that is told.
+pub(crate) fn is_device_here(device: &Value) -> bool {
+    let number = |name| device.get(name).and_then(Value::as_u64).unwrap_or(0);
+    let (netns, here) = (number("netns"), interface::namespace());
+    if netns != 0 && here != 0 {
+        return netns == here;
+    }
+    let name = device.get("name").and_then(Value::as_str);
+    let index = name.and_then(interface::index).map(u64::from);
+    index == Some(number("ifindex"))
+}
+
+/// Whether an engine with this state is in this network namespace.
+pub(crate) fn is_here(state: &Value) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let here = std::fs::metadata("/proc/self/ns/net").map(|ns| ns.ino());
+    let there = state.get("netns").and_then(Value::as_u64);
+    here.is_ok_and(|here| there == Some(here))
+}

@@ -1,0 +1,147 @@
+//! A connection to an engine, as the preload library has one: questions and their answers.
+
+mod channel;
+mod device;
+
+pub(crate) use channel::{Channel, Heard, Offer, is_admin, wait};
+pub(crate) use device::TunDevice;
+
+use std::io::{self, Read, Seek};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde_json::Value;
+use udco_front::{MAX_MESSAGE, ToEngine, ToFront, VERSION};
+use udco_sys::seqpacket::Connection;
+use zeroize::Zeroizing;
+
+/// How long an engine may take to answer.
+const ANSWER: Duration = Duration::from_secs(3);
+
+/// Name by which engines know the program.
+const PROGRAM: &[u8] = b"udco";
+
+/// An engine that has said welcome.
+pub(crate) struct Front {
+    connection: Connection,
+    seq: u32,
+    /// Holds the last message of either direction. What was sent is wiped at once: it may have been a key.
+    buffer: Zeroizing<Vec<u8>>,
+}
+
+impl Front {
+    /// Connects to the engine that listens at `path`.
+    pub(crate) fn connect(path: &Path) -> Result<Self> {
+        let connection = Connection::connect(path).map_err(|error| {
+            let cure = match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                    "no engine is there: start one with `udco daemon`"
+                }
+                io::ErrorKind::PermissionDenied => {
+                    "you may not use this engine: be root, or have `udco daemon --allow-uid` let you in"
+                }
+                _ => "cannot connect",
+            };
+            anyhow::Error::new(error).context(format!("{}: {cure}", path.display()))
+        })?;
+        Self::over(connection)
+    }
+
+    /// Greets the engine at the other end of a connection.
+    pub(crate) fn over(connection: Connection) -> Result<Self> {
+        let mut front = Self {
+            connection,
+            seq: 0,
+            buffer: Zeroizing::new(vec![0; MAX_MESSAGE]),
+        };
+        let hello = ToEngine::Hello {
+            version: VERSION,
+            pid: std::process::id(),
+            program: PROGRAM,
+        };
+        match front.ask(&hello, &[])? {
+            ToFront::Welcome { .. } => Ok(front),
+            ToFront::Refused { .. } => {
+                bail!("the engine is of another version: install both from one release")
+            }
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// The engine's state, of the shape of `udco show --json`.
+    pub(crate) fn state(&mut self) -> Result<Value> {
+        let file = udco_sys::process::memory_file("udco-show");
+        let mut file = file.context("cannot make a memory file")?;
+        match self.ask(&ToEngine::Show, &[file.as_fd()])? {
+            ToFront::Done { errno: 0, .. } => {}
+            _ => return Err(nonsense()),
+        }
+        let mut text = String::new();
+        file.rewind()?;
+        file.read_to_string(&mut text)?;
+        serde_json::from_str(&text).context("the engine's answer is not JSON")
+    }
+
+    /// Asks a question, with descriptors beside it, and returns the answer, or what the engine wants before it answers.
+    pub(crate) fn ask(
+        &mut self,
+        question: &ToEngine<'_>,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<ToFront<'_>> {
+        self.seq = self.seq.wrapping_add(1);
+        self.reply(question, fds)
+    }
+
+    /// Gives the engine what it wanted.
+    pub(crate) fn reply(
+        &mut self,
+        reply: &ToEngine<'_>,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<ToFront<'_>> {
+        let len = reply
+            .encode(self.seq, &mut self.buffer)
+            .map_err(|udco_front::TooLong| anyhow!("a message that is too long"))?;
+        let message = self.buffer.get_mut(..len).unwrap_or_default();
+        let sent = self.connection.send(message, fds);
+        // It may have held a key (promises H1).
+        zeroize::Zeroize::zeroize(message);
+        sent.map_err(lost)?;
+        let len = loop {
+            let received = self.connection.receive_within(&mut self.buffer, ANSWER);
+            let len = received.map_err(lost)?.len;
+            if len == 0 {
+                bail!(
+                    "the engine hung up: you may not use it (only root and its own user may, see `udco daemon --allow-uid`)"
+                );
+            }
+            let message = self.buffer.get(..len).unwrap_or_default();
+            let (seq, _) = ToFront::decode(message).map_err(|_| nonsense())?;
+            if seq == self.seq {
+                break len;
+            }
+        };
+        let message = self.buffer.get(..len).unwrap_or_default();
+        let (_, answer) = ToFront::decode(message).map_err(|_| nonsense())?;
+        Ok(answer)
+    }
+}
+
+impl AsFd for Front {
+    /// Readable when the engine has ended.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.connection.as_fd()
+    }
+}
+
+fn lost(error: io::Error) -> anyhow::Error {
+    match error.kind() {
+        io::ErrorKind::TimedOut => anyhow!("the engine does not answer"),
+        _ => anyhow::Error::new(error).context("the engine is gone"),
+    }
+}
+
+fn nonsense() -> anyhow::Error {
+    anyhow!("the engine gave an answer that makes no sense")
+}

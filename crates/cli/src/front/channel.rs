@@ -1,0 +1,254 @@
+//! A channel: generic netlink, with an engine in the kernel's place.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
+use rustix::thread::CapabilitySet;
+use udco_front::{MAX_MESSAGE, REQUEST_MARK, ToEngine, ToFront};
+use udco_netlink::client::{self, Command, Family, Told};
+use udco_netlink::{Api, Notification};
+use udco_sys::seqpacket::Connection;
+use zeroize::Zeroizing;
+
+use super::{ANSWER, Front, nonsense};
+use crate::refusal;
+
+/// Netlink options, of `<linux/netlink.h>`.
+const NETLINK_ADD_MEMBERSHIP: i32 = 1;
+const NETLINK_CAP_ACK: i32 = 10;
+const NETLINK_EXT_ACK: i32 = 11;
+
+/// A channel, and the front that it goes through.
+pub(crate) struct Channel {
+    front: Front,
+    end: Connection,
+    number: u32,
+    families: Vec<Family>,
+    sequence: u32,
+    buffer: Vec<u8>,
+    /// Notifications that came before the answer to a request.
+    unheard: VecDeque<Notification>,
+}
+
+/// What there is to hear on a channel.
+pub(crate) enum Heard {
+    Notification(Notification),
+    Nothing,
+    /// The engine has ended.
+    End,
+}
+
+/// A transport socket on offer to the engine: the socket, then the engine's end of its relay.
+pub(crate) type Offer<'a> = [BorrowedFd<'a>; 2];
+
+impl Channel {
+    /// Opens a channel, and asks for the families of these APIs.
+    pub(crate) fn open(mut front: Front, apis: &[Api]) -> Result<Self> {
+        let (end, engines) = Connection::pair().context("cannot make a channel")?;
+        let opened = front.ask(&ToEngine::OpenChannel, &[engines.as_fd()])?;
+        let ToFront::Channel { channel: number } = opened else {
+            return Err(nonsense());
+        };
+        let mut channel = Self {
+            front,
+            end,
+            number,
+            families: Vec::new(),
+            sequence: 0,
+            buffer: vec![0; MAX_MESSAGE],
+            unheard: VecDeque::new(),
+        };
+        channel.set(NETLINK_EXT_ACK, 1)?;
+        // So that the refusal of a key does not hold the key.
+        channel.set(NETLINK_CAP_ACK, 1)?;
+        for api in apis {
+            let request = client::family_request(*api, channel.next_sequence());
+            let datagrams = channel.transact(&request, None)?;
+            let messages = datagrams.iter();
+            let family = messages.filter_map(|it| client::family(*api, it)).next();
+            let family = family
+                .with_context(|| format!("the engine has nothing for {}", api.link_kind()))?;
+            channel.families.push(family);
+        }
+        Ok(channel)
+    }
+
+    /// Has all notifications of its families come.
+    pub(crate) fn join(&mut self) -> Result<()> {
+        let groups: Vec<u32> = self.families.iter().map(|it| it.peers).collect();
+        groups
+            .into_iter()
+            .try_for_each(|group| self.set(NETLINK_ADD_MEMBERSHIP, group.cast_signed()))
+    }
+
+    /// Asks something of the device with this index, and returns what was told. `offer` is the socket of a new peer.
+    pub(crate) fn request(
+        &mut self,
+        ifindex: u32,
+        command: &Command<'_>,
+        offer: Option<Offer<'_>>,
+    ) -> Result<Vec<Told>> {
+        let family = *self.families.first().context("no family")?;
+        let sequence = self.next_sequence();
+        let request = client::request(&family, ifindex, sequence, command);
+        let request = request.map_err(|client::Unsupported(what)| {
+            anyhow::anyhow!(
+                "a device of kind {} cannot {what}: one of kind ovpn can",
+                family.api.link_kind()
+            )
+        })?;
+        // It may hold a key.
+        let request = Zeroizing::new(request);
+        let datagrams = self.transact(&request, offer)?;
+        let mut all = Vec::new();
+        for datagram in &datagrams {
+            for (number, told) in client::told(&self.families, datagram) {
+                match told {
+                    Told::Notification(notification) => self.unheard.push_back(notification),
+                    Told::Ended(Err(failure)) if number == sequence => {
+                        bail!(refusal::words(&failure))
+                    }
+                    told if number == sequence => all.push(told),
+                    _ => {}
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// The next notification; never blocks.
+    pub(crate) fn hear(&mut self) -> Result<Heard> {
+        loop {
+            if let Some(notification) = self.unheard.pop_front() {
+                return Ok(Heard::Notification(notification));
+            }
+            let len = match self.end.receive(&mut self.buffer) {
+                Ok(received) => received.len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Heard::Nothing);
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
+                Err(error) => return Err(error.into()),
+            };
+            if len == 0 {
+                return Ok(Heard::End);
+            }
+            let datagram = self.buffer.get(..len).unwrap_or_default();
+            for (_, told) in client::told(&self.families, datagram) {
+                if let Told::Notification(notification) = told {
+                    self.unheard.push_back(notification);
+                }
+            }
+        }
+    }
+
+    fn next_sequence(&mut self) -> u32 {
+        self.sequence = self.sequence.wrapping_add(1).max(1);
+        self.sequence
+    }
+
+    fn set(&mut self, name: i32, value: i32) -> Result<()> {
+        let option = ToEngine::SetOption {
+            channel: self.number,
+            name,
+            value,
+        };
+        match self.front.ask(&option, &[])? {
+            ToFront::Done { errno: 0, .. } => Ok(()),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// Sends a request, gives the engine what it wants for it, and receives up to the last message of the answer.
+    fn transact(&mut self, request: &[u8], offer: Option<Offer<'_>>) -> Result<Vec<Vec<u8>>> {
+        let question = ToEngine::Request {
+            channel: self.number,
+            port: std::process::id(),
+            room: MAX_MESSAGE as u32,
+            admin: is_admin(),
+            datagram: request,
+        };
+        let mut answer = self.front.ask(&question, &[])?;
+        loop {
+            answer = match answer {
+                ToFront::Done { .. } => break,
+                ToFront::NeedLink { ifindex } => {
+                    let exists = is_link(ifindex);
+                    self.front.reply(&ToEngine::Link { exists }, &[])?
+                }
+                ToFront::NeedSocket { .. } => match offer {
+                    Some(fds) => self.front.reply(&ToEngine::Socket { errno: 0 }, &fds)?,
+                    None => {
+                        let errno = rustix::io::Errno::BADF.raw_os_error();
+                        self.front.reply(&ToEngine::Socket { errno }, &[])?
+                    }
+                },
+                _ => return Err(nonsense()),
+            };
+        }
+        self.collect()
+    }
+
+    /// Reads up to the end of an answer. Notifications before it are in what is returned.
+    fn collect(&mut self) -> Result<Vec<Vec<u8>>> {
+        let mut datagrams = Vec::new();
+        loop {
+            // A long dump takes its time, but goes on.
+            let received = self.end.receive_within(&mut self.buffer, ANSWER);
+            let len = received.map_err(super::lost)?.len;
+            let datagram = self.buffer.get(..len).unwrap_or_default();
+            match datagram {
+                [] => bail!("the engine is gone"),
+                _ if datagram == REQUEST_MARK => continue,
+                _ => datagrams.push(datagram.to_vec()),
+            }
+            let told = client::told(&self.families, datagram);
+            let is_end = |(sequence, told): &(u32, Told)| {
+                *sequence == self.sequence && matches!(told, Told::Ended(_))
+            };
+            if told.iter().any(is_end) {
+                return Ok(datagrams);
+            }
+        }
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.end.as_fd()
+    }
+}
+
+/// Waits until one of these is readable; returns which are. None is: the time is over.
+pub(crate) fn wait(fds: &[BorrowedFd<'_>], limit: Option<Duration>) -> io::Result<Vec<bool>> {
+    let mut polled: Vec<PollFd<'_>> = fds
+        .iter()
+        .map(|fd| PollFd::new(fd, PollFlags::IN))
+        .collect();
+    let limit = limit.map(|limit| rustix::event::Timespec {
+        tv_sec: limit.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: limit.subsec_nanos().into(),
+    });
+    match poll(&mut polled, limit.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(polled.iter().map(|fd| !fd.revents().is_empty()).collect())
+}
+
+/// Whether this program may configure the network here.
+pub(crate) fn is_admin() -> bool {
+    rustix::thread::capabilities(None)
+        .is_ok_and(|sets| sets.effective.contains(CapabilitySet::NET_ADMIN))
+}
+
+fn is_link(ifindex: u32) -> bool {
+    let flags = SocketFlags::CLOEXEC;
+    socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)
+        .is_ok_and(|any| netdevice::index_to_name(any, ifindex).is_ok())
+}

@@ -1,0 +1,92 @@
+//! The TUN device that an engine wants: made here, as the preload library makes it in OpenVPN.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use udco_front::{MAX_FDS, ToFront};
+use udco_netlink::client::link;
+use udco_netlink::client::link::{MULTICAST, UP};
+use udco_sys::route::Monitor;
+use udco_sys::tun;
+
+use crate::{interface, rtnetlink};
+
+/// A new TUN device. It is removed when dropped, unless it was kept.
+pub(crate) struct TunDevice {
+    pub(crate) name: String,
+    pub(crate) ifindex: u32,
+    queues: Vec<OwnedFd>,
+    monitor: Monitor,
+    kept: bool,
+}
+
+impl TunDevice {
+    /// Makes the device that a [`ToFront::NeedTun`] describes; it stays when all descriptors are closed.
+    ///
+    /// # Errors
+    /// `EEXIST` if the name is taken; of the kernel.
+    pub(crate) fn create(wanted: &ToFront<'_>) -> io::Result<Self> {
+        let ToFront::NeedTun {
+            queues,
+            mtu,
+            multicast,
+            up,
+            name,
+        } = *wanted
+        else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let queues = usize::from(queues);
+        let name = str::from_utf8(name).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let exists = || io::Error::from(rustix::io::Errno::EXIST);
+        if queues >= MAX_FDS {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        if interface::index(name).is_some() {
+            return Err(exists());
+        }
+        let monitor = Monitor::open()?;
+        let made = tun::create(name, queues).map_err(|error| match error.kind() {
+            // Made by another process in between.
+            io::ErrorKind::ResourceBusy => exists(),
+            _ => error,
+        })?;
+        let device = Self {
+            name: made.name,
+            ifindex: made.ifindex,
+            queues: made.queues,
+            monitor,
+            kept: false,
+        };
+        let flags = if up { UP } else { 0 } | if multicast { MULTICAST } else { 0 };
+        // Up only if wanted, but down for nobody.
+        let mask = MULTICAST | flags;
+        rtnetlink::request(&link::change(device.ifindex, mtu, flags, mask, 1))?;
+        Ok(device)
+    }
+
+    /// The descriptors in the order of the protocol: the queues, then the route monitor.
+    pub(crate) fn fds(&self) -> Vec<BorrowedFd<'_>> {
+        let queues = self.queues.iter().map(AsFd::as_fd);
+        queues.chain([self.monitor.as_fd()]).collect()
+    }
+
+    /// The kernel's number of its network namespace; 0 if it has none.
+    pub(crate) fn netns(&self) -> u64 {
+        udco_sys::network_namespace(self.monitor.as_fd())
+    }
+
+    /// The engine has it.
+    pub(crate) fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for TunDevice {
+    fn drop(&mut self) {
+        if !self.kept {
+            // Whatever copies of its queues there are.
+            let _ = rtnetlink::request(&link::delete(self.ifindex, 1));
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Interfaces of this network namespace.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
+
+/// The index of the interface of this name.
+pub(crate) fn index(name: &str) -> Option<u32> {
+    netdevice::name_to_index(any_socket()?, name).ok()
+}
+
+/// The name of the interface with this index.
+pub(crate) fn name(index: u32) -> Option<String> {
+    netdevice::index_to_name(any_socket()?, index).ok()
+}
+
+/// The kernel's number of this network namespace; 0 if it has none.
+pub(crate) fn namespace() -> u64 {
+    any_socket().map_or(0, |any| udco_sys::network_namespace(any.as_fd()))
+}
+
+fn any_socket() -> Option<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC;
+    socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None).ok()
+}

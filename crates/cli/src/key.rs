@@ -1,0 +1,212 @@
+//! `udco key`: the keys of a peer.
+//!
+//! Key bytes are never an argument, as everybody can read those, never printed, and wiped after use (promises H1).
+
+mod base64;
+mod file;
+mod generate;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::{Subcommand, ValueEnum};
+use serde_json::json;
+use udco_netlink::client::{Command as Asked, Told};
+use udco_netlink::{CipherAlg, KeyNew, Slot};
+
+use crate::engines::EngineOption;
+use crate::peer::{ask, peer_id};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Install a key.
+    #[command(after_help = "\
+Example: udco key new tun0 --peer 1 --slot primary --key-id 0 --cipher aes-gcm --file key.txt --direction 0
+
+The file has either these lines, in hexadecimal digits, with comments behind \"#\":
+  encrypt-key: 16, 24 or 32 bytes (32 of chacha20-poly1305)
+  encrypt-nonce-tail: 8 bytes
+  decrypt-key: as encrypt-key
+  decrypt-nonce-tail: 8 bytes
+or, in base64, key A (32 bytes), key B (32 bytes) and a nonce tail for both directions (8 bytes), as `udco key generate`
+makes it and ovpn-cli reads it. Both ends then have the same file: one with --direction 0, which encrypts with key A, the
+other with --direction 1.")]
+    New(NewArguments),
+
+    /// Show which key is in a slot: its id and cipher.
+    #[command(after_help = "Example: udco key get tun0 --peer 1 --slot primary")]
+    Get {
+        #[command(flatten)]
+        place: Place,
+        /// Where it is.
+        #[arg(long, value_enum)]
+        slot: SlotName,
+        /// Print a JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+
+    /// Exchange the primary and the secondary key.
+    #[command(after_help = "Example: udco key swap tun0 --peer 1")]
+    Swap {
+        #[command(flatten)]
+        place: Place,
+    },
+
+    /// Delete a key.
+    #[command(after_help = "Example: udco key del tun0 --peer 1 --slot secondary")]
+    Del {
+        #[command(flatten)]
+        place: Place,
+        /// Where it is.
+        #[arg(long, value_enum)]
+        slot: SlotName,
+    },
+
+    /// Make a file of random keys for both ends of a peer.
+    #[command(after_help = "Example: udco key generate key.txt")]
+    Generate {
+        /// A new file that only you can read [default: the standard output].
+        file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct NewArguments {
+    #[command(flatten)]
+    place: Place,
+    /// Where to: the primary key encrypts and decrypts, the secondary decrypts.
+    #[arg(long, value_enum)]
+    slot: SlotName,
+    /// Id of the key in packets, 0 to 7.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(0..=7))]
+    key_id: u8,
+    /// The cipher; the length of the key says which AES it is.
+    #[arg(long, value_enum)]
+    cipher: CipherName,
+    /// The file with the key, or "-" for the standard input.
+    #[arg(long, value_name = "FILE")]
+    file: PathBuf,
+    /// Which key of a file in base64 encrypts here.
+    #[arg(long, value_name = "0|1", value_parser = clap::value_parser!(u8).range(0..=1))]
+    direction: Option<u8>,
+}
+
+/// Whose key.
+#[derive(Debug, clap::Args)]
+struct Place {
+    /// Name of the device.
+    device: String,
+    /// The peer.
+    #[arg(long, value_name = "ID", value_parser = peer_id())]
+    peer: u32,
+    #[command(flatten)]
+    engine: EngineOption,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SlotName {
+    Primary,
+    Secondary,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum CipherName {
+    AesGcm,
+    #[value(name = "chacha20-poly1305")]
+    ChaCha20Poly1305,
+}
+
+/// Does what the command says.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    match &arguments.command {
+        Command::New(arguments) => install(arguments).context("key new"),
+        Command::Get { place, slot, json } => show(place, *slot, *json).context("key get"),
+        Command::Swap { place } => place.ask(&Asked::KeySwap(place.peer)).context("key swap"),
+        Command::Del { place, slot } => {
+            let asked = Asked::KeyDel(place.peer, slot.slot());
+            place.ask(&asked).context("key del")
+        }
+        Command::Generate { file } => generate::run(file.as_deref()).context("key generate"),
+    }
+}
+
+fn install(arguments: &NewArguments) -> Result<()> {
+    let _ = udco_sys::process::forbid_core_dumps();
+    let keys = file::read(&arguments.file, arguments.direction)?;
+    for key in [&keys.encrypt, &keys.decrypt] {
+        let bytes = key.key.len();
+        match arguments.cipher {
+            CipherName::AesGcm if ![16, 24, 32].contains(&bytes) => {
+                bail!("a key of aes-gcm has 16, 24 or 32 bytes, not {bytes}")
+            }
+            CipherName::ChaCha20Poly1305 if bytes != 32 => {
+                bail!("a key of chacha20-poly1305 has 32 bytes, not {bytes}")
+            }
+            _ => {}
+        }
+    }
+    let key = KeyNew {
+        peer: arguments.place.peer,
+        slot: arguments.slot.slot(),
+        key_id: arguments.key_id,
+        cipher: match arguments.cipher {
+            CipherName::AesGcm => CipherAlg::AesGcm,
+            CipherName::ChaCha20Poly1305 => CipherAlg::ChaCha20Poly1305,
+        },
+        encrypt: keys.encrypt.for_api(),
+        decrypt: keys.decrypt.for_api(),
+    };
+    arguments.place.ask(&Asked::KeyNew(&key))
+}
+
+fn show(place: &Place, slot: SlotName, json: bool) -> Result<()> {
+    let asked = Asked::KeyGet(place.peer, slot.slot());
+    let told = ask(&place.device, &place.engine, &asked)?;
+    let key = told.into_iter().find_map(|told| match told {
+        Told::Key(key) => Some(key),
+        _ => None,
+    });
+    let key = key.context("the engine gave an answer that makes no sense")?;
+    let cipher = match key.cipher {
+        CipherAlg::AesGcm => "aes-gcm",
+        CipherAlg::ChaCha20Poly1305 => "chacha20-poly1305",
+    };
+    let slot = match key.slot {
+        Slot::Primary => "primary",
+        Slot::Secondary => "secondary",
+    };
+    if json {
+        let object = json!({
+            "peer": key.peer,
+            "slot": slot,
+            "key_id": key.key_id,
+            "cipher": cipher,
+        });
+        println!("{}", serde_json::to_string_pretty(&object)?);
+    } else {
+        println!("peer {}: {slot} key {} ({cipher})", key.peer, key.key_id);
+    }
+    Ok(())
+}
+
+impl Place {
+    fn ask(&self, asked: &Asked<'_>) -> Result<()> {
+        ask(&self.device, &self.engine, asked).map(drop)
+    }
+}
+
+impl SlotName {
+    const fn slot(self) -> Slot {
+        match self {
+            Self::Primary => Slot::Primary,
+            Self::Secondary => Slot::Secondary,
+        }
+    }
+}

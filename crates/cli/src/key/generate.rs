@@ -1,0 +1,42 @@
+//! `udco key generate`: random keys for both ends.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use zeroize::Zeroizing;
+
+use super::base64;
+
+/// Key A, key B and the nonce tail.
+const BYTES: usize = 32 + 32 + 8;
+
+/// Writes a pair of keys to a new file, or to the standard output.
+pub(super) fn run(path: Option<&Path>) -> Result<()> {
+    let _ = udco_sys::process::forbid_core_dumps();
+    let mut bytes = Zeroizing::new([0; BYTES]);
+    let random = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut *bytes));
+    random.context("cannot read /dev/urandom")?;
+    let line = base64::encode(&*bytes);
+    match path {
+        Some(path) => {
+            let mut options = File::options();
+            let file = options.write(true).create_new(true).mode(0o600).open(path);
+            let file = file.with_context(|| format!("cannot make {}", path.display()))?;
+            write(file, &line)
+        }
+        // Past the buffer of the standard library, which would not be wiped.
+        None => write(
+            File::from(rustix::stdio::stdout().try_clone_to_owned()?),
+            &line,
+        ),
+    }
+}
+
+fn write(mut file: File, line: &str) -> Result<()> {
+    file.write_all(line.as_bytes())?;
+    file.write_all(b"\n")?;
+    Ok(())
+}

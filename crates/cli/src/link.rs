@@ -1,0 +1,253 @@
+//! `udco link`: devices made, deleted and shown.
+
+use anyhow::{Context, Result, bail};
+use clap::{Subcommand, ValueEnum};
+use udco_front::{ToEngine, ToFront};
+use udco_netlink::client::{self, Told, link};
+use udco_netlink::{Api, Mode};
+
+use crate::engines::{self, EngineOption};
+use crate::front::{Front, TunDevice, is_admin};
+use crate::{interface, refusal, rtnetlink, show};
+
+const EINVAL: i32 = rustix::io::Errno::INVAL.raw_os_error();
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a device.
+    ///
+    /// It is there until it is deleted or its engine ends; OpenVPN may use it later (`dev NAME`).
+    #[command(after_help = "Example: udco link add tun0 --mode mp --up")]
+    Add(AddArguments),
+
+    /// Delete a device, with its peers and keys.
+    #[command(after_help = "Example: udco link del tun0")]
+    Del {
+        /// Name of the device.
+        name: String,
+        #[command(flatten)]
+        engine: EngineOption,
+    },
+
+    /// Show devices: kind, mode, peers, counters, drops by reason.
+    #[command(after_help = "Example: udco link show tun0 --json")]
+    Show {
+        /// Name of the device [default: all of this network namespace].
+        name: Option<String>,
+        /// Print one JSON object: {"devices": […]}, each as in `udco show --json`, and "kind".
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        engine: EngineOption,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct AddArguments {
+    /// Its name; tun%d gets the first free number, and is printed.
+    name: String,
+    /// One peer that gets everything, or many that are told apart by their VPN addresses.
+    #[arg(long, value_enum, default_value_t = ModeName::P2p)]
+    mode: ModeName,
+    /// The driver it stands for: that of Linux 6.16 and OpenVPN 2.7, or that of OpenVPN 2.6.
+    #[arg(long, value_enum, default_value_t = Kind::Ovpn)]
+    kind: Kind,
+    /// Its MTU [default: 1416, or 1428 of kind ovpn-dco].
+    #[arg(long, value_name = "BYTES")]
+    mtu: Option<u32>,
+    /// Set it up.
+    #[arg(long)]
+    up: bool,
+    /// The engine that shall have it [default: engine.sock in the runtime directory].
+    #[arg(long, value_name = "PATH")]
+    engine: Option<std::path::PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ModeName {
+    P2p,
+    Mp,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Kind {
+    Ovpn,
+    OvpnDco,
+}
+
+/// Does what the command says.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    match &arguments.command {
+        Command::Add(arguments) => add(arguments).context("link add"),
+        Command::Del { name, engine } => delete(name, engine).context("link del"),
+        Command::Show { name, json, engine } => {
+            show::devices(name.as_deref(), *json, engine.engine.as_deref()).context("link show")
+        }
+    }
+}
+
+fn add(arguments: &AddArguments) -> Result<()> {
+    let path = match &arguments.engine {
+        Some(path) => path.clone(),
+        None => engines::daemon_socket()?,
+    };
+    if !is_name(&arguments.name) {
+        bail!(
+            "{:?} is no name for an interface: 1 to 15 characters, none of them a space, '/' or ':'",
+            arguments.name
+        );
+    }
+    let mut front = Front::connect(&path)?;
+    let request = link::new(
+        &link::New {
+            api: match arguments.kind {
+                Kind::Ovpn => Api::Ovpn,
+                Kind::OvpnDco => Api::DcoV2,
+            },
+            name: &arguments.name,
+            mode: match arguments.mode {
+                ModeName::P2p => Mode::P2p,
+                ModeName::Mp => Mode::Mp,
+            },
+            mtu: arguments.mtu,
+            up: arguments.up,
+        },
+        1,
+    );
+    // No channel is opened: the device belongs to nobody and stays.
+    let name = create(&mut front, &request)?;
+    if name != arguments.name {
+        println!("{name}");
+    }
+    Ok(())
+}
+
+/// Asks for a device and makes what the engine wants; returns its name.
+fn create(front: &mut Front, request: &[u8]) -> Result<String> {
+    let mut made: Option<TunDevice> = None;
+    let mut failed = None;
+    let mut answer = front.ask(&route(request), &[])?;
+    loop {
+        answer = match answer {
+            need @ ToFront::NeedTun { .. } => match TunDevice::create(&need) {
+                Ok(device) => {
+                    let device = made.insert(device);
+                    let reply = ToEngine::Tun {
+                        errno: 0,
+                        ifindex: device.ifindex,
+                        netns: device.netns(),
+                        name: device.name.as_bytes(),
+                    };
+                    front.reply(&reply, &device.fds())?
+                }
+                Err(error) => {
+                    let reply = ToEngine::Tun {
+                        errno: error.raw_os_error().unwrap_or(EINVAL),
+                        ifindex: 0,
+                        netns: 0,
+                        name: b"",
+                    };
+                    failed = Some(error);
+                    front.reply(&reply, &[])?
+                }
+            },
+            ToFront::Answer { datagram } => match (ended(datagram), failed) {
+                (Some(Ok(())), _) => break,
+                (_, Some(error)) => bail!("{}", device_failure(&error)),
+                (Some(Err(words)), None) => bail!("{words}{}", cure(&words)),
+                (None, None) => bail!("the engine gave an answer that makes no sense"),
+            },
+            ToFront::Pass => bail!("the engine has such a device already"),
+            _ => bail!("the engine gave an answer that makes no sense"),
+        };
+    }
+    let device = made.context("the engine has such a device already")?;
+    let name = device.name.clone();
+    device.keep();
+    Ok(name)
+}
+
+fn delete(name: &str, engine: &EngineOption) -> Result<()> {
+    let mut found = engines::with_device(name, engine)?;
+    let request = link::delete(found.ifindex, 1);
+    match found.front.ask(&route(&request), &[])? {
+        // The engine has let go of it; the interface is the kernel's.
+        ToFront::Pass => match rtnetlink::request(&request) {
+            Err(error) if interface::index(name).is_some() => {
+                let words = refusal::errno_words(error.raw_os_error().unwrap_or(0));
+                bail!("{words}")
+            }
+            _ => Ok(()),
+        },
+        ToFront::Answer { datagram } => match ended(datagram) {
+            Some(Err(words)) => bail!(words),
+            _ => Ok(()),
+        },
+        _ => bail!("the engine gave an answer that makes no sense"),
+    }
+}
+
+fn route(datagram: &[u8]) -> ToEngine<'_> {
+    ToEngine::Route {
+        port: std::process::id(),
+        admin: is_admin(),
+        ext_ack: true,
+        cap_ack: true,
+        datagram,
+    }
+}
+
+/// How a request ended, if this is the end of one; with words for people.
+fn ended(datagram: &[u8]) -> Option<Result<(), String>> {
+    let told = client::told(&[], datagram).into_iter();
+    let mut ends = told.filter_map(|(_, told)| match told {
+        Told::Ended(end) => Some(end.map_err(|failure| refusal::words(&failure))),
+        _ => None,
+    });
+    ends.next()
+}
+
+/// What can be done about the commonest refusals.
+fn cure(words: &str) -> &'static str {
+    match words {
+        "Operation not permitted" => ": it takes CAP_NET_ADMIN",
+        "File exists" => ": there is an interface of this name",
+        _ => "",
+    }
+}
+
+fn device_failure(error: &std::io::Error) -> String {
+    let words = refusal::errno_words(error.raw_os_error().unwrap_or(0));
+    let cure = match error.kind() {
+        std::io::ErrorKind::NotFound => ": there is no /dev/net/tun, load the module tun",
+        _ => cure(&words),
+    };
+    format!("cannot make the TUN device: {words}{cure}")
+}
+
+/// What the kernel takes as a name.
+fn is_name(name: &str) -> bool {
+    let bad = |c: char| c == '/' || c == ':' || c.is_ascii_whitespace();
+    (1..16).contains(&name.len()) && name != "." && name != ".." && !name.contains(bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_kernel() {
+        for good in ["tun0", "tun%d", "a-b_c.d"] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in ["", ".", "..", "a/b", "a b", "a:b", "sixteen-letters-"] {
+            assert!(!is_name(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! `udco monitor`: what happens to peers, as it happens.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
+use udco_netlink::{Api, Notification};
+
+use crate::front::{Channel, Front, Heard, wait};
+use crate::{engines, interface, notification, runtime_dir};
+
+/// How often to look whether an engine has come.
+const LOOK: Duration = Duration::from_secs(1);
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Only of this device [default: all of this network namespace].
+    device: Option<String>,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    json: bool,
+    /// Only what this engine says [default: every engine, also those that come].
+    #[arg(long, value_name = "PATH")]
+    engine: Option<PathBuf>,
+}
+
+/// An engine that is listened to.
+struct Listened {
+    path: PathBuf,
+    channel: Channel,
+}
+
+/// Where lines go.
+struct Output<'a> {
+    arguments: &'a Arguments,
+    /// Names of devices: a notification may come when the interface is gone.
+    names: HashMap<u32, String>,
+}
+
+/// Prints until the last engine has ended.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let (engines, failures) = match &arguments.engine {
+        Some(path) => (vec![(path.clone(), Front::connect(path)?)], Vec::new()),
+        None => engines::all(),
+    };
+    engines::complain(&failures);
+    if engines.is_empty() {
+        bail!(engines::NO_ENGINE);
+    }
+    let mut output = Output {
+        arguments,
+        names: HashMap::new(),
+    };
+    let mut listened = Vec::new();
+    for (path, front) in engines {
+        listened.push(output.listen(path, front)?);
+    }
+    while !listened.is_empty() {
+        let fds: Vec<_> = listened.iter().map(|it| it.channel.as_fd()).collect();
+        wait(&fds, Some(LOOK))?;
+        let mut ended = Vec::new();
+        for (at, engine) in listened.iter_mut().enumerate() {
+            if output.drain(engine)? {
+                ended.push(at);
+            }
+        }
+        for at in ended.into_iter().rev() {
+            output.end(&listened.remove(at))?;
+        }
+        if arguments.engine.is_none() {
+            let known: Vec<_> = listened.iter().map(|it| it.path.clone()).collect();
+            let new = runtime_dir::sockets().into_iter();
+            for path in new.filter(|path| !known.contains(path)) {
+                // One that does not answer is no engine, or one that is about to end.
+                if let Ok(front) = Front::connect(&path) {
+                    listened.extend(output.listen(path, front));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Output<'_> {
+    fn listen(&mut self, path: PathBuf, mut front: Front) -> Result<Listened> {
+        self.learn_names(&front.state()?);
+        let mut channel = Channel::open(front, &[Api::Ovpn, Api::DcoV2])?;
+        channel.join()?;
+        let object = json!({ "event": "listening", "engine": path });
+        let line = format!("listening to the engine at {}", path.display());
+        self.print(&line, &object)?;
+        Ok(Listened { path, channel })
+    }
+
+    /// Remembers the devices that an engine has here.
+    fn learn_names(&mut self, state: &Value) {
+        let devices = state.get("devices").and_then(Value::as_array);
+        for device in devices.into_iter().flatten() {
+            let ifindex = device.get("ifindex").and_then(Value::as_u64);
+            let ifindex = ifindex.and_then(|it| u32::try_from(it).ok()).unwrap_or(0);
+            if let Some(name) = interface::name(ifindex) {
+                self.names.insert(ifindex, name);
+            }
+        }
+    }
+
+    /// Prints what there is; returns whether the engine has ended.
+    fn drain(&mut self, engine: &mut Listened) -> Result<bool> {
+        loop {
+            match engine.channel.hear()? {
+                Heard::Notification(heard) => self.notification(&heard)?,
+                Heard::Nothing => return Ok(false),
+                Heard::End => return Ok(true),
+            }
+        }
+    }
+
+    fn notification(&mut self, heard: &Notification) -> Result<()> {
+        let ifindex = notification::ifindex(heard);
+        if let Some(name) = interface::name(ifindex) {
+            self.names.insert(ifindex, name);
+        }
+        let name = self.names.get(&ifindex).cloned();
+        let name = name.unwrap_or_else(|| format!("if{ifindex}"));
+        if self.arguments.device.as_ref().is_some_and(|it| *it != name) {
+            return Ok(());
+        }
+        self.print(
+            &notification::line(&name, heard),
+            &notification::object(&name, heard),
+        )
+    }
+
+    fn end(&self, engine: &Listened) -> Result<()> {
+        let object = json!({ "event": "engine-ended", "engine": engine.path });
+        let line = format!("the engine at {} has ended", engine.path.display());
+        self.print(&line, &object)
+    }
+
+    fn print(&self, line: &str, object: &Value) -> Result<()> {
+        let mut stdout = std::io::stdout().lock();
+        if self.arguments.json {
+            writeln!(stdout, "{object}")?;
+        } else {
+            writeln!(stdout, "{line}")?;
+        }
+        stdout.flush()?;
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! What happens to peers, in words and as JSON.
+
+use serde_json::{Value, json};
+use udco_netlink::{DeleteReason, Notification};
+
+/// A line for people.
+pub(crate) fn line(device: &str, notification: &Notification) -> String {
+    match notification {
+        Notification::PeerDeleted { peer, reason, .. } => {
+            format!("{device}: peer {peer} deleted: {}", reason_words(*reason))
+        }
+        Notification::PeerFloated { peer, remote, .. } => {
+            format!("{device}: peer {peer} is at {remote} now")
+        }
+        Notification::KeySwap { peer, key_id, .. } => {
+            format!("{device}: peer {peer}: key {key_id} is used up: exchange it")
+        }
+    }
+}
+
+/// An object of the shape that `udco monitor --json` prints.
+pub(crate) fn object(device: &str, notification: &Notification) -> Value {
+    match notification {
+        Notification::PeerDeleted {
+            ifindex,
+            peer,
+            reason,
+        } => json!({
+            "event": "peer-deleted",
+            "device": device,
+            "ifindex": ifindex,
+            "peer": peer,
+            "reason": reason_name(*reason),
+        }),
+        Notification::PeerFloated {
+            ifindex,
+            peer,
+            remote,
+        } => json!({
+            "event": "peer-floated",
+            "device": device,
+            "ifindex": ifindex,
+            "peer": peer,
+            "remote": remote,
+        }),
+        Notification::KeySwap {
+            ifindex,
+            peer,
+            key_id,
+        } => json!({
+            "event": "key-used-up",
+            "device": device,
+            "ifindex": ifindex,
+            "peer": peer,
+            "key_id": key_id,
+        }),
+    }
+}
+
+/// The interface that a notification is about.
+pub(crate) fn ifindex(notification: &Notification) -> u32 {
+    match notification {
+        Notification::PeerDeleted { ifindex, .. }
+        | Notification::PeerFloated { ifindex, .. }
+        | Notification::KeySwap { ifindex, .. } => *ifindex,
+    }
+}
+
+/// Why a peer is gone, for people.
+pub(crate) const fn reason_words(reason: DeleteReason) -> &'static str {
+    match reason {
+        DeleteReason::Teardown => "its device went, or it was replaced (teardown)",
+        DeleteReason::Userspace => "by request (userspace)",
+        DeleteReason::Expired => "nothing was heard of it for the keepalive timeout (expired)",
+        DeleteReason::TransportError => "its transport failed (transport-error)",
+        DeleteReason::TransportDisconnect => "its socket was closed (transport-disconnect)",
+    }
+}
+
+/// The API's name of a reason.
+const fn reason_name(reason: DeleteReason) -> &'static str {
+    match reason {
+        DeleteReason::Teardown => "teardown",
+        DeleteReason::Userspace => "userspace",
+        DeleteReason::Expired => "expired",
+        DeleteReason::TransportError => "transport-error",
+        DeleteReason::TransportDisconnect => "transport-disconnect",
+    }
+}

@@ -1,0 +1,282 @@
+//! `udco peer`: the peers of a device.
+
+mod hold;
+mod list;
+mod state;
+mod transport;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Subcommand;
+use udco_netlink::client::{Command as Asked, Told};
+use udco_netlink::{Keepalive, PeerSet};
+
+use crate::engines::{self, EngineOption};
+use crate::front::Channel;
+
+/// The highest peer id that fits into a packet; 0xffffff is "undefined" (dco-behaviour 1.1).
+const MAX_PEER_ID: i64 = 0xff_ffff;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Add peers, and hold their socket.
+    ///
+    /// Makes the transport socket, gives it to the device's engine, and stays in the foreground: the peers end with this
+    /// process. It ends by SIGINT or SIGTERM, and when the last of its peers is gone. Keys are installed with `udco key
+    /// new`.
+    #[command(after_help = "\
+Examples:
+  udco peer new tun0 --id 1 --remote 192.0.2.1:1194 --local 0.0.0.0:1194 --keepalive 10:60
+  udco peer new tun0 --peers peers.txt --local [::]:1194
+
+A file of peers has a line for each:
+  ID TX_ID REMOTE_ADDRESS:PORT VPN_ADDRESS...
+with \"-\" for what is not given, and comments behind \"#\".")]
+    New(NewArguments),
+
+    /// Change a peer.
+    #[command(after_help = "Example: udco peer set tun0 --id 1 --keepalive 10:60")]
+    Set(SetArguments),
+
+    /// Show a peer, or all.
+    #[command(after_help = "Example: udco peer get tun0 --id 1 --json")]
+    Get {
+        /// Name of the device.
+        device: String,
+        /// The peer [default: all].
+        #[arg(long, value_parser = peer_id())]
+        id: Option<u32>,
+        /// Print JSON: an object, or an array of them.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        engine: EngineOption,
+    },
+
+    /// Delete a peer.
+    #[command(after_help = "Example: udco peer del tun0 --id 1")]
+    Del {
+        /// Name of the device.
+        device: String,
+        /// The peer.
+        #[arg(long, value_parser = peer_id())]
+        id: u32,
+        #[command(flatten)]
+        engine: EngineOption,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("who").required(true).args(["id", "peers"]))]
+struct NewArguments {
+    /// Name of the device.
+    device: String,
+    /// Id of the peer, 0 to 16777215: that of the packets that come from it.
+    #[arg(long, value_parser = peer_id())]
+    id: Option<u32>,
+    /// Id in the packets that go to it [default: the same].
+    #[arg(long, value_parser = peer_id(), requires = "id")]
+    tx_id: Option<u32>,
+    /// Where it is: ADDRESS:PORT or [ADDRESS]:PORT.
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "id")]
+    remote: Option<SocketAddr>,
+    /// Its IPv4 address in the VPN.
+    #[arg(long, value_name = "ADDRESS", requires = "id")]
+    vpn4: Option<Ipv4Addr>,
+    /// Its IPv6 address in the VPN.
+    #[arg(long, value_name = "ADDRESS", requires = "id")]
+    vpn6: Option<Ipv6Addr>,
+    /// Several peers on one socket, from a file, or from the standard input with "-".
+    #[arg(long, value_name = "FILE")]
+    peers: Option<PathBuf>,
+    /// Local address to send from, if it is not for the route to say.
+    #[arg(long, value_name = "ADDRESS")]
+    local_address: Option<IpAddr>,
+    /// Interface through which a link-local remote is reached: its name or number.
+    #[arg(long, value_name = "INTERFACE", value_parser = scope)]
+    scope: Option<u32>,
+    /// Send something at least every INTERVAL seconds; the peer is gone after TIMEOUT of silence. 0:0 is never.
+    #[arg(long, value_name = "INTERVAL:TIMEOUT", value_parser = keepalive)]
+    keepalive: Option<Keepalive>,
+    #[command(flatten)]
+    socket: transport::Options,
+    /// Print what OpenVPN would get: source, length and first byte of each control packet.
+    #[arg(long)]
+    print_control: bool,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    engine: EngineOption,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true)
+    .args(["tx_id", "remote", "vpn4", "vpn6", "keepalive"]))]
+struct SetArguments {
+    /// Name of the device.
+    device: String,
+    /// The peer.
+    #[arg(long, value_parser = peer_id())]
+    id: u32,
+    /// Id in the packets that go to it.
+    #[arg(long, value_parser = peer_id())]
+    tx_id: Option<u32>,
+    /// Where it is: ADDRESS:PORT or [ADDRESS]:PORT.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    remote: Option<SocketAddr>,
+    /// Local address to send from.
+    #[arg(long, value_name = "ADDRESS", requires = "remote")]
+    local_address: Option<IpAddr>,
+    /// Interface through which a link-local remote is reached: its name or number.
+    #[arg(long, value_name = "INTERFACE", value_parser = scope, requires = "remote")]
+    scope: Option<u32>,
+    /// Its IPv4 address in the VPN; 0.0.0.0 for none.
+    #[arg(long, value_name = "ADDRESS")]
+    vpn4: Option<Ipv4Addr>,
+    /// Its IPv6 address in the VPN; :: for none.
+    #[arg(long, value_name = "ADDRESS")]
+    vpn6: Option<Ipv6Addr>,
+    /// Send something at least every INTERVAL seconds; the peer is gone after TIMEOUT of silence. 0:0 is never.
+    #[arg(long, value_name = "INTERVAL:TIMEOUT", value_parser = keepalive)]
+    keepalive: Option<Keepalive>,
+    #[command(flatten)]
+    engine: EngineOption,
+}
+
+/// Does what the command says.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    match &arguments.command {
+        Command::New(arguments) => hold::run(arguments).context("peer new"),
+        Command::Set(arguments) => set(arguments).context("peer set"),
+        Command::Get {
+            device,
+            id,
+            json,
+            engine,
+        } => show(device, *id, *json, engine).context("peer get"),
+        Command::Del { device, id, engine } => delete(device, *id, engine).context("peer del"),
+    }
+}
+
+fn set(arguments: &SetArguments) -> Result<()> {
+    let change = PeerSet {
+        id: arguments.id,
+        tx_id: arguments.tx_id,
+        remote: arguments.remote.map(|it| scoped(it, arguments.scope)),
+        local: arguments.local_address,
+        vpn4: arguments.vpn4,
+        vpn6: arguments.vpn6,
+        keepalive: arguments.keepalive,
+    };
+    ask(
+        &arguments.device,
+        &arguments.engine,
+        &Asked::PeerSet(&change),
+    )?;
+    Ok(())
+}
+
+fn show(device: &str, id: Option<u32>, json: bool, engine: &EngineOption) -> Result<()> {
+    let asked = id.map_or(Asked::Peers, Asked::PeerGet);
+    let told = ask(device, engine, &asked)?.into_iter();
+    let mut peers: Vec<_> = told
+        .filter_map(|told| match told {
+            Told::Peer(peer) => Some(peer),
+            _ => None,
+        })
+        .collect();
+    peers.sort_by_key(|peer| peer.id);
+    if !json {
+        if peers.is_empty() {
+            // A dump of the old API leaves a point-to-point peer out (dco-behaviour 3.1).
+            println!("no peers; that of a point-to-point device of kind ovpn-dco is told by --id");
+        }
+        peers.iter().for_each(state::print);
+        return Ok(());
+    }
+    let mut objects: Vec<_> = peers.iter().map(state::object).collect();
+    let value = match id {
+        Some(_) => objects.pop().unwrap_or_default(),
+        None => objects.into(),
+    };
+    println!("{}", serde_json::to_string_pretty(&value)?);
+    Ok(())
+}
+
+fn delete(device: &str, id: u32, engine: &EngineOption) -> Result<()> {
+    ask(device, engine, &Asked::PeerDel(id)).map(drop)
+}
+
+/// Asks the engine that has the device.
+pub(crate) fn ask(device: &str, engine: &EngineOption, asked: &Asked<'_>) -> Result<Vec<Told>> {
+    let found = engines::with_device(device, engine)?;
+    let mut channel = Channel::open(found.front, &[found.api])?;
+    channel.request(found.ifindex, asked, None)
+}
+
+/// Reads a peer's id.
+pub(crate) fn peer_id() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(0..=MAX_PEER_ID)
+}
+
+/// A link-local address with the interface through which it is reached.
+fn scoped(remote: SocketAddr, scope: Option<u32>) -> SocketAddr {
+    match (remote, scope) {
+        (SocketAddr::V6(mut remote), Some(scope)) => {
+            remote.set_scope_id(scope);
+            remote.into()
+        }
+        _ => remote,
+    }
+}
+
+fn scope(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| *number != 0);
+    number
+        .or_else(|| crate::interface::index(text))
+        .ok_or_else(|| format!("there is no interface {text}"))
+}
+
+fn keepalive(text: &str) -> Result<Keepalive, String> {
+    let numbers = text.split_once(':').and_then(|(interval, timeout)| {
+        Some(Keepalive {
+            interval: interval.parse().ok()?,
+            timeout: timeout.parse().ok()?,
+        })
+    });
+    numbers.ok_or_else(|| "two numbers of seconds, as in 10:60".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keepalive_takes_two_numbers() {
+        let both = |interval, timeout| Ok(Keepalive { interval, timeout });
+        assert_eq!(keepalive("10:60"), both(10, 60));
+        assert_eq!(keepalive("0:0"), both(0, 0));
+        for bad in ["", "10", "10:", ":60", "a:b", "-1:2", "1:2:3"] {
+            assert!(keepalive(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_scope_is_for_ipv6() {
+        let with = |remote: &str| scoped(remote.parse().unwrap(), Some(3)).to_string();
+        assert_eq!(with("[fe80::1]:1194"), "[fe80::1%3]:1194");
+        assert_eq!(with("192.0.2.1:1194"), "192.0.2.1:1194");
+        assert_eq!(scope("7"), Ok(7));
+        assert_eq!(scope("lo"), Ok(1));
+        assert!(scope("no-such-thing").is_err());
+    }
+}

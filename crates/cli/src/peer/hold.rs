@@ -1,0 +1,226 @@
+//! `udco peer new`: peers that are there as long as this process holds their socket.
+
+use std::io::Write;
+use std::os::fd::AsFd;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use udco_netlink::client::Command as Asked;
+use udco_netlink::{Notification, PeerNew};
+use udco_sys::signal::Termination;
+
+use super::list::{self, Peer};
+use super::transport::{self, Control, Transport};
+use super::{NewArguments, scoped};
+use crate::engines::{self, Found};
+use crate::front::{Channel, Heard, wait};
+use crate::notification;
+
+/// The peers of this process.
+struct Held<'a> {
+    arguments: &'a NewArguments,
+    channel: Channel,
+    ifindex: u32,
+    peers: Vec<u32>,
+    /// Sockets, each with its peer if it is that peer's alone (TCP).
+    transports: Vec<(Option<u32>, Transport)>,
+}
+
+/// Adds the peers, and holds their sockets.
+pub(super) fn run(arguments: &NewArguments) -> Result<()> {
+    let peers = peers(arguments)?;
+    // Nothing is made for a device that is not there.
+    let found = engines::with_device(&arguments.device, &arguments.engine)?;
+    let transports = transport::make(&arguments.socket, peers.len())?;
+    // After the sockets: waiting for a TCP peer may be ended as usual.
+    let termination = Termination::catch()?;
+    let mut held = Held::add(arguments, found, &peers, transports)?;
+    held.announce()?;
+    held.hold(&termination)
+}
+
+fn peers(arguments: &NewArguments) -> Result<Vec<Peer>> {
+    let mut peers = match (&arguments.peers, arguments.id) {
+        (Some(path), _) => list::read(path)?,
+        (None, id) => vec![Peer {
+            id: id.unwrap_or_default(),
+            tx_id: arguments.tx_id,
+            remote: arguments.remote,
+            vpn4: arguments.vpn4,
+            vpn6: arguments.vpn6,
+        }],
+    };
+    for peer in &mut peers {
+        peer.remote = peer.remote.map(|it| scoped(it, arguments.scope));
+        match peer.remote {
+            Some(remote) if arguments.socket.is_tcp() => bail!(
+                "peer {} is at {remote}, but over TCP the connection says where it is: leave that away",
+                peer.id
+            ),
+            Some(remote) if !arguments.socket.reaches(remote) => bail!(
+                "peer {} at {remote} cannot be reached from an IPv4 socket: give an IPv6 --local, or none",
+                peer.id
+            ),
+            _ => {}
+        }
+    }
+    Ok(peers)
+}
+
+impl<'a> Held<'a> {
+    /// Adds all peers. If one is refused, those before it go as this process ends.
+    fn add(
+        arguments: &'a NewArguments,
+        found: Found,
+        peers: &[Peer],
+        mut transports: Vec<Transport>,
+    ) -> Result<Self> {
+        let mut channel = Channel::open(found.front, &[found.api])?;
+        // First, so that the end of a peer is not missed.
+        channel.join()?;
+        let is_tcp = arguments.socket.is_tcp();
+        for (at, peer) in peers.iter().enumerate() {
+            let at = if is_tcp { at } else { 0 };
+            let transport = transports.get_mut(at).context("a peer without a socket")?;
+            let new = PeerNew {
+                api: found.api,
+                id: peer.id,
+                tx_id: peer.tx_id,
+                remote: peer.remote,
+                local: arguments.local_address,
+                socket: transport.number(),
+                vpn4: peer.vpn4,
+                vpn6: peer.vpn6,
+                keepalive: arguments.keepalive,
+            };
+            let asked = Asked::PeerNew(&new);
+            channel.request(found.ifindex, &asked, transport.offer())?;
+            transport.handed_over();
+        }
+        let ids: Vec<u32> = peers.iter().map(|peer| peer.id).collect();
+        let owners = ids.iter().map(|id| is_tcp.then_some(*id));
+        Ok(Self {
+            arguments,
+            channel,
+            ifindex: found.ifindex,
+            transports: owners.zip(transports).collect(),
+            peers: ids,
+        })
+    }
+
+    fn announce(&self) -> Result<()> {
+        let device = &self.arguments.device;
+        let port = self.transports.first().map_or(0, |(_, it)| it.port());
+        let ids: Vec<String> = self.peers.iter().map(u32::to_string).collect();
+        let line = match ids.as_slice() {
+            [id] => format!(
+                "peer {id} on {device}, port {port}: holding its socket; it ends with this process"
+            ),
+            _ => format!(
+                "peers {} on {device}, port {port}: holding their socket; they end with this process",
+                ids.join(" ")
+            ),
+        };
+        let object = json!({
+            "event": "peers-added",
+            "device": device,
+            "ifindex": self.ifindex,
+            "peers": self.peers,
+            "local_port": port,
+        });
+        self.print(&line, &object)
+    }
+
+    /// Waits until the last peer is gone, or somebody asks for the end.
+    fn hold(&mut self, termination: &Termination) -> Result<()> {
+        let device = self.arguments.device.clone();
+        while !self.peers.is_empty() {
+            if let Some(signal) = termination.received() {
+                let object = json!({ "event": "ended", "device": device, "reason": signal });
+                return self.print(&format!("{device}: ended by {signal}"), &object);
+            }
+            loop {
+                match self.channel.hear()? {
+                    Heard::Notification(heard) => self.notification(&heard)?,
+                    Heard::Nothing => break,
+                    Heard::End => bail!("the engine has ended, and the peers with it"),
+                }
+            }
+            self.control()?;
+            if !self.peers.is_empty() {
+                let mut fds = vec![termination.as_fd(), self.channel.as_fd()];
+                fds.extend(self.transports.iter().map(|(_, it)| it.as_fd()));
+                wait(&fds, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn notification(&mut self, heard: &Notification) -> Result<()> {
+        if notification::ifindex(heard) != self.ifindex {
+            return Ok(());
+        }
+        let (Notification::PeerDeleted { peer, .. }
+        | Notification::PeerFloated { peer, .. }
+        | Notification::KeySwap { peer, .. }) = heard;
+        if !self.peers.contains(peer) {
+            return Ok(());
+        }
+        if matches!(heard, Notification::PeerDeleted { .. }) {
+            self.peers.retain(|other| other != peer);
+            // A connection ends with its peer.
+            self.transports.retain(|(owner, _)| *owner != Some(*peer));
+        }
+        let device = &self.arguments.device;
+        self.print(
+            &notification::line(device, heard),
+            &notification::object(device, heard),
+        )
+    }
+
+    /// Takes what OpenVPN would get.
+    fn control(&mut self) -> Result<()> {
+        let mut at = 0;
+        while let Some((_, transport)) = self.transports.get_mut(at) {
+            match transport.control() {
+                Ok(Some(control)) if self.arguments.print_control => {
+                    self.print_control(&control)?
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => at += 1,
+                // The engine has let go of the socket: its peers' end is told on the channel.
+                Err(_) => drop(self.transports.remove(at)),
+            }
+        }
+        Ok(())
+    }
+
+    fn print_control(&self, control: &Control) -> Result<()> {
+        let source = control.source.map(|it| it.to_string());
+        let first = control.first.unwrap_or(0);
+        let line = format!(
+            "control packet from {}: {} bytes, the first is 0x{first:02x}",
+            source.as_deref().unwrap_or("the TCP connection"),
+            control.length
+        );
+        let object = json!({
+            "event": "control-packet",
+            "device": self.arguments.device,
+            "source": source,
+            "length": control.length,
+            "first_byte": first,
+        });
+        self.print(&line, &object)
+    }
+
+    fn print(&self, line: &str, object: &Value) -> Result<()> {
+        let mut stdout = std::io::stdout().lock();
+        if self.arguments.json {
+            writeln!(stdout, "{object}")?;
+        } else {
+            writeln!(stdout, "{line}")?;
+        }
+        stdout.flush()?;
+        Ok(())
+    }
+}

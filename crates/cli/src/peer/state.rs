@@ -1,0 +1,61 @@
+//! A peer's state, as the API tells it.
+
+use serde_json::{Value, json};
+use udco_netlink::{PeerState, Traffic};
+
+/// The shape of `udco peer get --json`.
+pub(super) fn object(peer: &PeerState) -> Value {
+    let traffic = |rx: &Traffic, tx: &Traffic| {
+        json!({
+            "rx_bytes": rx.bytes,
+            "rx_packets": rx.packets,
+            "tx_bytes": tx.bytes,
+            "tx_packets": tx.packets,
+        })
+    };
+    json!({
+        "id": peer.id,
+        "tx_id": peer.tx_id,
+        "remote": peer.remote,
+        "local": peer.local,
+        "local_port": peer.local_port,
+        "socket_netnsid": peer.socket_netnsid,
+        "vpn4": peer.vpn4,
+        "vpn6": peer.vpn6,
+        "keepalive": {
+            "interval": peer.keepalive.interval,
+            "timeout": peer.keepalive.timeout,
+        },
+        "vpn": traffic(&peer.vpn_rx, &peer.vpn_tx),
+        "link": traffic(&peer.link_rx, &peer.link_tx),
+    })
+}
+
+/// Prints it for people.
+pub(super) fn print(peer: &PeerState) {
+    let remote = peer
+        .remote
+        .map_or_else(|| "-".to_owned(), |it| it.to_string());
+    let vpn4 = peer.vpn4.map(|it| it.to_string());
+    let vpn6 = peer.vpn6.map(|it| it.to_string());
+    let vpn: Vec<_> = [vpn4, vpn6].into_iter().flatten().collect();
+    let line = format!("peer {} at {remote} {}", peer.id, vpn.join(", "));
+    println!("{}", line.trim_end());
+    if peer.tx_id != peer.id {
+        println!("  sent  with id {}", peer.tx_id);
+    }
+    let local = peer.local.filter(|it| !it.is_unspecified());
+    let local = local.map_or_else(|| "any address".to_owned(), |it| it.to_string());
+    println!("  from  {local}, port {}", peer.local_port);
+    let (interval, timeout) = (peer.keepalive.interval, peer.keepalive.timeout);
+    println!("  alive every {interval} s, gone after {timeout} s (0: never)");
+    print_traffic("vpn", &peer.vpn_rx, &peer.vpn_tx);
+    print_traffic("link", &peer.link_rx, &peer.link_tx);
+}
+
+fn print_traffic(name: &str, rx: &Traffic, tx: &Traffic) {
+    println!(
+        "  {name:<5} received {} bytes in {} packets, sent {} bytes in {} packets",
+        rx.bytes, rx.packets, tx.bytes, tx.packets
+    );
+}

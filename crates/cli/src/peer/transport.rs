@@ -1,0 +1,267 @@
+//! The transport sockets that `udco peer new` makes and holds, each with the relay of its control packets.
+
+use std::io::{self, Read};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use anyhow::{Context, Result, bail};
+use rustix::net::{
+    AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt,
+};
+use udco_front::RelayHeader;
+use udco_sys::seqpacket::Connection;
+
+use crate::front::Offer;
+
+/// The largest datagram that a relay carries.
+const DATAGRAM: usize = 65_535 + RelayHeader::LEN;
+
+/// Which sockets to make.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Options {
+    /// Address to bind the UDP socket to [default: any address of both families, any port].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    local: Option<SocketAddr>,
+    /// Mark of all packets that it sends (SO_MARK).
+    #[arg(long, value_name = "NUMBER")]
+    mark: Option<u32>,
+    /// Connect over TCP to the peer instead.
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with_all = ["local", "remote", "tcp_listen"])]
+    tcp_connect: Option<SocketAddr>,
+    /// Accept a TCP connection for each of the peers instead.
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with_all = ["local", "remote"])]
+    tcp_listen: Option<SocketAddr>,
+}
+
+/// A transport socket. Peers on it end when its process does.
+pub(super) struct Transport {
+    socket: OwnedFd,
+    relay: Relay,
+    /// The engine's end of the relay, until it is handed over.
+    engines: Option<OwnedFd>,
+}
+
+/// Our end of a relay.
+enum Relay {
+    Udp(Connection),
+    Tcp(UnixStream),
+}
+
+/// A control packet that came over a relay.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Control {
+    /// Where it came from; unknown over TCP.
+    pub(super) source: Option<SocketAddr>,
+    /// Its bytes; over TCP those that are there.
+    pub(super) length: usize,
+    /// The first byte: opcode and key id.
+    pub(super) first: Option<u8>,
+}
+
+/// The sockets for so many peers: one over UDP, one a peer over TCP.
+pub(super) fn make(options: &Options, peers: usize) -> Result<Vec<Transport>> {
+    if let Some(address) = options.tcp_connect {
+        if peers > 1 {
+            bail!("a TCP connection has one peer: name it with --id");
+        }
+        let stream = TcpStream::connect(address);
+        let stream = stream.with_context(|| format!("cannot connect to {address}"))?;
+        return Ok(vec![Transport::tcp(stream.into(), options)?]);
+    }
+    if let Some(address) = options.tcp_listen {
+        let listener = TcpListener::bind(address);
+        let listener = listener.with_context(|| format!("cannot listen at {address}"))?;
+        let accept = |_| {
+            let (stream, _) = listener.accept().context("cannot accept a connection")?;
+            Transport::tcp(stream.into(), options)
+        };
+        return (0..peers).map(accept).collect();
+    }
+    Ok(vec![Transport::udp(options)?])
+}
+
+impl Options {
+    /// Whether each peer has a socket of its own.
+    pub(super) const fn is_tcp(&self) -> bool {
+        self.tcp_connect.is_some() || self.tcp_listen.is_some()
+    }
+
+    /// Whether a peer at `remote` can be reached through the UDP socket.
+    pub(super) fn reaches(&self, remote: SocketAddr) -> bool {
+        self.local
+            .is_none_or(|local| local.is_ipv6() || remote.ip().to_canonical().is_ipv4())
+    }
+}
+
+impl Transport {
+    fn udp(options: &Options) -> Result<Self> {
+        let open = |family| socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
+        let any4 = SocketAddr::from(([0; 4], 0));
+        let any6 = SocketAddr::from(([0; 16], 0));
+        let (socket, local) = match options.local {
+            Some(local) if local.is_ipv4() => (open(AddressFamily::INET)?, local),
+            given => match open(AddressFamily::INET6) {
+                Ok(socket) => {
+                    sockopt::set_ipv6_v6only(&socket, false)?;
+                    (socket, given.unwrap_or(any6))
+                }
+                // A kernel without IPv6.
+                Err(rustix::io::Errno::AFNOSUPPORT) if given.is_none() => {
+                    (open(AddressFamily::INET)?, any4)
+                }
+                Err(error) => return Err(error).context("cannot make an IPv6 socket"),
+            },
+        };
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        mark(&socket, options)?;
+        bind(&socket, &local).with_context(|| format!("cannot bind to {local}"))?;
+        let (ours, engines) = Connection::pair().context("cannot make a relay")?;
+        Ok(Self {
+            socket,
+            relay: Relay::Udp(ours),
+            engines: Some(engines.into_fd()),
+        })
+    }
+
+    fn tcp(socket: OwnedFd, options: &Options) -> Result<Self> {
+        mark(&socket, options)?;
+        let (ours, engines) = UnixStream::pair().context("cannot make a relay")?;
+        ours.set_nonblocking(true)?;
+        engines.set_nonblocking(true)?;
+        Ok(Self {
+            socket,
+            relay: Relay::Tcp(ours),
+            engines: Some(engines.into()),
+        })
+    }
+
+    /// Number by which the engine knows it.
+    pub(super) fn number(&self) -> u32 {
+        use std::os::fd::AsRawFd;
+        self.socket.as_raw_fd().cast_unsigned()
+    }
+
+    /// The port that it is bound to.
+    pub(super) fn port(&self) -> u16 {
+        let name = getsockname(&self.socket).ok();
+        let name = name.and_then(|name| SocketAddr::try_from(name).ok());
+        name.map_or(0, |name| name.port())
+    }
+
+    /// What the engine gets when it asks for the socket; nothing once it has it.
+    pub(super) fn offer(&self) -> Option<Offer<'_>> {
+        let engines = self.engines.as_ref()?;
+        Some([self.socket.as_fd(), engines.as_fd()])
+    }
+
+    /// The engine has it.
+    pub(super) fn handed_over(&mut self) {
+        self.engines = None;
+    }
+
+    /// The next control packet, if there is one; never blocks.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the engine has let go of the socket.
+    pub(super) fn control(&mut self) -> io::Result<Option<Control>> {
+        let mut buffer = vec![0; DATAGRAM];
+        let received = match &mut self.relay {
+            Relay::Udp(ours) => ours.receive(&mut buffer).map(|received| received.len),
+            Relay::Tcp(ours) => ours.read(&mut buffer),
+        };
+        let datagram = match received {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(len) => buffer.get(..len).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let (source, packet) = match (&self.relay, RelayHeader::decode(datagram)) {
+            (Relay::Udp(_), Some((header, packet))) => {
+                let source = header.source;
+                let ip = source.ip().to_canonical();
+                let as_seen = if ip.is_ipv4() {
+                    SocketAddr::new(ip, source.port())
+                } else {
+                    source
+                };
+                (Some(as_seen), packet)
+            }
+            _ => (None, datagram),
+        };
+        Ok(Some(Control {
+            source,
+            length: packet.len(),
+            first: packet.first().copied(),
+        }))
+    }
+}
+
+impl AsFd for Transport {
+    /// Readable when there are control packets.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.relay {
+            Relay::Udp(ours) => ours.as_fd(),
+            Relay::Tcp(ours) => ours.as_fd(),
+        }
+    }
+}
+
+fn mark(socket: &OwnedFd, options: &Options) -> Result<()> {
+    match options.mark {
+        Some(mark) => udco_sys::set_mark(socket.as_fd(), mark)
+            .context("cannot set the mark: it takes CAP_NET_ADMIN"),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONE: Options = Options {
+        local: None,
+        mark: None,
+        tcp_connect: None,
+        tcp_listen: None,
+    };
+
+    #[test]
+    fn a_udp_socket_is_bound_and_serves_both_families_unless_told_otherwise() {
+        let made = make(&NONE, 3).unwrap();
+        assert_eq!(made.len(), 1);
+        assert_ne!(made[0].port(), 0);
+        let options = Options {
+            local: Some("127.0.0.1:0".parse().unwrap()),
+            ..NONE
+        };
+        let made = make(&options, 1).unwrap();
+        let name = getsockname(&made[0].socket).unwrap();
+        assert!(SocketAddr::try_from(name).unwrap().is_ipv4());
+        assert!(options.reaches("[::ffff:192.0.2.1]:5".parse().unwrap()));
+        assert!(!options.reaches("[2001:db8::1]:5".parse().unwrap()));
+        assert!(NONE.reaches("192.0.2.1:5".parse().unwrap()));
+    }
+
+    #[test]
+    fn control_packets_are_told_by_source_length_and_first_byte() {
+        let mut transport = Transport::udp(&NONE).unwrap();
+        assert_eq!(transport.control().unwrap(), None);
+        let engines = Connection::adopt(transport.engines.take().unwrap()).unwrap();
+        let header = RelayHeader {
+            source: "192.0.2.1:1194".parse().unwrap(),
+            local: [192, 0, 2, 2].into(),
+            ifindex: 1,
+        };
+        let datagram = [&header.encode()[..], &[0x38, 1, 2]].concat();
+        engines.send(&datagram, &[]).unwrap();
+        let control = Control {
+            source: Some(header.source),
+            length: 3,
+            first: Some(0x38),
+        };
+        assert_eq!(transport.control().unwrap(), Some(control));
+        drop(engines);
+        assert!(transport.control().is_err(), "the engine has let go");
+    }
+}

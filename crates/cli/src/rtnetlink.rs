@@ -1,0 +1,38 @@
+//! Requests to the kernel about links.
+
+use std::io;
+
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recvfrom, sendto, socket_with,
+};
+use udco_netlink::client::{self, Told};
+
+/// Sends one request that wants an acknowledgement, and waits for that.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn request(message: &[u8]) -> io::Result<()> {
+    // NETLINK_ROUTE is protocol 0.
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
+    let kernel = SocketAddrNetlink::new(0, 0);
+    sendto(&socket, message, SendFlags::empty(), &kernel)?;
+    let mut buffer = vec![0; 32 * 1024];
+    loop {
+        let (len, _, _) = match recvfrom(&socket, &mut buffer, RecvFlags::empty()) {
+            Err(rustix::io::Errno::INTR) => continue,
+            received => received?,
+        };
+        let datagram = buffer.get(..len).unwrap_or_default();
+        for (_, told) in client::told(&[], datagram) {
+            match told {
+                Told::Ended(Ok(())) => return Ok(()),
+                Told::Ended(Err(failure)) => {
+                    return Err(io::Error::from_raw_os_error(failure.errno.0));
+                }
+                _ => {}
+            }
+        }
+    }
+}

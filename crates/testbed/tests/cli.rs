@@ -1,0 +1,296 @@
+//! The API from the command line: a tunnel without OpenVPN, made, changed and watched by `udco` alone.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use udco_testbed::measure::Ping;
+use udco_testbed::{Host, Lab, Link, Process, Signal, eventually, udco};
+
+/// Long enough for a busy machine.
+const SOON: Duration = Duration::from_secs(10);
+
+/// A server and a client on one link, and one engine for both.
+struct Bench {
+    lab: Lab,
+    server: Host,
+    client: Host,
+    link: Link,
+    daemon: Process,
+    binary: String,
+}
+
+impl Bench {
+    fn new() -> Result<Self> {
+        let lab = Lab::new()?;
+        let (server, client) = (lab.host("server")?, lab.host("client")?);
+        let link = lab.link(&server, &["192.0.2.1/24"], &client, &["192.0.2.2/24"])?;
+        let binary = udco::binary()?;
+        let binary = binary.to_str().context("a path that is not UTF-8")?;
+        let socket = lab.directory().join("engine.sock");
+        let socket = socket.to_str().context("a path that is not UTF-8")?;
+        let mut daemon = server.spawn("daemon", &[binary, "daemon", "--socket", socket])?;
+        daemon.wait_for_log("listening at", SOON)?;
+        // Each host has a /run of its own.
+        for host in [&server, &client] {
+            let link = format!("mkdir /run/udco && ln -s {socket} /run/udco/engine.sock");
+            host.run(&["sh", "-c", &link])?;
+        }
+        Ok(Self {
+            binary: binary.to_owned(),
+            lab,
+            server,
+            client,
+            link,
+            daemon,
+        })
+    }
+
+    /// Runs `udco` with these words.
+    fn udco(&self, host: &Host, words: &str) -> Result<String> {
+        host.run(&self.words(words))
+    }
+
+    fn spawn(&self, host: &Host, log: &str, words: &str) -> Result<Process> {
+        host.spawn(log, &self.words(words))
+    }
+
+    /// What `udco` prints as JSON.
+    fn json(&self, host: &Host, words: &str) -> Result<Value> {
+        let text = self.udco(host, words)?;
+        serde_json::from_str(&text).with_context(|| format!("{words} said: {text}"))
+    }
+
+    /// Runs `udco`, which must fail with this exit code and these words.
+    fn refused(&self, host: &Host, words: &str, code: i32, expected: &str) -> Result<()> {
+        let output = host.output(&self.words(words))?;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(
+            output.status.code() == Some(code) && text.contains(expected),
+            "`{words}` ended with {:?} and said: {text}",
+            output.status
+        );
+        Ok(())
+    }
+
+    fn words<'a>(&'a self, words: &'a str) -> Vec<&'a str> {
+        let program = std::iter::once(self.binary.as_str());
+        program.chain(words.split_whitespace()).collect()
+    }
+
+    /// Devices up, with addresses: `tun0` on both hosts.
+    fn add_links(&self) -> Result<()> {
+        self.udco(&self.server, "link add tun0 --mode mp --up")?;
+        let name = self.udco(&self.client, "link add tun%d --up --mtu 1400")?;
+        ensure!(name.trim() == "tun0", "the name was printed: {name}");
+        self.server.add_address("tun0", "10.8.0.1/24")?;
+        self.client.add_address("tun0", "10.8.0.2/24")
+    }
+
+    /// The same new key on both hosts, of which each is one end.
+    fn add_key(&self, slot: &str, id: u8, cipher: &str) -> Result<()> {
+        let file = self.lab.directory().join(format!("key{id}.txt"));
+        let file = file.to_str().context("a path that is not UTF-8")?;
+        self.udco(&self.server, &format!("key generate {file}"))?;
+        for (host, peer, direction) in [(&self.server, 1, 0), (&self.client, 2, 1)] {
+            self.udco(
+                host,
+                &format!("key new tun0 --peer {peer} --slot {slot} --key-id {id} --cipher {cipher} --file {file} --direction {direction}"),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_tunnel_is_made_changed_watched_and_taken_down() -> Result<()> {
+    let bench = Bench::new()?;
+    let (server, client) = (bench.server.clone(), bench.client.clone());
+    bench.add_links()?;
+    let mut monitor = bench.spawn(&server, "monitor", "monitor tun0 --json")?;
+    monitor.wait_for_log("listening", SOON)?;
+    let mut at_server = bench.spawn(
+        &server,
+        "server-peer",
+        "peer new tun0 --id 1 --tx-id 2 --remote 192.0.2.2:1195 --local [::]:1194 --vpn4 10.8.0.2 --keepalive 1:60",
+    )?;
+    at_server.wait_for_log("peer 1 on tun0, port 1194", SOON)?;
+    let mut at_client = bench.spawn(
+        &client,
+        "client-peer",
+        "peer new tun0 --id 2 --tx-id 1 --remote 192.0.2.1:1194 --local 0.0.0.0:1195 --keepalive 1:60 --json",
+    )?;
+    at_client.wait_for_log(r#""peers":[2]"#, SOON)?;
+    bench.add_key("primary", 0, "aes-gcm")?;
+    Ping::to("10.8.0.1").all_answered(&client)?;
+
+    // What is told, by the API and by the engine.
+    let peer = bench.json(&server, "peer get tun0 --id 1 --json")?;
+    ensure!(
+        peer["tx_id"] == 2 && peer["vpn4"] == "10.8.0.2" && peer["local_port"] == 1194,
+        "{peer}"
+    );
+    ensure!(peer["vpn"]["rx_packets"].as_u64() > Some(0), "{peer}");
+    let all = bench.json(&server, "peer get tun0 --json")?;
+    ensure!(all.as_array().is_some_and(|all| all.len() == 1), "{all}");
+    let shown = bench.json(&server, "link show tun0 --json")?;
+    let device = &shown["devices"][0];
+    ensure!(
+        device["kind"] == "ovpn" && device["mode"] == "mp" && device["peers"][0]["id"] == 1,
+        "{shown}"
+    );
+    let text = bench.udco(&client, "peer get tun0")?;
+    ensure!(text.contains("peer 2 at 192.0.2.1:1194"), "{text}");
+
+    // Another key; only one end swaps, as the key id in a packet says which it is.
+    bench.add_key("secondary", 1, "chacha20-poly1305")?;
+    bench.udco(&client, "key swap tun0 --peer 2")?;
+    let key = bench.json(&client, "key get tun0 --peer 2 --slot primary --json")?;
+    ensure!(
+        key["key_id"] == 1 && key["cipher"] == "chacha20-poly1305",
+        "{key}"
+    );
+    Ping::to("10.8.0.1").all_answered(&client)?;
+    bench.udco(&client, "key del tun0 --peer 2 --slot secondary")?;
+    let text = "cannot extract key from slot 1 for peer 2 (No such file or directory)";
+    bench.refused(&client, "key get tun0 --peer 2 --slot secondary", 1, text)?;
+
+    // One end goes: the other notices by its timeout, and its process ends with the last of its peers.
+    bench.udco(&server, "peer set tun0 --id 1 --keepalive 1:2")?;
+    at_client.signal(Signal::TERM)?;
+    ensure!(at_client.wait(SOON)?.success(), "{}", at_client.log());
+    at_client.wait_for_log(r#""reason":"SIGTERM""#, SOON).ok();
+    ensure!(at_client.log().contains("SIGTERM"), "{}", at_client.log());
+    ensure!(at_server.wait(SOON)?.success(), "{}", at_server.log());
+    ensure!(at_server.log().contains("expired"), "{}", at_server.log());
+    monitor.wait_for_log(r#""reason":"expired""#, SOON)?;
+
+    // Devices stay until they are deleted, and the monitor until its engine ends.
+    for host in [&server, &client] {
+        bench.udco(host, "link del tun0")?;
+        ensure!(!host.has_device("tun0"), "{} has it still", host.name());
+    }
+    bench.daemon.signal(Signal::TERM)?;
+    monitor.wait_for_log("engine-ended", SOON)?;
+    ensure!(monitor.wait(SOON)?.success(), "{}", monitor.log());
+    Ok(())
+}
+
+#[test]
+fn the_old_api_and_a_link_local_transport_make_a_tunnel_too() -> Result<()> {
+    let bench = Bench::new()?;
+    let (server, client) = (&bench.server, &bench.client);
+    let mut processes = Vec::new();
+    let (at_server, at_client) = (bench.link.a.as_str(), bench.link.b.as_str());
+    for (id, host, device, other, others) in [
+        (1, server, at_server, client, at_client),
+        (2, client, at_client, server, at_server),
+    ] {
+        bench.udco(host, "link add tun0 --kind ovpn-dco --up")?;
+        host.add_address("tun0", &format!("10.8.0.{id}/24"))?;
+        let remote = link_local(other, others)?;
+        // The ids of the old API are the same in both directions.
+        let words = format!(
+            "peer new tun0 --id 7 --remote [{remote}]:1194 --scope {device} --local [::]:1194"
+        );
+        let mut process = bench.spawn(host, &format!("peer{id}"), &words)?;
+        process.wait_for_log("peer 7 on tun0, port 1194", SOON)?;
+        processes.push(process);
+    }
+    let file = bench.lab.directory().join("key.txt");
+    let file = file.to_str().context("a path that is not UTF-8")?;
+    bench.udco(server, &format!("key generate {file}"))?;
+    for (host, direction) in [(server, 0), (client, 1)] {
+        let words = format!(
+            "key new tun0 --peer 7 --slot primary --key-id 0 --cipher aes-gcm --file {file} --direction {direction}"
+        );
+        bench.udco(host, &words)?;
+    }
+    Ping::to("10.8.0.1").all_answered(client)?;
+    let peer = bench.json(server, "peer get tun0 --id 7 --json")?;
+    ensure!(peer["link"]["rx_packets"].as_u64() > Some(0), "{peer}");
+    let text = "a device of kind ovpn-dco cannot tell of a key";
+    bench.refused(server, "key get tun0 --peer 7 --slot primary", 1, text)
+}
+
+/// The link-local address of a device, once it may be used.
+fn link_local(host: &Host, device: &str) -> Result<String> {
+    eventually("a link-local address", SOON, || {
+        let words = [
+            "ip", "-6", "-o", "address", "show", "dev", device, "scope", "link",
+        ];
+        let shown = host.run(&words)?;
+        let words: Vec<_> = shown.split_whitespace().collect();
+        let is_ready = !shown.contains("tentative");
+        let address = words.iter().find_map(|word| word.strip_suffix("/64"));
+        Ok(address.filter(|_| is_ready).map(str::to_owned))
+    })
+}
+
+#[test]
+fn refusals_say_what_is_wrong_and_leave_nothing_behind() -> Result<()> {
+    let bench = Bench::new()?;
+    let host = &bench.server;
+    let refused = |words: &str, code, expected: &str| bench.refused(host, words, code, expected);
+    refused("peer get tun0", 1, "make one with `udco link add tun0`")?;
+    refused("peer get lo", 1, "no engine has lo")?;
+    refused(
+        "link add tun0 --engine /nowhere",
+        1,
+        "start one with `udco daemon`",
+    )?;
+    refused("link add tun0 --mode both", 2, "invalid value 'both'")?;
+    refused(
+        "link add tun0 --mtu 10",
+        1,
+        "mtu less than device minimum (Invalid argument)",
+    )?;
+    refused("link add lo", 1, "there is an interface of this name")?;
+    ensure!(!host.has_device("tun0"), "a refused device is there");
+
+    bench.udco(host, "link add tun0 --mode mp --up")?;
+    refused("link add tun0", 1, "File exists")?;
+    let new = "peer new tun0 --remote 192.0.2.2:5 --vpn4 10.8.0.2 --id";
+    let mut first = bench.spawn(host, "first", &format!("{new} 1 --print-control"))?;
+    first.wait_for_log("holding its socket", SOON)?;
+    let text = "peer new: cannot add new peer (id=1) to hashtable: -17 (File exists)";
+    refused(&format!("{new} 1"), 1, text)?;
+    refused(
+        "peer new tun0 --id 2 --remote 192.0.2.2:5",
+        1,
+        "in MP mode (Invalid argument)",
+    )?;
+    refused("peer new tun0 --remote 192.0.2.2:5", 2, "--id")?;
+    refused("peer set tun0 --id 1", 2, "--keepalive")?;
+    refused(
+        "peer set tun0 --id 3 --keepalive 1:2",
+        1,
+        "cannot find peer with id 3",
+    )?;
+    refused(
+        "key swap tun0 --peer 3",
+        1,
+        "no peer with id 3 to swap keys for",
+    )?;
+    let key = "key new tun0 --peer 1 --slot primary --key-id 0 --cipher aes-gcm --file /dev/null";
+    refused(key, 1, "--direction 0 or 1")?;
+    refused(&format!("{key} --direction 1"), 1, "at least 72 are wanted")?;
+
+    // Several peers at once: if one is refused, none is there.
+    let several = "echo '7 - 192.0.2.2:7 10.8.0.7\n1 - 192.0.2.2:1 10.8.0.8' |";
+    let line = format!("{several} {} peer new tun0 --peers -", bench.binary);
+    let output = host.output(&["sh", "-c", &line])?;
+    ensure!(output.status.code() == Some(1), "{:?}", output.status);
+    eventually("peer 7 to go", SOON, || {
+        let all = bench.json(host, "peer get tun0 --json")?;
+        let ids: Vec<_> = all.as_array().into_iter().flatten().collect();
+        Ok((ids.len() == 1 && ids[0]["id"] == 1).then_some(()))
+    })?;
+
+    // A peer that is deleted ends the process that holds its socket.
+    bench.udco(host, "peer del tun0 --id 1")?;
+    ensure!(first.wait(SOON)?.success(), "{}", first.log());
+    ensure!(first.log().contains("(userspace)"), "{}", first.log());
+    bench.udco(host, "link del tun0")?;
+    Ok(())
+}
