@@ -4,10 +4,12 @@
 mod bench;
 mod check;
 mod demo;
+mod expiry;
 mod no_std;
 mod openvpn27;
 mod packages;
 mod step;
+mod vanish;
 
 use std::process::ExitCode;
 
@@ -44,6 +46,16 @@ enum Command {
         #[arg(long)]
         quick: bool,
     },
+    /// Let 100,000 peers expire while the listener sleeps for a minute: each end is told once. Also says how fast peers
+    /// are added and how much memory each takes.
+    Expiry,
+    /// Connect many real clients to an OpenVPN 2.6 server with udco, kill all of them at once, and see that the server
+    /// forgets every one.
+    Vanish {
+        /// How many clients.
+        #[arg(long, default_value_t = 1024)]
+        clients: u32,
+    },
     /// Unpack OpenVPN 2.7 below the target directory, for the scenarios: from Debian's backports, not installed.
     Openvpn27,
 }
@@ -57,6 +69,8 @@ fn main() -> ExitCode {
             json,
         } => bench::run(rounds, seconds, json),
         Command::Check { quick } => check::run(quick),
+        Command::Expiry => expiry::run(),
+        Command::Vanish { clients } => vanish::run(clients),
         Command::Openvpn27 => openvpn27::run(),
     };
     match outcome {

@@ -1,126 +1,16 @@
 //! Nothing that a front sends makes the engine panic, block, leak a descriptor or change anything halfway.
 
+mod front;
+
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use udco_engine::{Engine, Options};
-use udco_front::{MAX_MESSAGE, ToEngine, ToFront, VERSION};
+use udco_front::{ToEngine, VERSION};
 use udco_sys::seqpacket::Connection;
 
-const ANSWER: Duration = Duration::from_secs(2);
-
-/// A front, with its engine's thread at the other end.
-struct Front {
-    connection: Option<Connection>,
-    thread: Option<JoinHandle<std::io::Result<()>>>,
-}
-
-impl Front {
-    fn new(engine: &Arc<Engine>) -> Self {
-        let (ours, theirs) = Connection::pair().unwrap();
-        let engine = Arc::clone(engine);
-        let thread = std::thread::spawn(move || engine.serve(theirs));
-        Self {
-            connection: Some(ours),
-            thread: Some(thread),
-        }
-    }
-
-    /// A front that has said hello.
-    fn welcome(engine: &Arc<Engine>) -> Self {
-        let front = Self::new(engine);
-        let hello = ToEngine::Hello {
-            version: VERSION,
-            pid: 1,
-            program: b"test",
-        };
-        assert!(matches!(front.ask(1, &hello, &[]), Some(Owned::Welcome)));
-        front
-    }
-
-    fn connection(&self) -> &Connection {
-        self.connection.as_ref().unwrap()
-    }
-
-    fn tell(&self, seq: u32, message: &ToEngine<'_>, fds: &[BorrowedFd<'_>]) {
-        let mut buffer = vec![0; MAX_MESSAGE];
-        let len = message.encode(seq, &mut buffer).unwrap();
-        self.connection().send(&buffer[..len], fds).unwrap();
-    }
-
-    /// Asks, and waits for the answer; `None` if the engine hangs up.
-    fn ask(&self, seq: u32, message: &ToEngine<'_>, fds: &[BorrowedFd<'_>]) -> Option<Owned> {
-        self.tell(seq, message, fds);
-        self.hear()
-    }
-
-    fn hear(&self) -> Option<Owned> {
-        let mut buffer = vec![0; MAX_MESSAGE];
-        let received = self.connection().receive_within(&mut buffer, ANSWER).ok()?;
-        match ToFront::decode(&buffer[..received.len]).ok()?.1 {
-            ToFront::Welcome { .. } => Some(Owned::Welcome),
-            ToFront::Refused { errno } => Some(Owned::Refused(errno)),
-            ToFront::Channel { channel } => Some(Owned::Channel(channel)),
-            ToFront::Done { errno, .. } => Some(Owned::Done(errno)),
-            ToFront::Pass => Some(Owned::Pass),
-            ToFront::NeedTun { .. } => Some(Owned::NeedTun),
-            ToFront::Answer { datagram } => Some(Owned::Answer(datagram.to_vec())),
-            ToFront::NeedSocket { fd } => Some(Owned::NeedSocket(fd)),
-            ToFront::NeedLink { ifindex } => Some(Owned::NeedLink(ifindex)),
-        }
-    }
-
-    /// Hangs up and waits until the engine has noticed.
-    fn end(mut self) -> std::io::Result<()> {
-        self.connection.take();
-        self.thread.take().unwrap().join().unwrap()
-    }
-}
-
-/// An answer without the buffer it came in.
-#[derive(Debug, PartialEq)]
-enum Owned {
-    Welcome,
-    Refused(i32),
-    Channel(u32),
-    Done(i32),
-    Pass,
-    NeedTun,
-    Answer(Vec<u8>),
-    NeedSocket(i32),
-    NeedLink(u32),
-}
-
-fn engine() -> Arc<Engine> {
-    Engine::start(Options { workers: Some(2) }).unwrap()
-}
-
-/// `RTM_NEWLINK` of kind `ovpn-dco` as OpenVPN 2.6 sends it.
-fn new_link(name: &str) -> Vec<u8> {
-    let attribute = |kind: u16, payload: &[u8]| {
-        let mut bytes = ((4 + payload.len()) as u16).to_ne_bytes().to_vec();
-        bytes.extend_from_slice(&kind.to_ne_bytes());
-        bytes.extend_from_slice(payload);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    };
-    let data = attribute(2, &attribute(1, &[1]));
-    let info = [attribute(1, b"ovpn-dco\0"), data].concat();
-    let attributes = [
-        attribute(3, format!("{name}\0").as_bytes()),
-        attribute(18, &info),
-    ]
-    .concat();
-    let mut message = ((32 + attributes.len()) as u32).to_ne_bytes().to_vec();
-    message.extend_from_slice(&16u16.to_ne_bytes());
-    message.extend_from_slice(&0x605u16.to_ne_bytes());
-    message.extend_from_slice(&[0; 24]);
-    message.extend_from_slice(&attributes);
-    message
-}
+use crate::front::netlink::new_link;
+use crate::front::{Front, Owned, engine};
 
 /// Descriptors of this process that are not somebody else's coming and going: those at the end are compared with
 /// those at the beginning.
@@ -224,7 +114,7 @@ fn descriptors_of_the_wrong_kind_are_refused_and_closed() {
         std::net::TcpListener::bind("127.0.0.1:0").unwrap().into(),
         std::net::UdpSocket::bind("127.0.0.1:0").unwrap().into(),
     ];
-    let link = new_link("nope0");
+    let link = new_link("ovpn-dco", "nope0");
     for (seq, fd) in (10..).zip(&wrong) {
         // As a TUN queue and as the route monitor, one after the other and alone.
         for fds in [&[fd.as_fd(), fd.as_fd()][..], &[fd.as_fd()], &[]] {
@@ -259,7 +149,7 @@ fn a_front_that_does_not_answer_a_question_costs_half_a_second() {
     let engine = engine();
     let front = Front::welcome(&engine);
     let begin = Instant::now();
-    let link = new_link("nope0");
+    let link = new_link("ovpn-dco", "nope0");
     assert_eq!(
         front.ask(
             2,

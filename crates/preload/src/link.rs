@@ -145,16 +145,17 @@ pub(crate) fn send(
     let outcome = route(state, fd, &datagram, &mut was_asked);
     let answer = match state.settle(outcome) {
         Ok(None) => {
-            let index = datagram
-                .get(LINK_INDEX..)
-                .and_then(|rest| rest.first_chunk());
-            let index = index.map(|bytes| c_int::from_ne_bytes(*bytes));
-            if kind == libc::RTM_DELLINK {
-                state.devices.retain(|device| Some(*device) != index);
-            }
+            forget(state, kind, &datagram);
             return None;
         }
         Ok(Some(answer)) => answer,
+        // An engine that is silent is only needed for new links of ours. If it kept the others from the kernel, OpenVPN
+        // could not set up a TUN device of its own, and a device that was to go would stay in the way of its successor
+        // when the engine, as late as it may be, has let go of it.
+        Err(Lost::Silent) if !was_asked && !is_new_link_of_ours(kind, &datagram) => {
+            forget(state, kind, &datagram);
+            return None;
+        }
         Err(Lost::TooLong) => return None,
         // An engine that died before it has done anything leaves everything to the kernel.
         Err(Lost::Dead) if !was_asked => return None,
@@ -173,12 +174,22 @@ pub(crate) fn send(
 /// Whether there is an engine to ask. OpenVPN has found it by its generic-netlink socket; a program like `ip` makes and
 /// deletes links without one.
 fn is_reachable(state: &mut State, kind: u16, datagram: &[u8]) -> bool {
-    let may_be_ours = match kind {
-        libc::RTM_NEWLINK => datagram.windows(OUR_KIND.len()).any(|it| it == OUR_KIND),
-        libc::RTM_DELLINK => true,
-        _ => false,
-    };
+    let may_be_ours = kind == libc::RTM_DELLINK || is_new_link_of_ours(kind, datagram);
     state.connection.is_some() || (may_be_ours && state.connect())
+}
+
+fn is_new_link_of_ours(kind: u16, datagram: &[u8]) -> bool {
+    kind == libc::RTM_NEWLINK && datagram.windows(OUR_KIND.len()).any(|it| it == OUR_KIND)
+}
+
+/// A link goes to the kernel to be deleted: it is none of our devices any more.
+fn forget(state: &mut State, kind: u16, datagram: &[u8]) {
+    let rest = datagram.get(LINK_INDEX..);
+    let index = rest.and_then(|rest| rest.first_chunk());
+    let index = index.map(|bytes| c_int::from_ne_bytes(*bytes));
+    if kind == libc::RTM_DELLINK {
+        state.devices.retain(|device| Some(*device) != index);
+    }
 }
 
 /// The socket's port id, which the kernel gives at the first use at the latest.

@@ -20,6 +20,7 @@ use rustix::net::{
 };
 
 use crate::epoll::timespec;
+use crate::socket_option;
 
 /// The most descriptors a message may carry: 16 queues and a socket.
 pub const MAX_FDS: usize = 17;
@@ -31,7 +32,7 @@ const CONTROL_LEN: usize = rustix::cmsg_space!(ScmRights(MAX_FDS));
 /// Who is at the other end, as of its `connect` or `socketpair` (`SO_PEERCRED`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Credentials {
-    /// Process id in our pid namespace; it may have ended since.
+    /// Process id in our pid namespace, 0 if it is not in there; it may have ended since.
     pub pid: i32,
     /// Effective user id in our user namespace.
     pub uid: u32,
@@ -236,11 +237,18 @@ impl Connection {
     ///
     /// The kernel's error.
     pub fn peer_credentials(&self) -> io::Result<Credentials> {
-        let peer = sockopt::socket_peercred(&self.fd)?;
+        // Three numbers of 32 bits. rustix has no word for a process whose id is 0 here: one of another pid namespace.
+        let mut value = [0_u8; 12];
+        let fd = self.fd.as_fd();
+        socket_option::bytes(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, &mut value)?;
+        let [pid, uid, gid] = [0, 4, 8].map(|at| {
+            let word = value.get(at..).and_then(|rest| rest.first_chunk());
+            word.copied().map_or(0, u32::from_ne_bytes)
+        });
         Ok(Credentials {
-            pid: peer.pid.as_raw_nonzero().get(),
-            uid: peer.uid.as_raw(),
-            gid: peer.gid.as_raw(),
+            pid: pid.cast_signed(),
+            uid,
+            gid,
         })
     }
 

@@ -28,8 +28,11 @@
 #![forbid(unsafe_code)]
 
 pub mod capture;
+mod crowd;
+mod front_proxy;
 mod host;
 mod lab;
+mod management;
 pub mod measure;
 mod openvpn;
 mod pcap;
@@ -41,8 +44,11 @@ pub mod udco;
 pub mod version;
 mod wait;
 
+pub use crowd::{Crowd, Vanished};
+pub use front_proxy::{Asked, Fault, FrontProxy, Hit};
 pub use host::Host;
 pub use lab::{Lab, Link};
+pub use management::Management;
 pub use openvpn::{Builder, Endpoint, Launch, Proto, Role};
 pub use pki::{Credentials, Pki};
 pub use process::Process;

@@ -103,6 +103,17 @@ impl Pair {
         };
         Builder::client(&self.client, &self.client_credentials, remote).proto(proto)
     }
+
+    /// Certificate authority, certificate and key of the client.
+    pub(crate) fn client_files(&self) -> [String; 3] {
+        let Credentials {
+            authority,
+            certificate,
+            key,
+            ..
+        } = &self.client_credentials;
+        [authority, certificate, key].map(|path| path.display().to_string())
+    }
 }
 
 /// A server with several clients, each on a link of its own: 198.18.`i`.1 is the server, 198.18.`i`.2 the client.

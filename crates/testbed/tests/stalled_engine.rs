@@ -3,15 +3,12 @@
 //! OpenVPN waits for its Netlink answers without a deadline and polls for them without a pause, so the preload library
 //! makes an error up after a second.
 
-use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use udco_testbed::measure::Ping;
-use udco_testbed::{
-    Endpoint, Launch, Pair, Proc, Proto, Signal, addresses as at, connect, eventually,
-};
+use udco_testbed::{Endpoint, Launch, Pair, Proto, Signal, addresses as at, connect, eventually};
 
 /// How long OpenVPN may need for an answer or for its end.
 const IN_TIME: Duration = Duration::from_secs(2);
@@ -29,10 +26,10 @@ fn openvpn_outlasts_a_stopped_engine_without_spinning() -> Result<()> {
     let pair = Pair::new()?;
     let (mut server, _client) = pair_that_asks(&pair)?;
     let (openvpn, engine) = (server.openvpn()?, server.engine()?);
-    let before = cpu_time(&openvpn)?;
+    let before = openvpn.cpu_time()?;
     engine.signal(Signal::STOP)?;
     thread::sleep(Duration::from_secs(6));
-    let spent = cpu_time(&openvpn)? - before;
+    let spent = openvpn.cpu_time()? - before;
     engine.signal(Signal::CONT)?;
     ensure!(
         spent < Duration::from_millis(600),
@@ -83,11 +80,11 @@ fn a_renegotiation_with_a_stopped_engine_ends_the_session_or_openvpn_but_never_s
     )?;
     let engine = client.engine()?;
     let openvpn = client.openvpn()?;
-    let before = cpu_time(&openvpn)?;
+    let before = openvpn.cpu_time()?;
     engine.signal(Signal::STOP)?;
     thread::sleep(Duration::from_secs(7));
     // A key that cannot be installed is fatal to OpenVPN: it is gone, or it waits, but it does not spin.
-    let spent = cpu_time(&openvpn).unwrap_or(before) - before;
+    let spent = openvpn.cpu_time().unwrap_or(before) - before;
     engine.signal(Signal::CONT)?;
     ensure!(
         spent < Duration::from_millis(700),
@@ -104,30 +101,16 @@ fn openvpn_ends_in_time_when_its_engine_is_killed() -> Result<()> {
         let (server, client) = pair_that_asks(&pair)?;
         let endpoint = if end == 0 { &server } else { &client };
         let openvpn = endpoint.openvpn()?;
-        let before = cpu_time(&openvpn)?;
+        let before = openvpn.cpu_time()?;
         endpoint.engine()?.signal(Signal::KILL)?;
         eventually("OpenVPN's end", IN_TIME, || {
             Ok((!openvpn.is_alive()).then_some(()))
         })?;
-        let spent = cpu_time(&openvpn).unwrap_or(before) - before;
+        let spent = openvpn.cpu_time().unwrap_or(before) - before;
         ensure!(
             spent < Duration::from_millis(300),
             "OpenVPN used {spent:?} to end"
         );
     }
     Ok(())
-}
-
-/// Processor time of a process so far, user and system.
-fn cpu_time(process: &Proc) -> Result<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", process.pid))?;
-    // Fields 14 and 15, counted from behind the name, which may hold anything.
-    let (_, fields) = stat.rsplit_once(')').context("no name in stat")?;
-    let ticks: u64 = fields
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|f| f.parse::<u64>().ok())
-        .sum();
-    Ok(Duration::from_millis(ticks * 10))
 }

@@ -1,0 +1,299 @@
+//! A front for tests, with its engine's thread at the other end: it says what the preload library would say.
+#![allow(dead_code, reason = "each test program uses its part")]
+
+pub(crate) mod namespace;
+pub(crate) mod netlink;
+
+use std::cell::RefCell;
+use std::io::Seek;
+use std::net::UdpSocket;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use udco_engine::{Engine, Options};
+use udco_front::{MAX_MESSAGE, ToEngine, ToFront, VERSION};
+use udco_sys::process::memory_file;
+use udco_sys::route::Monitor;
+use udco_sys::seqpacket::Connection;
+use udco_sys::tun;
+
+/// How long the engine may take for an answer; far less on a machine that has time.
+const ANSWER: Duration = Duration::from_secs(2);
+
+const NETLINK_ADD_MEMBERSHIP: i32 = 1;
+
+/// A front, with its engine's thread at the other end.
+pub(crate) struct Front {
+    connection: Option<Connection>,
+    thread: Option<JoinHandle<std::io::Result<()>>>,
+    /// Kept, so that what is measured is the engine's time.
+    buffer: RefCell<Vec<u8>>,
+}
+
+impl Front {
+    pub(crate) fn new(engine: &Arc<Engine>) -> Self {
+        let (ours, theirs) = Connection::pair().unwrap();
+        let engine = Arc::clone(engine);
+        let thread = std::thread::spawn(move || engine.serve(theirs));
+        Self {
+            connection: Some(ours),
+            thread: Some(thread),
+            buffer: RefCell::new(vec![0; MAX_MESSAGE]),
+        }
+    }
+
+    /// A front that has said hello.
+    pub(crate) fn welcome(engine: &Arc<Engine>) -> Self {
+        Self::new(engine).greeted()
+    }
+
+    /// A front of an engine in another process, which listens at this path.
+    pub(crate) fn connect(path: &Path) -> Self {
+        let front = Self {
+            connection: Some(Connection::connect(path).unwrap()),
+            thread: None,
+            buffer: RefCell::new(vec![0; MAX_MESSAGE]),
+        };
+        front.greeted()
+    }
+
+    fn greeted(self) -> Self {
+        let hello = ToEngine::Hello {
+            version: VERSION,
+            pid: 1,
+            program: b"test",
+        };
+        assert!(matches!(self.ask(1, &hello, &[]), Some(Owned::Welcome)));
+        self
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        self.connection.as_ref().unwrap()
+    }
+
+    pub(crate) fn tell(&self, seq: u32, message: &ToEngine<'_>, fds: &[BorrowedFd<'_>]) {
+        let mut buffer = self.buffer.borrow_mut();
+        let len = message.encode(seq, &mut buffer).unwrap();
+        self.connection().send(&buffer[..len], fds).unwrap();
+    }
+
+    /// Asks, and waits for the answer; `None` if the engine hangs up.
+    pub(crate) fn ask(
+        &self,
+        seq: u32,
+        message: &ToEngine<'_>,
+        fds: &[BorrowedFd<'_>],
+    ) -> Option<Owned> {
+        self.tell(seq, message, fds);
+        self.hear()
+    }
+
+    pub(crate) fn hear(&self) -> Option<Owned> {
+        let mut buffer = self.buffer.borrow_mut();
+        let received = self.connection().receive_within(&mut buffer, ANSWER).ok()?;
+        match ToFront::decode(&buffer[..received.len]).ok()?.1 {
+            ToFront::Welcome { .. } => Some(Owned::Welcome),
+            ToFront::Refused { errno } => Some(Owned::Refused(errno)),
+            ToFront::Channel { channel } => Some(Owned::Channel(channel)),
+            ToFront::Done { errno, .. } => Some(Owned::Done(errno)),
+            ToFront::Pass => Some(Owned::Pass),
+            ToFront::NeedTun { .. } => Some(Owned::NeedTun),
+            ToFront::Answer { datagram } => Some(Owned::Answer(datagram.to_vec())),
+            ToFront::NeedSocket { fd } => Some(Owned::NeedSocket(fd)),
+            ToFront::NeedLink { ifindex } => Some(Owned::NeedLink(ifindex)),
+        }
+    }
+
+    /// Makes a TUN device in this process's network namespace, as `RTM_NEWLINK` of this kind asks for it, and returns
+    /// its interface index.
+    pub(crate) fn make_device(&self, kind: &str, name: &str) -> u32 {
+        self.make_device_in(kind, name, netlink::MULTI_PEER)
+    }
+
+    /// The same in this mode.
+    pub(crate) fn make_device_in(&self, kind: &str, name: &str, mode: u8) -> u32 {
+        let link = netlink::new_link_in(kind, name, mode);
+        let route = ToEngine::Route {
+            port: 7,
+            admin: true,
+            ext_ack: false,
+            cap_ack: false,
+            datagram: &link,
+        };
+        assert_eq!(self.ask(2, &route, &[]), Some(Owned::NeedTun));
+        let made = tun::create(name, 1).unwrap();
+        let monitor = Monitor::open().unwrap();
+        let reply = ToEngine::Tun {
+            errno: 0,
+            ifindex: made.ifindex,
+            netns: 0,
+            name: name.as_bytes(),
+        };
+        let answer = self.ask(2, &reply, &[made.queues[0].as_fd(), monitor.as_fd()]);
+        let Some(Owned::Answer(answer)) = answer else {
+            panic!("{answer:?}")
+        };
+        assert_eq!(netlink::errno(&answer), Some(0));
+        made.ifindex
+    }
+
+    /// Opens what a program takes for a generic-netlink socket.
+    pub(crate) fn open_channel(&self) -> Channel {
+        let (ours, theirs) = Connection::pair().unwrap();
+        let opened = self.ask(3, &ToEngine::OpenChannel, &[theirs.as_fd()]);
+        let Some(Owned::Channel(number)) = opened else {
+            panic!("{opened:?}")
+        };
+        Channel {
+            number,
+            end: ours,
+            buffer: RefCell::new(vec![0; 2 * MAX_MESSAGE]),
+        }
+    }
+
+    /// Sends a datagram on a channel and waits until it is answered there. A transport socket that the engine wants
+    /// meanwhile is `socket`, with the engine's end of a relay.
+    pub(crate) fn request(
+        &self,
+        channel: &Channel,
+        datagram: &[u8],
+        socket: Option<[&OwnedFd; 2]>,
+    ) {
+        let request = ToEngine::Request {
+            channel: channel.number,
+            port: 7,
+            room: MAX_MESSAGE as u32,
+            admin: true,
+            datagram,
+        };
+        let mut answer = self.ask(4, &request, &[]);
+        loop {
+            answer = match (answer, socket) {
+                (Some(Owned::NeedSocket(_)), Some([socket, relay])) => {
+                    let reply = ToEngine::Socket { errno: 0 };
+                    self.ask(4, &reply, &[socket.as_fd(), relay.as_fd()])
+                }
+                (Some(Owned::NeedLink(ifindex)), _) => {
+                    let exists = is_link(ifindex);
+                    self.ask(4, &ToEngine::Link { exists }, &[])
+                }
+                (answer, _) => {
+                    assert_eq!(answer, Some(Owned::Done(0)));
+                    return;
+                }
+            };
+        }
+    }
+
+    /// What the engine tells of itself.
+    pub(crate) fn show(&self) -> serde_json::Value {
+        let mut file = memory_file("state").unwrap();
+        let asked = self.ask(6, &ToEngine::Show, &[file.as_fd()]);
+        assert_eq!(asked, Some(Owned::Done(0)));
+        file.rewind().unwrap();
+        serde_json::from_reader(file).unwrap()
+    }
+
+    /// Has the engine let go of a device, as `RTM_DELLINK` asks for it; deleting the interface is left to the caller.
+    pub(crate) fn let_go_of_device(&self, ifindex: u32) {
+        let link = netlink::delete_link(ifindex);
+        let route = ToEngine::Route {
+            port: 7,
+            admin: true,
+            ext_ack: false,
+            cap_ack: false,
+            datagram: &link,
+        };
+        assert_eq!(self.ask(7, &route, &[]), Some(Owned::Pass));
+    }
+
+    /// Joins a channel to a group.
+    pub(crate) fn join(&self, channel: &Channel, group: i32) {
+        let join = ToEngine::SetOption {
+            channel: channel.number,
+            name: NETLINK_ADD_MEMBERSHIP,
+            value: group,
+        };
+        assert_eq!(self.ask(5, &join, &[]), Some(Owned::Done(0)));
+    }
+
+    /// The numbers of a generic-netlink family and of its group, as `CTRL_CMD_GETFAMILY` tells them.
+    pub(crate) fn family(&self, channel: &Channel, name: &str) -> (u16, i32) {
+        let name = netlink::attribute(2, format!("{name}\0").as_bytes());
+        self.request(channel, &netlink::request(0x10, 3, &[name]), None);
+        let answers = channel.drain();
+        let family = netlink::find_number(&answers[0], &[1]).unwrap();
+        let group = netlink::find_number(&answers[0], &[7, 1, 2]).unwrap();
+        (family as u16, group as i32)
+    }
+
+    /// Hangs up and waits until the engine has noticed.
+    pub(crate) fn end(mut self) -> std::io::Result<()> {
+        self.connection.take();
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.connection.take();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The program's end of a channel.
+pub(crate) struct Channel {
+    pub(crate) number: u32,
+    end: Connection,
+    buffer: RefCell<Vec<u8>>,
+}
+
+impl Channel {
+    /// All netlink messages that lie readable in it; the marks of requests are left out.
+    pub(crate) fn drain(&self) -> Vec<Vec<u8>> {
+        let mut buffer = self.buffer.borrow_mut();
+        let mut messages = Vec::new();
+        while let Ok(received) = self.end.receive(&mut buffer) {
+            messages.extend(netlink::messages(&buffer[..received.len]));
+            if received.len == 0 {
+                break;
+            }
+        }
+        messages
+    }
+}
+
+/// An answer without the buffer it came in.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Owned {
+    Welcome,
+    Refused(i32),
+    Channel(u32),
+    Done(i32),
+    Pass,
+    NeedTun,
+    Answer(Vec<u8>),
+    NeedSocket(i32),
+    NeedLink(u32),
+}
+
+pub(crate) fn engine() -> Arc<Engine> {
+    engine_with(Options::default())
+}
+
+/// An engine with two workers, and otherwise with these options.
+pub(crate) fn engine_with(options: Options) -> Arc<Engine> {
+    let workers = Some(2);
+    Engine::start(Options { workers, ..options }).unwrap()
+}
+
+/// Whether this process's network namespace has an interface with this index.
+fn is_link(ifindex: u32) -> bool {
+    let any = UdpSocket::bind("0.0.0.0:0").unwrap();
+    rustix::net::netdevice::index_to_name(&any, ifindex).is_ok()
+}

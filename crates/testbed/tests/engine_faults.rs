@@ -1,0 +1,285 @@
+//! The engine stops, or is killed, exactly when OpenVPN asks it for something: for every kind of request OpenVPN goes on
+//! or ends within 2 s of the moment at which the answer was due, and never spins (promises F8, I1).
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use udco_testbed::{
+    Asked, Builder, CONNECT, Endpoint, Fault, FrontProxy, Hit, Launch, Management, Pair, Proto,
+    Signal, Version, eventually, skip, udco,
+};
+
+/// When the preload library gives an answer up.
+const DUE: Duration = Duration::from_secs(1);
+
+/// How long OpenVPN may need from then on.
+const IN_TIME: Duration = Duration::from_secs(2);
+
+/// How long its processor time is watched, and how much it may be.
+const WATCHED: Duration = Duration::from_secs(3);
+const CPU: Duration = Duration::from_millis(500);
+
+/// How long it may take until OpenVPN has need of a request: a renegotiation takes some seconds.
+const NEED: Duration = Duration::from_secs(25);
+
+/// Cells at a time: they mostly wait.
+const AT_A_TIME: usize = 4;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Server,
+    Client,
+}
+
+#[test]
+fn a_server_outlives_an_engine_that_stops_at_any_request() -> Result<()> {
+    table(Version::V26, Side::Server, Fault::Stop)
+}
+
+#[test]
+fn a_server_outlives_an_engine_that_is_killed_at_any_request() -> Result<()> {
+    table(Version::V26, Side::Server, Fault::Kill)
+}
+
+#[test]
+fn a_client_outlives_an_engine_that_stops_at_any_request() -> Result<()> {
+    table(Version::V26, Side::Client, Fault::Stop)
+}
+
+#[test]
+fn a_client_outlives_an_engine_that_is_killed_at_any_request() -> Result<()> {
+    table(Version::V26, Side::Client, Fault::Kill)
+}
+
+#[test]
+fn a_2_7_server_outlives_an_engine_that_stops_at_any_request() -> Result<()> {
+    table(Version::V27, Side::Server, Fault::Stop)
+}
+
+#[test]
+fn a_2_7_server_outlives_an_engine_that_is_killed_at_any_request() -> Result<()> {
+    table(Version::V27, Side::Server, Fault::Kill)
+}
+
+/// A cell for each kind of request, several at a time.
+fn table(version: Version, side: Side, fault: Fault) -> Result<()> {
+    if udco::harness_only() {
+        skip("a run without udco has no engine");
+        return Ok(());
+    }
+    if !version.is_here_or_skip() {
+        return Ok(());
+    }
+    let cells = Mutex::new(Asked::ALL.iter());
+    let failures = Mutex::new(Vec::new());
+    let work = || {
+        while let Some(&asked) = cells.lock().ok().and_then(|mut cells| cells.next()) {
+            match cell(version, side, asked, fault) {
+                Ok(outcome) => println!("{asked:?}: {outcome:?}"),
+                Err(error) => {
+                    if let Ok(mut failures) = failures.lock() {
+                        failures.push(format!("{asked:?}: {error:#}"));
+                    }
+                }
+            }
+        }
+    };
+    thread::scope(|scope| (0..AT_A_TIME).for_each(|_| drop(scope.spawn(work))));
+    let failures = failures.into_inner().unwrap_or_default();
+    ensure!(
+        failures.is_empty(),
+        "{version:?} {side:?} {fault:?}:\n{}",
+        failures.join("\n")
+    );
+    Ok(())
+}
+
+/// What became of OpenVPN.
+#[derive(Debug)]
+#[allow(dead_code, reason = "printed")]
+struct Outcome {
+    ended: bool,
+    /// From the request to its end, or to its next word.
+    after: Duration,
+    /// Processor time from the request on.
+    cpu: Duration,
+}
+
+fn cell(version: Version, side: Side, asked: Asked, fault: Fault) -> Result<Outcome> {
+    let pair = Pair::new()?;
+    let (hit, management, ends) = provoke(&pair, version, side, asked, fault)?;
+    let outcome = watch(&hit, &management)?;
+    if fault == Fault::Stop && !outcome.ended {
+        let (proxy, _, server, client) = &ends;
+        proxy.resume()?;
+        bear_late_answers(&hit, &management).context("after SIGCONT")?;
+        // It was silent, not gone: nobody may be told so (promises F9).
+        let log = server.log() + &client.log();
+        ensure!(!log.contains("device not found"), "told of a lost device");
+    }
+    pair.lab.discard_logs();
+    Ok(outcome)
+}
+
+/// Starts both ends, and does what makes OpenVPN send the request.
+fn provoke(
+    pair: &Pair,
+    version: Version,
+    side: Side,
+    asked: Asked,
+    fault: Fault,
+) -> Result<(Hit, Management, Ends)> {
+    let directory = pair.lab.directory();
+    let [real, proxied] = ["real.sock", "proxied.sock"].map(|name| directory.join(name));
+    let daemon = Daemon::start(&real)?;
+    let engine = (real.as_path(), daemon.0.id());
+    let proxy = FrontProxy::start(&proxied, engine, version, asked, fault)?;
+
+    let (server, client) = builders(pair, asked);
+    let offloaded = |builder: Builder| {
+        let builder = builder
+            .version(version)
+            .launch(Launch::Preload)
+            .env("UDCO_SOCKET", &proxied.display().to_string());
+        Management::enable(builder, directory, "management")
+    };
+    let (server, client, management) = match side {
+        Side::Server => {
+            let (server, management) = offloaded(server);
+            (server, client, management)
+        }
+        Side::Client => {
+            let (client, management) = offloaded(client);
+            (server, client, management)
+        }
+    };
+    let server = server.spawn()?;
+    await_start(&server, &proxy)?;
+    let client = client.spawn()?;
+    await_start(&client, &proxy)?;
+    if proxy.hit().is_none() {
+        let ours = if side == Side::Server {
+            &server
+        } else {
+            &client
+        };
+        match (asked, side) {
+            (Asked::PeerDel, Side::Server) => {
+                // It need not answer in time, only later.
+                let _ = management.ask("kill client", Duration::from_millis(200));
+            }
+            (Asked::PeerDel | Asked::DelLink, _) => ours.openvpn()?.signal(Signal::TERM)?,
+            _ => {}
+        }
+    }
+    let hit = eventually("the request", NEED, || Ok(proxy.hit()))?;
+    Ok((hit, management, (proxy, daemon, server, client)))
+}
+
+/// What has to live on while OpenVPN is watched.
+type Ends = (FrontProxy, Daemon, Endpoint, Endpoint);
+
+/// An engine outside the lab: it has to see the process id of the proxy, which is this process.
+struct Daemon(Child);
+
+impl Daemon {
+    fn start(socket: &Path) -> Result<Self> {
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL"])
+            .arg(udco::binary()?)
+            .args(["daemon", "--socket"])
+            .arg(socket)
+            .stderr(File::create(socket.with_extension("log"))?)
+            .spawn()
+            .context("cannot start setpriv (Debian package util-linux)")?;
+        let daemon = Self(child);
+        eventually("the engine's socket", CONNECT, || {
+            Ok(socket.exists().then_some(()))
+        })?;
+        Ok(daemon)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn builders(pair: &Pair, asked: Asked) -> (Builder, Builder) {
+    let server = pair.server(Proto::Udp4).keepalive(5, 30);
+    let client = pair.client(Proto::Udp4);
+    match asked {
+        // Keys are swapped when a new one is there, and the old one is deleted when its time is over.
+        Asked::KeySwap | Asked::KeyDel => (
+            server.line_each(&["reneg-sec 4", "tran-window 2"]),
+            client.line_each(&["reneg-sec 0", "tran-window 2"]),
+        ),
+        _ => (server, client),
+    }
+}
+
+/// Waits until this end stands, or the fault has come.
+fn await_start(end: &Endpoint, proxy: &FrontProxy) -> Result<()> {
+    eventually("a connection or the request", NEED, || {
+        let stands = end.log().contains("Initialization Sequence Completed");
+        Ok((stands || proxy.hit().is_some()).then_some(()))
+    })
+}
+
+/// Sees OpenVPN end or answer in time, and then not spin.
+fn watch(hit: &Hit, management: &Management) -> Result<Outcome> {
+    let cpu = || {
+        hit.program
+            .cpu_time()
+            .map(|now| now.saturating_sub(hit.cpu))
+    };
+    let mut spent = Duration::ZERO;
+    let (mut ended, mut after) = (false, None);
+    while after.is_none() || hit.at.elapsed() < WATCHED {
+        if !hit.program.is_alive() {
+            ended = true;
+            after.get_or_insert_with(|| hit.at.elapsed());
+            break;
+        }
+        spent = cpu().unwrap_or(spent);
+        if after.is_none() && management.ask("pid", Duration::from_millis(100)).is_ok() {
+            after = Some(hit.at.elapsed());
+        }
+        if after.is_none() && hit.at.elapsed() > DUE + IN_TIME {
+            bail!("neither ended nor answered; {spent:?} of processor time");
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    ensure!(spent < CPU, "OpenVPN used {spent:?}");
+    let after = after.context("no outcome")?;
+    Ok(Outcome {
+        ended,
+        after,
+        cpu: spent,
+    })
+}
+
+/// The engine is back and answers what was given up: OpenVPN does as before, or ends because of what it was told
+/// meanwhile, but does not spin.
+fn bear_late_answers(hit: &Hit, management: &Management) -> Result<()> {
+    let Ok(before) = hit.program.cpu_time() else {
+        return Ok(());
+    };
+    thread::sleep(DUE);
+    if !hit.program.is_alive() {
+        return Ok(());
+    }
+    let answer = management.ask("pid", DUE);
+    ensure!(answer.is_ok() || !hit.program.is_alive(), "{answer:?}");
+    let spent = hit.program.cpu_time().unwrap_or(before);
+    let spent = spent.saturating_sub(before);
+    ensure!(spent < CPU / 2, "OpenVPN used {spent:?}");
+    Ok(())
+}
