@@ -1,189 +1,236 @@
 //! `cargo xtask bench`: how fast, beside others, in one interleaved run.
 //!
-//! Machines are shared and noisy, so nothing here is worth anything alone: every round measures every candidate, and
-//! what is reported are ratios of medians. Both ends of the tunnel and both ends of the traffic share the machine.
+//! Machines are shared and noisy, so nothing here is worth anything alone: every round measures every cell (a subject on
+//! a link), each time in another order, and what is reported are ratios of medians. Both ends of the tunnel and both
+//! ends of the traffic share the machine.
 
-use std::time::Duration;
+mod cell;
+mod chart;
+mod docs;
+mod figure;
+mod leftovers;
+mod link;
+mod machine;
+mod outcome;
+mod subject;
+mod table;
+mod target;
+mod wireguard;
 
-use anyhow::{Result, ensure};
-use serde::Serialize;
-use udco_testbed::measure::{Ping, Stream};
-use udco_testbed::{Builder, Launch, Pair, Proto, addresses, connect};
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
 
-use crate::{packages, step};
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
+use udco_testbed::measure::busy_processors;
+use udco_testbed::udco;
+
+use self::cell::{Cell, Method, Sample};
+use self::figure::Part;
+use self::leftovers::Sweeper;
+use self::link::Link;
+use self::machine::Machine;
+use self::outcome::{Outcome, Report};
+use self::subject::Subject;
+use self::wireguard::WireguardGo;
+use crate::{check, packages, step};
 
 /// Fewer rounds have no median worth the name.
 const FEWEST_ROUNDS: usize = 5;
 
-/// What is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Candidate {
-    /// The link between the hosts, unencrypted.
-    NoTunnel,
-    /// OpenVPN's own data path, as installed.
-    Openvpn,
-    /// The same with large buffers, the best that its options give.
-    OpenvpnTuned,
-    /// OpenVPN, as installed, with udco at both ends.
-    Udco,
-}
+/// How long a look at the machine's load takes.
+const GLANCE: Duration = Duration::from_millis(300);
 
-const CANDIDATES: [Candidate; 4] = [
-    Candidate::NoTunnel,
-    Candidate::Openvpn,
-    Candidate::OpenvpnTuned,
-    Candidate::Udco,
-];
+/// Processors that may be busy when a measurement begins: what a machine needs for itself.
+const QUIET: f64 = 0.1;
 
-/// What makes OpenVPN's own data path fastest for a single TCP stream without changing the packets.
-const TUNED: [&str; 4] = [
-    "sndbuf 4194304",
-    "rcvbuf 4194304",
-    "txqueuelen 2000",
-    "fast-io",
-];
+/// How long another's work is waited for, each time.
+const PATIENCE: Duration = Duration::from_secs(10);
 
-/// One candidate, once.
-#[derive(Clone, Copy, Serialize)]
-struct Sample {
-    /// One TCP stream from client to server, bits a second.
-    tcp_up: f64,
-    /// The same from server to client.
-    tcp_down: f64,
-    /// Median round trip in an idle tunnel, milliseconds.
-    rtt_idle_ms: f64,
-    /// The same beside a TCP stream.
-    rtt_loaded_ms: f64,
-}
-
-/// One candidate, all rounds.
-#[derive(Serialize)]
-struct Outcome {
-    candidate: Candidate,
-    median: Sample,
-    samples: Vec<Sample>,
+/// What is measured, and where it goes.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// How often everything is measured; fewer than 5 times is for a glance only.
+    #[arg(long, default_value_t = FEWEST_ROUNDS)]
+    rounds: usize,
+    /// Seconds of each stream and flood.
+    #[arg(long, default_value_t = 2)]
+    seconds: u32,
+    /// Measure these parts only.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PART")]
+    only: Vec<Part>,
+    /// Measure these subjects only.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "SUBJECT")]
+    subjects: Vec<Subject>,
+    /// Measure on these links only.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "LINK")]
+    links: Vec<Link>,
+    /// Print one JSON object with all samples instead of tables.
+    #[arg(long)]
+    json: bool,
+    /// Write tables, chart and JSON into docs/. A whole run only.
+    #[arg(long, conflicts_with_all = ["only", "subjects", "links"])]
+    write_docs: bool,
 }
 
 /// Runs the benchmark.
-pub(crate) fn run(rounds: usize, seconds: u32, json: bool) -> Result<()> {
+pub(crate) fn run(options: &Options) -> Result<()> {
+    ensure!(options.rounds > 0, "no round, no figure");
     ensure!(
-        rounds >= FEWEST_ROUNDS,
-        "a median needs at least {FEWEST_ROUNDS} rounds"
+        !options.write_docs || options.rounds >= FEWEST_ROUNDS,
+        "a median worth publishing needs at least {FEWEST_ROUNDS} rounds"
     );
-    packages::ensure()?;
-    step::run(
-        "build",
-        &mut step::cargo(&["build", "--quiet", "--release"]),
-    )?;
-    let mut results: Vec<Outcome> = Vec::new();
-    let mut samples = CANDIDATES.map(|_| Vec::new());
-    for round in 1..=rounds {
-        for (candidate, samples) in CANDIDATES.into_iter().zip(&mut samples) {
-            eprintln!("==> round {round} of {rounds}: {}", name(candidate));
-            samples.push(measure(candidate, seconds)?);
-        }
+    packages::ensure_to_measure()?;
+    build_release()?;
+    let cells = options.cells();
+    ensure!(!cells.is_empty(), "no subject is measured on such a link");
+    let wireguard = find_wireguard(&cells)?;
+    let parts = options.parts();
+    let method = Method {
+        parts: &parts,
+        seconds: options.seconds,
+        program: &std::env::current_exe()?,
+        wireguard: wireguard.as_ref(),
+    };
+    let begin = Instant::now();
+    let outcomes = measure(&cells, options.rounds, &method)?;
+    let mut report = Report {
+        machine: Machine::here(wireguard.as_ref()),
+        command: command(),
+        rounds: options.rounds,
+        seconds: options.seconds,
+        minutes: begin.elapsed().as_secs_f64() / 60.0,
+        targets: Vec::new(),
+        outcomes,
+    };
+    report.judge();
+    if options.write_docs {
+        docs::write(&report, &check::workspace()?.join("docs"))?;
     }
-    for (candidate, samples) in CANDIDATES.into_iter().zip(samples) {
-        results.push(Outcome {
-            candidate,
-            median: median(&samples),
-            samples,
-        });
-    }
-    if json {
-        println!("{}", serde_json::to_string_pretty(&results)?);
+    if options.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        print(&results, rounds);
+        println!("{}", table::all(&report));
     }
     Ok(())
 }
 
-fn measure(candidate: Candidate, seconds: u32) -> Result<Sample> {
-    let pair = Pair::new()?;
-    let (server, client) = (pair.server(Proto::Udp4), pair.client(Proto::Udp4));
-    let tunnel = match candidate {
-        Candidate::NoTunnel => None,
-        Candidate::Openvpn => Some((server, client)),
-        Candidate::OpenvpnTuned => Some((server.line_each(&TUNED), client.line_each(&TUNED))),
-        Candidate::Udco => Some((server.launch(Launch::Udco), client.launch(Launch::Udco))),
-    };
-    let ends = tunnel
-        .map(|(server, client): (Builder, Builder)| connect(server, client))
-        .transpose()?;
-    let to = if ends.is_some() {
-        addresses::INNER_SERVER
-    } else {
-        addresses::SERVER
-    };
-    let ping = || Ping::to(to).count(200).interval(Duration::from_millis(10));
-    let rtt_idle_ms = ping().run(&pair.client)?.median_ms().unwrap_or(f64::NAN);
-    let stream = Stream::to(to).seconds(seconds);
-    let tcp_up = stream.run(&pair.client, &pair.server)?.bits_per_second;
-    let tcp_down = stream
-        .reverse()
-        .run(&pair.client, &pair.server)?
-        .bits_per_second;
-    let load = Stream::to(to).seconds(4).start(&pair.client, &pair.server);
-    std::thread::sleep(Duration::from_secs(1));
-    let rtt_loaded_ms = ping().run(&pair.client)?.median_ms().unwrap_or(f64::NAN);
-    let _ = load.join();
-    pair.lab.discard_logs();
-    Ok(Sample {
-        tcp_up,
-        tcp_down,
-        rtt_idle_ms,
-        rtt_loaded_ms,
-    })
-}
+impl Options {
+    fn cells(&self) -> Vec<Cell> {
+        let is_chosen = |cell: &Cell| {
+            (self.subjects.is_empty() || self.subjects.contains(&cell.subject))
+                && (self.links.is_empty() || self.links.contains(&cell.link))
+        };
+        cell::all().filter(is_chosen).collect()
+    }
 
-/// The median of each figure by itself.
-fn median(samples: &[Sample]) -> Sample {
-    let middle = |figure: fn(&Sample) -> f64| {
-        let mut figures: Vec<f64> = samples.iter().map(figure).collect();
-        figures.sort_by(f64::total_cmp);
-        figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
-    };
-    Sample {
-        tcp_up: middle(|sample| sample.tcp_up),
-        tcp_down: middle(|sample| sample.tcp_down),
-        rtt_idle_ms: middle(|sample| sample.rtt_idle_ms),
-        rtt_loaded_ms: middle(|sample| sample.rtt_loaded_ms),
+    fn parts(&self) -> Vec<Part> {
+        if self.only.is_empty() {
+            Part::value_variants().to_vec()
+        } else {
+            self.only.clone()
+        }
     }
 }
 
-fn print(results: &[Outcome], rounds: usize) {
-    println!(
-        "Medians of {rounds} interleaved rounds, AES-256-GCM, default tun-mtu; in brackets the ratio to udco's.\n"
-    );
-    println!("| | TCP up Gbit/s | TCP down Gbit/s | RTT idle ms | RTT under load ms |");
-    println!("|---|---|---|---|---|");
-    let udco = results
-        .iter()
-        .find(|result| result.candidate == Candidate::Udco)
-        .map(|result| result.median);
-    for result in results {
-        let Some(udco) = udco else { return };
-        let cell = |figure: fn(&Sample) -> f64, scale: f64| {
-            let value = figure(&result.median);
-            format!("{:.3} ({:.2})", value / scale, value / figure(&udco))
-        };
-        println!(
-            "| {} | {} | {} | {} | {} |",
-            name(result.candidate),
-            cell(|sample| sample.tcp_up, 1e9),
-            cell(|sample| sample.tcp_down, 1e9),
-            cell(|sample| sample.rtt_idle_ms, 1.0),
-            cell(|sample| sample.rtt_loaded_ms, 1.0),
+/// All rounds. A cell that fails is told and left out of its round.
+fn measure(cells: &[Cell], rounds: usize, method: &Method<'_>) -> Result<Vec<Outcome>> {
+    let _sweeper = Sweeper::start()?;
+    let mut samples: Vec<Vec<Option<Sample>>> = vec![Vec::new(); cells.len()];
+    let mut is_always_quiet = true;
+    for round in 0..rounds {
+        eprintln!("==> round {} of {rounds}", round + 1);
+        for step in 0..cells.len() {
+            // Another order each time: what one leaves behind in caches and queues doesn't always meet the same next.
+            let index = (step * stride(cells.len()) + round) % cells.len();
+            let cell = cells[index];
+            is_always_quiet &= wait_for_quiet()?;
+            let begin = Instant::now();
+            let sample = cell.measure(method);
+            let seconds = begin.elapsed().as_secs_f64();
+            match &sample {
+                Ok(_) => eprintln!("    {} ({seconds:.0} s)", cell.title()),
+                Err(error) => eprintln!("    {}: FAILED: {error:#}", cell.title()),
+            }
+            samples[index].push(sample.ok());
+        }
+    }
+    if !is_always_quiet {
+        eprintln!(
+            "NOTE: other processes were busy on this machine: these figures are worth little"
         );
     }
+    let outcomes = cells.iter().zip(samples);
+    Ok(outcomes
+        .map(|(&cell, samples)| Outcome::new(cell, samples))
+        .collect())
 }
 
-const fn name(candidate: Candidate) -> &'static str {
-    match candidate {
-        Candidate::NoTunnel => "no tunnel",
-        Candidate::Openvpn => "OpenVPN as installed",
-        Candidate::OpenvpnTuned => "OpenVPN tuned",
-        Candidate::Udco => "OpenVPN with udco",
+/// Waits a while until nobody else works on the machine; returns whether that came true.
+fn wait_for_quiet() -> Result<bool> {
+    let begin = Instant::now();
+    while busy_processors(GLANCE)? > QUIET {
+        if begin.elapsed() > PATIENCE {
+            return Ok(false);
+        }
     }
+    Ok(true)
+}
+
+/// A step with which every cell of `count` is met once.
+fn stride(count: usize) -> usize {
+    if count.is_multiple_of(5) { 1 } else { 5 }
+}
+
+/// Builds what is measured, unless the environment names it.
+fn build_release() -> Result<()> {
+    if std::env::var_os("UDCO_BIN").is_some() {
+        return Ok(());
+    }
+    step::run(
+        "build",
+        &mut step::cargo(&["build", "--quiet", "--release"]),
+    )?;
+    // The testbed takes the newest of the profiles.
+    let release = release_binary()?;
+    File::open(&release)?.set_modified(SystemTime::now())?;
+    let chosen = udco::binary()?;
+    ensure!(
+        chosen.canonicalize()? == release.canonicalize()?,
+        "{} would be measured, not {}",
+        chosen.display(),
+        release.display()
+    );
+    Ok(())
+}
+
+/// `<target>/release/udco`, beside `<target>/<profile>/xtask`.
+fn release_binary() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let target = own.ancestors().nth(2).context("no target directory")?;
+    Ok(target.join("release").join("udco"))
+}
+
+/// wireguard-go, if it is among the cells. Without it the others are measured.
+fn find_wireguard(cells: &[Cell]) -> Result<Option<WireguardGo>> {
+    if !cells
+        .iter()
+        .any(|cell| cell.subject == Subject::WireguardGo)
+    {
+        return Ok(None);
+    }
+    let found = WireguardGo::find(&check::workspace()?.join("target"));
+    if let Err(error) = &found {
+        eprintln!("SKIPPED: wireguard-go: {error:#}");
+    }
+    Ok(found.ok())
+}
+
+fn command() -> String {
+    let words = std::env::args().skip(1);
+    std::iter::once("cargo xtask".to_owned())
+        .chain(words)
+        .collect::<Vec<_>>()
+        .join(" ")
 }

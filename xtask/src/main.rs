@@ -1,6 +1,7 @@
 //! What is done to the project, as commands: `cargo xtask demo`, `cargo xtask check`.
 #![forbid(unsafe_code)]
 
+mod apt;
 mod bench;
 mod check;
 mod demo;
@@ -14,6 +15,7 @@ mod vanish;
 use std::process::ExitCode;
 
 use clap::Parser;
+use udco_testbed::measure::flood;
 
 /// Build automation of udco.
 #[derive(Debug, Parser)]
@@ -27,17 +29,16 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Measure udco beside OpenVPN's own data path and no tunnel, interleaved, and print the ratios of the medians.
-    Bench {
-        /// How often everything is measured: at least 5 times.
-        #[arg(long, default_value_t = 5)]
-        rounds: usize,
-        /// Seconds of each TCP stream.
-        #[arg(long, default_value_t = 3)]
-        seconds: u32,
-        /// Print one JSON array with all samples instead of a table.
-        #[arg(long)]
-        json: bool,
+    /// Measure udco beside OpenVPN's own data path, wireguard-go and no tunnel, interleaved, and print ratios of medians.
+    ///
+    /// Installs the Debian packages that are missing if run by root, builds, and works in network namespaces of its
+    /// own. A whole run takes about 20 minutes.
+    Bench(bench::Options),
+    /// One end of the benchmark's UDP traffic, run in a lab's host.
+    #[command(hide = true)]
+    Flood {
+        /// See `udco_testbed::measure::flood::main`.
+        words: Vec<String>,
     },
     /// Everything that must hold before a change is committed: format, lints, docs, tests, scenarios with a real
     /// OpenVPN.
@@ -63,11 +64,8 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Command::parse() {
         Command::Demo { json } => demo::run(json),
-        Command::Bench {
-            rounds,
-            seconds,
-            json,
-        } => bench::run(rounds, seconds, json),
+        Command::Bench(options) => bench::run(&options),
+        Command::Flood { words } => flood::main(&words),
         Command::Check { quick } => check::run(quick),
         Command::Expiry => expiry::run(),
         Command::Vanish { clients } => vanish::run(clients),

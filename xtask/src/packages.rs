@@ -1,4 +1,4 @@
-//! The Debian packages that the demo and the scenarios need.
+//! The Debian packages that the demo, the scenarios and the benchmark need.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,10 +8,11 @@ use anyhow::{Result, bail};
 use crate::step;
 
 /// A file that a package brings, and the package.
-const NEEDED: [(&str, &str); 9] = [
+const NEEDED: [(&str, &str); 10] = [
     ("/usr/sbin/openvpn", "openvpn"),
     ("/usr/bin/iperf3", "iperf3"),
     ("/usr/bin/tcpdump", "tcpdump"),
+    ("/usr/sbin/nft", "nftables"),
     ("/usr/bin/ping", "iputils-ping"),
     ("/usr/bin/ip", "iproute2"),
     ("/usr/bin/openssl", "openssl"),
@@ -20,12 +21,30 @@ const NEEDED: [(&str, &str); 9] = [
     ("/usr/bin/cc", "gcc"),
 ];
 
+/// What the benchmark needs besides.
+const NEEDED_TO_MEASURE: [(&str, &str); 2] = [
+    ("/usr/sbin/ethtool", "ethtool"),
+    ("/usr/bin/wg", "wireguard-tools"),
+];
+
 /// Installs what is missing, or says how.
 ///
 /// # Errors
 /// If something is missing and cannot be installed: the message is the one line that does it.
 pub(crate) fn ensure() -> Result<()> {
-    let missing = missing();
+    ensure_all(&NEEDED)
+}
+
+/// The same, with what the benchmark needs besides.
+///
+/// # Errors
+/// As [`ensure`].
+pub(crate) fn ensure_to_measure() -> Result<()> {
+    ensure_all(&[NEEDED.as_slice(), &NEEDED_TO_MEASURE].concat())
+}
+
+fn ensure_all(needed: &[(&str, &'static str)]) -> Result<()> {
+    let missing = missing(needed);
     if missing.is_empty() {
         return Ok(());
     }
@@ -46,14 +65,14 @@ pub(crate) fn ensure() -> Result<()> {
         &format!("apt-get install {packages}"),
         install.args(&missing),
     )?;
-    match self::missing().as_slice() {
+    match self::missing(needed).as_slice() {
         [] => Ok(()),
         still => bail!("apt-get did not bring {}", still.join(" ")),
     }
 }
 
-fn missing() -> Vec<&'static str> {
-    let is_missing = |(file, _): &&(&str, &str)| {
+fn missing(needed: &[(&str, &'static str)]) -> Vec<&'static str> {
+    let is_missing = |(file, _): &&(&str, &'static str)| {
         // Debian's merged /usr: what is in one place may be found in the other.
         let elsewhere = file.replacen("/usr", "", 1);
         let in_sbin = file.replacen("/usr/bin", "/usr/sbin", 1);
@@ -61,7 +80,7 @@ fn missing() -> Vec<&'static str> {
             .iter()
             .any(|file| Path::new(file).exists())
     };
-    NEEDED
+    needed
         .iter()
         .filter(is_missing)
         .map(|(_, package)| *package)

@@ -1,9 +1,12 @@
 //! The testbed itself: stock OpenVPN at both ends connects, and the capture finds what it is there to find.
 
+use std::thread;
+use std::time::Duration;
+
 use anyhow::Result;
 use udco_testbed::capture::Capture;
 use udco_testbed::measure::{Ping, Stream};
-use udco_testbed::{CONNECT, Pair, Proto, addresses as at, connect};
+use udco_testbed::{CONNECT, Launch, Pair, Proto, Signal, addresses as at, connect, skip, udco};
 
 #[test]
 fn plain_openvpn_carries_traffic_and_nothing_is_in_clear() -> Result<()> {
@@ -26,6 +29,7 @@ fn plain_openvpn_carries_traffic_and_nothing_is_in_clear() -> Result<()> {
 fn the_capture_finds_clear_text() -> Result<()> {
     let pair = Pair::new()?;
     let Some(capture) = Capture::start(&pair.link)? else {
+        skip("there is no capture to look at");
         return Ok(());
     };
     // Fragments too: the marker is in each of them.
@@ -71,4 +75,27 @@ fn a_killed_plain_openvpn_leaks_and_the_capture_sees_it() -> Result<()> {
     let trace = capture.stop()?;
     assert!(trace.clear.len() >= 10, "{:?}", trace.clear);
     Ok(())
+}
+
+/// ping(8) by itself would not have waited for it.
+#[test]
+fn a_late_reply_is_not_lost() -> Result<()> {
+    if udco::harness_only() {
+        skip("there is no engine to delay packets");
+        return Ok(());
+    }
+    let pair = Pair::new()?;
+    let client = pair.client(Proto::Udp4).launch(Launch::Udco);
+    let (server, client) = connect(pair.server(Proto::Udp4), client)?;
+    let engine = client.engine()?;
+    let pings = Ping::to(at::INNER_CLIENT).start(&pair.server);
+    thread::sleep(Duration::from_millis(120));
+    engine.signal(Signal::STOP)?;
+    thread::sleep(Duration::from_millis(400));
+    engine.signal(Signal::CONT)?;
+    let echo = pings.join().expect("no panic")?;
+    assert!(echo.lost.is_empty(), "{echo:?}");
+    assert!(echo.max_ms() > Some(100.0), "no reply was late: {echo:?}");
+    client.stop()?;
+    server.stop()
 }

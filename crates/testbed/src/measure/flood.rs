@@ -1,0 +1,198 @@
+//! UDP datagrams as fast as they can be made, and how many of them arrive.
+//!
+//! iperf3 spends a call and a look at the clock on each datagram, so that its ends are slower than the tunnels between
+//! them (performance 5). Here both ends move batches; they run as processes of the lab, in the program that the caller
+//! names.
+
+use std::io::IoSlice;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg, sockopt};
+use serde::{Deserialize, Serialize};
+use udco_sys::udp::{Inbox, UdpSocket as Batched};
+
+use crate::host::Host;
+
+/// Datagrams a call.
+const BATCH: usize = 64;
+
+/// Both sockets' buffers: a default one loses part of what an offloading tunnel delivers at once (performance 5).
+const BUFFER: usize = 4 << 20;
+
+/// The receiver ends after this much silence.
+const SILENCE: Duration = Duration::from_millis(400);
+
+/// Where it listens, whatever the address.
+const PORT: u16 = 5999;
+
+/// A flood of datagrams.
+#[derive(Clone, Debug)]
+pub struct Flood {
+    to: String,
+    size: usize,
+    duration: Duration,
+}
+
+/// What came of a [`Flood`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// Datagrams given to the sender's kernel.
+    pub sent: u64,
+    /// Datagrams that the receiver read.
+    pub received: u64,
+    /// Seconds from the first datagram read to the last.
+    pub seconds: f64,
+}
+
+impl Delivery {
+    /// Datagrams received a second.
+    pub fn per_second(&self) -> f64 {
+        self.received as f64 / self.seconds
+    }
+
+    /// Share of the datagrams that got lost, 0 to 1.
+    pub fn loss(&self) -> f64 {
+        1.0 - self.received as f64 / self.sent.max(1) as f64
+    }
+}
+
+impl Flood {
+    /// One second of 64-byte datagrams to an IPv4 address.
+    pub fn to(address: &str) -> Self {
+        Self {
+            to: address.to_owned(),
+            size: 64,
+            duration: Duration::from_secs(1),
+        }
+    }
+
+    /// Payload bytes of each datagram.
+    pub fn size(mut self, size: usize) -> Self {
+        self.size = size;
+        self
+    }
+
+    /// How long it lasts.
+    pub fn duration(mut self, duration: Duration) -> Self {
+        self.duration = duration;
+        self
+    }
+
+    /// Floods from one host to the other, which owns the address. `program` with the word `flood` must end up in
+    /// [`main`] with the words after it.
+    ///
+    /// # Errors
+    /// Fails if one end does, or nothing arrives.
+    pub fn run(&self, program: &Path, from: &Host, to: &Host) -> Result<Delivery> {
+        let program = program.to_str().context("path is not UTF-8")?;
+        let address = format!("{}:{PORT}", self.to);
+        let mut sink = to.spawn("flood-sink", &[program, "flood", "sink", &address])?;
+        crate::wait::eventually("the flood's sink", Duration::from_secs(5), || {
+            ensure!(sink.is_alive(), "the sink ended: {}", sink.log());
+            let listens = to.run(&["ss", "-Hlun"])?.contains(&address);
+            Ok(listens.then_some(()))
+        })?;
+        let size = self.size.to_string();
+        let milliseconds = self.duration.as_millis().to_string();
+        let sent = from.run(&[program, "flood", "source", &address, &size, &milliseconds])?;
+        sink.wait(Duration::from_secs(10))?;
+        let log = sink.log();
+        // The log is one for all floods of the host.
+        let last = log.lines().last().unwrap_or_default();
+        let mut delivery: Delivery =
+            serde_json::from_str(last).with_context(|| format!("the flood's sink said: {log}"))?;
+        delivery.sent = sent.trim().parse().context("the flood's source")?;
+        Ok(delivery)
+    }
+}
+
+/// One end of a flood, by the words after `flood`: `sink ADDRESS` or `source ADDRESS SIZE MILLISECONDS`.
+///
+/// # Errors
+/// Fails if the words are others, or with the socket's error.
+pub fn main(words: &[String]) -> Result<()> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["sink", address] => {
+            let delivery = sink(address.parse()?)?;
+            println!("{}", serde_json::to_string(&delivery)?);
+        }
+        ["source", address, size, milliseconds] => {
+            let duration = Duration::from_millis(milliseconds.parse()?);
+            println!("{}", source(address.parse()?, size.parse()?, duration)?);
+        }
+        other => anyhow::bail!("flood: unknown words {other:?}"),
+    }
+    Ok(())
+}
+
+/// Reads until nothing comes any more.
+fn sink(address: SocketAddr) -> Result<Delivery> {
+    let socket = Batched::adopt(UdpSocket::bind(address)?.into())?;
+    socket.raise_receive_buffer(BUFFER)?;
+    let mut inbox = Inbox::new(BATCH, 2048);
+    // The first may take as long as the sender needs to start.
+    let mut patience = Duration::from_secs(5);
+    let (mut received, mut first, mut last) = (0, None, None);
+    loop {
+        let count = inbox.receive(&socket)?;
+        if count > 0 {
+            let now = Instant::now();
+            received += count as u64;
+            first.get_or_insert(now);
+            last = Some(now);
+            patience = SILENCE;
+        } else if !is_readable(&socket, patience)? {
+            break;
+        }
+    }
+    let (first, last) = first.zip(last).context("not one datagram arrived")?;
+    Ok(Delivery {
+        sent: 0,
+        received,
+        seconds: last.duration_since(first).as_secs_f64(),
+    })
+}
+
+fn is_readable(socket: impl AsFd, patience: Duration) -> Result<bool> {
+    let timeout = Timespec::try_from(patience)?;
+    let mut set = [PollFd::new(&socket, PollFlags::IN)];
+    match poll(&mut set, Some(&timeout)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::INTR) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Sends for `duration` and returns how many datagrams the kernel took.
+fn source(address: SocketAddr, size: usize, duration: Duration) -> Result<u64> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    socket.connect(address)?;
+    if sockopt::set_socket_send_buffer_size_force(&socket, BUFFER).is_err() {
+        sockopt::set_socket_send_buffer_size(&socket, BUFFER)?;
+    }
+    let payload = vec![0x55; size];
+    let vector = [IoSlice::new(&payload)];
+    let mut controls: Vec<SendAncillaryBuffer<'_, '_, '_>> = Vec::new();
+    controls.resize_with(BATCH, SendAncillaryBuffer::default);
+    let mut messages: Vec<MMsgHdr<'_>> = controls
+        .iter_mut()
+        .map(|control| MMsgHdr::new(&vector, control))
+        .collect();
+    let (begin, mut sent) = (Instant::now(), 0);
+    while begin.elapsed() < duration {
+        match sendmmsg(&socket, &mut messages, SendFlags::empty()) {
+            Ok(count) => sent += count as u64,
+            // A full queue, or an ICMP error for an earlier datagram: lost, and the flood goes on.
+            Err(Errno::NOBUFS | Errno::AGAIN | Errno::INTR | Errno::CONNREFUSED) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(sent)
+}

@@ -1,0 +1,57 @@
+//! What the figures were measured on, and with which programs.
+
+use std::fs;
+use std::process::Command;
+
+use serde::Serialize;
+
+use super::wireguard::WireguardGo;
+
+/// A machine and what runs on it; empty words where it wouldn't say.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Machine {
+    pub(crate) date: String,
+    pub(crate) kernel: String,
+    pub(crate) processor: String,
+    pub(crate) cores: usize,
+    pub(crate) openvpn: String,
+    pub(crate) wireguard_go: String,
+    /// The commit, with `-dirty` if the tree has other changes.
+    pub(crate) udco: String,
+}
+
+impl Machine {
+    pub(crate) fn here(wireguard: Option<&WireguardGo>) -> Self {
+        let openvpn = first_line("openvpn", &["--version"]);
+        let words: Vec<&str> = openvpn.split_whitespace().take(2).collect();
+        Self {
+            date: first_line("date", &["--utc", "--iso-8601"]),
+            kernel: read("/proc/sys/kernel/osrelease"),
+            processor: read("/proc/cpuinfo")
+                .lines()
+                .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+                .map(|(_, model)| model.to_owned())
+                .unwrap_or_default(),
+            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            openvpn: words.join(" "),
+            wireguard_go: wireguard.map_or_else(String::new, |program| program.version.clone()),
+            udco: first_line("git", &["describe", "--always", "--dirty"]),
+        }
+    }
+}
+
+fn read(path: &str) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.trim().to_owned()
+}
+
+fn first_line(program: &str, arguments: &[&str]) -> String {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let output = Command::new(program)
+        .args(arguments)
+        .env("PATH", format!("{path}:/usr/sbin:/sbin"))
+        .output();
+    let text = output.map(|output| output.stdout).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    text.lines().next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,119 @@
+//! What is compared.
+
+use anyhow::Result;
+use clap::ValueEnum;
+use serde::Serialize;
+use udco_testbed::{Endpoint, Launch, Pair, Proto, addresses, connect};
+
+use super::link;
+use super::wireguard::{Wireguard, WireguardGo};
+
+/// What makes OpenVPN's own data path fastest without changing the packets.
+const TUNED: [&str; 4] = [
+    "sndbuf 4194304",
+    "rcvbuf 4194304",
+    "txqueuelen 2000",
+    "fast-io",
+];
+
+const CHACHA: &str = "CHACHA20-POLY1305";
+
+/// A way for packets from one host to the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Subject {
+    /// The link between the hosts, unencrypted.
+    NoTunnel,
+    /// The same with nothing larger than the MTU.
+    NoTunnelNoGso,
+    /// OpenVPN's own data path, as installed.
+    Openvpn,
+    /// The same with large buffers, the best that its options give.
+    OpenvpnTuned,
+    /// The same with CHACHA20-POLY1305.
+    OpenvpnTunedChacha,
+    /// wireguard-go.
+    WireguardGo,
+    /// OpenVPN, as installed, with udco at both ends.
+    Udco,
+    /// The same with CHACHA20-POLY1305.
+    UdcoChacha,
+    /// udco at the server, OpenVPN's own data path at the client.
+    UdcoServer,
+    /// OpenVPN's own data path at the server, udco at the client.
+    UdcoClient,
+}
+
+impl Subject {
+    pub(crate) const fn title(self) -> &'static str {
+        match self {
+            Self::NoTunnel => "no tunnel",
+            Self::NoTunnelNoGso => "no tunnel, no GSO",
+            Self::Openvpn => "OpenVPN as installed",
+            Self::OpenvpnTuned => "OpenVPN tuned",
+            Self::OpenvpnTunedChacha => "OpenVPN tuned, ChaCha",
+            Self::WireguardGo => "wireguard-go",
+            Self::Udco => "OpenVPN with udco",
+            Self::UdcoChacha => "OpenVPN with udco, ChaCha",
+            Self::UdcoServer => "udco at the server only",
+            Self::UdcoClient => "udco at the client only",
+        }
+    }
+
+    /// Starts it between the hosts of `pair`.
+    ///
+    /// # Errors
+    /// Fails if it doesn't come up.
+    pub(crate) fn start(self, pair: &Pair, wireguard: Option<&WireguardGo>) -> Result<Tunnel> {
+        let (server, client) = (pair.server(Proto::Udp4), pair.client(Proto::Udp4));
+        let (server, client) = match self {
+            Self::NoTunnel => return Ok(Tunnel::None),
+            Self::NoTunnelNoGso => {
+                link::without_segmentation(pair)?;
+                return Ok(Tunnel::None);
+            }
+            Self::WireguardGo => {
+                let program = wireguard.ok_or_else(|| anyhow::anyhow!("no wireguard-go"))?;
+                return Ok(Tunnel::Wireguard(program.start(pair)?));
+            }
+            Self::Openvpn => (server, client),
+            Self::OpenvpnTuned => (server.line_each(&TUNED), client.line_each(&TUNED)),
+            Self::OpenvpnTunedChacha => (
+                server.line_each(&TUNED).cipher(CHACHA),
+                client.line_each(&TUNED).cipher(CHACHA),
+            ),
+            Self::Udco => (server.launch(Launch::Udco), client.launch(Launch::Udco)),
+            Self::UdcoChacha => (
+                server.launch(Launch::Udco).cipher(CHACHA),
+                client.launch(Launch::Udco).cipher(CHACHA),
+            ),
+            Self::UdcoServer => (server.launch(Launch::Udco), client),
+            Self::UdcoClient => (server, client.launch(Launch::Udco)),
+        };
+        let (server, client) = connect(server, client)?;
+        Ok(Tunnel::Openvpn(vec![server, client]))
+    }
+}
+
+/// A subject that stands; it ends when dropped.
+#[derive(Debug)]
+pub(crate) enum Tunnel {
+    None,
+    #[expect(dead_code, reason = "held for its end")]
+    Openvpn(Vec<Endpoint>),
+    #[expect(dead_code, reason = "held for its end")]
+    Wireguard(Wireguard),
+}
+
+impl Tunnel {
+    /// The programs whose processes carry the packets, as `/proc` names them.
+    pub(crate) const PROGRAMS: [&str; 3] = ["openvpn", "udco", "wireguard-go"];
+
+    /// The server's address, as the client calls it.
+    pub(crate) const fn server(&self) -> &'static str {
+        match self {
+            Self::None => addresses::SERVER,
+            _ => addresses::INNER_SERVER,
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! A report as Markdown.
+
+use std::fmt::Write;
+
+use super::cell::Cell;
+use super::figure::Figure;
+use super::link::Link;
+use super::outcome::Report;
+use super::subject::Subject;
+
+/// All that udco is held against, with the words above the columns.
+const YARDSTICKS: [(Subject, &str); 5] = [
+    (Subject::Openvpn, "OpenVPN as installed"),
+    (Subject::OpenvpnTuned, "OpenVPN tuned"),
+    (Subject::WireguardGo, "wireguard-go"),
+    (Subject::NoTunnel, "no tunnel"),
+    (Subject::NoTunnelNoGso, "no tunnel, no GSO"),
+];
+
+/// Subjects of which everything is measured, in the order of their columns.
+const MAIN: [Subject; 6] = [
+    Subject::NoTunnel,
+    Subject::NoTunnelNoGso,
+    Subject::Openvpn,
+    Subject::OpenvpnTuned,
+    Subject::WireguardGo,
+    Subject::Udco,
+];
+
+/// Everything, each table under a heading. What wasn't measured isn't there.
+pub(crate) fn all(report: &Report) -> String {
+    let sections = [
+        ("Targets", targets(report)),
+        ("udco over others, veth", ratios(report)),
+        ("Medians, veth", medians(report)),
+        ("Other links, ciphers, one end", others(report)),
+    ];
+    let mut text = method(report);
+    for (heading, table) in sections {
+        if !table.is_empty() {
+            let _ = write!(text, "\n## {heading}\n\n{table}");
+        }
+    }
+    text
+}
+
+/// How it was measured, in a paragraph.
+fn method(report: &Report) -> String {
+    let machine = &report.machine;
+    let wireguard = match machine.wireguard_go.as_str() {
+        "" => String::new(),
+        version => format!(", {version}"),
+    };
+    let words = format!(
+        "`{}`, {}, udco {}, {} with AES-256-GCM{wireguard}, {} cores of {}, Linux {}, {} rounds, {} s a stream or flood, {:.0} minutes.",
+        report.command,
+        machine.date,
+        machine.udco,
+        machine.openvpn,
+        machine.cores,
+        machine.processor,
+        machine.kernel,
+        report.rounds,
+        report.seconds,
+        report.minutes,
+    );
+    wrap(&words)
+}
+
+fn targets(report: &Report) -> String {
+    if report.targets.iter().all(|target| target.is_met.is_none()) {
+        return String::new();
+    }
+    let mut text = head(&[
+        "ratio of udco",
+        "target",
+        "measured (range of the rounds)",
+        "",
+    ]);
+    for target in &report.targets {
+        let measured: Vec<String> = target
+            .measured
+            .iter()
+            .map(|m| {
+                let [least, most] = m.range;
+                let direction = match m.figure {
+                    Figure::Tcp1Up => "up ",
+                    Figure::Tcp1Down => "down ",
+                    _ => "",
+                };
+                format!("{direction}{:.2} ({least:.2}–{most:.2})", m.ratio)
+            })
+            .collect();
+        let bound = target.bound.to_string();
+        row(
+            &mut text,
+            &[target.text, &bound, &measured.join(", "), target.word()],
+        );
+    }
+    text
+}
+
+fn ratios(report: &Report) -> String {
+    let udco = veth(Subject::Udco);
+    let columns: Vec<&str> = YARDSTICKS.iter().map(|(_, words)| *words).collect();
+    let mut rows = String::new();
+    for figure in Figure::SHOWN.into_iter().filter(|f| f.has_ratio()) {
+        let ratios = YARDSTICKS.map(|(subject, _)| {
+            let ratio = report.ratio(figure, udco, veth(subject));
+            // Without a tunnel there are costs of nothing.
+            ratio.filter(|r| r.is_finite())
+        });
+        if ratios.iter().all(Option::is_none) {
+            continue;
+        }
+        let cells = ratios.map(|r| r.map_or_else(|| "–".to_owned(), |r| format!("{r:.2}")));
+        let mut words = vec![figure.title()];
+        words.extend(cells.iter().map(String::as_str));
+        row(&mut rows, &words);
+    }
+    under(&[&["udco over"], columns.as_slice()].concat(), rows)
+}
+
+fn medians(report: &Report) -> String {
+    let columns: Vec<&str> = MAIN.iter().map(|subject| subject.title()).collect();
+    let mut rows = String::new();
+    for figure in Figure::SHOWN {
+        let values = MAIN.map(|subject| report.median(veth(subject), figure));
+        if values.iter().all(Option::is_none) {
+            continue;
+        }
+        let cells = values.map(|v| v.map_or_else(|| "–".to_owned(), |v| figure.show(v)));
+        let title = format!("{}, {}", figure.title(), figure.unit());
+        let mut words = vec![title.as_str()];
+        words.extend(cells.iter().map(String::as_str));
+        row(&mut rows, &words);
+    }
+    under(&[&[""], columns.as_slice()].concat(), rows)
+}
+
+/// A row for each cell of which only some figures are measured.
+fn others(report: &Report) -> String {
+    let figures = [
+        Figure::Tcp1Up,
+        Figure::Tcp1Down,
+        Figure::Udp64,
+        Figure::Udp64Loss,
+        Figure::CpuTunnel,
+        Figure::CpuMachine,
+    ];
+    let is_other = |cell: &Cell| cell.link != Link::Veth || !MAIN.contains(&cell.subject);
+    let mut rows = String::new();
+    for outcome in report.outcomes.iter().filter(|o| is_other(&o.cell)) {
+        if outcome.median.is_empty() {
+            continue;
+        }
+        let cells = figures.map(|figure| {
+            let value = outcome.median.get(&figure);
+            value.map_or_else(|| "–".to_owned(), |v| figure.show(*v))
+        });
+        let mut words = vec![outcome.cell.link.title(), outcome.cell.subject.title()];
+        words.extend(cells.iter().map(String::as_str));
+        row(&mut rows, &words);
+    }
+    let titles = figures.map(|figure| format!("{}, {}", figure.title(), figure.unit()));
+    let titles = titles.each_ref().map(String::as_str);
+    under(&[&["link", ""], titles.as_slice()].concat(), rows)
+}
+
+const fn veth(subject: Subject) -> Cell {
+    Cell {
+        subject,
+        link: Link::Veth,
+    }
+}
+
+/// Nothing if there are no rows.
+fn under(columns: &[&str], rows: String) -> String {
+    if rows.is_empty() {
+        return rows;
+    }
+    head(columns) + &rows
+}
+
+fn head(columns: &[&str]) -> String {
+    let mut text = String::new();
+    row(&mut text, columns);
+    row(&mut text, &vec!["---"; columns.len()]);
+    text
+}
+
+fn row(text: &mut String, cells: &[&str]) {
+    let _ = writeln!(text, "| {} |", cells.join(" | "));
+}
+
+/// Breaks lines at 120 characters.
+fn wrap(words: &str) -> String {
+    let mut text = String::new();
+    let mut width = 0;
+    for word in words.split_whitespace() {
+        let length = word.chars().count();
+        if width > 0 && width + 1 + length > 120 {
+            text.push('\n');
+            width = 0;
+        } else if width > 0 {
+            text.push(' ');
+            width += 1;
+        }
+        text.push_str(word);
+        width += length;
+    }
+    text.push('\n');
+    text
+}
