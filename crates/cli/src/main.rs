@@ -157,6 +157,7 @@ impl EngineOptions {
     fn for_engine(self) -> udco_engine::Options {
         udco_engine::Options {
             workers: self.workers.map(usize::from),
+            ..udco_engine::Options::default()
         }
     }
 }

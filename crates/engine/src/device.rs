@@ -175,15 +175,22 @@ impl Device {
 
     /// Removes peers that `gone` names and tells the listeners why.
     pub(crate) fn remove_peers(&self, reason: DeleteReason, gone: impl Fn(&Peer) -> bool) -> usize {
-        self.change(|state| {
-            let mut removed = state.core.remove_peers(gone);
-            // The kernel's order is that of a hash; this one is for people.
-            removed.sort_by_key(|peer| peer.id);
-            for peer in &removed {
-                state.notify(peer.transport.netns, self.ended(peer, reason));
-            }
-            removed.len()
-        })
+        self.change(|state| self.remove_from(state, reason, gone))
+    }
+
+    fn remove_from(
+        &self,
+        state: &mut State,
+        reason: DeleteReason,
+        gone: impl Fn(&Peer) -> bool,
+    ) -> usize {
+        let mut removed = state.core.remove_peers(gone);
+        // The kernel's order is that of a hash; this one is for people.
+        removed.sort_by_key(|peer| peer.id);
+        for peer in &removed {
+            state.notify(peer.transport.netns, self.ended(peer, reason));
+        }
+        removed.len()
     }
 
     /// Removes the peers whose time is over; returns those that need a keepalive.
@@ -232,8 +239,11 @@ impl Device {
 
     /// The end: its peers go, and none is added any more (dco-behaviour 7, PEER_NEW against the end of a device).
     pub(crate) fn end(&self) {
-        self.change(|state| state.is_ended = true);
-        self.remove_peers(DeleteReason::Teardown, |_| true);
+        self.change(|state| {
+            state.is_ended = true;
+            // At once: whoever is told that there is no device finds that its peers have ended with it.
+            self.remove_from(state, DeleteReason::Teardown, |_| true);
+        });
     }
 
     /// Another program uses it from now on; 0 for none.

@@ -3,6 +3,7 @@
 //! A program acts on every device of its network namespace that it or its user made; root acts on all of them
 //! (promises G5).
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -32,8 +33,13 @@ pub(crate) enum Found {
     Device(Arc<Device>),
     /// A device of another user.
     Forbidden,
+    /// A device that was removed a moment ago; its interface may still be there.
+    Gone,
     Nothing,
 }
+
+/// How many removed devices are remembered: as many as may be on their way out at a time.
+const REMEMBERED: usize = 16;
 
 /// All devices of an engine.
 pub(crate) struct Devices {
@@ -47,6 +53,8 @@ pub(crate) struct Devices {
 struct Held {
     devices: Vec<Entry>,
     sockets: Vec<Attached>,
+    /// Network namespace and index of devices that were removed last.
+    gone: VecDeque<(u64, u32)>,
 }
 
 /// A device.
@@ -96,13 +104,12 @@ impl Devices {
     pub(crate) fn find(&self, asking: &Asking, ifindex: u32) -> Found {
         let held = lock(&self.held);
         let entry = held.entry(asking, |device| device.ifindex == ifindex);
-        entry.map_or(Found::Nothing, |entry| {
-            if entry.permits(asking) {
-                Found::Device(Arc::clone(&entry.device))
-            } else {
-                Found::Forbidden
-            }
-        })
+        match entry {
+            Some(entry) if entry.permits(asking) => Found::Device(Arc::clone(&entry.device)),
+            Some(_) => Found::Forbidden,
+            None if held.gone.contains(&(asking.netns, ifindex)) => Found::Gone,
+            None => Found::Nothing,
+        }
     }
 
     /// The device that a link request names.
@@ -119,7 +126,10 @@ impl Devices {
     pub(crate) fn add(&self, workers: &Workers, device: &Arc<Device>, maker: &Asking) {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let placed = place(workers, device, number);
-        lock(&self.held).devices.push(Entry {
+        let mut held = lock(&self.held);
+        held.gone
+            .retain(|place| *place != (device.netns, device.ifindex));
+        held.devices.push(Entry {
             device: Arc::clone(device),
             number,
             placed,
@@ -190,6 +200,10 @@ impl Devices {
         let Some(at) = held.position(device) else {
             return;
         };
+        if held.gone.len() == REMEMBERED {
+            held.gone.pop_front();
+        }
+        held.gone.push_back((device.netns, device.ifindex));
         for placed in &held.devices.swap_remove(at).placed {
             workers.remove(placed);
         }

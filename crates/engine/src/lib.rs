@@ -31,6 +31,7 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use udco_core::packet_id::PacketIds;
 use udco_sys::seqpacket::Connection;
 
 pub use listen::{Access, Listening};
@@ -47,6 +48,9 @@ use crate::worker::Workers;
 pub struct Options {
     /// Threads that move packets; as many as the machine has cores if not given.
     pub workers: Option<usize>,
+    /// The packet id of each key's first packet instead of 1: for tests of what happens when a key runs out of them
+    /// (dco-behaviour 5.6), and for nothing else.
+    pub first_packet_id: Option<u32>,
 }
 
 /// An engine. It stops when it is dropped, with everything in it.
@@ -56,6 +60,7 @@ pub struct Engine {
     sessions: AtomicU64,
     watch: Watch,
     keeper: OnceLock<Keeper>,
+    first_packet_id: u32,
 }
 
 impl Engine {
@@ -76,6 +81,7 @@ impl Engine {
             sessions: AtomicU64::new(1),
             watch: Watch::new()?,
             keeper: OnceLock::new(),
+            first_packet_id: options.first_packet_id.unwrap_or(1),
         });
         engine.watch.start(Arc::downgrade(&engine))?;
         let keeper = Keeper::start(Arc::downgrade(&engine))?;
@@ -108,6 +114,11 @@ impl Engine {
     pub(crate) fn remove_device(&self, device: &Arc<Device>) {
         self.watch.remove(device);
         self.devices.remove(&self.workers, device);
+    }
+
+    /// The packet ids of a new key.
+    pub(crate) const fn packet_ids(&self) -> PacketIds {
+        PacketIds::starting_at(self.first_packet_id)
     }
 
     pub(crate) const fn workers(&self) -> &Workers {

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use udco_core::packet_id::PacketIds;
 use udco_core::{
     Endpoint, Key, KeyMaterial, NewPeer, PeerChange, PeerError, Time, Traffic as Counter,
 };
@@ -130,6 +131,8 @@ impl Service for Caller<'_> {
         let device = match self.session.engine.devices().find(&self.asking, ifindex) {
             Found::Device(device) => device,
             Found::Forbidden => return Err(NoDevice::Forbidden),
+            // Its interface goes after it, so that the peers' end is told first: to the programs both go at once.
+            Found::Gone => return Err(NoDevice::Unknown),
             Found::Nothing => {
                 return Err(match self.session.is_link(self.seq, ifindex) {
                     true => NoDevice::NotOurs,
@@ -249,7 +252,8 @@ impl Service for Caller<'_> {
         if device.look(|state| state.core.peers().by_id(new.peer).is_none()) {
             return Err(unknown());
         }
-        let key = key(new).ok_or_else(|| {
+        let packet_ids = self.session.engine.packet_ids();
+        let key = key(new, packet_ids).ok_or_else(|| {
             refused(
                 EINVAL,
                 format!("cannot install new key for peer {}", new.peer),
@@ -312,17 +316,18 @@ impl Service for Caller<'_> {
     }
 }
 
-fn key(new: &KeyNew<'_>) -> Option<Key<DirectionKey>> {
+fn key(new: &KeyNew<'_>, packet_ids: PacketIds) -> Option<Key<DirectionKey>> {
     let encrypt = cipher(new.cipher, new.encrypt.key.len())?;
     let decrypt = cipher(new.cipher, new.decrypt.key.len())?;
-    Some(Key::new(KeyMaterial {
+    let material = KeyMaterial {
         id: new.key_id,
         cipher: encrypt,
         encrypt: DirectionKey::new(encrypt, new.encrypt.key)?,
         decrypt: DirectionKey::new(decrypt, new.decrypt.key)?,
         encrypt_nonce_tail: new.encrypt.nonce_tail,
         decrypt_nonce_tail: new.decrypt.nonce_tail,
-    }))
+    };
+    Some(Key::with_packet_ids(material, packet_ids))
 }
 
 fn peer_state(peer: &Peer) -> PeerState {

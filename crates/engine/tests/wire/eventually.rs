@@ -1,0 +1,36 @@
+//! Waiting for what other threads do.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Far more than anything here takes on a machine that has time.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits until this is so.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Waits until two values are equal.
+#[track_caller]
+pub(crate) fn eventually_equal<T: PartialEq + std::fmt::Debug>(
+    wanted: &T,
+    mut value: impl FnMut() -> T,
+) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let value = value();
+        if value == *wanted {
+            return;
+        }
+        if Instant::now() > deadline {
+            assert_eq!(value, *wanted, "not in time");
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}

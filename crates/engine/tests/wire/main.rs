@@ -1,0 +1,18 @@
+//! What the engine does with packets and requests, seen from outside: each test has a network namespace of its own with
+//! a TUN device, a plain UDP socket as the remote peer that seals and opens records itself, and programs that ask over
+//! the fronts' protocol.
+
+#[path = "../front/mod.rs"]
+mod front;
+
+mod api;
+mod eventually;
+mod exhaustion;
+mod forger;
+mod inner;
+mod namespace_exit;
+mod peers;
+mod races;
+mod records;
+mod site;
+mod statistics;

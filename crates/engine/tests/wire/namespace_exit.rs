@@ -1,0 +1,143 @@
+//! A program and its network namespace come to an end (promises I2, dco-behaviour 5.11).
+
+use std::env;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use udco_engine::{Access, Listening};
+
+use crate::api::{Api, PRIMARY, Target};
+use crate::eventually::eventually;
+use crate::front::namespace::{enter, say};
+use crate::front::{Front, engine};
+use crate::site::{
+    Program, TransportSocket, configure, ip, is_interface, no_more_fds_than, open_fds,
+};
+
+const NAME: &str = "namespace_exit::a_killed_program_leaves_nothing_and_its_namespace_goes";
+
+/// Where the engine listens; set in the process of the program that is killed.
+const ENGINE: &str = "UDCO_WIRE_ENGINE";
+
+const READY: &str = "the device is up";
+
+#[test]
+fn a_killed_program_leaves_nothing_and_its_namespace_goes() {
+    if let Some(path) = env::var_os(ENGINE) {
+        return be_killed(Path::new(&path));
+    }
+    if !enter(NAME) {
+        return;
+    }
+    let engine = engine();
+    let path = SocketFile::new();
+    let listening = Listening::start(&path.0, Access::default()).unwrap();
+    {
+        let engine = engine.clone();
+        thread::spawn(move || listening.serve(&engine));
+    }
+    let here = Front::welcome(&engine);
+    let mut before = 0;
+    for round in 0..10 {
+        if round == 2 {
+            before = open_fds();
+        }
+        let program = Command::new("unshare")
+            .args(["-n", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"])
+            .arg(env::current_exe().unwrap())
+            .args(["--exact", NAME, "--nocapture"])
+            .env(ENGINE, &path.0)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut program = Running(program);
+        let output = BufReader::new(program.0.stdout.take().unwrap());
+        let ready = output
+            .lines()
+            .map_while(Result::ok)
+            .any(|line| line == READY);
+        assert!(ready, "the program has a device");
+        let devices = || here.show()["devices"].as_array().unwrap().clone();
+        assert_eq!(devices()[0]["peers"].as_array().unwrap().len(), 50);
+        // One end goes with the other, and that with its namespace.
+        let pid = program.0.id();
+        ip(&[&format!(
+            "link add canary0 type veth peer name canary1 netns {pid}"
+        )]);
+        assert!(is_interface("canary0"));
+        // As `ip netns` does it: the namespace stays until nobody holds it.
+        let namespace = File::open(format!("/proc/{pid}/ns/net")).unwrap();
+        assert!(has_device(&namespace));
+        drop(program);
+        eventually("the device has gone", || devices().is_empty());
+        eventually("the interface has gone", || !has_device(&namespace));
+        assert!(is_interface("canary0"));
+        drop(namespace);
+        eventually("the namespace has gone", || !is_interface("canary0"));
+    }
+    no_more_fds_than(before);
+}
+
+/// Whether the program's interface is there, in this namespace.
+fn has_device(namespace: &File) -> bool {
+    let path = format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
+    let links = Command::new("nsenter")
+        .args([&format!("--net={path}"), "ip", "link"])
+        .output()
+        .unwrap();
+    assert!(links.status.success());
+    String::from_utf8_lossy(&links.stdout).contains("exit0")
+}
+
+/// The program: a device with peers in a namespace of its own, until somebody kills it.
+fn be_killed(path: &Path) {
+    let front = Front::connect(path);
+    let requests = front.open_channel();
+    let (family, _) = front.family(&requests, "ovpn");
+    let ifindex = front.make_device("ovpn", "exit0");
+    configure("exit0");
+    let target = Target {
+        api: Api::Ovpn,
+        family,
+        ifindex,
+    };
+    let program = Program::new(front, target, TransportSocket::open());
+    for id in 0..50 {
+        program.must(&target.peer_new(&program.new_peer(id, program.transport.address)));
+        program.must(&target.key_new(id, PRIMARY, 0));
+    }
+    say(READY);
+    loop {
+        thread::park();
+    }
+}
+
+/// A process that is killed when this is dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A path for the engine's socket, in the folder for such files; the file goes with this.
+struct SocketFile(PathBuf);
+
+impl SocketFile {
+    fn new() -> Self {
+        let name = format!("udco-wire-{}", std::process::id());
+        Self(env::temp_dir().join(name))
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}

@@ -1,0 +1,107 @@
+//! A peer that is there already (dco-behaviour 2.6, 19).
+
+use crate::api::{BOTH, EEXIST, PRIMARY, TEARDOWN, Told};
+use crate::eventually::eventually;
+use crate::forger::{Forger, Record};
+use crate::front::namespace::enter;
+use crate::front::netlink::POINT_TO_POINT;
+use crate::inner::udp4;
+use crate::site::{A_WHILE, HERE4, Plan, Program, Site, no_more_fds_than, open_fds, vpn_of};
+
+/// Packets pass in both directions.
+#[track_caller]
+fn works(site: &Site, peer: u32, forger: &Forger) {
+    forger.send_packet(&udp4(vpn_of(peer).0, HERE4, b"in"));
+    assert_eq!(site.delivered(), b"in");
+    // Not at once: it takes the kernel up to a second to notice that a point-to-point device has a carrier.
+    let mut record = None;
+    eventually("a record", || {
+        site.send_inner(peer, b"out");
+        record = forger.receive_within(A_WHILE);
+        record.is_some()
+    });
+    let Record {
+        peer: id, payload, ..
+    } = record.unwrap();
+    assert_eq!(id, peer);
+    assert!(payload.ends_with(b"out"));
+}
+
+#[test]
+fn a_second_peer_of_the_same_id_is_refused_and_the_first_works_on() {
+    if !enter("peers::a_second_peer_of_the_same_id_is_refused_and_the_first_works_on") {
+        return;
+    }
+    for api in BOTH {
+        let site = Site::open(api);
+        let forger = site.add_peer(1);
+        works(&site, 1, &forger);
+        let target = site.program.target;
+        // From elsewhere, with other addresses.
+        let elsewhere = Forger::new(site.program.transport.address, 1);
+        let mut second = site.program.new_peer(1, elsewhere.address());
+        second.vpn = Some(vpn_of(7));
+        assert_eq!(site.program.ask(&target.peer_new(&second)), Err(EEXIST));
+        works(&site, 1, &forger);
+        // On a socket that the engine has not seen, of this program and of another one: it is not kept.
+        let before = open_fds();
+        second.socket = 10;
+        assert_eq!(site.program.ask(&target.peer_new(&second)), Err(EEXIST));
+        let another = Program::beside(&site);
+        assert_eq!(another.ask(&target.peer_new(&second)), Err(EEXIST));
+        works(&site, 1, &forger);
+        another.front.end().unwrap();
+        drop((another.requests, another.transport));
+        no_more_fds_than(before);
+        assert_eq!(site.peers(), [1]);
+        assert_eq!(site.told(), []);
+        works(&site, 1, &forger);
+    }
+}
+
+#[test]
+fn on_a_point_to_point_device_a_peer_replaces_the_one_before() {
+    if !enter("peers::on_a_point_to_point_device_a_peer_replaces_the_one_before") {
+        return;
+    }
+    for api in BOTH {
+        let site = Site::planned(&Plan {
+            mode: POINT_TO_POINT,
+            ..Plan::of(api)
+        });
+        let (program, target) = (&site.program, site.program.target);
+        // On the channel that asks, so that the order is seen.
+        let (_, group) = program.front.family(&program.requests, api.family());
+        program.front.join(&program.requests, group);
+        let (mut old, mut older) = (1, site.add_peer(1));
+        works(&site, old, &older);
+        // By a peer of the same id, and by one of another.
+        for id in [1, 2] {
+            let newer = Forger::with_key(program.transport.address, id, 1);
+            let new = program.new_peer(id, newer.address());
+            let answers = program.ask(&target.peer_new(&new));
+            let before_the_ack: Vec<_> =
+                answers.unwrap().iter().map(|it| target.told(it)).collect();
+            let torn_down = Told::Deleted {
+                peer: old,
+                reason: TEARDOWN,
+            };
+            assert_eq!(before_the_ack, [torn_down]);
+            program.must(&target.key_new(id, PRIMARY, 1));
+            works(&site, id, &newer);
+            assert_eq!(site.peers(), [u64::from(id)]);
+            assert_eq!(site.told(), [torn_down], "once");
+            // The one before is nobody any more.
+            older.send_packet(&udp4(vpn_of(old).0, HERE4, b"from before"));
+            let reason = if id == old {
+                "rx_unknown_key_id"
+            } else {
+                "rx_no_peer"
+            };
+            site.await_drops(reason, 1);
+            (old, older) = (id, newer);
+        }
+        works(&site, old, &older);
+        site.nothing_delivered();
+    }
+}

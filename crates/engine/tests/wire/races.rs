@@ -1,0 +1,283 @@
+//! Requests of two programs at the same time about the same peer, and about a device on its way out
+//! (dco-behaviour 5.11, 7).
+
+use std::cell::Cell;
+use std::net::UdpSocket;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{TryRecvError, channel};
+use std::thread;
+use std::time::Duration;
+
+use udco_front::ToEngine;
+
+use crate::api::{
+    Api, BOTH, EEXIST, ENODEV, ENOENT, PRIMARY, TEARDOWN, TRANSPORT_DISCONNECT, Target, Told,
+    USERSPACE,
+};
+use crate::eventually::eventually;
+use crate::forger::Forger;
+use crate::front::netlink::{MULTI_PEER, POINT_TO_POINT};
+use crate::front::{Front, Owned, engine, namespace::enter};
+use crate::inner::{PORT, udp4};
+use crate::site::{
+    HERE4, Plan, Program, Site, TransportSocket, configure, ip, is_interface, no_more_fds_than,
+    open_fds, vpn_of,
+};
+
+const LOOPS: usize = 1000;
+
+/// Rounds before descriptors are counted: buffers and tables have their size then.
+const WARM: usize = 10;
+
+/// Devices that are deleted.
+const DEVICES: usize = 200;
+
+/// Does two things at the same time, the one on this thread, the other on one of its own, `LOOPS` times, and compares
+/// what came of it each time.
+fn race<A, B: Send>(
+    prepare: impl Fn(),
+    one: impl Fn() -> A,
+    other: impl Fn() -> B + Send,
+    compare: impl Fn(usize, A, B),
+) {
+    thread::scope(|scope| {
+        let (go, gone) = channel();
+        let (outcome, came) = channel();
+        scope.spawn(move || {
+            loop {
+                match gone.try_recv() {
+                    Ok(()) => outcome.send(other()).unwrap(),
+                    // No sleep: that would be the later of the two each time.
+                    Err(TryRecvError::Empty) => thread::yield_now(),
+                    Err(TryRecvError::Disconnected) => return,
+                }
+            }
+        });
+        for round in 0..LOOPS {
+            prepare();
+            go.send(()).unwrap();
+            let one = one();
+            compare(round, one, came.recv().unwrap());
+        }
+    });
+}
+
+const fn deleted(peer: u32, reason: u32) -> Told {
+    Told::Deleted { peer, reason }
+}
+
+#[test]
+fn a_peer_deleted_while_its_socket_closes_ends_once() {
+    if !enter("races::a_peer_deleted_while_its_socket_closes_ends_once") {
+        return;
+    }
+    let site = Site::open(Api::Ovpn);
+    let (program, target) = (&site.program, site.program.target);
+    let another = Program::beside(&site);
+    let before = Cell::new(0);
+    let won = Cell::new([0; 2]);
+    race(
+        || {
+            let new = program.new_peer(1, program.transport.address);
+            program.must(&target.peer_new(&new));
+            program.must(&target.key_new(1, PRIMARY, 0));
+        },
+        || program.front.ask(8, &ToEngine::SocketClosed { fd: 9 }, &[]),
+        move || another.ask(&target.peer_del(1)),
+        |round, closed, removed| {
+            assert_eq!(closed, Some(Owned::Done(0)));
+            let [closes, removals] = won.get();
+            let reason = match removed {
+                Ok(_) => {
+                    won.set([closes, removals + 1]);
+                    USERSPACE
+                }
+                Err(errno) => {
+                    assert_eq!(errno, ENOENT);
+                    won.set([closes + 1, removals]);
+                    TRANSPORT_DISCONNECT
+                }
+            };
+            assert_eq!(site.told(), [deleted(1, reason)]);
+            assert_eq!(site.peers(), [0; 0]);
+            if round == WARM {
+                before.set(open_fds());
+            }
+        },
+    );
+    no_more_fds_than(before.get());
+    let [closes, removals] = won.get();
+    println!("{closes} times the socket was the first, {removals} times the request");
+}
+
+#[test]
+fn a_peer_deleted_while_its_program_dies_ends_once() {
+    if !enter("races::a_peer_deleted_while_its_program_dies_ends_once") {
+        return;
+    }
+    let site = Site::open(Api::Ovpn);
+    let target = site.program.target;
+    let another = Program::beside(&site);
+    let (before, dying) = (Cell::new(0), Cell::new(None));
+    race(
+        || {
+            let program = Program::beside(&site);
+            let new = program.new_peer(1, program.transport.address);
+            program.must(&target.peer_new(&new));
+            dying.set(Some(program));
+        },
+        || dying.take().unwrap().front.end().unwrap(),
+        move || another.ask(&target.peer_del(1)),
+        |round, (), removed| {
+            let reason = match removed {
+                Ok(_) => USERSPACE,
+                Err(errno) => {
+                    assert_eq!(errno, ENOENT);
+                    TRANSPORT_DISCONNECT
+                }
+            };
+            assert_eq!(site.told(), [deleted(1, reason)]);
+            assert_eq!(site.peers(), [0; 0]);
+            if round == WARM {
+                before.set(open_fds());
+            }
+        },
+    );
+    no_more_fds_than(before.get());
+}
+
+#[test]
+fn a_peer_deleted_while_one_of_its_id_is_added_ends_once() {
+    if !enter("races::a_peer_deleted_while_one_of_its_id_is_added_ends_once") {
+        return;
+    }
+    for mode in [MULTI_PEER, POINT_TO_POINT] {
+        let site = Site::planned(&Plan {
+            mode,
+            ..Plan::of(Api::Ovpn)
+        });
+        let (program, target) = (&site.program, site.program.target);
+        let another = Program::beside(&site);
+        let new = || program.ask(&target.peer_new(&program.new_peer(1, program.transport.address)));
+        let before = Cell::new(0);
+        race(
+            || assert_eq!(new(), Ok(Vec::new())),
+            new,
+            move || another.ask(&target.peer_del(1)),
+            |round, added, removed| {
+                // There is one at any moment before it is deleted.
+                assert_eq!(removed, Ok(Vec::new()));
+                let peers = site.peers();
+                let told = site.told();
+                let (torn, by_user) = (deleted(1, TEARDOWN), deleted(1, USERSPACE));
+                match (added, peers.as_slice()) {
+                    (Err(EEXIST), []) if mode == MULTI_PEER => assert_eq!(told, [by_user]),
+                    // Replaced, and then deleted.
+                    (Ok(_), []) if mode == POINT_TO_POINT => assert_eq!(told, [torn, by_user]),
+                    (Ok(_), [1]) => {
+                        assert_eq!(told, [by_user]);
+                        program.must(&target.peer_del(1));
+                        assert_eq!(site.told(), [by_user]);
+                    }
+                    other => panic!("not a legal outcome: {other:?}"),
+                }
+                if round == WARM {
+                    before.set(open_fds());
+                }
+            },
+        );
+        no_more_fds_than(before.get());
+        assert_eq!(site.peers(), [0; 0]);
+    }
+}
+
+#[test]
+fn a_device_is_deleted_while_packets_flow_and_peers_are_added() {
+    if !enter("races::a_device_is_deleted_while_packets_flow_and_peers_are_added") {
+        return;
+    }
+    let engine = engine();
+    let maker = Front::welcome(&engine);
+    let requests = maker.open_channel();
+    let mut before = 0;
+    for round in 0..DEVICES {
+        if round == WARM {
+            before = open_fds();
+        }
+        let api = BOTH[round % 2];
+        let listener = maker.open_channel();
+        let (family, group) = maker.family(&requests, api.family());
+        maker.join(&listener, group);
+        let ifindex = maker.make_device(api.kind(), "gone0");
+        configure("gone0");
+        let target = Target {
+            api,
+            family,
+            ifindex,
+        };
+        let front = Front::welcome(&engine);
+        let program = Program::new(front, target, TransportSocket::open());
+        let forger = Forger::new(program.transport.address, 1);
+        program.must(&target.peer_new(&program.new_peer(1, forger.address())));
+        program.must(&target.key_new(1, PRIMARY, 0));
+        let over = AtomicBool::new(false);
+        let added = thread::scope(|scope| {
+            let over = &over;
+            scope.spawn(move || traffic(&forger, over));
+            // The program ends when it is refused, and its sockets with it: its peers must have ended by then.
+            let adding = scope.spawn(move || add_until_refused(&program));
+            thread::sleep(Duration::from_micros(150 * (round as u64 % 20)));
+            // As a program does it, and behind the engine's back.
+            if round % 4 < 2 {
+                maker.let_go_of_device(ifindex);
+            }
+            ip(&["link del gone0"]);
+            let added = adding.join().unwrap();
+            over.store(true, Ordering::Relaxed);
+            added
+        });
+        let mut told = Vec::new();
+        eventually("each peer's end", || {
+            told.extend(listener.drain().iter().map(|it| target.told(it)));
+            told.len() > added
+        });
+        told.sort_by_key(|it| match it {
+            Told::Deleted { peer, .. } => *peer,
+            other => panic!("{other:?}"),
+        });
+        let all: Vec<Told> = (1..=added as u32 + 1)
+            .map(|id| deleted(id, TEARDOWN))
+            .collect();
+        assert_eq!(told, all, "once each");
+        let gone = || maker.show()["devices"].as_array().unwrap().is_empty();
+        eventually("no device left", gone);
+        eventually("no interface left", || !is_interface("gone0"));
+    }
+    no_more_fds_than(before);
+}
+
+/// Packets in both directions until it is over, or the device takes none.
+fn traffic(forger: &Forger, over: &AtomicBool) {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let (vpn4, _) = vpn_of(1);
+    while !over.load(Ordering::Relaxed) {
+        forger.send_packet(&udp4(vpn4, HERE4, b"in"));
+        let _ = socket.send_to(b"out", (vpn4, PORT));
+    }
+}
+
+/// Adds peers from id 2 on until the device is no more; how many there were.
+fn add_until_refused(program: &Program) -> usize {
+    for added in 0.. {
+        let id = 2 + added as u32;
+        let new = program.new_peer(id, program.transport.address);
+        match program.ask(&program.target.peer_new(&new)) {
+            Ok(_) => {}
+            Err(errno) => {
+                assert_eq!(errno, ENODEV);
+                return added;
+            }
+        }
+    }
+    unreachable!()
+}

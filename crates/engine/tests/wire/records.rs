@@ -1,0 +1,259 @@
+//! Records that a stranger, the network or a broken peer sends (dco-behaviour 1.5, 5.2, 5.3, 5.7).
+
+use std::net::Ipv4Addr;
+use std::thread;
+use std::time::Duration;
+
+use crate::api::{Api, BOTH};
+use crate::eventually::eventually_equal;
+use crate::forger::{Forger, KEEPALIVE, Record, Tally, UNDEFINED};
+use crate::front::namespace::enter;
+use crate::inner::{udp4, udp6};
+use crate::site::{HERE4, HERE6, Site, delivered, vpn_of};
+
+/// What came for a peer, and how many packets of it were delivered. They are counted a moment after.
+fn received(site: &Site, peer: u32) -> (Tally, u64) {
+    let counters = site.counters(peer);
+    (counters.link_rx, counters.vpn_rx.packets)
+}
+
+/// A packet of this peer that is fine.
+fn fine(peer: u32, payload: &[u8]) -> Vec<u8> {
+    udp4(vpn_of(peer).0, HERE4, payload)
+}
+
+#[test]
+fn a_replayed_record_is_delivered_once() {
+    if !enter("records::a_replayed_record_is_delivered_once") {
+        return;
+    }
+    for api in BOTH {
+        let site = Site::open(api);
+        let forger = site.add_peer(1);
+        let record = forger.next_record(&fine(1, b"once"));
+        for _ in 0..3 {
+            forger.send(&record);
+        }
+        assert_eq!(site.delivered(), b"once");
+        site.await_drops("rx_replay", 2);
+        // Also when another has come in between.
+        forger.send_packet(&fine(1, b"next"));
+        assert_eq!(site.delivered(), b"next");
+        forger.send(&record);
+        site.await_drops("rx_replay", 3);
+        site.nothing_delivered();
+        eventually_equal(&(forger.sent(), 2), || received(&site, 1));
+    }
+}
+
+#[test]
+fn a_record_older_than_the_window_is_dropped() {
+    if !enter("records::a_record_older_than_the_window_is_dropped") {
+        return;
+    }
+    let site = Site::open(Api::Ovpn);
+    let forger = site.add_peer(1);
+    forger.send(&forger.record(3000, &fine(1, b"newest")));
+    assert_eq!(site.delivered(), b"newest");
+    // The window is 2,048 ids wide, the newest among them.
+    forger.send(&forger.record(3000 - 2048, &fine(1, b"too old")));
+    site.await_drops("rx_too_old", 1);
+    forger.send(&forger.record(3000 - 2047, &fine(1, b"oldest")));
+    assert_eq!(site.delivered(), b"oldest");
+    // A packet id of 0 is nobody's first.
+    forger.send(&forger.record(0, &fine(1, b"zero")));
+    site.await_drops("rx_replay", 1);
+    site.nothing_delivered();
+}
+
+/// With time passed in: `replay::tests::after_thirty_idle_seconds_only_newer_ids_are_accepted` of the core.
+#[test]
+#[ignore = "takes half a minute"]
+fn after_thirty_idle_seconds_only_newer_records_are_accepted() {
+    if !enter("records::after_thirty_idle_seconds_only_newer_records_are_accepted") {
+        return;
+    }
+    let site = Site::open(Api::Ovpn);
+    let forger = site.add_peer(1);
+    for (packet_id, payload) in [(10, b"10"), (5, b" 5")] {
+        forger.send(&forger.record(packet_id, &fine(1, payload)));
+        assert_eq!(site.delivered(), payload);
+    }
+    // A refused one does not begin the time anew.
+    thread::sleep(Duration::from_secs(15));
+    forger.send(&forger.record(5, &fine(1, b"again")));
+    site.await_drops("rx_replay", 1);
+    thread::sleep(Duration::from_secs(16));
+    forger.send(&forger.record(9, &fine(1, b"late")));
+    site.await_drops("rx_too_old", 1);
+    forger.send(&forger.record(11, &fine(1, b"11")));
+    assert_eq!(site.delivered(), b"11");
+    site.nothing_delivered();
+}
+
+#[test]
+fn a_spoofed_inner_source_is_dropped_and_counted() {
+    if !enter("records::a_spoofed_inner_source_is_dropped_and_counted") {
+        return;
+    }
+    for api in BOTH {
+        let site = Site::open(api);
+        let (forger, _other) = (site.add_peer(1), site.add_peer(2));
+        let stranger = Ipv4Addr::new(192, 0, 2, 1);
+        let link_local = "fe80::1".parse().unwrap();
+        for spoofed in [
+            udp4(vpn_of(2).0, HERE4, b"another's"),
+            udp4(HERE4, HERE4, b"the server's own"),
+            udp4(stranger, HERE4, b"a stranger's"),
+            udp6(vpn_of(2).1, HERE6, b"another's"),
+            udp6(link_local, HERE6, b"nobody's"),
+        ] {
+            forger.send_packet(&spoofed);
+        }
+        site.await_drops("rx_spoofed_source", 5);
+        site.nothing_delivered();
+        // Its own are fine.
+        forger.send_packet(&udp4(vpn_of(1).0, HERE4, b"four"));
+        assert_eq!(site.delivered(), b"four");
+        forger.send_packet(&udp6(vpn_of(1).1, HERE6, b"six"));
+        let six = delivered(&site.inner6, Duration::from_secs(5));
+        assert_eq!(six.as_deref(), Some(&b"six"[..]));
+        eventually_equal(&(forger.sent(), 2), || received(&site, 1));
+        assert_eq!(received(&site, 2), (Tally::default(), 0));
+    }
+}
+
+#[test]
+fn the_undefined_peer_id_means_the_peer_at_the_source_address() {
+    if !enter("records::the_undefined_peer_id_means_the_peer_at_the_source_address") {
+        return;
+    }
+    for api in BOTH {
+        let site = Site::open(api);
+        let (one, two) = (site.add_peer(1), site.add_peer(2));
+        let undefined = |forger: &Forger, peer| {
+            forger.sealed(&Record {
+                key_id: 0,
+                peer: UNDEFINED,
+                packet_id: 1,
+                payload: fine(peer, &[peer as u8]),
+            })
+        };
+        two.send(&undefined(&two, 2));
+        assert_eq!(site.delivered(), [2]);
+        // From another's address it is that one's, whose key does not open it.
+        one.send(&undefined(&two, 2));
+        site.await_drops("rx_bad_tag", 1);
+        eventually_equal(&(one.sent(), 0), || received(&site, 1));
+        eventually_equal(&(two.sent(), 1), || received(&site, 2));
+        let stranger = Forger::new(site.program.transport.address, 1);
+        stranger.send(&undefined(&stranger, 1));
+        site.await_drops("rx_no_peer", 1);
+        site.nothing_delivered();
+    }
+}
+
+#[test]
+fn data_v1_is_dropped_and_nobody_gets_it() {
+    if !enter("records::data_v1_is_dropped_and_nobody_gets_it") {
+        return;
+    }
+    let site = Site::open(Api::Ovpn);
+    let forger = site.add_peer(1);
+    for key_id in 0..8 {
+        let mut record = forger.next_record(&fine(1, b"old format"));
+        record[0] = 6 << 3 | key_id;
+        forger.send(&record);
+    }
+    site.await_drops("rx_data_v1", 8);
+    site.nothing_delivered();
+    assert_eq!(site.program.transport.control_packets(), 0);
+    assert_eq!(site.counters(1).link_rx.packets, 0);
+    // A control packet is OpenVPN's, unchanged.
+    forger.send(&[7 << 3; 30]);
+    let mut packet = [0; 200];
+    let control = &site.program.transport.control;
+    let relayed = control
+        .receive_within(&mut packet, Duration::from_secs(5))
+        .unwrap();
+    assert!(packet[..relayed.len].ends_with(&[7 << 3; 30]));
+}
+
+#[test]
+fn records_of_every_short_length_are_dropped_for_their_reason() {
+    if !enter("records::records_of_every_short_length_are_dropped_for_their_reason") {
+        return;
+    }
+    let site = Site::open(Api::Ovpn);
+    let forger = site.add_peer(1);
+    let empty = forger.next_record(&[]);
+    assert_eq!(empty.len(), 24);
+    for len in 0..24 {
+        forger.send(&empty[..len]);
+    }
+    // No opcode; no tag; nothing inside.
+    site.await_drops("rx_short", 4);
+    site.await_drops("rx_no_tag", 20);
+    forger.send(&empty);
+    site.await_drops("rx_empty", 1);
+    for payload in [&[0x45; 19][..], &[0x60; 39], &[0x2a; 16], &KEEPALIVE[..15]] {
+        forger.send_packet(payload);
+    }
+    site.await_drops("rx_not_ip", 4);
+    forger.send_packet(&fine(1, b"fine"));
+    assert_eq!(site.delivered(), b"fine");
+    // What was too short for an opcode is nobody's.
+    let attributed = site.counters(1).link_rx;
+    assert_eq!(attributed.packets, forger.sent().packets - 4);
+    assert_eq!(attributed.bytes, forger.sent().bytes - (1 + 2 + 3));
+    assert_eq!(site.program.transport.control_packets(), 0);
+}
+
+#[test]
+fn an_unknown_key_id_is_dropped() {
+    if !enter("records::an_unknown_key_id_is_dropped") {
+        return;
+    }
+    let site = Site::open(Api::Ovpn);
+    let forger = site.add_peer(1);
+    for key_id in 1..8 {
+        let payload = fine(1, &[key_id]);
+        let (peer, packet_id) = (1, 1);
+        forger.send(&forger.sealed(&Record {
+            key_id,
+            peer,
+            packet_id,
+            payload,
+        }));
+    }
+    // They wait for a moment for their key, which does not come.
+    site.await_drops("rx_unknown_key_id", 7);
+    site.nothing_delivered();
+    assert_eq!(site.counters(1).link_rx, forger.sent(), "each once");
+}
+
+#[test]
+fn a_flipped_bit_anywhere_makes_a_record_worthless() {
+    if !enter("records::a_flipped_bit_anywhere_makes_a_record_worthless") {
+        return;
+    }
+    let site = Site::open(Api::Ovpn);
+    let forger = site.add_peer(1);
+    let record = forger.next_record(&fine(1, b"as it was sent"));
+    for bit in 0..record.len() * 8 {
+        let mut flipped = record.clone();
+        flipped[bit / 8] ^= 0x80 >> (bit % 8);
+        forger.send(&flipped);
+    }
+    // Packet id, tag and ciphertext are authenticated; so are opcode, key id and peer id, but with another of those it
+    // does not come that far: another opcode is a control packet (none is DATA_V1), and nobody has another id.
+    site.await_drops("rx_bad_tag", (record.len() as u64 - 4) * 8);
+    site.await_drops("rx_no_peer", 24);
+    site.await_drops("rx_unknown_key_id", 3);
+    assert_eq!(site.program.transport.control_packets(), 5);
+    site.nothing_delivered();
+    assert_eq!(site.told(), []);
+    // They have not moved the window either.
+    forger.send(&record);
+    assert_eq!(site.delivered(), b"as it was sent");
+}
