@@ -325,8 +325,9 @@ impl Outbox {
             attempt.local_left_out = true;
             return true;
         }
-        // EINVAL is never a pending error, so it would only come again.
-        if errno != libc::EINVAL && attempt.retries < RETRIES {
+        // These are never pending errors, so they would only come again; EPERM is a packet filter's drop.
+        let is_its_own = matches!(errno, libc::EINVAL | libc::EPERM);
+        if !is_its_own && attempt.retries < RETRIES {
             attempt.retries += 1;
             return true;
         }
