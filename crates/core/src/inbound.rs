@@ -63,7 +63,7 @@ pub fn receive<'d, A: Aead, T: Clone>(
     origin: Origin,
     now: Time,
 ) -> Inbound<'d, A, T> {
-    take_apart(view, datagram, origin, now, Attempt::First)
+    take_apart(view, datagram, Source::Datagram(origin), now, Attempt::First)
 }
 
 /// Like [`receive`], for a datagram that was counted before.
@@ -73,8 +73,43 @@ pub fn receive_again<'d, A: Aead, T: Clone>(
     origin: Origin,
     now: Time,
 ) -> Inbound<'d, A, T> {
-    take_apart(view, datagram, origin, now, Attempt::Again)
+    take_apart(view, datagram, Source::Datagram(origin), now, Attempt::Again)
 }
+
+/// Like [`receive`], for a packet of the TCP stream that belongs to `peer`: the id in it is not looked at, and it moves
+/// nobody (dco-behaviour 5.2, 5.4).
+pub fn receive_stream<'d, A: Aead, T: Clone>(
+    view: &View<'d, A, T>,
+    peer: &'d Arc<Peer<A, T>>,
+    packet: &'d mut [u8],
+    now: Time,
+) -> Inbound<'d, A, T> {
+    take_apart(view, packet, Source::Stream(peer), now, Attempt::First)
+}
+
+/// Like [`receive_stream`], for a packet that was counted before.
+pub fn receive_stream_again<'d, A: Aead, T: Clone>(
+    view: &View<'d, A, T>,
+    peer: &'d Arc<Peer<A, T>>,
+    packet: &'d mut [u8],
+    now: Time,
+) -> Inbound<'d, A, T> {
+    take_apart(view, packet, Source::Stream(peer), now, Attempt::Again)
+}
+
+/// What tells whose a packet is.
+enum Source<'d, A, T> {
+    Datagram(Origin),
+    Stream(&'d Arc<Peer<A, T>>),
+}
+
+impl<A, T> Clone for Source<'_, A, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<A, T> Copy for Source<'_, A, T> {}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Attempt {
@@ -85,7 +120,7 @@ enum Attempt {
 fn take_apart<'d, A: Aead, T: Clone>(
     view: &View<'d, A, T>,
     datagram: &'d mut [u8],
-    origin: Origin,
+    source: Source<'d, A, T>,
     now: Time,
     attempt: Attempt,
 ) -> Inbound<'d, A, T> {
@@ -99,9 +134,10 @@ fn take_apart<'d, A: Aead, T: Clone>(
         Err(reason) => return drop(reason),
     };
     // dco-behaviour 5.2: by id without a look at the source, or by source if the id says nothing.
-    let peer = match peer_id {
-        UNDEFINED_PEER => view.peers.by_remote(origin.remote),
-        id => view.peers.by_id(id),
+    let peer = match (source, peer_id) {
+        (Source::Stream(peer), _) => Some(peer),
+        (Source::Datagram(origin), UNDEFINED_PEER) => view.peers.by_remote(origin.remote),
+        (Source::Datagram(_), id) => view.peers.by_id(id),
     };
     let Some(peer) = peer else {
         return drop(DropReason::RxNoPeer);
@@ -121,10 +157,9 @@ fn take_apart<'d, A: Aead, T: Clone>(
     // Authentic and new: from here on the peer is alive, and at this address, whatever is inside.
     peer.activity.received(now);
     // Only the newest packet moves the peer: a late one from its old address must not move it back (design decision 10).
-    let floated = if opened.newest {
-        moved(peer, origin)
-    } else {
-        None
+    let floated = match source {
+        Source::Datagram(origin) if opened.newest => moved(peer, origin),
+        _ => None,
     };
     let drop = |reason| Inbound::Dropped {
         reason,

@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`wire`] (what is on the wire), [`key`] (one key, both directions), [`replay`], [`packet_id`] and [`wear`],
 //! [`peer`], [`device`] (what requests change), [`peers`] and [`route`] (how a peer is found), [`inbound`] and
-//! [`outbound`] (a packet's way through them), [`offload`] (many packets at once, to and from the device).
+//! [`outbound`] (a packet's way through them), [`framing`] (packets in a TCP stream), [`offload`] (many packets at once, to
+//! and from the device).
 //!
 //! What changes by request lives in values that are cheap to clone ([`Peers`], [`Routes`]): the engine changes its own
 //! copy and publishes a clone as an immutable snapshot for the packet path. What changes by packet (counters, packet
@@ -26,6 +27,7 @@ pub mod aead;
 pub mod cow_map;
 pub mod device;
 pub mod drop_reason;
+pub mod framing;
 pub mod inbound;
 pub mod ip;
 pub mod key;

@@ -19,12 +19,12 @@ pub struct View<'v, A, T> {
 }
 
 impl<A, T> View<'_, A, T> {
-    /// The longest inner packet for a peer whose outer packet is not fragmented.
+    /// The longest inner packet for a peer whose outer packet is not fragmented. Over TCP, where a peer has no endpoint,
+    /// there is none too long.
     #[must_use]
     pub fn inner_limit(&self, peer: &Peer<A, T>) -> usize {
-        let outer_is_v6 = peer
-            .endpoint
-            .is_some_and(|endpoint| endpoint.remote.is_ipv6());
-        wire::inner_limit(self.path_mtu, outer_is_v6)
+        peer.endpoint.map_or(usize::MAX, |endpoint| {
+            wire::inner_limit(self.path_mtu, endpoint.remote.is_ipv6())
+        })
     }
 }
