@@ -10,7 +10,6 @@ mod link;
 mod log;
 mod monitor;
 mod notification;
-mod openvpn_options;
 mod peer;
 mod private_engine;
 mod refusal;

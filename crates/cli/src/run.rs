@@ -15,7 +15,6 @@ use udco_front::{FD_VARIABLE, SOCKET_VARIABLE};
 use udco_sys::seqpacket::Connection;
 
 use crate::RunArguments;
-use crate::openvpn_options::may_use_tcp;
 
 /// Name of the preload library.
 const LIBRARY: &str = "libudco_preload.so";
@@ -33,12 +32,6 @@ pub(crate) fn run(arguments: RunArguments) -> Result<Infallible> {
     };
     let mut command = Command::new(program);
     command.args(parameters);
-    if may_use_tcp(&arguments.program) {
-        // With offload it would fail at the first peer.
-        eprintln!("udco: TCP transport is not offloaded yet: OpenVPN uses its own data path");
-        let error = command.exec();
-        return Err(error).with_context(|| cannot_start(program));
-    }
     command.env("LD_PRELOAD", preload(&library()?));
     match &arguments.engine {
         Some(path) => {

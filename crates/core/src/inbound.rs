@@ -63,7 +63,13 @@ pub fn receive<'d, A: Aead, T: Clone>(
     origin: Origin,
     now: Time,
 ) -> Inbound<'d, A, T> {
-    take_apart(view, datagram, Source::Datagram(origin), now, Attempt::First)
+    take_apart(
+        view,
+        datagram,
+        Source::Datagram(origin),
+        now,
+        Attempt::First,
+    )
 }
 
 /// Like [`receive`], for a datagram that was counted before.
@@ -73,7 +79,13 @@ pub fn receive_again<'d, A: Aead, T: Clone>(
     origin: Origin,
     now: Time,
 ) -> Inbound<'d, A, T> {
-    take_apart(view, datagram, Source::Datagram(origin), now, Attempt::Again)
+    take_apart(
+        view,
+        datagram,
+        Source::Datagram(origin),
+        now,
+        Attempt::Again,
+    )
 }
 
 /// Like [`receive`], for a packet of the TCP stream that belongs to `peer`: the id in it is not looked at, and it moves

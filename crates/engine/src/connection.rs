@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use udco_front::{MAX_MESSAGE, ToEngine, ToFront, VERSION};
+use udco_front::{Begun, MAX_MESSAGE, ToEngine, ToFront, VERSION};
 use udco_netlink::{Answers, Asker, membership, serve};
 use udco_sys::epoll::{Events, Interest, Poller};
 use udco_sys::seqpacket::{Connection, FdList};
@@ -53,6 +53,8 @@ pub(crate) struct Session {
 /// What an exchange in the middle of a request brought.
 pub(crate) struct HandedOver {
     pub(crate) errno: i32,
+    /// The packet of a TCP stream that the program has read in part.
+    pub(crate) begun: Begun,
     pub(crate) socket: Option<OwnedFd>,
     pub(crate) relay: Option<OwnedFd>,
 }
@@ -282,8 +284,9 @@ impl Session {
         self.tell(seq, ToFront::NeedSocket { fd }).ok()?;
         let (reply, mut fds) = self.reply(seq)?;
         match decode(&reply) {
-            Ok(ToEngine::Socket { errno }) => Some(HandedOver {
+            Ok(ToEngine::Socket { errno, begun }) => Some(HandedOver {
                 errno,
+                begun,
                 socket: fds.take(0),
                 relay: fds.take(1),
             }),

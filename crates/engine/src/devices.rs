@@ -296,7 +296,7 @@ impl Entry {
 
 impl Attached {
     fn source(&self) -> Source {
-        Source::Udp(Arc::clone(&self.device), Arc::clone(&self.transport))
+        Source::Network(Arc::clone(&self.device), Arc::clone(&self.transport))
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use udco_core::framing::{PREFIX, prefix};
 use udco_core::wire::{KEEPALIVE, OVERHEAD};
 use udco_core::{DropReason, Time, outbound};
 use udco_sys::clock;
@@ -13,6 +14,8 @@ use udco_sys::udp::{Message, Outbox};
 
 use crate::Engine;
 use crate::device::{Device, Peer};
+use crate::stream::{Stream, Written};
+use crate::transport::Socket;
 
 /// A peer expires within a second of its timeout; half of that leaves room for a busy machine.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -69,8 +72,15 @@ fn tick(device: &Device, outbox: &mut Outbox) {
 }
 
 fn ping(peer: &Arc<Peer>, now: Time, outbox: &mut Outbox) -> Result<(), DropReason> {
-    let endpoint = peer.endpoint.ok_or(DropReason::TxNoEndpoint)?;
     let mut record = [0; OVERHEAD + KEEPALIVE.len()];
+    let socket = match peer.transport.socket() {
+        Socket::Udp(socket, _) => socket,
+        Socket::Tcp(stream) => {
+            outbound::seal_keepalive(peer, &mut record, now)?;
+            return ping_by_stream(stream, &record);
+        }
+    };
+    let endpoint = peer.endpoint.ok_or(DropReason::TxNoEndpoint)?;
     outbound::seal_keepalive(peer, &mut record, now)?;
     outbox.clear();
     let message = Message {
@@ -79,10 +89,21 @@ fn ping(peer: &Arc<Peer>, now: Time, outbox: &mut Outbox) -> Result<(), DropReas
         local: endpoint.local,
         segment: None,
     };
-    let sent = outbox.push(message) && outbox.send(peer.transport.socket(), &record).sent == 1;
+    let sent = outbox.push(message) && outbox.send(socket, &record).sent == 1;
     if sent {
         Ok(())
     } else {
         Err(DropReason::TxTransportError)
+    }
+}
+
+fn ping_by_stream(stream: &Stream, record: &[u8]) -> Result<(), DropReason> {
+    let mut packet = [0; PREFIX + OVERHEAD + KEEPALIVE.len()];
+    let (length, rest) = packet.split_at_mut(PREFIX);
+    length.copy_from_slice(&prefix(record.len()).unwrap_or_default());
+    rest.copy_from_slice(record);
+    match stream.write(&packet) {
+        Written { dropped: 0, .. } => Ok(()),
+        _ => Err(DropReason::TxTransportFull),
     }
 }

@@ -21,6 +21,7 @@ mod receive;
 mod route_mirror;
 mod service;
 mod show;
+mod stream;
 mod transmit;
 mod transport;
 mod watch;

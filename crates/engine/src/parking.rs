@@ -32,7 +32,8 @@ pub(crate) struct Parked {
     buffer: Box<[u8]>,
     len: usize,
     transport: Weak<Transport>,
-    pub(crate) origin: Origin,
+    /// Where it came from; `None` on a stream, which says it all.
+    pub(crate) origin: Option<Origin>,
     since: Time,
 }
 
@@ -54,7 +55,7 @@ impl Parking {
         &mut self,
         transport: &Arc<Transport>,
         packet: &[u8],
-        origin: Origin,
+        origin: Option<Origin>,
         now: Time,
     ) -> bool {
         if packet.len() > SLOT_LEN {

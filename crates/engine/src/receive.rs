@@ -3,22 +3,28 @@
 use std::io;
 use std::sync::Arc;
 
+use udco_core::framing::Frames;
 use udco_core::inbound::{self, Inbound, Origin, Payload};
-use udco_core::{DropReason, Endpoint, Time};
+use udco_core::wire::{Datagram, classify};
+use udco_core::{DropReason, Endpoint, Time, View};
 use udco_sys::clock;
 use udco_sys::udp::Inbox;
 
 use crate::cipher::DirectionKey;
 use crate::delivery::{Delivery, write_alone};
-use crate::device::Device;
+use crate::device::{Device, Peer};
 use crate::parking::Parking;
-use crate::transport::{Transport, relay_header, relay_scratch};
+use crate::stream::{Progress, RAW_PIECE, Stream};
+use crate::transport::{Socket, Transport, relay_header, relay_scratch};
 
 /// Datagrams, or runs of coalesced ones, in one batch.
 const BATCH: usize = 16;
 
 /// Bytes for each: the kernel coalesces up to this size.
 const MAX_DATAGRAM: usize = 65_535;
+
+/// Bytes of a stream in one batch; there is room for the longest packet behind the beginning of another.
+const STREAM_BUFFER: usize = 256 << 10;
 
 /// Batches before other sources of the worker have their turn.
 const TURNS: usize = 4;
@@ -29,6 +35,7 @@ pub(crate) struct Receiver {
     relay_scratch: Vec<u8>,
     parking: Parking,
     delivery: Delivery,
+    stream_buffer: Box<[u8]>,
 }
 
 impl Receiver {
@@ -38,6 +45,7 @@ impl Receiver {
             relay_scratch: relay_scratch(),
             parking: Parking::new(),
             delivery: Delivery::new(),
+            stream_buffer: vec![0; STREAM_BUFFER].into(),
         }
     }
 
@@ -52,9 +60,12 @@ impl Receiver {
     /// # Errors
     /// Of the socket itself; errors that peers cause are none.
     pub(crate) fn run(&mut self, device: &Device, transport: &Arc<Transport>) -> io::Result<()> {
+        let Socket::Udp(socket, _) = transport.socket() else {
+            return Ok(());
+        };
         self.retry(device, transport);
         for _ in 0..TURNS {
-            let received = self.inbox.receive(transport.socket())?;
+            let received = self.inbox.receive(socket)?;
             self.batch(device, transport, received);
             if received < BATCH {
                 break;
@@ -100,7 +111,7 @@ impl Receiver {
                         reason: DropReason::RxUnknownKeyId,
                         ..
                     } => {
-                        if !self.parking.park(transport, datagram, origin, now) {
+                        if !self.parking.park(transport, datagram, Some(origin), now) {
                             device.drops.count(DropReason::RxUnknownKeyId);
                         }
                     }
@@ -140,8 +151,104 @@ impl Receiver {
         }
     }
 
+    /// Takes what lies in a stream, up to some batches.
+    pub(crate) fn run_stream(
+        &mut self,
+        device: &Device,
+        transport: &Arc<Transport>,
+        stream: &Stream,
+    ) {
+        self.retry(device, transport);
+        for _ in 0..TURNS {
+            let Progress::Bytes(received) = stream.receive(&mut self.stream_buffer) else {
+                break;
+            };
+            self.stream_batch(device, transport, stream, received);
+            if received < self.stream_buffer.len() {
+                break;
+            }
+        }
+    }
+
+    /// The packets in the first `received` bytes of the buffer.
+    fn stream_batch(
+        &mut self,
+        device: &Device,
+        transport: &Arc<Transport>,
+        stream: &Stream,
+        received: usize,
+    ) {
+        let snapshot = device.snapshot();
+        let view = snapshot.view(device.mode);
+        let now = Time::from_millis(clock::milliseconds());
+        let start = self.stream_buffer.as_ptr().addr();
+        let bytes = self.stream_buffer.get_mut(..received).unwrap_or_default();
+        let Some(peer) = owner(&view, transport, stream) else {
+            // It serves no peer: an ordinary stream, OpenVPN's.
+            for piece in bytes.chunks(RAW_PIECE) {
+                if !stream.relay(piece) {
+                    device.drops.count(DropReason::RxRelayFull);
+                }
+            }
+            return;
+        };
+        let mut frames = Frames::of(bytes);
+        let mut is_sound = true;
+        for frame in &mut frames {
+            let Ok(frame) = frame else {
+                stream.derail();
+                is_sound = false;
+                break;
+            };
+            if matches!(classify(frame.peek()), Ok(Datagram::Control)) {
+                if !stream.relay(frame.with_prefix()) {
+                    device.drops.count(DropReason::RxRelayFull);
+                }
+                continue;
+            }
+            let packet = frame.packet();
+            match inbound::receive_stream(&view, peer, packet, now) {
+                Inbound::Dropped {
+                    reason: DropReason::RxUnknownKeyId,
+                    ..
+                } => {
+                    if !self.parking.park(transport, packet, None, now) {
+                        device.drops.count(DropReason::RxUnknownKeyId);
+                    }
+                }
+                Inbound::Data {
+                    payload: Payload::Packet(packet),
+                    ..
+                } => {
+                    let at = packet.as_ptr().addr() - start;
+                    self.delivery.add(peer, at..at + packet.len());
+                }
+                other => {
+                    if let Inbound::Dropped {
+                        reason: DropReason::RxShort | DropReason::RxDataV1,
+                        ..
+                    } = other
+                    {
+                        // dco-behaviour 5.10: whoever sends this does not speak the protocol.
+                        stream.fail();
+                        is_sound = false;
+                    }
+                    finish(device, other);
+                }
+            }
+            if !is_sound {
+                break;
+            }
+        }
+        let kept = received - frames.unparsed();
+        self.delivery.flush(device, &self.stream_buffer);
+        if is_sound {
+            stream.keep(self.stream_buffer.get(kept..received).unwrap_or_default());
+        }
+    }
+
     /// Tries packets again that came before their key.
-    fn retry(&mut self, device: &Device, transport: &Arc<Transport>) {
+    pub(crate) fn retry(&mut self, device: &Device, transport: &Arc<Transport>) {
         if self.parking.is_empty() {
             return;
         }
@@ -156,8 +263,21 @@ impl Receiver {
                 self.parking.push(parked);
                 continue;
             }
-            let (is_over, origin) = (parked.is_over(now), parked.origin);
-            match inbound::receive_again(&view, parked.packet(), origin, now) {
+            let is_over = parked.is_over(now);
+            let peer = transport
+                .as_stream()
+                .and_then(|stream| owner(&view, transport, stream));
+            let tried = match (parked.origin, peer) {
+                (Some(origin), _) => inbound::receive_again(&view, parked.packet(), origin, now),
+                (None, Some(peer)) => {
+                    inbound::receive_stream_again(&view, peer, parked.packet(), now)
+                }
+                (None, None) => Inbound::Dropped {
+                    reason: DropReason::RxNoPeer,
+                    floated: None,
+                },
+            };
+            match tried {
                 Inbound::Dropped {
                     reason: DropReason::RxUnknownKeyId,
                     ..
@@ -171,6 +291,16 @@ impl Receiver {
             }
         }
     }
+}
+
+/// The peer of a stream.
+fn owner<'v>(
+    view: &View<'v, DirectionKey, Arc<Transport>>,
+    transport: &Arc<Transport>,
+    stream: &Stream,
+) -> Option<&'v Arc<Peer>> {
+    let peer = view.peers.by_id(stream.peer())?;
+    Arc::ptr_eq(&peer.transport, transport).then_some(peer)
 }
 
 /// The end of the way of a datagram that is not delivered with its batch.

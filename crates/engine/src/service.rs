@@ -13,7 +13,7 @@ use udco_netlink::{
 };
 use udco_sys::clock;
 use udco_sys::seqpacket::Connection;
-use udco_sys::tcp::{Kind, inspect};
+use udco_sys::tcp::{self, Kind, inspect};
 use udco_sys::udp::UdpSocket;
 
 use crate::cipher::{DirectionKey, cipher};
@@ -75,10 +75,11 @@ impl Caller<'_> {
     ) -> Result<(Arc<Transport>, bool), Refused> {
         let number = i32::try_from(peer.socket).map_err(|_| no_socket(peer.socket, EBADF))?;
         if let Some(transport) = self.session.belongings.socket(number).map(Arc::clone) {
-            remote_of(peer)?;
+            endpoint_of(device.api, &transport, peer)?;
             let owner = self.session.engine.devices().served_by(&transport);
             let is_here = owner.is_some_and(|owner| Arc::ptr_eq(&owner, device));
-            if !is_here && !transport.is_idle() {
+            let is_shared = is_here && transport.as_stream().is_none();
+            if !is_shared && !transport.is_idle() {
                 return Err(cannot_encapsulate(EBUSY));
             }
             if !is_here {
@@ -102,26 +103,29 @@ impl Caller<'_> {
                 errno => no_socket(peer.socket, errno),
             });
         };
-        match inspect(std::os::fd::AsFd::as_fd(&socket)) {
-            Kind::Udp => {}
+        let refuse = |error: std::io::Error| {
+            let errno = error.raw_os_error().unwrap_or(EINVAL);
+            cannot_encapsulate(errno)
+        };
+        let transport = match inspect(std::os::fd::AsFd::as_fd(&socket)) {
+            Kind::Udp => {
+                remote_of(peer)?;
+                UdpSocket::adopt(socket)
+                    .and_then(|socket| Transport::new(socket, Connection::adopt(relay)?))
+                    .map_err(refuse)?
+            }
             Kind::NotASocket => return Err(no_socket(peer.socket, ENOTSOCK)),
-            Kind::TcpEstablished | Kind::Tcp(_) if peer.remote.is_some() => {
-                let text = "unexpected remote IP address with TCP socket";
-                return Err(refused(EINVAL, text));
+            Kind::TcpEstablished | Kind::Tcp(_) if no_remote(device.api, peer).is_err() => {
+                return Err(unexpected_remote());
             }
-            Kind::TcpEstablished => {
-                tracing::error!(
-                    "TCP transport is not served yet: use `proto udp`, or add `disable-dco` to OpenVPN's options"
-                );
-                return Err(cannot_encapsulate(EOPNOTSUPP));
-            }
+            Kind::TcpEstablished => tcp::Stream::adopt(socket)
+                .and_then(|socket| {
+                    Transport::stream(socket, Connection::adopt(relay)?, handed.begun)
+                })
+                .map_err(refuse)?,
             Kind::Tcp(_) => return Err(cannot_encapsulate(EINVAL)),
             Kind::OtherSocket => return Err(cannot_encapsulate(EOPNOTSUPP)),
-        }
-        remote_of(peer)?;
-        let transport = UdpSocket::adopt(socket)
-            .and_then(|socket| Transport::new(socket, Connection::adopt(relay)?))
-            .map_err(|error| cannot_encapsulate(error.raw_os_error().unwrap_or(EINVAL)))?;
+        };
         Ok((Arc::new(transport), true))
     }
 }
@@ -149,16 +153,13 @@ impl Service for Caller<'_> {
     fn peer_new(&mut self, ifindex: u32, peer: &PeerNew) -> Result<(), Refused> {
         let device = self.device(ifindex)?;
         let (transport, fresh) = self.transport(&device, peer)?;
-        let remote = remote_of(peer)?;
+        let endpoint = endpoint_of(device.api, &transport, peer)?;
         let new = NewPeer {
             id: peer.id,
             tx_id: peer.tx_id.unwrap_or(peer.id),
             vpn4: peer.vpn4,
             vpn6: peer.vpn6,
-            endpoint: Some(Endpoint {
-                remote,
-                local: given(peer.local),
-            }),
+            endpoint,
             keepalive: peer.keepalive.map_or_else(Default::default, core_keepalive),
             transport: Arc::clone(&transport),
         };
@@ -168,11 +169,11 @@ impl Service for Caller<'_> {
             }
             match state.core.add_peer(new, now()) {
                 Ok(None) => {
-                    transport.attach();
+                    transport.attach(peer.id);
                     Ok(())
                 }
                 Ok(Some(replaced)) => {
-                    transport.attach();
+                    transport.attach(peer.id);
                     let told = device.ended(&replaced, DeleteReason::Teardown);
                     state.notify(replaced.transport.netns, told);
                     Ok(())
@@ -187,7 +188,8 @@ impl Service for Caller<'_> {
             self.session.belongings.add_socket(fd, &transport, &device);
             self.swap = true;
         }
-        tracing::debug!("{}: peer {} at {remote}", device.name, peer.id);
+        let at = endpoint.map(|endpoint| endpoint.remote);
+        tracing::debug!("{}: peer {} at {at:?}", device.name, peer.id);
         Ok(())
     }
 
@@ -203,9 +205,16 @@ impl Service for Caller<'_> {
             endpoint,
             keepalive: peer.keepalive.map(core_keepalive),
         };
-        let changed = self
-            .device(ifindex)?
-            .change(|state| state.core.change_peer(peer.id, change, now()));
+        let device = self.device(ifindex)?;
+        let changed = device.change(|state| {
+            let present = state.core.peers().by_id(peer.id);
+            if change.endpoint.is_some()
+                && present.is_some_and(|present| present.transport.as_stream().is_some())
+            {
+                return Err(unexpected_remote());
+            }
+            Ok(state.core.change_peer(peer.id, change, now()))
+        })?;
         changed.map_err(|error| match error {
             PeerError::VpnAddressTaken => {
                 refused(EADDRINUSE, "VPN IP is already assigned to another peer")
@@ -373,6 +382,30 @@ fn remote_of(peer: &PeerNew) -> Result<SocketAddr, Refused> {
     peer.remote.ok_or_else(missing)
 }
 
+/// The outer addresses of a peer: given over UDP, those of the socket over TCP.
+fn endpoint_of(
+    api: Api,
+    transport: &Transport,
+    peer: &PeerNew,
+) -> Result<Option<Endpoint>, Refused> {
+    if transport.as_stream().is_some() {
+        return no_remote(api, peer).map(|()| None);
+    }
+    Ok(Some(Endpoint {
+        remote: remote_of(peer)?,
+        local: given(peer.local),
+    }))
+}
+
+/// A peer over TCP has no remote address of its own. OpenVPN 2.6 gives one, and the older driver ignores it
+/// (dco-behaviour 3.1).
+fn no_remote(api: Api, peer: &PeerNew) -> Result<(), Refused> {
+    if api == Api::Ovpn && peer.remote.is_some() {
+        return Err(unexpected_remote());
+    }
+    Ok(())
+}
+
 /// An unspecified local address leaves it to the route.
 fn given(local: Option<IpAddr>) -> Option<IpAddr> {
     local.filter(|local| !local.is_unspecified())
@@ -408,6 +441,10 @@ fn ended() -> Refused {
 
 fn no_peer(id: u32) -> Refused {
     refused(ENOENT, format!("cannot find peer with id {id}"))
+}
+
+fn unexpected_remote() -> Refused {
+    refused(EINVAL, "unexpected remote IP address with TCP socket")
 }
 
 fn no_vpn_address() -> Refused {

@@ -2,7 +2,8 @@
 //!
 //! The device hands out super-packets of up to 64 KiB where it can. Each is split into packets, one behind the other in
 //! one buffer, each with room for its header, and sealed where it lies. Records of one size for one peer then lie next
-//! to each other and leave in one call, which the kernel cuts into datagrams.
+//! to each other and leave in one call, which the kernel cuts into datagrams. Over TCP each has its length in front, and
+//! all that lie next to each other leave in one call.
 
 use std::io;
 use std::ops::Range;
@@ -11,13 +12,13 @@ use std::sync::Arc;
 use udco_core::offload::{Header, Splitter, virtio};
 use udco_core::outbound::{self, Sealer};
 use udco_core::wire::OVERHEAD;
-use udco_core::{DropReason, Time, View};
+use udco_core::{DropReason, Time, View, framing};
 use udco_sys::clock;
-use udco_sys::udp::{MAX_SEGMENTS, Message, Outbox, Outcome};
+use udco_sys::udp::{MAX_SEGMENTS, Message, Outbox, Outcome, UdpSocket};
 
 use crate::cipher::DirectionKey;
 use crate::device::{Device, Peer};
-use crate::transport::Transport;
+use crate::transport::{Socket, Transport};
 
 /// The longest packet that a TUN device can hand out.
 const MAX_PACKET: usize = 65_535;
@@ -33,6 +34,9 @@ const TURNS: usize = 4;
 
 /// The most bytes of UDP payload that one send takes, segmented or not.
 const MAX_SEND: usize = 65_507;
+
+/// The most bytes that are written to a stream at once. After so many it shows whether there is room for more.
+const STREAM_RUN: usize = 64 << 10;
 
 /// Buffers of a worker for packets on their way out.
 pub(crate) struct Transmitter {
@@ -51,6 +55,8 @@ struct Records {
     transport: Option<Arc<Transport>>,
     /// Records that will make the next message.
     run: Option<Run>,
+    /// A stream that is full.
+    full: Option<Arc<Transport>>,
 }
 
 /// Records that lie next to each other and go to one peer.
@@ -60,6 +66,8 @@ struct Run {
     /// Length of each record; only the last may be shorter.
     record: usize,
     records: usize,
+    /// Their lengths say where each ends.
+    is_stream: bool,
     /// Nothing more can be added: a shorter record was the last, or they cannot leave together.
     closed: bool,
 }
@@ -72,6 +80,7 @@ impl Transmitter {
             outbox: Outbox::new(BATCH),
             transport: None,
             run: None,
+            full: None,
         };
         Self {
             packet: vec![0; virtio::LEN + MAX_PACKET].into(),
@@ -79,17 +88,23 @@ impl Transmitter {
         }
     }
 
-    /// Sends what lies in a queue, up to some batches.
+    /// Sends what lies in a queue, up to some batches. Returns the stream for which the rest has to wait: that of the
+    /// device's only peer, so that nobody else waits too.
     ///
     /// # Errors
     /// Of reading the queue: the device is gone.
-    pub(crate) fn run(&mut self, device: &Device, queue: usize) -> io::Result<()> {
+    pub(crate) fn run(
+        &mut self,
+        device: &Device,
+        queue: usize,
+    ) -> io::Result<Option<Arc<Transport>>> {
+        self.records.full = None;
         for _ in 0..TURNS {
             if !self.batch(device, queue)? {
                 break;
             }
         }
-        Ok(())
+        Ok(self.records.full.take())
     }
 
     /// One batch: read, find the peer, split, seal, send. Returns whether there may be more.
@@ -121,9 +136,16 @@ impl Transmitter {
             if let Err(reason) = taken {
                 device.drops.count(reason);
             }
+            if self.records.full.is_some() && view.peers.len() == 1 {
+                break;
+            }
         }
         self.records.flush(device);
-        outcome
+        if view.peers.len() != 1 {
+            // Others would wait too: what finds no room is dropped.
+            self.records.full = None;
+        }
+        outcome.map(|may_be_more| may_be_more && self.records.full.is_none())
     }
 }
 
@@ -143,11 +165,22 @@ impl Records {
         let (packets, longest) = (splitter.count(), splitter.longest());
         let mut sealer = Sealer::new(view, peer, packets, splitter.total(), now)?;
         let joins = longest <= view.inner_limit(peer);
+        let before = match peer.transport.as_stream() {
+            Some(_) if longest > framing::MAX_PACKET - OVERHEAD => {
+                return Err(DropReason::TxTransportError);
+            }
+            Some(_) => framing::PREFIX,
+            None => 0,
+        };
         for sealed in 0..packets {
-            if self.at + OVERHEAD + longest > self.arena.len() || self.outbox.is_full() {
+            if self.at + before + OVERHEAD + longest > self.arena.len() || self.outbox.is_full() {
                 self.flush(device);
             }
-            let Some(room) = self.arena.get_mut(self.at..) else {
+            let Some((length, room)) = self
+                .arena
+                .get_mut(self.at..)
+                .and_then(|room| room.split_at_mut_checked(before))
+            else {
                 break;
             };
             let Some(len) = room
@@ -163,9 +196,15 @@ impl Records {
                 device.drops.count_many(reason, (packets - sealed) as u64);
                 break;
             }
-            let range = self.at..self.at + record.len();
+            if before > 0 {
+                length.copy_from_slice(&framing::prefix(record.len()).unwrap_or_default());
+            }
+            let range = self.at..self.at + before + record.len();
             self.at = range.end;
             self.append(device, peer, range, joins);
+        }
+        if before > 0 && self.run.as_ref().is_some_and(Run::is_ample) {
+            self.close_run(device);
         }
         Ok(())
     }
@@ -180,16 +219,18 @@ impl Records {
         {
             run.range.end = range.end;
             run.records += 1;
-            run.closed |= len < run.record;
+            run.closed |= !run.is_stream && len < run.record;
             return;
         }
         self.close_run(device);
-        let closed = !(joins && peer.transport.segmentation);
+        let is_stream = peer.transport.as_stream().is_some();
+        let closed = !(is_stream || joins && peer.transport.segmentation);
         self.run = Some(Run {
             peer: Arc::clone(peer),
             range,
             record: len,
             records: 1,
+            is_stream,
             closed,
         });
     }
@@ -197,6 +238,17 @@ impl Records {
     /// Makes a message of the records collected so far.
     fn close_run(&mut self, device: &Device) {
         let Some(run) = self.run.take() else { return };
+        if let Some(stream) = run.peer.transport.as_stream() {
+            let records = self.arena.get(run.range).unwrap_or_default();
+            let written = stream.write(records);
+            device
+                .drops
+                .count_many(DropReason::TxTransportFull, written.dropped);
+            if written.is_full {
+                self.full = Some(Arc::clone(&run.peer.transport));
+            }
+            return;
+        }
         let Some(endpoint) = run.peer.endpoint else {
             device
                 .drops
@@ -237,17 +289,21 @@ impl Records {
         let Some(transport) = self.transport.take() else {
             return;
         };
-        let sent = self.outbox.send(transport.socket(), &self.arena);
+        // Only datagrams wait here.
+        let Socket::Udp(socket, _) = transport.socket() else {
+            return;
+        };
+        let sent = self.outbox.send(socket, &self.arena);
         if sent.failed + sent.not_sent > 0 {
             for index in 0..self.outbox.len() {
-                self.account(device, &transport, index);
+                self.account(device, socket, index);
             }
         }
         self.outbox.clear();
     }
 
     /// Sees to a message that may not have left.
-    fn account(&mut self, device: &Device, transport: &Transport, index: usize) {
+    fn account(&mut self, device: &Device, socket: &UdpSocket, index: usize) {
         let (Some(outcome), Some(message)) = (
             self.outbox.outcomes().get(index).copied(),
             self.outbox.messages().get(index),
@@ -261,7 +317,7 @@ impl Records {
             records
                 - self
                     .outbox
-                    .send_singly(transport.socket(), &self.arena, index)
+                    .send_singly(socket, &self.arena, index)
                     .min(records)
         } else if outcome.is_sent() {
             0
@@ -279,11 +335,19 @@ impl Records {
 impl Run {
     /// Whether a record can leave together with these.
     fn takes(&self, peer: &Arc<Peer>, range: &Range<usize>) -> bool {
-        !self.closed
-            && Arc::ptr_eq(&self.peer, peer)
-            && self.range.end == range.start
+        let follows =
+            !self.closed && Arc::ptr_eq(&self.peer, peer) && self.range.end == range.start;
+        if self.is_stream {
+            return follows && !self.is_ample();
+        }
+        follows
             && range.len() <= self.record
             && self.records < MAX_SEGMENTS
             && range.end - self.range.start <= MAX_SEND
+    }
+
+    /// Whether it is enough for one write to a stream.
+    fn is_ample(&self) -> bool {
+        self.range.len() >= STREAM_RUN
     }
 }

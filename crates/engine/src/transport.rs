@@ -1,13 +1,16 @@
-//! A UDP transport socket that the engine owns, and the relay by which OpenVPN gets its control packets.
+//! A transport socket that the engine owns, UDP or TCP, and the relay by which OpenVPN gets its control packets.
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use udco_front::RelayHeader;
+use udco_front::{Begun, RelayHeader};
 use udco_sys::seqpacket::Connection;
+use udco_sys::tcp;
 use udco_sys::udp::{Datagram, UdpSocket};
+
+use crate::stream::Stream;
 
 /// Socket buffers to ask for; the default (208 KiB) loses packets at every burst.
 const BUFFER: usize = 4 << 20;
@@ -17,9 +20,7 @@ const MAX_DATAGRAM: usize = 65_535;
 
 /// A transport socket. It is closed when the last peer and the last worker let go of it.
 pub(crate) struct Transport {
-    socket: UdpSocket,
-    /// The engine's end of the pair that stands in OpenVPN's fd table in place of the socket.
-    relay: Connection,
+    socket: Socket,
     local: SocketAddr,
     /// The kernel's number of the socket's network namespace; 0 if unknown.
     pub(crate) netns: u64,
@@ -29,8 +30,30 @@ pub(crate) struct Transport {
     pub(crate) segmentation: bool,
 }
 
+/// What it is made of.
+pub(crate) enum Socket {
+    /// Datagrams, of any number of peers; and the engine's end of the pair that stands in OpenVPN's fd table in place of
+    /// the socket.
+    Udp(UdpSocket, Connection),
+    /// A stream, of one peer.
+    Tcp(Stream),
+}
+
 impl Transport {
-    /// Takes over OpenVPN's socket.
+    /// Takes over a TCP socket of OpenVPN's.
+    pub(crate) fn stream(socket: tcp::Stream, relay: Connection, begun: Begun) -> io::Result<Self> {
+        let netns = udco_sys::network_namespace(socket.as_fd());
+        let local = socket.local_addr()?;
+        Ok(Self {
+            socket: Socket::Tcp(Stream::new(socket, relay, begun)),
+            local,
+            netns,
+            peers: AtomicUsize::new(0),
+            segmentation: false,
+        })
+    }
+
+    /// Takes over a UDP socket of OpenVPN's.
     pub(crate) fn new(socket: UdpSocket, relay: Connection) -> io::Result<Self> {
         socket.enable_packet_info()?;
         let segmentation = socket.supports_gso();
@@ -41,8 +64,7 @@ impl Transport {
         let local = socket.local_addr()?;
         let netns = udco_sys::network_namespace(socket.as_fd());
         Ok(Self {
-            socket,
-            relay,
+            socket: Socket::Udp(socket, relay),
             local,
             netns,
             peers: AtomicUsize::new(0),
@@ -51,8 +73,16 @@ impl Transport {
     }
 
     /// The socket.
-    pub(crate) const fn socket(&self) -> &UdpSocket {
+    pub(crate) const fn socket(&self) -> &Socket {
         &self.socket
+    }
+
+    /// The stream, if it is one.
+    pub(crate) const fn as_stream(&self) -> Option<&Stream> {
+        match &self.socket {
+            Socket::Udp(..) => None,
+            Socket::Tcp(stream) => Some(stream),
+        }
     }
 
     /// Local port, for `PEER_GET`. A client's socket without a port of its own is bound by its first packet, long
@@ -62,13 +92,19 @@ impl Transport {
     }
 
     /// Has one peer more.
-    pub(crate) fn attach(&self) {
+    pub(crate) fn attach(&self, peer: u32) {
+        if let Socket::Tcp(stream) = &self.socket {
+            stream.attach(peer);
+        }
         self.peers.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Has one peer less.
     pub(crate) fn detach(&self) {
         self.peers.fetch_sub(1, Ordering::Relaxed);
+        if let Socket::Tcp(stream) = &self.socket {
+            stream.detach();
+        }
     }
 
     /// Whether it serves no peer: the kernel would have given it back to OpenVPN, so that all packets are OpenVPN's.
@@ -76,18 +112,24 @@ impl Transport {
         self.peers.load(Ordering::Relaxed) == 0
     }
 
-    /// Gives a control packet to OpenVPN; `false` if the relay is full or gone.
+    /// Gives a control packet that came in a datagram to OpenVPN; `false` if the relay is full or gone.
     pub(crate) fn relay(&self, origin: &RelayHeader, packet: &[u8], scratch: &mut Vec<u8>) -> bool {
+        let Socket::Udp(_, relay) = &self.socket else {
+            return false;
+        };
         scratch.clear();
         scratch.extend_from_slice(&origin.encode());
         scratch.extend_from_slice(packet);
-        self.relay.send(scratch, &[]).is_ok()
+        relay.send(scratch, &[]).is_ok()
     }
 }
 
 impl AsFd for Transport {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        match &self.socket {
+            Socket::Udp(socket, _) => socket.as_fd(),
+            Socket::Tcp(stream) => stream.as_fd(),
+        }
     }
 }
 

@@ -13,16 +13,21 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use udco_sys::epoll::{Events, Interest, Poller};
+use udco_netlink::DeleteReason;
+use udco_sys::epoll::{Event, Events, Interest, Poller};
 use udco_sys::wake::Waker;
 
 use crate::device::{Device, lock};
 use crate::receive::Receiver;
+use crate::stream::{Stream, control_scratch};
 use crate::transmit::Transmitter;
-use crate::transport::Transport;
+use crate::transport::{Socket, Transport};
 
 /// Token of the waker; sources have tokens from 1 on.
 const WAKER: u64 = 0;
+
+/// What the token of a stream's relay has in addition.
+const RELAY: u64 = 1 << 63;
 
 /// How long [`Workers::remove`] waits for a worker. A worker needs microseconds; only a stopped process takes longer.
 const REMOVAL: Duration = Duration::from_millis(500);
@@ -36,7 +41,7 @@ pub(crate) enum Source {
     /// Inner packets from a queue of a device.
     Tun(Arc<Device>, usize),
     /// Outer packets from a transport socket, for the peers of a device.
-    Udp(Arc<Device>, Arc<Transport>),
+    Network(Arc<Device>, Arc<Transport>),
 }
 
 /// What makes packets move.
@@ -57,6 +62,13 @@ struct Worker {
     thread: Option<JoinHandle<()>>,
 }
 
+/// A source's place with its worker: whoever holds it may change what the worker waits for.
+#[derive(Clone)]
+pub(crate) struct Place {
+    shared: Arc<Shared>,
+    token: u64,
+}
+
 struct Shared {
     poller: Poller,
     waker: Waker,
@@ -68,6 +80,10 @@ enum Order {
     Remove(u64, Sender<()>),
     /// A key was installed: packets may wait for it.
     Retry,
+    /// There is room again for the packets of this queue.
+    Resume(u64),
+    /// The peer of this stream is to be removed.
+    Fail(u64),
     Stop,
 }
 
@@ -148,8 +164,49 @@ impl Worker {
     }
 
     fn order(&self, order: Order) {
-        lock(&self.shared.orders).push(order);
-        self.shared.waker.wake();
+        self.shared.order(order);
+    }
+}
+
+impl Shared {
+    fn order(&self, order: Order) {
+        lock(&self.orders).push(order);
+        self.waker.wake();
+    }
+}
+
+impl Place {
+    /// The place of a stream's relay.
+    pub(crate) fn of_relay(&self) -> Self {
+        let token = self.token | RELAY;
+        Self {
+            shared: Arc::clone(&self.shared),
+            token,
+        }
+    }
+
+    /// Has the worker wait for something else than before; `None` is not even for the end.
+    pub(crate) fn watch(&self, fd: impl AsFd, before: Option<Interest>, now: Option<Interest>) {
+        let (poller, token) = (&self.shared.poller, self.token);
+        let watched = match (before, now) {
+            (before, now) if before == now => Ok(()),
+            (None, Some(interest)) => poller.add(fd, token, interest),
+            (Some(_), Some(interest)) => poller.modify(fd, token, interest),
+            (_, None) => poller.remove(fd),
+        };
+        if let Err(error) = watched {
+            tracing::error!("cannot wait for packets: {error}");
+        }
+    }
+
+    /// There is room again for the packets of this queue.
+    pub(crate) fn resume(&self) {
+        self.shared.order(Order::Resume(self.token));
+    }
+
+    /// The peer of this stream is to be removed.
+    pub(crate) fn fail(&self) {
+        self.shared.order(Order::Fail(self.token));
     }
 }
 
@@ -157,7 +214,14 @@ impl Source {
     fn as_fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Self::Tun(device, queue) => device.queues.get(*queue).map(AsFd::as_fd),
-            Self::Udp(_, transport) => Some(transport.as_fd()),
+            Self::Network(_, transport) => Some(transport.as_fd()),
+        }
+    }
+
+    fn stream(&self) -> Option<&Stream> {
+        match self {
+            Self::Network(_, transport) => transport.as_stream(),
+            Self::Tun(..) => None,
         }
     }
 }
@@ -168,6 +232,9 @@ struct Running {
     sources: HashMap<u64, Source>,
     transmitter: Transmitter,
     receiver: Receiver,
+    /// Queues that wait for room in a stream.
+    paused: Vec<u64>,
+    control: Box<[u8]>,
 }
 
 impl Running {
@@ -177,13 +244,16 @@ impl Running {
             sources: HashMap::new(),
             transmitter: Transmitter::new(),
             receiver: Receiver::new(),
+            paused: Vec::new(),
+            control: control_scratch(),
         }
     }
 
     fn run(&mut self) {
         let mut events = Events::with_capacity(64);
         loop {
-            let timeout = self.receiver.is_waiting().then_some(RETRY);
+            let is_waiting = self.receiver.is_waiting() || !self.paused.is_empty();
+            let timeout = is_waiting.then_some(RETRY);
             match self.shared.poller.wait(&mut events, timeout) {
                 // A wait without a timeout ends with an event, or with a signal.
                 Ok(0) => self.retry(),
@@ -200,23 +270,50 @@ impl Running {
                     }
                     continue;
                 }
-                let moved = match self.sources.get(&event.token) {
-                    Some(Source::Tun(device, queue)) => self.transmitter.run(device, *queue),
-                    Some(Source::Udp(device, transport)) => {
-                        if event.error {
-                            // Level-triggered until drained (promises A9).
-                            transport.socket().drain_errors();
-                        }
-                        self.receiver.run(device, transport)
-                    }
-                    // Removed by an order earlier in this round.
-                    None => Ok(()),
-                };
+                let moved = self.move_packets(event);
                 if let Err(error) = moved {
                     self.give_up(event.token, &error);
                 }
             }
         }
+    }
+
+    /// Moves the packets of the source that an event is about.
+    fn move_packets(&mut self, event: Event) -> io::Result<()> {
+        match self.sources.get(&(event.token & !RELAY)) {
+            Some(Source::Tun(device, queue)) => {
+                if let Some(full) = self.transmitter.run(device, *queue)? {
+                    self.pause(event.token, &full);
+                }
+            }
+            Some(Source::Network(device, transport)) => match transport.socket() {
+                Socket::Udp(socket, _) => {
+                    if event.error {
+                        // Level-triggered until drained (promises A9).
+                        socket.drain_errors();
+                    }
+                    self.receiver.run(device, transport)?;
+                }
+                Socket::Tcp(stream) if event.token & RELAY != 0 => {
+                    stream.take_control(&mut self.control);
+                }
+                Socket::Tcp(stream) => {
+                    let is_over = event.error || event.hangup;
+                    if event.writable {
+                        stream.go_on();
+                    }
+                    if is_over {
+                        stream.hang_up();
+                    }
+                    if event.readable || is_over {
+                        self.receiver.run_stream(device, transport, stream);
+                    }
+                }
+            },
+            // Removed by an order earlier in this round.
+            None => {}
+        }
+        Ok(())
     }
 
     /// Does what was ordered; returns whether to stop.
@@ -225,36 +322,97 @@ impl Running {
         let orders = std::mem::take(&mut *lock(&self.shared.orders));
         for order in orders {
             match order {
-                Order::Add(token, source) => {
-                    let added = source
-                        .as_fd()
-                        .ok_or_else(|| io::ErrorKind::NotFound.into())
-                        .and_then(|fd| self.shared.poller.add(fd, token, Interest::READ));
-                    match added {
-                        Ok(()) => drop(self.sources.insert(token, source)),
-                        Err(error) => tracing::error!("cannot wait for packets: {error}"),
-                    }
-                }
+                Order::Add(token, source) => self.add(token, source),
                 Order::Remove(token, done) => {
                     self.forget(token);
                     let _ = done.send(());
                 }
                 Order::Retry => self.retry(),
+                Order::Resume(token) => self.resume(token),
+                Order::Fail(token) => self.fail(token),
                 Order::Stop => return true,
             }
         }
         false
     }
 
+    fn add(&mut self, token: u64, source: Source) {
+        if let Some(stream) = source.stream() {
+            stream.settle(self.place(token));
+        } else {
+            let added = source
+                .as_fd()
+                .ok_or_else(|| io::ErrorKind::NotFound.into())
+                .and_then(|fd| self.shared.poller.add(fd, token, Interest::READ));
+            if let Err(error) = added {
+                tracing::error!("cannot wait for packets: {error}");
+                return;
+            }
+        }
+        self.sources.insert(token, source);
+    }
+
+    fn place(&self, token: u64) -> Place {
+        Place {
+            shared: Arc::clone(&self.shared),
+            token,
+        }
+    }
+
+    /// Reads no packets from a queue until there is room in the stream of its only peer.
+    fn pause(&mut self, token: u64, full: &Transport) {
+        let Some(stream) = full.as_stream() else {
+            return;
+        };
+        if stream.wait(self.place(token))
+            && let Some(fd) = self.sources.get(&token).and_then(Source::as_fd)
+            && self.shared.poller.modify(fd, token, Interest::NONE).is_ok()
+        {
+            self.paused.push(token);
+        }
+    }
+
+    fn resume(&mut self, token: u64) {
+        let paused = self.paused.len();
+        self.paused.retain(|other| *other != token);
+        if self.paused.len() < paused
+            && let Some(fd) = self.sources.get(&token).and_then(Source::as_fd)
+        {
+            // It may have left the set with its interface.
+            let _ = self.shared.poller.modify(fd, token, Interest::READ);
+        }
+    }
+
+    /// A queue waits for the only peer of its device. If that is not the only one any more, the others don't wait.
+    fn resume_shared(&mut self) {
+        let is_shared = |token: &u64| match self.sources.get(token) {
+            Some(Source::Tun(device, _)) => device.snapshot().peers.len() != 1,
+            _ => true,
+        };
+        let shared = self.paused.iter().copied().find(is_shared);
+        if let Some(token) = shared {
+            self.resume(token);
+        }
+    }
+
+    /// The peer of a stream is not reachable any more, or talks nonsense (dco-behaviour 5.10).
+    fn fail(&self, token: u64) {
+        if let Some(Source::Network(device, transport)) = self.sources.get(&token) {
+            device.remove_peers(DeleteReason::TransportError, |peer| {
+                Arc::ptr_eq(&peer.transport, transport)
+            });
+        }
+    }
+
     /// Has the packets that wait for a key tried again, or given up.
     fn retry(&mut self) {
+        self.resume_shared();
         if !self.receiver.is_waiting() {
             return;
         }
         for source in self.sources.values() {
-            if let Source::Udp(device, transport) = source {
-                // A broken socket shows itself at its next event.
-                let _ = self.receiver.run(device, transport);
+            if let Source::Network(device, transport) = source {
+                self.receiver.retry(device, transport);
             }
         }
     }
@@ -268,9 +426,13 @@ impl Running {
     }
 
     fn forget(&mut self, token: u64) {
-        if let Some(source) = self.sources.remove(&token)
-            && let Some(fd) = source.as_fd()
-        {
+        let Some(source) = self.sources.remove(&token) else {
+            return;
+        };
+        self.paused.retain(|other| *other != token);
+        if let Some(stream) = source.stream() {
+            stream.unsettle(&mut self.control);
+        } else if let Some(fd) = source.as_fd() {
             // It may have left the set with its interface.
             let _ = self.shared.poller.remove(fd);
         }

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use udco_front::{ToEngine, VERSION};
+use udco_front::{Begun, ToEngine, VERSION};
 use udco_sys::seqpacket::Connection;
 
 use crate::front::netlink::new_link;
@@ -63,7 +63,14 @@ fn unknown_channels_and_replies_to_nothing_are_harmless() {
         value: 1,
     };
     assert_eq!(front.ask(3, &option, &[]), Some(Owned::Done(22)));
-    front.tell(4, &ToEngine::Socket { errno: 0 }, &[]);
+    front.tell(
+        4,
+        &ToEngine::Socket {
+            errno: 0,
+            begun: Begun::Nothing,
+        },
+        &[],
+    );
     front.tell(
         5,
         &ToEngine::Tun {

@@ -24,7 +24,7 @@ pub use relay::RelayHeader;
 use wire::{Body, Fields};
 
 /// Version of this protocol; both ends must have the same.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// Bytes of header before each body: kind (u16), unused (u16), sequence number (u32).
 pub const HEADER: usize = 8;
@@ -42,11 +42,32 @@ pub const MAX_FDS: usize = 17;
 /// back ([`ToEngine::Return`]), and the engine queues it behind the answer.
 pub const REQUEST_MARK: &[u8] = b"mark";
 
+/// What precedes an errno, one byte, in a message of the relay of a TCP socket that says that its stream has failed: the
+/// program's next call to receive fails with it.
+///
+/// All other messages are packets with their length in front, both ways, one a message: the program reads one packet a
+/// call, as it does with the kernel driver. No packet that begins with these bytes is so short. While the socket serves
+/// no peer, the bytes of its stream come as they are.
+pub const STREAM_ERROR: [u8; 2] = [0xff, 0xff];
+
 /// Environment variable with the number of an inherited fd that is connected to an engine.
 pub const FD_VARIABLE: &str = "UDCO_FD";
 
 /// Environment variable with the path of the socket of an engine.
 pub const SOCKET_VARIABLE: &str = "UDCO_SOCKET";
+
+/// How far a program had read into its TCP stream when it was handed over. What is missing of the packet at which it
+/// stood goes to the program as it is, so that it finds the beginning of the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Begun {
+    /// It stood between two packets, or nobody has counted.
+    #[default]
+    Nothing,
+    /// It had read the first byte of a length: this one.
+    Length(u8),
+    /// So many bytes of a packet were missing.
+    Packet(u16),
+}
 
 /// A message from a front to the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,11 +156,13 @@ pub enum ToEngine<'a> {
         name: &'a [u8],
     },
     /// Reply to [`ToFront::NeedSocket`]. Beside it, if `errno` is 0: the real transport socket, then the engine's end
-    /// of the relay (SEQPACKET for UDP, STREAM for TCP). Answer: [`ToFront::Done`].
+    /// of the relay, SEQPACKET (see [`RelayHeader`] for UDP, [`STREAM_ERROR`] for TCP). Answer: [`ToFront::Done`].
     Socket {
         /// 0, or why there is no such socket: `EBADF` or `ENOTSOCK` if the number names none; `EOPNOTSUPP` if it is
         /// neither UDP nor TCP; `EBUSY` for a UDP socket with an encapsulation of its own.
         errno: i32,
+        /// The packet of a TCP stream that the program has read a part of.
+        begun: Begun,
     },
     /// The program closed a transport socket that the engine has. Answer: [`ToFront::Done`], after the engine has let
     /// go of it, so that its port is free.
@@ -277,7 +300,14 @@ impl<'a> ToEngine<'a> {
                 .u32(ifindex)
                 .u64(netns)
                 .rest(name),
-            Self::Socket { errno } => body.header(7, seq).i32(errno),
+            Self::Socket { errno, begun } => {
+                let (kind, value) = match begun {
+                    Begun::Nothing => (0, 0),
+                    Begun::Length(first) => (1, u16::from(first)),
+                    Begun::Packet(missing) => (2, missing),
+                };
+                body.header(7, seq).i32(errno).u16(kind).u16(value)
+            }
             Self::SocketClosed { fd } => body.header(8, seq).i32(fd),
             Self::OwnTun => body.header(9, seq),
             Self::Show => body.header(10, seq),
@@ -328,6 +358,11 @@ impl<'a> ToEngine<'a> {
             },
             7 => Self::Socket {
                 errno: fields.i32()?,
+                begun: match (fields.u16()?, fields.u16()?) {
+                    (1, first) => Begun::Length(u8::try_from(first).map_err(|_| Malformed)?),
+                    (2, missing) => Begun::Packet(missing),
+                    _ => Begun::Nothing,
+                },
             },
             8 => Self::SocketClosed { fd: fields.i32()? },
             9 => Self::OwnTun,

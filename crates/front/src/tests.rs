@@ -36,7 +36,18 @@ fn messages_to_the_engine_come_back_as_they_went() {
             netns: 1 << 40,
             name: b"tun0",
         },
-        ToEngine::Socket { errno: 0 },
+        ToEngine::Socket {
+            errno: 0,
+            begun: Begun::Nothing,
+        },
+        ToEngine::Socket {
+            errno: 0,
+            begun: Begun::Length(5),
+        },
+        ToEngine::Socket {
+            errno: 9,
+            begun: Begun::Packet(0xffff),
+        },
         ToEngine::SocketClosed { fd: 6 },
         ToEngine::OwnTun,
         ToEngine::Show,

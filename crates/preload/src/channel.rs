@@ -9,7 +9,7 @@ use crate::state::{self, Entry, Guard, State};
 use crate::{transport, tun};
 use libc::c_int;
 use std::time::Instant;
-use udco_front::{MAX_MESSAGE, REQUEST_MARK, ToEngine, ToFront};
+use udco_front::{Begun, MAX_MESSAGE, REQUEST_MARK, ToEngine, ToFront};
 
 /// Room for answers: as much as OpenVPN asks for on its own end, and a dump of many peers more.
 const BUFFER: c_int = 4 << 20;
@@ -221,17 +221,17 @@ fn request(state: &mut State, question: &ToEngine<'_>) -> Result<bool, Lost> {
                 }
             }
             Ok(ToFront::NeedSocket { fd }) => {
-                let (errno, fds) = match transport::offer(state, fd) {
+                let (errno, begun, fds) = match transport::offer(state, fd) {
                     Ok((made, engine)) => {
-                        let real = made.real();
+                        let (real, begun) = (made.real(), made.begun());
                         offer = Some(made);
-                        (0, Some((real, engine)))
+                        (0, begun, Some((real, engine)))
                     }
-                    Err(errno) => (errno, None),
+                    Err(errno) => (errno, Begun::Nothing, None),
                 };
                 let fds = fds.as_ref().map(|(real, engine)| [*real, engine.raw()]);
                 let fds = fds.as_ref().map_or(&[][..], |fds| &fds[..]);
-                let reply = ToEngine::Socket { errno };
+                let reply = ToEngine::Socket { errno, begun };
                 if let Err(lost) = state.connection()?.reply(&mut question, &reply, fds) {
                     break Err(lost);
                 }

@@ -21,6 +21,7 @@ mod real;
 mod secret;
 mod socket;
 mod state;
+mod tally;
 mod transport;
 mod tun;
 
@@ -245,8 +246,8 @@ macro_rules! openers {
 
 // Fd numbers that come. `open` takes its third argument only sometimes, in the same register.
 openers! {
-    accept(fd: c_int, address: *mut sockaddr, len: *mut socklen_t), |new| fresh(new);
-    accept4(fd: c_int, address: *mut sockaddr, len: *mut socklen_t, flags: c_int), |new| fresh(new);
+    accept(fd: c_int, address: *mut sockaddr, len: *mut socklen_t), |new| connected(new);
+    accept4(fd: c_int, address: *mut sockaddr, len: *mut socklen_t, flags: c_int), |new| connected(new);
     open(path: *const c_char, flags: c_int, mode: mode_t), |new| opened(new, path);
     open64(path: *const c_char, flags: c_int, mode: mode_t), |new| opened(new, path);
     openat(directory: c_int, path: *const c_char, flags: c_int, mode: mode_t), |new| opened(new, path);
@@ -272,7 +273,10 @@ pub unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> 
     }
     // SAFETY: no pointers.
     let fd = unsafe { real::socket(domain, kind, protocol) };
-    fresh(fd);
+    match domain {
+        libc::AF_INET | libc::AF_INET6 => connected(fd),
+        _ => fresh(fd),
+    }
     fd
 }
 
@@ -295,6 +299,14 @@ pub unsafe extern "C" fn daemon(stay: c_int, keep_open: c_int) -> c_int {
 fn fresh(fd: c_int) {
     if marks::has(fd, SERVED | POLLED) {
         state::enter(|| state::renew(fd));
+    }
+}
+
+/// A new socket has this number, which may be a stream that is handed over later.
+fn connected(fd: c_int) {
+    fresh(fd);
+    if fd >= 0 && state::is_active() {
+        state::enter(|| state::count(fd));
     }
 }
 

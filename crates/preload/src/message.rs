@@ -4,6 +4,7 @@ use crate::calls::empty_message;
 use crate::secret::Secret;
 use libc::{c_int, c_void, iovec, msghdr, sockaddr, socklen_t};
 use std::ptr::null_mut;
+use udco_front::STREAM_ERROR;
 
 /// What the program sends.
 pub(crate) struct Outgoing<'a> {
@@ -110,6 +111,31 @@ impl<'a> Incoming<'a> {
         } else {
             datagram.len() - rest.len()
         }
+    }
+
+    /// Shows the bytes that have just been received, piece by piece.
+    pub(crate) fn each_received(&self, received: usize, mut show: impl FnMut(&[u8])) {
+        let mut left = received;
+        for part in parts(self.header) {
+            let len = part.iov_len.min(left);
+            if len > 0 {
+                // SAFETY: the creator of `self` promised the memory, and that many bytes have been written there.
+                show(unsafe { std::slice::from_raw_parts(part.iov_base.cast::<u8>(), len) });
+            }
+            left -= len;
+        }
+    }
+
+    /// The error of a stream, if that is what has just been received.
+    pub(crate) fn stream_error(&self, received: usize) -> Option<c_int> {
+        let part = parts(self.header).first()?;
+        if received != STREAM_ERROR.len() + 1 || part.iov_len < received {
+            return None;
+        }
+        // SAFETY: the creator of `self` promised so much, and that many bytes have been written there.
+        let bytes = unsafe { std::slice::from_raw_parts(part.iov_base.cast::<u8>(), received) };
+        let errno = bytes.strip_prefix(&STREAM_ERROR)?.first()?;
+        Some(c_int::from(*errno))
     }
 
     /// Fills in everything but the data: flags, source address and control messages.

@@ -4,7 +4,7 @@ use crate::calls::{self, Errno};
 use crate::link::{self, RouteSocket};
 use crate::message::{Incoming, Outgoing};
 use crate::state::{self, Entry};
-use crate::{answer, channel, real, transport};
+use crate::{answer, channel, real, tally, transport};
 use libc::{c_int, c_void, sockaddr, socklen_t};
 
 /// What a hook's own part comes to.
@@ -43,6 +43,7 @@ pub(crate) fn send(fd: c_int, outgoing: &Outgoing<'_>) -> Outcome<isize> {
             drop(state);
             transport::send(view, outgoing)
         }
+        Entry::Stream(_) => None,
     };
     sent.map(|sent| sent.map(usize::cast_signed))
 }
@@ -57,6 +58,10 @@ pub(crate) fn receive(fd: c_int, incoming: &mut Incoming<'_>) -> Outcome<isize> 
             let view = transport.view();
             drop(state);
             transport::receive(fd, view, incoming)
+        }
+        Entry::Stream(_) => {
+            drop(state);
+            Some(tally::receive(fd, incoming))
         }
     };
     received.map(|received| received.map(usize::cast_signed))

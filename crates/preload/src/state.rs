@@ -6,6 +6,7 @@ use crate::connection::{self, Connection, Lost};
 use crate::epoll::Registrations;
 use crate::link::RouteSocket;
 use crate::marks;
+use crate::tally::Tally;
 use crate::transport::Transport;
 use libc::c_int;
 use std::cell::Cell;
@@ -37,6 +38,8 @@ pub(crate) enum Entry {
     Route(RouteSocket),
     /// A relay in place of a transport socket.
     Transport(Transport),
+    /// A TCP socket that may become one: what is read of it is counted.
+    Stream(Tally),
 }
 
 pub(crate) type Guard = MutexGuard<'static, State>;
@@ -222,6 +225,19 @@ pub(crate) fn renew(fd: c_int) -> Option<Result<c_int, Errno>> {
     None
 }
 
+/// A new file that is a TCP socket has got this number: what is read of it is counted.
+pub(crate) fn count(fd: c_int) -> Option<Result<c_int, Errno>> {
+    let option = |name| calls::option(fd, libc::SOL_SOCKET, name).ok();
+    let is_inet = matches!(option(libc::SO_DOMAIN)?, libc::AF_INET | libc::AF_INET6);
+    if is_inet && option(libc::SO_TYPE)? == libc::SOCK_STREAM {
+        let mut state = lock()?;
+        if state.may_have_engine() && !state.has_own_tun {
+            state.serve(fd, Entry::Stream(Tally::default()));
+        }
+    }
+    None
+}
+
 /// Makes way for a `dup2` onto `fd`.
 pub(crate) fn make_way(fd: c_int) -> Option<Result<c_int, Errno>> {
     if !marks::has(fd, marks::HIDDEN) {
@@ -244,6 +260,13 @@ pub(crate) fn own_tun() -> Option<Result<c_int, Errno>> {
     let mut state = lock()?;
     if is_owner() && !state.has_own_tun && state.connect() {
         state.has_own_tun = true;
+        // No socket is handed over any more.
+        let is_stream =
+            |(fd, entry): (&c_int, &Entry)| matches!(entry, Entry::Stream(_)).then_some(*fd);
+        let streams: Vec<c_int> = state.sockets.iter().filter_map(is_stream).collect();
+        for fd in streams {
+            state.forget(fd);
+        }
         let _ = state.ask_errno(&ToEngine::OwnTun);
     }
     None

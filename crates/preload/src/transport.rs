@@ -1,8 +1,9 @@
 //! Transport sockets that the engine has taken over.
 //!
-//! Under the program's fd number lies the end of a relay: SEQPACKET for UDP, on which control packets arrive with a
-//! [`RelayHeader`] each, STREAM for TCP, in both directions. The real socket stays open under a hidden number; UDP
-//! packets are sent on it, and all options and addresses are its own.
+//! Under the program's fd number lies the end of a relay, on which its control packets arrive: with a [`RelayHeader`]
+//! each for UDP, with their length in front for TCP. The real socket stays open under a hidden number; UDP packets are
+//! sent on it, and all options and addresses are its own. Over TCP packets are sent on the relay: the engine writes
+//! them between its own (dco-behaviour 4.6).
 
 use crate::calls::{self, Errno, Fd};
 use crate::message::{Incoming, Outgoing};
@@ -11,7 +12,7 @@ use crate::{marks, real};
 use libc::{c_int, iovec};
 use std::mem::size_of;
 use std::net::{IpAddr, SocketAddr};
-use udco_front::RelayHeader;
+use udco_front::{Begun, RelayHeader};
 
 /// Control packets come in bursts when many clients connect.
 const BUFFER: c_int = 1 << 20;
@@ -29,6 +30,7 @@ pub(crate) struct Transport {
 /// A transport socket on offer to the engine.
 pub(crate) struct Offer {
     fd: c_int,
+    begun: Begun,
     relay: Fd,
     transport: Transport,
 }
@@ -73,6 +75,11 @@ impl Offer {
     pub(crate) fn real(&self) -> c_int {
         self.transport.real.raw()
     }
+
+    /// The packet of a stream that the program has read in part.
+    pub(crate) fn begun(&self) -> Begun {
+        self.begun
+    }
 }
 
 /// Prepares the handing over of a socket. Returns the engine's end of the relay too.
@@ -81,9 +88,14 @@ impl Offer {
 /// As the kernel driver has it (dco-behaviour 2.6): `EBADF` and `ENOTSOCK`; `EOPNOTSUPP` if it is neither UDP nor TCP;
 /// `EBUSY` if it is UDP with an encapsulation of its own.
 pub(crate) fn offer(state: &State, fd: c_int) -> Result<(Offer, Fd), Errno> {
+    let mut begun = Begun::Nothing;
     let real = match state.sockets.get(&fd) {
         // The engine has let go of it since, and takes it once more.
         Some(Entry::Transport(transport)) => transport.real.raw(),
+        Some(Entry::Stream(tally)) => {
+            begun = tally.begun();
+            fd
+        }
         Some(_) => return Err(libc::EOPNOTSUPP),
         None if marks::has(fd, marks::HIDDEN) => return Err(libc::EBADF),
         None => fd,
@@ -91,18 +103,22 @@ pub(crate) fn offer(state: &State, fd: c_int) -> Result<(Offer, Fd), Errno> {
     let option = |name| calls::option(real, libc::SOL_SOCKET, name);
     let family = option(libc::SO_DOMAIN)?;
     let kind = option(libc::SO_TYPE)?;
-    let relay = match (family, kind) {
-        _ if !marks::possible(fd) => return Err(libc::EOPNOTSUPP),
-        (libc::AF_INET | libc::AF_INET6, libc::SOCK_DGRAM) => libc::SOCK_SEQPACKET,
-        (libc::AF_INET | libc::AF_INET6, libc::SOCK_STREAM) => libc::SOCK_STREAM,
-        _ => return Err(libc::EOPNOTSUPP),
-    };
+    let is_served = matches!(
+        (family, kind),
+        (
+            libc::AF_INET | libc::AF_INET6,
+            libc::SOCK_DGRAM | libc::SOCK_STREAM
+        )
+    );
+    if !(is_served && marks::possible(fd)) {
+        return Err(libc::EOPNOTSUPP);
+    }
     if kind == libc::SOCK_DGRAM
         && calls::option(real, libc::SOL_UDP, UDP_ENCAP).is_ok_and(|used| used != 0)
     {
         return Err(libc::EBUSY);
     }
-    let (relay, engine) = calls::pair(relay)?;
+    let (relay, engine) = calls::pair(libc::SOCK_SEQPACKET)?;
     for end in [relay.raw(), engine.raw()] {
         calls::raise_buffer(end, libc::SO_SNDBUF, BUFFER);
         calls::raise_buffer(end, libc::SO_RCVBUF, BUFFER);
@@ -115,6 +131,7 @@ pub(crate) fn offer(state: &State, fd: c_int) -> Result<(Offer, Fd), Errno> {
     };
     let offer = Offer {
         fd,
+        begun,
         relay,
         transport,
     };
@@ -127,6 +144,7 @@ pub(crate) fn swap(state: &mut State, offer: Offer) {
         fd,
         relay,
         transport,
+        begun: _,
     } = offer;
     if calls::is_nonblocking(fd) {
         let _ = calls::set_nonblocking(relay.raw());
@@ -157,7 +175,8 @@ fn put(file: c_int, number: c_int) -> Result<(), Errno> {
     calls::checked(unsafe { real::dup3(file, number, flags) }).map(drop)
 }
 
-/// `sendmsg`: UDP goes out on the real socket, so that SO_MARK, SO_BINDTODEVICE and the bound address hold.
+/// `sendmsg`: UDP goes out on the real socket, so that SO_MARK, SO_BINDTODEVICE and the bound address hold. A packet
+/// for TCP goes to the engine as one message.
 pub(crate) fn send(view: View, outgoing: &Outgoing<'_>) -> Option<Result<usize, Errno>> {
     view.is_udp.then(|| {
         // SAFETY: the header is the program's, passed on as it is.
@@ -175,7 +194,17 @@ pub(crate) fn receive(
     if incoming.flags & libc::MSG_ERRQUEUE != 0 {
         return Some(pass(view.real, incoming));
     }
-    view.is_udp.then(|| receive_datagram(fd, view, incoming))
+    Some(if view.is_udp {
+        receive_datagram(fd, view, incoming)
+    } else {
+        receive_packet(fd, incoming)
+    })
+}
+
+/// The next packet of a stream, as the kernel driver gives it: one a call.
+fn receive_packet(fd: c_int, incoming: &mut Incoming<'_>) -> Result<usize, Errno> {
+    let received = pass(fd, incoming)?;
+    incoming.stream_error(received).map_or(Ok(received), Err)
 }
 
 fn pass(fd: c_int, incoming: &mut Incoming<'_>) -> Result<usize, Errno> {

@@ -9,7 +9,7 @@ use rustix::net::{RecvFlags, recv};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::time::Duration;
-use udco_front::{REQUEST_MARK, RelayHeader, ToEngine, ToFront};
+use udco_front::{Begun, REQUEST_MARK, RelayHeader, ToEngine, ToFront};
 
 /// What the tests start under the library.
 #[test]
@@ -225,8 +225,10 @@ fn a_tcp_socket_is_relayed_both_ways() {
     let (engine, program) = Engine::start("tcp");
     let engine = engine.welcome();
     let channel = engine.channel();
-    let (_real, relay) = engine.take_socket(&channel);
+    let (_real, relay) = engine.take_stream(&channel, Begun::Packet(8));
     put(&relay, b"\0\x04down");
+    put(&relay, b"\0\x04cut!");
+    put(&relay, &[0xff, 0xff, libc::ECONNRESET as u8]);
     let closed = engine.next();
     assert!(matches!(closed.message(), ToEngine::SocketClosed { .. }));
     let mut up = [0; 100];
@@ -249,7 +251,10 @@ fn what_is_no_transport_socket_is_not_handed_over() {
         let fd = i32::from_ne_bytes(asked[16..20].try_into().unwrap());
         engine.say(request.seq, &ToFront::NeedSocket { fd });
         let socket = engine.next();
-        let expected = ToEngine::Socket { errno };
+        let expected = ToEngine::Socket {
+            errno,
+            begun: Begun::Nothing,
+        };
         assert_eq!(socket.message(), expected);
         let mut refusal = acknowledgement(&asked);
         refusal[16..20].copy_from_slice(&(-libc::ENOTSOCK).to_ne_bytes());

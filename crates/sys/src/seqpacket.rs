@@ -15,8 +15,9 @@ use rustix::fs::{Mode, chmod};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
-    accept_with, bind, connect, listen, recvmsg, sendmsg, socket_with, socketpair, sockopt,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix, SocketFlags,
+    SocketType, accept_with, bind, connect, listen, recvmsg, sendmsg, shutdown, socket_with,
+    socketpair, sockopt,
 };
 
 use crate::epoll::timespec;
@@ -229,6 +230,16 @@ impl Connection {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Says that nothing more is sent: behind what lies there the other end reads the end. Receiving goes on.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTCONN` when the other end has closed.
+    pub fn finish(&self) -> io::Result<()> {
+        shutdown(&self.fd, Shutdown::Write)?;
+        Ok(())
     }
 
     /// Who is at the other end.

@@ -1,12 +1,13 @@
 //! What a received descriptor is, and TCP streams that never block.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
-    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketType, recv, send, sendmsg, shutdown,
-    sockopt,
+    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketType, getsockname, recv, send,
+    sendmsg, shutdown, sockopt,
 };
 
 use crate::socket_option;
@@ -134,6 +135,28 @@ impl Stream {
                 result => return Ok(result?),
             }
         }
+    }
+
+    /// The address of this end; IPv4 as IPv4, whatever the socket's family.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        let address = SocketAddr::try_from(getsockname(&self.fd)?)?;
+        Ok(SocketAddr::new(address.ip().to_canonical(), address.port()))
+    }
+
+    /// `TCP_NOTSENT_LOWAT`: with so many bytes that TCP has not sent yet, the socket counts as full. What it has sent
+    /// and waits to be acknowledged doesn't count, so throughput does not suffer; a packet that comes last waits less.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error.
+    pub fn set_unsent_limit(&self, bytes: u32) -> io::Result<()> {
+        let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+        let name = libc::TCP_NOTSENT_LOWAT;
+        socket_option::set_int(self.fd.as_fd(), libc::IPPROTO_TCP, name, bytes)
     }
 
     /// `TCP_NODELAY`.

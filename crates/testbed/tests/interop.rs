@@ -57,13 +57,9 @@ cells! {
         client_udp6_aes_128_gcm: Plain, Udco, Udp6, "AES-128-GCM";
         client_udp6_aes_256_gcm: Plain, Udco, Udp6, "AES-256-GCM";
         client_udp6_chacha20_poly1305: Plain, Udco, Udp6, "CHACHA20-POLY1305";
-        #[ignore = "TCP transport is not served yet"]
         both_tcp4_aes_256_gcm: Udco, Udco, Tcp4, "AES-256-GCM";
-        #[ignore = "TCP transport is not served yet"]
         both_tcp6_chacha20_poly1305: Udco, Udco, Tcp6, "CHACHA20-POLY1305";
-        #[ignore = "TCP transport is not served yet"]
         server_tcp4_aes_256_gcm: Udco, Plain, Tcp4, "AES-256-GCM";
-        #[ignore = "TCP transport is not served yet"]
         client_tcp4_aes_256_gcm: Plain, Udco, Tcp4, "AES-256-GCM";
     }
     openvpn27: V27, V27 => {
@@ -74,6 +70,9 @@ cells! {
         server_udp6_aes_256_gcm: Udco, Plain, Udp6, "AES-256-GCM";
         client_udp6_aes_256_gcm: Plain, Udco, Udp6, "AES-256-GCM";
         both_udp4_chacha20_poly1305: Udco, Udco, Udp4, "CHACHA20-POLY1305";
+        both_tcp4_aes_256_gcm: Udco, Udco, Tcp4, "AES-256-GCM";
+        server_tcp6_aes_256_gcm: Udco, Plain, Tcp6, "AES-256-GCM";
+        client_tcp6_aes_256_gcm: Plain, Udco, Tcp6, "AES-256-GCM";
     }
     server27_client26: V27, V26 => {
         both_udp4_aes_256_gcm: Udco, Udco, Udp4, "AES-256-GCM";
@@ -82,6 +81,7 @@ cells! {
         both_udp6_aes_256_gcm: Udco, Udco, Udp6, "AES-256-GCM";
         server_udp6_aes_256_gcm: Udco, Plain, Udp6, "AES-256-GCM";
         client_udp6_aes_256_gcm: Plain, Udco, Udp6, "AES-256-GCM";
+        both_tcp4_aes_256_gcm: Udco, Udco, Tcp4, "AES-256-GCM";
     }
     server26_client27: V26, V27 => {
         both_udp4_aes_256_gcm: Udco, Udco, Udp4, "AES-256-GCM";
@@ -90,6 +90,7 @@ cells! {
         both_udp6_aes_256_gcm: Udco, Udco, Udp6, "AES-256-GCM";
         server_udp6_aes_256_gcm: Udco, Plain, Udp6, "AES-256-GCM";
         client_udp6_aes_256_gcm: Plain, Udco, Udp6, "AES-256-GCM";
+        both_tcp4_aes_256_gcm: Udco, Udco, Tcp4, "AES-256-GCM";
     }
 }
 

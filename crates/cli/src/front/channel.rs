@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
 use rustix::thread::CapabilitySet;
-use udco_front::{MAX_MESSAGE, REQUEST_MARK, ToEngine, ToFront};
+use udco_front::{Begun, MAX_MESSAGE, REQUEST_MARK, ToEngine, ToFront};
 use udco_netlink::client::{self, Command, Family, Told};
 use udco_netlink::{Api, Notification};
 use udco_sys::seqpacket::Connection;
@@ -182,10 +182,22 @@ impl Channel {
                     self.front.reply(&ToEngine::Link { exists }, &[])?
                 }
                 ToFront::NeedSocket { .. } => match offer {
-                    Some(fds) => self.front.reply(&ToEngine::Socket { errno: 0 }, &fds)?,
+                    Some(fds) => self.front.reply(
+                        &ToEngine::Socket {
+                            errno: 0,
+                            begun: Begun::Nothing,
+                        },
+                        &fds,
+                    )?,
                     None => {
                         let errno = rustix::io::Errno::BADF.raw_os_error();
-                        self.front.reply(&ToEngine::Socket { errno }, &[])?
+                        self.front.reply(
+                            &ToEngine::Socket {
+                                errno,
+                                begun: Begun::Nothing,
+                            },
+                            &[],
+                        )?
                     }
                 },
                 _ => return Err(nonsense()),

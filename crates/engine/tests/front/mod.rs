@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use udco_engine::{Engine, Options};
-use udco_front::{MAX_MESSAGE, ToEngine, ToFront, VERSION};
+use udco_front::{Begun, MAX_MESSAGE, ToEngine, ToFront, VERSION};
 use udco_sys::process::memory_file;
 use udco_sys::route::Monitor;
 use udco_sys::seqpacket::Connection;
@@ -173,7 +173,10 @@ impl Front {
         loop {
             answer = match (answer, socket) {
                 (Some(Owned::NeedSocket(_)), Some([socket, relay])) => {
-                    let reply = ToEngine::Socket { errno: 0 };
+                    let reply = ToEngine::Socket {
+                        errno: 0,
+                        begun: Begun::Nothing,
+                    };
                     self.ask(4, &reply, &[socket.as_fd(), relay.as_fd()])
                 }
                 (Some(Owned::NeedLink(ifindex)), _) => {

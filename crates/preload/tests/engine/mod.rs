@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use udco_front::{MAX_MESSAGE, REQUEST_MARK, ToEngine, ToFront, VERSION};
+use udco_front::{Begun, MAX_MESSAGE, REQUEST_MARK, ToEngine, ToFront, VERSION};
 
 /// The engine's end of a connection.
 pub(crate) struct Engine {
@@ -149,12 +149,17 @@ impl Engine {
     /// Takes the transport socket which the program's request names (its fd number stands behind the header) over;
     /// returns the real socket and the relay.
     pub(crate) fn take_socket(&self, channel: &OwnedFd) -> (OwnedFd, OwnedFd) {
+        self.take_stream(channel, Begun::Nothing)
+    }
+
+    /// The same for a stream of which the program has read so far.
+    pub(crate) fn take_stream(&self, channel: &OwnedFd, begun: Begun) -> (OwnedFd, OwnedFd) {
         let request = self.begin_request(channel);
         let datagram = datagram(&request);
         let fd = i32::from_ne_bytes(datagram[16..20].try_into().expect("four bytes"));
         self.say(request.seq, &ToFront::NeedSocket { fd });
         let mut socket = self.next();
-        assert_eq!(socket.message(), ToEngine::Socket { errno: 0 });
+        assert_eq!(socket.message(), ToEngine::Socket { errno: 0, begun });
         assert_eq!(socket.seq, request.seq);
         let relay = socket.fds.pop().expect("a relay");
         let real = socket.fds.pop().expect("a socket");

@@ -24,9 +24,6 @@ const SCENARIO: &str = "UDCO_GOLDEN_SCENARIO";
 /// How `unshare` makes a network namespace for somebody who is not root: there is one user in it only.
 const AS_USER: &str = "-Urn";
 
-/// Replay scenarios over TCP too.
-const TCP: &str = "UDCO_GOLDEN_TCP";
-
 #[test]
 fn golden_transcripts_are_answered_as_the_kernel_answered() {
     match recorded() {
@@ -53,11 +50,6 @@ fn replay_all(folder: &Path) {
     let mut count = Count::default();
     for file in transcripts(folder) {
         for scenario in transcript::read(&file) {
-            if scenario.is_over_tcp() && std::env::var_os(TCP).is_none() {
-                say(&format!("left out: {} (over TCP)", scenario.name));
-                count.left_out += scenario.steps.len();
-                continue;
-            }
             if unshare == AS_USER && scenario.steps.iter().any(|step| step.op == "seteuid") {
                 say(&format!("left out: {} (needs root)", scenario.name));
                 count.left_out += scenario.steps.len();

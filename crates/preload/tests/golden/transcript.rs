@@ -49,11 +49,6 @@ impl Scenario {
         }
     }
 
-    /// Whether it needs a TCP transport.
-    pub(crate) fn is_over_tcp(&self) -> bool {
-        self.steps.iter().any(|step| step.op == "tcp_pair")
-    }
-
     /// The Netlink port of a socket.
     pub(crate) fn port(&self, socket: &str) -> u32 {
         let found = self.ports.iter().find(|(name, _)| name == socket);

@@ -151,6 +151,13 @@ pub(crate) fn tcp_client(port: u16) -> c_int {
     fd
 }
 
+pub(crate) fn accept_one(listener: c_int) -> c_int {
+    // SAFETY: no address is wanted.
+    let fd = unsafe { accept(listener, std::ptr::null_mut(), std::ptr::null_mut()) };
+    assert!(fd >= 0);
+    fd
+}
+
 pub(crate) fn send_inet(fd: c_int, data: &[u8], port: u16) -> isize {
     let to = inet(port);
     let len = size_of_val(&to) as socklen_t;

@@ -226,12 +226,20 @@ fn tcp() {
     let channel = generic(SOCK_CLOEXEC);
     let listener = tcp_listener();
     let client = tcp_client(inet_port(listener));
+    let accepted = accept_one(listener);
+    // A packet, and 1 of the 9 bytes of another.
+    send_all(accepted, b"\0\x02hi\0\x09begun");
+    let read = receive_from(client, 7, 0).unwrap().0;
+    assert_eq!(read, b"\0\x02hi\0\x09b");
     hand_over(channel, client);
     assert_eq!(set_int(client, IPPROTO_TCP, TCP_NODELAY, 1), Ok(()));
     assert_eq!(int_option(client, IPPROTO_TCP, TCP_NODELAY), 1);
     assert_eq!(inet_peer_port(client), inet_port(listener));
     assert_eq!(send_all(client, b"\0\x02up"), 4);
+    // One packet a call, the rest of it is lost; then an error.
     assert_eq!(receive_from(client, 100, 0).unwrap().0, b"\0\x04down");
+    assert_eq!(receive_from(client, 4, 0).unwrap().0, b"\0\x04cu");
+    assert_eq!(receive_from(client, 100, 0), Err(ECONNRESET));
     assert_eq!(close_fd(client), 0);
 }
 

@@ -1,0 +1,454 @@
+//! A TCP transport: one stream, one peer (dco-behaviour 5.10).
+//!
+//! Data packets come from the worker of the device's queue, OpenVPN's control packets from its relay, keepalives from a
+//! thread of their own. All of them go through one writer, packet by packet with its length in front, so that none ever
+//! lands inside another. What the socket does not take at once waits here, as little as possible: the socket is
+//! told to hold back few unsent bytes, and who could read more from the device stops where that harms nobody else.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use udco_core::framing::{PREFIX, boundary};
+use udco_front::{Begun, STREAM_ERROR};
+use udco_sys::epoll::Interest;
+use udco_sys::seqpacket::Connection;
+use udco_sys::tcp;
+
+use crate::device::lock;
+use crate::worker::Place;
+
+/// Bytes that the socket may hold and not have sent: what a burst needs, and what the next packet has to wait for.
+const UNSENT: u32 = 128 << 10;
+
+/// The most bytes of data packets that wait for the socket. A stuck peer costs no more (promises F3).
+const DATA_ROOM: usize = 160 << 10;
+
+/// OpenVPN's packets find room even when data has used up its own.
+const CONTROL_ROOM: usize = DATA_ROOM + (64 << 10);
+
+/// Packets of OpenVPN that are taken before others have their turn.
+const CONTROL_TURNS: usize = 64;
+
+/// Bytes of a stream that are no packets of ours in one message.
+pub(crate) const RAW_PIECE: usize = 16 << 10;
+
+/// The longest message of OpenVPN: a packet with its length.
+const MAX_MESSAGE: usize = PREFIX + 65_535;
+
+/// A stream that the engine owns.
+pub(crate) struct Stream {
+    socket: tcp::Stream,
+    /// The engine's end of the pair that stands in OpenVPN's fd table in place of the socket.
+    relay: Connection,
+    writer: Mutex<Writer>,
+    reader: Mutex<Reader>,
+    /// The id of its peer.
+    peer: AtomicU32,
+    /// Its peer is to be removed.
+    has_failed: AtomicBool,
+}
+
+/// What became of packets that were written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// How many were dropped.
+    pub(crate) dropped: u64,
+    /// Something waits for the socket.
+    pub(crate) is_full: bool,
+}
+
+/// How the stream goes on after a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// So many bytes are there, those kept from before included.
+    Bytes(usize),
+    /// Nothing more, for now or for good.
+    Nothing,
+}
+
+/// The receiving side.
+struct Reader {
+    /// The beginning of a packet whose end has not come yet.
+    kept: Vec<u8>,
+    /// The packet that OpenVPN had read in part when it handed the stream over.
+    begun: Begun,
+}
+
+/// The sending side, and what the stream is waited for.
+#[derive(Default)]
+struct Writer {
+    /// Packets, whole but for the first: the socket may have taken a part of it.
+    pending: Vec<u8>,
+    /// Where the socket goes on.
+    sent: usize,
+    /// The connection does not take anything any more.
+    is_broken: bool,
+    /// There is nothing more to read.
+    is_read: bool,
+    /// Both directions are over: the socket is not waited for, as it would always be ready.
+    is_over: bool,
+    /// OpenVPN has closed its end of the relay.
+    is_forsaken: bool,
+    /// The worker that has the stream.
+    home: Option<Home>,
+    /// Who has stopped to read packets until there is room.
+    waiting: Option<Place>,
+}
+
+/// What a worker waits for; `None` is not even for the end.
+struct Home {
+    place: Place,
+    socket: Option<Interest>,
+    relay: Option<Interest>,
+}
+
+impl Stream {
+    pub(crate) fn new(socket: tcp::Stream, relay: Connection, begun: Begun) -> Self {
+        // Without it only more waits in the socket.
+        let _ = socket.set_unsent_limit(UNSENT);
+        Self {
+            socket,
+            relay,
+            writer: Mutex::default(),
+            reader: Mutex::new(Reader {
+                kept: Vec::new(),
+                begun,
+            }),
+            peer: AtomicU32::new(0),
+            has_failed: AtomicBool::new(false),
+        }
+    }
+
+    /// Belongs to this peer from now on.
+    pub(crate) fn attach(&self, peer: u32) {
+        self.peer.store(peer, Ordering::Relaxed);
+        self.has_failed.store(false, Ordering::Relaxed);
+    }
+
+    /// Belongs to nobody: whoever waits for it waits no more.
+    pub(crate) fn detach(&self) {
+        let mut writer = lock(&self.writer);
+        if let Some(waiting) = writer.waiting.take() {
+            waiting.resume();
+        }
+        self.watch(&mut writer);
+    }
+
+    /// The id of the peer that it belongs, or belonged, to.
+    pub(crate) fn peer(&self) -> u32 {
+        self.peer.load(Ordering::Relaxed)
+    }
+
+    /// Reads on: `buffer` begins with what was kept of the last read.
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> Progress {
+        let mut reader = lock(&self.reader);
+        let kept = reader.kept.len();
+        let Some((front, rest)) = buffer.split_at_mut_checked(kept) else {
+            return Progress::Nothing;
+        };
+        front.copy_from_slice(&reader.kept);
+        let received = self.socket.receive(rest);
+        if matches!(&received, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+            return Progress::Nothing;
+        }
+        // At the end, the rest of a packet never comes.
+        reader.kept.clear();
+        match received {
+            Ok(0) => {
+                drop(reader);
+                self.stop_reading();
+                let _ = self.relay.finish();
+                Progress::Nothing
+            }
+            Ok(read) => {
+                let total = kept + read;
+                let owed = reader.take_owed(buffer.get(..total).unwrap_or_default());
+                for piece in buffer.get(..owed).unwrap_or_default().chunks(RAW_PIECE) {
+                    // It is the first that goes to OpenVPN, so there is room.
+                    self.relay(piece);
+                }
+                buffer.copy_within(owed..total, 0);
+                Progress::Bytes(total - owed)
+            }
+            Err(error) => {
+                drop(reader);
+                self.stop_reading();
+                tell_error(&self.relay, &error);
+                let _ = self.relay.finish();
+                Progress::Nothing
+            }
+        }
+    }
+
+    /// Keeps the beginning of a packet for the next read.
+    pub(crate) fn keep(&self, rest: &[u8]) {
+        lock(&self.reader).kept.extend_from_slice(rest);
+    }
+
+    /// A length came that is none: nobody can tell where the next packet begins. As with the kernel driver the peer
+    /// stays, OpenVPN is told, and nothing is read any more (dco-behaviour 5.10, golden `ntf_tcp_error`).
+    pub(crate) fn derail(&self) {
+        const EINVAL: i32 = 22;
+        self.stop_reading();
+        tell_error(&self.relay, &io::Error::from_raw_os_error(EINVAL));
+    }
+
+    /// Its peer is to be removed, reason TRANSPORT_ERROR: not here, on the packet path, but by its worker in a moment.
+    pub(crate) fn fail(&self) {
+        self.fail_once(&lock(&self.writer));
+    }
+
+    /// Writes packets, each with its length in front. What does not find room is dropped from the end.
+    pub(crate) fn write(&self, packets: &[u8]) -> Written {
+        self.write_within(packets, DATA_ROOM)
+    }
+
+    fn write_within(&self, packets: &[u8], room: usize) -> Written {
+        let mut writer = lock(&self.writer);
+        writer.flush(&self.socket);
+        let mut sent = 0;
+        if writer.is_flushed() && !writer.is_broken {
+            match self.socket.send(packets) {
+                Ok(taken) => sent = taken,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => writer.is_broken = true,
+            }
+        }
+        if writer.is_broken {
+            self.fail_once(&writer);
+            return Written {
+                dropped: boundary(packets, packets.len()).0 as u64,
+                is_full: false,
+            };
+        }
+        if sent == packets.len() {
+            return Written::default();
+        }
+        let until = taken(packets, sent, room.saturating_sub(writer.waiting_bytes()));
+        writer
+            .pending
+            .extend_from_slice(packets.get(sent..until).unwrap_or_default());
+        let dropped = boundary(packets, packets.len()).0 - boundary(packets, until).0;
+        self.watch(&mut writer);
+        Written {
+            dropped: dropped as u64,
+            is_full: !writer.is_flushed(),
+        }
+    }
+
+    /// Whether `place` has to wait for room, and is to be resumed then; `false` if there is room by now.
+    pub(crate) fn wait(&self, place: Place) -> bool {
+        let mut writer = lock(&self.writer);
+        let has_to = !writer.is_flushed() && !writer.is_broken && writer.home.is_some();
+        if has_to {
+            writer.waiting = Some(place);
+            self.watch(&mut writer);
+        }
+        has_to
+    }
+
+    /// Is waited for by this worker from now on, and so is its relay.
+    pub(crate) fn settle(&self, place: Place) {
+        let mut writer = lock(&self.writer);
+        writer.home = Some(Home {
+            place,
+            socket: None,
+            relay: None,
+        });
+        self.watch(&mut writer);
+        if self.has_failed.swap(false, Ordering::Relaxed) {
+            self.fail_once(&writer);
+        }
+    }
+
+    /// Is waited for by nobody any more. What OpenVPN has sent goes out as far as the socket takes it: it may have
+    /// said good-bye and closed.
+    pub(crate) fn unsettle(&self, scratch: &mut [u8]) {
+        self.take_control(scratch);
+        let mut writer = lock(&self.writer);
+        if let Some(home) = writer.home.take() {
+            home.place.watch(&self.socket, home.socket, None);
+            home.place.of_relay().watch(&self.relay, home.relay, None);
+        }
+        if let Some(waiting) = writer.waiting.take() {
+            waiting.resume();
+        }
+    }
+
+    /// There may be room in the socket.
+    pub(crate) fn go_on(&self) {
+        let mut writer = lock(&self.writer);
+        writer.flush(&self.socket);
+        if writer.is_broken {
+            self.fail_once(&writer);
+        }
+        if writer.is_flushed()
+            && let Some(waiting) = writer.waiting.take()
+        {
+            waiting.resume();
+        }
+        self.watch(&mut writer);
+    }
+
+    /// The socket has an error or has hung up. If that was read already, nothing more is to come.
+    pub(crate) fn hang_up(&self) {
+        let mut writer = lock(&self.writer);
+        if writer.is_read {
+            writer.is_over = true;
+            self.watch(&mut writer);
+        }
+    }
+
+    /// Takes OpenVPN's packets from the relay, while there is room.
+    pub(crate) fn take_control(&self, scratch: &mut [u8]) {
+        for _ in 0..CONTROL_TURNS {
+            if !lock(&self.writer).has_control_room() {
+                break;
+            }
+            match self.relay.receive(scratch) {
+                Ok(received) if received.len > 0 => {
+                    // As it is, whatever its length says: nobody checks it in the kernel driver either.
+                    let message = scratch.get(..received.len).unwrap_or_default();
+                    self.write_within(message, usize::MAX);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                _ => {
+                    lock(&self.writer).is_forsaken = true;
+                    break;
+                }
+            }
+        }
+        self.watch(&mut lock(&self.writer));
+    }
+
+    fn stop_reading(&self) {
+        let mut writer = lock(&self.writer);
+        writer.is_read = true;
+        self.watch(&mut writer);
+    }
+
+    /// Gives OpenVPN a packet, with its length in front, as it is; `false` if the relay is full or gone.
+    pub(crate) fn relay(&self, packet: &[u8]) -> bool {
+        self.relay.send(packet, &[]).is_ok()
+    }
+
+    /// Has the peer removed. Without a home yet, [`Stream::settle`] does it.
+    fn fail_once(&self, writer: &MutexGuard<'_, Writer>) {
+        if !self.has_failed.swap(true, Ordering::Relaxed)
+            && let Some(home) = &writer.home
+        {
+            home.place.fail();
+        }
+    }
+
+    /// Has the worker wait for what is wanted now.
+    fn watch(&self, writer: &mut Writer) {
+        let socket = (!writer.is_over).then_some(Interest {
+            readable: !writer.is_read,
+            // Who waits is resumed by the next event, whoever has made room.
+            writable: !(writer.is_broken || writer.is_flushed() && writer.waiting.is_none()),
+        });
+        let control = (!writer.is_forsaken).then_some(Interest {
+            readable: writer.has_control_room(),
+            writable: false,
+        });
+        if let Some(home) = &mut writer.home {
+            home.place.watch(&self.socket, home.socket, socket);
+            home.socket = socket;
+            home.place
+                .of_relay()
+                .watch(&self.relay, home.relay, control);
+            home.relay = control;
+        }
+    }
+}
+
+impl Reader {
+    /// How many of the bytes that have come are the rest of the packet that OpenVPN had begun.
+    fn take_owed(&mut self, bytes: &[u8]) -> usize {
+        let mut owed = 0;
+        if let Begun::Length(high) = self.begun
+            && let Some(low) = bytes.first()
+        {
+            owed = 1;
+            self.begun = Begun::Packet(u16::from_be_bytes([high, *low]));
+        }
+        if let Begun::Packet(missing) = self.begun {
+            let here = usize::from(missing).min(bytes.len() - owed);
+            owed += here;
+            self.begun = match usize::from(missing) - here {
+                0 => Begun::Nothing,
+                left => Begun::Packet(u16::try_from(left).unwrap_or_default()),
+            };
+        }
+        owed
+    }
+}
+
+impl Writer {
+    /// Gives the socket what waits for it.
+    fn flush(&mut self, socket: &tcp::Stream) {
+        while !self.is_flushed() && !self.is_broken {
+            match socket.send(self.pending.get(self.sent..).unwrap_or_default()) {
+                Ok(taken) => self.sent += taken,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => self.is_broken = true,
+            }
+        }
+        self.pending.clear();
+        self.sent = 0;
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.sent >= self.pending.len()
+    }
+
+    fn waiting_bytes(&self) -> usize {
+        self.pending.len() - self.sent
+    }
+
+    fn has_control_room(&self) -> bool {
+        self.waiting_bytes() <= CONTROL_ROOM - MAX_MESSAGE
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// A buffer for any message of OpenVPN.
+pub(crate) fn control_scratch() -> Box<[u8]> {
+    vec![0; MAX_MESSAGE].into()
+}
+
+/// How far `packets` are taken, of which the socket has `sent` bytes and for the rest of which there is `room`: whole
+/// packets, and always the rest of one that the socket has begun (promises F3).
+fn taken(packets: &[u8], sent: usize, room: usize) -> usize {
+    if packets.len() - sent <= room {
+        return packets.len();
+    }
+    let (_, fits) = boundary(packets, sent + room);
+    if fits >= sent {
+        return fits;
+    }
+    let (_, begun) = boundary(packets, sent);
+    let end = packets.get(begun..).and_then(|rest| rest.first_chunk());
+    end.map_or(sent, |len| {
+        begun + PREFIX + usize::from(u16::from_be_bytes(*len))
+    })
+}
+
+/// OpenVPN's next call to receive fails with this error.
+fn tell_error(relay: &Connection, error: &io::Error) {
+    const EIO: u8 = 5;
+    let errno = error.raw_os_error().and_then(|it| u8::try_from(it).ok());
+    let [first, second] = STREAM_ERROR;
+    let _ = relay.send(&[first, second, errno.unwrap_or(EIO)], &[]);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! The writer over a real connection whose other end reads when it is told to.
+
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+
+use udco_core::framing::prefix;
+
+use super::*;
+
+/// A stream, the other end of its connection, and OpenVPN's end of its relay.
+fn stream() -> (Stream, TcpStream, Connection) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let near = tcp::Stream::adopt(listener.accept().unwrap().0.into()).unwrap();
+    let (ours, openvpns) = Connection::pair().unwrap();
+    (Stream::new(near, ours, Begun::Nothing), far, openvpns)
+}
+
+/// Packets of these lengths, each filled with its number.
+fn packets(lens: impl IntoIterator<Item = usize>) -> Vec<u8> {
+    let numbered = lens.into_iter().zip(1_u8..);
+    numbered
+        .flat_map(|(len, number)| {
+            let filled = std::iter::repeat_n(number, len);
+            prefix(len).unwrap().into_iter().chain(filled)
+        })
+        .collect()
+}
+
+/// Every packet that arrives is whole, whatever did not find room, and control packets always find it (promises F3, F4).
+#[test]
+fn a_full_stream_drops_whole_packets_and_never_control() {
+    let (stream, mut far, openvpn) = stream();
+    let batch = packets([1_400, 90, 700, 1_400, 24]);
+    let control = packets([33]);
+    let mut scratch = control_scratch();
+    let (mut dropped, mut written) = (0, 0);
+    for round in 0..20_000 {
+        dropped += stream.write(&batch).dropped;
+        written += 5;
+        if round % 5_000 == 0 {
+            openvpn.send(&control, &[]).unwrap();
+            stream.take_control(&mut scratch);
+        }
+    }
+    assert!(dropped > 0);
+    assert!(lock(&stream.writer).waiting_bytes() <= CONTROL_ROOM);
+    let reader = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        far.read_to_end(&mut all).unwrap();
+        all
+    });
+    while !lock(&stream.writer).is_flushed() {
+        stream.go_on();
+        std::thread::yield_now();
+    }
+    drop(stream);
+    let mut all = reader.join().unwrap();
+    let mut frames = udco_core::framing::Frames::of(&mut all);
+    let (mut arrived, mut controls) = (0, 0);
+    for frame in &mut frames {
+        let packet = frame.unwrap().packet();
+        assert!(packet.iter().all(|byte| *byte == packet[0]));
+        match packet.len() {
+            33 => controls += 1,
+            _ => arrived += 1,
+        }
+    }
+    assert_eq!(frames.unparsed(), 0);
+    assert_eq!((arrived + dropped, controls), (written, 4));
+}
+
+/// promises F3: the limit is that of all that waits, and a packet that was begun is finished.
+#[test]
+fn what_is_taken_ends_with_a_packet() {
+    let batch = packets([10, 20, 30]);
+    // 12, 34 and 66 bytes with lengths.
+    let table = [
+        ((0, 0), 0),
+        ((0, 11), 0),
+        ((0, 12), 12),
+        ((0, 65), 34),
+        ((0, 66), 66),
+        ((1, 0), 12),
+        ((13, 0), 34),
+        ((12, 0), 12),
+        ((12, 21), 12),
+        ((12, 22), 34),
+        ((65, 0), 66),
+        ((66, 0), 66),
+    ];
+    for ((sent, room), expected) in table {
+        assert_eq!(taken(&batch, sent, room), expected, "{sent} {room}");
+    }
+}
+
+/// The packet that OpenVPN had begun to read goes on where it stood (openvpn-integration 3, trap 13).
+#[test]
+fn a_packet_begun_before_is_finished_by_openvpn() {
+    let rests: [(Begun, &[u8]); 4] = [
+        (Begun::Nothing, b""),
+        (Begun::Length(0), b"\x03abc"),
+        (Begun::Packet(3), b"abc"),
+        (Begun::Packet(1), b"c"),
+    ];
+    for (begun, rest) in rests {
+        let stream = [rest, b"\x00\x02xy"].concat();
+        for cut in 0..stream.len() {
+            let mut reader = Reader {
+                kept: Vec::new(),
+                begun,
+            };
+            let (first, second) = stream.split_at(cut);
+            let owed = reader.take_owed(first);
+            let owed = owed + reader.take_owed(second);
+            assert_eq!(owed, rest.len(), "{begun:?} cut at {cut}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! How far the program has read into a TCP stream, until the engine takes it over.
+//!
+//! OpenVPN may stand in the middle of a packet then, of which it has read a part. The engine gives it the rest before
+//! anything else, so that neither loses its place (openvpn-integration 3, trap 13; the kernel driver has no such
+//! protection: dco-behaviour 4.6).
+
+use crate::calls::{self, Errno};
+use crate::message::Incoming;
+use crate::real;
+use crate::state::{self, Entry};
+use libc::c_int;
+use udco_front::Begun;
+
+/// Where a stream of packets, each with its length in front, stands.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Tally(Begun);
+
+impl Tally {
+    /// The packet that has been read in part.
+    pub(crate) fn begun(self) -> Begun {
+        self.0
+    }
+
+    /// Bytes have been read.
+    pub(crate) fn count(&mut self, mut bytes: &[u8]) {
+        while let Some((first, rest)) = bytes.split_first() {
+            (self.0, bytes) = match self.0 {
+                Begun::Nothing => (Begun::Length(*first), rest),
+                Begun::Length(high) => (missing(u16::from_be_bytes([high, *first])), rest),
+                Begun::Packet(wanted) => {
+                    let read = bytes.len().min(usize::from(wanted));
+                    let left = usize::from(wanted) - read;
+                    let left = u16::try_from(left).unwrap_or_default();
+                    (missing(left), bytes.get(read..).unwrap_or_default())
+                }
+            };
+        }
+    }
+}
+
+fn missing(bytes: u16) -> Begun {
+    match bytes {
+        0 => Begun::Nothing,
+        bytes => Begun::Packet(bytes),
+    }
+}
+
+/// `recvmsg` on a stream that is not handed over.
+pub(crate) fn receive(fd: c_int, incoming: &mut Incoming<'_>) -> Result<usize, Errno> {
+    let flags = incoming.flags;
+    // SAFETY: the header is the program's, passed on as it is.
+    let received = unsafe { real::recvmsg(fd, incoming.header(), flags) };
+    let received = calls::checked_len(received)?;
+    if flags & (libc::MSG_PEEK | libc::MSG_ERRQUEUE | libc::MSG_OOB | libc::MSG_TRUNC) == 0
+        && let Some(mut state) = state::lock()
+        && let Some(Entry::Stream(tally)) = state.sockets.get_mut(&fd)
+    {
+        incoming.each_received(received, |bytes| tally.count(bytes));
+    }
+    Ok(received)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_counted_however_it_is_cut() {
+        let stream = [0, 3, 1, 2, 3, 0, 0, 1, 0, 9];
+        let stands = [
+            Begun::Nothing,
+            Begun::Length(0),
+            Begun::Packet(3),
+            Begun::Packet(2),
+            Begun::Packet(1),
+            Begun::Nothing,
+            Begun::Length(0),
+            Begun::Nothing,
+            Begun::Length(1),
+            Begun::Packet(256),
+            Begun::Packet(255),
+        ];
+        for (end, stand) in stands.into_iter().enumerate() {
+            for cut in 0..=end {
+                let mut tally = Tally::default();
+                tally.count(&stream[..cut]);
+                tally.count(&stream[cut..end]);
+                assert_eq!(tally.begun(), stand, "{cut} of {end}");
+            }
+        }
+    }
+}
