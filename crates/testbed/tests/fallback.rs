@@ -29,11 +29,6 @@ fn an_engine_that_is_not_there_leaves_openvpn_on_its_own() -> Result<()> {
     )
 }
 
-#[test]
-fn tcp_transport_leaves_openvpn_on_its_own() -> Result<()> {
-    falls_back(Proto::Tcp4, Launch::Udco, &[], &[])
-}
-
 fn falls_back(
     proto: Proto,
     launch: Launch,

@@ -1,21 +1,23 @@
 //! The transport sockets that `udco peer new` makes and holds, each with the relay of its control packets.
 
-use std::io::{self, Read};
+use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result, bail};
 use rustix::net::{
     AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt,
 };
-use udco_front::RelayHeader;
+use udco_front::{RelayHeader, STREAM_ERROR};
 use udco_sys::seqpacket::Connection;
 
 use crate::front::Offer;
 
 /// The largest datagram that a relay carries.
 const DATAGRAM: usize = 65_535 + RelayHeader::LEN;
+
+/// Bytes of the length before each packet of a stream.
+const LENGTH: usize = 2;
 
 /// Which sockets to make.
 #[derive(Clone, Debug, clap::Args)]
@@ -37,15 +39,11 @@ pub(super) struct Options {
 /// A transport socket. Peers on it end when its process does.
 pub(super) struct Transport {
     socket: OwnedFd,
-    relay: Relay,
+    /// Our end of the relay.
+    relay: Connection,
+    is_stream: bool,
     /// The engine's end of the relay, until it is handed over.
     engines: Option<OwnedFd>,
-}
-
-/// Our end of a relay.
-enum Relay {
-    Udp(Connection),
-    Tcp(UnixStream),
 }
 
 /// A control packet that came over a relay.
@@ -53,7 +51,7 @@ enum Relay {
 pub(super) struct Control {
     /// Where it came from; unknown over TCP.
     pub(super) source: Option<SocketAddr>,
-    /// Its bytes; over TCP those that are there.
+    /// Its bytes, without the length before them over TCP.
     pub(super) length: usize,
     /// The first byte: opcode and key id.
     pub(super) first: Option<u8>,
@@ -116,23 +114,21 @@ impl Transport {
         sockopt::set_socket_reuseaddr(&socket, true)?;
         mark(&socket, options)?;
         bind(&socket, &local).with_context(|| format!("cannot bind to {local}"))?;
-        let (ours, engines) = Connection::pair().context("cannot make a relay")?;
-        Ok(Self {
-            socket,
-            relay: Relay::Udp(ours),
-            engines: Some(engines.into_fd()),
-        })
+        Self::with_relay(socket, false)
     }
 
     fn tcp(socket: OwnedFd, options: &Options) -> Result<Self> {
         mark(&socket, options)?;
-        let (ours, engines) = UnixStream::pair().context("cannot make a relay")?;
-        ours.set_nonblocking(true)?;
-        engines.set_nonblocking(true)?;
+        Self::with_relay(socket, true)
+    }
+
+    fn with_relay(socket: OwnedFd, is_stream: bool) -> Result<Self> {
+        let (relay, engines) = Connection::pair().context("cannot make a relay")?;
         Ok(Self {
             socket,
-            relay: Relay::Tcp(ours),
-            engines: Some(engines.into()),
+            relay,
+            is_stream,
+            engines: Some(engines.into_fd()),
         })
     }
 
@@ -163,21 +159,24 @@ impl Transport {
     /// The next control packet, if there is one; never blocks.
     ///
     /// # Errors
-    /// `UnexpectedEof` when the engine has let go of the socket.
-    pub(super) fn control(&mut self) -> io::Result<Option<Control>> {
+    /// `UnexpectedEof` when the engine has let go of the socket, or a stream has ended; the error of a stream.
+    pub(super) fn control(&self) -> io::Result<Option<Control>> {
         let mut buffer = vec![0; DATAGRAM];
-        let received = match &mut self.relay {
-            Relay::Udp(ours) => ours.receive(&mut buffer).map(|received| received.len),
-            Relay::Tcp(ours) => ours.read(&mut buffer),
-        };
-        let datagram = match received {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(len) => buffer.get(..len).unwrap_or_default(),
+        let datagram = match self.relay.receive(&mut buffer) {
+            Ok(received) if received.len == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(received) => buffer.get(..received.len).unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             Err(error) => return Err(error),
         };
-        let (source, packet) = match (&self.relay, RelayHeader::decode(datagram)) {
-            (Relay::Udp(_), Some((header, packet))) => {
+        if self.is_stream
+            && let [first, second, errno] = *datagram
+            && [first, second] == STREAM_ERROR
+        {
+            return Err(io::Error::from_raw_os_error(errno.into()));
+        }
+        let (source, packet) = match RelayHeader::decode(datagram) {
+            _ if self.is_stream => (None, datagram.get(LENGTH..).unwrap_or_default()),
+            Some((header, packet)) => {
                 let source = header.source;
                 let ip = source.ip().to_canonical();
                 let as_seen = if ip.is_ipv4() {
@@ -187,7 +186,7 @@ impl Transport {
                 };
                 (Some(as_seen), packet)
             }
-            _ => (None, datagram),
+            None => (None, datagram),
         };
         Ok(Some(Control {
             source,
@@ -200,10 +199,7 @@ impl Transport {
 impl AsFd for Transport {
     /// Readable when there are control packets.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.relay {
-            Relay::Udp(ours) => ours.as_fd(),
-            Relay::Tcp(ours) => ours.as_fd(),
-        }
+        self.relay.as_fd()
     }
 }
 
@@ -263,5 +259,23 @@ mod tests {
         assert_eq!(transport.control().unwrap(), Some(control));
         drop(engines);
         assert!(transport.control().is_err(), "the engine has let go");
+    }
+
+    #[test]
+    fn a_packet_of_a_stream_comes_with_its_length_and_an_error_as_one() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut transport = Transport::tcp(stream.into(), &NONE).unwrap();
+        let engines = Connection::adopt(transport.engines.take().unwrap()).unwrap();
+        engines.send(&[0, 3, 0x38, 1, 2], &[]).unwrap();
+        engines.send(&[0xff, 0xff, 104], &[]).unwrap();
+        let control = Control {
+            source: None,
+            length: 3,
+            first: Some(0x38),
+        };
+        assert_eq!(transport.control().unwrap(), Some(control));
+        let error = transport.control().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
 }
