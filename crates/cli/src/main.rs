@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod daemon;
+mod engine_options;
 mod engines;
 mod front;
 mod interface;
@@ -24,6 +25,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+
+use crate::engine_options::Processors;
 
 /// OpenVPN Data Channel Offload as a userspace program.
 #[derive(Debug, Parser)]
@@ -71,11 +74,20 @@ enum Command {
 }
 
 /// Options of an engine.
-#[derive(Clone, Copy, Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 struct EngineOptions {
     /// Threads that move packets [default: one for each core].
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: Option<u16>,
+
+    /// Run these threads on these processors only, one each in turn, like `0,2-3` [default: where the kernel likes].
+    #[arg(long, value_name = "LIST", value_parser = engine_options::processors)]
+    cpu: Option<Processors>,
+
+    /// Do without an offload: `device-tcp`, `device-udp`, `merge`, `segment` or `coalesce`. For kernels and drivers on
+    /// which it does not work; `udco show` says which are in use.
+    #[arg(long, value_name = "OFFLOAD", value_parser = engine_options::offload)]
+    without: Vec<udco_engine::Offload>,
 
     /// Say more: every peer and key.
     #[arg(short, long)]
@@ -88,7 +100,7 @@ struct RunArguments {
     options: EngineOptions,
 
     /// Use the engine that listens here instead of a private one (see `udco daemon`).
-    #[arg(long, value_name = "PATH", conflicts_with = "workers")]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["workers", "cpu", "without"])]
     engine: Option<PathBuf>,
 
     /// Where the engine's lines go instead of to the standard error output.
@@ -153,9 +165,11 @@ struct EngineArguments {
 }
 
 impl EngineOptions {
-    fn for_engine(self) -> udco_engine::Options {
+    fn for_engine(&self) -> udco_engine::Options {
         udco_engine::Options {
             workers: self.workers.map(usize::from),
+            cpus: self.cpu.clone().unwrap_or_default().0,
+            forbidden: self.without.iter().copied().collect(),
             ..udco_engine::Options::default()
         }
     }

@@ -83,6 +83,12 @@ fn start_engine(arguments: &RunArguments) -> Result<OwnedFd> {
     if let Some(workers) = arguments.options.workers {
         engine.args(["--workers", &workers.to_string()]);
     }
+    if let Some(processors) = &arguments.options.cpu {
+        engine.args(["--cpu", &processors.to_string()]);
+    }
+    for offload in &arguments.options.without {
+        engine.args(["--without", offload.name()]);
+    }
     if arguments.options.verbose {
         engine.arg("--verbose");
     }

@@ -15,8 +15,9 @@ use udco_sys::tun;
 
 use crate::Engine;
 use crate::connection::{Session, malformed};
-use crate::device::Device;
+use crate::device::{Device, Offloads};
 use crate::devices::SessionId;
+use crate::offload::{self, InUse, Offload};
 use crate::transport::Transport;
 
 /// How long to wait until nobody uses a socket that the program has closed.
@@ -146,7 +147,11 @@ impl Session {
         }
         // Fails closed: when this process dies, packets meet a device without a program (design decision 4).
         first.set_persist(true)?;
-        offer_offloads(first);
+        let forbidden = self.engine.forbidden();
+        let offloads = Offloads {
+            from_device: offload::offer(first, forbidden),
+            merge: InUse::new(forbidden.permits(Offload::Merge)),
+        };
         // Where the front is: the kernel's word, not the front's (promises G5).
         let netns = udco_sys::network_namespace(monitor.as_fd());
         let devices = self.engine.devices();
@@ -155,6 +160,7 @@ impl Session {
             name,
             (api, mode),
             queues,
+            offloads,
             (self.asking.session, devices.listeners()),
         ));
         self.engine.watch().add(&device, monitor)?;
@@ -199,18 +205,5 @@ const fn role(mode: Mode) -> &'static str {
     match mode {
         Mode::Mp => "server",
         Mode::P2p => "client",
-    }
-}
-
-/// Tells the kernel what it may leave to us: super-packets, and checksums not yet computed. What it does not know it
-/// does itself (design decision 6).
-fn offer_offloads(queue: &tun::Queue) {
-    use udco_sys::tun::offload::{CSUM, TSO_ECN, TSO4, TSO6, USO4, USO6};
-    let tcp = CSUM | TSO4 | TSO6 | TSO_ECN;
-    // UDP segmentation is known since Linux 6.2.
-    for flags in [tcp | USO4 | USO6, tcp, CSUM] {
-        if queue.set_offload(flags).is_ok() {
-            return;
-        }
     }
 }

@@ -8,16 +8,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use udco_core::DropReason;
-use udco_core::offload::{Enabled, Group, MergeError, Merger, merge, virtio};
+use udco_core::offload::{Enabled, Group, MergeError, Merger, flow_hash, merge, virtio};
 use udco_sys::tun;
 
 use crate::device::{Device, Peer};
 
 /// Packets in one batch, usually: each received run has at most 64.
 const PACKETS: usize = 1024;
-
-/// Super-packets of a device that refuses this many, but takes their packets one by one, are not tried again.
-const REFUSALS: u32 = 3;
 
 /// Says that a packet needs nothing done.
 const PLAIN: [u8; virtio::LEN] = [0; virtio::LEN];
@@ -28,7 +25,6 @@ pub(crate) struct Delivery {
     packets: Vec<Packet>,
     /// The senders; each packet names its own by index, neighbours share one.
     peers: Vec<Arc<Peer>>,
-    refusals: u32,
 }
 
 struct Packet {
@@ -44,7 +40,6 @@ impl Delivery {
             merger: Merger::new(PACKETS),
             packets: Vec::with_capacity(PACKETS),
             peers: Vec::with_capacity(PACKETS),
-            refusals: 0,
         }
     }
 
@@ -67,9 +62,11 @@ impl Delivery {
 
     /// Hands everything over. `batch` is the buffer in which the packets lie.
     pub(crate) fn flush(&mut self, device: &Device, batch: &[u8]) {
-        let Some(queue) = device.queues.first() else {
-            return;
-        };
+        let merge = device.offloads.merge.is_on();
+        self.merger.enable(Enabled {
+            tcp: merge,
+            udp: merge,
+        });
         let mut added = 0;
         while added < self.packets.len() {
             let from = added;
@@ -80,27 +77,9 @@ impl Delivery {
                 }
             }
             for group in self.merger.groups() {
-                write(
-                    device,
-                    queue,
-                    batch,
-                    &group,
-                    &mut self.packets,
-                    &mut self.refusals,
-                );
+                write(device, batch, &group, &mut self.packets);
             }
             self.merger.clear();
-        }
-        if self.refusals >= REFUSALS {
-            tracing::warn!(
-                "{}: the kernel refuses super-packets; going on without",
-                device.name
-            );
-            self.merger.enable(Enabled {
-                tcp: false,
-                udp: false,
-            });
-            self.refusals = 0;
         }
         self.count(device);
         self.packets.clear();
@@ -128,6 +107,17 @@ impl Delivery {
     }
 }
 
+/// The queue for a packet: the kernel hands out the packets of the other direction through the same one, so this spreads
+/// flows over the workers.
+pub(crate) fn queue_for<'d>(device: &'d Device, packet: &[u8]) -> Option<&'d tun::Queue> {
+    match device.queues.len() {
+        0 | 1 => device.queues.first(),
+        count => device
+            .queues
+            .get((flow_hash(packet) >> 32) as usize % count),
+    }
+}
+
 /// Hands one packet over that lies in no batch.
 pub(crate) fn write_alone(queue: &tun::Queue, packet: &[u8]) -> io::Result<()> {
     queue
@@ -136,14 +126,11 @@ pub(crate) fn write_alone(queue: &tun::Queue, packet: &[u8]) -> io::Result<()> {
 }
 
 /// Writes a group, and notes which of its packets were taken.
-fn write(
-    device: &Device,
-    queue: &tun::Queue,
-    batch: &[u8],
-    group: &Group<'_>,
-    packets: &mut [Packet],
-    refusals: &mut u32,
-) {
+fn write(device: &Device, batch: &[u8], group: &Group<'_>, packets: &mut [Packet]) {
+    let first = group.originals().next().and_then(|range| batch.get(range));
+    let Some(queue) = queue_for(device, first.unwrap_or_default()) else {
+        return;
+    };
     let mut pieces = [IoSlice::new(&[]); merge::MAX_SEGMENTS + 1];
     let payloads = group.payloads().filter_map(|range| batch.get(range));
     let parts = std::iter::once(group.head).chain(payloads);
@@ -161,7 +148,12 @@ fn write(
         }
     };
     match written {
-        Ok(_) => group.originals().for_each(|range| note(&range)),
+        Ok(_) => {
+            group.originals().for_each(|range| note(&range));
+            if group.packets > 1 {
+                device.offloads.merge.taken();
+            }
+        }
         // The offload is refused, or the device is: one by one it shows (design decision 6).
         Err(error) if group.packets > 1 => {
             let mut taken = 0;
@@ -172,9 +164,11 @@ fn write(
                     taken += 1;
                 }
             }
-            if taken == group.packets {
-                *refusals += 1;
-                tracing::debug!("{}: a super-packet was refused: {error}", device.name);
+            if taken == group.packets && device.offloads.merge.refused() {
+                tracing::warn!(
+                    "{}: the kernel refuses super-packets ({error}); going on without",
+                    device.name
+                );
             }
         }
         Err(_) => {}

@@ -12,6 +12,7 @@ use udco_sys::tun;
 use crate::channel::Listeners;
 use crate::cipher::DirectionKey;
 use crate::devices::SessionId;
+use crate::offload::InUse;
 use crate::transport::Transport;
 
 /// A peer, with the cipher and the transport that the engine uses.
@@ -50,6 +51,14 @@ impl Snapshot {
     }
 }
 
+/// What its interface does in big pieces.
+pub(crate) struct Offloads {
+    /// What the kernel leaves undone in the packets that it hands out: flags of [`tun::offload`].
+    pub(crate) from_device: u32,
+    /// It takes super-packets.
+    pub(crate) merge: InUse,
+}
+
 /// A device.
 pub(crate) struct Device {
     pub(crate) ifindex: u32,
@@ -59,6 +68,7 @@ pub(crate) struct Device {
     pub(crate) api: Api,
     pub(crate) mode: Mode,
     pub(crate) queues: Vec<tun::Queue>,
+    pub(crate) offloads: Offloads,
     pub(crate) drops: DropCounters,
     state: Mutex<State>,
     snapshot: ArcSwap<Snapshot>,
@@ -76,6 +86,7 @@ impl Device {
         name: String,
         (api, mode): (Api, Mode),
         queues: Vec<tun::Queue>,
+        offloads: Offloads,
         (holder, listeners): (SessionId, &Arc<Listeners>),
     ) -> Self {
         let seed = random_seed();
@@ -86,6 +97,7 @@ impl Device {
             api,
             mode,
             queues,
+            offloads,
             drops: DropCounters::new(),
             state: Mutex::new(State::new(mode, Routes::new(seed), seed)),
             snapshot: ArcSwap::from_pointee(Snapshot {
@@ -121,7 +133,12 @@ impl Device {
     fn remade(&self, api: Api, mode: Mode, queues: Vec<tun::Queue>) -> Self {
         let place = (self.netns, self.ifindex);
         let told = (self.holder.load(Ordering::Relaxed), &self.listeners);
-        let remade = Self::new(place, self.name.clone(), (api, mode), queues, told);
+        let offloads = Offloads {
+            from_device: self.offloads.from_device,
+            merge: InUse::new(self.offloads.merge.is_on()),
+        };
+        let name = self.name.clone();
+        let remade = Self::new(place, name, (api, mode), queues, offloads, told);
         if mode == Mode::Mp
             && let Some(queue) = remade.queues.first()
         {

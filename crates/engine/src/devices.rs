@@ -62,6 +62,8 @@ struct Entry {
     device: Arc<Device>,
     number: usize,
     placed: Vec<Placed>,
+    /// Counts its sockets, to spread them over the workers.
+    sockets: usize,
     /// User whose program made it.
     uid: u32,
     /// The program that uses it: it ends with that program, unless it stays.
@@ -133,6 +135,7 @@ impl Devices {
             device: Arc::clone(device),
             number,
             placed,
+            sockets: 0,
             uid: maker.uid,
             holder: Some(maker.session),
             stays: false,
@@ -229,9 +232,14 @@ impl Devices {
         let mut held = lock(&self.held);
         held.detach(workers, transport);
         let entry = held.of_mut(device);
-        // The worker beside the one that has the device's queue: each direction has a core.
+        // The worker beside those that have the device's queues: each direction has a core. More sockets, each of a
+        // peer over TCP, are spread.
         let (device, worker) = match entry {
-            Some(entry) => (Arc::clone(device), entry.number + 1),
+            Some(entry) => {
+                entry.sockets += 1;
+                let before = entry.placed.len() + entry.sockets - 1;
+                (Arc::clone(device), entry.number + before)
+            }
             // It has just been removed.
             None => (Arc::new(device.hull()), 0),
         };

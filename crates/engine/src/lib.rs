@@ -16,6 +16,7 @@ mod devices;
 mod keepalive;
 mod link;
 mod listen;
+mod offload;
 mod parking;
 mod receive;
 mod route_mirror;
@@ -36,6 +37,7 @@ use udco_core::packet_id::PacketIds;
 use udco_sys::seqpacket::Connection;
 
 pub use listen::{Access, Listening};
+pub use offload::{Forbidden, Offload};
 
 use crate::device::Device;
 use crate::devices::{Devices, SessionId};
@@ -45,10 +47,15 @@ use crate::watch::Watch;
 use crate::worker::Workers;
 
 /// How an engine is run.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Threads that move packets; as many as the machine has cores if not given.
+    /// Threads that move packets; if not given, as many as there are `cpus`, else as the machine has cores.
     pub workers: Option<usize>,
+    /// Processors for these threads, by their numbers: each thread runs on one only, in turn. If empty, the kernel
+    /// chooses.
+    pub cpus: Vec<usize>,
+    /// Offloads that are not to be used.
+    pub forbidden: Forbidden,
     /// The packet id of each key's first packet instead of 1: for tests of what happens when a key runs out of them
     /// (dco-behaviour 5.6), and for nothing else.
     pub first_packet_id: Option<u32>,
@@ -62,6 +69,7 @@ pub struct Engine {
     watch: Watch,
     keeper: OnceLock<Keeper>,
     first_packet_id: u32,
+    forbidden: Forbidden,
 }
 
 impl Engine {
@@ -71,11 +79,14 @@ impl Engine {
     /// (promises H7).
     ///
     /// # Errors
-    /// If the system has no threads or file descriptors left.
+    /// If the system has no threads or file descriptors left; `EINVAL` if it has not the `cpus`.
     pub fn start(options: Options) -> io::Result<Arc<Self>> {
         abort_on_panic();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let workers = Workers::start(options.workers.unwrap_or(cores))?;
+        let count = options.workers.unwrap_or_else(|| match options.cpus.len() {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            cpus => cpus,
+        });
+        let workers = Workers::start(count, &options.cpus)?;
         let engine = Arc::new(Self {
             workers,
             devices: Devices::new(Arc::default()),
@@ -83,6 +94,7 @@ impl Engine {
             watch: Watch::new()?,
             keeper: OnceLock::new(),
             first_packet_id: options.first_packet_id.unwrap_or(1),
+            forbidden: options.forbidden,
         });
         engine.watch.start(Arc::downgrade(&engine))?;
         let keeper = Keeper::start(Arc::downgrade(&engine))?;
@@ -120,6 +132,11 @@ impl Engine {
     /// The packet ids of a new key.
     pub(crate) const fn packet_ids(&self) -> PacketIds {
         PacketIds::starting_at(self.first_packet_id)
+    }
+
+    /// Offloads that are not to be used.
+    pub(crate) const fn forbidden(&self) -> Forbidden {
+        self.forbidden
     }
 
     pub(crate) const fn workers(&self) -> &Workers {

@@ -126,8 +126,7 @@ impl Session {
         }
         let name = link.target.name.filter(|name| !name.is_empty());
         let need = ToFront::NeedTun {
-            // One queue moves its packets in order; more come with the packets' spreading over workers.
-            queues: 1,
+            queues: self.engine.workers().queues(),
             mtu,
             multicast: link.api == Api::DcoV2,
             up: link.up,

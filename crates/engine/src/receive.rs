@@ -11,14 +11,14 @@ use udco_sys::clock;
 use udco_sys::udp::Inbox;
 
 use crate::cipher::DirectionKey;
-use crate::delivery::{Delivery, write_alone};
+use crate::delivery::{Delivery, queue_for, write_alone};
 use crate::device::{Device, Peer};
 use crate::parking::Parking;
 use crate::stream::{Progress, RAW_PIECE, Stream};
 use crate::transport::{Socket, Transport, relay_header, relay_scratch};
 
-/// Datagrams, or runs of coalesced ones, in one batch.
-const BATCH: usize = 16;
+/// Datagrams, or runs of coalesced ones, in one batch: where the link does not coalesce, as many as a super-packet has.
+const BATCH: usize = 64;
 
 /// Bytes for each: the kernel coalesces up to this size.
 const MAX_DATAGRAM: usize = 65_535;
@@ -315,7 +315,7 @@ fn finish(device: &Device, inbound: Inbound<'_, DirectionKey, Arc<Transport>>) {
             let Payload::Packet(packet) = payload else {
                 return;
             };
-            let queue = device.queues.first();
+            let queue = queue_for(device, packet);
             if queue.is_some_and(|queue| write_alone(queue, packet).is_ok()) {
                 peer.activity.vpn_rx.count(packet.len());
             } else {

@@ -107,11 +107,12 @@ impl Caller<'_> {
             let errno = error.raw_os_error().unwrap_or(EINVAL);
             cannot_encapsulate(errno)
         };
+        let forbidden = self.session.engine.forbidden();
         let transport = match inspect(std::os::fd::AsFd::as_fd(&socket)) {
             Kind::Udp => {
                 remote_of(peer)?;
                 UdpSocket::adopt(socket)
-                    .and_then(|socket| Transport::new(socket, Connection::adopt(relay)?))
+                    .and_then(|socket| Transport::new(socket, Connection::adopt(relay)?, forbidden))
                     .map_err(refuse)?
             }
             Kind::NotASocket => return Err(no_socket(peer.socket, ENOTSOCK)),

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use serde::Serialize;
 use udco_core::{Slot, Traffic as Counter};
 use udco_netlink::Api;
+use udco_sys::tun::offload;
 
 use crate::device::{Device, Peer};
 
@@ -31,11 +33,27 @@ pub(crate) struct DeviceState {
     mode: &'static str,
     /// The API by which it was made: `ovpn` or `ovpn-dco-v2`.
     api: &'static str,
+    /// What the kernel does in big pieces for it.
+    offloads: Offloads,
     /// Prefixes in the mirror of the kernel's main table.
     routes: usize,
     /// Dropped packets by reason; reasons that never occurred are left out.
     drops: BTreeMap<&'static str, u64>,
     peers: Vec<PeerState>,
+}
+
+/// Offloads by their names on the command line (`--without`), and whether they are in use.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Offloads {
+    device_tcp: bool,
+    device_udp: bool,
+    merge: bool,
+    /// Of the socket of one of the peers; `None` if there is no peer, or over TCP.
+    segment: Option<bool>,
+    coalesce: Option<bool>,
+    /// Queues of the device.
+    queues: usize,
 }
 
 /// A peer.
@@ -103,6 +121,7 @@ impl DeviceState {
                 Api::Ovpn => "ovpn",
                 Api::DcoV2 => "ovpn-dco-v2",
             },
+            offloads: Offloads::of(device, snapshot.peers.iter().next()),
             routes: snapshot.routes.len(),
             drops: device
                 .drops
@@ -110,6 +129,22 @@ impl DeviceState {
                 .map(|(reason, count)| (reason.name(), count))
                 .collect(),
             peers,
+        }
+    }
+}
+
+impl Offloads {
+    fn of(device: &Device, peer: Option<&Arc<Peer>>) -> Self {
+        let of_device = |flag| device.offloads.from_device & flag != 0;
+        let transport = peer.map(|peer| &peer.transport);
+        let transport = transport.filter(|transport| transport.as_stream().is_none());
+        Self {
+            device_tcp: of_device(offload::TSO4),
+            device_udp: of_device(offload::USO4),
+            merge: device.offloads.merge.is_on(),
+            segment: transport.map(|transport| transport.segmentation.is_on()),
+            coalesce: transport.map(|transport| transport.coalescing),
+            queues: device.queues.len(),
         }
     }
 }

@@ -224,7 +224,7 @@ impl Records {
         }
         self.close_run(device);
         let is_stream = peer.transport.as_stream().is_some();
-        let closed = !(is_stream || joins && peer.transport.segmentation);
+        let closed = !(is_stream || joins && peer.transport.segmentation.is_on());
         self.run = Some(Run {
             peer: Arc::clone(peer),
             range,
@@ -296,14 +296,20 @@ impl Records {
         let sent = self.outbox.send(socket, &self.arena);
         if sent.failed + sent.not_sent > 0 {
             for index in 0..self.outbox.len() {
-                self.account(device, socket, index);
+                self.account(device, &transport, socket, index);
             }
         }
         self.outbox.clear();
     }
 
     /// Sees to a message that may not have left.
-    fn account(&mut self, device: &Device, socket: &UdpSocket, index: usize) {
+    fn account(
+        &mut self,
+        device: &Device,
+        transport: &Transport,
+        socket: &UdpSocket,
+        index: usize,
+    ) {
         let (Some(outcome), Some(message)) = (
             self.outbox.outcomes().get(index).copied(),
             self.outbox.messages().get(index),
@@ -314,12 +320,18 @@ impl Records {
         let records = message.range.len().div_ceil(record);
         let lost = if records > 1 && outcome.refuses_segments() {
             // The path is narrower than we think, or the device cannot cut: one by one it may go (design decision 6).
-            records
-                - self
-                    .outbox
-                    .send_singly(socket, &self.arena, index)
-                    .min(records)
+            let sent = self.outbox.send_singly(socket, &self.arena, index);
+            if sent == records && outcome.cannot_segment() && transport.segmentation.refused() {
+                tracing::warn!(
+                    "{}: the kernel refuses to cut sends into datagrams; going on without",
+                    device.name
+                );
+            }
+            records - sent.min(records)
         } else if outcome.is_sent() {
+            if records > 1 {
+                transport.segmentation.taken();
+            }
             0
         } else {
             records

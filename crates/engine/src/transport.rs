@@ -10,6 +10,7 @@ use udco_sys::seqpacket::Connection;
 use udco_sys::tcp;
 use udco_sys::udp::{Datagram, UdpSocket};
 
+use crate::offload::{Forbidden, InUse, Offload};
 use crate::stream::Stream;
 
 /// Socket buffers to ask for; the default (208 KiB) loses packets at every burst.
@@ -26,8 +27,10 @@ pub(crate) struct Transport {
     pub(crate) netns: u64,
     /// How many peers it serves.
     peers: AtomicUsize,
-    /// Whether the kernel cuts one send into several datagrams (design decision 6: probed, never assumed).
-    pub(crate) segmentation: bool,
+    /// The kernel cuts one send into several datagrams.
+    pub(crate) segmentation: InUse,
+    /// The kernel hands over several datagrams as one.
+    pub(crate) coalescing: bool,
 }
 
 /// What it is made of.
@@ -49,16 +52,21 @@ impl Transport {
             local,
             netns,
             peers: AtomicUsize::new(0),
-            segmentation: false,
+            segmentation: InUse::new(false),
+            coalescing: false,
         })
     }
 
     /// Takes over a UDP socket of OpenVPN's.
-    pub(crate) fn new(socket: UdpSocket, relay: Connection) -> io::Result<Self> {
+    pub(crate) fn new(
+        socket: UdpSocket,
+        relay: Connection,
+        forbidden: Forbidden,
+    ) -> io::Result<Self> {
         socket.enable_packet_info()?;
-        let segmentation = socket.supports_gso();
+        let segmentation = forbidden.permits(Offload::Segment) && socket.supports_gso();
         // Without coalescing, and with smaller buffers than asked for, packets only move slower.
-        let _ = socket.enable_gro();
+        let coalescing = forbidden.permits(Offload::Coalesce) && socket.enable_gro().is_ok();
         let _ = socket.raise_receive_buffer(BUFFER);
         let _ = socket.raise_send_buffer(BUFFER);
         let local = socket.local_addr()?;
@@ -68,7 +76,8 @@ impl Transport {
             local,
             netns,
             peers: AtomicUsize::new(0),
-            segmentation,
+            segmentation: InUse::new(segmentation),
+            coalescing,
         })
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A worker runs to completion: an event is a queue or a socket with packets, and the worker that has it moves them all
 //! the way. A queue or socket belongs to one worker, so that packets leave in the order in which they came. A device's
-//! TUN queue and its transport socket belong to different workers where there are two: each direction has a core.
+//! TUN queues and its transport socket belong to different workers where there are two: each direction has a core. The
+//! kernel keeps a flow in one queue: that through which its packets in the other direction were delivered.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustix::thread::{CpuSet, sched_setaffinity};
 use udco_netlink::DeleteReason;
 use udco_sys::epoll::{Event, Events, Interest, Poller};
 use udco_sys::wake::Waker;
@@ -31,6 +33,9 @@ const RELAY: u64 = 1 << 63;
 
 /// How long [`Workers::remove`] waits for a worker. A worker needs microseconds; only a stopped process takes longer.
 const REMOVAL: Duration = Duration::from_millis(500);
+
+/// The most queues of a device: so many fds travel beside a message.
+const MAX_QUEUES: usize = udco_front::MAX_FDS - 1;
 
 /// How often packets that wait for a key are looked at.
 const RETRY: Duration = Duration::from_millis(100);
@@ -88,10 +93,13 @@ enum Order {
 }
 
 impl Workers {
-    /// Starts `count` threads, at least one.
-    pub(crate) fn start(count: usize) -> io::Result<Self> {
+    /// Starts `count` threads, at least one, each on one of `cpus` if there are any.
+    pub(crate) fn start(count: usize, cpus: &[usize]) -> io::Result<Self> {
         let workers = (0..count.max(1))
-            .map(Worker::start)
+            .map(|number| {
+                let cpu = cpus.get(number % cpus.len().max(1));
+                Worker::start(number, cpu.copied())
+            })
             .collect::<io::Result<_>>()?;
         Ok(Self {
             workers,
@@ -102,6 +110,12 @@ impl Workers {
     /// How many there are.
     pub(crate) const fn count(&self) -> usize {
         self.workers.len()
+    }
+
+    /// How many queues a device should have: one for each worker but one, which is for its transport socket.
+    pub(crate) fn queues(&self) -> u16 {
+        let queues = (self.workers.len() - 1).clamp(1, MAX_QUEUES);
+        u16::try_from(queues).unwrap_or(1)
     }
 
     /// Gives a source to the worker with this number (modulo their count).
@@ -143,7 +157,7 @@ impl Drop for Workers {
 }
 
 impl Worker {
-    fn start(number: usize) -> io::Result<Self> {
+    fn start(number: usize, cpu: Option<usize>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             poller: Poller::new()?,
             waker: Waker::new()?,
@@ -153,9 +167,17 @@ impl Worker {
         let thread = {
             let shared = Arc::clone(&shared);
             let name = format!("udco-worker-{number}");
-            std::thread::Builder::new()
-                .name(name)
-                .spawn(move || Running::new(shared).run())?
+            let (pinned, is_pinned) = channel();
+            let thread = std::thread::Builder::new().name(name).spawn(move || {
+                let outcome = cpu.map_or(Ok(()), pin);
+                let may_run = outcome.is_ok();
+                let _ = pinned.send(outcome);
+                if may_run {
+                    Running::new(shared).run();
+                }
+            })?;
+            is_pinned.recv().unwrap_or(Ok(()))?;
+            thread
         };
         Ok(Self {
             shared,
@@ -208,6 +230,21 @@ impl Place {
     pub(crate) fn fail(&self) {
         self.shared.order(Order::Fail(self.token));
     }
+}
+
+/// Has the calling thread run on one processor only.
+fn pin(cpu: usize) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    if cpu < CpuSet::MAX_CPU {
+        set.set(cpu);
+    }
+    sched_setaffinity(None, &set).map_err(|error| {
+        let error = io::Error::from(error);
+        io::Error::new(
+            error.kind(),
+            format!("cannot run on processor {cpu}: {error}"),
+        )
+    })
 }
 
 impl Source {

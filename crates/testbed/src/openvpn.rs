@@ -68,6 +68,7 @@ pub struct Builder {
     device: String,
     keepalive: (u32, u32),
     lines: Vec<String>,
+    udco_options: Vec<String>,
     environment: Vec<(String, String)>,
 }
 
@@ -95,6 +96,7 @@ impl Builder {
             device: "tun0".to_owned(),
             keepalive: (10, 60),
             lines: Vec::new(),
+            udco_options: Vec::new(),
             environment: Vec::new(),
         }
     }
@@ -157,6 +159,13 @@ impl Builder {
         lines.iter().fold(self, |builder, line| builder.line(line))
     }
 
+    /// Adds options of `udco run`.
+    pub fn udco_options(mut self, options: &[&str]) -> Self {
+        self.udco_options
+            .extend(options.iter().map(ToString::to_string));
+        self
+    }
+
     /// Sets an environment variable for the process.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -181,7 +190,7 @@ impl Builder {
             Launch::Plain => self.host.command("env"),
             Launch::Udco => {
                 let mut command = self.host.command(&udco::binary()?.to_string_lossy());
-                command.args(["run", "--"]);
+                command.arg("run").args(&self.udco_options).arg("--");
                 command
             }
             Launch::Preload => {

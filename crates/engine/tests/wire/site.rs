@@ -54,7 +54,7 @@ pub(crate) struct TransportSocket {
 }
 
 /// How a site's device is made.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Plan {
     pub(crate) api: Api,
     pub(crate) mode: u8,
@@ -78,7 +78,7 @@ impl Site {
     }
 
     pub(crate) fn planned(plan: &Plan) -> Self {
-        let engine = engine_with(plan.options);
+        let engine = engine_with(plan.options.clone());
         let name = "wire0";
         // A device of the same test's goes with its last descriptor.
         eventually("no device", || !is_interface(name));

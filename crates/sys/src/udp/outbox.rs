@@ -67,6 +67,12 @@ impl Outcome {
             Self::Failed(libc::EMSGSIZE | libc::EINVAL | libc::EIO | libc::EOPNOTSUPP)
         )
     }
+
+    /// Of those, whether it is not this path that is too narrow: the kernel or the device cannot segment at all.
+    #[must_use]
+    pub fn cannot_segment(self) -> bool {
+        matches!(self, Self::Failed(libc::EIO | libc::EOPNOTSUPP))
+    }
 }
 
 /// Sums over the outcomes of a batch, in messages.

@@ -1,0 +1,163 @@
+//! What is left to the kernel in big pieces: each offload is probed, can be forbidden, and is given up when the kernel
+//! refuses it (design decision 6, users C19).
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use udco_sys::tun::{self, offload};
+
+/// Refusals in a row after which an offload is not tried again.
+const REFUSALS: u32 = 3;
+
+/// An offload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offload {
+    /// The device hands out TCP segments as super-packets, and checksums not yet computed.
+    DeviceTcp,
+    /// The device hands out UDP datagrams as super-packets.
+    DeviceUdp,
+    /// The device takes super-packets.
+    Merge,
+    /// The kernel cuts one send into many datagrams (`UDP_SEGMENT`).
+    Segment,
+    /// The kernel hands over many datagrams as one (`UDP_GRO`).
+    Coalesce,
+}
+
+/// Which offloads are not to be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forbidden(u8);
+
+/// An offload that is in use until the kernel has refused it some times.
+#[derive(Debug)]
+pub(crate) struct InUse {
+    on: AtomicBool,
+    refusals: AtomicU32,
+}
+
+impl Offload {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::DeviceTcp,
+        Self::DeviceUdp,
+        Self::Merge,
+        Self::Segment,
+        Self::Coalesce,
+    ];
+
+    /// Its name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DeviceTcp => "device-tcp",
+            Self::DeviceUdp => "device-udp",
+            Self::Merge => "merge",
+            Self::Segment => "segment",
+            Self::Coalesce => "coalesce",
+        }
+    }
+}
+
+impl fmt::Display for Offload {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(self.name())
+    }
+}
+
+impl Forbidden {
+    /// Whether it may be used.
+    #[must_use]
+    pub const fn permits(self, offload: Offload) -> bool {
+        self.0 & 1 << offload as u8 == 0
+    }
+}
+
+impl FromIterator<Offload> for Forbidden {
+    fn from_iter<I: IntoIterator<Item = Offload>>(offloads: I) -> Self {
+        let bits = offloads.into_iter().map(|offload| 1 << offload as u8);
+        Self(bits.fold(0, |all, bit| all | bit))
+    }
+}
+
+impl InUse {
+    pub(crate) const fn new(on: bool) -> Self {
+        Self {
+            on: AtomicBool::new(on),
+            refusals: AtomicU32::new(0),
+        }
+    }
+
+    pub(crate) fn is_on(&self) -> bool {
+        self.on.load(Ordering::Relaxed)
+    }
+
+    /// The kernel has taken it.
+    pub(crate) fn taken(&self) {
+        // Nearly always 0, and then the line stays shared between cores.
+        if self.refusals.load(Ordering::Relaxed) != 0 {
+            self.refusals.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// The kernel has refused it; returns whether it is given up now.
+    pub(crate) fn refused(&self) -> bool {
+        let refusals = self.refusals.fetch_add(1, Ordering::Relaxed) + 1;
+        refusals >= REFUSALS && self.on.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// Tells the kernel what it may leave to us: super-packets, and checksums not yet computed. What it does not know it
+/// does itself. Returns what it left.
+pub(crate) fn offer(queue: &tun::Queue, forbidden: Forbidden) -> u32 {
+    use offload::{CSUM, TSO_ECN, TSO4, TSO6, USO4, USO6};
+    let tcp = match forbidden.permits(Offload::DeviceTcp) {
+        true => CSUM | TSO4 | TSO6 | TSO_ECN,
+        false => 0,
+    };
+    // UDP segmentation is known since Linux 6.2.
+    let udp = match forbidden.permits(Offload::DeviceUdp) {
+        true => CSUM | USO4 | USO6,
+        false => 0,
+    };
+    let wanted = [tcp | udp, tcp, CSUM & tcp, 0];
+    let mut left = wanted.into_iter();
+    left.find(|flags| queue.set_offload(*flags).is_ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_forbidden_is_not_permitted() {
+        let forbidden: Forbidden = [Offload::Merge, Offload::Coalesce].into_iter().collect();
+        let permitted: Vec<_> = Offload::ALL
+            .into_iter()
+            .filter(|offload| forbidden.permits(*offload))
+            .collect();
+        assert_eq!(
+            permitted,
+            [Offload::DeviceTcp, Offload::DeviceUdp, Offload::Segment]
+        );
+        assert!(
+            Offload::ALL
+                .iter()
+                .all(|it| Forbidden::default().permits(*it))
+        );
+    }
+
+    #[test]
+    fn only_refusals_in_a_row_end_an_offload_and_only_once() {
+        let offload = InUse::new(true);
+        for _ in 0..10 {
+            assert!(!offload.refused());
+            assert!(!offload.refused());
+            offload.taken();
+        }
+        assert!(offload.is_on());
+        let given_up = (0..10).filter(|_| offload.refused()).count();
+        assert_eq!(given_up, 1);
+        assert!(!offload.is_on());
+    }
+}

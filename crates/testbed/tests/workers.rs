@@ -1,0 +1,94 @@
+//! Several workers, each with a queue of the device, and life without each of the offloads.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use udco_testbed::measure::{Ping, Stream};
+use udco_testbed::{Endpoint, Host, Launch, Pair, Proto, addresses as at, connect, udco};
+
+/// What `udco show` says of the offloads of the only device in `host`.
+fn offloads(host: &Host) -> Result<Value> {
+    let binary = udco::binary()?;
+    let text = host.run(&[&binary.to_string_lossy(), "show", "--json"])?;
+    let shown: Value = serde_json::from_str(&text)?;
+    let offloads = shown.pointer("/devices/0/offloads");
+    offloads
+        .cloned()
+        .with_context(|| format!("no offloads in: {text}"))
+}
+
+/// A tunnel whose both ends have these options of `udco run`, and that it moves packets.
+fn tunnel(pair: &Pair, options: &[&str]) -> Result<(Endpoint, Endpoint)> {
+    let (server, client) = connect(
+        pair.server(Proto::Udp4)
+            .launch(Launch::Udco)
+            .udco_options(options),
+        pair.client(Proto::Udp4)
+            .launch(Launch::Udco)
+            .udco_options(options),
+    )?;
+    Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
+    Ping::to(at::INNER_CLIENT6).all_answered(&pair.server)?;
+    let streams = Stream::to(at::INNER_SERVER).parallel(4).seconds(1);
+    for streams in [streams.clone(), streams.reverse()] {
+        let throughput = streams.run(&pair.client, &pair.server)?;
+        ensure!(throughput.bytes > 1 << 20, "{throughput:?}");
+    }
+    Ok((server, client))
+}
+
+#[test]
+fn four_workers_have_three_queues() -> Result<()> {
+    if udco::harness_only() {
+        return Ok(());
+    }
+    let pair = Pair::new()?;
+    let (server, client) = tunnel(&pair, &["--workers", "4", "--cpu", "0"])?;
+    for host in [&pair.server, &pair.client] {
+        let offloads = offloads(host)?;
+        ensure!(
+            offloads.get("queues") == Some(&Value::from(3)),
+            "{offloads}"
+        );
+    }
+    client.require_authentic()?;
+    server.require_authentic()?;
+    client.stop()?;
+    server.stop()
+}
+
+#[test]
+fn each_offload_can_be_left_out() -> Result<()> {
+    if udco::harness_only() {
+        return Ok(());
+    }
+    let names = ["device-tcp", "device-udp", "merge", "segment", "coalesce"];
+    for without in names {
+        let pair = Pair::new()?;
+        let (server, client) = tunnel(&pair, &["--without", without])?;
+        let offloads = offloads(&pair.server)?;
+        for name in names {
+            let wanted = Value::from(name != without);
+            let is_linked = without == "device-tcp" && name == "device-udp";
+            ensure!(
+                offloads.get(name) == Some(&wanted) || is_linked,
+                "without {without}: {offloads}"
+            );
+        }
+        client.require_authentic()?;
+        client.stop()?;
+        server.stop()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_processor_that_is_not_there_is_named() -> Result<()> {
+    let pair = Pair::new()?;
+    let binary = udco::binary()?;
+    let binary = binary.to_string_lossy();
+    let output = pair.server.output(&[&binary, "daemon", "--cpu", "4000"])?;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(!output.status.success(), "it started");
+    ensure!(text.contains("4000"), "it said: {text}");
+    Ok(())
+}
