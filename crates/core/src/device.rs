@@ -265,6 +265,23 @@ impl<A: Aead, T: Clone> Device<A, T> {
         !old.is_at(endpoint.remote)
     }
 
+    /// Packets to a peer cannot leave from this endpoint's local address, which is gone: from now on the route decides
+    /// (promises D8). Returns whether that is news; it is none if the peer is somewhere else by now, or another one.
+    pub fn forget_local(&mut self, id: u32, gone: Endpoint) -> bool {
+        let Ok(mut peer) = self.peer(id) else {
+            return false;
+        };
+        if gone.local.is_none() || peer.endpoint != Some(gone) {
+            return false;
+        }
+        peer.endpoint = Some(Endpoint {
+            local: None,
+            ..gone
+        });
+        self.peers.put(peer);
+        true
+    }
+
     /// Takes out the peers whose time is over and finds those that need a keepalive (dco-behaviour 5.8). Lets go of
     /// retired keys.
     pub fn tick(&mut self, now: Time) -> Due<A, T> {

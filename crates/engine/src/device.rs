@@ -172,10 +172,8 @@ impl Device {
     /// A peer's newest packet showed another address. Called on the packet path, so it never waits: if somebody is
     /// changing the device just now, the peer's next packet says the same again.
     pub(crate) fn float(&self, peer: u32, endpoint: Endpoint) {
-        let mut state = match self.state.try_lock() {
-            Ok(state) => state,
-            Err(TryLockError::Poisoned(state)) => state.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
+        let Some(mut state) = self.try_state() else {
+            return;
         };
         if state.core.float(peer, endpoint) {
             let remote = endpoint.remote;
@@ -188,6 +186,26 @@ impl Device {
             state.notify(netns, told);
         }
         self.publish(&mut state);
+    }
+
+    /// Packets to a peer leave only without the local address of this endpoint: it is gone (promises D8). As with
+    /// [`Self::float`], it never waits: the peer's next batch says the same again.
+    pub(crate) fn forget_local(&self, peer: u32, gone: Endpoint) {
+        let Some(mut state) = self.try_state() else {
+            return;
+        };
+        if state.core.forget_local(peer, gone) {
+            self.publish(&mut state);
+        }
+    }
+
+    /// The master copy, for the packet path: `None` while somebody changes it.
+    fn try_state(&self) -> Option<MutexGuard<'_, State>> {
+        match self.state.try_lock() {
+            Ok(state) => Some(state),
+            Err(TryLockError::Poisoned(state)) => Some(state.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Removes peers that `gone` names and tells the listeners why.

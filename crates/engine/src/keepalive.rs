@@ -10,7 +10,7 @@ use udco_core::framing::{PREFIX, prefix};
 use udco_core::wire::{KEEPALIVE, OVERHEAD};
 use udco_core::{DropReason, Time, outbound};
 use udco_sys::clock;
-use udco_sys::udp::{Message, Outbox};
+use udco_sys::udp::{Message, Outbox, Outcome};
 
 use crate::Engine;
 use crate::device::{Device, Peer};
@@ -65,13 +65,18 @@ impl Drop for Keeper {
 fn tick(device: &Device, outbox: &mut Outbox) {
     let now = Time::from_millis(clock::milliseconds());
     for peer in device.tick(now) {
-        if let Err(reason) = ping(&peer, now, outbox) {
+        if let Err(reason) = ping(device, &peer, now, outbox) {
             device.drops.count(reason);
         }
     }
 }
 
-fn ping(peer: &Arc<Peer>, now: Time, outbox: &mut Outbox) -> Result<(), DropReason> {
+fn ping(
+    device: &Device,
+    peer: &Arc<Peer>,
+    now: Time,
+    outbox: &mut Outbox,
+) -> Result<(), DropReason> {
     let mut record = [0; OVERHEAD + KEEPALIVE.len()];
     let socket = match peer.transport.socket() {
         Socket::Udp(socket, _) => socket,
@@ -90,6 +95,9 @@ fn ping(peer: &Arc<Peer>, now: Time, outbox: &mut Outbox) -> Result<(), DropReas
         segment: None,
     };
     let sent = outbox.push(message) && outbox.send(socket, &record).sent == 1;
+    if outbox.outcomes() == [Outcome::SentWithoutLocal] {
+        device.forget_local(peer.id, endpoint);
+    }
     if sent {
         Ok(())
     } else {

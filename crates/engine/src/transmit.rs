@@ -12,7 +12,7 @@ use std::sync::Arc;
 use udco_core::offload::{Header, Splitter, virtio};
 use udco_core::outbound::{self, Sealer};
 use udco_core::wire::OVERHEAD;
-use udco_core::{DropReason, Time, View, framing};
+use udco_core::{DropReason, Endpoint, Time, View, framing};
 use udco_sys::clock;
 use udco_sys::udp::{MAX_SEGMENTS, Message, Outbox, Outcome, UdpSocket};
 
@@ -51,6 +51,8 @@ struct Records {
     /// Where the next record begins.
     at: usize,
     outbox: Outbox,
+    /// Whose each message in the outbox is, by peer id.
+    owners: Vec<u32>,
     /// The socket by which the messages leave; a record for another one begins a new batch.
     transport: Option<Arc<Transport>>,
     /// Records that will make the next message.
@@ -78,6 +80,7 @@ impl Transmitter {
             arena: vec![0; ARENA].into(),
             at: 0,
             outbox: Outbox::new(BATCH),
+            owners: Vec::with_capacity(BATCH),
             transport: None,
             run: None,
             full: None,
@@ -270,7 +273,9 @@ impl Records {
             local: endpoint.local,
             segment: (run.records > 1).then(|| u16::try_from(run.record).unwrap_or(u16::MAX)),
         };
-        if !self.outbox.push(message) {
+        if self.outbox.push(message) {
+            self.owners.push(run.peer.id);
+        } else {
             device
                 .drops
                 .count_many(DropReason::TxTransportFull, run.records as u64);
@@ -294,15 +299,17 @@ impl Records {
             return;
         };
         let sent = self.outbox.send(socket, &self.arena);
-        if sent.failed + sent.not_sent > 0 {
+        let outcomes = self.outbox.outcomes();
+        if sent.failed + sent.not_sent > 0 || outcomes.contains(&Outcome::SentWithoutLocal) {
             for index in 0..self.outbox.len() {
                 self.account(device, &transport, socket, index);
             }
         }
         self.outbox.clear();
+        self.owners.clear();
     }
 
-    /// Sees to a message that may not have left.
+    /// Sees to a message that may not have left, or not as it should.
     fn account(
         &mut self,
         device: &Device,
@@ -341,6 +348,22 @@ impl Records {
             _ => DropReason::TxTransportError,
         };
         device.drops.count_many(reason, lost as u64);
+        self.heed_local(device, index);
+    }
+
+    /// Has the device forget a local address without which a message has left (promises D8): trying it costs a call for
+    /// each message.
+    fn heed_local(&self, device: &Device, index: usize) {
+        if self.outbox.outcomes().get(index) == Some(&Outcome::SentWithoutLocal)
+            && let Some(message) = self.outbox.messages().get(index)
+            && let Some(owner) = self.owners.get(index)
+        {
+            let gone = Endpoint {
+                remote: message.destination,
+                local: message.local,
+            };
+            device.forget_local(*owner, gone);
+        }
     }
 }
 

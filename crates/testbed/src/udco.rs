@@ -93,6 +93,8 @@ pub struct Peer {
     pub id: u32,
     /// Outer address, in whatever form.
     pub remote: Value,
+    /// The address of ours that it talks to; null if the route decides.
+    pub local: Value,
     /// Address inside.
     pub vpn4: Value,
     /// IPv6 address inside.

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use udco_testbed::measure::Ping;
-use udco_testbed::{Launch, Pair, Proto, Version, addresses as at, connect, eventually};
+use udco_testbed::{
+    Launch, Pair, Proto, Version, addresses as at, connect, eventually, skip, udco,
+};
 
 #[test]
 fn a_client_with_a_new_ipv4_address_keeps_its_session() -> Result<()> {
@@ -99,4 +101,53 @@ fn float(version: Version, proto: Proto) -> Result<()> {
             == 1
     );
     server.require_authentic()
+}
+
+/// promises D8: sticky, but not too sticky.
+#[test]
+fn a_server_forgets_an_address_that_is_gone() -> Result<()> {
+    const SECOND: &str = "192.0.2.9";
+    let pair = Pair::new()?;
+    let device = &pair.link.a;
+    pair.server.add_address(device, &format!("{SECOND}/24"))?;
+    // A client without `--float` heeds nothing from another address, and so teaches the server no new one.
+    let (server, client) = connect(
+        pair.server(Proto::Udp4)
+            .launch(Launch::Udco)
+            .line("multihome"),
+        pair.client(Proto::Udp4).remote(SECOND),
+    )?;
+    Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
+    if udco::harness_only() {
+        skip("OpenVPN's own data path does not say which address it sends from");
+        return Ok(());
+    }
+    let local = || -> Result<_> {
+        Ok(server
+            .show()?
+            .peers()
+            .next()
+            .context("no peer")?
+            .local
+            .clone())
+    };
+    ensure!(local()? == SECOND, "sends from {}", local()?);
+    pair.server.run(&[
+        "ip",
+        "address",
+        "del",
+        &format!("{SECOND}/24"),
+        "dev",
+        device,
+    ])?;
+    eventually(
+        "the address to be forgotten",
+        Duration::from_secs(5),
+        || {
+            Ping::to(at::INNER_CLIENT).count(3).run(&pair.server)?;
+            Ok(local()?.is_null().then_some(()))
+        },
+    )?;
+    client.stop()?;
+    server.stop()
 }

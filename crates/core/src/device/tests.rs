@@ -273,3 +273,25 @@ fn a_key_near_its_end_is_told_of_once_and_a_used_up_one_is_taken_out() {
             .is_some()
     );
 }
+
+/// promises D8: sticky, but not too sticky.
+#[test]
+fn a_local_address_that_is_gone_is_forgotten_once() {
+    let mut device = device(&[1]);
+    let here = new_peer(1).endpoint.unwrap();
+    let gone = Endpoint {
+        local: Some(IpAddr::from([192, 0, 2, 9])),
+        ..here
+    };
+    device.float(1, gone);
+    let moved = Endpoint {
+        remote: at(5),
+        ..gone
+    };
+    assert!(!device.forget_local(1, moved), "it is somewhere else");
+    assert!(!device.forget_local(2, gone), "no such peer");
+    assert!(device.forget_local(1, gone));
+    assert!(!device.forget_local(1, gone), "no news");
+    let now = device.peers().by_remote(here.remote).unwrap().endpoint;
+    assert_eq!(now.unwrap().local, None);
+}
