@@ -85,7 +85,7 @@ struct NewArguments {
     /// Id in the packets that go to it [default: the same].
     #[arg(long, value_parser = peer_id(), requires = "id")]
     tx_id: Option<u32>,
-    /// Where it is: ADDRESS:PORT or [ADDRESS]:PORT.
+    /// Where it is: ADDRESS:PORT, an IPv6 address in brackets.
     #[arg(long, value_name = "ADDRESS:PORT", requires = "id")]
     remote: Option<SocketAddr>,
     /// Its IPv4 address in the VPN.
@@ -130,7 +130,7 @@ struct SetArguments {
     /// Id in the packets that go to it.
     #[arg(long, value_parser = peer_id())]
     tx_id: Option<u32>,
-    /// Where it is: ADDRESS:PORT or [ADDRESS]:PORT.
+    /// Where it is: ADDRESS:PORT, an IPv6 address in brackets.
     #[arg(long, value_name = "ADDRESS:PORT")]
     remote: Option<SocketAddr>,
     /// Local address to send from.
