@@ -77,7 +77,9 @@ pub(crate) fn with_device(name: &str, option: &EngineOption) -> Result<Found> {
     }
     complain(&failures);
     match (is_none, failures.is_empty()) {
-        (true, true) => bail!(NO_ENGINE),
+        (true, true) => bail!(
+            "{NO_ENGINE}; if {name} is left of one that ended, `ip link del {name}` deletes it"
+        ),
         (true, false) => bail!("no engine answers"),
         _ => {}
     }

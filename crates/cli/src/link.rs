@@ -22,7 +22,8 @@ pub(crate) struct Arguments {
 enum Command {
     /// Make a device.
     ///
-    /// It is there until it is deleted or its engine ends; OpenVPN may use it later (`dev NAME`).
+    /// It is there until it is deleted; OpenVPN may use it later (`dev NAME`). When its engine ends it stays, so that
+    /// nothing leaves in clear, and is of no use any more.
     #[command(after_help = "Example: udco link add tun0 --mode mp --up")]
     Add(AddArguments),
 

@@ -1,5 +1,6 @@
 //! Where engines have their sockets.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -8,11 +9,18 @@ use rustix::process::getuid;
 
 /// The system's directory, and that of a user who may not write there.
 fn candidates() -> Vec<PathBuf> {
-    let of_user = std::env::var_os("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("udco"));
+    let of_user = std::env::var_os("XDG_RUNTIME_DIR").and_then(|dir| of_user(&dir));
     [Some(PathBuf::from("/run/udco")), of_user]
         .into_iter()
         .flatten()
         .collect()
+}
+
+/// Ours in the user's directory. One that is empty or relative does not count, as XDG has it: below the present directory
+/// anybody could have put a socket (promises G8).
+fn of_user(dir: &OsStr) -> Option<PathBuf> {
+    let dir = Path::new(dir);
+    dir.is_absolute().then(|| dir.join("udco"))
 }
 
 /// A directory for sockets of ours, made if need be.
@@ -57,4 +65,18 @@ fn make_own(dir: &Path) -> io::Result<()> {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_absolute_directory_of_the_user_counts() {
+        let of_user = |dir: &str| of_user(OsStr::new(dir));
+        assert_eq!(of_user("/run/user/0"), Some("/run/user/0/udco".into()));
+        for bad in ["", ".", "run"] {
+            assert_eq!(of_user(bad), None, "{bad}");
+        }
+    }
 }

@@ -125,6 +125,8 @@ struct Device {
     name: String,
     mode: String,
     api: String,
+    /// Whether each is in use; and how many queues there are.
+    offloads: std::collections::BTreeMap<String, Value>,
     drops: std::collections::BTreeMap<String, u64>,
     peers: Vec<Peer>,
 }
@@ -181,6 +183,17 @@ fn print_device(device: &Device) {
         print_traffic("vpn", &peer.vpn);
         print_traffic("link", &peer.link);
     }
+    let in_use = device
+        .offloads
+        .iter()
+        .filter(|(_, is)| **is == Value::Bool(true));
+    let in_use: Vec<&str> = in_use.map(|(name, _)| name.as_str()).collect();
+    let queues = device.offloads.get("queues").and_then(Value::as_u64);
+    println!(
+        "  offloads {}; queues {}",
+        in_use.join(" "),
+        queues.unwrap_or(1)
+    );
     for (reason, count) in &device.drops {
         println!("  dropped  {count:>12}  {reason}");
     }

@@ -1,9 +1,10 @@
 //! What went over the wire: a capture by tcpdump, OpenVPN's packets counted, clear text found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -49,7 +50,10 @@ impl Capture {
             return Ok(None);
         }
         link.split_segments()?;
-        let name = format!("capture-{}-{device}", host.name());
+        // A link may be looked at again later.
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("capture-{}-{device}-{number}", host.name());
         let file = host.directory().join(format!("{name}.pcap"));
         let mut process = host.spawn(
             &name,
@@ -109,6 +113,10 @@ pub struct Trace {
     pub data: BTreeMap<IpAddr, Tally>,
     /// Peer ids seen in DATA_V2 packets by sender.
     pub peer_ids: BTreeMap<IpAddr, Vec<u32>>,
+    /// First words of DATA_V2 packets by sender: opcode, key id and peer id (dco-behaviour 1.1).
+    pub first_words: BTreeMap<IpAddr, BTreeSet<u32>>,
+    /// IP fragments by sender, the first of a packet among them.
+    pub fragments: BTreeMap<IpAddr, u64>,
     /// One line for each packet that should have been inside the tunnel.
     pub clear: Vec<String>,
 }
@@ -148,6 +156,9 @@ impl Trace {
 
     fn ip(&mut self, packet: &IpPacket<'_>) {
         let payload = packet.payload;
+        if packet.is_fragment {
+            *self.fragments.entry(packet.source).or_default() += 1;
+        }
         let ports = [be16(payload, 0), be16(payload, 2)];
         let is_tunnel = !packet.is_start || ports.contains(&Some(PORT));
         let reason = if packet
@@ -188,6 +199,11 @@ impl Trace {
             tally.packets += 1;
             tally.bytes += u64::from(length).saturating_sub(8);
             if let Some(&[a, b, c]) = message.get(1..4) {
+                let word = u32::from_be_bytes([first, a, b, c]);
+                self.first_words
+                    .entry(packet.source)
+                    .or_default()
+                    .insert(word);
                 let ids = self.peer_ids.entry(packet.source).or_default();
                 let id = u32::from_be_bytes([0, a, b, c]);
                 if !ids.contains(&id) {

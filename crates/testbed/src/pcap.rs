@@ -26,6 +26,8 @@ pub(crate) struct IpPacket<'a> {
     pub(crate) protocol: u8,
     /// False for all fragments but the first: `payload` then begins in the middle.
     pub(crate) is_start: bool,
+    /// True for all fragments.
+    pub(crate) is_fragment: bool,
     /// What was captured of it.
     pub(crate) payload: &'a [u8],
 }
@@ -79,6 +81,8 @@ impl<'a> IpPacket<'a> {
             destination: address(16)?,
             protocol: *packet.get(9)?,
             is_start: be16(packet, 6)? & 0x1fff == 0,
+            // "More fragments", or an offset.
+            is_fragment: be16(packet, 6)? & 0x3fff != 0,
             payload: packet.get(header..)?,
         })
     }
@@ -91,10 +95,12 @@ impl<'a> IpPacket<'a> {
         let mut protocol = *packet.get(6)?;
         let mut payload = packet.get(40..)?;
         let mut is_start = true;
+        let mut is_fragment = false;
         // Hop-by-hop options (multicast listener reports carry them), then a fragment header.
         while matches!(protocol, 0 | 44) {
             let length = if protocol == 44 {
                 is_start = be16(payload, 2)? & 0xfff8 == 0;
+                is_fragment = true;
                 8
             } else {
                 (usize::from(*payload.get(1)?) + 1) * 8
@@ -107,6 +113,7 @@ impl<'a> IpPacket<'a> {
             destination: address(24)?,
             protocol,
             is_start,
+            is_fragment,
             payload,
         })
     }

@@ -1,0 +1,16 @@
+//! What the kernel driver's own selftests try, tried with udco, and what they leave unchecked, checked (dco-behaviour
+//! 6.1).
+//!
+//! A multi-peer server and six point-to-point clients, each in a network namespace of its own, three reached over IPv4
+//! and three over IPv6. No OpenVPN is there: `udco link|peer|key|monitor|show` ask one `udco daemon` that serves all
+//! the namespaces, so each request comes from another process than the one that made the peer.
+
+mod bench;
+mod close_socket;
+mod expiry;
+mod mark;
+mod monitor;
+mod requests;
+mod sequence;
+mod tcp;
+mod traffic;

@@ -1,0 +1,81 @@
+//! The mark of the transport socket is that of the packets that leave through it (dco-behaviour 5.4).
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use udco_testbed::measure::Ping;
+use udco_testbed::{Host, skip};
+
+use super::bench::{BASE, Bench, INNER_SERVER, Variant};
+use super::traffic::{for_each, transmitted};
+use super::{requests, sequence};
+
+/// As in the kernel's own selftest.
+const MARK: u32 = 1056;
+
+/// Echo requests of each client.
+const COUNT: u64 = 20;
+
+#[test]
+fn mark() -> Result<()> {
+    if !["/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft"]
+        .iter()
+        .any(|nft| Path::new(nft).exists())
+    {
+        skip("there is no nft to drop marked packets with; cure: apt-get install nftables");
+        return Ok(());
+    }
+    let bench = Bench::new(Variant {
+        mark: Some(MARK),
+        ..BASE
+    })?;
+    requests::install_keys(&bench, "primary", 0)?;
+    every_client_is_answered(&bench)?;
+
+    let rules = format!(
+        "add table inet selftest; \
+         add chain inet selftest output {{ type filter hook output priority 0; }}; \
+         add rule inet selftest output meta mark {MARK} counter drop"
+    );
+    bench.server.run(&["nft", &rules])?;
+    let before = bench.dropped("tx_transport_error")?;
+    // Replies are lost; then requests of the server itself are.
+    let answered = for_each(&bench, |client| {
+        let at_client = transmitted(&client.host, INNER_SERVER, COUNT)?;
+        let at_server = transmitted(&bench.server, &client.inner(), COUNT)?;
+        Ok(at_client + at_server)
+    })?;
+    let lost = 2 * COUNT * bench.clients.len() as u64;
+    let answered: u64 = answered.iter().map(|(_, answered)| answered).sum();
+    ensure!(answered == 0, "{answered} pings got through");
+    let counted = dropped_by_rule(&bench.server)?;
+    ensure!(
+        counted == lost,
+        "the rule dropped {counted}, {lost} were lost"
+    );
+    // The kernel tells the sender of what its filter drops.
+    let dropped = bench.dropped("tx_transport_error")? - before;
+    ensure!(
+        dropped == lost,
+        "{dropped} told as dropped, {lost} were lost"
+    );
+
+    bench.server.run(&["nft", "flush ruleset"])?;
+    every_client_is_answered(&bench)?;
+    sequence::leave(bench, Vec::new())
+}
+
+fn every_client_is_answered(bench: &Bench) -> Result<()> {
+    for_each(bench, |client| {
+        Ping::to(INNER_SERVER).all_answered(&client.host)
+    })
+    .map(drop)
+}
+
+/// The rule's counter.
+fn dropped_by_rule(host: &Host) -> Result<u64> {
+    let shown = host.run(&["nft", "list chain inet selftest output"])?;
+    let (_, after) = shown.split_once("counter packets ").context("no counter")?;
+    let number = after.split_whitespace().next().context("no number")?;
+    Ok(number.parse()?)
+}
