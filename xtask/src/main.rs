@@ -3,11 +3,13 @@
 
 mod apt;
 mod bench;
+mod chaos;
 mod check;
 mod demo;
 mod expiry;
 mod no_std;
 mod openvpn27;
+mod order;
 mod packages;
 mod step;
 mod vanish;
@@ -40,6 +42,22 @@ enum Command {
         /// See `udco_testbed::measure::flood::main`.
         words: Vec<String>,
     },
+    /// Send streams through a session whose packets are lost, overtaken, doubled and corrupted, 48 kinds of weather, and
+    /// account for every packet; and flood 20 peers of which half cannot be reached.
+    Chaos {
+        /// Of all that the relay does [default: by the clock; it is printed].
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Replace the tables in docs/chaos.md.
+        #[arg(long)]
+        write_docs: bool,
+    },
+    /// A program that the chaos scenarios run in a lab's host.
+    #[command(hide = true)]
+    ChaosEnd {
+        /// See `udco_testbed::chaos::main`.
+        words: Vec<String>,
+    },
     /// Everything that must hold before a change is committed: format, lints, docs, tests, scenarios with a real
     /// OpenVPN.
     Check {
@@ -57,6 +75,15 @@ enum Command {
         #[arg(long, default_value_t = 1024)]
         clients: u32,
     },
+    /// Send numbered datagrams of eight flows through OpenVPN with udco at both ends, in both directions, and see that none
+    /// overtakes another of its flow: with a worker a core, and with four.
+    Order(order::Options),
+    /// One end of these flows, run in a lab's host.
+    #[command(hide = true)]
+    OrderEnd {
+        /// See `udco_testbed::measure::order::main`.
+        words: Vec<String>,
+    },
     /// Unpack OpenVPN 2.7 below the target directory, for the scenarios: from Debian's backports, not installed.
     Openvpn27,
 }
@@ -66,9 +93,13 @@ fn main() -> ExitCode {
         Command::Demo { json } => demo::run(json),
         Command::Bench(options) => bench::run(&options),
         Command::Flood { words } => flood::main(&words),
+        Command::Chaos { seed, write_docs } => chaos::run(seed, write_docs),
+        Command::ChaosEnd { words } => udco_testbed::chaos::main(&words),
         Command::Check { quick } => check::run(quick),
         Command::Expiry => expiry::run(),
         Command::Vanish { clients } => vanish::run(clients),
+        Command::Order(options) => order::run(&options),
+        Command::OrderEnd { words } => udco_testbed::measure::order::main(&words),
         Command::Openvpn27 => openvpn27::run(),
     };
     match outcome {

@@ -28,6 +28,7 @@
 #![forbid(unsafe_code)]
 
 pub mod capture;
+pub mod chaos;
 mod crowd;
 mod front_proxy;
 mod host;

@@ -2,10 +2,12 @@
 
 mod cost;
 pub mod flood;
+pub mod order;
 mod ping;
 mod stream;
 
 pub use cost::{Cost, Ledger, busy_processors, peak_memory};
 pub use flood::{Delivery, Flood};
+pub use order::{Order, Sequence};
 pub use ping::{Echo, Ping};
 pub use stream::{Stream, Throughput};

@@ -1,0 +1,99 @@
+//! Workers allocate nothing for a packet, once they have moved some (promises J5): neither for super-packets of TCP and
+//! UDP on their way out, nor for what is merged on its way in.
+#![allow(unsafe_code)]
+
+#[path = "../wire/api.rs"]
+#[allow(dead_code, reason = "shared with the other tests")]
+mod api;
+#[path = "../wire/eventually.rs"]
+mod eventually;
+#[path = "../wire/forger.rs"]
+#[allow(dead_code, reason = "shared with the other tests")]
+mod forger;
+#[path = "../front/mod.rs"]
+mod front;
+#[path = "../wire/inner.rs"]
+#[allow(dead_code, reason = "shared with the other tests")]
+mod inner;
+#[path = "../wire/site.rs"]
+#[allow(dead_code, reason = "shared with the other tests")]
+mod site;
+
+mod counting;
+mod mirror;
+mod traffic;
+
+use std::time::{Duration, Instant};
+
+use crate::api::{BOTH, PRIMARY};
+use crate::counting::{Counted, Counting};
+use crate::front::namespace::{enter, say};
+use crate::mirror::Mirror;
+use crate::site::Site;
+use crate::traffic::Traffic;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Packets in each direction before what is counted, and those that are.
+const WARM_UP: u64 = 10_000;
+const STEADY: u64 = 100_000;
+
+const PEERS: [u32; 3] = [1, 2, 3];
+
+/// For all of the packets; a machine that has time needs seconds.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[test]
+fn workers_allocate_nothing_for_a_packet() {
+    if !enter("workers_allocate_nothing_for_a_packet") {
+        return;
+    }
+    for api in BOTH {
+        // They do allocate when they begin: so the count counts.
+        let counted = Counted::silent();
+        let site = Site::open(api);
+        let at_first = counted.stop();
+        assert!(at_first > 0, "no worker was seen");
+        let _mirrors = PEERS.map(|peer| mirrored(&site, peer));
+        let mut traffic = Traffic::new(&PEERS);
+        let until = |traffic: &mut Traffic, packets: u64| {
+            let deadline = Instant::now() + PATIENCE;
+            while moved(&site).into_iter().min() < Some(packets) {
+                assert!(Instant::now() < deadline, "{:?}", moved(&site));
+                traffic.round();
+            }
+        };
+        until(&mut traffic, WARM_UP);
+        let before = moved(&site);
+        let counted = Counted::start();
+        // What lasts some seconds meets the keepalive thread, and changes of the snapshot that it makes, too.
+        until(&mut traffic, before.into_iter().max().unwrap_or(0) + STEADY);
+        let allocations = counted.stop();
+        let [out, back] = [0, 1].map(|at| moved(&site)[at] - before[at]);
+        say(&format!(
+            "{{\"api\":\"{}\",\"out\":{out},\"in\":{back},\"merged\":{},\"at_first\":{at_first},\"allocations\":{allocations}}}",
+            api.family(),
+            traffic.largest_read(),
+        ));
+        assert_eq!(allocations, 0, "by workers; the first are above");
+        assert!(traffic.largest_read() > 1400, "nothing was merged");
+    }
+}
+
+/// A peer whose remote end sends everything back.
+fn mirrored(site: &Site, peer: u32) -> Mirror {
+    let mirror = Mirror::start(site.program.transport.address, peer);
+    let new = site.program.new_peer(peer, mirror.address());
+    let target = site.program.target;
+    site.program.must(&target.peer_new(&new));
+    site.program.must(&target.key_new(peer, PRIMARY, 0));
+    mirror
+}
+
+/// Records that left and that came, of all peers.
+fn moved(site: &Site) -> [u64; 2] {
+    let counters = PEERS.map(|peer| site.counters(peer));
+    let sum = |of: fn(&api::Counters) -> u64| counters.iter().map(of).sum();
+    [sum(|it| it.link_tx.packets), sum(|it| it.link_rx.packets)]
+}

@@ -1,0 +1,7 @@
+//! The programs that the chaos scenarios run in hosts of their lab; see `udco_testbed::chaos::main`.
+#![forbid(unsafe_code)]
+
+fn main() -> anyhow::Result<()> {
+    let words: Vec<String> = std::env::args().skip(2).collect();
+    udco_testbed::chaos::main(&words)
+}

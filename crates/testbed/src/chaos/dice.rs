@@ -1,0 +1,60 @@
+//! Chance that comes out the same for the same seed.
+
+/// A generator of random numbers (SplitMix64): good enough for weather, and three lines.
+#[derive(Clone, Debug)]
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    /// Numbers of stream `stream` of this seed.
+    pub(crate) fn new(seed: u64, stream: u64) -> Self {
+        let mut dice = Self(seed ^ stream.wrapping_mul(0xd134_2543_de82_ef95));
+        dice.next();
+        dice
+    }
+
+    /// 64 random bits.
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// True in this share of the cases. Always takes one number, so that other decisions stay the same when the share
+    /// changes.
+    pub(crate) fn hits(&mut self, share: f64) -> bool {
+        let unit = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
+        unit < share
+    }
+
+    /// A number from 0 to `limit`, both included.
+    pub(crate) fn up_to(&mut self, limit: u64) -> u64 {
+        let number = self.next();
+        limit.checked_add(1).map_or(number, |bound| number % bound)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Dice;
+
+    #[test]
+    fn the_same_seed_gives_the_same_numbers_and_another_stream_others() {
+        let numbers = |stream| {
+            let mut dice = Dice::new(7, stream);
+            [dice.next(), dice.next(), dice.next()]
+        };
+        assert_eq!(numbers(0), numbers(0));
+        assert_ne!(numbers(0), numbers(1));
+    }
+
+    #[test]
+    fn shares_are_kept() {
+        let mut dice = Dice::new(1, 0);
+        let hits = (0..100_000).filter(|_| dice.hits(0.05)).count();
+        assert!((4_700..5_300).contains(&hits), "{hits}");
+        assert!(!(0..1000).any(|_| dice.hits(0.0)));
+        assert!((0..1000).all(|_| dice.hits(1.0)));
+        assert!((0..1000).all(|_| dice.up_to(3) <= 3));
+    }
+}

@@ -1,0 +1,226 @@
+//! A server of many peers, half of which cannot be reached: what goes to the others must not suffer from the ICMP
+//! errors.
+
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt;
+use serde::{Deserialize, Serialize};
+
+use crate::host::Host;
+use crate::lab::Lab;
+use crate::udco;
+use crate::wait::eventually;
+
+/// Peers of each kind.
+const PEERS: u8 = 10;
+
+/// Packets that the device holds while the engine is busy with other packets, or does not get a processor.
+const QUEUE: &str = "20000";
+
+/// Bytes of the counting sockets' receive buffers.
+const BUFFER: usize = 32 << 20;
+
+/// The receiver ends after this much silence.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// What came to the healthy peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Healthy {
+    /// Packets sent to them.
+    pub sent: u64,
+    /// Packets that arrived.
+    pub received: u64,
+    /// What went to the others meanwhile.
+    pub dead: Dead,
+}
+
+/// What went to the peers that cannot be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dead {
+    /// Packets sent to them.
+    pub sent: u64,
+    /// ICMP errors that the server's host got for them.
+    pub icmp_errors: u64,
+}
+
+/// Sends `each` packets to each of 20 peers on one socket, in turns, half of them behind closed ports, unreachable nets
+/// and prohibited ones; fails unless all packets to the others arrive. `program` is what [`crate::chaos::Relay::start`]
+/// wants.
+///
+/// # Errors
+/// Says how many did not.
+pub fn lose_nothing(program: &str, each: u64) -> Result<Healthy> {
+    let lab = Lab::new()?;
+    let (server, client) = (lab.host("server")?, lab.host("client")?);
+    lab.link(&server, &["192.0.2.1/24"], &client, &["192.0.2.2/24"])?;
+    answer_everything(&client)?;
+    server.add_route(&["198.51.100.0/24", "via", "192.0.2.2"])?;
+    server.add_route(&["203.0.113.0/24", "via", "192.0.2.2"])?;
+    let binary = udco::binary()?;
+    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let file = |name: &str| lab.directory().join(name).display().to_string();
+
+    let mut daemon = server.spawn("daemon", &[binary, "daemon"])?;
+    daemon.wait_for_log("listening at", Duration::from_secs(10))?;
+    let udco = |words: &str| {
+        let words: Vec<&str> = words.split_whitespace().collect();
+        server.run(&[&[binary], words.as_slice()].concat())
+    };
+    udco("link add tun0 --mode mp --up")?;
+    server.run(&["ip", "link", "set", "tun0", "txqueuelen", QUEUE])?;
+    server.add_address("tun0", "10.8.0.1/24")?;
+    let (peers, key) = (file("peers.txt"), file("key.txt"));
+    let lines: Vec<String> = (0..2 * PEERS).map(peer_line).collect();
+    std::fs::write(&peers, lines.concat())?;
+    let words = [
+        binary,
+        "peer",
+        "new",
+        "tun0",
+        "--peers",
+        &peers,
+        "--local",
+        "0.0.0.0:1194",
+    ];
+    let mut holder = server.spawn("peers", &words)?;
+    holder.wait_for_log("port 1194", Duration::from_secs(10))?;
+    udco(&format!("key generate {key}"))?;
+    for id in 0..2 * PEERS {
+        udco(&format!(
+            "key new tun0 --peer {id} --slot primary --key-id 0 --cipher aes-gcm --file {key} --direction 0"
+        ))?;
+    }
+
+    let mut words = vec![program.to_owned(), "chaos-end".into(), "count".into()];
+    words.extend((0..PEERS).map(|id| format!("192.0.2.2:{}", port(2 * id))));
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut counter = client.spawn("count", &words)?;
+    counter.wait_for_log("counting", Duration::from_secs(5))?;
+    let (each_word, pause) = (each.to_string(), "1000");
+    let mut words = vec![program.to_owned(), "chaos-end".into(), "spray".into()];
+    words.extend([each_word, pause.to_owned()]);
+    words.extend((0..2 * PEERS).map(|id| format!("{}:7", inner(id))));
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    server.run(&words)?;
+    counter.wait(Duration::from_secs(60))?;
+    let log = counter.log();
+    let received = log.lines().last().unwrap_or_default();
+    let healthy = Healthy {
+        sent: each * u64::from(PEERS),
+        received: received
+            .parse()
+            .with_context(|| format!("count said: {log}"))?,
+        dead: Dead {
+            sent: each * u64::from(PEERS),
+            icmp_errors: icmp_errors(&server)?,
+        },
+    };
+    let drops = udco::show(&server)?.devices.into_iter().map(|it| it.drops);
+    let drops: Vec<_> = drops.collect();
+    ensure!(
+        healthy.received == healthy.sent,
+        "{healthy:?}, the engine's drops: {drops:?}"
+    );
+    // Otherwise nothing was shown.
+    ensure!(
+        healthy.dead.icmp_errors >= healthy.dead.sent / 2,
+        "few ICMP errors: {healthy:?}, the engine's drops: {drops:?}"
+    );
+    lab.discard_logs();
+    Ok(healthy)
+}
+
+/// Peers with even ids are healthy. Of the others most are at closed ports: a router answers for a refused net once a
+/// second only, and no setting of a network namespace changes that.
+fn peer_line(id: u8) -> String {
+    let (port, vpn) = (port(id), inner(id));
+    let address = match id {
+        17 => "198.51.100.7",
+        19 => "203.0.113.7",
+        _ => "192.0.2.2",
+    };
+    format!("{id} - {address}:{port} {vpn}\n")
+}
+
+fn port(id: u8) -> u16 {
+    2000 + u16::from(id)
+}
+
+fn inner(id: u8) -> String {
+    format!("10.8.0.{}", 2 + id)
+}
+
+/// Makes the host answer each packet that it cannot take or hand on, without the usual limit on ICMP errors.
+fn answer_everything(host: &Host) -> Result<()> {
+    host.forward()?;
+    host.run(&[
+        "sh",
+        "-c",
+        "echo 0 >/proc/sys/net/ipv4/icmp_ratemask && echo 0 >/proc/sys/net/ipv4/icmp_ratelimit",
+    ])?;
+    host.add_route(&["unreachable", "198.51.100.0/24"])?;
+    host.add_route(&["prohibit", "203.0.113.0/24"])
+}
+
+/// ICMP "destination unreachable" that a host has received.
+fn icmp_errors(host: &Host) -> Result<u64> {
+    let text = host.run(&["cat", "/proc/net/snmp"])?;
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Icmp: "));
+    let (names, values) = lines.next().zip(lines.next()).context("/proc/net/snmp")?;
+    let value = names
+        .split_whitespace()
+        .zip(values.split_whitespace())
+        .find_map(|(name, value)| (name == "InDestUnreachs").then_some(value));
+    Ok(value.context("no InDestUnreachs")?.parse()?)
+}
+
+/// Counts datagrams at these addresses until nothing comes any more.
+pub(crate) fn count(addresses: &[&str]) -> Result<()> {
+    let mut sockets = Vec::new();
+    for address in addresses {
+        let socket = UdpSocket::bind(address)?;
+        socket.set_nonblocking(true)?;
+        if sockopt::set_socket_recv_buffer_size_force(&socket, BUFFER).is_err() {
+            sockopt::set_socket_recv_buffer_size(&socket, BUFFER)?;
+        }
+        sockets.push(socket);
+    }
+    println!("counting");
+    let (mut buffer, mut received) = ([0; 2048], 0_u64);
+    let mut last = Instant::now() + Duration::from_secs(5);
+    while Instant::now().saturating_duration_since(last) < SILENCE {
+        let mut set: Vec<_> = sockets
+            .iter()
+            .map(|socket| PollFd::new(socket, PollFlags::IN))
+            .collect();
+        let timeout = Timespec::try_from(Duration::from_millis(100))?;
+        let _ = poll(&mut set, Some(&timeout));
+        for socket in &sockets {
+            while socket.recv(&mut buffer).is_ok() {
+                received += 1;
+                last = Instant::now();
+            }
+        }
+    }
+    println!("{received}");
+    Ok(())
+}
+
+/// Sends so many rounds of a datagram to each address, and a pause of so many microseconds after each round.
+pub(crate) fn spray(rounds: u64, pause: u64, addresses: &[&str]) -> Result<()> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    let payload = [0x55; 100];
+    for _ in 0..rounds {
+        for address in addresses {
+            // A full queue is the device's, and passes.
+            eventually("room in the device's queue", Duration::from_secs(5), || {
+                Ok(socket.send_to(&payload, address).ok())
+            })?;
+        }
+        std::thread::sleep(Duration::from_micros(pause));
+    }
+    Ok(())
+}

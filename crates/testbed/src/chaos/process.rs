@@ -1,0 +1,172 @@
+//! The programs that run in hosts of the lab, and the relay as its owner sees it.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::chaos::segments::Streams;
+use crate::chaos::udp::Datagrams;
+use crate::chaos::{Order, Tally, Weather, ports, session};
+use crate::host::Host;
+
+/// A relay in a host, until it is dropped.
+#[derive(Debug)]
+pub struct Relay {
+    child: Child,
+    /// Closing it ends the relay.
+    orders: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+    seed: u64,
+}
+
+impl Relay {
+    /// Listens at `listen` in `host`, UDP and TCP, and hands on to `server`. `program` with the word `chaos-end` must end
+    /// up in [`main`] with the words after it.
+    ///
+    /// # Errors
+    /// Fails if the program does not answer.
+    pub fn start(
+        program: &str,
+        host: &Host,
+        listen: &str,
+        server: &str,
+        seed: u64,
+    ) -> Result<Self> {
+        let mut command: Command = host.command(program);
+        let number = seed.to_string();
+        let mut child = command
+            .args(["chaos-end", "relay", listen, server, &number])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut relay = Self {
+            orders: child.stdin.take(),
+            answers: BufReader::new(child.stdout.take().context("no standard output")?),
+            child,
+            seed,
+        };
+        relay.report()?;
+        Ok(relay)
+    }
+
+    /// The seed of its decisions.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Changes the weather for what comes from now on.
+    ///
+    /// # Errors
+    /// Fails if the relay has ended.
+    pub fn set(&mut self, weather: Weather) -> Result<Tally> {
+        self.order(Order::Weather(weather))
+    }
+
+    /// What it has done so far.
+    ///
+    /// # Errors
+    /// Fails if the relay has ended.
+    pub fn report(&mut self) -> Result<Tally> {
+        self.order(Order::Report)
+    }
+
+    fn order(&mut self, order: Order) -> Result<Tally> {
+        let mut line = serde_json::to_string(&order)?;
+        line.push('\n');
+        let orders = self.orders.as_mut().context("the relay has ended")?;
+        orders.write_all(line.as_bytes())?;
+        line.clear();
+        self.answers.read_line(&mut line)?;
+        serde_json::from_str(&line).with_context(|| format!("the relay said: {line}"))
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        // Not by a signal: the program proper is nsenter's child, not ours.
+        drop(self.orders.take());
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the relay's seed was {}", self.seed);
+        }
+    }
+}
+
+/// A program in a host, by the words after `chaos-end`.
+///
+/// # Errors
+/// Fails if the words are unknown, or with what happened.
+pub fn main(words: &[String]) -> Result<()> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["relay", listen, server, seed] => relay(listen.parse()?, server.parse()?, seed.parse()?),
+        ["sink", address] => session::sink(address.parse()?),
+        ["source", address, seed, length] => {
+            session::source(address.parse()?, seed.parse()?, length.parse()?)
+        }
+        ["count", addresses @ ..] => ports::count(addresses),
+        ["spray", count, pause, addresses @ ..] => {
+            ports::spray(count.parse()?, pause.parse()?, addresses)
+        }
+        other => bail!("chaos-end: unknown words {other:?}"),
+    }
+}
+
+/// Relays until the standard input ends.
+fn relay(listen: SocketAddr, server: SocketAddr, seed: u64) -> Result<()> {
+    let mut datagrams = Datagrams::new(listen, server, seed)?;
+    let listener = TcpListener::bind(listen).with_context(|| format!("TCP at {listen}"))?;
+    let streams = Streams::start(listener, server, seed);
+    let input = std::io::stdin();
+    let mut orders = BufReader::new(std::fs::File::from(input.as_fd().try_clone_to_owned()?));
+    loop {
+        if is_ordered(&datagrams, orders.get_ref())? {
+            let mut line = String::new();
+            if orders.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+            if let Order::Weather(weather) = serde_json::from_str(&line)? {
+                datagrams.set_weather(weather);
+                streams.set_weather(weather);
+            }
+            let mut tally = Tally {
+                segments: streams.counters(),
+                ..Tally::default()
+            };
+            datagrams.tell(&mut tally);
+            println!("{}", serde_json::to_string(&tally)?);
+        }
+        datagrams.run()?;
+    }
+}
+
+/// Waits until there is something to do, and says whether it is an order.
+fn is_ordered(datagrams: &Datagrams, orders: impl AsFd) -> Result<bool> {
+    let timeout = datagrams
+        .patience()
+        .unwrap_or(Duration::from_secs(1))
+        .try_into()
+        .unwrap_or(Timespec {
+            tv_sec: 1,
+            tv_nsec: 0,
+        });
+    let mut set = vec![PollFd::new(&orders, PollFlags::IN)];
+    set.extend(
+        datagrams
+            .sockets()
+            .map(|socket| PollFd::new(socket, PollFlags::IN)),
+    );
+    match poll(&mut set, Some(&timeout)) {
+        Ok(_) => Ok(set
+            .first()
+            .is_some_and(|orders| !orders.revents().is_empty())),
+        Err(Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,369 @@
+//! A real OpenVPN session through the relay, and streams inside it.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::chaos::payload::{Digest, Payload};
+use crate::chaos::{Direction, Relay, Tally};
+use crate::host::Host;
+use crate::openvpn::{Endpoint, Launch, Proto};
+use crate::process::Process;
+use crate::scenario::{Pair, addresses, connect};
+use crate::udco::Shown;
+use crate::wait::eventually;
+
+/// Where sinks listen.
+const PORT: u16 = 6001;
+
+/// How long counters may take to stand still: a packet waits for its key for half a second.
+const SETTLE: Duration = Duration::from_secs(10);
+
+/// Drops of packets whose peer was found: they are in the link counters and not in the VPN's.
+const AFTER_PEER: [&str; 10] = [
+    "rx_unknown_key_id",
+    "rx_no_tag",
+    "rx_bad_tag",
+    "rx_key_worn_out",
+    "rx_replay",
+    "rx_too_old",
+    "rx_empty",
+    "rx_not_ip",
+    "rx_spoofed_source",
+    "rx_tun_refused",
+];
+
+/// A client and a server, both udco, joined by a relay only, in calm weather.
+#[derive(Debug)]
+pub struct Session {
+    /// Between them.
+    pub relay: Relay,
+    /// The server's end.
+    pub server: Endpoint,
+    /// The client's end.
+    pub client: Endpoint,
+    program: String,
+    relay_host: Host,
+    sinks: Vec<Process>,
+    pair: Pair,
+}
+
+/// Counters of the whole session, or what was added to them.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// Of the relay.
+    pub relay: Tally,
+    /// Of the server's engine.
+    pub server: End,
+    /// Of the client's engine.
+    pub client: End,
+    /// Datagrams that the kernels of all hosts threw away for lack of room.
+    pub overflown: u64,
+}
+
+/// Counters of one engine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct End {
+    /// Data packets from the wire whose peer is known.
+    pub link_rx: u64,
+    /// Data packets given to the wire.
+    pub link_tx: u64,
+    /// Packets given to the TUN device.
+    pub vpn_rx: u64,
+    /// Dropped packets by reason.
+    pub drops: BTreeMap<String, u64>,
+}
+
+impl Session {
+    /// Connects; `program` is what [`Relay::start`] wants.
+    ///
+    /// # Errors
+    /// Fails if the session does not stand.
+    pub fn new(program: &str, seed: u64) -> Result<Self> {
+        let pair = Pair::new()?;
+        let relay_host = pair.lab.host("relay")?;
+        for (host, net) in [(&pair.client, "198.51.100"), (&pair.server, "203.0.113")] {
+            let [near, far] = [1, 2].map(|host| format!("{net}.{host}/24"));
+            pair.lab.link(&relay_host, &[&near], host, &[&far])?;
+        }
+        let relay = Relay::start(
+            program,
+            &relay_host,
+            "198.51.100.1:1194",
+            "203.0.113.2:1194",
+            seed,
+        )?;
+        let (server, client) = connect(
+            pair.server(Proto::Udp4).launch(Launch::Udco),
+            pair.client(Proto::Udp4)
+                .remote("198.51.100.1")
+                .launch(Launch::Udco),
+        )?;
+        let mut session = Self {
+            relay,
+            server,
+            client,
+            program: program.to_owned(),
+            relay_host,
+            sinks: Vec::new(),
+            pair,
+        };
+        session.prepare_streams()?;
+        Ok(session)
+    }
+
+    /// Sinks at both ends, and a TCP that is not patient for 200 ms after each loss.
+    fn prepare_streams(&mut self) -> Result<()> {
+        let ends = [
+            (
+                &self.pair.server,
+                addresses::INNER_SERVER,
+                addresses::INNER_CLIENT,
+            ),
+            (
+                &self.pair.client,
+                addresses::INNER_CLIENT,
+                addresses::INNER_SERVER,
+            ),
+        ];
+        for (host, own, other) in ends {
+            let route = format!("{other}/32");
+            host.run(&[
+                "ip", "route", "add", &route, "dev", "tun0", "rto_min", "10ms",
+            ])?;
+            let address = format!("{own}:{PORT}");
+            let words = [&self.program, "chaos-end", "sink", &address];
+            let mut sink = host.spawn(&format!("sink-{own}"), &words)?;
+            sink.wait_for_log("listening", Duration::from_secs(5))?;
+            self.sinks.push(sink);
+        }
+        Ok(())
+    }
+
+    /// Sends `length` bytes through the tunnel, which must arrive whole, and says how long it took.
+    ///
+    /// # Errors
+    /// Fails if they don't, or not within `patience`.
+    pub fn stream(
+        &self,
+        towards_server: bool,
+        seed: u64,
+        length: u64,
+        patience: Duration,
+    ) -> Result<Duration> {
+        let (from, to) = if towards_server {
+            (&self.pair.client, addresses::INNER_SERVER)
+        } else {
+            (&self.pair.server, addresses::INNER_CLIENT)
+        };
+        let (address, seed) = (format!("{to}:{PORT}"), seed.to_string());
+        let (log, length) = (format!("source-{seed}"), length.to_string());
+        let words = [
+            &self.program,
+            "chaos-end",
+            "source",
+            &address,
+            &seed,
+            &length,
+        ];
+        let begin = Instant::now();
+        let mut source = from.spawn(&log, &words)?;
+        let status = source.wait(patience).context("a stream stands still")?;
+        ensure!(status.success(), "a stream broke: {}", source.log());
+        Ok(begin.elapsed())
+    }
+
+    /// The counters, once nothing moves any more and they add up. The weather must be calm.
+    ///
+    /// # Errors
+    /// Says what does not add up.
+    pub fn settled(&mut self) -> Result<Counters> {
+        let mut last = String::new();
+        eventually("counters that add up", SETTLE, || {
+            let counters = self.counters()?;
+            Ok(match counters.check() {
+                Ok(()) => Some(counters),
+                Err(error) => {
+                    last = format!("{error:#}; {counters:?}");
+                    None
+                }
+            })
+        })
+        .with_context(|| format!("seed {}: {last}", self.relay.seed()))
+    }
+
+    fn counters(&mut self) -> Result<Counters> {
+        let mut overflown = 0;
+        for host in [&self.relay_host, &self.pair.server, &self.pair.client] {
+            overflown += overflow(host)?;
+        }
+        Ok(Counters {
+            relay: self.relay.report()?,
+            server: End::of(&self.server.show()?),
+            client: End::of(&self.client.show()?),
+            overflown,
+        })
+    }
+
+    /// The logs are not printed at the end.
+    pub fn discard_logs(&self) {
+        self.pair.lab.discard_logs();
+    }
+}
+
+impl Counters {
+    /// Checks that every datagram is accounted for, in both directions.
+    ///
+    /// # Errors
+    /// Quotes the equation that does not hold.
+    pub fn check(&self) -> Result<()> {
+        let Tally {
+            up, down, waiting, ..
+        } = &self.relay;
+        ensure!(*waiting == 0, "{waiting} datagrams wait in the relay");
+        ensure!(
+            self.overflown == 0,
+            "{} datagrams overflowed",
+            self.overflown
+        );
+        for (lane, sender, receiver, way) in [
+            (up, &self.client, &self.server, "up"),
+            (down, &self.server, &self.client, "down"),
+        ] {
+            Self::check_lane(lane, sender, receiver).context(way)?;
+        }
+        Ok(())
+    }
+
+    /// What was added since `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            relay: Tally {
+                up: self.relay.up.since(&before.relay.up),
+                down: self.relay.down.since(&before.relay.down),
+                ..self.relay
+            },
+            server: self.server.since(&before.server),
+            client: self.client.since(&before.client),
+            overflown: self.overflown - before.overflown,
+        }
+    }
+
+    fn check_lane(lane: &Direction, sender: &End, receiver: &End) -> Result<()> {
+        let equal = |what: &str, left: u64, right: u64| {
+            ensure!(left == right, "{what}: {left} != {right}");
+            Ok(())
+        };
+        let drops = |reason: &str| receiver.drops.get(reason).copied().unwrap_or_default();
+        ensure!(lane.is_balanced(), "the relay's own counters: {lane:?}");
+        equal(
+            "sender's link tx = data that came to the relay",
+            sender.link_tx,
+            lane.data_in,
+        )?;
+        equal(
+            "data that left the relay = link rx + rx_no_peer",
+            lane.data_out,
+            receiver.link_rx + drops("rx_no_peer"),
+        )?;
+        equal(
+            "DATA_V1 that left the relay = rx_data_v1",
+            lane.data_v1_out,
+            drops("rx_data_v1"),
+        )?;
+        let dropped: u64 = AFTER_PEER.into_iter().map(drops).sum();
+        equal(
+            "link rx = vpn rx + keepalives + drops",
+            receiver.link_rx,
+            receiver.vpn_rx + lane.keepalives_out + dropped,
+        )
+    }
+}
+
+impl End {
+    fn since(&self, before: &Self) -> Self {
+        let mut drops = self.drops.clone();
+        for (reason, count) in &before.drops {
+            *drops.entry(reason.clone()).or_default() -= count;
+        }
+        drops.retain(|_, count| *count > 0);
+        Self {
+            link_rx: self.link_rx - before.link_rx,
+            link_tx: self.link_tx - before.link_tx,
+            vpn_rx: self.vpn_rx - before.vpn_rx,
+            drops,
+        }
+    }
+
+    fn of(shown: &Shown) -> Self {
+        let sum = |counter: fn(&crate::udco::Peer) -> u64| shown.peers().map(counter).sum();
+        let mut drops = BTreeMap::new();
+        for (reason, count) in shown.devices.iter().flat_map(|device| &device.drops) {
+            *drops.entry(reason.clone()).or_default() += count;
+        }
+        Self {
+            link_rx: sum(|peer| peer.link.rx_packets),
+            link_tx: sum(|peer| peer.link.tx_packets),
+            vpn_rx: sum(|peer| peer.vpn.rx_packets),
+            drops,
+        }
+    }
+}
+
+/// Datagrams for which a host's sockets had no room (`RcvbufErrors` of `/proc/net/snmp`).
+fn overflow(host: &Host) -> Result<u64> {
+    let text = host.run(&["cat", "/proc/net/snmp"])?;
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Udp: "));
+    let (names, values) = lines.next().zip(lines.next()).context("/proc/net/snmp")?;
+    let value = names
+        .split_whitespace()
+        .zip(values.split_whitespace())
+        .find_map(|(name, value)| (name == "RcvbufErrors").then_some(value));
+    Ok(value.context("no RcvbufErrors")?.parse()?)
+}
+
+/// Takes streams one after the other and answers each with its length and hash.
+pub(crate) fn sink(address: SocketAddr) -> Result<()> {
+    let listener = TcpListener::bind(address)?;
+    println!("listening");
+    for stream in listener.incoming() {
+        let mut stream = stream?;
+        // A stream that broke is its source's failure.
+        std::thread::spawn(move || -> Result<()> {
+            let (mut digest, mut buffer) = (Digest::default(), vec![0; 65_536]);
+            loop {
+                match stream.read(&mut buffer)? {
+                    0 => break,
+                    length => digest.add(&buffer[..length]),
+                }
+            }
+            Ok(stream.write_all(digest.summary().as_bytes())?)
+        });
+    }
+    Ok(())
+}
+
+/// Sends a stream and compares the answer.
+pub(crate) fn source(address: SocketAddr, seed: u64, length: u64) -> Result<()> {
+    let mut stream = TcpStream::connect(address)?;
+    let (mut payload, mut digest) = (Payload::new(seed, length), Digest::default());
+    let mut buffer = vec![0; 16_384];
+    loop {
+        let piece = payload.fill(&mut buffer);
+        if piece.is_empty() {
+            break;
+        }
+        digest.add(piece);
+        stream.write_all(piece)?;
+    }
+    stream.shutdown(Shutdown::Write)?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer)?;
+    let sent = digest.summary();
+    ensure!(answer == sent, "sent {sent:?}, received {answer:?}");
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! Lost, doubled, late, overtaken and corrupted packets: what is inside arrives whole, and nothing is miscounted.
+//! `cargo xtask chaos` does the whole grid.
+
+use anyhow::Result;
+use udco_testbed::chaos::{Session, lose_nothing, selection};
+use udco_testbed::{skip, udco};
+
+/// The relay, and other programs for hosts.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_udco-chaos-end");
+
+#[test]
+fn streams_arrive_whole_and_counters_add_up() -> Result<()> {
+    if udco::harness_only() {
+        skip("it looks at udco's counters");
+        return Ok(());
+    }
+    let mut session = Session::new(PROGRAM, 20)?;
+    for (number, cell) in (0..).zip(selection()) {
+        let outcome = cell.run(&mut session, number, 4 << 20)?;
+        println!("{outcome:?}");
+    }
+    session.discard_logs();
+    Ok(())
+}
+
+#[test]
+fn unreachable_peers_cost_the_others_nothing() -> Result<()> {
+    unreachable(1_000)
+}
+
+/// 100,000 packets to the healthy peers.
+#[test]
+#[ignore = "takes longer; `cargo xtask chaos` does it"]
+fn unreachable_peers_cost_the_others_nothing_in_100_000_packets() -> Result<()> {
+    unreachable(10_000)
+}
+
+/// So many packets for each of 20 peers.
+fn unreachable(each: u64) -> Result<()> {
+    if udco::harness_only() {
+        skip("it has no OpenVPN");
+        return Ok(());
+    }
+    let told = lose_nothing(PROGRAM, each)?;
+    println!("{told:?}");
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! `cargo xtask chaos`: a session in 48 kinds of weather, and 20 peers of which half cannot be reached.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use udco_testbed::chaos::{Healthy, Outcome, Session, grid, lose_nothing};
+
+use crate::{packages, step};
+
+/// Bytes of a cell's stream in calm weather; a quarter at 5 % loss, an eighth at 20 %.
+const STREAM: u64 = 32 << 20;
+
+/// Packets for each of the 20 peers: 100,000 for the healthy ones.
+const PACKETS: u64 = 10_000;
+
+/// Between these lines of chaos.md stands what a run writes; the rest is written by hand.
+const BEGIN: &str = "<!-- cargo xtask chaos --write-docs: begin -->";
+const END: &str = "<!-- cargo xtask chaos --write-docs: end -->";
+
+/// The result: the last line on standard output.
+#[derive(Serialize)]
+struct Report {
+    seed: u64,
+    seconds: f64,
+    cells: Vec<Outcome>,
+    unreachable: Healthy,
+}
+
+/// Builds and runs all; fails at the first stream that does not arrive, packet that is not accounted for, or packet
+/// lost to a healthy peer.
+pub(crate) fn run(seed: Option<u64>, write_docs: bool) -> Result<()> {
+    packages::ensure()?;
+    step::run(
+        "build",
+        &mut step::cargo(&["build", "--quiet", "--release"]),
+    )?;
+    let seed = seed.unwrap_or_else(by_the_clock);
+    eprintln!("==> 48 kinds of weather, seed {seed}");
+    let program = std::env::current_exe()?;
+    let program = program.to_str().context("path is not UTF-8")?;
+    let begin = Instant::now();
+    let mut session = Session::new(program, seed)?;
+    let mut cells = Vec::new();
+    for (number, cell) in (0..).zip(grid()) {
+        let outcome = cell.run(&mut session, number, STREAM)?;
+        eprintln!("{}", row(&outcome));
+        cells.push(outcome);
+    }
+    session.discard_logs();
+    drop(session);
+    eprintln!("==> 20 peers, half of which cannot be reached");
+    let report = Report {
+        seed,
+        unreachable: lose_nothing(program, PACKETS)?,
+        seconds: begin.elapsed().as_secs_f64(),
+        cells,
+    };
+    if write_docs {
+        write(&report, Path::new("docs/chaos.md"))?;
+    }
+    println!("{}", serde_json::to_string(&report)?);
+    Ok(())
+}
+
+fn by_the_clock() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(1, |since| since.as_secs())
+}
+
+fn write(report: &Report, page: &Path) -> Result<()> {
+    let text =
+        fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
+    let (before, rest) = text.split_once(BEGIN).context("no place to begin")?;
+    let (_, after) = rest.split_once(END).context("no place to end")?;
+    let tables = tables(report);
+    fs::write(page, format!("{before}{BEGIN}\n{tables}\n{END}{after}"))?;
+    Ok(())
+}
+
+fn tables(report: &Report) -> String {
+    let healthy = report.unreachable;
+    let (came, streams): (u64, u64) = (
+        report.cells.iter().map(|cell| cell.came).sum(),
+        report.cells.iter().map(|cell| cell.bytes).sum(),
+    );
+    let mut lines = vec![
+        format!(
+            "`cargo xtask chaos --seed {} --write-docs`: {} cells, {came} data packets and {} MiB of streams; all \
+             streams arrived whole and every packet is accounted for. {:.0} s.",
+            report.seed,
+            report.cells.len(),
+            streams >> 20,
+            report.seconds
+        ),
+        String::new(),
+        format!(
+            "Unreachable peers: {} of {} packets to the healthy ones arrived, beside {} packets to the others and {} \
+             ICMP errors.",
+            healthy.received, healthy.sent, healthy.dead.sent, healthy.dead.icmp_errors
+        ),
+        String::new(),
+        "| loss % | reorder % | duplicate % | corrupt % | MiB | s | came | lost | doubled | held back | corrupted | \
+         delivered | drops |"
+            .to_owned(),
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |".to_owned(),
+    ];
+    lines.extend(report.cells.iter().map(row));
+    lines.join("\n")
+}
+
+fn row(outcome: &Outcome) -> String {
+    let drops: Vec<String> = outcome
+        .drops
+        .iter()
+        .map(|(reason, count)| format!("{reason} {count}"))
+        .collect();
+    let cell = outcome.cell;
+    format!(
+        "| {} | {} | {} | {} | {} | {:.1} | {} | {} | {} | {} | {} | {} | {} |",
+        cell.loss,
+        cell.reorder,
+        cell.duplicate,
+        cell.corrupt,
+        outcome.bytes >> 20,
+        outcome.seconds,
+        outcome.came,
+        outcome.lost,
+        outcome.duplicated,
+        outcome.held,
+        outcome.corrupted,
+        outcome.delivered,
+        drops.join(", ")
+    )
+}
