@@ -127,6 +127,7 @@ struct Device {
     api: String,
     /// Whether each is in use; and how many queues there are.
     offloads: std::collections::BTreeMap<String, Value>,
+    fragmented: u64,
     drops: std::collections::BTreeMap<String, u64>,
     peers: Vec<Peer>,
 }
@@ -135,11 +136,19 @@ struct Device {
 struct Peer {
     id: u32,
     remote: Option<String>,
+    path_mtu: Option<u16>,
+    mss: Option<Mss>,
     vpn4: Option<String>,
     vpn6: Option<String>,
     keys: Keys,
     vpn: Traffic,
     link: Traffic,
+}
+
+#[derive(Deserialize)]
+struct Mss {
+    ipv4: u16,
+    ipv6: u16,
 }
 
 #[derive(Deserialize)]
@@ -164,17 +173,22 @@ struct Traffic {
 
 fn print_device(device: &Device) {
     println!(
-        "{} ({}, {}), {} peers",
+        "{} ({}, {}), {} peers, {} datagrams sent in fragments",
         device.name,
         device.mode,
         device.api,
-        device.peers.len()
+        device.peers.len(),
+        device.fragmented
     );
     for peer in &device.peers {
         let addresses = [&peer.vpn4, &peer.vpn6].into_iter().flatten().cloned();
         let addresses = addresses.collect::<Vec<_>>().join(", ");
         let remote = peer.remote.as_deref().unwrap_or("-");
         println!("  peer {} at {remote} {addresses}", peer.id);
+        if let (Some(mtu), Some(mss)) = (peer.path_mtu, &peer.mss) {
+            let Mss { ipv4, ipv6 } = mss;
+            println!("    path  MTU {mtu}, MSS inside {ipv4} (IPv6 {ipv6})");
+        }
         println!(
             "    keys  primary {}, secondary {}",
             key(&peer.keys.primary),

@@ -192,7 +192,7 @@ fn take_apart<'d, A: Aead, T: Clone>(
     if view.mode == Mode::Mp && !owns(view, peer, addresses.source) {
         return drop(DropReason::RxSpoofedSource);
     }
-    mss::clamp(payload, view.inner_limit(peer));
+    mss::clamp(payload, peer.inner_limit());
     Inbound::Data {
         peer,
         payload: Payload::Packet(payload),

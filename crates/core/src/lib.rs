@@ -35,6 +35,7 @@ pub mod mss;
 pub mod offload;
 pub mod outbound;
 pub mod packet_id;
+pub mod path_mtu;
 pub mod peer;
 pub mod peers;
 pub mod replay;

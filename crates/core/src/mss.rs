@@ -17,6 +17,13 @@ pub fn clamp(packet: &mut [u8], limit: usize) -> bool {
     clamp_option(packet, limit).is_some()
 }
 
+/// The largest MSS whose segments make inner packets of at most `limit` bytes.
+#[must_use]
+pub const fn most(limit: usize, inner_is_v6: bool) -> usize {
+    let headers = if inner_is_v6 { 40 + 20 } else { 20 + 20 };
+    limit.saturating_sub(headers)
+}
+
 fn clamp_option(packet: &mut [u8], limit: usize) -> Option<()> {
     let (tcp_at, ip_header) = tcp_header(packet)?;
     let tcp = packet.get_mut(tcp_at..)?;

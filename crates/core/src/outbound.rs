@@ -49,7 +49,6 @@ impl<'v, A: Aead, T: Clone> Sealer<'v, A, T> {
     /// # Errors
     /// [`DropReason::TxNoKey`], [`DropReason::TxPacketIdsUsedUp`].
     pub fn new(
-        view: &View<'v, A, T>,
         peer: &'v Arc<Peer<A, T>>,
         packets: usize,
         bytes: usize,
@@ -62,7 +61,7 @@ impl<'v, A: Aead, T: Clone> Sealer<'v, A, T> {
             .packet_ids()
             .reserve(count)
             .ok_or(DropReason::TxPacketIdsUsedUp)?;
-        let inner_limit = view.inner_limit(peer);
+        let inner_limit = peer.inner_limit();
         Ok(Self {
             peer,
             key,

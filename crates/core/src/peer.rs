@@ -5,7 +5,9 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::key::KeySlots;
+use crate::path_mtu::PathMtu;
 use crate::time::Time;
+use crate::wire;
 
 /// A peer as one snapshot knows it. `A` is the cipher, `T` the transport socket.
 ///
@@ -47,6 +49,18 @@ impl<A, T: Clone> Clone for Peer<A, T> {
     }
 }
 
+impl<A, T> Peer<A, T> {
+    /// The longest inner packet whose outer packet is not fragmented. Over TCP, where a peer has no endpoint, there is
+    /// none too long: a stream cuts records where it likes, so a full inner segment costs no second outer one.
+    #[must_use]
+    pub fn inner_limit(&self) -> usize {
+        self.endpoint.map_or(usize::MAX, |endpoint| {
+            let path_mtu = usize::from(self.activity.path_mtu.bytes());
+            wire::inner_limit(path_mtu, endpoint.remote.is_ipv6())
+        })
+    }
+}
+
 /// The outer addresses of a peer over UDP. IPv4 is never written as v4-mapped IPv6 here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Endpoint {
@@ -81,11 +95,13 @@ impl Keepalive {
     }
 }
 
-/// Counters and times of a peer (dco-behaviour 5.8, 5.9).
+/// Counters and times of a peer (dco-behaviour 5.8, 5.9), and its path.
 #[derive(Debug, Default)]
 pub struct Activity {
     last_sent: AtomicU64,
     last_received: AtomicU64,
+    /// The MTU of the path to it (design decision 6).
+    pub path_mtu: PathMtu,
     /// Outer packets received for this peer, whatever became of them; bytes from the opcode on.
     pub link_rx: Traffic,
     /// Outer packets given to the transport; bytes from the opcode on.

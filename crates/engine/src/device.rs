@@ -26,6 +26,8 @@ pub(crate) struct State {
     pub(crate) routes: Routes,
     /// The device goes: no peer is added any more.
     pub(crate) is_ended: bool,
+    /// Peers that have come or moved since their paths were last looked at.
+    unmeasured: Vec<u32>,
     /// What the listeners are to be told of the present change.
     notifications: Vec<(u64, Notification)>,
 }
@@ -36,8 +38,8 @@ pub(crate) struct Snapshot {
     pub(crate) routes: Routes,
 }
 
-/// The outer path's MTU, until paths are measured one by one.
-const PATH_MTU: usize = 1500;
+/// The most peers that are looked at by themselves between two looks at all.
+const MAX_UNMEASURED: usize = 1 << 14;
 
 impl Snapshot {
     /// What a packet sees of it.
@@ -46,7 +48,6 @@ impl Snapshot {
             mode,
             peers: &self.peers,
             routes: &self.routes,
-            path_mtu: PATH_MTU,
         }
     }
 }
@@ -77,6 +78,10 @@ pub(crate) struct Device {
     holder: AtomicU64,
     /// Whether the interface has a carrier, which it begins with.
     carrier: AtomicBool,
+    /// Datagrams that were sent although they do not fit the path, so that the kernel fragments them.
+    pub(crate) fragmented: AtomicU64,
+    /// The kernel knows a path to be narrower than we do.
+    paths_in_doubt: AtomicBool,
 }
 
 impl Device {
@@ -107,6 +112,8 @@ impl Device {
             listeners: Arc::clone(listeners),
             holder: AtomicU64::new(holder),
             carrier: AtomicBool::new(true),
+            fragmented: AtomicU64::new(0),
+            paths_in_doubt: AtomicBool::new(false),
         };
         device.change(|_| ());
         device
@@ -176,6 +183,7 @@ impl Device {
             return;
         };
         if state.core.float(peer, endpoint) {
+            state.measure(peer);
             let remote = endpoint.remote;
             let told = Notification::PeerFloated {
                 ifindex: self.ifindex,
@@ -267,6 +275,21 @@ impl Device {
         }
     }
 
+    /// Peers that have come or moved since the last call.
+    pub(crate) fn take_unmeasured(&self) -> Vec<u32> {
+        std::mem::take(&mut lock(&self.state).unmeasured)
+    }
+
+    /// A send has shown that the kernel knows a path to be narrower than we do.
+    pub(crate) fn doubt_paths(&self) {
+        self.paths_in_doubt.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has shown so since the last call.
+    pub(crate) fn take_doubt(&self) -> bool {
+        self.paths_in_doubt.swap(false, Ordering::Relaxed)
+    }
+
     /// Whether it has peers.
     pub(crate) fn has_peers(&self) -> bool {
         self.look(|state| !state.core.peers().is_empty())
@@ -329,7 +352,16 @@ impl State {
             core: udco_core::Device::new(mode, seed),
             routes,
             is_ended: false,
+            unmeasured: Vec::new(),
             notifications: Vec::new(),
+        }
+    }
+
+    /// A peer has come or moved: the path to it is not known.
+    pub(crate) fn measure(&mut self, peer: u32) {
+        // Beyond that the next round is soon enough.
+        if self.unmeasured.len() < MAX_UNMEASURED {
+            self.unmeasured.push(peer);
         }
     }
 

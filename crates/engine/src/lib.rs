@@ -2,7 +2,7 @@
 //!
 //! Reading order: `transmit` and `receive` (a packet's way out and in), `worker` (who moves it), `device`
 //! (what it meets), `connection` and `service` (how a program changes that), `devices` and `belongings` (whose is what),
-//! `watch` and `route_mirror`, `keepalive`.
+//! `watch`, `route_mirror` and `paths`, `keepalive`.
 #![forbid(unsafe_code)]
 
 mod backlog;
@@ -18,6 +18,7 @@ mod link;
 mod listen;
 mod offload;
 mod parking;
+mod paths;
 mod receive;
 mod route_mirror;
 mod service;

@@ -4,16 +4,23 @@
 //! when a burst overruns the socket some words are lost: then everything is asked for anew.
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use udco_core::Routes;
+use udco_netlink::path::told;
 use udco_netlink::route::{Change, Family, changes, dump_request};
 use udco_sys::route::{Monitor, Received};
 
 use crate::device::{Device, random_seed};
+use crate::paths::Paths;
 
 /// Mirror of the routes of one network namespace, for one device.
 pub(crate) struct RouteMirror {
     monitor: Monitor,
+    /// The monitor's, by which answers are known.
+    port: u32,
+    /// The paths to the device's peers, as this namespace's routes see them.
+    paths: Paths,
     dump: Dump,
     /// What a running dump has brought so far; takes the place of the device's routes when it is complete.
     collected: Routes,
@@ -46,6 +53,8 @@ impl RouteMirror {
         let collected = Routes::new(seed);
         let buffer = vec![0; 64 * 1024].into();
         let mut mirror = Self {
+            port: monitor.port()?,
+            paths: Paths::new(),
             monitor,
             dump: Dump::Idle,
             collected,
@@ -61,18 +70,34 @@ impl RouteMirror {
         &self.monitor
     }
 
+    /// Sees to the paths of the device's peers; returns when to come again.
+    pub(crate) fn tick(&mut self, device: &Device, now: Instant) -> Duration {
+        self.paths.tick(device, &self.monitor, now)
+    }
+
     /// Takes in what the kernel has said.
     pub(crate) fn update(&mut self, device: &Device) -> io::Result<Link> {
         loop {
             let len = match self.monitor.receive(&mut self.buffer)? {
                 Received::Messages(len) => len,
-                Received::Empty => return Ok(Link::There),
+                Received::Empty => {
+                    self.paths.settle(device);
+                    return Ok(Link::There);
+                }
                 Received::Overrun => {
+                    self.paths.doubt();
                     self.dump_all()?;
                     continue;
                 }
             };
-            let heard: Vec<Change> = changes(&self.buffer[..len]).collect();
+            let datagram = &self.buffer[..len];
+            for told in told(datagram, self.port) {
+                self.paths.take_in(&self.monitor, told);
+            }
+            let heard: Vec<Change> = changes(datagram, self.port).collect();
+            if self.dump == Dump::Idle && !heard.is_empty() {
+                self.paths.doubt();
+            }
             if heard.contains(&Change::LinkGone {
                 ifindex: device.ifindex,
             }) {

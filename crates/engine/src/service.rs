@@ -168,6 +168,7 @@ impl Service for Caller<'_> {
             if state.is_ended {
                 return Err(ended());
             }
+            state.measure(peer.id);
             match state.core.add_peer(new, now()) {
                 Ok(None) => {
                     transport.attach(peer.id);
@@ -189,6 +190,7 @@ impl Service for Caller<'_> {
             self.session.belongings.add_socket(fd, &transport, &device);
             self.swap = true;
         }
+        self.session.engine.watch().nudge();
         let at = endpoint.map(|endpoint| endpoint.remote);
         tracing::debug!("{}: peer {} at {at:?}", device.name, peer.id);
         Ok(())
@@ -214,8 +216,12 @@ impl Service for Caller<'_> {
             {
                 return Err(unexpected_remote());
             }
+            if change.endpoint.is_some() {
+                state.measure(peer.id);
+            }
             Ok(state.core.change_peer(peer.id, change, now()))
         })?;
+        self.session.engine.watch().nudge();
         changed.map_err(|error| match error {
             PeerError::VpnAddressTaken => {
                 refused(EADDRINUSE, "VPN IP is already assigned to another peer")

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 use udco_core::{Slot, Traffic as Counter};
@@ -37,6 +38,8 @@ pub(crate) struct DeviceState {
     offloads: Offloads,
     /// Prefixes in the mirror of the kernel's main table.
     routes: usize,
+    /// Datagrams that did not fit the path, so that the kernel fragmented them.
+    fragmented: u64,
     /// Dropped packets by reason; reasons that never occurred are left out.
     drops: BTreeMap<&'static str, u64>,
     peers: Vec<PeerState>,
@@ -63,12 +66,23 @@ struct PeerState {
     tx_id: u32,
     remote: Option<SocketAddr>,
     local: Option<IpAddr>,
+    /// Bytes of the longest outer packet that is not fragmented; `None` over TCP.
+    path_mtu: Option<u16>,
+    /// The MSS to which that limits TCP inside, by the family inside; `None` over TCP.
+    mss: Option<Mss>,
     vpn4: Option<Ipv4Addr>,
     vpn6: Option<Ipv6Addr>,
     keepalive: Keepalive,
     keys: Keys,
     link: Traffic,
     vpn: Traffic,
+}
+
+/// Bytes of TCP payload.
+#[derive(Debug, Serialize)]
+struct Mss {
+    ipv4: usize,
+    ipv6: usize,
 }
 
 /// Seconds.
@@ -123,6 +137,7 @@ impl DeviceState {
             },
             offloads: Offloads::of(device, snapshot.peers.iter().next()),
             routes: snapshot.routes.len(),
+            fragmented: device.fragmented.load(Ordering::Relaxed),
             drops: device
                 .drops
                 .nonzero()
@@ -163,6 +178,11 @@ impl PeerState {
             tx_id: peer.tx_id,
             remote: peer.endpoint.map(|endpoint| endpoint.remote),
             local: peer.endpoint.and_then(|endpoint| endpoint.local),
+            path_mtu: peer.endpoint.map(|_| activity.path_mtu.bytes()),
+            mss: peer.endpoint.map(|_| Mss {
+                ipv4: udco_core::mss::most(peer.inner_limit(), false),
+                ipv6: udco_core::mss::most(peer.inner_limit(), true),
+            }),
             vpn4: peer.vpn4,
             vpn6: peer.vpn6,
             keepalive: Keepalive {

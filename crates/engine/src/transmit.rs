@@ -8,6 +8,7 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use udco_core::offload::{Header, Splitter, virtio};
 use udco_core::outbound::{self, Sealer};
@@ -166,8 +167,9 @@ impl Records {
         let mut splitter = Splitter::new(&Header::from_bytes(header), packet)
             .map_err(|_| DropReason::TxBadOffload)?;
         let (packets, longest) = (splitter.count(), splitter.longest());
-        let mut sealer = Sealer::new(view, peer, packets, splitter.total(), now)?;
-        let joins = longest <= view.inner_limit(peer);
+        let mut sealer = Sealer::new(peer, packets, splitter.total(), now)?;
+        let limit = peer.inner_limit();
+        let joins = longest <= limit;
         let before = match peer.transport.as_stream() {
             Some(_) if longest > framing::MAX_PACKET - OVERHEAD => {
                 return Err(DropReason::TxTransportError);
@@ -201,6 +203,9 @@ impl Records {
             }
             if before > 0 {
                 length.copy_from_slice(&framing::prefix(record.len()).unwrap_or_default());
+            }
+            if len > limit {
+                device.fragmented.fetch_add(1, Ordering::Relaxed);
             }
             let range = self.at..self.at + before + record.len();
             self.at = range.end;
@@ -327,14 +332,23 @@ impl Records {
         let records = message.range.len().div_ceil(record);
         let lost = if records > 1 && outcome.refuses_segments() {
             // The path is narrower than we think, or the device cannot cut: one by one it may go (design decision 6).
-            let sent = self.outbox.send_singly(socket, &self.arena, index);
-            if sent == records && outcome.cannot_segment() && transport.segmentation.refused() {
+            let sent = self
+                .outbox
+                .send_singly(socket, &self.arena, index)
+                .min(records);
+            if outcome.is_too_long() {
+                device.fragmented.fetch_add(sent as u64, Ordering::Relaxed);
+                device.doubt_paths();
+            } else if sent == records
+                && outcome.cannot_segment()
+                && transport.segmentation.refused()
+            {
                 tracing::warn!(
                     "{}: the kernel refuses to cut sends into datagrams; going on without",
                     device.name
                 );
             }
-            records - sent.min(records)
+            records - sent
         } else if outcome.is_sent() {
             if records > 1 {
                 transport.segmentation.taken();

@@ -1,9 +1,11 @@
-//! Watches the network namespaces of devices: their routes, and whether the interface is still there.
+//! Watches the network namespaces of devices: their routes, the paths to their peers, and whether the interface is still
+//! there.
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Instant;
 
 use udco_sys::epoll::{Events, Interest, Poller};
 use udco_sys::route::Monitor;
@@ -24,8 +26,9 @@ pub(crate) struct Watch {
 
 struct Shared {
     poller: Poller,
-    /// Woken at the end.
+    /// Woken when a peer has come or moved, and at the end.
     waker: Waker,
+    is_ended: AtomicBool,
     watched: Mutex<HashMap<u64, Watched>>,
 }
 
@@ -43,6 +46,7 @@ impl Watch {
         let shared = Shared {
             poller: Poller::new()?,
             waker: Waker::new()?,
+            is_ended: AtomicBool::new(false),
             watched: Mutex::default(),
         };
         shared.poller.add(&shared.waker, WAKER, Interest::READ)?;
@@ -80,6 +84,11 @@ impl Watch {
         Ok(())
     }
 
+    /// A peer has come or moved: its path is to be asked for now, not in a second.
+    pub(crate) fn nudge(&self) {
+        self.shared.waker.wake();
+    }
+
     /// Follows them for another device from now on.
     pub(crate) fn replace(&self, old: &Arc<Device>, new: &Arc<Device>) {
         for watched in lock(&self.shared.watched).values_mut() {
@@ -107,6 +116,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
+        self.shared.is_ended.store(true, Ordering::Release);
         self.shared.waker.wake();
     }
 }
@@ -115,13 +125,22 @@ impl Shared {
     fn run(&self, engine: &Weak<Engine>) {
         let mut events = Events::with_capacity(16);
         loop {
-            if let Err(error) = self.poller.wait(&mut events, None) {
+            // Without a device there is nothing to come back for.
+            let again = lock(&self.watched)
+                .values_mut()
+                .map(|watched| watched.mirror.tick(&watched.device, Instant::now()))
+                .min();
+            if let Err(error) = self.poller.wait(&mut events, again) {
                 tracing::error!("routes are not followed any more: {error}");
                 return;
             }
             for event in events.iter() {
                 if event.token == WAKER {
-                    return;
+                    self.waker.clear();
+                    if self.is_ended.load(Ordering::Acquire) {
+                        return;
+                    }
+                    continue;
                 }
                 if let Some(device) = self.hear(event.token)
                     && let Some(engine) = engine.upgrade()

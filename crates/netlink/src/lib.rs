@@ -13,6 +13,7 @@ mod link_view;
 mod message;
 mod nlctrl;
 mod ovpn;
+pub mod path;
 pub mod route;
 mod rtnl;
 mod schema;

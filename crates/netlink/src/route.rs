@@ -3,31 +3,32 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::message::{HEADER, Messages};
+use crate::path::is_answer;
 use crate::tlv::{Attribute, Attributes};
 
-const RTM_NEWLINK: u16 = 16;
+pub(crate) const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
-const RTM_NEWROUTE: u16 = 24;
+pub(crate) const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
-const RTM_GETROUTE: u16 = 26;
+pub(crate) const RTM_GETROUTE: u16 = 26;
 
-const NLMSG_ERROR: u16 = 2;
+pub(crate) const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
-const NLM_F_REQUEST: u16 = 1;
+pub(crate) const NLM_F_REQUEST: u16 = 1;
 const NLM_F_DUMP: u16 = 0x300;
 const NLM_F_REPLACE: u16 = 0x100;
 
 /// Length of `rtmsg`, which follows the message header.
-const ROUTE_HEADER: usize = 12;
+pub(crate) const ROUTE_HEADER: usize = 12;
 const RTM_F_CLONED: u32 = 0x200;
 const RTN_UNICAST: u8 = 1;
 /// The main table: the one that OpenVPN writes to and that a look-up without marks ends in.
 const MAIN_TABLE: u32 = 254;
 
-const RTA_DST: u16 = 1;
-const RTA_OIF: u16 = 4;
+pub(crate) const RTA_DST: u16 = 1;
+pub(crate) const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RTA_PRIORITY: u16 = 6;
 const RTA_MULTIPATH: u16 = 9;
@@ -35,8 +36,8 @@ const RTA_TABLE: u16 = 15;
 const RTA_VIA: u16 = 18;
 
 /// Address families, as in `<sys/socket.h>`.
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
+pub(crate) const AF_INET: u8 = 2;
+pub(crate) const AF_INET6: u8 = 10;
 
 /// A route of the main table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,9 +105,12 @@ pub fn dump_request(family: Family, seq: u32) -> Vec<u8> {
     request
 }
 
-/// What the messages of a datagram say; those of no concern are left out.
-pub fn changes(datagram: &[u8]) -> impl Iterator<Item = Change> + '_ {
-    Messages::of(datagram).filter_map(change)
+/// What the messages of a datagram say; those of no concern, and answers to a socket with this port about paths
+/// ([`crate::path`]), are left out.
+pub fn changes(datagram: &[u8], port: u32) -> impl Iterator<Item = Change> + '_ {
+    Messages::of(datagram)
+        .filter(move |message| !is_answer(message, port))
+        .filter_map(change)
 }
 
 fn change(message: &[u8]) -> Option<Change> {
@@ -227,7 +231,7 @@ mod tests {
     }
 
     fn only(datagram: &[u8]) -> Option<Change> {
-        let mut changes = changes(datagram);
+        let mut changes = changes(datagram, 7);
         let first = changes.next();
         assert_eq!(changes.next(), None);
         first
@@ -312,12 +316,12 @@ mod tests {
     fn every_cut_is_harmless() {
         let whole = iroute(RTM_NEWROUTE, 0);
         for cut in 0..whole.len() {
-            let _ = changes(&whole[..cut]).count();
+            let _ = changes(&whole[..cut], 7).count();
             let mut lying = whole[..cut].to_vec();
             if let Some(length) = lying.first_mut() {
                 *length = cut as u8;
             }
-            let _ = changes(&lying).count();
+            let _ = changes(&lying, 7).count();
         }
     }
 }

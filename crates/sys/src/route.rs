@@ -9,8 +9,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recvfrom, sendto,
-    socket_with, sockopt,
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, getsockname, recvfrom,
+    sendto, socket_with, sockopt,
 };
 
 /// `RTMGRP_LINK`, `_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV6_IFADDR` and `_IPV6_ROUTE`.
@@ -70,6 +70,16 @@ impl Monitor {
             return Err(Errno::PROTONOSUPPORT.into());
         }
         Ok(Self { fd })
+    }
+
+    /// The socket's port: it stands in all answers to what the socket sends.
+    ///
+    /// # Errors
+    ///
+    /// Only those of a broken socket.
+    pub fn port(&self) -> io::Result<u32> {
+        let address = SocketAddrNetlink::try_from(getsockname(&self.fd)?)?;
+        Ok(address.pid())
     }
 
     /// Sends a request, e.g. for a dump, to the kernel.

@@ -79,6 +79,8 @@ pub struct Device {
     pub name: String,
     /// Interface index.
     pub ifindex: u32,
+    /// Datagrams that the kernel had to fragment.
+    pub fragmented: u64,
     /// Dropped packets by reason; 0 or absent if none.
     pub drops: BTreeMap<String, u64>,
     /// Its peers.
@@ -95,6 +97,10 @@ pub struct Peer {
     pub remote: Value,
     /// The address of ours that it talks to; null if the route decides.
     pub local: Value,
+    /// MTU of the path to it, over UDP.
+    pub path_mtu: Option<u16>,
+    /// The MSS that follows for TCP inside.
+    pub mss: Option<Mss>,
     /// Address inside.
     pub vpn4: Value,
     /// IPv6 address inside.
@@ -105,6 +111,15 @@ pub struct Peer {
     pub link: Counters,
     /// What crossed the virtual device.
     pub vpn: Counters,
+}
+
+/// An MSS by the family inside.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+pub struct Mss {
+    /// Over IPv4.
+    pub ipv4: u16,
+    /// Over IPv6.
+    pub ipv6: u16,
 }
 
 /// Bytes and packets of both directions.

@@ -34,7 +34,6 @@ fn view<'v>(device: &'v Device<Toy, ()>, routes: &'v Routes) -> View<'v, Toy, ()
         mode: device.mode(),
         peers: device.peers(),
         routes,
-        path_mtu: 1500,
     }
 }
 
@@ -164,7 +163,7 @@ fn a_packet_out_goes_to_the_owner_of_its_next_hop() {
         let packet = packet([1, 1, 1, 1], destination);
         let peer = select(&view, &packet)?;
         let mut record = [vec![0; crate::wire::OVERHEAD], packet].concat();
-        Sealer::new(&view, peer, 1, 20, NOW)?.seal(&mut record)?;
+        Sealer::new(peer, 1, 20, NOW)?.seal(&mut record)?;
         Ok(peer.id)
     };
     assert_eq!(peer([10, 8, 0, 2]), Ok(2));
@@ -268,7 +267,7 @@ fn what_the_device_gave_as_one_packet_counts_as_one() {
     {
         let view = view(&device, &routes);
         let peer = select(&view, &packet).unwrap();
-        let mut sealer = Sealer::new(&view, peer, 3, 60, NOW).unwrap();
+        let mut sealer = Sealer::new(peer, 3, 60, NOW).unwrap();
         for packet_id in 1..=3u32 {
             let mut record = [vec![0; crate::wire::OVERHEAD], packet.clone()].concat();
             sealer.seal(&mut record).unwrap();
@@ -289,7 +288,7 @@ fn what_the_device_gave_as_one_packet_counts_as_one() {
     device.delete_key(1, Slot::Primary).unwrap();
     let view = view(&device, &routes);
     let peer = select(&view, &packet).unwrap();
-    let no_key = Sealer::new(&view, peer, 1, 20, NOW).err();
+    let no_key = Sealer::new(peer, 1, 20, NOW).err();
     assert_eq!(no_key, Some(DropReason::TxNoKey));
     assert_eq!(
         peer.activity.vpn_tx.packets(),

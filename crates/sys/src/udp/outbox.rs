@@ -57,6 +57,12 @@ impl Outcome {
         matches!(self, Self::Sent | Self::SentWithoutLocal)
     }
 
+    /// Whether it was refused for a segment larger than the path's MTU (`EMSGSIZE`, older kernels `EINVAL`).
+    #[must_use]
+    pub fn is_too_long(self) -> bool {
+        matches!(self, Self::Failed(libc::EMSGSIZE | libc::EINVAL))
+    }
+
     /// Whether a message with a segment size failed in a way that its datagrams one by one may not:
     /// a segment larger than the path's MTU (`EMSGSIZE`, older kernels `EINVAL`), a device or a transform that
     /// cannot (`EIO`, `EOPNOTSUPP`).  Try [`Outbox::send_singly`].

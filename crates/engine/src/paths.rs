@@ -1,0 +1,285 @@
+//! Keeps the path MTU of each peer: what the kernel says of the route to its remote address (design decision 6).
+//!
+//! A path is asked for when a peer comes or moves, again when links, addresses or routes change, and every ten seconds
+//! because the kernel does not announce what it learns from ICMP. It is the kernel that validates ICMP; a packet from the
+//! network never sets an MTU here. Peers behind one address share one question, and questions go out a few at a time, so
+//! that 100,000 peers delay nothing else.
+//!
+//! The questions are asked in the device's network namespace. If the transport socket is in another one, its routes are
+//! not seen, and the path MTU stays what is assumed of any path.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use udco_netlink::path::{FIRST_QUESTION, Path, Told, link_question, path_question};
+use udco_sys::route::Monitor;
+
+use crate::device::{Device, Peer};
+
+/// How often all paths are asked for.
+const ROUND: Duration = Duration::from_secs(10);
+
+/// The least time between two rounds, whatever the kernel reports.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Questions at a time: their answers fit the monitor's buffer, beside a burst of news.
+const STEP: usize = 64;
+
+/// The least time between two steps; with [`STEP`] this bounds what the questions cost.
+const STEP_PAUSE: Duration = Duration::from_millis(50);
+
+/// What is known of the paths of one device's peers.
+pub(crate) struct Paths {
+    known: HashMap<Path, Known>,
+    /// By index of the device; `None` while it is asked for.
+    links: HashMap<u32, Option<Link>>,
+    to_ask: VecDeque<Path>,
+    /// Questions without an answer yet, by number.
+    asked: HashMap<u32, Question>,
+    next_question: u32,
+    /// Peers whose path was not known when they came or moved.
+    waiting: Vec<u32>,
+    /// A round is under way: at its end all peers get what came of it.
+    in_round: bool,
+    /// Something happened that may have changed any path.
+    is_stale: bool,
+    last_round: Option<Instant>,
+    last_step: Option<Instant>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// It waits to be asked for, or for the answer.
+    Asked,
+    /// The kernel has no such path.
+    Nothing,
+    /// It leaves by this device, with an MTU of its own or that of the device.
+    Via { mtu: Option<u32>, ifindex: u32 },
+}
+
+#[derive(Clone, Copy)]
+struct Link {
+    mtu: u32,
+    mtu6: u32,
+}
+
+enum Question {
+    Path { path: Path, with_local: bool },
+    Link(u32),
+}
+
+impl Paths {
+    pub(crate) fn new() -> Self {
+        Self {
+            known: HashMap::new(),
+            links: HashMap::new(),
+            to_ask: VecDeque::new(),
+            asked: HashMap::new(),
+            next_question: FIRST_QUESTION,
+            waiting: Vec::new(),
+            in_round: false,
+            is_stale: false,
+            last_round: None,
+            last_step: None,
+        }
+    }
+
+    /// Links, addresses or routes have changed, or some words of the kernel were lost.
+    pub(crate) fn doubt(&mut self) {
+        self.is_stale = true;
+    }
+
+    /// Asks what is to be asked now. Returns when to come again.
+    pub(crate) fn tick(&mut self, device: &Device, monitor: &Monitor, now: Instant) -> Duration {
+        self.take_new(device);
+        self.is_stale |= device.take_doubt();
+        let since_round = self.last_round.map(|last| now.duration_since(last));
+        let is_due =
+            since_round.is_none_or(|since| since >= ROUND || self.is_stale && since >= PAUSE);
+        if is_due && self.to_ask.is_empty() {
+            self.begin_round(device, now);
+        }
+        let since_step = self.last_step.map(|last| now.duration_since(last));
+        if !self.to_ask.is_empty() && since_step.is_none_or(|since| since >= STEP_PAUSE) {
+            self.last_step = Some(now);
+            // What has had no answer by now will have none, the kernel answers at once: it is asked for next round.
+            self.asked.clear();
+            for _ in 0..STEP {
+                let Some(path) = self.to_ask.pop_front() else {
+                    break;
+                };
+                self.ask_path(monitor, path, true);
+            }
+        }
+        self.settle(device);
+        if self.to_ask.is_empty() {
+            PAUSE
+        } else {
+            STEP_PAUSE
+        }
+    }
+
+    /// Takes in what the kernel has said; then comes [`Self::settle`].
+    pub(crate) fn take_in(&mut self, monitor: &Monitor, told: Told) {
+        match told {
+            Told::Path {
+                question,
+                mtu,
+                ifindex,
+            } => {
+                let Some(Question::Path { path, .. }) = self.asked.remove(&question) else {
+                    return;
+                };
+                self.known.insert(path, Known::Via { mtu, ifindex });
+                if let Entry::Vacant(link) = self.links.entry(ifindex) {
+                    link.insert(None);
+                    let request = link_question(ifindex, self.next_question);
+                    self.ask(monitor, &request, Question::Link(ifindex));
+                }
+            }
+            Told::Nothing { question } => match self.asked.remove(&question) {
+                // The local address may have gone: packets leave without it then (promises D8).
+                Some(Question::Path {
+                    path,
+                    with_local: true,
+                }) if path.local.is_some() => self.ask_path(monitor, path, false),
+                Some(Question::Path { path, .. }) => {
+                    self.known.insert(path, Known::Nothing);
+                }
+                Some(Question::Link(ifindex)) => {
+                    self.links.remove(&ifindex);
+                }
+                None => {}
+            },
+            Told::Link { ifindex, mtu, mtu6 } => {
+                self.asked
+                    .retain(|_, asked| !matches!(asked, Question::Link(link) if *link == ifindex));
+                // News of a link that no path leaves by need not be kept.
+                if let Some(link) = self.links.get_mut(&ifindex) {
+                    let mtu6 = mtu6.unwrap_or(mtu).min(mtu);
+                    *link = Some(Link { mtu, mtu6 });
+                }
+            }
+        }
+    }
+
+    /// Tells the peers what is known now.
+    pub(crate) fn settle(&mut self, device: &Device) {
+        if !self.asked.is_empty() {
+            return;
+        }
+        let snapshot = device.snapshot();
+        if self.in_round && self.to_ask.is_empty() {
+            self.in_round = false;
+            self.waiting.clear();
+            for peer in snapshot.peers.iter() {
+                self.set(device, peer);
+            }
+            return;
+        }
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.retain(|id| {
+            let peer = snapshot.peers.by_id(*id);
+            peer.is_some_and(|peer| !self.set(device, peer))
+        });
+        self.waiting = waiting;
+    }
+
+    /// Peers that are new or have moved.
+    fn take_new(&mut self, device: &Device) {
+        let new = device.take_unmeasured();
+        if new.is_empty() {
+            return;
+        }
+        let snapshot = device.snapshot();
+        for id in new {
+            let Some(path) = snapshot
+                .peers
+                .by_id(id)
+                .and_then(|peer| path_of(device, peer))
+            else {
+                continue;
+            };
+            if let Entry::Vacant(known) = self.known.entry(path) {
+                known.insert(Known::Asked);
+                // Before those that only have another turn.
+                self.to_ask.push_front(path);
+            }
+            self.waiting.push(id);
+        }
+    }
+
+    fn begin_round(&mut self, device: &Device, now: Instant) {
+        self.last_round = Some(now);
+        self.is_stale = false;
+        self.in_round = true;
+        self.links.clear();
+        self.known.clear();
+        for peer in device.snapshot().peers.iter() {
+            if let Some(path) = path_of(device, peer)
+                && self.known.insert(path, Known::Asked).is_none()
+            {
+                self.to_ask.push_back(path);
+            }
+        }
+    }
+
+    fn ask_path(&mut self, monitor: &Monitor, path: Path, with_local: bool) {
+        let named = Path {
+            local: path.local.filter(|_| with_local),
+            ..path
+        };
+        let request = path_question(&named, self.next_question);
+        self.ask(monitor, &request, Question::Path { path, with_local });
+    }
+
+    fn ask(&mut self, monitor: &Monitor, request: &[u8], question: Question) {
+        if monitor.send(request).is_ok() {
+            self.asked.insert(self.next_question, question);
+        }
+        self.next_question = self.next_question.checked_add(1).unwrap_or(FIRST_QUESTION);
+    }
+
+    /// Sets a peer's path MTU; `false` if it has to wait.
+    fn set(&self, device: &Device, peer: &Peer) -> bool {
+        let Some(path) = path_of(device, peer) else {
+            return true;
+        };
+        let is_v6 = path.remote.is_ipv6();
+        let known = match self.known.get(&path) {
+            Some(Known::Via { mtu, ifindex }) => match self.links.get(ifindex) {
+                Some(Some(link)) => {
+                    let of_link = if is_v6 { link.mtu6 } else { link.mtu };
+                    // A route may claim more than its device can do.
+                    Some(mtu.map_or(of_link, |mtu| mtu.min(of_link)))
+                }
+                _ => *mtu,
+            },
+            Some(Known::Nothing) => None,
+            Some(Known::Asked) | None => return false,
+        };
+        let before = peer.activity.path_mtu.bytes();
+        peer.activity.path_mtu.set(known, is_v6);
+        let after = peer.activity.path_mtu.bytes();
+        if before != after {
+            tracing::debug!("{}: peer {}: path MTU {after}", device.name, peer.id);
+        }
+        true
+    }
+}
+
+/// The path to a peer, if it is one that can be asked for.
+fn path_of(device: &Device, peer: &Peer) -> Option<Path> {
+    let endpoint = peer.endpoint?;
+    let is_here = peer.transport.netns == device.netns && device.netns != 0;
+    let ifindex = match endpoint.remote {
+        std::net::SocketAddr::V6(remote) => remote.scope_id(),
+        std::net::SocketAddr::V4(_) => 0,
+    };
+    is_here.then_some(Path {
+        remote: endpoint.remote.ip(),
+        local: endpoint.local,
+        ifindex,
+    })
+}

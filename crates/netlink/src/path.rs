@@ -1,0 +1,208 @@
+//! Asking the kernel for the MTU of the path to an address: it knows the route's metric and what it has learnt from ICMP,
+//! which it validates.
+//!
+//! The questions share a socket with [`crate::route`], so answers are told from news by the socket's port and a number of
+//! their own.
+
+use std::net::IpAddr;
+
+use crate::message::{HEADER, Header, Messages};
+use crate::route::{AF_INET, AF_INET6, NLM_F_REQUEST, NLMSG_ERROR, ROUTE_HEADER};
+use crate::route::{RTA_DST, RTA_OIF, RTM_GETROUTE, RTM_NEWLINK, RTM_NEWROUTE};
+use crate::tlv::{Attributes, Writer};
+
+const RTM_GETLINK: u16 = 18;
+const RTA_SRC: u16 = 2;
+const RTA_METRICS: u16 = 8;
+const RTAX_MTU: u16 = 2;
+
+/// Length of `ifinfomsg`, which follows the message header.
+const LINK_HEADER: usize = 16;
+const IFLA_MTU: u16 = 4;
+const IFLA_AF_SPEC: u16 = 26;
+const IFLA_INET6_CONF: u16 = 2;
+/// Place of the IPv6 MTU in `IFLA_INET6_CONF`, an array of 32-bit numbers: a router's advertisement may lower it.
+const DEVCONF_MTU6: usize = 2;
+
+/// Questions have numbers from here on; the sequence numbers below are those of dumps.
+pub const FIRST_QUESTION: u32 = 0x100;
+
+/// A path, by its ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Path {
+    /// Where it leads.
+    pub remote: IpAddr,
+    /// Where it begins; `None`, or one of the other family, leaves it to the route.
+    pub local: Option<IpAddr>,
+    /// Device that it must leave by (the scope of a link-local address); 0 for any.
+    pub ifindex: u32,
+}
+
+/// What an answer, or news of a link, says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// A path leaves by this device.
+    Path {
+        /// Number of the question.
+        question: u32,
+        /// MTU of the route or learnt from ICMP; `None` if the device's counts.
+        mtu: Option<u32>,
+        /// Index of the device; 0 if there is none.
+        ifindex: u32,
+    },
+    /// There is no such path or device, or the question was refused.
+    Nothing {
+        /// Number of the question.
+        question: u32,
+    },
+    /// A device has this MTU.
+    Link {
+        /// Its index.
+        ifindex: u32,
+        /// Its MTU.
+        mtu: u32,
+        /// Its MTU for IPv6, where that is told.
+        mtu6: Option<u32>,
+    },
+}
+
+/// The question for a path, which the kernel answers as if it had a packet to send.
+pub fn path_question(path: &Path, question: u32) -> Vec<u8> {
+    let (family, bits) = match path.remote {
+        IpAddr::V4(_) => (AF_INET, 32),
+        IpAddr::V6(_) => (AF_INET6, 128),
+    };
+    let local = path
+        .local
+        .filter(|local| local.is_ipv4() == path.remote.is_ipv4() && !local.is_unspecified());
+    let mut rtmsg = [0; ROUTE_HEADER];
+    let [at_family, at_remote, at_local, ..] = &mut rtmsg;
+    *at_family = family;
+    *at_remote = bits;
+    *at_local = if local.is_some() { bits } else { 0 };
+    request(RTM_GETROUTE, question, &rtmsg, |attributes| {
+        put(attributes, RTA_DST, path.remote);
+        if let Some(local) = local {
+            put(attributes, RTA_SRC, local);
+        }
+        if path.ifindex != 0 {
+            attributes.u32(RTA_OIF, path.ifindex);
+        }
+    })
+}
+
+/// The question for a device.
+pub fn link_question(ifindex: u32, question: u32) -> Vec<u8> {
+    let mut ifinfomsg = [0; LINK_HEADER];
+    for (to, from) in ifinfomsg.iter_mut().skip(4).zip(ifindex.to_ne_bytes()) {
+        *to = from;
+    }
+    request(RTM_GETLINK, question, &ifinfomsg, |_| ())
+}
+
+/// What the messages of a datagram say of paths and links. `port` is that of our own socket.
+pub fn told(datagram: &[u8], port: u32) -> impl Iterator<Item = Told> + '_ {
+    Messages::of(datagram).filter_map(move |message| {
+        let header = Header::of(message)?;
+        let question = header.sequence;
+        if header.kind == RTM_NEWLINK {
+            return link(message);
+        }
+        if !is_answer(message, port) {
+            return None;
+        }
+        match header.kind {
+            RTM_NEWROUTE => Some(path(message, question)),
+            NLMSG_ERROR => Some(Told::Nothing { question }),
+            _ => None,
+        }
+    })
+}
+
+/// Whether a message answers one of our questions, and so is no news.
+pub(crate) fn is_answer(message: &[u8], port: u32) -> bool {
+    // The port is the asker's, in the news about a change that somebody else asked for, too.
+    let asker = message.get(12..).and_then(|port| port.first_chunk());
+    asker.copied().map(u32::from_ne_bytes) == Some(port)
+        && Header::of(message).is_some_and(|header| header.sequence >= FIRST_QUESTION)
+}
+
+fn request(kind: u16, question: u32, header: &[u8], fill: impl FnOnce(&mut Writer)) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER + header.len() + 48);
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.extend_from_slice(&kind.to_ne_bytes());
+    bytes.extend_from_slice(&NLM_F_REQUEST.to_ne_bytes());
+    bytes.extend_from_slice(&question.to_ne_bytes());
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.extend_from_slice(header);
+    let mut writer = Writer::after(bytes);
+    fill(&mut writer);
+    let mut bytes = writer.into_bytes();
+    let length = (bytes.len() as u32).to_ne_bytes();
+    for (to, from) in bytes.iter_mut().zip(length) {
+        *to = from;
+    }
+    bytes
+}
+
+fn put(attributes: &mut Writer, number: u16, address: IpAddr) {
+    match address {
+        IpAddr::V4(v4) => attributes.put(number, &v4.octets()),
+        IpAddr::V6(v6) => attributes.put(number, &v6.octets()),
+    }
+}
+
+fn path(message: &[u8], question: u32) -> Told {
+    let (mut mtu, mut ifindex) = (None, 0);
+    for attribute in Attributes::of(message, HEADER + ROUTE_HEADER) {
+        match attribute.number() {
+            RTA_OIF => ifindex = attribute.u32().unwrap_or(0),
+            RTA_METRICS => {
+                mtu = attribute
+                    .members()
+                    .find(|metric| metric.number() == RTAX_MTU)
+                    .and_then(|metric| metric.u32())
+                    .filter(|mtu| *mtu > 0);
+            }
+            _ => {}
+        }
+    }
+    Told::Path {
+        question,
+        mtu,
+        ifindex,
+    }
+}
+
+fn link(message: &[u8]) -> Option<Told> {
+    let ifindex = u32::from_ne_bytes(*message.get(HEADER + 4..)?.first_chunk()?);
+    let (mut mtu, mut mtu6) = (None, None);
+    for attribute in Attributes::of(message, HEADER + LINK_HEADER) {
+        match attribute.number() {
+            IFLA_MTU => mtu = attribute.u32(),
+            IFLA_AF_SPEC => {
+                mtu6 = attribute
+                    .members()
+                    .find(|family| family.number() == u16::from(AF_INET6))
+                    .and_then(|family| {
+                        let mut members = family.members();
+                        members.find(|member| member.number() == IFLA_INET6_CONF)
+                    })
+                    .and_then(|conf| {
+                        let value = conf.payload.get(DEVCONF_MTU6 * 4..)?.first_chunk()?;
+                        Some(u32::from_ne_bytes(*value))
+                    })
+                    .filter(|mtu| *mtu > 0);
+            }
+            _ => {}
+        }
+    }
+    Some(Told::Link {
+        ifindex,
+        mtu: mtu?,
+        mtu6,
+    })
+}
+
+#[cfg(test)]
+mod tests;

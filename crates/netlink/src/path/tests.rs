@@ -1,0 +1,142 @@
+//! Questions byte by byte; answers as the kernel gives them, cut anywhere.
+
+use super::*;
+use crate::route::{Change, changes};
+
+const PORT: u32 = 77;
+
+fn v4(last: u8) -> IpAddr {
+    IpAddr::from([192, 0, 2, last])
+}
+
+/// A message of the kernel's, to a socket with this port.
+fn message(kind: u16, (number, port): (u32, u32), rest: &[u8]) -> Vec<u8> {
+    let mut bytes = request(kind, number, rest, |_| ());
+    bytes[12..16].copy_from_slice(&port.to_ne_bytes());
+    bytes
+}
+
+fn route(number: (u32, u32), attributes: &[(u16, &[u8])]) -> Vec<u8> {
+    let mut rest = vec![0; ROUTE_HEADER];
+    rest[0] = AF_INET;
+    rest[1] = 32;
+    rest[4] = 254;
+    rest[7] = 1;
+    let mut writer = Writer::after(rest);
+    for (number, payload) in attributes {
+        writer.put(*number, payload);
+    }
+    message(RTM_NEWROUTE, number, &writer.into_bytes())
+}
+
+fn only(datagram: &[u8]) -> Option<Told> {
+    let mut all = told(datagram, PORT);
+    let first = all.next();
+    assert_eq!(all.next(), None);
+    first
+}
+
+#[test]
+fn a_question_names_both_ends() {
+    let path = Path {
+        remote: v4(1),
+        local: Some(v4(2)),
+        ifindex: 0,
+    };
+    let asked = path_question(&path, 0x105);
+    let mut expected = vec![44, 0, 0, 0, 26, 0, 1, 0, 5, 1, 0, 0, 0, 0, 0, 0];
+    expected.extend([2, 32, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    expected.extend([8, 0, 1, 0, 192, 0, 2, 1, 8, 0, 2, 0, 192, 0, 2, 2]);
+    assert_eq!(asked, expected);
+
+    let link_local = Path {
+        remote: "fe80::1".parse().unwrap(),
+        // Of the other family: of no use.
+        local: Some(v4(2)),
+        ifindex: 3,
+    };
+    let asked = path_question(&link_local, 0x100);
+    assert_eq!(asked[16..20], [10, 128, 0, 0]);
+    assert_eq!(asked[28..32], [20, 0, 1, 0]);
+    assert_eq!(asked[48..], [8, 0, 4, 0, 3, 0, 0, 0]);
+
+    let asked = link_question(3, 0x100);
+    assert_eq!(asked.len(), 32);
+    assert_eq!(asked[20..24], [3, 0, 0, 0]);
+}
+
+#[test]
+fn an_answer_tells_device_and_mtu_and_is_no_news() {
+    let metrics = [8, 0, 2, 0, 0x78, 5, 0, 0];
+    let oif = 4u32.to_ne_bytes();
+    let attributes: [(u16, &[u8]); 2] = [(RTA_OIF, &oif), (RTA_METRICS, &metrics)];
+    let answer = route((0x105, PORT), &attributes);
+    let question = 0x105;
+    assert_eq!(
+        only(&answer),
+        Some(Told::Path {
+            question,
+            mtu: Some(1400),
+            ifindex: 4
+        })
+    );
+    assert_eq!(changes(&answer, PORT).count(), 0);
+    let plain = route((0x105, PORT), &attributes[..1]);
+    assert_eq!(
+        only(&plain),
+        Some(Told::Path {
+            question,
+            mtu: None,
+            ifindex: 4
+        })
+    );
+    // The same from a dump (1), and news of somebody else's change.
+    for number in [(1, PORT), (0x105, PORT + 1)] {
+        let news = route(number, &attributes);
+        assert_eq!(only(&news), None);
+        assert_eq!(changes(&news, PORT).count(), 1);
+    }
+    let refused = message(NLMSG_ERROR, (0x105, PORT), &[0; 20]);
+    assert_eq!(only(&refused), Some(Told::Nothing { question }));
+    assert_eq!(changes(&refused, PORT).count(), 0);
+    let dump = message(NLMSG_ERROR, (1, PORT), &[0; 20]);
+    assert_eq!(changes(&dump, PORT).next(), Some(Change::DumpFailed));
+}
+
+#[test]
+fn a_link_tells_its_mtu_for_both_families_whoever_asked() {
+    let mut rest = vec![0; LINK_HEADER];
+    rest[4] = 9;
+    let mut writer = Writer::after(rest);
+    writer.u32(IFLA_MTU, 1500);
+    writer.plain_nest(IFLA_AF_SPEC, |families| {
+        families.plain_nest(2, |_| ());
+        families.plain_nest(10, |v6| {
+            let conf: Vec<u8> = [0u32, 64, 1400, 1]
+                .into_iter()
+                .flat_map(u32::to_ne_bytes)
+                .collect();
+            v6.put(IFLA_INET6_CONF, &conf);
+        });
+    });
+    let rest = writer.into_bytes();
+    let link = Told::Link {
+        ifindex: 9,
+        mtu: 1500,
+        mtu6: Some(1400),
+    };
+    for port in [PORT, 0] {
+        let message = message(RTM_NEWLINK, (0x100, port), &rest);
+        assert_eq!(only(&message), Some(link));
+        let news = changes(&message, PORT).count();
+        assert_eq!(news, usize::from(port != PORT), "our own question is none");
+        for cut in 0..message.len() {
+            let _ = told(&message[..cut], PORT).count();
+            let mut lying = message[..cut].to_vec();
+            if let Some(length) = lying.first_mut() {
+                *length = cut as u8;
+            }
+            let _ = told(&lying, PORT).count();
+        }
+    }
+}
