@@ -96,11 +96,20 @@ impl Session {
             "203.0.113.2:1194",
             seed,
         )?;
+        // A flipped bit makes a control packet of some data packets. With a key over the control channel, as it should be
+        // outside of a laboratory, OpenVPN throws them away before it looks at them.
+        let key = pair.lab.directory().join("control.key");
+        let key = key.to_string_lossy();
+        relay_host.run(&["openvpn", "--genkey", "tls-crypt", &key])?;
+        let protected = format!("tls-crypt {key}");
         let (server, client) = connect(
-            pair.server(Proto::Udp4).launch(Launch::Udco),
+            pair.server(Proto::Udp4)
+                .launch(Launch::Udco)
+                .line(&protected),
             pair.client(Proto::Udp4)
                 .remote("198.51.100.1")
-                .launch(Launch::Udco),
+                .launch(Launch::Udco)
+                .line(&protected),
         )?;
         let mut session = Self {
             relay,
