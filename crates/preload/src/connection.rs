@@ -14,7 +14,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long it may take while it owes an answer already: a program that ends has several questions, and should not wait
 /// a second for each.
-const IMPATIENCE: Duration = Duration::from_millis(250);
+const IMPATIENCE: Duration = Duration::from_millis(100);
 
 /// A connection on which the engine has said welcome.
 pub(crate) struct Connection {
