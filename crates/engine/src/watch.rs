@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use udco_sys::epoll::{Events, Interest, Poller};
 use udco_sys::route::Monitor;
@@ -14,6 +14,9 @@ use udco_sys::wake::Waker;
 use crate::Engine;
 use crate::device::{Device, lock};
 use crate::route_mirror::{Link, RouteMirror};
+
+/// How long to wait for more peers after the first that came.
+const GATHERING: Duration = Duration::from_millis(2);
 
 /// Token of the waker; devices have tokens from 1 on.
 const WAKER: u64 = 0;
@@ -29,6 +32,8 @@ struct Shared {
     /// Woken when a peer has come or moved, and at the end.
     waker: Waker,
     is_ended: AtomicBool,
+    /// Woken for a peer that has not been looked at yet.
+    is_nudged: AtomicBool,
     watched: Mutex<HashMap<u64, Watched>>,
 }
 
@@ -47,6 +52,7 @@ impl Watch {
             poller: Poller::new()?,
             waker: Waker::new()?,
             is_ended: AtomicBool::new(false),
+            is_nudged: AtomicBool::new(false),
             watched: Mutex::default(),
         };
         shared.poller.add(&shared.waker, WAKER, Interest::READ)?;
@@ -86,7 +92,9 @@ impl Watch {
 
     /// A peer has come or moved: its path is to be asked for now, not in a second.
     pub(crate) fn nudge(&self) {
-        self.shared.waker.wake();
+        if !self.shared.is_nudged.swap(true, Ordering::AcqRel) {
+            self.shared.waker.wake();
+        }
     }
 
     /// Follows them for another device from now on.
@@ -140,6 +148,9 @@ impl Shared {
                     if self.is_ended.load(Ordering::Acquire) {
                         return;
                     }
+                    // Peers come in crowds: one look is for all that have come by then.
+                    std::thread::sleep(GATHERING);
+                    self.is_nudged.store(false, Ordering::Release);
                     continue;
                 }
                 if let Some(device) = self.hear(event.token)
