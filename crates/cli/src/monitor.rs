@@ -1,7 +1,6 @@
 //! `udco monitor`: what happens to peers, as it happens.
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -142,13 +141,6 @@ impl Output<'_> {
     }
 
     fn print(&self, line: &str, object: &Value) -> Result<()> {
-        let mut stdout = std::io::stdout().lock();
-        if self.arguments.json {
-            writeln!(stdout, "{object}")?;
-        } else {
-            writeln!(stdout, "{line}")?;
-        }
-        stdout.flush()?;
-        Ok(())
+        notification::print(self.arguments.json, line, object)
     }
 }

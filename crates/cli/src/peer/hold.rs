@@ -1,6 +1,5 @@
 //! `udco peer new`: peers that are there as long as this process holds their socket.
 
-use std::io::Write;
 use std::os::fd::AsFd;
 
 use anyhow::{Context, Result, bail};
@@ -214,13 +213,6 @@ impl<'a> Held<'a> {
     }
 
     fn print(&self, line: &str, object: &Value) -> Result<()> {
-        let mut stdout = std::io::stdout().lock();
-        if self.arguments.json {
-            writeln!(stdout, "{object}")?;
-        } else {
-            writeln!(stdout, "{line}")?;
-        }
-        stdout.flush()?;
-        Ok(())
+        notification::print(self.arguments.json, line, object)
     }
 }
