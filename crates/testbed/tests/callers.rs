@@ -1,0 +1,90 @@
+//! One engine, two users, two network namespaces: who may act on which device (promises G5).
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use udco_testbed::{Host, Lab, skip, udco};
+
+/// Long enough for a busy machine.
+const SOON: Duration = Duration::from_secs(5);
+
+/// A user that is not root, but has its capability for networks, and may open /dev/net/tun wherever that is root's.
+const OTHER: [&str; 6] = [
+    "setpriv",
+    "--reuid=65534",
+    "--regid=65534",
+    "--clear-groups",
+    "--inh-caps=+net_admin,+dac_override",
+    "--ambient-caps=+net_admin,+dac_override",
+];
+
+/// Runs `udco` as root or as the other user, and returns whether it succeeded and what it said.
+fn says(host: &Host, is_other: bool, binary: &str, words: &[&str]) -> Result<(bool, String)> {
+    let user: &[&str] = if is_other { &OTHER } else { &[] };
+    let output = host.output(&[user, &[binary], words].concat())?;
+    let text = [output.stdout, output.stderr].concat();
+    Ok((
+        output.status.success(),
+        String::from_utf8_lossy(&text).into_owned(),
+    ))
+}
+
+#[test]
+fn a_user_acts_on_devices_of_its_own_and_of_its_namespace_only() -> Result<()> {
+    let lab = Lab::new()?;
+    if !lab.is_privileged() {
+        skip("no second user in an unprivileged lab");
+        return Ok(());
+    }
+    let (here, elsewhere) = (lab.host("here")?, lab.host("elsewhere")?);
+    let binary = udco::binary()?;
+    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let socket = lab.directory().join("engine.sock");
+    let path = socket.to_str().context("a path that is not UTF-8")?;
+    let daemon = [binary, "daemon", "--socket", path, "--allow-uid", "65534"];
+    let mut daemon = here.spawn("daemon.log", &daemon)?;
+    daemon.wait_for_log("listening at", SOON)?;
+    let root = |host: &Host, words: &[&str]| {
+        says(host, false, binary, &[words, &["--engine", path]].concat())
+    };
+    let other = |host: &Host, words: &[&str]| {
+        says(host, true, binary, &[words, &["--engine", path]].concat())
+    };
+
+    let (made, text) = root(&here, &["link", "add", "tun7", "--mode", "mp"])?;
+    ensure!(made, "root: {text}");
+    let (made, text) = other(&here, &["link", "add", "tun8", "--mode", "mp"])?;
+    ensure!(made, "the other user: {text}");
+
+    for device in ["tun7", "tun8"] {
+        let (may, text) = root(&here, &["peer", "get", device, "--json"])?;
+        ensure!(may && text.trim() == "[]", "root on {device}: {text}");
+    }
+    let (may, text) = other(&here, &["peer", "get", "tun8", "--json"])?;
+    ensure!(may && text.trim() == "[]", "its own: {text}");
+    let requests: [&[&str]; 3] = [
+        &["peer", "get", "tun7", "--json"],
+        &["peer", "del", "tun7", "--id", "1"],
+        &["key", "swap", "tun7", "--peer", "1"],
+    ];
+    for words in requests {
+        let (may, text) = other(&here, words)?;
+        ensure!(
+            !may && text.contains("Operation not permitted"),
+            "root's: {words:?}: {text}"
+        );
+    }
+
+    // An interface of the same name and index in another namespace is another one, even for root.
+    elsewhere.run(&["ip", "tuntap", "add", "tun7", "mode", "tun"])?;
+    for words in requests {
+        let (may, text) = root(&elsewhere, words)?;
+        ensure!(!may, "from elsewhere: {words:?}: {text}");
+    }
+    let (gone, text) = root(&here, &["link", "del", "tun7"])?;
+    ensure!(gone, "{text}");
+    ensure!(elsewhere.has_device("tun7"), "the one elsewhere went");
+    let (gone, text) = other(&here, &["link", "del", "tun8"])?;
+    ensure!(gone && !here.has_device("tun8"), "{text}");
+    Ok(())
+}
