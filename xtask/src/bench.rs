@@ -93,10 +93,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         program: &std::env::current_exe()?,
         wireguard: wireguard.as_ref(),
     };
+    // Before: the tree may go on meanwhile.
+    let machine = Machine::here(wireguard.as_ref());
     let begin = Instant::now();
     let outcomes = measure(&cells, options.rounds, &method)?;
     let mut report = Report {
-        machine: Machine::here(wireguard.as_ref()),
+        machine,
         command: command(),
         rounds: options.rounds,
         seconds: options.seconds,

@@ -148,11 +148,6 @@ impl Builder {
         self
     }
 
-    /// Sets how many workers the engine of [`Launch::Udco`] has, instead of one a core.
-    pub fn workers(self, workers: u16) -> Self {
-        self.udco_options(&["--workers", &workers.to_string()])
-    }
-
     /// Adds a line to the configuration.
     pub fn line(mut self, line: &str) -> Self {
         self.lines.push(line.to_owned());

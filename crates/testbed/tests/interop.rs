@@ -51,6 +51,7 @@ cells! {
         server_udp6_aes_128_gcm: Udco, Plain, Udp6, "AES-128-GCM";
         server_udp6_aes_256_gcm: Udco, Plain, Udp6, "AES-256-GCM";
         server_udp6_chacha20_poly1305: Udco, Plain, Udp6, "CHACHA20-POLY1305";
+        server_udp4_aes_192_gcm: Udco, Plain, Udp4, "AES-192-GCM";
         client_udp4_aes_128_gcm: Plain, Udco, Udp4, "AES-128-GCM";
         client_udp4_aes_256_gcm: Plain, Udco, Udp4, "AES-256-GCM";
         client_udp4_chacha20_poly1305: Plain, Udco, Udp4, "CHACHA20-POLY1305";

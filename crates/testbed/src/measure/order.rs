@@ -133,7 +133,7 @@ pub fn through_udco(
     let udco = |builder: Builder| {
         let builder = builder.launch(Launch::Udco);
         match workers {
-            Some(count) => builder.workers(count),
+            Some(count) => builder.udco_options(&["--workers", &count.to_string()]),
             None => builder,
         }
     };
