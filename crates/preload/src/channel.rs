@@ -66,8 +66,8 @@ pub(crate) fn open(state: &mut State, kind: c_int) -> Option<Result<c_int, Errno
     }
     let mut buffer = vec![0; MAX_MESSAGE];
     let outcome = state.connection().and_then(|connection| {
-        let question = connection.ask(&ToEngine::OpenChannel, &[engine.raw()])?;
-        match connection.answer(&question, &mut buffer)? {
+        let mut question = connection.ask(&ToEngine::OpenChannel, &[engine.raw()])?;
+        match connection.answer(&mut question, &mut buffer)? {
             ToFront::Channel { channel } => Ok(channel),
             _ => Err(Lost::Dead),
         }
@@ -206,7 +206,7 @@ fn request(state: &mut State, question: &ToEngine<'_>) -> Result<bool, Lost> {
     let mut offer = None;
     let outcome = loop {
         let mut buffer = vec![0; MAX_MESSAGE];
-        match state.connection()?.answer(&question, &mut buffer) {
+        match state.connection()?.answer(&mut question, &mut buffer) {
             Ok(ToFront::Done { swap, more, .. }) => {
                 if swap && let Some(offer) = offer.take() {
                     transport::swap(state, offer);

@@ -116,18 +116,20 @@ impl Connection {
         }
     }
 
-    /// The next answer to a question. Answers to earlier questions, on which we had given up, are thrown away.
+    /// The next answer to a question. Answers to earlier questions, on which we had given up, are thrown away; they
+    /// show that the engine is back, and give it its whole time.
     pub(crate) fn answer<'b>(
         &self,
-        question: &Question,
+        question: &mut Question,
         buffer: &'b mut [u8],
     ) -> Result<ToFront<'b>, Lost> {
         let len = loop {
             match calls::receive(self.fd.raw(), buffer, libc::MSG_DONTWAIT) {
                 Ok(0) => return Err(Lost::Dead),
                 Ok(len) => {
-                    // Even a late answer shows that the engine is back.
-                    self.patience.set(PATIENCE);
+                    if self.patience.replace(PATIENCE) != PATIENCE {
+                        question.deadline = Instant::now() + PATIENCE;
+                    }
                     let message = buffer.get(..len).ok_or(Lost::Dead)?;
                     let (seq, _) = ToFront::decode(message).map_err(|_| Lost::Dead)?;
                     if seq == question.seq {
@@ -151,8 +153,8 @@ impl Connection {
 
     /// Asks a question that is answered by an errno.
     pub(crate) fn ask_errno(&mut self, question: &ToEngine<'_>) -> Result<Errno, Lost> {
-        let question = self.ask(question, &[])?;
-        match self.answer(&question, &mut vec![0; MAX_MESSAGE])? {
+        let mut question = self.ask(question, &[])?;
+        match self.answer(&mut question, &mut vec![0; MAX_MESSAGE])? {
             ToFront::Done { errno, .. } => Ok(errno),
             _ => Err(Lost::Dead),
         }
@@ -184,7 +186,7 @@ impl Connection {
         let mut buffer = vec![0; MAX_MESSAGE];
         let answer = self
             .ask(&hello, &[])
-            .and_then(|question| self.answer(&question, &mut buffer));
+            .and_then(|mut question| self.answer(&mut question, &mut buffer));
         match answer {
             Ok(ToFront::Welcome { version: VERSION }) => Ok(()),
             Ok(ToFront::Welcome { version }) => Err(format!(

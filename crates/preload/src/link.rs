@@ -109,8 +109,8 @@ fn rewritten(state: &mut State, fd: c_int, datagram: &[u8]) -> Option<Vec<u8>> {
 
 fn show(state: &mut State, question: &ToEngine<'_>) -> Result<Vec<u8>, Lost> {
     let outcome = state.connection().and_then(|connection| {
-        let question = connection.ask(question, &[])?;
-        match connection.answer(&question, &mut vec![0; MAX_MESSAGE])? {
+        let mut question = connection.ask(question, &[])?;
+        match connection.answer(&mut question, &mut vec![0; MAX_MESSAGE])? {
             ToFront::Answer { datagram } => Ok(datagram.to_vec()),
             _ => Err(Lost::Dead),
         }
@@ -238,7 +238,7 @@ fn route(
     let mut buffer = vec![0; MAX_MESSAGE];
     loop {
         // A device still held when this fails is removed again.
-        match connection.answer(&question, &mut buffer)? {
+        match connection.answer(&mut question, &mut buffer)? {
             ToFront::Pass => return Ok(None),
             ToFront::Answer { datagram } => {
                 if !answer::is_refusal(datagram)

@@ -146,8 +146,8 @@ fn a_silent_engine_is_busy() {
     let channel = engine.channel();
     let first = engine.begin_request(&channel);
     std::thread::sleep(Duration::from_millis(1200));
-    put(&channel, &acknowledgement(&datagram(&first)));
     engine.done(&first);
+    put(&channel, &acknowledgement(&datagram(&first)));
     let second = engine.begin_request(&channel);
     put(&channel, &acknowledgement(&datagram(&second)));
     engine.done(&second);
