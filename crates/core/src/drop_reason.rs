@@ -63,6 +63,8 @@ drop_reasons! {
     TxNotIp => "tx_not_ip",
     /// Sent: no peer has the next hop's address.
     TxNoPeer => "tx_no_peer",
+    /// Sent: the worker whose peer it is has no room for packets that other workers read.
+    TxHandoffFull => "tx_handoff_full",
     /// Sent: the peer has no primary key.
     TxNoKey => "tx_no_key",
     /// Sent: all packet ids of the key are used up.

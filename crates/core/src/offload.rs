@@ -57,17 +57,6 @@ impl Transport {
     }
 }
 
-/// A number that is the same for all packets of a flow in one direction, and spreads flows evenly; 0 for packets whose
-/// flow is not seen (ICMP, fragments).
-#[must_use]
-pub fn flow_hash(packet: &[u8]) -> u64 {
-    match flow::look(packet) {
-        flow::Kind::Candidate(candidate) => candidate.flow.hash(),
-        flow::Kind::Alone(flow) => flow.hash(),
-        flow::Kind::Obscure(_) | flow::Kind::Unrelated => 0,
-    }
-}
-
 /// Bits of the flags byte of a TCP header (offset 13).
 mod tcp_flag {
     pub(super) const FIN: u8 = 0x01;

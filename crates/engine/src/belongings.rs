@@ -17,6 +17,7 @@ use crate::Engine;
 use crate::connection::{Session, malformed};
 use crate::device::{Device, Offloads};
 use crate::devices::SessionId;
+use crate::handoff::Handoffs;
 use crate::offload::{self, InUse, Offload};
 use crate::transport::Transport;
 
@@ -152,6 +153,7 @@ impl Session {
             from_device: offload::offer(first, forbidden),
             merge: InUse::new(forbidden.permits(Offload::Merge)),
         };
+        let handoffs = Handoffs::new(queues.len())?;
         // Where the front is: the kernel's word, not the front's (promises G5).
         let netns = udco_sys::network_namespace(monitor.as_fd());
         let devices = self.engine.devices();
@@ -159,7 +161,7 @@ impl Session {
             (netns, ifindex),
             name,
             (api, mode),
-            queues,
+            (queues, handoffs),
             offloads,
             (self.asking.session, devices.listeners()),
         ));

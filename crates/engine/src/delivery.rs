@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use udco_core::DropReason;
-use udco_core::offload::{Enabled, Group, MergeError, Merger, flow_hash, merge, virtio};
+use udco_core::offload::{Enabled, Group, MergeError, Merger, merge, virtio};
 use udco_sys::tun;
 
 use crate::device::{Device, Peer};
@@ -77,7 +77,15 @@ impl Delivery {
                 }
             }
             for group in self.merger.groups() {
-                write(device, batch, &group, &mut self.packets);
+                // Its packets are of one flow, and so of one peer.
+                let first = group.originals().next();
+                let sender = first
+                    .and_then(|range| position(&self.packets, &range))
+                    .and_then(|at| self.packets.get(at));
+                let peer = sender.and_then(|packet| self.peers.get(packet.peer));
+                if let Some(queue) = peer.and_then(|peer| queue_for(device, peer.id)) {
+                    write(device, queue, batch, &group, &mut self.packets);
+                }
             }
             self.merger.clear();
         }
@@ -107,15 +115,10 @@ impl Delivery {
     }
 }
 
-/// The queue for a packet: the kernel hands out the packets of the other direction through the same one, so this spreads
-/// flows over the workers.
-pub(crate) fn queue_for<'d>(device: &'d Device, packet: &[u8]) -> Option<&'d tun::Queue> {
-    match device.queues.len() {
-        0 | 1 => device.queues.first(),
-        count => device
-            .queues
-            .get((flow_hash(packet) >> 32) as usize % count),
-    }
+/// The queue for packets from a peer: the kernel hands out the packets of the other direction through the same one, so
+/// that most need not be handed over (see [`crate::handoff`]).
+pub(crate) fn queue_for(device: &Device, peer: u32) -> Option<&tun::Queue> {
+    device.queues.get(device.queue_of(peer))
 }
 
 /// Hands one packet over that lies in no batch.
@@ -126,11 +129,13 @@ pub(crate) fn write_alone(queue: &tun::Queue, packet: &[u8]) -> io::Result<()> {
 }
 
 /// Writes a group, and notes which of its packets were taken.
-fn write(device: &Device, batch: &[u8], group: &Group<'_>, packets: &mut [Packet]) {
-    let first = group.originals().next().and_then(|range| batch.get(range));
-    let Some(queue) = queue_for(device, first.unwrap_or_default()) else {
-        return;
-    };
+fn write(
+    device: &Device,
+    queue: &tun::Queue,
+    batch: &[u8],
+    group: &Group<'_>,
+    packets: &mut [Packet],
+) {
     let mut pieces = [IoSlice::new(&[]); merge::MAX_SEGMENTS + 1];
     let payloads = group.payloads().filter_map(|range| batch.get(range));
     let parts = std::iter::once(group.head).chain(payloads);
@@ -140,10 +145,8 @@ fn write(device: &Device, batch: &[u8], group: &Group<'_>, packets: &mut [Packet
         count += 1;
     }
     let written = queue.write_vectored(pieces.get(..count).unwrap_or_default());
-    // All packets of the buffer are in order, so a packet is found by where it lies.
     let mut note = |range: &Range<usize>| {
-        let at = packets.binary_search_by_key(&range.start, |packet| packet.range.start);
-        if let Some(packet) = at.ok().and_then(|at| packets.get_mut(at)) {
+        if let Some(packet) = position(packets, range).and_then(|at| packets.get_mut(at)) {
             packet.delivered = true;
         }
     };
@@ -173,4 +176,10 @@ fn write(device: &Device, batch: &[u8], group: &Group<'_>, packets: &mut [Packet
         }
         Err(_) => {}
     }
+}
+
+/// Which packet of a batch lies here: they are in the order in which they lie.
+fn position(packets: &[Packet], range: &Range<usize>) -> Option<usize> {
+    let at = packets.binary_search_by_key(&range.start, |packet| packet.range.start);
+    at.ok()
 }

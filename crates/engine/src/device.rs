@@ -12,6 +12,7 @@ use udco_sys::tun;
 use crate::channel::Listeners;
 use crate::cipher::DirectionKey;
 use crate::devices::SessionId;
+use crate::handoff::Handoffs;
 use crate::offload::InUse;
 use crate::transport::Transport;
 
@@ -69,6 +70,8 @@ pub(crate) struct Device {
     pub(crate) api: Api,
     pub(crate) mode: Mode,
     pub(crate) queues: Vec<tun::Queue>,
+    /// Between the workers that have the queues.
+    pub(crate) handoffs: Handoffs,
     pub(crate) offloads: Offloads,
     pub(crate) drops: DropCounters,
     state: Mutex<State>,
@@ -90,7 +93,7 @@ impl Device {
         (netns, ifindex): (u64, u32),
         name: String,
         (api, mode): (Api, Mode),
-        queues: Vec<tun::Queue>,
+        (queues, handoffs): (Vec<tun::Queue>, Handoffs),
         offloads: Offloads,
         (holder, listeners): (SessionId, &Arc<Listeners>),
     ) -> Self {
@@ -102,6 +105,7 @@ impl Device {
             api,
             mode,
             queues,
+            handoffs,
             offloads,
             drops: DropCounters::new(),
             state: Mutex::new(State::new(mode, Routes::new(seed), seed)),
@@ -127,17 +131,18 @@ impl Device {
             .map(tun::Queue::try_clone)
             .collect::<Result<_, _>>()
             .ok()?;
-        Some(self.remade(api, mode, queues))
+        let handoffs = Handoffs::new(queues.len()).ok()?;
+        Some(self.remade(api, mode, (queues, handoffs)))
     }
 
     /// What is left of it for its sockets when it has gone.
     pub(crate) fn hull(&self) -> Self {
-        let hull = self.remade(self.api, self.mode, Vec::new());
+        let hull = self.remade(self.api, self.mode, (Vec::new(), Handoffs::none()));
         hull.end();
         hull
     }
 
-    fn remade(&self, api: Api, mode: Mode, queues: Vec<tun::Queue>) -> Self {
+    fn remade(&self, api: Api, mode: Mode, queues: (Vec<tun::Queue>, Handoffs)) -> Self {
         let place = (self.netns, self.ifindex);
         let told = (self.holder.load(Ordering::Relaxed), &self.listeners);
         let offloads = Offloads {
@@ -155,6 +160,14 @@ impl Device {
         let routes = self.look(|state| state.routes.clone());
         remade.change(|state| state.routes = routes);
         remade
+    }
+
+    /// The queue through which all packets of a peer leave.
+    pub(crate) fn queue_of(&self, peer: u32) -> usize {
+        match self.queues.len() {
+            0 | 1 => 0,
+            count => peer as usize % count,
+        }
     }
 
     /// The present snapshot. Cheap; hold it for a batch, not longer.

@@ -1,6 +1,6 @@
 //! The engine: devices, the workers that move their packets, and the conversation with the fronts that made them.
 //!
-//! Reading order: `transmit` and `receive` (a packet's way out and in), `worker` (who moves it), `device`
+//! Reading order: `transmit` and `receive` (a packet's way out and in), `worker` and `handoff` (who moves it), `device`
 //! (what it meets), `connection` and `service` (how a program changes that), `devices` and `belongings` (whose is what),
 //! `watch`, `route_mirror` and `paths`, `keepalive`.
 #![forbid(unsafe_code)]
@@ -13,6 +13,7 @@ mod connection;
 mod delivery;
 mod device;
 mod devices;
+mod handoff;
 mod keepalive;
 mod link;
 mod listen;

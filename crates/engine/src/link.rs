@@ -126,7 +126,11 @@ impl Session {
         }
         let name = link.target.name.filter(|name| !name.is_empty());
         let need = ToFront::NeedTun {
-            queues: self.engine.workers().queues(),
+            queues: match mode {
+                // All packets of a peer leave through one queue.
+                Mode::P2p => 1,
+                Mode::Mp => self.engine.workers().queues(),
+            },
             mtu,
             multicast: link.api == Api::DcoV2,
             up: link.up,

@@ -315,7 +315,7 @@ fn finish(device: &Device, inbound: Inbound<'_, DirectionKey, Arc<Transport>>) {
             let Payload::Packet(packet) = payload else {
                 return;
             };
-            let queue = queue_for(device, packet);
+            let queue = queue_for(device, peer.id);
             if queue.is_some_and(|queue| write_alone(queue, packet).is_ok()) {
                 peer.activity.vpn_rx.count(packet.len());
             } else {

@@ -19,13 +19,11 @@ use udco_sys::udp::{MAX_SEGMENTS, Message, Outbox, Outcome, UdpSocket};
 
 use crate::cipher::DirectionKey;
 use crate::device::{Device, Peer};
+use crate::handoff::packet_buffer;
 use crate::transport::{Socket, Transport};
 
-/// The longest packet that a TUN device can hand out.
-const MAX_PACKET: usize = 65_535;
-
 /// Bytes of records in one batch: what fits a core's cache, and at least one packet of any size.
-const ARENA: usize = 4 * (OVERHEAD + MAX_PACKET);
+const ARENA: usize = 4 * (OVERHEAD + 65_535);
 
 /// Packets that are read before what they came to is sent.
 const BATCH: usize = 128;
@@ -87,7 +85,7 @@ impl Transmitter {
             full: None,
         };
         Self {
-            packet: vec![0; virtio::LEN + MAX_PACKET].into(),
+            packet: packet_buffer(),
             records,
         }
     }
@@ -113,7 +111,7 @@ impl Transmitter {
 
     /// One batch: read, find the peer, split, seal, send. Returns whether there may be more.
     fn batch(&mut self, device: &Device, queue: usize) -> io::Result<bool> {
-        let Some(queue) = device.queues.get(queue) else {
+        let Some(source) = device.queues.get(queue) else {
             return Ok(false);
         };
         let snapshot = device.snapshot();
@@ -121,7 +119,7 @@ impl Transmitter {
         let now = Time::from_millis(clock::milliseconds());
         let mut outcome = Ok(true);
         for _ in 0..BATCH {
-            let len = match queue.read(&mut self.packet) {
+            let len = match source.read(&mut self.packet) {
                 Ok(len) => len,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     outcome = Ok(false);
@@ -132,12 +130,7 @@ impl Transmitter {
                     break;
                 }
             };
-            let read = self.packet.get(..len).unwrap_or_default();
-            let taken = match read.split_first_chunk() {
-                Some((header, packet)) => self.records.take(device, &view, header, packet, now),
-                None => Err(DropReason::TxBadOffload),
-            };
-            if let Err(reason) = taken {
+            if let Err(reason) = self.one(device, &view, queue, len, now) {
                 device.drops.count(reason);
             }
             if self.records.full.is_some() && view.peers.len() == 1 {
@@ -151,19 +144,79 @@ impl Transmitter {
         }
         outcome.map(|may_be_more| may_be_more && self.records.full.is_none())
     }
+
+    /// The packet that was read last, from this queue: for a peer of another one it is handed over.
+    fn one(
+        &mut self,
+        device: &Device,
+        view: &View<'_, DirectionKey, Arc<Transport>>,
+        queue: usize,
+        len: usize,
+        now: Time,
+    ) -> Result<(), DropReason> {
+        let (header, packet) = halves(&self.packet, len)?;
+        let peer = outbound::select(view, packet)?;
+        let queue_of_peer = device.queue_of(peer.id);
+        if queue_of_peer == queue {
+            return self.records.take(device, peer, header, packet, now);
+        }
+        match device
+            .handoffs
+            .hand_over(queue_of_peer, &mut self.packet, len)
+        {
+            true => Ok(()),
+            false => Err(DropReason::TxHandoffFull),
+        }
+    }
+
+    /// Sends what other workers read for the peers of a queue.
+    pub(crate) fn run_handed_over(&mut self, device: &Device, queue: usize) {
+        let Some(way) = device.handoffs.to(queue) else {
+            return;
+        };
+        way.answer();
+        let snapshot = device.snapshot();
+        let view = snapshot.view(device.mode);
+        let now = Time::from_millis(clock::milliseconds());
+        for _ in 0..BATCH {
+            let Some(parcel) = way.take() else {
+                break;
+            };
+            let taken = halves(&parcel.buffer, parcel.len).and_then(|(header, packet)| {
+                // The peer may be another one by now, and then also of another queue: rare enough to be out of order.
+                let peer = outbound::select(&view, packet)?;
+                self.records.take(device, peer, header, packet, now)
+            });
+            if let Err(reason) = taken {
+                device.drops.count(reason);
+            }
+            device.handoffs.give_back(parcel);
+        }
+        self.records.flush(device);
+        // Nobody waits for room here: what finds none is dropped.
+        self.records.full = None;
+        if !way.is_empty() {
+            way.ring();
+        }
+    }
+}
+
+/// The virtio header of what lies in a buffer, and the packet.
+fn halves(buffer: &[u8], len: usize) -> Result<(&[u8; virtio::LEN], &[u8]), DropReason> {
+    let read = buffer.get(..len).unwrap_or_default();
+    read.split_first_chunk().ok_or(DropReason::TxBadOffload)
 }
 
 impl Records {
-    /// Makes records of a packet of the device.
-    fn take<'v>(
+    /// Makes records of a packet of the device for its peer.
+    fn take(
         &mut self,
         device: &Device,
-        view: &View<'v, DirectionKey, Arc<Transport>>,
+        peer: &Arc<Peer>,
         header: &[u8; virtio::LEN],
         packet: &[u8],
         now: Time,
     ) -> Result<(), DropReason> {
-        let peer = outbound::select(view, packet)?;
         let mut splitter = Splitter::new(&Header::from_bytes(header), packet)
             .map_err(|_| DropReason::TxBadOffload)?;
         let (packets, longest) = (splitter.count(), splitter.longest());

@@ -28,8 +28,9 @@ use crate::transport::{Socket, Transport};
 /// Token of the waker; sources have tokens from 1 on.
 const WAKER: u64 = 0;
 
-/// What the token of a stream's relay has in addition.
-const RELAY: u64 = 1 << 63;
+/// What the token of a source's second fd has in addition: of a stream's relay, or of the way by which packets are
+/// handed over to a queue's worker.
+const SECOND: u64 = 1 << 63;
 
 /// How long [`Workers::remove`] waits for a worker. A worker needs microseconds; only a stopped process takes longer.
 const REMOVAL: Duration = Duration::from_millis(500);
@@ -200,7 +201,7 @@ impl Shared {
 impl Place {
     /// The place of a stream's relay.
     pub(crate) fn of_relay(&self) -> Self {
-        let token = self.token | RELAY;
+        let token = self.token | SECOND;
         Self {
             shared: Arc::clone(&self.shared),
             token,
@@ -252,6 +253,14 @@ impl Source {
         match self {
             Self::Tun(device, queue) => device.queues.get(*queue).map(AsFd::as_fd),
             Self::Network(_, transport) => Some(transport.as_fd()),
+        }
+    }
+
+    /// Wakes the worker for packets that are handed over to it.
+    fn waker(&self) -> Option<&Waker> {
+        match self {
+            Self::Tun(device, queue) => device.handoffs.to(*queue).map(|way| &way.waker),
+            Self::Network(..) => None,
         }
     }
 
@@ -317,7 +326,10 @@ impl Running {
 
     /// Moves the packets of the source that an event is about.
     fn move_packets(&mut self, event: Event) -> io::Result<()> {
-        match self.sources.get(&(event.token & !RELAY)) {
+        match self.sources.get(&(event.token & !SECOND)) {
+            Some(Source::Tun(device, queue)) if event.token & SECOND != 0 => {
+                self.transmitter.run_handed_over(device, *queue);
+            }
             Some(Source::Tun(device, queue)) => {
                 if let Some(full) = self.transmitter.run(device, *queue)? {
                     self.pause(event.token, &full);
@@ -331,7 +343,7 @@ impl Running {
                     }
                     self.receiver.run(device, transport)?;
                 }
-                Socket::Tcp(stream) if event.token & RELAY != 0 => {
+                Socket::Tcp(stream) if event.token & SECOND != 0 => {
                     stream.take_control(&mut self.control);
                 }
                 Socket::Tcp(stream) => {
@@ -377,10 +389,15 @@ impl Running {
         if let Some(stream) = source.stream() {
             stream.settle(self.place(token));
         } else {
+            let poller = &self.shared.poller;
             let added = source
                 .as_fd()
                 .ok_or_else(|| io::ErrorKind::NotFound.into())
-                .and_then(|fd| self.shared.poller.add(fd, token, Interest::READ));
+                .and_then(|fd| poller.add(fd, token, Interest::READ))
+                .and_then(|()| match source.waker() {
+                    Some(waker) => poller.add(waker, token | SECOND, Interest::READ),
+                    None => Ok(()),
+                });
             if let Err(error) = added {
                 tracing::error!("cannot wait for packets: {error}");
                 return;
@@ -472,6 +489,9 @@ impl Running {
         } else if let Some(fd) = source.as_fd() {
             // It may have left the set with its interface.
             let _ = self.shared.poller.remove(fd);
+            if let Some(waker) = source.waker() {
+                let _ = self.shared.poller.remove(waker);
+            }
         }
     }
 }
