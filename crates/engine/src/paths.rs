@@ -273,13 +273,20 @@ impl Paths {
 fn path_of(device: &Device, peer: &Peer) -> Option<Path> {
     let endpoint = peer.endpoint?;
     let is_here = peer.transport.netns == device.netns && device.netns != 0;
-    let ifindex = match endpoint.remote {
+    let scope = match endpoint.remote {
         std::net::SocketAddr::V6(remote) => remote.scope_id(),
         std::net::SocketAddr::V4(_) => 0,
+    };
+    // As for a packet: the address's own scope counts before the socket's device.
+    let ifindex = if scope == 0 {
+        peer.transport.bound_to
+    } else {
+        scope
     };
     is_here.then_some(Path {
         remote: endpoint.remote.ip(),
         local: endpoint.local,
         ifindex,
+        mark: peer.transport.mark,
     })
 }

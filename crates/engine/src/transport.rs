@@ -25,6 +25,10 @@ pub(crate) struct Transport {
     local: SocketAddr,
     /// The kernel's number of the socket's network namespace; 0 if unknown.
     pub(crate) netns: u64,
+    /// What its packets are marked with; 0 for nothing.
+    pub(crate) mark: u32,
+    /// Index of the device or VRF that it is bound to; 0 for none.
+    pub(crate) bound_to: u32,
     /// How many peers it serves.
     peers: AtomicUsize,
     /// The kernel cuts one send into several datagrams.
@@ -47,10 +51,13 @@ impl Transport {
     pub(crate) fn stream(socket: tcp::Stream, relay: Connection, begun: Begun) -> io::Result<Self> {
         let netns = udco_sys::network_namespace(socket.as_fd());
         let local = socket.local_addr()?;
+        let (mark, bound_to) = routing_of(socket.as_fd());
         Ok(Self {
             socket: Socket::Tcp(Stream::new(socket, relay, begun)),
             local,
             netns,
+            mark,
+            bound_to,
             peers: AtomicUsize::new(0),
             segmentation: InUse::new(false),
             coalescing: false,
@@ -71,10 +78,13 @@ impl Transport {
         let _ = socket.raise_send_buffer(BUFFER);
         let local = socket.local_addr()?;
         let netns = udco_sys::network_namespace(socket.as_fd());
+        let (mark, bound_to) = routing_of(socket.as_fd());
         Ok(Self {
             socket: Socket::Udp(socket, relay),
             local,
             netns,
+            mark,
+            bound_to,
             peers: AtomicUsize::new(0),
             segmentation: InUse::new(segmentation),
             coalescing,
@@ -140,6 +150,14 @@ impl AsFd for Transport {
             Socket::Tcp(stream) => stream.as_fd(),
         }
     }
+}
+
+/// Mark and bound device of a socket. OpenVPN sets both when it makes the socket, and never again.
+fn routing_of(socket: BorrowedFd<'_>) -> (u32, u32) {
+    (
+        udco_sys::socket_mark(socket),
+        udco_sys::bound_device(socket),
+    )
 }
 
 /// A buffer that [`Transport::relay`] never has to enlarge.

@@ -14,6 +14,7 @@ use crate::tlv::{Attributes, Writer};
 const RTM_GETLINK: u16 = 18;
 const RTA_SRC: u16 = 2;
 const RTA_METRICS: u16 = 8;
+const RTA_MARK: u16 = 16;
 const RTAX_MTU: u16 = 2;
 
 /// Length of `ifinfomsg`, which follows the message header.
@@ -34,8 +35,10 @@ pub struct Path {
     pub remote: IpAddr,
     /// Where it begins; `None`, or one of the other family, leaves it to the route.
     pub local: Option<IpAddr>,
-    /// Device that it must leave by (the scope of a link-local address); 0 for any.
+    /// Device that it must leave by (the scope of a link-local address, or the socket's device or VRF); 0 for any.
     pub ifindex: u32,
+    /// Mark of its packets, by which policy routing may choose another table; 0 for none.
+    pub mark: u32,
 }
 
 /// What an answer, or news of a link, says.
@@ -87,6 +90,9 @@ pub fn path_question(path: &Path, question: u32) -> Vec<u8> {
         }
         if path.ifindex != 0 {
             attributes.u32(RTA_OIF, path.ifindex);
+        }
+        if path.mark != 0 {
+            attributes.u32(RTA_MARK, path.mark);
         }
     })
 }

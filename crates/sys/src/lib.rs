@@ -30,4 +30,4 @@ pub mod tun;
 pub mod udp;
 pub mod wake;
 
-pub use socket_option::{network_namespace, set_mark};
+pub use socket_option::{bound_device, network_namespace, set_mark, socket_mark};

@@ -58,6 +58,19 @@ pub fn set_mark(fd: BorrowedFd<'_>, mark: u32) -> io::Result<()> {
     set_int(fd, libc::SOL_SOCKET, libc::SO_MARK, mark.cast_signed())
 }
 
+/// What a socket's packets are marked with (`SO_MARK`); 0 for nothing.
+#[must_use]
+pub fn socket_mark(fd: BorrowedFd<'_>) -> u32 {
+    int(fd, libc::SOL_SOCKET, libc::SO_MARK).map_or(0, c_int::cast_unsigned)
+}
+
+/// Index of the device or VRF that a socket is bound to (`SO_BINDTODEVICE`); 0 for none, and before Linux 5.0.
+#[must_use]
+pub fn bound_device(fd: BorrowedFd<'_>) -> u32 {
+    let ifindex = int(fd, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX).unwrap_or(0);
+    u32::try_from(ifindex).unwrap_or(0)
+}
+
 /// `getsockopt` into `value`; returns how many bytes the kernel wrote, at most `value.len()`.
 pub(crate) fn bytes(
     fd: BorrowedFd<'_>,

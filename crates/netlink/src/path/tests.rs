@@ -42,6 +42,7 @@ fn a_question_names_both_ends() {
         remote: v4(1),
         local: Some(v4(2)),
         ifindex: 0,
+        mark: 0,
     };
     let asked = path_question(&path, 0x105);
     let mut expected = vec![44, 0, 0, 0, 26, 0, 1, 0, 5, 1, 0, 0, 0, 0, 0, 0];
@@ -54,11 +55,13 @@ fn a_question_names_both_ends() {
         // Of the other family: of no use.
         local: Some(v4(2)),
         ifindex: 3,
+        mark: 0x1_0203,
     };
     let asked = path_question(&link_local, 0x100);
     assert_eq!(asked[16..20], [10, 128, 0, 0]);
     assert_eq!(asked[28..32], [20, 0, 1, 0]);
-    assert_eq!(asked[48..], [8, 0, 4, 0, 3, 0, 0, 0]);
+    assert_eq!(asked[48..56], [8, 0, 4, 0, 3, 0, 0, 0]);
+    assert_eq!(asked[56..], [8, 0, 16, 0, 3, 2, 1, 0]);
 
     let asked = link_question(3, 0x100);
     assert_eq!(asked.len(), 32);
