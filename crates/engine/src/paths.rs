@@ -10,6 +10,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::time::{Duration, Instant};
 
 use udco_netlink::path::{FIRST_QUESTION, Path, Told, link_question, path_question};
@@ -28,6 +29,21 @@ const STEP: usize = 64;
 
 /// The least time between two steps; with [`STEP`] this bounds what the questions cost.
 const STEP_PAUSE: Duration = Duration::from_millis(50);
+
+/// Whom the questions go to. Answers come back as [`Told`].
+pub(crate) trait Kernel {
+    /// Asks one question.
+    ///
+    /// # Errors
+    /// If it cannot be asked now; then it is asked in the next round.
+    fn ask(&self, question: &[u8]) -> io::Result<()>;
+}
+
+impl Kernel for Monitor {
+    fn ask(&self, question: &[u8]) -> io::Result<()> {
+        self.send(question)
+    }
+}
 
 /// What is known of the paths of one device's peers.
 pub(crate) struct Paths {
@@ -91,7 +107,7 @@ impl Paths {
     }
 
     /// Asks what is to be asked now. Returns when to come again.
-    pub(crate) fn tick(&mut self, device: &Device, monitor: &Monitor, now: Instant) -> Duration {
+    pub(crate) fn tick(&mut self, device: &Device, kernel: &impl Kernel, now: Instant) -> Duration {
         self.take_new(device);
         self.is_stale |= device.take_doubt();
         let since_round = self.last_round.map(|last| now.duration_since(last));
@@ -109,7 +125,7 @@ impl Paths {
                 let Some(path) = self.to_ask.pop_front() else {
                     break;
                 };
-                self.ask_path(monitor, path, true);
+                self.ask_path(kernel, path, true);
             }
         }
         self.settle(device);
@@ -121,7 +137,7 @@ impl Paths {
     }
 
     /// Takes in what the kernel has said; then comes [`Self::settle`].
-    pub(crate) fn take_in(&mut self, monitor: &Monitor, told: Told) {
+    pub(crate) fn take_in(&mut self, kernel: &impl Kernel, told: Told) {
         match told {
             Told::Path {
                 question,
@@ -135,7 +151,7 @@ impl Paths {
                 if let Entry::Vacant(link) = self.links.entry(ifindex) {
                     link.insert(None);
                     let request = link_question(ifindex, self.next_question);
-                    self.ask(monitor, &request, Question::Link(ifindex));
+                    self.ask(kernel, &request, Question::Link(ifindex));
                 }
             }
             Told::Nothing { question } => match self.asked.remove(&question) {
@@ -143,7 +159,7 @@ impl Paths {
                 Some(Question::Path {
                     path,
                     with_local: true,
-                }) if path.local.is_some() => self.ask_path(monitor, path, false),
+                }) if path.local.is_some() => self.ask_path(kernel, path, false),
                 Some(Question::Path { path, .. }) => {
                     self.known.insert(path, Known::Nothing);
                 }
@@ -225,17 +241,17 @@ impl Paths {
         }
     }
 
-    fn ask_path(&mut self, monitor: &Monitor, path: Path, with_local: bool) {
+    fn ask_path(&mut self, kernel: &impl Kernel, path: Path, with_local: bool) {
         let named = Path {
             local: path.local.filter(|_| with_local),
             ..path
         };
         let request = path_question(&named, self.next_question);
-        self.ask(monitor, &request, Question::Path { path, with_local });
+        self.ask(kernel, &request, Question::Path { path, with_local });
     }
 
-    fn ask(&mut self, monitor: &Monitor, request: &[u8], question: Question) {
-        if monitor.send(request).is_ok() {
+    fn ask(&mut self, kernel: &impl Kernel, request: &[u8], question: Question) {
+        if kernel.ask(request).is_ok() {
             self.asked.insert(self.next_question, question);
         }
         self.next_question = self.next_question.checked_add(1).unwrap_or(FIRST_QUESTION);
@@ -290,3 +306,6 @@ fn path_of(device: &Device, peer: &Peer) -> Option<Path> {
         mark: peer.transport.mark,
     })
 }
+
+#[cfg(test)]
+mod tests;
