@@ -57,8 +57,8 @@ pub enum Payload<'d> {
 ///
 /// A datagram that is dropped for [`DropReason::RxUnknownKeyId`] is unchanged, and may be tried again with
 /// [`receive_again`] when the peer has another key.
-pub fn receive<'d, A: Aead, T: Clone>(
-    view: &View<'d, A, T>,
+pub fn receive<'v: 'd, 'd, A: Aead, T: Clone>(
+    view: &View<'v, A, T>,
     datagram: &'d mut [u8],
     origin: Origin,
     now: Time,
@@ -73,8 +73,8 @@ pub fn receive<'d, A: Aead, T: Clone>(
 }
 
 /// Like [`receive`], for a datagram that was counted before.
-pub fn receive_again<'d, A: Aead, T: Clone>(
-    view: &View<'d, A, T>,
+pub fn receive_again<'v: 'd, 'd, A: Aead, T: Clone>(
+    view: &View<'v, A, T>,
     datagram: &'d mut [u8],
     origin: Origin,
     now: Time,
@@ -90,8 +90,8 @@ pub fn receive_again<'d, A: Aead, T: Clone>(
 
 /// Like [`receive`], for a packet of the TCP stream that belongs to `peer`: the id in it is not looked at, and it moves
 /// nobody (dco-behaviour 5.2, 5.4).
-pub fn receive_stream<'d, A: Aead, T: Clone>(
-    view: &View<'d, A, T>,
+pub fn receive_stream<'v: 'd, 'd, A: Aead, T: Clone>(
+    view: &View<'v, A, T>,
     peer: &'d Arc<Peer<A, T>>,
     packet: &'d mut [u8],
     now: Time,
@@ -100,8 +100,8 @@ pub fn receive_stream<'d, A: Aead, T: Clone>(
 }
 
 /// Like [`receive_stream`], for a packet that was counted before.
-pub fn receive_stream_again<'d, A: Aead, T: Clone>(
-    view: &View<'d, A, T>,
+pub fn receive_stream_again<'v: 'd, 'd, A: Aead, T: Clone>(
+    view: &View<'v, A, T>,
     peer: &'d Arc<Peer<A, T>>,
     packet: &'d mut [u8],
     now: Time,
@@ -129,8 +129,8 @@ enum Attempt {
     Again,
 }
 
-fn take_apart<'d, A: Aead, T: Clone>(
-    view: &View<'d, A, T>,
+fn take_apart<'v: 'd, 'd, A: Aead, T: Clone>(
+    view: &View<'v, A, T>,
     datagram: &'d mut [u8],
     source: Source<'d, A, T>,
     now: Time,
@@ -149,7 +149,7 @@ fn take_apart<'d, A: Aead, T: Clone>(
     let peer = match (source, peer_id) {
         (Source::Stream(peer), _) => Some(peer),
         (Source::Datagram(origin), UNDEFINED_PEER) => view.peers.by_remote(origin.remote),
-        (Source::Datagram(_), id) => view.peers.by_id(id),
+        (Source::Datagram(_), id) => view.by_id(id),
     };
     let Some(peer) = peer else {
         return drop(DropReason::RxNoPeer);
@@ -202,8 +202,7 @@ fn take_apart<'d, A: Aead, T: Clone>(
 
 /// The reverse-path check (dco-behaviour 5.3): packets to this address would go to this peer.
 fn owns<A, T: Clone>(view: &View<'_, A, T>, peer: &Peer<A, T>, source: IpAddr) -> bool {
-    let owner = view.peers.by_vpn_address(view.routes.next_hop(source));
-    owner.is_some_and(|owner| owner.id == peer.id)
+    view.owner(source).is_some_and(|owner| owner.id == peer.id)
 }
 
 /// The endpoint a packet's origin shows, if it is not the one we know (dco-behaviour 5.4).

@@ -25,10 +25,7 @@ pub fn select<'v, A, T: Clone>(
     let addresses = ip::addresses(packet).ok_or(DropReason::TxNotIp)?;
     let peer = match view.mode {
         Mode::P2p => view.peers.only(),
-        // dco-behaviour 5.1: the owner of the next hop's address, whatever the destination.
-        Mode::Mp => view
-            .peers
-            .by_vpn_address(view.routes.next_hop(addresses.destination)),
+        Mode::Mp => view.owner(addresses.destination),
     };
     peer.ok_or(DropReason::TxNoPeer)
 }
@@ -40,6 +37,8 @@ pub struct Sealer<'v, A, T> {
     packet_ids: RangeInclusive<u32>,
     inner_limit: usize,
     now: Time,
+    /// What was sealed so far, which is counted at the end: once for a super-packet.
+    sealed: (u64, u64),
 }
 
 impl<'v, A: Aead, T: Clone> Sealer<'v, A, T> {
@@ -68,11 +67,12 @@ impl<'v, A: Aead, T: Clone> Sealer<'v, A, T> {
             packet_ids,
             inner_limit,
             now,
+            sealed: (0, 0),
         })
     }
 
     /// Makes a record, in place: `record` is [`OVERHEAD`] bytes of room, then a packet. Link counters and the peer's time
-    /// of sending are updated.
+    /// of sending are updated when the sealer is dropped.
     ///
     /// # Errors
     /// [`DropReason::TxPacketIdsUsedUp`] if there are fewer packet ids than packets; [`DropReason::TxSealFailed`].
@@ -84,9 +84,20 @@ impl<'v, A: Aead, T: Clone> Sealer<'v, A, T> {
         let packet = record.get_mut(OVERHEAD..).ok_or(DropReason::TxSealFailed)?;
         mss::clamp(packet, self.inner_limit);
         self.key.seal(self.peer.tx_id, packet_id, record)?;
-        self.peer.activity.link_tx.count(record.len());
-        self.peer.activity.sent(self.now);
+        let (records, bytes) = &mut self.sealed;
+        *records += 1;
+        *bytes += record.len() as u64;
         Ok(())
+    }
+}
+
+impl<A, T> Drop for Sealer<'_, A, T> {
+    fn drop(&mut self) {
+        let (records, bytes) = self.sealed;
+        if records > 0 {
+            self.peer.activity.link_tx.count_many(records, bytes);
+            self.peer.activity.sent(self.now);
+        }
     }
 }
 

@@ -1,10 +1,18 @@
 //! What a packet on its way can see of its device.
 
+use alloc::sync::Arc;
+use core::cell::Cell;
+use core::net::IpAddr;
+
 use crate::device::Mode;
+use crate::peer::Peer;
 use crate::peers::Peers;
 use crate::route::Routes;
 
-/// A snapshot of a device, as [`crate::inbound::receive`] and [`crate::outbound`] use it.
+/// A snapshot of a device, as [`crate::inbound::receive`] and [`crate::outbound`] use it for the packets of a batch.
+///
+/// Most packets of a batch are between the same two addresses as those before them, so it remembers the last peer that
+/// it found: that saves several look-ups a packet.
 pub struct View<'v, A, T> {
     /// How a packet's peer is found.
     pub mode: Mode,
@@ -12,4 +20,50 @@ pub struct View<'v, A, T> {
     pub peers: &'v Peers<A, T>,
     /// The routes of the device's network namespace.
     pub routes: &'v Routes,
+    last_owner: Cell<Option<(IpAddr, Found<'v, A, T>)>>,
+    last_by_id: Cell<Option<Found<'v, A, T>>>,
+}
+
+type Found<'v, A, T> = &'v Arc<Peer<A, T>>;
+
+impl<'v, A, T: Clone> View<'v, A, T> {
+    /// A view of these.
+    #[must_use]
+    pub const fn new(mode: Mode, peers: &'v Peers<A, T>, routes: &'v Routes) -> Self {
+        Self {
+            mode,
+            peers,
+            routes,
+            last_owner: Cell::new(None),
+            last_by_id: Cell::new(None),
+        }
+    }
+
+    /// The peer with this id.
+    #[must_use]
+    pub fn by_id(&self, id: u32) -> Option<&'v Arc<Peer<A, T>>> {
+        match self.last_by_id.get() {
+            Some(peer) if peer.id == id => Some(peer),
+            _ => {
+                let peer = self.peers.by_id(id)?;
+                self.last_by_id.set(Some(peer));
+                Some(peer)
+            }
+        }
+    }
+
+    /// The peer to which packets for an inner address go: the one that has the VPN address of the next hop
+    /// (dco-behaviour 5.1).
+    #[must_use]
+    pub fn owner(&self, address: IpAddr) -> Option<&'v Arc<Peer<A, T>>> {
+        match self.last_owner.get() {
+            Some((last, peer)) if last == address => Some(peer),
+            _ => {
+                let next_hop = self.routes.next_hop(address);
+                let peer = self.peers.by_vpn_address(next_hop)?;
+                self.last_owner.set(Some((address, peer)));
+                Some(peer)
+            }
+        }
+    }
 }

@@ -45,11 +45,7 @@ const MAX_UNMEASURED: usize = 1 << 14;
 impl Snapshot {
     /// What a packet sees of it.
     pub(crate) const fn view(&self, mode: Mode) -> View<'_, DirectionKey, Arc<Transport>> {
-        View {
-            mode,
-            peers: &self.peers,
-            routes: &self.routes,
-        }
+        View::new(mode, &self.peers, &self.routes)
     }
 }
 

@@ -30,11 +30,7 @@ fn routes() -> Routes {
 }
 
 fn view<'v>(device: &'v Device<Toy, ()>, routes: &'v Routes) -> View<'v, Toy, ()> {
-    View {
-        mode: device.mode(),
-        peers: device.peers(),
-        routes,
-    }
+    View::new(device.mode(), device.peers(), routes)
 }
 
 /// What became of a datagram, in a form that tests can compare.
@@ -275,6 +271,7 @@ fn what_the_device_gave_as_one_packet_counts_as_one() {
         }
         let one_too_many = sealer.seal(&mut [0; 44]);
         assert_eq!(one_too_many, Err(DropReason::TxPacketIdsUsedUp));
+        drop(sealer);
         let activity = &peer.activity;
         assert_eq!(
             (activity.vpn_tx.packets(), activity.vpn_tx.bytes()),
@@ -295,4 +292,22 @@ fn what_the_device_gave_as_one_packet_counts_as_one() {
         2,
         "counted before the key is looked up"
     );
+}
+
+#[test]
+fn a_view_finds_each_peer_whoever_was_last() {
+    let device = device(&[1, 2]);
+    let routes = routes();
+    let view = view(&device, &routes);
+    for address in [[10, 8, 0, 1], [10, 8, 0, 2], [10, 8, 0, 9], [10, 8, 0, 2]] {
+        let address = IpAddr::from(address);
+        let found = view.peers.by_vpn_address(view.routes.next_hop(address));
+        for _ in 0..2 {
+            let owner = view.owner(address);
+            assert_eq!(owner.map(|peer| peer.id), found.map(|peer| peer.id));
+        }
+    }
+    for id in [1, 1, 2, 7, 2, 1] {
+        assert_eq!(view.by_id(id).map(|peer| peer.id), (id < 3).then_some(id));
+    }
 }
