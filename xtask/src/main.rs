@@ -8,6 +8,7 @@ mod check;
 mod demo;
 mod expiry;
 mod no_std;
+mod offload;
 mod openvpn27;
 mod order;
 mod packages;
@@ -84,6 +85,15 @@ enum Command {
         /// See `udco_testbed::measure::order::main`.
         words: Vec<String>,
     },
+    /// Send ten million random packets through the kernel one by one and merged, and super-packets cut by the kernel and
+    /// by udco: no byte may differ. Takes about two minutes.
+    Offload(offload::Options),
+    /// What holds the devices of that comparison, run in a lab's host.
+    #[command(hide = true)]
+    DifferentialEnd {
+        /// See `udco_testbed::differential::main`.
+        words: Vec<String>,
+    },
     /// Unpack OpenVPN 2.7 below the target directory, for the scenarios: from Debian's backports, not installed.
     Openvpn27,
 }
@@ -100,6 +110,8 @@ fn main() -> ExitCode {
         Command::Vanish { clients } => vanish::run(clients),
         Command::Order(options) => order::run(&options),
         Command::OrderEnd { words } => udco_testbed::measure::order::main(&words),
+        Command::Offload(options) => offload::run(&options),
+        Command::DifferentialEnd { words } => udco_testbed::differential::main(&words),
         Command::Openvpn27 => openvpn27::run(),
     };
     match outcome {

@@ -30,6 +30,7 @@
 pub mod capture;
 pub mod chaos;
 mod crowd;
+pub mod differential;
 mod front_proxy;
 mod host;
 mod lab;

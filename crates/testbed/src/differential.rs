@@ -1,0 +1,109 @@
+//! Split and merge beside the kernel's own: what its IP stack forwards must be the same bytes whether packets come one by
+//! one or merged, and whether the kernel cuts its super-packets or we do (promises E4, E5).
+//!
+//! Four TUN devices of one host, and the kernel as the router between them:
+//!
+//! ```text
+//!        packets one by one, ─► single ─► plain ─► without offloads: the kernel
+//!        or super-packets                           segments and completes checksums
+//!  the same super-packets    ─► whole  ─► bulky ─► with all offloads: as the kernel
+//!                                                   hands them to udco
+//! ```
+//!
+//! All runs in the program that the caller names, in a lab of its own.
+
+mod compare;
+mod packets;
+mod rig;
+mod supers;
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::differential::compare::{merged, split};
+use crate::differential::packets::{Batch, Flows, Random};
+use crate::differential::rig::Rig;
+use crate::lab::Lab;
+
+/// Packets of a batch at most: as many as a worker reads at once, and some.
+const BATCH: usize = 256;
+
+/// Super-packets of a batch for the other direction.
+const SUPERS: usize = 8;
+
+/// What was compared, none of which differed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compared {
+    /// What all packets were made of.
+    pub seed: u64,
+    /// Packets that went through the kernel one by one and merged.
+    pub packets: u64,
+    /// Writes that were enough when merged.
+    pub groups: u64,
+    /// Packets that were in a group with others.
+    pub merged: u64,
+    /// Packets that the kernel's stack did not forward either way: they were made bad.
+    pub refused: u64,
+    /// Packets that only differ in an IPv4 id that means nothing (DF and one id for all, RFC 6864 4.1).
+    pub renumbered: u64,
+    /// Super-packets that the kernel handed over to be split.
+    pub supers: u64,
+    /// Packets that they became, by the kernel and by us.
+    pub segments: u64,
+}
+
+/// Compares at least this many packets in each direction. `program` with the word `differential-end` must end up in
+/// [`main`] with the words after it.
+///
+/// # Errors
+/// Names the first difference; fails if the lab does.
+pub fn run(program: &Path, packets: u64, seed: u64) -> Result<Compared> {
+    let program = program.to_str().context("path is not UTF-8")?;
+    let lab = Lab::new()?;
+    let router = lab.host("router")?;
+    let (packets, seed) = (packets.to_string(), seed.to_string());
+    let output = router.run(&[program, "differential-end", &packets, &seed])?;
+    lab.discard_logs();
+    let last = output.lines().last().unwrap_or_default();
+    serde_json::from_str(last).with_context(|| format!("the comparison said: {output}"))
+}
+
+/// The comparison, in a host of its own; the words are `PACKETS SEED`.
+///
+/// # Errors
+/// Names the first difference, with the batch it was in.
+pub fn main(words: &[String]) -> Result<()> {
+    let [packets, seed] = words else {
+        anyhow::bail!("differential-end: unknown words {words:?}");
+    };
+    let (packets, seed): (u64, u64) = (packets.parse()?, seed.parse()?);
+    let mut rig = Rig::new()?;
+    let mut compared = Compared {
+        seed,
+        ..Compared::default()
+    };
+    let mut random = Random::new(seed);
+    let mut batch = Batch::default();
+    let mut number = 0u64;
+    while compared.packets < packets || compared.segments < packets {
+        let place = || format!("batch {number} of seed {seed}");
+        if compared.packets < packets {
+            batch.clear();
+            let count = 1 + random.below(BATCH);
+            Flows::new(&mut random).fill(&mut random, &mut batch, count);
+            merged(&mut rig, &batch, &mut compared).with_context(place)?;
+        }
+        if compared.segments < packets {
+            batch.clear();
+            for _ in 0..1 + random.below(SUPERS) {
+                supers::push(&mut random, &mut batch);
+            }
+            split(&mut rig, &batch, &mut compared).with_context(place)?;
+        }
+        number += 1;
+    }
+    println!("{}", serde_json::to_string(&compared)?);
+    Ok(())
+}

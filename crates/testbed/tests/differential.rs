@@ -1,0 +1,23 @@
+//! What comes merged is, once the kernel has cut it, what was sent; and we cut the kernel's super-packets as it does
+//! (promises E4, E5). `cargo xtask offload` does it with ten million.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use udco_testbed::differential;
+
+/// What holds the devices.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_udco-differential-end");
+
+const PACKETS: u64 = 50_000;
+
+#[test]
+fn the_kernel_sees_no_difference() -> Result<()> {
+    let compared = differential::run(Path::new(PROGRAM), PACKETS, 1)?;
+    println!("{compared:?}");
+    // Otherwise this shows nothing.
+    ensure!(compared.packets >= PACKETS && compared.segments >= PACKETS);
+    ensure!(compared.merged > PACKETS / 4, "{compared:?}");
+    ensure!(compared.refused < PACKETS / 20, "{compared:?}");
+    Ok(())
+}
