@@ -1,24 +1,19 @@
 //! `cargo xtask chaos`: a session in 48 kinds of weather, and 20 peers of which half cannot be reached.
 
-use std::fs;
 use std::path::Path;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 use udco_testbed::chaos::{Healthy, Outcome, Session, grid, lose_nothing};
 
-use crate::{packages, step};
+use crate::{packages, page, step};
 
 /// Bytes of a cell's stream in calm weather; a quarter at 5 % loss, an eighth at 20 %.
 const STREAM: u64 = 32 << 20;
 
 /// Packets for each of the 20 peers: 100,000 for the healthy ones.
 const PACKETS: u64 = 10_000;
-
-/// Between these lines of chaos.md stands what a run writes; the rest is written by hand.
-const BEGIN: &str = "<!-- cargo xtask chaos --write-docs: begin -->";
-const END: &str = "<!-- cargo xtask chaos --write-docs: end -->";
 
 /// The result: the last line on standard output.
 #[derive(Serialize)]
@@ -37,7 +32,7 @@ pub(crate) fn run(seed: Option<u64>, write_docs: bool) -> Result<()> {
         "build",
         &mut step::cargo(&["build", "--quiet", "--release"]),
     )?;
-    let seed = seed.unwrap_or_else(by_the_clock);
+    let seed = seed.unwrap_or_else(step::seed_by_the_clock);
     eprintln!("==> 48 kinds of weather, seed {seed}");
     let program = std::env::current_exe()?;
     let program = program.to_str().context("path is not UTF-8")?;
@@ -59,24 +54,9 @@ pub(crate) fn run(seed: Option<u64>, write_docs: bool) -> Result<()> {
         cells,
     };
     if write_docs {
-        write(&report, Path::new("docs/chaos.md"))?;
+        page::publish(Path::new("docs/chaos.md"), "chaos", &tables(&report))?;
     }
     println!("{}", serde_json::to_string(&report)?);
-    Ok(())
-}
-
-fn by_the_clock() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(1, |since| since.as_secs())
-}
-
-fn write(report: &Report, page: &Path) -> Result<()> {
-    let text =
-        fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
-    let (before, rest) = text.split_once(BEGIN).context("no place to begin")?;
-    let (_, after) = rest.split_once(END).context("no place to end")?;
-    let tables = tables(report);
-    fs::write(page, format!("{before}{BEGIN}\n{tables}\n{END}{after}"))?;
     Ok(())
 }
 

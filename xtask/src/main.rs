@@ -12,6 +12,7 @@ mod offload;
 mod openvpn27;
 mod order;
 mod packages;
+mod page;
 mod step;
 mod vanish;
 

@@ -1,17 +1,12 @@
 //! `cargo xtask offload`: random packets merged and split beside the kernel's own segmentation (promises E4, E5).
 
-use std::fs;
 use std::path::Path;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use udco_testbed::differential::{self, Compared};
 
-use crate::packages;
-
-/// Between these lines of offload.md stands what a run writes; the rest is written by hand.
-const BEGIN: &str = "<!-- cargo xtask offload --write-docs: begin -->";
-const END: &str = "<!-- cargo xtask offload --write-docs: end -->";
+use crate::{packages, page, step};
 
 /// What is wanted.
 #[derive(Debug, clap::Args)]
@@ -31,7 +26,7 @@ pub(crate) struct Options {
 /// work itself: nothing is built but it.
 pub(crate) fn run(options: &Options) -> Result<()> {
     packages::ensure()?;
-    let seed = options.seed.unwrap_or_else(by_the_clock);
+    let seed = options.seed.unwrap_or_else(step::seed_by_the_clock);
     eprintln!(
         "==> {} packets in each direction, seed {seed}",
         options.packets
@@ -40,31 +35,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let compared = differential::run(&std::env::current_exe()?, options.packets, seed)?;
     let seconds = begin.elapsed().as_secs_f64();
     if options.write_docs {
-        write(options, &compared, seconds, Path::new("docs/offload.md"))?;
+        let result = result(options, &compared, seconds);
+        page::publish(Path::new("docs/offload.md"), "offload", &result)?;
     }
     println!("{}", serde_json::to_string(&compared)?);
     Ok(())
 }
 
-fn by_the_clock() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(1, |since| since.as_secs())
-}
-
-fn write(options: &Options, compared: &Compared, seconds: f64, page: &Path) -> Result<()> {
-    let text =
-        fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
-    let (before, rest) = text.split_once(BEGIN).context("no place to begin")?;
-    let (_, after) = rest.split_once(END).context("no place to end")?;
-    let result = result(options, compared, seconds)?;
-    fs::write(page, format!("{before}{BEGIN}\n{result}\n{END}{after}"))?;
-    Ok(())
-}
-
-fn result(options: &Options, compared: &Compared, seconds: f64) -> Result<String> {
-    let commit = said_by("git", &["describe", "--always", "--dirty"])?;
-    let day = said_by("date", &["-u", "+%Y-%m-%d"])?;
-    let kernel = said_by("uname", &["-r"])?;
+fn result(options: &Options, compared: &Compared, seconds: f64) -> String {
+    let commit = step::first_line("git", &["describe", "--always", "--dirty"]);
+    let day = step::first_line("date", &["--utc", "--iso-8601"]);
+    let kernel = step::first_line("uname", &["-r"]);
     let kernel = kernel.split('-').next().unwrap_or_default();
     let rows = [
         ("packets sent one by one and merged", compared.packets),
@@ -74,7 +55,6 @@ fn result(options: &Options, compared: &Compared, seconds: f64) -> Result<String
         ("other id, which means nothing", compared.renumbered),
         ("super-packets that the kernel handed over", compared.supers),
         ("packets that they became", compared.segments),
-        ("differences", 0),
     ];
     let mut lines = vec![
         format!(
@@ -87,13 +67,5 @@ fn result(options: &Options, compared: &Compared, seconds: f64) -> Result<String
         "| --- | --- |".to_owned(),
     ];
     lines.extend(rows.map(|(what, count)| format!("| {what} | {count} |")));
-    Ok(lines.join("\n"))
-}
-
-fn said_by(program: &str, words: &[&str]) -> Result<String> {
-    let output = std::process::Command::new(program)
-        .args(words)
-        .output()
-        .with_context(|| format!("cannot run {program}"))?;
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    lines.join("\n")
 }

@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
@@ -23,4 +24,22 @@ pub(crate) fn run(what: &str, command: &mut Command) -> Result<()> {
         bail!("{what}: failed ({status})");
     }
     Ok(())
+}
+
+/// The first line that a program prints; empty if it cannot be run.
+pub(crate) fn first_line(program: &str, arguments: &[&str]) -> String {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let output = Command::new(program)
+        .args(arguments)
+        .env("PATH", format!("{path}:/usr/sbin:/sbin"))
+        .output();
+    let text = output.map(|output| output.stdout).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// A seed that nobody chose.
+pub(crate) fn seed_by_the_clock() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(1, |since| since.as_secs())
 }

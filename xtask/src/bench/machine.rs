@@ -1,11 +1,11 @@
 //! What the figures were measured on, and with which programs.
 
 use std::fs;
-use std::process::Command;
 
 use serde::Serialize;
 
 use super::wireguard::WireguardGo;
+use crate::step;
 
 /// A machine and what runs on it; empty words where it wouldn't say.
 #[derive(Debug, Default, Serialize)]
@@ -22,10 +22,10 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn here(wireguard: Option<&WireguardGo>) -> Self {
-        let openvpn = first_line("openvpn", &["--version"]);
+        let openvpn = step::first_line("openvpn", &["--version"]);
         let words: Vec<&str> = openvpn.split_whitespace().take(2).collect();
         Self {
-            date: first_line("date", &["--utc", "--iso-8601"]),
+            date: step::first_line("date", &["--utc", "--iso-8601"]),
             kernel: read("/proc/sys/kernel/osrelease"),
             processor: read("/proc/cpuinfo")
                 .lines()
@@ -35,7 +35,7 @@ impl Machine {
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             openvpn: words.join(" "),
             wireguard_go: wireguard.map_or_else(String::new, |program| program.version.clone()),
-            udco: first_line("git", &["describe", "--always", "--dirty"]),
+            udco: step::first_line("git", &["describe", "--always", "--dirty"]),
         }
     }
 }
@@ -43,15 +43,4 @@ impl Machine {
 fn read(path: &str) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     text.trim().to_owned()
-}
-
-fn first_line(program: &str, arguments: &[&str]) -> String {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let output = Command::new(program)
-        .args(arguments)
-        .env("PATH", format!("{path}:/usr/sbin:/sbin"))
-        .output();
-    let text = output.map(|output| output.stdout).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    text.lines().next().unwrap_or_default().to_owned()
 }
