@@ -54,12 +54,13 @@ pub struct Compared {
     pub segments: u64,
 }
 
-/// Compares at least this many packets in each direction. `program` with the word `differential-end` must end up in
+/// Compares at least this many packets in each direction; `None` if this kernel does not segment all that is compared
+/// (UDP: Linux 6.2). `program` with the word `differential-end` must end up in
 /// [`main`] with the words after it.
 ///
 /// # Errors
 /// Names the first difference; fails if the lab does.
-pub fn run(program: &Path, packets: u64, seed: u64) -> Result<Compared> {
+pub fn run(program: &Path, packets: u64, seed: u64) -> Result<Option<Compared>> {
     let program = program.to_str().context("path is not UTF-8")?;
     let lab = Lab::new()?;
     let router = lab.host("router")?;
@@ -79,7 +80,10 @@ pub fn main(words: &[String]) -> Result<()> {
         anyhow::bail!("differential-end: unknown words {words:?}");
     };
     let (packets, seed): (u64, u64) = (packets.parse()?, seed.parse()?);
-    let mut rig = Rig::new()?;
+    let Some(mut rig) = Rig::new()? else {
+        println!("null");
+        return Ok(());
+    };
     let mut compared = Compared {
         seed,
         ..Compared::default()

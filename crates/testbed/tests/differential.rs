@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use udco_testbed::differential;
+use udco_testbed::{differential, skip};
 
 /// What holds the devices.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_udco-differential-end");
@@ -13,7 +13,10 @@ const PACKETS: u64 = 50_000;
 
 #[test]
 fn the_kernel_sees_no_difference() -> Result<()> {
-    let compared = differential::run(Path::new(PROGRAM), PACKETS, 1)?;
+    let Some(compared) = differential::run(Path::new(PROGRAM), PACKETS, 1)? else {
+        skip("this kernel does not segment UDP (Linux 6.2 does)");
+        return Ok(());
+    };
     println!("{compared:?}");
     // Otherwise this shows nothing.
     ensure!(compared.packets >= PACKETS && compared.segments >= PACKETS);
