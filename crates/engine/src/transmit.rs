@@ -160,12 +160,13 @@ impl Transmitter {
         if queue_of_peer == queue {
             return self.records.take(device, peer, header, packet, now);
         }
-        match device
+        if device
             .handoffs
             .hand_over(queue_of_peer, &mut self.packet, len)
         {
-            true => Ok(()),
-            false => Err(DropReason::TxHandoffFull),
+            Ok(())
+        } else {
+            Err(DropReason::TxHandoffFull)
         }
     }
 
