@@ -222,7 +222,7 @@ fn find_wireguard(cells: &[Cell]) -> Result<Option<WireguardGo>> {
     {
         return Ok(None);
     }
-    let found = WireguardGo::find(&check::workspace()?.join("target"));
+    let found = WireguardGo::find(&check::target()?);
     if let Err(error) = &found {
         eprintln!("SKIPPED: wireguard-go: {error:#}");
     }

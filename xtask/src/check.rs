@@ -28,7 +28,7 @@ pub(crate) fn run(quick: bool) -> Result<()> {
     let begin = Instant::now();
     packages::ensure()?;
     let workspace = workspace()?;
-    let target = workspace.join("target");
+    let target = target()?;
 
     step::run("format", &mut step::cargo(&["fmt", "--all", "--check"]))?;
     let clippy = [
@@ -152,6 +152,16 @@ pub(crate) fn workspace() -> Result<PathBuf> {
     Ok(xtask
         .parent()
         .context("xtask is not in a workspace")?
+        .to_owned())
+}
+
+/// Where cargo builds to: `target` in the workspace, unless the user's cargo has another place.
+pub(crate) fn target() -> Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    // <target>/<profile>/xtask
+    let target = program.ancestors().nth(2);
+    Ok(target
+        .context("xtask is in no target directory")?
         .to_owned())
 }
 

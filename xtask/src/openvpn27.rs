@@ -20,7 +20,7 @@ const BACKPORTS: &str = "trixie-backports";
 
 /// Runs the command.
 pub(crate) fn run() -> Result<()> {
-    let root = ensure(&check::workspace()?.join("target"))?;
+    let root = ensure(&check::target()?)?;
     println!("{}", root.display());
     Ok(())
 }
