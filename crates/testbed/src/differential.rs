@@ -55,8 +55,7 @@ pub struct Compared {
 }
 
 /// Compares at least this many packets in each direction; `None` if this kernel does not segment all that is compared
-/// (UDP: Linux 6.2). `program` with the word `differential-end` must end up in
-/// [`main`] with the words after it.
+/// (UDP: Linux 6.2). `program` with the word `differential-end` must end up in [`main`] with the words after it.
 ///
 /// # Errors
 /// Names the first difference; fails if the lab does.
@@ -79,10 +78,15 @@ pub fn main(words: &[String]) -> Result<()> {
     let [packets, seed] = words else {
         anyhow::bail!("differential-end: unknown words {words:?}");
     };
-    let (packets, seed): (u64, u64) = (packets.parse()?, seed.parse()?);
+    let compared = compare(packets.parse()?, seed.parse()?)?;
+    println!("{}", serde_json::to_string(&compared)?);
+    Ok(())
+}
+
+/// `None` as from [`run`].
+fn compare(packets: u64, seed: u64) -> Result<Option<Compared>> {
     let Some(mut rig) = Rig::new()? else {
-        println!("null");
-        return Ok(());
+        return Ok(None);
     };
     let mut compared = Compared {
         seed,
@@ -108,6 +112,5 @@ pub fn main(words: &[String]) -> Result<()> {
         }
         number += 1;
     }
-    println!("{}", serde_json::to_string(&compared)?);
-    Ok(())
+    Ok(Some(compared))
 }
