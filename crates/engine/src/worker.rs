@@ -41,8 +41,8 @@ const MAX_QUEUES: usize = udco_front::MAX_FDS - 1;
 /// How often packets that wait for a key are looked at.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// How many times a worker looks for more packets before it sleeps. Measured over a TCP stream: 2 to 4 give 5-7 % and
-/// cost no processor time, 16 give nothing more and cost some.
+/// How many times a worker looks for more packets before it sleeps: 2 made a TCP stream up to 8 % faster for the same
+/// processor time per GiB, 16 nothing more for a little more processor time.
 const LOOKS: usize = 2;
 
 /// Where packets come from.
