@@ -38,7 +38,7 @@ pub(crate) struct Cell {
 pub(crate) fn all() -> impl Iterator<Item = Cell> {
     use Subject::{
         NoTunnel, NoTunnelNoGso, Openvpn, OpenvpnTuned, OpenvpnTunedChacha, Udco, UdcoChacha,
-        UdcoClient, UdcoServer, WireguardGo,
+        UdcoClient, UdcoCrowded, UdcoServer, WireguardGo,
     };
     let veth = [
         NoTunnel,
@@ -49,6 +49,7 @@ pub(crate) fn all() -> impl Iterator<Item = Cell> {
         WireguardGo,
         Udco,
         UdcoChacha,
+        UdcoCrowded,
         UdcoServer,
         UdcoClient,
     ];
@@ -81,11 +82,11 @@ impl Cell {
 
     /// All figures, or only those that the table of links and the targets need.
     const fn is_full(self) -> bool {
-        use Subject::{OpenvpnTunedChacha, UdcoChacha, UdcoClient, UdcoServer};
+        use Subject::{OpenvpnTunedChacha, UdcoChacha, UdcoClient, UdcoCrowded, UdcoServer};
         matches!(self.link, Link::Veth)
             && !matches!(
                 self.subject,
-                OpenvpnTunedChacha | UdcoChacha | UdcoServer | UdcoClient
+                OpenvpnTunedChacha | UdcoChacha | UdcoCrowded | UdcoServer | UdcoClient
             )
     }
 

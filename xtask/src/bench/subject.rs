@@ -1,9 +1,13 @@
 //! What is compared.
 
-use anyhow::Result;
+use std::fmt::Write;
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde::Serialize;
-use udco_testbed::{Endpoint, Launch, Pair, Proto, addresses, connect};
+use udco_testbed::{Endpoint, Launch, Pair, Process, Proto, addresses, connect, udco};
 
 use super::link;
 use super::wireguard::{Wireguard, WireguardGo};
@@ -38,6 +42,8 @@ pub(crate) enum Subject {
     Udco,
     /// The same with CHACHA20-POLY1305.
     UdcoChacha,
+    /// OpenVPN, as installed, with udco at both ends, and very many more peers at the server.
+    UdcoCrowded,
     /// udco at the server, OpenVPN's own data path at the client.
     UdcoServer,
     /// OpenVPN's own data path at the server, udco at the client.
@@ -55,6 +61,7 @@ impl Subject {
             Self::WireguardGo => "wireguard-go",
             Self::Udco => "OpenVPN with udco",
             Self::UdcoChacha => "OpenVPN with udco, ChaCha",
+            Self::UdcoCrowded => "OpenVPN with udco, 10,000 peers",
             Self::UdcoServer => "udco at the server only",
             Self::UdcoClient => "udco at the client only",
         }
@@ -82,7 +89,9 @@ impl Subject {
                 server.line_each(&TUNED).cipher(CHACHA),
                 client.line_each(&TUNED).cipher(CHACHA),
             ),
-            Self::Udco => (server.launch(Launch::Udco), client.launch(Launch::Udco)),
+            Self::Udco | Self::UdcoCrowded => {
+                (server.launch(Launch::Udco), client.launch(Launch::Udco))
+            }
             Self::UdcoChacha => (
                 server.launch(Launch::Udco).cipher(CHACHA),
                 client.launch(Launch::Udco).cipher(CHACHA),
@@ -91,8 +100,43 @@ impl Subject {
             Self::UdcoClient => (server, client.launch(Launch::Udco)),
         };
         let (server, client) = connect(server, client)?;
-        Ok(Tunnel::Openvpn(vec![server, client]))
+        if self == Self::UdcoCrowded {
+            let crowd = crowd(pair).context("cannot add peers")?;
+            return Ok(Tunnel::Crowded([server, client], crowd));
+        }
+        Ok(Tunnel::Openvpn([server, client]))
     }
+}
+
+/// So many peers are added to the one that there is.
+const CROWD: u32 = 9_999;
+
+/// Beyond the ids that OpenVPN gives its own peers.
+const FIRST_OF_CROWD: u32 = 100_000;
+
+/// Adds peers to the server's device, all of them at closed ports of the client's host, and returns who holds them.
+fn crowd(pair: &Pair) -> Result<Process> {
+    let mut peers = String::new();
+    for number in 0..CROWD {
+        let (id, port) = (FIRST_OF_CROWD + number, 20_000 + number);
+        let [_, _, high, low] = number.to_be_bytes();
+        let _ = writeln!(
+            peers,
+            "{id} - {}:{port} 10.9.{high}.{low}",
+            addresses::CLIENT
+        );
+    }
+    let file = pair.lab.directory().join("crowd");
+    fs::write(&file, peers)?;
+    let (program, file) = (udco::binary()?, file.display().to_string());
+    let words = "peer new tun0 --local 0.0.0.0:5000 --json --peers";
+    let mut words: Vec<&str> = words.split(' ').collect();
+    let program = program.display().to_string();
+    words.insert(0, &program);
+    words.push(&file);
+    let mut holder = pair.server.spawn("crowd", &words)?;
+    holder.wait_for_log("\"peers\":[", Duration::from_secs(20))?;
+    Ok(holder)
 }
 
 /// A subject that stands; it ends when dropped.
@@ -100,7 +144,9 @@ impl Subject {
 pub(crate) enum Tunnel {
     None,
     #[expect(dead_code, reason = "held for its end")]
-    Openvpn(Vec<Endpoint>),
+    Openvpn([Endpoint; 2]),
+    #[expect(dead_code, reason = "held for its end")]
+    Crowded([Endpoint; 2], Process),
     #[expect(dead_code, reason = "held for its end")]
     Wireguard(Wireguard),
 }

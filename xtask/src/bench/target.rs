@@ -54,7 +54,7 @@ const TUNED: Cell = on(Subject::OpenvpnTuned, Link::Veth);
 const INSTALLED: Cell = on(Subject::Openvpn, Link::Veth);
 
 /// All of them.
-pub(crate) const TARGETS: [Target; 12] = [
+pub(crate) const TARGETS: [Target; 13] = [
     Target {
         text: "TCP, 1 stream / OpenVPN as installed",
         figures: TCP1,
@@ -110,6 +110,13 @@ pub(crate) const TARGETS: [Target; 12] = [
         of: on(Subject::UdcoChacha, Link::Veth),
         over: on(Subject::OpenvpnTunedChacha, Link::Veth),
         bound: Bound::AtLeast(6.0),
+    },
+    Target {
+        text: "TCP, 1 stream, 10,000 peers / the same with 1",
+        figures: TCP1,
+        of: on(Subject::UdcoCrowded, Link::Veth),
+        over: UDCO,
+        bound: Bound::AtLeast(0.9),
     },
     Target {
         text: "RTT idle, median / OpenVPN as installed",
