@@ -37,8 +37,8 @@ pub(crate) struct Cell {
 /// Everything that one run compares.
 pub(crate) fn all() -> impl Iterator<Item = Cell> {
     use Subject::{
-        NoTunnel, NoTunnelNoGso, Openvpn, OpenvpnTuned, OpenvpnTunedChacha, Udco, UdcoChacha,
-        UdcoClient, UdcoCrowded, UdcoServer, WireguardGo,
+        NoTunnel, NoTunnelNoGso, Openvpn, OpenvpnTuned, OpenvpnTunedChacha, OpenvpnTunedTcp, Udco,
+        UdcoChacha, UdcoClient, UdcoCrowded, UdcoServer, UdcoTcp, WireguardGo,
     };
     let veth = [
         NoTunnel,
@@ -50,6 +50,8 @@ pub(crate) fn all() -> impl Iterator<Item = Cell> {
         Udco,
         UdcoChacha,
         UdcoCrowded,
+        OpenvpnTunedTcp,
+        UdcoTcp,
         UdcoServer,
         UdcoClient,
     ];

@@ -20,6 +20,14 @@ const TUNED: [&str; 4] = [
     "fast-io",
 ];
 
+/// The same over TCP, where `fast-io` means nothing.
+const TUNED_TCP: [&str; 4] = [
+    "sndbuf 4194304",
+    "rcvbuf 4194304",
+    "txqueuelen 2000",
+    "tcp-nodelay",
+];
+
 const CHACHA: &str = "CHACHA20-POLY1305";
 
 /// A way for packets from one host to the other.
@@ -36,12 +44,16 @@ pub(crate) enum Subject {
     OpenvpnTuned,
     /// The same with CHACHA20-POLY1305.
     OpenvpnTunedChacha,
+    /// The same with large buffers over TCP.
+    OpenvpnTunedTcp,
     /// wireguard-go.
     WireguardGo,
     /// OpenVPN, as installed, with udco at both ends.
     Udco,
     /// The same with CHACHA20-POLY1305.
     UdcoChacha,
+    /// The same over TCP.
+    UdcoTcp,
     /// OpenVPN, as installed, with udco at both ends, and very many more peers at the server.
     UdcoCrowded,
     /// udco at the server, OpenVPN's own data path at the client.
@@ -58,9 +70,11 @@ impl Subject {
             Self::Openvpn => "OpenVPN as installed",
             Self::OpenvpnTuned => "OpenVPN tuned",
             Self::OpenvpnTunedChacha => "OpenVPN tuned, ChaCha",
+            Self::OpenvpnTunedTcp => "OpenVPN tuned, over TCP",
             Self::WireguardGo => "wireguard-go",
             Self::Udco => "OpenVPN with udco",
             Self::UdcoChacha => "OpenVPN with udco, ChaCha",
+            Self::UdcoTcp => "OpenVPN with udco, over TCP",
             Self::UdcoCrowded => "OpenVPN with udco, 10,000 peers",
             Self::UdcoServer => "udco at the server only",
             Self::UdcoClient => "udco at the client only",
@@ -72,7 +86,11 @@ impl Subject {
     /// # Errors
     /// Fails if it doesn't come up.
     pub(crate) fn start(self, pair: &Pair, wireguard: Option<&WireguardGo>) -> Result<Tunnel> {
-        let (server, client) = (pair.server(Proto::Udp4), pair.client(Proto::Udp4));
+        let proto = match self {
+            Self::OpenvpnTunedTcp | Self::UdcoTcp => Proto::Tcp4,
+            _ => Proto::Udp4,
+        };
+        let (server, client) = (pair.server(proto), pair.client(proto));
         let (server, client) = match self {
             Self::NoTunnel => return Ok(Tunnel::None),
             Self::NoTunnelNoGso => {
@@ -89,7 +107,8 @@ impl Subject {
                 server.line_each(&TUNED).cipher(CHACHA),
                 client.line_each(&TUNED).cipher(CHACHA),
             ),
-            Self::Udco | Self::UdcoCrowded => {
+            Self::OpenvpnTunedTcp => (server.line_each(&TUNED_TCP), client.line_each(&TUNED_TCP)),
+            Self::Udco | Self::UdcoTcp | Self::UdcoCrowded => {
                 (server.launch(Launch::Udco), client.launch(Launch::Udco))
             }
             Self::UdcoChacha => (

@@ -33,7 +33,7 @@ pub(crate) fn all(report: &Report) -> String {
         ("Targets", targets(report)),
         ("udco over others, veth", ratios(report)),
         ("Medians, veth", medians(report)),
-        ("Other links, ciphers, one end", others(report)),
+        ("Other links, ciphers, transports, one end", others(report)),
     ];
     let mut text = method(report);
     for (heading, table) in sections {
@@ -145,6 +145,7 @@ fn others(report: &Report) -> String {
         Figure::Tcp1Down,
         Figure::Udp64,
         Figure::Udp64Loss,
+        Figure::RttLoadedP50,
         Figure::CpuTunnel,
         Figure::CpuMachine,
     ];

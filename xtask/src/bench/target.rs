@@ -51,10 +51,12 @@ const TCP1: &[Figure] = &[Figure::Tcp1Up, Figure::Tcp1Down];
 
 const UDCO: Cell = on(Subject::Udco, Link::Veth);
 const TUNED: Cell = on(Subject::OpenvpnTuned, Link::Veth);
+const UDCO_TCP: Cell = on(Subject::UdcoTcp, Link::Veth);
+const TUNED_TCP: Cell = on(Subject::OpenvpnTunedTcp, Link::Veth);
 const INSTALLED: Cell = on(Subject::Openvpn, Link::Veth);
 
 /// All of them.
-pub(crate) const TARGETS: [Target; 13] = [
+pub(crate) const TARGETS: [Target; 15] = [
     Target {
         text: "TCP, 1 stream / OpenVPN as installed",
         figures: TCP1,
@@ -110,6 +112,20 @@ pub(crate) const TARGETS: [Target; 13] = [
         of: on(Subject::UdcoChacha, Link::Veth),
         over: on(Subject::OpenvpnTunedChacha, Link::Veth),
         bound: Bound::AtLeast(6.0),
+    },
+    Target {
+        text: "TCP, 1 stream, both over TCP / OpenVPN tuned",
+        figures: TCP1,
+        of: UDCO_TCP,
+        over: TUNED_TCP,
+        bound: Bound::AtLeast(18.0),
+    },
+    Target {
+        text: "RTT beside a TCP stream, median, both over TCP / OpenVPN tuned",
+        figures: &[Figure::RttLoadedP50],
+        of: UDCO_TCP,
+        over: TUNED_TCP,
+        bound: Bound::AtMost(0.2),
     },
     Target {
         text: "TCP, 1 stream, 10,000 peers / the same with 1",
