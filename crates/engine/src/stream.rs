@@ -227,9 +227,7 @@ impl Stream {
             return Written::default();
         }
         let until = taken(packets, sent, room.saturating_sub(writer.waiting_bytes()));
-        writer
-            .pending
-            .extend_from_slice(packets.get(sent..until).unwrap_or_default());
+        writer.append(packets.get(sent..until).unwrap_or_default());
         let dropped = boundary(packets, packets.len()).0 - boundary(packets, until).0;
         self.watch(&mut writer);
         Written {
@@ -399,6 +397,20 @@ impl Writer {
         }
         self.pending.clear();
         self.sent = 0;
+    }
+
+    /// Adds packets to what waits for the socket.
+    fn append(&mut self, packets: &[u8]) {
+        if self.pending.capacity() == 0 {
+            // As much as it ever takes: growing leaves holes behind, and what nobody writes to is no memory.
+            self.pending.reserve_exact(CONTROL_ROOM + MAX_MESSAGE);
+        }
+        if self.pending.len() + packets.len() > CONTROL_ROOM {
+            // A slow reader may never take everything.
+            self.pending.drain(..self.sent);
+            self.sent = 0;
+        }
+        self.pending.extend_from_slice(packets);
     }
 
     fn is_flushed(&self) -> bool {

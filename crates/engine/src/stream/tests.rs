@@ -70,6 +70,22 @@ fn a_full_stream_drops_whole_packets_and_never_control() {
     assert_eq!((arrived + dropped, controls), (written, 4));
 }
 
+/// promises F3: a reader that never takes everything costs no more than one that takes nothing.
+#[test]
+fn a_slow_reader_is_waited_for_in_bounded_memory() {
+    let (stream, mut far, _openvpn) = stream();
+    let batch = packets([1_400; 20]);
+    let mut piece = vec![0; 64 << 10];
+    let mut taken = 0;
+    while taken < 64 << 20 {
+        stream.write(&batch);
+        if stream.write(&batch).dropped > 0 {
+            taken += far.read(&mut piece).unwrap();
+        }
+    }
+    assert!(lock(&stream.writer).pending.capacity() <= CONTROL_ROOM + MAX_MESSAGE);
+}
+
 /// promises F3: the limit is that of all that waits, and a packet that was begun is finished.
 #[test]
 fn what_is_taken_ends_with_a_packet() {
