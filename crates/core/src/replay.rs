@@ -1,32 +1,30 @@
 //! The replay window (dco-behaviour 5.7): each packet id of a key is accepted once, and not too late.
 //!
-//! The window is a ring of words, each with the number of the block of 32 ids it stands for beside the block's 32
-//! bits. A word only ever moves on to a later block, by compare-and-swap together with its bits, so that an id is
-//! accepted at most once whatever the number of threads, without a lock.
+//! The window is a ring of words, each with a bit for every id of a block beside the number of the round in which the ring
+//! came to that block. A word only ever moves on to a later round, by compare-and-swap together with its bits, so that an
+//! id is accepted at most once whatever the number of threads, without a lock.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::time::Time;
 
-/// Ids per word of the ring.
-const BLOCK: u64 = 32;
-
 /// After so many seconds without an accepted packet nothing older than the newest is accepted any more.
 const IDLE_SECONDS: u32 = 30;
 
-/// The window of the kernel driver: 2,048 ids.
-pub type ReplayWindow = Window<2048, 65>;
+/// The window of the kernel driver: 2,048 ids. As many ids in a word as leave the 21 bits that count its rounds.
+pub type ReplayWindow = Window<2048, 49, 43>;
 
-/// A window of `SIZE` ids in `WORDS` words; needs `WORDS * 32 >= SIZE + 31`.
+/// A window of `SIZE` ids in `WORDS` words of `BLOCK` ids; needs `WORDS * BLOCK >= SIZE + BLOCK - 1`, and room beside a
+/// block for the number of rounds that 2^32 ids make.
 #[derive(Debug)]
-pub struct Window<const SIZE: u64, const WORDS: usize> {
+pub struct Window<const SIZE: u64, const WORDS: usize, const BLOCK: u64> {
     /// The highest id accepted.
     highest: AtomicU64,
     /// Ids up to this one came before an idle time and are not accepted.
     floor: AtomicU64,
     /// When the floor rises to `highest`, in milliseconds.
     expiry: AtomicU64,
-    /// Block number (upper half) and the block's ids that were seen (lower half).
+    /// The round (upper bits), and which ids of the block were seen (lower `BLOCK` bits).
     ring: [AtomicU64; WORDS],
 }
 
@@ -46,11 +44,15 @@ pub enum Stale {
     TooOld,
 }
 
-impl<const SIZE: u64, const WORDS: usize> Window<SIZE, WORDS> {
+impl<const SIZE: u64, const WORDS: usize, const BLOCK: u64> Window<SIZE, WORDS, BLOCK> {
     /// A window that has seen nothing.
     #[must_use]
     pub const fn new() -> Self {
-        const { assert!(WORDS as u64 * BLOCK >= SIZE + BLOCK - 1) };
+        const {
+            let round = WORDS as u64 * BLOCK;
+            assert!(BLOCK < 64 && round >= SIZE + BLOCK - 1);
+            assert!((u32::MAX as u64 / round) >> (64 - BLOCK) == 0);
+        }
         Self {
             highest: AtomicU64::new(0),
             floor: AtomicU64::new(0),
@@ -97,14 +99,12 @@ impl<const SIZE: u64, const WORDS: usize> Window<SIZE, WORDS> {
     fn mark(&self, id: u64) -> Result<(), Stale> {
         let block = id / BLOCK;
         let bit = 1 << (id % BLOCK);
-        let word = self
-            .ring
-            .get((block % WORDS as u64) as usize)
-            .ok_or(Stale::TooOld)?;
+        let (round, place) = (block / WORDS as u64, block % WORDS as u64);
+        let word = self.ring.get(place as usize).ok_or(Stale::TooOld)?;
         let mut seen = word.load(Ordering::Relaxed);
         loop {
-            let marked = match (seen >> 32).cmp(&block) {
-                core::cmp::Ordering::Less => block << 32 | bit,
+            let marked = match (seen >> BLOCK).cmp(&round) {
+                core::cmp::Ordering::Less => round << BLOCK | bit,
                 core::cmp::Ordering::Equal if seen & bit != 0 => return Err(Stale::Replay),
                 core::cmp::Ordering::Equal => seen | bit,
                 // Another thread has moved the window past this id since we looked.
@@ -118,7 +118,7 @@ impl<const SIZE: u64, const WORDS: usize> Window<SIZE, WORDS> {
     }
 }
 
-impl<const SIZE: u64, const WORDS: usize> Default for Window<SIZE, WORDS> {
+impl<const SIZE: u64, const WORDS: usize, const BLOCK: u64> Default for Window<SIZE, WORDS, BLOCK> {
     fn default() -> Self {
         Self::new()
     }

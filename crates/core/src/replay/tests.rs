@@ -31,7 +31,8 @@ impl Oracle {
     }
 }
 
-type Small = Window<8, 2>;
+/// Small enough to go round within the ids that are tried.
+type Small = Window<8, 3, 4>;
 
 impl Clone for Small {
     fn clone(&self) -> Self {
@@ -40,7 +41,7 @@ impl Clone for Small {
             highest: copy(&self.highest),
             floor: copy(&self.floor),
             expiry: copy(&self.expiry),
-            ring: [copy(&self.ring[0]), copy(&self.ring[1])],
+            ring: self.ring.each_ref().map(copy),
         }
     }
 }
