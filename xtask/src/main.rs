@@ -14,6 +14,7 @@ mod order;
 mod packages;
 mod page;
 mod step;
+mod tcp;
 mod vanish;
 
 use std::process::ExitCode;
@@ -77,6 +78,9 @@ enum Command {
         #[arg(long, default_value_t = 1024)]
         clients: u32,
     },
+    /// Rekey every five seconds beside streams that saturate a TCP transport, for ten minutes, and let one of 50 peers
+    /// over TCP not read for a minute: no byte changes, and the others lose nothing.
+    Tcp,
     /// Send numbered datagrams of eight flows through OpenVPN with udco at both ends, in both directions, and see that none
     /// overtakes another of its flow: with a worker a core, and with four.
     Order(order::Options),
@@ -109,6 +113,7 @@ fn main() -> ExitCode {
         Command::Check { quick } => check::run(quick),
         Command::Expiry => expiry::run(),
         Command::Vanish { clients } => vanish::run(clients),
+        Command::Tcp => tcp::run(),
         Command::Order(options) => order::run(&options),
         Command::OrderEnd { words } => udco_testbed::measure::order::main(&words),
         Command::Offload(options) => offload::run(&options),

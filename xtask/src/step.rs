@@ -1,10 +1,11 @@
 //! Steps: programs that are run one after the other, each announced.
 
+use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 /// This workspace's `cargo`.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
@@ -23,6 +24,32 @@ pub(crate) fn run(what: &str, command: &mut Command) -> Result<()> {
     if !status.success() {
         bail!("{what}: failed ({status})");
     }
+    Ok(())
+}
+
+/// Runs a test by the words after `cargo`, with this variable set, which makes it do something at length. Its figures, lines
+/// with a JSON object, go to standard output, all else to standard error.
+pub(crate) fn figures(words: &str, long: &str) -> Result<()> {
+    let words: Vec<&str> = words.split(' ').collect();
+    let mut test = cargo(&words)
+        .env(long, "1")
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start cargo")?;
+    let output = test.stdout.take().context("no standard output")?;
+    let mut has_figures = false;
+    for line in BufReader::new(output).lines() {
+        let line = line?;
+        if line.starts_with('{') {
+            has_figures = true;
+            println!("{line}");
+        } else {
+            eprintln!("{line}");
+        }
+    }
+    let status = test.wait()?;
+    ensure!(status.success(), "the test failed ({status})");
+    ensure!(has_figures, "the test was left out: its output says why");
     Ok(())
 }
 

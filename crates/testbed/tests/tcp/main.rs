@@ -1,11 +1,12 @@
 //! TCP as the outer transport: rekeys under load change no byte, a client that does not read costs the others nothing,
 //! a closed connection is made anew.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+mod many;
+mod numbers;
+
+use std::process::Child;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use udco_testbed::measure::{Ping, Stream};
@@ -14,40 +15,43 @@ use udco_testbed::{
     eventually,
 };
 
-/// Port of [`numbers`] inside the tunnel.
-const PORT: u16 = 7007;
+/// Tells [`program`] what to do.
+const TASK: &str = "UDCO_TEST_TASK";
 
-/// Tells [`numbers`] what to do: `listen ADDRESS` or `send ADDRESS SECONDS`.
-const TASK: &str = "UDCO_TEST_NUMBERS";
+/// Set by `cargo xtask tcp`: everything takes as long as it was promised for.
+const LONG: &str = "UDCO_TCP_LONG";
 
 #[test]
 fn rekeys_of_2_6_change_no_byte_of_a_stream() -> Result<()> {
-    rekey_beside_a_stream(Version::V26, Proto::Tcp4, 30)
+    let (seconds, every) = if is_long() { (600, 5) } else { (30, 3) };
+    rekey_beside_a_stream(Version::V26, Proto::Tcp4, seconds, every)
 }
 
 #[test]
 fn rekeys_of_2_7_change_no_byte_of_a_stream() -> Result<()> {
-    rekey_beside_a_stream(Version::V27, Proto::Tcp6, 15)
+    rekey_beside_a_stream(Version::V27, Proto::Tcp6, 15, 3)
 }
 
-/// Control packets of a handshake every 3 s share a saturated stream with the data (promises F4).
-fn rekey_beside_a_stream(version: Version, proto: Proto, seconds: u32) -> Result<()> {
+/// Control packets of a handshake `every` few seconds share a saturated stream with the data (promises F4).
+fn rekey_beside_a_stream(version: Version, proto: Proto, seconds: u32, every: u32) -> Result<()> {
     if !version.is_here_or_skip() {
         return Ok(());
     }
     let pair = Pair::new()?;
+    let renegotiate = format!("reneg-sec {every}");
     let (server, client) = connect(
         pair.server(proto)
             .version(version)
             .launch(Launch::Udco)
-            .line("reneg-sec 3"),
+            .line(&renegotiate),
         pair.client(proto)
             .version(version)
             .launch(Launch::Udco)
-            .line("reneg-sec 3"),
+            .line(&renegotiate),
     )?;
-    let upwards = check_numbers(&pair.server, at::INNER_SERVER, &pair.client, seconds)?;
-    let downwards = check_numbers(&pair.client, at::INNER_CLIENT6, &pair.server, seconds)?;
+    let upwards = numbers::send(&pair.server, at::INNER_SERVER, &pair.client, seconds)?;
+    let downwards = numbers::send(&pair.client, at::INNER_CLIENT6, &pair.server, seconds)?;
+    let mut arrived = Vec::new();
     for (sender, receiver) in [upwards, downwards] {
         let [sent, received] = [sender, receiver].map(Child::wait_with_output);
         let (sent, received) = (sent?, received?);
@@ -61,11 +65,18 @@ fn rekey_beside_a_stream(version: Version, proto: Proto, seconds: u32) -> Result
             sent.status.success() && received.status.success() && said(&sent) == said(&received),
             "sent {sent:?}, received {received:?}"
         );
-        println!("{:?} bytes", said(&received));
+        arrived.push(said(&received).unwrap_or_default());
     }
     for end in [&server, &client] {
         let rekeys = end.log().matches("Control Channel: TLSv1").count() as u32;
-        ensure!(rekeys >= seconds / 5, "{rekeys} rekeys in {seconds} s");
+        println!(
+            "{{\"rekeys\":{rekeys},\"seconds\":{seconds},\"bytes_up\":{},\"bytes_down\":{}}}",
+            arrived[0], arrived[1]
+        );
+        ensure!(
+            rekeys >= seconds / (every + 2),
+            "{rekeys} rekeys in {seconds} s"
+        );
         require_no_framing_error(end)?;
         end.require_authentic()?;
     }
@@ -157,6 +168,59 @@ fn a_closed_connection_is_made_anew() -> Result<()> {
     Ok(())
 }
 
+/// One of many stops to read for a while (promises F3): what goes to the others does not suffer, and what waits for it is
+/// bounded.
+#[test]
+fn a_peer_with_a_zero_window_takes_nothing_from_the_others() -> Result<()> {
+    let plan = match is_long() {
+        true => many::Plan {
+            peers: 50,
+            each_per_second: 800,
+            phases: [10, 60, 10],
+        },
+        false => many::Plan {
+            peers: 12,
+            each_per_second: 300,
+            phases: [2, 4, 2],
+        },
+    };
+    let share = many::run(&plan)?;
+    println!("{}", share.line(&plan));
+    // On a machine that others use too a short run says less.
+    let least = if is_long() { 0.95 } else { 0.8 };
+    ensure!(share.others_while_stuck >= least, "{share:?}");
+    ensure!(share.least_while_stuck >= least, "{share:?}");
+    ensure!(share.grown < 256 << 10, "{share:?}");
+    Ok(())
+}
+
+fn is_long() -> bool {
+    std::env::var_os(LONG).is_some()
+}
+
+/// What the other tests start in hosts of the lab.
+#[test]
+#[ignore = "started by the other tests"]
+fn program() -> Result<()> {
+    let task = std::env::var(TASK)?;
+    let words: Vec<&str> = task.split(' ').collect();
+    match words.as_slice() {
+        ["numbers", words @ ..] => numbers::program(words),
+        ["many", words @ ..] => many::program(words),
+        _ => anyhow::bail!("no such task: {task}"),
+    }
+}
+
+/// A command that runs [`program`] in a host.
+fn task(host: &Host, task: &str) -> Result<std::process::Command> {
+    let this = std::env::current_exe()?;
+    let mut command = host.command(&this.to_string_lossy());
+    command
+        .args(["--exact", "program", "--ignored", "--nocapture"])
+        .env(TASK, task);
+    Ok(command)
+}
+
 /// Waits until an address answers every ping of a few.
 fn answers(from: &Host, address: &str) -> Result<()> {
     eventually("pings are answered again", Duration::from_secs(20), || {
@@ -191,86 +255,4 @@ fn inner_address(client: &Endpoint) -> Result<String> {
     let mut words = text.split_whitespace().skip_while(|word| *word != "inet");
     let address = words.nth(1).context("no address")?;
     Ok(address.split('/').next().unwrap_or_default().to_owned())
-}
-
-/// Starts a stream of numbers to an address of `receiver`; returns sender and receiver.
-fn check_numbers(
-    receiver: &Host,
-    address: &str,
-    sender: &Host,
-    seconds: u32,
-) -> Result<(Child, Child)> {
-    let address = match address.contains(':') {
-        true => format!("[{address}]:{PORT}"),
-        false => format!("{address}:{PORT}"),
-    };
-    let start = |host: &Host, task: String| -> Result<Child> {
-        let this = std::env::current_exe()?;
-        let mut command: Command = host.command(&this.to_string_lossy());
-        command
-            .args(["--exact", "numbers", "--ignored", "--nocapture"])
-            .env(TASK, task)
-            .stdout(Stdio::piped());
-        Ok(command.spawn()?)
-    };
-    let listening = start(receiver, format!("listen {address}"))?;
-    let sending = start(sender, format!("send {address} {seconds}"))?;
-    Ok((sending, listening))
-}
-
-/// The program at either end of a stream of numbers, each of which must come as it was sent.
-#[test]
-#[ignore = "started by the other tests"]
-fn numbers() -> Result<()> {
-    let task = std::env::var(TASK)?;
-    let words: Vec<&str> = task.split(' ').collect();
-    let mut bytes = 0_u64;
-    let mut block = [0; 8 * 1024];
-    match words[..] {
-        ["listen", address] => {
-            let (mut stream, _) = TcpListener::bind(address)?.accept()?;
-            loop {
-                let mut len = 0;
-                while len < block.len() {
-                    match stream.read(&mut block[len..])? {
-                        0 => break,
-                        read => len += read,
-                    }
-                }
-                for (number, at) in block[..len].chunks_exact(8).zip(bytes / 8..) {
-                    ensure!(number == mixed(at).to_le_bytes(), "number {at} is wrong");
-                }
-                bytes += len as u64;
-                if len < block.len() {
-                    break;
-                }
-            }
-        }
-        ["send", address, seconds] => {
-            let end = Instant::now() + Duration::from_secs(seconds.parse()?);
-            let mut stream = loop {
-                match TcpStream::connect(address) {
-                    Ok(stream) => break stream,
-                    Err(error) if Instant::now() > end => return Err(error.into()),
-                    Err(_) => thread::sleep(Duration::from_millis(50)),
-                }
-            };
-            while Instant::now() < end {
-                for (place, at) in block.chunks_exact_mut(8).zip(bytes / 8..) {
-                    place.copy_from_slice(&mixed(at).to_le_bytes());
-                }
-                stream.write_all(&block)?;
-                bytes += block.len() as u64;
-            }
-        }
-        _ => anyhow::bail!("no such task: {task}"),
-    }
-    println!("numbers: {bytes}");
-    Ok(())
-}
-
-/// A number that says little of its neighbours.
-fn mixed(at: u64) -> u64 {
-    let mixed = at.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed ^ mixed >> 29
 }
