@@ -1,16 +1,23 @@
-//! `cargo xtask chaos`: a session in 48 kinds of weather, and 20 peers of which half cannot be reached.
+//! `cargo xtask chaos`: a session in 48 kinds of weather, one over TCP whose stream is torn, and 20 peers of which half cannot
+//! be reached.
 
 use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use udco_testbed::chaos::{Healthy, Outcome, Session, grid, lose_nothing};
+use udco_testbed::chaos::{Healthy, Outcome, Session, Torn, grid, lose_nothing, reset, tears};
 
 use crate::{packages, page, step};
 
 /// Bytes of a cell's stream in calm weather; a quarter at 5 % loss, an eighth at 20 %.
 const STREAM: u64 = 32 << 20;
+
+/// Bytes of the stream inside one over TCP that is torn; less where it is torn into short pieces.
+const TORN: u64 = 64 << 20;
+
+/// How many times it is reset.
+const RESETS: u64 = 5;
 
 /// Packets for each of the 20 peers: 100,000 for the healthy ones.
 const PACKETS: u64 = 10_000;
@@ -21,6 +28,8 @@ struct Report {
     seed: u64,
     seconds: f64,
     cells: Vec<Outcome>,
+    torn: Vec<Torn>,
+    resets: u64,
     unreachable: Healthy,
 }
 
@@ -46,9 +55,22 @@ pub(crate) fn run(seed: Option<u64>, write_docs: bool) -> Result<()> {
     }
     session.discard_logs();
     drop(session);
+    eprintln!("==> a stream torn in {} ways, and reset", tears().len());
+    let mut session = Session::over_tcp(program, seed)?;
+    let torn = (0..)
+        .zip(tears())
+        .map(|(number, tear)| tear.run(&mut session, number, TORN))
+        .collect::<Result<_>>()?;
+    for number in 0..RESETS {
+        reset(&mut session, 100 + number, TORN)?;
+    }
+    session.discard_logs();
+    drop(session);
     eprintln!("==> 20 peers, half of which cannot be reached");
     let report = Report {
         seed,
+        torn,
+        resets: RESETS,
         unreachable: lose_nothing(program, PACKETS)?,
         seconds: begin.elapsed().as_secs_f64(),
         cells,
@@ -88,6 +110,29 @@ fn tables(report: &Report) -> String {
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |".to_owned(),
     ];
     lines.extend(report.cells.iter().map(row));
+    lines.extend([
+        String::new(),
+        format!(
+            "Over TCP: all streams arrived whole, and the session came back after each of {} resets.",
+            report.resets
+        ),
+        String::new(),
+        "| longest piece, bytes | stalls a thousand pieces | ms | KiB | s | pieces | stalls |".to_owned(),
+        "| --- | --- | --- | --- | --- | --- | --- |".to_owned(),
+    ]);
+    lines.extend(report.torn.iter().map(|torn| {
+        let tear = torn.tear;
+        format!(
+            "| {} | {} | {} | {} | {:.1} | {} | {} |",
+            tear.longest_piece,
+            tear.stalls,
+            tear.stall_ms,
+            torn.bytes >> 10,
+            torn.seconds,
+            torn.pieces,
+            torn.stalls
+        )
+    }));
     lines.join("\n")
 }
 

@@ -46,7 +46,8 @@ enum Command {
         words: Vec<String>,
     },
     /// Send streams through a session whose packets are lost, overtaken, doubled and corrupted, 48 kinds of weather, and
-    /// account for every packet; and flood 20 peers of which half cannot be reached.
+    /// account for every packet; through one over TCP that is cut into pieces, stalled and reset; and flood 20 peers of
+    /// which half cannot be reached.
     Chaos {
         /// Of all that the relay does [default: by the clock; it is printed].
         #[arg(long)]

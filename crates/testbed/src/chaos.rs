@@ -13,6 +13,7 @@ mod process;
 mod segments;
 mod session;
 mod tally;
+mod torn;
 mod udp;
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,7 @@ pub use ports::{Dead, Healthy, lose_nothing};
 pub use process::{Relay, main};
 pub use session::{Counters, End, Session};
 pub use tally::{Direction, Segments, Tally};
+pub use torn::{Tear, Torn, reset, tears};
 
 /// What happens to packets, the same in both directions. Shares are from 0 to 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 //! `cargo xtask chaos` does the whole grid.
 
 use anyhow::Result;
-use udco_testbed::chaos::{Session, lose_nothing, selection};
+use udco_testbed::chaos::{Session, lose_nothing, reset, selection, tears};
 use udco_testbed::{skip, udco};
 
 /// The relay, and other programs for hosts.
@@ -19,6 +19,22 @@ fn streams_arrive_whole_and_counters_add_up() -> Result<()> {
         let outcome = cell.run(&mut session, number, 4 << 20)?;
         println!("{outcome:?}");
     }
+    session.discard_logs();
+    Ok(())
+}
+
+#[test]
+fn a_stream_that_is_cut_stalled_and_reset_carries_everything() -> Result<()> {
+    if udco::harness_only() {
+        skip("it looks at udco's counters");
+        return Ok(());
+    }
+    let mut session = Session::over_tcp(PROGRAM, 21)?;
+    for (number, tear) in (0..).zip(tears()) {
+        let torn = tear.run(&mut session, number, 4 << 20)?;
+        println!("{torn:?}");
+    }
+    reset(&mut session, 100, 4 << 20)?;
     session.discard_logs();
     Ok(())
 }

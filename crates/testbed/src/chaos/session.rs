@@ -78,11 +78,23 @@ pub struct End {
 }
 
 impl Session {
-    /// Connects; `program` is what [`Relay::start`] wants.
+    /// Connects over UDP; `program` is what [`Relay::start`] wants.
     ///
     /// # Errors
     /// Fails if the session does not stand.
     pub fn new(program: &str, seed: u64) -> Result<Self> {
+        Self::over(Proto::Udp4, program, seed)
+    }
+
+    /// The same over TCP.
+    ///
+    /// # Errors
+    /// Fails if the session does not stand.
+    pub fn over_tcp(program: &str, seed: u64) -> Result<Self> {
+        Self::over(Proto::Tcp4, program, seed)
+    }
+
+    fn over(proto: Proto, program: &str, seed: u64) -> Result<Self> {
         let pair = Pair::new()?;
         let relay_host = pair.lab.host("relay")?;
         for (host, net) in [(&pair.client, "198.51.100"), (&pair.server, "203.0.113")] {
@@ -103,10 +115,8 @@ impl Session {
         relay_host.run(&["openvpn", "--genkey", "tls-crypt", &key])?;
         let protected = format!("tls-crypt {key}");
         let (server, client) = connect(
-            pair.server(Proto::Udp4)
-                .launch(Launch::Udco)
-                .line(&protected),
-            pair.client(Proto::Udp4)
+            pair.server(proto).launch(Launch::Udco).line(&protected),
+            pair.client(proto)
                 .remote("198.51.100.1")
                 .launch(Launch::Udco)
                 .line(&protected),
@@ -209,12 +219,22 @@ impl Session {
         for host in [&self.relay_host, &self.pair.server, &self.pair.client] {
             overflown += overflow(host)?;
         }
+        let (server, client) = self.ends()?;
         Ok(Counters {
             relay: self.relay.report()?,
-            server: End::of(&self.server.show()?),
-            client: End::of(&self.client.show()?),
+            server,
+            client,
             overflown,
         })
+    }
+
+    /// The counters of the server's engine, then those of the client's.
+    ///
+    /// # Errors
+    /// Fails if an engine does not answer.
+    pub fn ends(&self) -> Result<(End, End)> {
+        let [server, client] = [&self.server, &self.client].map(Endpoint::show);
+        Ok((End::of(&server?), End::of(&client?)))
     }
 
     /// The logs are not printed at the end.
