@@ -79,8 +79,9 @@ enum Command {
         #[arg(long, default_value_t = 1024)]
         clients: u32,
     },
-    /// Rekey every five seconds beside streams that saturate a TCP transport, for ten minutes, and let one of 50 peers
-    /// over TCP not read for a minute: no byte changes, and the others lose nothing.
+    /// Rekey every five seconds beside streams that saturate a TCP transport, for ten minutes; let one of 50 peers over TCP
+    /// not read for a minute: no byte changes, and the others lose nothing. And compare TCP inside over paths of 1,500
+    /// and 1,400 bytes.
     Tcp,
     /// Send numbered datagrams of eight flows through OpenVPN with udco at both ends, in both directions, and see that none
     /// overtakes another of its flow: with a worker a core, and with four.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use udco_testbed::Pair;
-use udco_testbed::measure::{Flood, Ledger, Ping, Stream, peak_memory};
+use udco_testbed::measure::{Flood, Ledger, Ping, Stream, begin_without_pacing, peak_memory};
 
 use super::figure::{Figure, Part};
 use super::link::Link;
@@ -99,7 +99,9 @@ impl Cell {
     pub(crate) fn measure(self, method: &Method<'_>) -> Result<Sample> {
         let pair = Pair::new()?;
         self.link.prepare(&pair)?;
-        begin_without_pacing(&pair)?;
+        for host in [&pair.server, &pair.client] {
+            begin_without_pacing(host)?;
+        }
         let tunnel = self.subject.start(&pair, method.wireguard)?;
         let bench = Bench {
             pair: &pair,
@@ -124,20 +126,6 @@ impl Cell {
         pair.lab.discard_logs();
         Ok(sample)
     }
-}
-
-/// Lets sockets begin with reno, which every machine allows. iperf3 asks for [`CONGESTION`] once its socket has begun, too
-/// late to undo what the machine's default brought along: a timer for every few packets with bbr.
-fn begin_without_pacing(pair: &Pair) -> Result<()> {
-    for host in [&pair.server, &pair.client] {
-        host.run(&[
-            "sh",
-            "-c",
-            "echo reno >/proc/sys/net/ipv4/tcp_congestion_control",
-        ])
-        .context("cannot set the congestion control")?;
-    }
-    Ok(())
 }
 
 /// A standing pair of hosts.

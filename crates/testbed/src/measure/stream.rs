@@ -116,6 +116,18 @@ impl Stream {
     }
 }
 
+/// Lets sockets of a host begin with reno, which every machine allows. iperf3 asks for another congestion control once its
+/// socket has begun, too late to undo what the machine's default brought along: a timer for every few packets with bbr.
+///
+/// # Errors
+/// Fails if `/proc/sys` cannot be written.
+pub fn begin_without_pacing(host: &Host) -> Result<()> {
+    let line = "echo reno >/proc/sys/net/ipv4/tcp_congestion_control";
+    host.run(&["sh", "-c", line])
+        .context("cannot set the congestion control")
+        .map(drop)
+}
+
 /// What came of a [`Stream`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Throughput {
