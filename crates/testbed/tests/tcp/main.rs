@@ -180,7 +180,7 @@ fn a_peer_with_a_zero_window_takes_nothing_from_the_others() -> Result<()> {
         },
         false => many::Plan {
             peers: 12,
-            each_per_second: 300,
+            each_per_second: 200,
             phases: [2, 4, 2],
         },
     };
