@@ -403,7 +403,7 @@ impl Writer {
     fn append(&mut self, packets: &[u8]) {
         if self.pending.capacity() == 0 {
             // As much as it ever takes: growing leaves holes behind, and what nobody writes to is no memory.
-            self.pending.reserve_exact(CONTROL_ROOM + MAX_MESSAGE);
+            self.pending.reserve_exact(CONTROL_ROOM);
         }
         if self.pending.len() + packets.len() > CONTROL_ROOM {
             // A slow reader may never take everything.

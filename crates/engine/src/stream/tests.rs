@@ -83,7 +83,7 @@ fn a_slow_reader_is_waited_for_in_bounded_memory() {
             taken += far.read(&mut piece).unwrap();
         }
     }
-    assert!(lock(&stream.writer).pending.capacity() <= CONTROL_ROOM + MAX_MESSAGE);
+    assert!(lock(&stream.writer).pending.capacity() <= CONTROL_ROOM);
 }
 
 /// promises F3: the limit is that of all that waits, and a packet that was begun is finished.
