@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use udco_testbed::Proto;
 use udco_testbed::chaos::{Healthy, Outcome, Session, Torn, grid, lose_nothing, reset, tears};
 
 use crate::{packages, page, step};
@@ -46,7 +47,7 @@ pub(crate) fn run(seed: Option<u64>, write_docs: bool) -> Result<()> {
     let program = std::env::current_exe()?;
     let program = program.to_str().context("path is not UTF-8")?;
     let begin = Instant::now();
-    let mut session = Session::new(program, seed)?;
+    let mut session = Session::new(Proto::Udp4, program, seed)?;
     let mut cells = Vec::new();
     for (number, cell) in (0..).zip(grid()) {
         let outcome = cell.run(&mut session, number, STREAM)?;
@@ -56,7 +57,7 @@ pub(crate) fn run(seed: Option<u64>, write_docs: bool) -> Result<()> {
     session.discard_logs();
     drop(session);
     eprintln!("==> a stream torn in {} ways, and reset", tears().len());
-    let mut session = Session::over_tcp(program, seed)?;
+    let mut session = Session::new(Proto::Tcp4, program, seed)?;
     let torn = (0..)
         .zip(tears())
         .map(|(number, tear)| tear.run(&mut session, number, TORN))

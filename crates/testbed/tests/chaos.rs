@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use udco_testbed::chaos::{Session, lose_nothing, reset, selection, tears};
-use udco_testbed::{skip, udco};
+use udco_testbed::{Proto, skip, udco};
 
 /// The relay, and other programs for hosts.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_udco-chaos-end");
@@ -14,7 +14,7 @@ fn streams_arrive_whole_and_counters_add_up() -> Result<()> {
         skip("it looks at udco's counters");
         return Ok(());
     }
-    let mut session = Session::new(PROGRAM, 20)?;
+    let mut session = Session::new(Proto::Udp4, PROGRAM, 20)?;
     for (number, cell) in (0..).zip(selection()) {
         let outcome = cell.run(&mut session, number, 4 << 20)?;
         println!("{outcome:?}");
@@ -29,7 +29,7 @@ fn a_stream_that_is_cut_stalled_and_reset_carries_everything() -> Result<()> {
         skip("it looks at udco's counters");
         return Ok(());
     }
-    let mut session = Session::over_tcp(PROGRAM, 21)?;
+    let mut session = Session::new(Proto::Tcp4, PROGRAM, 21)?;
     for (number, tear) in (0..).zip(tears()) {
         let torn = tear.run(&mut session, number, 4 << 20)?;
         println!("{torn:?}");

@@ -78,23 +78,11 @@ pub struct End {
 }
 
 impl Session {
-    /// Connects over UDP; `program` is what [`Relay::start`] wants.
+    /// Connects over IPv4; `program` is what [`Relay::start`] wants.
     ///
     /// # Errors
     /// Fails if the session does not stand.
-    pub fn new(program: &str, seed: u64) -> Result<Self> {
-        Self::over(Proto::Udp4, program, seed)
-    }
-
-    /// The same over TCP.
-    ///
-    /// # Errors
-    /// Fails if the session does not stand.
-    pub fn over_tcp(program: &str, seed: u64) -> Result<Self> {
-        Self::over(Proto::Tcp4, program, seed)
-    }
-
-    fn over(proto: Proto, program: &str, seed: u64) -> Result<Self> {
+    pub fn new(proto: Proto, program: &str, seed: u64) -> Result<Self> {
         let pair = Pair::new()?;
         let relay_host = pair.lab.host("relay")?;
         for (host, net) in [(&pair.client, "198.51.100"), (&pair.server, "203.0.113")] {

@@ -83,11 +83,16 @@ impl Tear {
             .with_context(|| name.clone())?;
         let after = session.relay.set(Weather::CALM)?.segments;
         require_whole(session).with_context(|| name.clone())?;
+        let pieces = after.writes - before.writes;
+        ensure!(
+            pieces * self.longest_piece as u64 >= bytes,
+            "{name}: only {pieces} pieces went through the relay"
+        );
         Ok(Torn {
             tear: self,
             bytes,
             seconds: took.as_secs_f64(),
-            pieces: after.writes - before.writes,
+            pieces,
             stalls: after.stalls - before.stalls,
         })
     }

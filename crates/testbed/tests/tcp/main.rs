@@ -9,10 +9,11 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 use udco_testbed::measure::{Ping, Stream};
 use udco_testbed::{
     CONNECT, Endpoint, Host, Launch, Pair, Proto, Signal, Star, Version, addresses as at, connect,
-    eventually,
+    eventually, skip, udco,
 };
 
 /// Tells [`program`] what to do.
@@ -65,18 +66,20 @@ fn rekey_beside_a_stream(version: Version, proto: Proto, seconds: u32, every: u3
             sent.status.success() && received.status.success() && said(&sent) == said(&received),
             "sent {sent:?}, received {received:?}"
         );
-        arrived.push(said(&received).unwrap_or_default());
+        let bytes: u64 = said(&received).context("no count")?.parse()?;
+        arrived.push(bytes);
     }
+    let count = |end: &Endpoint| end.log().matches("Control Channel: TLSv1").count() as u32;
+    let rekeys = count(&server).min(count(&client));
+    println!(
+        "{}",
+        json!({"rekeys": rekeys, "seconds": seconds, "bytes_up": arrived[0], "bytes_down": arrived[1]})
+    );
+    ensure!(
+        rekeys >= seconds / (every + 2),
+        "{rekeys} rekeys in {seconds} s"
+    );
     for end in [&server, &client] {
-        let rekeys = end.log().matches("Control Channel: TLSv1").count() as u32;
-        println!(
-            "{{\"rekeys\":{rekeys},\"seconds\":{seconds},\"bytes_up\":{},\"bytes_down\":{}}}",
-            arrived[0], arrived[1]
-        );
-        ensure!(
-            rekeys >= seconds / (every + 2),
-            "{rekeys} rekeys in {seconds} s"
-        );
         require_no_framing_error(end)?;
         end.require_authentic()?;
     }
@@ -172,6 +175,10 @@ fn a_closed_connection_is_made_anew() -> Result<()> {
 /// bounded.
 #[test]
 fn a_peer_with_a_zero_window_takes_nothing_from_the_others() -> Result<()> {
+    if udco::harness_only() {
+        skip("it has no OpenVPN");
+        return Ok(());
+    }
     let plan = match is_long() {
         true => many::Plan {
             peers: 50,
@@ -185,12 +192,12 @@ fn a_peer_with_a_zero_window_takes_nothing_from_the_others() -> Result<()> {
         },
     };
     let share = many::run(&plan)?;
-    println!("{}", share.line(&plan));
+    println!("{}", serde_json::to_string(&share)?);
     // On a machine that others use too a short run says less.
     let least = if is_long() { 0.95 } else { 0.8 };
     ensure!(share.others_while_stuck >= least, "{share:?}");
     ensure!(share.least_while_stuck >= least, "{share:?}");
-    ensure!(share.grown < 256 << 10, "{share:?}");
+    ensure!(share.grown_bytes < 256 << 10, "{share:?}");
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde::Serialize;
 use udco_testbed::{Host, Lab, Process, eventually, udco};
 
 use crate::task;
@@ -25,7 +26,7 @@ const PACKET: usize = 24 + 28 + PAYLOAD;
 const OPCODE: u8 = 9 << 3;
 
 /// What is to be done.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Plan {
     pub(crate) peers: u8,
     /// Datagrams to each peer a second.
@@ -35,8 +36,9 @@ pub(crate) struct Plan {
 }
 
 /// What came of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Share {
+    plan: Plan,
     /// Packets a second to the others while one is stuck, of those before.
     pub(crate) others_while_stuck: f64,
     /// The same of the one who got least.
@@ -46,27 +48,9 @@ pub(crate) struct Share {
     /// Packets that the others read, in each phase.
     others: [u64; 3],
     /// Resident memory that the engine took meanwhile, bytes.
-    pub(crate) grown: u64,
+    pub(crate) grown_bytes: u64,
     /// Packets for which there was no room.
     dropped: u64,
-}
-
-impl Share {
-    /// As a JSON object.
-    pub(crate) fn line(&self, plan: &Plan) -> String {
-        format!(
-            "{{\"peers\":{},\"phases_s\":{:?},\"others_while_stuck\":{:.4},\"least_while_stuck\":{:.4},\"others\":{:?},\
-             \"stuck\":{:?},\"grown_bytes\":{},\"dropped\":{}}}",
-            plan.peers,
-            plan.phases,
-            self.others_while_stuck,
-            self.least_while_stuck,
-            self.others,
-            self.stuck,
-            self.grown,
-            self.dropped
-        )
-    }
 }
 
 /// Does all of it.
@@ -89,7 +73,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Share> {
     thread::sleep(before - margin);
     let memory = resident(&daemon)?;
     thread::sleep(stuck);
-    let grown = resident(&daemon)?.saturating_sub(memory);
+    let grown_bytes = resident(&daemon)?.saturating_sub(memory);
     ensure!(source.wait()?.success(), "the source failed");
     let read = readers.wait_with_output()?;
     let text = String::from_utf8_lossy(&read.stdout);
@@ -101,11 +85,16 @@ pub(crate) fn run(plan: &Plan) -> Result<Share> {
         .filter_map(|device| device.drops.get("tx_transport_full"))
         .sum();
     lab.discard_logs();
-    share(&counts, plan, grown, dropped)
+    share(&counts, plan, grown_bytes, dropped)
 }
 
-fn share(counts: &[[u64; 3]], plan: &Plan, grown: u64, dropped: u64) -> Result<Share> {
+fn share(counts: &[[u64; 3]], plan: &Plan, grown_bytes: u64, dropped: u64) -> Result<Share> {
     let (stuck, others) = counts.split_first().context("no peers")?;
+    ensure!(counts.len() == usize::from(plan.peers), "{counts:?}");
+    ensure!(
+        counts.iter().all(|counts| counts[0] > 0),
+        "somebody got nothing from the first: {counts:?}"
+    );
     ensure!(stuck[1] == 0, "the stuck one read {stuck:?}");
     ensure!(stuck[2] > 0, "it was not taken up again: {stuck:?}");
     ensure!(dropped > 0, "nobody was stuck");
@@ -114,11 +103,12 @@ fn share(counts: &[[u64; 3]], plan: &Plan, grown: u64, dropped: u64) -> Result<S
     let all = |phase: usize| others.iter().map(|counts| counts[phase]).sum::<u64>();
     let others_in_all = [all(0), all(1), all(2)];
     Ok(Share {
+        plan: *plan,
         others_while_stuck: kept(others_in_all),
         least_while_stuck: others.iter().map(|&it| kept(it)).fold(f64::MAX, f64::min),
         stuck: *stuck,
         others: others_in_all,
-        grown,
+        grown_bytes,
         dropped,
     })
 }
