@@ -105,6 +105,8 @@ impl Tear {
 pub fn reset(session: &mut Session, number: u64, bytes: u64) -> Result<()> {
     let before = session.relay.report()?.segments.resets;
     session.relay.set(Weather {
+        // On a busy machine the relay finds long pieces, and then so few that none may be hit.
+        segment: 1_500,
         reset: 0.01,
         ..Weather::CALM
     })?;
