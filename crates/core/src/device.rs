@@ -5,8 +5,9 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::aead::Aead;
+use crate::endpoint::Endpoint;
 use crate::key::{Key, Slot};
-use crate::peer::{Activity, Endpoint, Keepalive, Peer};
+use crate::peer::{Activity, Keepalive, Peer};
 use crate::peers::Peers;
 use crate::time::Time;
 
@@ -139,7 +140,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
             tx_id: new.tx_id,
             vpn4,
             vpn6,
-            endpoint: new.endpoint,
+            endpoint: new.endpoint.into(),
             keepalive: new.keepalive,
             keys: crate::key::KeySlots::empty(),
             transport: new.transport,
@@ -165,7 +166,9 @@ impl<A: Aead, T: Clone> Device<A, T> {
         }
         self.check_vpn_addresses(id, peer.vpn4, peer.vpn6)?;
         peer.tx_id = change.tx_id.unwrap_or(peer.tx_id);
-        peer.endpoint = change.endpoint.or(peer.endpoint);
+        if change.endpoint.is_some() {
+            peer.endpoint = change.endpoint.into();
+        }
         if let Some(keepalive) = change.keepalive {
             peer.keepalive = keepalive;
             peer.activity.restart(now);
@@ -255,12 +258,10 @@ impl<A: Aead, T: Clone> Device<A, T> {
         let Ok(mut peer) = self.peer(id) else {
             return false;
         };
-        let Some(old) = peer.endpoint.replace(endpoint) else {
+        let Some(old) = peer.endpoint().filter(|old| *old != endpoint) else {
             return false;
         };
-        if old == endpoint {
-            return false;
-        }
+        peer.endpoint = Some(endpoint).into();
         self.peers.put(peer);
         !old.is_at(endpoint.remote)
     }
@@ -271,13 +272,14 @@ impl<A: Aead, T: Clone> Device<A, T> {
         let Ok(mut peer) = self.peer(id) else {
             return false;
         };
-        if gone.local.is_none() || peer.endpoint != Some(gone) {
+        if gone.local.is_none() || peer.endpoint() != Some(gone) {
             return false;
         }
-        peer.endpoint = Some(Endpoint {
+        let without = Endpoint {
             local: None,
             ..gone
-        });
+        };
+        peer.endpoint = Some(without).into();
         self.peers.put(peer);
         true
     }

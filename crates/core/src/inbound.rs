@@ -6,9 +6,10 @@ use core::net::{IpAddr, SocketAddr};
 use crate::aead::Aead;
 use crate::device::Mode;
 use crate::drop_reason::DropReason;
+use crate::endpoint::Endpoint;
 use crate::ip;
 use crate::mss;
-use crate::peer::{Endpoint, Peer};
+use crate::peer::Peer;
 use crate::time::Time;
 use crate::view::View;
 use crate::wire::{Datagram, KEEPALIVE, UNDEFINED_PEER, classify};
@@ -207,7 +208,7 @@ fn owns<A, T: Clone>(view: &View<'_, A, T>, peer: &Peer<A, T>, source: IpAddr) -
 
 /// The endpoint a packet's origin shows, if it is not the one we know (dco-behaviour 5.4).
 fn moved<A, T>(peer: &Peer<A, T>, origin: Origin) -> Option<Endpoint> {
-    let known = peer.endpoint?;
+    let known = peer.endpoint()?;
     // A socket that does not tell the local address teaches nothing about it.
     let local = origin.local.or(known.local);
     let same = known.is_at(origin.remote) && known.local == local;

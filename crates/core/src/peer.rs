@@ -1,9 +1,10 @@
 //! A peer: who it is, where it is, and what was exchanged with it.
 
 use alloc::sync::Arc;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{Ipv4Addr, Ipv6Addr};
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::endpoint::{Endpoint, KeptEndpoint};
 use crate::key::KeySlots;
 use crate::path_mtu::PathMtu;
 use crate::time::Time;
@@ -21,8 +22,8 @@ pub struct Peer<A, T> {
     pub vpn4: Option<Ipv4Addr>,
     /// Its IPv6 address inside the VPN.
     pub vpn6: Option<Ipv6Addr>,
-    /// Where its packets come from and go to; `None` over TCP.
-    pub endpoint: Option<Endpoint>,
+    /// See [`Peer::endpoint`].
+    pub(crate) endpoint: KeptEndpoint,
     /// When to ping and when to give up.
     pub keepalive: Keepalive,
     /// Its keys.
@@ -40,7 +41,7 @@ impl<A, T: Clone> Clone for Peer<A, T> {
             tx_id: self.tx_id,
             vpn4: self.vpn4,
             vpn6: self.vpn6,
-            endpoint: self.endpoint,
+            endpoint: self.endpoint.clone(),
             keepalive: self.keepalive,
             keys: self.keys.clone(),
             transport: self.transport.clone(),
@@ -50,31 +51,20 @@ impl<A, T: Clone> Clone for Peer<A, T> {
 }
 
 impl<A, T> Peer<A, T> {
+    /// Where its packets come from and go to; `None` over TCP.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<Endpoint> {
+        self.endpoint.get()
+    }
+
     /// The longest inner packet whose outer packet is not fragmented. Over TCP, where a peer has no endpoint, there is
     /// none too long: a stream cuts records where it likes, so a full inner segment costs no second outer one.
     #[must_use]
     pub fn inner_limit(&self) -> usize {
-        self.endpoint.map_or(usize::MAX, |endpoint| {
+        self.endpoint().map_or(usize::MAX, |endpoint| {
             let path_mtu = usize::from(self.activity.path_mtu.bytes());
             wire::inner_limit(path_mtu, endpoint.remote.is_ipv6())
         })
-    }
-}
-
-/// The outer addresses of a peer over UDP. IPv4 is never written as v4-mapped IPv6 here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Its address and port (and scope, if link-local).
-    pub remote: SocketAddr,
-    /// Our address that it talks to; `None` lets the route decide.
-    pub local: Option<IpAddr>,
-}
-
-impl Endpoint {
-    /// Whether packets from `remote` are from here. Scope and flow label don't count (dco-behaviour 5.4).
-    #[must_use]
-    pub fn is_at(&self, remote: SocketAddr) -> bool {
-        self.remote.ip() == remote.ip() && self.remote.port() == remote.port()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The peers of a device, as a snapshot: found by id, by VPN address and by transport address.
 
 use alloc::sync::Arc;
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::cow_map::{CowKey, CowMap};
 use crate::peer::Peer;
@@ -10,26 +10,100 @@ use crate::peer::Peer;
 pub struct Peers<A, T> {
     by_id: CowMap<u32, Arc<Peer<A, T>>>,
     /// Peer ids by VPN address: one more look-up, but a changed peer is then replaced in one place.
-    by_vpn_address: CowMap<IpAddr, u32>,
+    by_vpn_address: ByFamily<Ipv4Addr, Ipv6Addr>,
     /// Peer ids by outer address. Several peers may be at one address; the last to come there is found.
-    by_remote: CowMap<(IpAddr, u16), u32>,
+    by_remote: ByFamily<(Ipv4Addr, u16), (Ipv6Addr, u16)>,
     /// Id of the peer that was added last: on a point-to-point device the only one.
     latest: Option<u32>,
 }
 
-impl CowKey for IpAddr {
-    fn bits(&self) -> u64 {
-        match self {
-            Self::V4(ip) => u64::from(ip.to_bits()),
-            Self::V6(ip) => {
-                let bits = ip.to_bits();
-                (bits >> 64) as u64 ^ (bits as u64).rotate_left(17)
-            }
+/// Peer ids by address, a map for each family: an entry for either would take twice the room of an IPv4 one and more.
+/// `F` and `S` are keys with an IPv4 and an IPv6 address.
+struct ByFamily<F, S> {
+    v4: CowMap<F, u32>,
+    v6: CowMap<S, u32>,
+}
+
+/// A key of either family.
+enum Either<F, S> {
+    V4(F),
+    V6(S),
+}
+
+impl<F: CowKey, S: CowKey> ByFamily<F, S> {
+    fn new(seed: u64) -> Self {
+        Self {
+            v4: CowMap::new(seed),
+            v6: CowMap::new(seed),
+        }
+    }
+
+    fn find(&self, key: impl Into<Either<F, S>>) -> Option<u32> {
+        match key.into() {
+            Either::V4(key) => self.v4.find(&key),
+            Either::V6(key) => self.v6.find(&key),
+        }
+        .copied()
+    }
+
+    fn insert(&mut self, key: impl Into<Either<F, S>>, id: u32) {
+        match key.into() {
+            Either::V4(key) => self.v4.insert(key, id),
+            Either::V6(key) => self.v6.insert(key, id),
+        };
+    }
+
+    /// Removes a key, unless it leads to another peer by now.
+    fn remove(&mut self, key: impl Into<Either<F, S>>, id: u32) {
+        match key.into() {
+            Either::V4(key) if self.v4.find(&key) == Some(&id) => self.v4.remove(&key),
+            Either::V6(key) if self.v6.find(&key) == Some(&id) => self.v6.remove(&key),
+            _ => None,
+        };
+    }
+}
+
+impl<F, S> Clone for ByFamily<F, S> {
+    fn clone(&self) -> Self {
+        Self {
+            v4: self.v4.clone(),
+            v6: self.v6.clone(),
         }
     }
 }
 
-impl CowKey for (IpAddr, u16) {
+impl From<IpAddr> for Either<Ipv4Addr, Ipv6Addr> {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Self::V4(address),
+            IpAddr::V6(address) => Self::V6(address),
+        }
+    }
+}
+
+impl From<SocketAddr> for Either<(Ipv4Addr, u16), (Ipv6Addr, u16)> {
+    fn from(address: SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(address) => Self::V4((*address.ip(), address.port())),
+            SocketAddr::V6(address) => Self::V6((*address.ip(), address.port())),
+        }
+    }
+}
+
+impl CowKey for Ipv4Addr {
+    fn bits(&self) -> u64 {
+        u64::from(self.to_bits())
+    }
+}
+
+impl CowKey for Ipv6Addr {
+    fn bits(&self) -> u64 {
+        let bits = self.to_bits();
+        (bits >> 64) as u64 ^ (bits as u64).rotate_left(17)
+    }
+}
+
+impl<K: CowKey> CowKey for (K, u16) {
     fn bits(&self) -> u64 {
         self.0.bits() ^ u64::from(self.1) << 40
     }
@@ -41,8 +115,8 @@ impl<A, T: Clone> Peers<A, T> {
     pub fn new(seed: u64) -> Self {
         Self {
             by_id: CowMap::new(seed),
-            by_vpn_address: CowMap::new(seed.rotate_left(21)),
-            by_remote: CowMap::new(seed.rotate_left(42)),
+            by_vpn_address: ByFamily::new(seed.rotate_left(21)),
+            by_remote: ByFamily::new(seed.rotate_left(42)),
             latest: None,
         }
     }
@@ -73,13 +147,13 @@ impl<A, T: Clone> Peers<A, T> {
     /// The peer that owns this VPN address.
     #[must_use]
     pub fn by_vpn_address(&self, address: IpAddr) -> Option<&Arc<Peer<A, T>>> {
-        self.by_id(*self.by_vpn_address.find(&address)?)
+        self.by_id(self.by_vpn_address.find(address)?)
     }
 
     /// The peer whose packets come from this address.
     #[must_use]
     pub fn by_remote(&self, remote: SocketAddr) -> Option<&Arc<Peer<A, T>>> {
-        self.by_id(*self.by_remote.find(&(remote.ip(), remote.port()))?)
+        self.by_id(self.by_remote.find(remote)?)
     }
 
     /// The peer of a point-to-point device.
@@ -94,8 +168,8 @@ impl<A, T: Clone> Peers<A, T> {
         for address in vpn_addresses(&peer) {
             self.by_vpn_address.insert(address, peer.id);
         }
-        if let Some(key) = remote_key(&peer) {
-            self.by_remote.insert(key, peer.id);
+        if let Some(endpoint) = peer.endpoint() {
+            self.by_remote.insert(endpoint.remote, peer.id);
         }
         self.latest = Some(peer.id);
         self.by_id.insert(peer.id, Arc::new(peer));
@@ -110,15 +184,11 @@ impl<A, T: Clone> Peers<A, T> {
     pub(crate) fn remove(&mut self, id: u32) -> Option<Arc<Peer<A, T>>> {
         let peer = self.by_id.remove(&id)?;
         for address in vpn_addresses(&peer) {
-            if self.by_vpn_address.find(&address) == Some(&id) {
-                self.by_vpn_address.remove(&address);
-            }
+            self.by_vpn_address.remove(address, id);
         }
-        if let Some(key) = remote_key(&peer) {
+        if let Some(endpoint) = peer.endpoint() {
             // Another peer may have come to this address since.
-            if self.by_remote.find(&key) == Some(&id) {
-                self.by_remote.remove(&key);
-            }
+            self.by_remote.remove(endpoint.remote, id);
         }
         Some(peer)
     }
@@ -128,11 +198,6 @@ fn vpn_addresses<A, T>(peer: &Peer<A, T>) -> impl Iterator<Item = IpAddr> {
     let vpn4 = peer.vpn4.map(IpAddr::V4);
     let vpn6 = peer.vpn6.map(IpAddr::V6);
     [vpn4, vpn6].into_iter().flatten()
-}
-
-fn remote_key<A, T>(peer: &Peer<A, T>) -> Option<(IpAddr, u16)> {
-    peer.endpoint
-        .map(|endpoint| (endpoint.remote.ip(), endpoint.remote.port()))
 }
 
 impl<A, T> Clone for Peers<A, T> {

@@ -5,9 +5,10 @@ use core::net::{Ipv4Addr, SocketAddr};
 
 use crate::aead::{Aead, AeadFailed, Cipher, NONCE};
 use crate::device::{Device, Mode, NewPeer};
+use crate::endpoint::Endpoint;
 use crate::key::{Key, KeyMaterial, Slot};
 use crate::packet_id::PacketIds;
-use crate::peer::{Endpoint, Keepalive};
+use crate::peer::Keepalive;
 use crate::time::Time;
 use crate::wire::{AAD, TAG};
 

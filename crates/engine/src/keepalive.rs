@@ -85,7 +85,7 @@ fn ping(
             return ping_by_stream(stream, &record);
         }
     };
-    let endpoint = peer.endpoint.ok_or(DropReason::TxNoEndpoint)?;
+    let endpoint = peer.endpoint().ok_or(DropReason::TxNoEndpoint)?;
     outbound::seal_keepalive(peer, &mut record, now)?;
     outbox.clear();
     let message = Message {

@@ -287,7 +287,7 @@ impl Paths {
 
 /// The path to a peer, if it is one that can be asked for.
 fn path_of(device: &Device, peer: &Peer) -> Option<Path> {
-    let endpoint = peer.endpoint?;
+    let endpoint = peer.endpoint()?;
     let is_here = peer.transport.netns == device.netns && device.netns != 0;
     let scope = match endpoint.remote {
         std::net::SocketAddr::V6(remote) => remote.scope_id(),

@@ -176,10 +176,10 @@ impl PeerState {
         Self {
             id: peer.id,
             tx_id: peer.tx_id,
-            remote: peer.endpoint.map(|endpoint| endpoint.remote),
-            local: peer.endpoint.and_then(|endpoint| endpoint.local),
-            path_mtu: peer.endpoint.map(|_| activity.path_mtu.bytes()),
-            mss: peer.endpoint.map(|_| Mss {
+            remote: peer.endpoint().map(|endpoint| endpoint.remote),
+            local: peer.endpoint().and_then(|endpoint| endpoint.local),
+            path_mtu: peer.endpoint().map(|_| activity.path_mtu.bytes()),
+            mss: peer.endpoint().map(|_| Mss {
                 ipv4: udco_core::mss::most(peer.inner_limit(), false),
                 ipv6: udco_core::mss::most(peer.inner_limit(), true),
             }),

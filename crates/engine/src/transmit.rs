@@ -311,7 +311,7 @@ impl Records {
             }
             return;
         }
-        let Some(endpoint) = run.peer.endpoint else {
+        let Some(endpoint) = run.peer.endpoint() else {
             device
                 .drops
                 .count_many(DropReason::TxNoEndpoint, run.records as u64);

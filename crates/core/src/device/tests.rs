@@ -146,7 +146,7 @@ fn a_float_tells_of_remote_changes_only() {
             .peers()
             .by_remote(at(5))
             .unwrap()
-            .endpoint
+            .endpoint()
             .unwrap()
             .local,
         learnt.local
@@ -292,6 +292,6 @@ fn a_local_address_that_is_gone_is_forgotten_once() {
     assert!(!device.forget_local(2, gone), "no such peer");
     assert!(device.forget_local(1, gone));
     assert!(!device.forget_local(1, gone), "no news");
-    let now = device.peers().by_remote(here.remote).unwrap().endpoint;
+    let now = device.peers().by_remote(here.remote).unwrap().endpoint();
     assert_eq!(now.unwrap().local, None);
 }

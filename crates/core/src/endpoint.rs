@@ -1,0 +1,95 @@
+//! The outer addresses of a peer over UDP, and how little room they take.
+
+use alloc::boxed::Box;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+
+/// The outer addresses of a peer over UDP. IPv4 is never written as v4-mapped IPv6 here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its address and port (and scope, if link-local).
+    pub remote: SocketAddr,
+    /// Our address that it talks to; `None` lets the route decide.
+    pub local: Option<IpAddr>,
+}
+
+impl Endpoint {
+    /// Whether packets from `remote` are from here. Scope and flow label don't count (dco-behaviour 5.4).
+    #[must_use]
+    pub fn is_at(&self, remote: SocketAddr) -> bool {
+        self.remote.ip() == remote.ip() && self.remote.port() == remote.port()
+    }
+}
+
+/// An endpoint as a peer keeps it, or none: 16 bytes where an [`Endpoint`] has 52, as there are many peers. That of IPv6
+/// takes an allocation of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum KeptEndpoint {
+    /// Over TCP: the stream knows.
+    #[default]
+    None,
+    /// All of IPv4.
+    V4 {
+        /// As [`Endpoint::remote`].
+        remote: SocketAddrV4,
+        /// As [`Endpoint::local`].
+        local: Option<Ipv4Addr>,
+    },
+    /// Any other.
+    Other(Box<Endpoint>),
+}
+
+impl From<Option<Endpoint>> for KeptEndpoint {
+    fn from(endpoint: Option<Endpoint>) -> Self {
+        let Some(endpoint) = endpoint else {
+            return Self::None;
+        };
+        match (endpoint.remote, endpoint.local) {
+            (SocketAddr::V4(remote), None) => Self::V4 {
+                remote,
+                local: None,
+            },
+            (SocketAddr::V4(remote), Some(IpAddr::V4(local))) => Self::V4 {
+                remote,
+                local: Some(local),
+            },
+            _ => Self::Other(Box::new(endpoint)),
+        }
+    }
+}
+
+impl KeptEndpoint {
+    /// The endpoint.
+    #[must_use]
+    pub fn get(&self) -> Option<Endpoint> {
+        match self {
+            Self::None => None,
+            Self::V4 { remote, local } => Some(Endpoint {
+                remote: SocketAddr::V4(*remote),
+                local: local.map(IpAddr::V4),
+            }),
+            Self::Other(endpoint) => Some(**endpoint),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_what_was_given() {
+        let remotes = ["192.0.2.1:1194", "[2001:db8::1]:1194", "[fe80::1%7]:9"];
+        let locals = [None, Some("192.0.2.9"), Some("2001:db8::9")];
+        for remote in remotes {
+            for local in locals {
+                let endpoint = Endpoint {
+                    remote: remote.parse().unwrap(),
+                    local: local.map(|local| local.parse().unwrap()),
+                };
+                assert_eq!(KeptEndpoint::from(Some(endpoint)).get(), Some(endpoint));
+            }
+        }
+        assert_eq!(KeptEndpoint::from(None).get(), None);
+        assert_eq!(size_of::<KeptEndpoint>(), 16);
+    }
+}
