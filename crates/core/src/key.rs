@@ -1,5 +1,6 @@
 //! A key of a peer, both directions, and the two slots that hold keys (dco-behaviour 5.5).
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use zeroize::Zeroize;
@@ -180,8 +181,15 @@ pub enum Slot {
 pub struct KeySlots<A> {
     primary: Option<Arc<Key<A>>>,
     secondary: Option<Arc<Key<A>>>,
-    /// A deleted key that still opens packets, and until when.
-    retired: Option<(Arc<Key<A>>, Time)>,
+    /// A deleted key that still opens packets. Boxed: there is one for a second after a rekey, and a place for it in
+    /// each of many peers.
+    retired: Option<Box<Retired<A>>>,
+}
+
+/// A deleted key, and until when it opens packets.
+struct Retired<A> {
+    key: Arc<Key<A>>,
+    until: Time,
 }
 
 impl<A> KeySlots<A> {
@@ -210,8 +218,8 @@ impl<A> KeySlots<A> {
         let retired = self
             .retired
             .as_ref()
-            .filter(|(_, until)| now < *until)
-            .map(|(key, _)| key);
+            .filter(|retired| now < retired.until)
+            .map(|retired| &retired.key);
         let slots = [self.primary.as_ref(), self.secondary.as_ref(), retired];
         slots
             .into_iter()
@@ -225,7 +233,7 @@ impl<A> KeySlots<A> {
             Slot::Primary => self.primary.take(),
             Slot::Secondary => self.secondary.take(),
         };
-        self.retired = key.map(|key| (key, until));
+        self.retired = key.map(|key| Box::new(Retired { key, until }));
     }
 
     /// Whether there is a retired key whose time is over.
@@ -233,7 +241,7 @@ impl<A> KeySlots<A> {
     pub fn is_overdue(&self, now: Time) -> bool {
         self.retired
             .as_ref()
-            .is_some_and(|(_, until)| now >= *until)
+            .is_some_and(|retired| now >= retired.until)
     }
 
     /// Lets go of the retired key.
@@ -253,6 +261,15 @@ impl<A> KeySlots<A> {
     /// Exchanges the slots, empty or not.
     pub const fn swap(&mut self) {
         core::mem::swap(&mut self.primary, &mut self.secondary);
+    }
+}
+
+impl<A> Clone for Retired<A> {
+    fn clone(&self) -> Self {
+        Self {
+            key: Arc::clone(&self.key),
+            until: self.until,
+        }
     }
 }
 

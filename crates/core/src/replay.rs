@@ -4,7 +4,7 @@
 //! came to that block. A word only ever moves on to a later round, by compare-and-swap together with its bits, so that an
 //! id is accepted at most once whatever the number of threads, without a lock.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::time::Time;
 
@@ -19,9 +19,9 @@ pub type ReplayWindow = Window<2048, 49, 43>;
 #[derive(Debug)]
 pub struct Window<const SIZE: u64, const WORDS: usize, const BLOCK: u64> {
     /// The highest id accepted.
-    highest: AtomicU64,
+    highest: AtomicU32,
     /// Ids up to this one came before an idle time and are not accepted.
-    floor: AtomicU64,
+    floor: AtomicU32,
     /// When the floor rises to `highest`, in milliseconds.
     expiry: AtomicU64,
     /// The round (upper bits), and which ids of the block were seen (lower `BLOCK` bits).
@@ -54,8 +54,8 @@ impl<const SIZE: u64, const WORDS: usize, const BLOCK: u64> Window<SIZE, WORDS, 
             assert!((u32::MAX as u64 / round) >> (64 - BLOCK) == 0);
         }
         Self {
-            highest: AtomicU64::new(0),
-            floor: AtomicU64::new(0),
+            highest: AtomicU32::new(0),
+            floor: AtomicU32::new(0),
             expiry: AtomicU64::new(0),
             ring: [const { AtomicU64::new(0) }; WORDS],
         }
@@ -72,7 +72,6 @@ impl<const SIZE: u64, const WORDS: usize, const BLOCK: u64> Window<SIZE, WORDS, 
     /// # Errors
     /// [`Stale`].
     pub fn accept(&self, id: u32, now: Time) -> Result<Fresh, Stale> {
-        let id = u64::from(id);
         let highest = self.highest.load(Ordering::Acquire);
         if id == 0 {
             return Err(Stale::Replay);
@@ -80,11 +79,11 @@ impl<const SIZE: u64, const WORDS: usize, const BLOCK: u64> Window<SIZE, WORDS, 
         if now.as_millis() >= self.expiry.load(Ordering::Relaxed) {
             self.floor.fetch_max(highest, Ordering::Relaxed);
         }
-        let beyond_window = id <= highest && highest - id >= SIZE;
+        let beyond_window = id <= highest && u64::from(highest - id) >= SIZE;
         if beyond_window || (id <= highest && id <= self.floor.load(Ordering::Relaxed)) {
             return Err(Stale::TooOld);
         }
-        self.mark(id)?;
+        self.mark(u64::from(id))?;
         let before = self.highest.fetch_max(id, Ordering::AcqRel);
         self.expiry.store(
             now.plus_seconds(IDLE_SECONDS).as_millis(),

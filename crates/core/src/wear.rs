@@ -3,7 +3,7 @@
 //! With data channel offload OpenVPN does not count: it rekeys by time, and when it is told to. So the engine counts
 //! for it. ChaCha20-Poly1305 has no limit that a packet id of 32 bits could reach.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::aead::Cipher;
 use crate::packet_id::PacketIds;
@@ -23,15 +23,17 @@ const FORGERIES_EARLY: u64 = 1 << 35;
 /// After so many the key opens nothing more.
 const FORGERIES_LIMIT: u64 = 1 << 36;
 
+/// Set in the count of forgeries, which never comes near: another key was asked for. A flag of its own would cost each of
+/// many keys a word.
+const ASKED: u64 = 1 << 63;
+
 /// Counts what a key was used for. Exact to a batch: threads add without waiting for each other.
 #[derive(Debug, Default)]
 pub struct Wear {
     /// Packets and 16-byte blocks sealed.
     units: AtomicU64,
-    /// Packets with a wrong tag.
+    /// Packets with a wrong tag, and [`ASKED`].
     forgeries: AtomicU64,
-    /// Another key was asked for.
-    asked: AtomicBool,
 }
 
 impl Wear {
@@ -47,7 +49,6 @@ impl Wear {
         Self {
             units: AtomicU64::new(units),
             forgeries: AtomicU64::new(forgeries),
-            asked: AtomicBool::new(false),
         }
     }
 
@@ -65,7 +66,7 @@ impl Wear {
     /// Whether the key may open packets still.
     #[must_use]
     pub fn may_open(&self) -> bool {
-        self.forgeries.load(Ordering::Relaxed) < FORGERIES_LIMIT
+        self.forgeries() < FORGERIES_LIMIT
     }
 
     /// Whether another key must be asked for now: true once.
@@ -73,8 +74,12 @@ impl Wear {
         let gcm = cipher != Cipher::ChaCha20Poly1305;
         let worn = packet_ids.next() >= PACKET_ID_EARLY
             || (gcm && self.units.load(Ordering::Relaxed) >= GCM_EARLY)
-            || self.forgeries.load(Ordering::Relaxed) >= FORGERIES_EARLY;
-        worn && !self.asked.swap(true, Ordering::Relaxed)
+            || self.forgeries() >= FORGERIES_EARLY;
+        worn && self.forgeries.fetch_or(ASKED, Ordering::Relaxed) & ASKED == 0
+    }
+
+    fn forgeries(&self) -> u64 {
+        self.forgeries.load(Ordering::Relaxed) & !ASKED
     }
 }
 

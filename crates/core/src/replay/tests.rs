@@ -36,10 +36,11 @@ type Small = Window<8, 3, 4>;
 
 impl Clone for Small {
     fn clone(&self) -> Self {
+        let id = |from: &AtomicU32| AtomicU32::new(from.load(Ordering::Relaxed));
         let copy = |from: &AtomicU64| AtomicU64::new(from.load(Ordering::Relaxed));
         Self {
-            highest: copy(&self.highest),
-            floor: copy(&self.floor),
+            highest: id(&self.highest),
+            floor: id(&self.floor),
             expiry: copy(&self.expiry),
             ring: self.ring.each_ref().map(copy),
         }
