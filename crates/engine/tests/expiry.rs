@@ -157,7 +157,8 @@ impl Office {
     fn peer_new(&self, id: u32, (interval, timeout): (u32, u32)) -> Vec<u8> {
         let members = [
             number(1, id),
-            attribute(2, &[127, 0, 0, 1]),
+            // Each at an address of its own, as clients are.
+            attribute(2, &(0x7f00_0001 + id).to_be_bytes()),
             attribute(5, &9_u16.to_be_bytes()),
             number(6, 9),
             attribute(8, &(0x0a00_0001 + id).to_be_bytes()),
