@@ -40,7 +40,7 @@ pub(crate) struct Snapshot {
 }
 
 /// The most peers that are looked at by themselves between two looks at all.
-const MAX_UNMEASURED: usize = 1 << 14;
+const MAX_UNMEASURED: usize = 1 << 11;
 
 impl Snapshot {
     /// What a packet sees of it.

@@ -3,7 +3,7 @@
 //! A path is asked for when a peer comes or moves, again when links, addresses or routes change, and every ten seconds
 //! because the kernel does not announce what it learns from ICMP. It is the kernel that validates ICMP; a packet from the
 //! network never sets an MTU here. Peers behind one address share one question, and questions go out a few at a time, so
-//! that 100,000 peers delay nothing else.
+//! that 100,000 peers delay nothing else; nor do they take room, as a round looks at so many of them and then at the next.
 //!
 //! The questions are asked in the device's network namespace. If the transport socket is in another one, its routes are
 //! not seen, and the path MTU stays what is assumed of any path.
@@ -23,6 +23,10 @@ const ROUND: Duration = Duration::from_secs(10);
 
 /// The least time between two rounds, whatever the kernel reports.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Peers of a round that are looked at together: what is known of their paths is forgotten for the next ones', so that it
+/// takes no more room however many there are.
+const PART: usize = 1024;
 
 /// Questions at a time: their answers fit the monitor's buffer, beside a burst of news.
 const STEP: usize = 64;
@@ -47,6 +51,7 @@ impl Kernel for Monitor {
 
 /// What is known of the paths of one device's peers.
 pub(crate) struct Paths {
+    /// Paths of the peers whose turn it is, and of those that have come or moved since.
     known: HashMap<Path, Known>,
     /// By index of the device; `None` while it is asked for.
     links: HashMap<u32, Option<Link>>,
@@ -56,8 +61,12 @@ pub(crate) struct Paths {
     next_question: u32,
     /// Peers whose path was not known when they came or moved.
     waiting: Vec<u32>,
-    /// A round is under way: at its end all peers get what came of it.
+    /// A round is under way.
     in_round: bool,
+    /// Peers whose turn it is in the round: they get what comes of it when all have been asked for.
+    part: Vec<u32>,
+    /// Peers that have their turn after them.
+    rest: Vec<u32>,
     /// Something happened that may have changed any path.
     is_stale: bool,
     last_round: Option<Instant>,
@@ -95,6 +104,8 @@ impl Paths {
             next_question: FIRST_QUESTION,
             waiting: Vec::new(),
             in_round: false,
+            part: Vec::new(),
+            rest: Vec::new(),
             is_stale: false,
             last_round: None,
             last_step: None,
@@ -113,10 +124,13 @@ impl Paths {
         let since_round = self.last_round.map(|last| now.duration_since(last));
         let is_due =
             since_round.is_none_or(|since| since >= ROUND || self.is_stale && since >= PAUSE);
-        if is_due && self.to_ask.is_empty() {
+        if is_due && !self.in_round && self.to_ask.is_empty() {
             self.begin_round(device, now);
         }
         let since_step = self.last_step.map(|last| now.duration_since(last));
+        if since_step.is_some_and(|since| since >= PAUSE) {
+            self.asked.clear();
+        }
         if !self.to_ask.is_empty() && since_step.is_none_or(|since| since >= STEP_PAUSE) {
             self.last_step = Some(now);
             // What has had no answer by now will have none, the kernel answers at once: it is asked for next round.
@@ -129,7 +143,7 @@ impl Paths {
             }
         }
         self.settle(device);
-        if self.to_ask.is_empty() {
+        if self.to_ask.is_empty() && self.rest.is_empty() {
             PAUSE
         } else {
             STEP_PAUSE
@@ -187,10 +201,18 @@ impl Paths {
         }
         let snapshot = device.snapshot();
         if self.in_round && self.to_ask.is_empty() {
-            self.in_round = false;
-            self.waiting.clear();
-            for peer in snapshot.peers.iter() {
-                self.set(device, peer);
+            let (part, waiting) = (
+                std::mem::take(&mut self.part),
+                std::mem::take(&mut self.waiting),
+            );
+            for id in part.iter().chain(&waiting) {
+                if let Some(peer) = snapshot.peers.by_id(*id) {
+                    self.set(device, peer);
+                }
+            }
+            self.in_round = !self.rest.is_empty();
+            if self.in_round {
+                self.begin_part(device);
             }
             return;
         }
@@ -231,8 +253,16 @@ impl Paths {
         self.is_stale = false;
         self.in_round = true;
         self.links.clear();
+        self.rest = device.snapshot().peers.iter().map(|peer| peer.id).collect();
+        self.begin_part(device);
+    }
+
+    /// The next peers have their turn.
+    fn begin_part(&mut self, device: &Device) {
         self.known.clear();
-        for peer in device.snapshot().peers.iter() {
+        self.part = self.rest.split_off(self.rest.len().saturating_sub(PART));
+        let snapshot = device.snapshot();
+        for peer in self.part.iter().filter_map(|id| snapshot.peers.by_id(*id)) {
             if let Some(path) = path_of(device, peer)
                 && self.known.insert(path, Known::Asked).is_none()
             {

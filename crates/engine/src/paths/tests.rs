@@ -235,6 +235,38 @@ fn questions_go_out_a_few_at_a_time() {
     assert!((0..150).all(|id| scene.mtu(id) == 1400));
 }
 
+/// However many peers there are, and however many answers are lost: all have their turn in a round, and little is kept.
+#[test]
+fn a_round_goes_through_a_crowd_part_by_part() {
+    const CROWD: u32 = 3 * PART as u32 + 5;
+    let mut scene = Scene::new();
+    for id in 0..CROWD {
+        let remote = format!("198.18.{}.{}:1000", id >> 8, id & 0xff);
+        scene.add(id, &remote, None);
+        scene.device.take_unmeasured();
+    }
+    scene.paths.doubt();
+    scene.now += ROUND;
+    let (mut asked, mut is_lost) = (0, true);
+    while asked < CROWD as usize {
+        let questions = scene.tick(STEP_PAUSE);
+        assert!(scene.paths.known.len() <= PART);
+        asked += questions.len();
+        if questions.is_empty() || !is_lost {
+            scene.answer(questions, Some(1400), 1500);
+        } else if asked >= PART {
+            // The answers to the last questions of the first part are lost.
+            is_lost = false;
+            assert_eq!(scene.tick(PAUSE), []);
+        } else {
+            scene.answer(questions, Some(1400), 1500);
+        }
+    }
+    assert!(scene.paths.rest.is_empty() && !scene.paths.in_round);
+    let narrow = (0..CROWD).filter(|id| scene.mtu(*id) == 1400).count();
+    assert_eq!(narrow, CROWD as usize - STEP);
+}
+
 #[test]
 fn the_narrower_of_route_and_device_counts() {
     let mut scene = Scene::new();
