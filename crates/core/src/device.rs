@@ -1,5 +1,6 @@
 //! A device: what requests, floats and the passing of time change (dco-behaviour 2.6 to 2.13, 5.4, 5.8, 5.11).
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -139,7 +140,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
             id: new.id,
             tx_id: new.tx_id,
             vpn4,
-            vpn6,
+            vpn6: vpn6.map(Box::new),
             endpoint: new.endpoint.into(),
             keepalive: new.keepalive,
             keys: crate::key::KeySlots::empty(),
@@ -159,12 +160,12 @@ impl<A: Aead, T: Clone> Device<A, T> {
             peer.vpn4 = given4(Some(vpn4));
         }
         if let Some(vpn6) = change.vpn6 {
-            peer.vpn6 = given6(Some(vpn6));
+            peer.vpn6 = given6(Some(vpn6)).map(Box::new);
         }
         if self.mode == Mode::Mp && peer.vpn4.is_none() && peer.vpn6.is_none() {
             return Err(PeerError::NoVpnAddress);
         }
-        self.check_vpn_addresses(id, peer.vpn4, peer.vpn6)?;
+        self.check_vpn_addresses(id, peer.vpn4, peer.vpn6())?;
         peer.tx_id = change.tx_id.unwrap_or(peer.tx_id);
         if change.endpoint.is_some() {
             peer.endpoint = change.endpoint.into();

@@ -1,5 +1,6 @@
 //! A peer: who it is, where it is, and what was exchanged with it.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::net::{Ipv4Addr, Ipv6Addr};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -20,8 +21,8 @@ pub struct Peer<A, T> {
     pub tx_id: u32,
     /// Its IPv4 address inside the VPN (multi-peer devices).
     pub vpn4: Option<Ipv4Addr>,
-    /// Its IPv6 address inside the VPN.
-    pub vpn6: Option<Ipv6Addr>,
+    /// See [`Peer::vpn6`]. Boxed: most peers have none, and there are many peers.
+    pub(crate) vpn6: Option<Box<Ipv6Addr>>,
     /// See [`Peer::endpoint`].
     pub(crate) endpoint: KeptEndpoint,
     /// When to ping and when to give up.
@@ -40,7 +41,7 @@ impl<A, T: Clone> Clone for Peer<A, T> {
             id: self.id,
             tx_id: self.tx_id,
             vpn4: self.vpn4,
-            vpn6: self.vpn6,
+            vpn6: self.vpn6.clone(),
             endpoint: self.endpoint.clone(),
             keepalive: self.keepalive,
             keys: self.keys.clone(),
@@ -55,6 +56,12 @@ impl<A, T> Peer<A, T> {
     #[must_use]
     pub fn endpoint(&self) -> Option<Endpoint> {
         self.endpoint.get()
+    }
+
+    /// Its IPv6 address inside the VPN.
+    #[must_use]
+    pub fn vpn6(&self) -> Option<Ipv6Addr> {
+        self.vpn6.as_deref().copied()
     }
 
     /// The longest inner packet whose outer packet is not fragmented. Over TCP, where a peer has no endpoint, there is

@@ -138,6 +138,11 @@ impl<A, T: Clone> Peers<A, T> {
         self.by_id.iter().map(|(_, peer)| peer)
     }
 
+    /// The ids of all of them, without a look at the peers themselves.
+    pub fn ids(&self) -> impl Iterator<Item = u32> {
+        self.by_id.iter().map(|(id, _)| *id)
+    }
+
     /// The peer with this id in received packets.
     #[must_use]
     pub fn by_id(&self, id: u32) -> Option<&Arc<Peer<A, T>>> {
@@ -196,7 +201,7 @@ impl<A, T: Clone> Peers<A, T> {
 
 fn vpn_addresses<A, T>(peer: &Peer<A, T>) -> impl Iterator<Item = IpAddr> {
     let vpn4 = peer.vpn4.map(IpAddr::V4);
-    let vpn6 = peer.vpn6.map(IpAddr::V6);
+    let vpn6 = peer.vpn6().map(IpAddr::V6);
     [vpn4, vpn6].into_iter().flatten()
 }
 
