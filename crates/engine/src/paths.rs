@@ -11,6 +11,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use udco_netlink::path::{FIRST_QUESTION, Path, Told, link_question, path_question};
@@ -65,8 +66,10 @@ pub(crate) struct Paths {
     in_round: bool,
     /// Peers whose turn it is in the round: they get what comes of it when all have been asked for.
     part: Vec<u32>,
-    /// Peers that have their turn after them.
-    rest: Vec<u32>,
+    /// In how many parts the round takes the peers: each has its turn with those whose ids leave the same remainder.
+    parts: u32,
+    /// The parts that have their turn after this one.
+    to_come: Range<u32>,
     /// Something happened that may have changed any path.
     is_stale: bool,
     last_round: Option<Instant>,
@@ -105,7 +108,8 @@ impl Paths {
             waiting: Vec::new(),
             in_round: false,
             part: Vec::new(),
-            rest: Vec::new(),
+            parts: 1,
+            to_come: 0..0,
             is_stale: false,
             last_round: None,
             last_step: None,
@@ -143,7 +147,7 @@ impl Paths {
             }
         }
         self.settle(device);
-        if self.to_ask.is_empty() && self.rest.is_empty() {
+        if self.to_ask.is_empty() && self.to_come.is_empty() {
             PAUSE
         } else {
             STEP_PAUSE
@@ -210,7 +214,7 @@ impl Paths {
                     self.set(device, peer);
                 }
             }
-            self.in_round = !self.rest.is_empty();
+            self.in_round = !self.to_come.is_empty();
             if self.in_round {
                 self.begin_part(device);
             }
@@ -232,6 +236,11 @@ impl Paths {
         }
         let snapshot = device.snapshot();
         for id in new {
+            if self.to_ask.len() >= PART {
+                // A crowd: the rest has its turn in the next round.
+                self.is_stale = true;
+                break;
+            }
             let Some(path) = snapshot
                 .peers
                 .by_id(id)
@@ -253,15 +262,21 @@ impl Paths {
         self.is_stale = false;
         self.in_round = true;
         self.links.clear();
-        self.rest = device.snapshot().peers.iter().map(|peer| peer.id).collect();
+        let parts = device.snapshot().peers.len().div_ceil(PART).max(1);
+        self.parts = u32::try_from(parts).unwrap_or(u32::MAX);
+        self.to_come = 0..self.parts;
         self.begin_part(device);
     }
 
     /// The next peers have their turn.
     fn begin_part(&mut self, device: &Device) {
         self.known.clear();
-        self.part = self.rest.split_off(self.rest.len().saturating_sub(PART));
+        let Some(turn) = self.to_come.next() else {
+            return;
+        };
         let snapshot = device.snapshot();
+        let ids = snapshot.peers.ids();
+        self.part.extend(ids.filter(|id| id % self.parts == turn));
         for peer in self.part.iter().filter_map(|id| snapshot.peers.by_id(*id)) {
             if let Some(path) = path_of(device, peer)
                 && self.known.insert(path, Known::Asked).is_none()

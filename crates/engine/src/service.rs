@@ -361,7 +361,7 @@ fn peer_state(peer: &Peer) -> PeerState {
         tx_id: peer.tx_id,
         socket_netnsid: None,
         vpn4: peer.vpn4,
-        vpn6: peer.vpn6,
+        vpn6: peer.vpn6(),
         keepalive: Keepalive {
             interval: peer.keepalive.interval,
             timeout: peer.keepalive.timeout,

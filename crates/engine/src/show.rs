@@ -184,7 +184,7 @@ impl PeerState {
                 ipv6: udco_core::mss::most(peer.inner_limit(), true),
             }),
             vpn4: peer.vpn4,
-            vpn6: peer.vpn6,
+            vpn6: peer.vpn6(),
             keepalive: Keepalive {
                 interval: peer.keepalive.interval,
                 timeout: peer.keepalive.timeout,
