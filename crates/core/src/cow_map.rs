@@ -75,8 +75,9 @@ impl<K: CowKey, V: Clone> CowMap<K, V> {
             Err(at) => {
                 match Arc::get_mut(leaf) {
                     Some(leaf) => {
-                        // Twice the room at each growth would stay unused by a quarter on average.
-                        leaf.reserve_exact(1);
+                        // Twice the room at each growth would stay unused by a quarter on average; a leaf of very many
+                        // grows by several, so as not to be copied each time.
+                        leaf.reserve_exact(1 + leaf.len() / 64);
                         leaf.insert(at, (key, value));
                     }
                     None => *leaf = Arc::new(with_entry(leaf, at, (key, value))),

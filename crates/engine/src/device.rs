@@ -40,7 +40,7 @@ pub(crate) struct Snapshot {
 }
 
 /// The most peers that are looked at by themselves between two looks at all.
-const MAX_UNMEASURED: usize = 1 << 11;
+pub(crate) const MAX_UNMEASURED: usize = 1 << 11;
 
 impl Snapshot {
     /// What a packet sees of it.
@@ -368,8 +368,8 @@ impl State {
 
     /// A peer has come or moved: the path to it is not known.
     pub(crate) fn measure(&mut self, peer: u32) {
-        // Beyond that the next round is soon enough.
-        if self.unmeasured.len() < MAX_UNMEASURED {
+        // Beyond that there is a round for all.
+        if self.unmeasured.len() < MAX_UNMEASURED && self.unmeasured.last() != Some(&peer) {
             self.unmeasured.push(peer);
         }
     }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use udco_netlink::path::{FIRST_QUESTION, Path, Told, link_question, path_question};
 use udco_sys::route::Monitor;
 
-use crate::device::{Device, Peer};
+use crate::device::{Device, MAX_UNMEASURED, Peer};
 
 /// How often all paths are asked for.
 const ROUND: Duration = Duration::from_secs(10);
@@ -128,17 +128,18 @@ impl Paths {
         let since_round = self.last_round.map(|last| now.duration_since(last));
         let is_due =
             since_round.is_none_or(|since| since >= ROUND || self.is_stale && since >= PAUSE);
-        if is_due && !self.in_round && self.to_ask.is_empty() {
-            self.begin_round(device, now);
-        }
         let since_step = self.last_step.map(|last| now.duration_since(last));
         if since_step.is_some_and(|since| since >= PAUSE) {
-            self.asked.clear();
+            self.forget_unanswered();
+        }
+        // A round forgets what is known: first it goes to those who wait for it.
+        self.settle(device);
+        if is_due && !self.in_round && self.to_ask.is_empty() && self.asked.is_empty() {
+            self.begin_round(device, now);
         }
         if !self.to_ask.is_empty() && since_step.is_none_or(|since| since >= STEP_PAUSE) {
             self.last_step = Some(now);
-            // What has had no answer by now will have none, the kernel answers at once: it is asked for next round.
-            self.asked.clear();
+            self.forget_unanswered();
             for _ in 0..STEP {
                 let Some(path) = self.to_ask.pop_front() else {
                     break;
@@ -204,7 +205,7 @@ impl Paths {
             return;
         }
         let snapshot = device.snapshot();
-        if self.in_round && self.to_ask.is_empty() {
+        while self.in_round && self.to_ask.is_empty() {
             let (part, waiting) = (
                 std::mem::take(&mut self.part),
                 std::mem::take(&mut self.waiting),
@@ -215,10 +216,7 @@ impl Paths {
                 }
             }
             self.in_round = !self.to_come.is_empty();
-            if self.in_round {
-                self.begin_part(device);
-            }
-            return;
+            self.begin_part(device);
         }
         let mut waiting = std::mem::take(&mut self.waiting);
         waiting.retain(|id| {
@@ -235,8 +233,9 @@ impl Paths {
             return;
         }
         let snapshot = device.snapshot();
+        self.is_stale |= new.len() >= MAX_UNMEASURED;
         for id in new {
-            if self.to_ask.len() >= PART {
+            if self.waiting.len() >= PART || self.known.len() >= 3 * PART {
                 // A crowd: the rest has its turn in the next round.
                 self.is_stale = true;
                 break;
@@ -262,6 +261,7 @@ impl Paths {
         self.is_stale = false;
         self.in_round = true;
         self.links.clear();
+        self.known.clear();
         let parts = device.snapshot().peers.len().div_ceil(PART).max(1);
         self.parts = u32::try_from(parts).unwrap_or(u32::MAX);
         self.to_come = 0..self.parts;
@@ -270,7 +270,9 @@ impl Paths {
 
     /// The next peers have their turn.
     fn begin_part(&mut self, device: &Device) {
-        self.known.clear();
+        if self.known.len() > PART {
+            self.known.clear();
+        }
         let Some(turn) = self.to_come.next() else {
             return;
         };
@@ -279,11 +281,19 @@ impl Paths {
         self.part.extend(ids.filter(|id| id % self.parts == turn));
         for peer in self.part.iter().filter_map(|id| snapshot.peers.by_id(*id)) {
             if let Some(path) = path_of(device, peer)
-                && self.known.insert(path, Known::Asked).is_none()
+                && let Entry::Vacant(known) = self.known.entry(path)
             {
+                known.insert(Known::Asked);
                 self.to_ask.push_back(path);
             }
         }
+    }
+
+    /// What has had no answer by now will have none, the kernel answers at once: a path is asked for in the next round,
+    /// a link as soon as the next path leaves by it.
+    fn forget_unanswered(&mut self) {
+        self.asked.clear();
+        self.links.retain(|_, link| link.is_some());
     }
 
     fn ask_path(&mut self, kernel: &impl Kernel, path: Path, with_local: bool) {
@@ -315,7 +325,8 @@ impl Paths {
                     // A route may claim more than its device can do.
                     Some(mtu.map_or(of_link, |mtu| mtu.min(of_link)))
                 }
-                _ => *mtu,
+                // Better what was known before than half of what is.
+                Some(None) | None => return false,
             },
             Some(Known::Nothing) => None,
             Some(Known::Asked) | None => return false,

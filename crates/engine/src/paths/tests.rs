@@ -260,6 +260,60 @@ fn a_round_goes_through_a_crowd_part_by_part() {
 }
 
 #[test]
+fn a_newcomer_is_asked_for_next_though_a_crowd_has_its_round() {
+    let mut scene = Scene::new();
+    for id in 0..2 * PART as u32 {
+        scene.add(id, &format!("198.18.{}.{}:1000", id >> 8, id & 0xff), None);
+    }
+    scene.device.take_unmeasured();
+    scene.now += ROUND;
+    let first = scene.tick(STEP_PAUSE);
+    assert_eq!((first.len(), scene.paths.to_ask.len()), (STEP, PART - STEP));
+    scene.answer(first, Some(1400), 1500);
+    scene.add(9_999, "192.0.2.9:1000", None);
+    let second = scene.tick(STEP_PAUSE);
+    let newcomer = "192.0.2.9".parse().ok();
+    assert!(matches!(second[0], Asked::Path { remote, .. } if remote == newcomer));
+    scene.answer(second, Some(1300), 1500);
+    assert_eq!(scene.mtu(9_999), 1300);
+}
+
+#[test]
+fn a_crowd_behind_one_address_costs_one_question_a_round() {
+    let mut scene = Scene::new();
+    for id in 0..3 * PART as u32 {
+        scene.add(id, "192.0.2.1:1000", None);
+    }
+    scene.device.take_unmeasured();
+    scene.now += ROUND;
+    assert_eq!(scene.round(Some(1400), 1500), [1]);
+    assert!((0..3 * PART as u32).all(|id| scene.mtu(id) == 1400));
+}
+
+#[test]
+fn a_link_that_does_not_answer_changes_nothing() {
+    let mut scene = Scene::new();
+    scene.add(1, "192.0.2.1:1000", None);
+    scene.round(Some(1400), 1500);
+    scene.now += ROUND;
+    let questions = scene.tick(STEP_PAUSE);
+    let [Asked::Path { number, .. }] = questions[..] else {
+        panic!("{questions:?}");
+    };
+    scene.tell(Told::Path {
+        question: number,
+        mtu: None,
+        ifindex: VIA,
+    });
+    assert!(matches!(
+        scene.kernel.questions.take()[..],
+        [Asked::Link { .. }]
+    ));
+    assert_eq!(scene.tick(PAUSE), []);
+    assert_eq!(scene.mtu(1), 1400);
+}
+
+#[test]
 fn the_narrower_of_route_and_device_counts() {
     let mut scene = Scene::new();
     scene.add(1, "192.0.2.1:1000", None);
