@@ -12,11 +12,12 @@ use udco_netlink::CipherAlg;
 ///
 /// "Less safe" is the library's word for a key whose nonces the caller chooses; here they are packet ids, which
 /// [`udco_core::packet_id`] hands out once each.
-pub(crate) struct DirectionKey(LessSafeKey);
+pub struct DirectionKey(LessSafeKey);
 
 impl DirectionKey {
     /// `None` if the key does not have the cipher's length.
-    pub(crate) fn new(cipher: Cipher, key: &[u8]) -> Option<Self> {
+    #[must_use]
+    pub fn new(cipher: Cipher, key: &[u8]) -> Option<Self> {
         let algorithm = match cipher {
             Cipher::Aes128Gcm => &AES_128_GCM,
             Cipher::Aes192Gcm => &AES_192_GCM,

@@ -38,6 +38,7 @@ use std::sync::{Arc, OnceLock};
 use udco_core::packet_id::PacketIds;
 use udco_sys::seqpacket::Connection;
 
+pub use cipher::DirectionKey;
 pub use listen::{Access, Listening};
 pub use offload::{Forbidden, Offload};
 
