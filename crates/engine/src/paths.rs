@@ -215,8 +215,7 @@ impl Paths {
                     self.set(device, peer);
                 }
             }
-            self.in_round = !self.to_come.is_empty();
-            self.begin_part(device);
+            self.in_round = self.begin_part(device);
         }
         let mut waiting = std::mem::take(&mut self.waiting);
         waiting.retain(|id| {
@@ -259,22 +258,21 @@ impl Paths {
     fn begin_round(&mut self, device: &Device, now: Instant) {
         self.last_round = Some(now);
         self.is_stale = false;
-        self.in_round = true;
         self.links.clear();
         self.known.clear();
         let parts = device.snapshot().peers.len().div_ceil(PART).max(1);
         self.parts = u32::try_from(parts).unwrap_or(u32::MAX);
         self.to_come = 0..self.parts;
-        self.begin_part(device);
+        self.in_round = self.begin_part(device);
     }
 
-    /// The next peers have their turn.
-    fn begin_part(&mut self, device: &Device) {
+    /// The next peers have their turn; `false` if all had theirs.
+    fn begin_part(&mut self, device: &Device) -> bool {
         if self.known.len() > PART {
             self.known.clear();
         }
         let Some(turn) = self.to_come.next() else {
-            return;
+            return false;
         };
         let snapshot = device.snapshot();
         let ids = snapshot.peers.ids();
@@ -287,6 +285,7 @@ impl Paths {
                 self.to_ask.push_back(path);
             }
         }
+        true
     }
 
     /// What has had no answer by now will have none, the kernel answers at once: a path is asked for in the next round,
