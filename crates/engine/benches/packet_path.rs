@@ -1,4 +1,4 @@
-//! What the steps of a packet's way cost without the kernel: `cargo bench -p udco-engine`.
+//! What the steps of a packet's way cost without the kernel: `cargo bench -p udco-engine --bench packet_path`.
 //!
 //! A whole tunnel is measured by `cargo xtask bench`; this is for changes to one step. Compare two builds in turns, by
 //! ratio (`--save-baseline`, `--baseline`): machines are shared and noisy.
