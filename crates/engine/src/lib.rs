@@ -1,8 +1,8 @@
 //! The engine: devices, the workers that move their packets, and the conversation with the fronts that made them.
 //!
-//! Reading order: `transmit` and `receive` (a packet's way out and in), `worker` and `handoff` (who moves it), `device`
-//! (what it meets), `connection` and `service` (how a program changes that), `devices` and `belongings` (whose is what),
-//! `watch`, `route_mirror` and `paths`, `keepalive`.
+//! Reading order: `transmit` and `receive` (a packet's way out and in), `worker`, `pace` and `handoff` (who moves it, and
+//! when), `device` (what it meets), `connection` and `service` (how a program changes that), `devices` and `belongings`
+//! (whose is what), `watch`, `route_mirror` and `paths`, `keepalive`.
 #![forbid(unsafe_code)]
 
 mod backlog;
@@ -18,6 +18,7 @@ mod keepalive;
 mod link;
 mod listen;
 mod offload;
+mod pace;
 mod parking;
 mod paths;
 mod receive;

@@ -36,6 +36,7 @@ pub(crate) struct Receiver {
     parking: Parking,
     delivery: Delivery,
     stream_buffer: Box<[u8]>,
+    taken: u64,
 }
 
 impl Receiver {
@@ -46,7 +47,13 @@ impl Receiver {
             parking: Parking::new(),
             delivery: Delivery::new(),
             stream_buffer: vec![0; STREAM_BUFFER].into(),
+            taken: 0,
         }
+    }
+
+    /// How many datagrams, or runs of coalesced ones, were received.
+    pub(crate) const fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Whether packets wait for their key: then [`Receiver::run`] is due every now and then.
@@ -66,6 +73,7 @@ impl Receiver {
         self.retry(device, transport);
         for _ in 0..TURNS {
             let received = self.inbox.receive(socket)?;
+            self.taken = self.taken.wrapping_add(received as u64);
             self.batch(device, transport, received);
             if received < BATCH {
                 break;

@@ -42,6 +42,7 @@ pub(crate) struct Transmitter {
     /// The packet that was read last, behind its virtio header.
     packet: Box<[u8]>,
     records: Records,
+    taken: u64,
 }
 
 /// Sealed records of a batch, and the messages that they will leave by.
@@ -87,7 +88,13 @@ impl Transmitter {
         Self {
             packet: packet_buffer(),
             records,
+            taken: 0,
         }
+    }
+
+    /// How many packets, or super-packets, were read.
+    pub(crate) const fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Sends what lies in a queue, up to some batches. Returns the stream for which the rest has to wait: that of the
@@ -130,6 +137,7 @@ impl Transmitter {
                     break;
                 }
             };
+            self.taken = self.taken.wrapping_add(1);
             if let Err(reason) = self.one(device, &view, queue, len, now) {
                 device.drops.count(reason);
             }

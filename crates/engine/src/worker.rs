@@ -16,10 +16,12 @@ use std::time::Duration;
 
 use rustix::thread::{CpuSet, sched_setaffinity};
 use udco_netlink::DeleteReason;
+use udco_sys::clock;
 use udco_sys::epoll::{Event, Events, Interest, Poller};
 use udco_sys::wake::Waker;
 
 use crate::device::{Device, lock};
+use crate::pace::{self, Pace};
 use crate::receive::Receiver;
 use crate::stream::{Stream, control_scratch};
 use crate::transmit::Transmitter;
@@ -282,6 +284,7 @@ struct Running {
     sources: HashMap<u64, Source>,
     transmitter: Transmitter,
     receiver: Receiver,
+    pace: Pace,
     /// Queues that wait for room in a stream.
     paused: Vec<u64>,
     control: Box<[u8]>,
@@ -294,6 +297,7 @@ impl Running {
             sources: HashMap::new(),
             transmitter: Transmitter::new(),
             receiver: Receiver::new(),
+            pace: Pace::from(clock::nanoseconds()),
             paused: Vec::new(),
             control: control_scratch(),
         }
@@ -331,14 +335,23 @@ impl Running {
     /// Waits for news, at most for the time given, and returns how many there are.
     ///
     /// Packets follow packets: it looks again a few times, in between lets those run that may send some, and only then
-    /// sleeps, since a sleeping worker costs each sender a wake-up.
-    fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<usize> {
+    /// sleeps, since a sleeping worker costs each sender a wake-up. Where very many come, it lets them (see
+    /// [`crate::pace`]).
+    fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<usize> {
         for _ in 0..LOOKS {
             let ready = self.shared.poller.wait(events, Some(Duration::ZERO))?;
             if ready > 0 {
                 return Ok(ready);
             }
             rustix::thread::sched_yield();
+        }
+        let moved = self.transmitter.taken().wrapping_add(self.receiver.taken());
+        if self.pace.is_fast(moved, clock::nanoseconds()) {
+            pace::pause();
+            let ready = self.shared.poller.wait(events, Some(Duration::ZERO))?;
+            if ready > 0 {
+                return Ok(ready);
+            }
         }
         self.shared.poller.wait(events, timeout)
     }

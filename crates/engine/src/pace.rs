@@ -1,0 +1,84 @@
+//! The pace of a worker: with many packets that come singly, it lets some come together.
+//!
+//! A worker that has moved everything sleeps, and the next packet wakes it. Where its sender shares a processor with it,
+//! that is after a few packets each time: both then spend more on the switch than on packets, records leave in short
+//! runs, and everything behind pays for that as well. So above a hundred thousand packets a second, and only there, a
+//! worker pauses for a moment before it sleeps, as network cards hold back their interrupts. A super-packet or a run of
+//! coalesced datagrams is one here, so that a TCP stream and its acknowledgements do not come near that.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+/// Nanoseconds for each packet at which a worker begins to pause.
+const FAST: u64 = 10_000;
+
+/// How long a pause is: what 100,000 packets a second need for five. A device's queue has room for a hundred times that.
+const PAUSE: Duration = Duration::from_micros(50);
+
+/// By how many nanoseconds the kernel may prolong a pause; its own measure is 50,000.
+const SLACK: u64 = 1_000;
+
+/// Nanoseconds over which the pace is taken, so that a burst alone makes none.
+const SPAN: u64 = 1_000_000;
+
+/// How fast packets come, looked at each time when a worker has nothing left to do.
+pub(crate) struct Pace {
+    moved: u64,
+    since: u64,
+    is_fast: bool,
+}
+
+impl Pace {
+    /// The pace of the calling thread, at `now` in nanoseconds.
+    pub(crate) fn from(now: u64) -> Self {
+        // Without it the pauses are longer.
+        let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(SLACK));
+        Self {
+            moved: 0,
+            since: now,
+            is_fast: false,
+        }
+    }
+
+    /// Nothing is left to do, and `moved` packets have been moved since the beginning: whether to pause.
+    pub(crate) fn is_fast(&mut self, moved: u64, now: u64) -> bool {
+        let elapsed = now.saturating_sub(self.since);
+        if elapsed >= SPAN {
+            let packets = moved.wrapping_sub(self.moved);
+            self.is_fast = packets.saturating_mul(FAST) >= elapsed;
+            self.moved = moved;
+            self.since = now;
+        }
+        self.is_fast
+    }
+}
+
+/// Lets packets come.
+pub(crate) fn pause() {
+    std::thread::sleep(PAUSE);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_pauses_from_a_hundred_thousand_packets_a_second_on() {
+        let mut pace = Pace::from(5 * SPAN);
+        assert!(!pace.is_fast(99, 6 * SPAN));
+        assert!(pace.is_fast(199, 7 * SPAN));
+        assert!(pace.is_fast(499, 9 * SPAN), "150 in each of two");
+        assert!(!pace.is_fast(699, 12 * SPAN), "200 in three");
+    }
+
+    #[test]
+    fn a_burst_is_no_pace() {
+        let mut pace = Pace::from(0);
+        assert!(!pace.is_fast(90, SPAN / 100));
+        assert!(!pace.is_fast(90, SPAN));
+        assert!(pace.is_fast(290, 2 * SPAN));
+        assert!(pace.is_fast(290, 2 * SPAN + 1), "as it was a moment ago");
+        assert!(!pace.is_fast(291, 50 * SPAN), "nobody sends any more");
+        assert!(!pace.is_fast(500, 0), "a clock that goes back");
+    }
+}
