@@ -7,6 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+pub(super) mod oracle;
+
 /// A TCP or UDP packet to be.
 #[derive(Clone, Debug)]
 pub(super) struct Build {
@@ -212,6 +214,13 @@ fn random_batch(random: &mut Random, batch: &mut Batch, count: usize) {
             if random.one_in(4) {
                 flow.fragment = 0;
             }
+            // What is the same in all packets of a flow, and forbids it all the same.
+            if random.one_in(8) {
+                flow.flags |= 1 << random.below(8);
+            }
+            if random.one_in(16) {
+                flow.extra = extra(flow.v6, flow.transport);
+            }
             let options = random.below(11);
             flow.options = (0..options * 4).map(|_| random.below(256) as u8).collect();
             let size = match random.below(8) {
@@ -253,13 +262,7 @@ fn random_batch(random: &mut Random, batch: &mut Batch, count: usize) {
                 8 => packet.window += 1,
                 9 => packet.flags = random.below(256) as u8,
                 10 => packet.urgent = 1,
-                11 => {
-                    packet.extra = if packet.v6 {
-                        vec![packet.transport.number(), 0, 1, 4, 0, 0, 0, 0]
-                    } else {
-                        vec![1; 4]
-                    }
-                }
+                11 => packet.extra = extra(packet.v6, packet.transport),
                 12 => packet.options = packet.options.iter().map(|byte| byte ^ 1).collect(),
                 _ => packet.source += 1,
             }
@@ -273,6 +276,15 @@ fn random_batch(random: &mut Random, batch: &mut Batch, count: usize) {
             bytes.truncate(random.below(bytes.len()));
         }
         batch.push(&bytes);
+    }
+}
+
+/// Destination options, or no-operations.
+fn extra(v6: bool, transport: Transport) -> Vec<u8> {
+    if v6 {
+        vec![transport.number(), 0, 1, 4, 0, 0, 0, 0]
+    } else {
+        vec![1; 4]
     }
 }
 
@@ -316,8 +328,8 @@ fn related(left: &[u8], right: &[u8]) -> bool {
     left.0 == right.0 && left.1.is_some() && left.1 == right.1
 }
 
-/// Merges a batch and splits it again: the same packets must come out, and no two of a flow in another order. Returns
-/// how many groups it made.
+/// Merges a batch and splits it again: the same packets must come out, no two of a flow in another order, and none
+/// together that promises E4 keeps apart. Returns how many groups it made.
 fn check_batch(merger: &mut Merger, batch: &Batch) -> usize {
     for packet in &batch.packets {
         merger.add(&batch.buffer, packet.clone()).unwrap();
@@ -333,6 +345,11 @@ fn check_batch(merger: &mut Merger, batch: &Batch) -> usize {
             originals.iter().map(ExactSizeIterator::len).sum::<usize>(),
             group.bytes
         );
+        if group.packets > 1 {
+            let packets = originals.iter().map(|range| &batch.buffer[range.clone()]);
+            let packets: Vec<_> = packets.collect();
+            assert_eq!(oracle::objection(&packets), None, "{packets:x?}");
+        }
         let (header, rest) = group.head.split_first_chunk().unwrap();
         let mut written = rest.to_vec();
         for payload in group.payloads() {
