@@ -4,7 +4,8 @@
 //! that is after a few packets each time: both then spend more on the switch than on packets, records leave in short
 //! runs, and everything behind pays for that as well. So above a hundred thousand packets a second, and only there, a
 //! worker pauses for a moment before it sleeps, as network cards hold back their interrupts. A super-packet or a run of
-//! coalesced datagrams is one here, so that a TCP stream and its acknowledgements do not come near that.
+//! coalesced datagrams is one here: a TCP stream comes near that only where the link coalesces nothing, and is no slower
+//! there.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
