@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Nanoseconds for each packet at which a worker begins to pause.
 const FAST: u64 = 10_000;
 
-/// How long a pause is: what 100,000 packets a second need for five. A device's queue has room for a hundred times that.
+/// How long a pause is: at 100,000 packets a second five come meanwhile. A device's queue has room for 500.
 const PAUSE: Duration = Duration::from_micros(50);
 
 /// By how many nanoseconds the kernel may prolong a pause; its own measure is 50,000.
