@@ -23,7 +23,7 @@ impl Endpoint {
 /// An endpoint as a peer keeps it, or none: 16 bytes where an [`Endpoint`] has 52, as there are many peers. That of IPv6
 /// takes an allocation of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum KeptEndpoint {
+pub(crate) enum KeptEndpoint {
     /// Over TCP: the stream knows.
     #[default]
     None,
@@ -59,8 +59,7 @@ impl From<Option<Endpoint>> for KeptEndpoint {
 
 impl KeptEndpoint {
     /// The endpoint.
-    #[must_use]
-    pub fn get(&self) -> Option<Endpoint> {
+    pub(crate) fn get(&self) -> Option<Endpoint> {
         match self {
             Self::None => None,
             Self::V4 { remote, local } => Some(Endpoint {

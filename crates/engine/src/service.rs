@@ -351,7 +351,8 @@ fn peer_state(peer: &Peer) -> PeerState {
         bytes: counter.bytes(),
         packets: counter.packets(),
     };
-    let remote = peer.endpoint().map(|endpoint| endpoint.remote);
+    let endpoint = peer.endpoint();
+    let remote = endpoint.map(|endpoint| endpoint.remote);
     let unspecified = |remote: SocketAddr| match remote {
         SocketAddr::V4(_) => IpAddr::from([0; 4]),
         SocketAddr::V6(_) => IpAddr::from([0; 16]),
@@ -367,8 +368,7 @@ fn peer_state(peer: &Peer) -> PeerState {
             timeout: peer.keepalive.timeout,
         },
         remote,
-        local: peer
-            .endpoint()
+        local: endpoint
             .and_then(|endpoint| endpoint.local)
             .or_else(|| remote.map(unspecified)),
         local_port: peer.transport.local_port(),

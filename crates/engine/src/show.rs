@@ -172,14 +172,14 @@ impl PeerState {
                 cipher: key.cipher().name(),
             })
         };
-        let activity = &peer.activity;
+        let (activity, endpoint) = (&peer.activity, peer.endpoint());
         Self {
             id: peer.id,
             tx_id: peer.tx_id,
-            remote: peer.endpoint().map(|endpoint| endpoint.remote),
-            local: peer.endpoint().and_then(|endpoint| endpoint.local),
-            path_mtu: peer.endpoint().map(|_| activity.path_mtu.bytes()),
-            mss: peer.endpoint().map(|_| Mss {
+            remote: endpoint.map(|endpoint| endpoint.remote),
+            local: endpoint.and_then(|endpoint| endpoint.local),
+            path_mtu: endpoint.map(|_| activity.path_mtu.bytes()),
+            mss: endpoint.map(|_| Mss {
                 ipv4: udco_core::mss::most(peer.inner_limit(), false),
                 ipv6: udco_core::mss::most(peer.inner_limit(), true),
             }),
