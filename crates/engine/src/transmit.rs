@@ -22,8 +22,8 @@ use crate::device::{Device, Peer};
 use crate::handoff::packet_buffer;
 use crate::transport::{Socket, Transport};
 
-/// Bytes of records in one batch: what fits a core's cache, and at least one packet of any size.
-const ARENA: usize = 4 * (OVERHEAD + 65_535);
+/// Bytes of records in one batch: half of what a core's cache holds, and at least one packet of any size.
+const ARENA: usize = 8 * (OVERHEAD + 65_535);
 
 /// Packets that are read before what they came to is sent.
 const BATCH: usize = 128;
