@@ -37,11 +37,20 @@ enum Work {
     Segments(Segments),
 }
 
+/// What all segments have in common, and is worked out once: sums without the words that differ.
 #[derive(Clone, Debug)]
 struct Segments {
     layout: Segmentation,
-    /// Sum of the pseudo-header without the length.
-    pseudo: u64,
+    /// Of the IPv4 header, without length, id and checksum.
+    ip_sum: u64,
+    /// The IPv4 id of the first segment.
+    id: u16,
+    /// Of pseudo-header and transport header, without lengths and checksum, and without sequence number and flags.
+    transport_sum: u64,
+    /// The sequence number of the first segment.
+    seq: u32,
+    /// The word with the TCP flags.
+    flags: u16,
 }
 
 impl<'p> Splitter<'p> {
@@ -55,14 +64,8 @@ impl<'p> Splitter<'p> {
             Offload::Checksum { start, field } => (Work::Checksum { start, field }, 1),
             Offload::Segments(layout) => {
                 let payload = packet.len().saturating_sub(layout.payload_at);
-                let segments = Segments {
-                    pseudo: pseudo_header(packet, &layout),
-                    layout,
-                };
-                (
-                    Work::Segments(segments),
-                    payload.div_ceil(layout.size).max(1),
-                )
+                let count = payload.div_ceil(layout.size).max(1);
+                (Work::Segments(Segments::new(packet, layout)), count)
             }
         };
         Ok(Self {
@@ -141,32 +144,38 @@ impl<'p> Splitter<'p> {
 
         let (to, to_payload) = room.get_mut(..len)?.split_at_mut_checked(payload_at)?;
         to.copy_from_slice(headers);
-        let payload_sum = checksum::copy_and_sum(to_payload, payload);
-
         let (ip, header) = to.split_at_mut_checked(transport_at)?;
         if ip.first()? >> 4 == 4 {
-            let id = u16::from_be_bytes(array(ip, 4)?).wrapping_add(self.written as u16);
+            let id = segments.id.wrapping_add(self.written as u16);
+            put_u16(ip, 2, len as u16);
             put_u16(ip, 4, id);
+            let sum = segments.ip_sum + len as u64 + u64::from(id);
+            put_u16(ip, 10, !checksum::fold(sum));
+        } else {
+            finish_ip_header(ip, len);
         }
-        finish_ip_header(ip, len);
+        let transport_len = len - transport_at;
+        let mut sum = segments.transport_sum + transport_len as u64;
         match transport {
             Transport::Tcp => {
-                let seq = u32::from_be_bytes(array(header, 4)?).wrapping_add(offset as u32);
+                let seq = segments.seq.wrapping_add(offset as u32);
+                let flags = segments.flags & (0xff00 | u16::from(self.flags_kept()));
                 header.get_mut(4..8)?.copy_from_slice(&seq.to_be_bytes());
-                *header.get_mut(13)? &= self.flags_kept();
+                put_u16(header, 12, flags);
+                sum += u64::from(seq >> 16) + u64::from(seq & 0xffff) + u64::from(flags);
             }
-            Transport::Udp => put_u16(header, 4, (len - transport_at) as u16),
+            Transport::Udp => {
+                put_u16(header, 4, transport_len as u16);
+                sum += transport_len as u64;
+            }
         }
-        let field = transport.checksum_field();
-        put_u16(header, field, 0);
-        let sum =
-            segments.pseudo + (len - transport_at) as u64 + checksum::sum(header) + payload_sum;
+        sum += checksum::copy_and_sum(to_payload, payload);
         let checksum = match (transport, !checksum::fold(sum)) {
             // 0 means "none" in UDP (RFC 768).
             (Transport::Udp, 0) => 0xffff,
             (_, checksum) => checksum,
         };
-        put_u16(header, field, checksum);
+        put_u16(header, transport.checksum_field(), checksum);
         Some(len)
     }
 
@@ -184,14 +193,57 @@ impl<'p> Splitter<'p> {
     }
 }
 
+impl Segments {
+    fn new(packet: &[u8], layout: Segmentation) -> Self {
+        let Segmentation {
+            transport,
+            transport_at,
+            payload_at,
+            ..
+        } = layout;
+        let ip = packet.get(..transport_at).unwrap_or_default();
+        let header = packet.get(transport_at..payload_at).unwrap_or_default();
+        let varying: &[usize] = match transport {
+            Transport::Tcp => &[4, 6, 12],
+            Transport::Udp => &[4],
+        };
+        let field = transport.checksum_field();
+        Self {
+            layout,
+            ip_sum: sum_without(ip, &[2, 4, 10]),
+            id: word(ip, 4),
+            transport_sum: pseudo_header(packet, &layout)
+                + sum_without(header, varying)
+                + without(word(header, field)),
+            seq: u32::from(word(header, 4)) << 16 | u32::from(word(header, 6)),
+            flags: word(header, 12),
+        }
+    }
+}
+
+/// The sum of a header but for the words at these places.
+fn sum_without(header: &[u8], places: &[usize]) -> u64 {
+    let words = places.iter().map(|at| without(word(header, *at)));
+    checksum::sum(header) + words.sum::<u64>()
+}
+
+/// What takes a word out of a sum, in ones' complement.
+fn without(word: u16) -> u64 {
+    u64::from(!word)
+}
+
+/// The word at a place of a header; 0 where there is none.
+fn word(header: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes(array(header, at).unwrap_or_default())
+}
+
 /// The sum of the pseudo-header without the length. It is taken from the checksum's field, where the sender put it with
 /// the length of the whole, rather than made of the addresses: behind a routing header only the sender knows the final
 /// destination.
 fn pseudo_header(packet: &[u8], layout: &Segmentation) -> u64 {
     let field = layout.transport_at + layout.transport.checksum_field();
-    let partial = u16::from_be_bytes(array(packet, field).unwrap_or_default());
     let whole = packet.len().saturating_sub(layout.transport_at) as u16;
-    u64::from(partial) + u64::from(!whole)
+    u64::from(word(packet, field)) + without(whole)
 }
 
 #[cfg(test)]
