@@ -31,7 +31,13 @@ struct Packet {
     /// Where it lies in the batch's buffer.
     range: Range<usize>,
     peer: usize,
-    delivered: bool,
+}
+
+/// What of a group the device took.
+#[derive(Default)]
+struct Taken {
+    packets: u64,
+    bytes: u64,
 }
 
 impl Delivery {
@@ -53,11 +59,7 @@ impl Delivery {
             self.peers.push(Arc::clone(peer));
         }
         let peer = self.peers.len() - 1;
-        self.packets.push(Packet {
-            range,
-            peer,
-            delivered: false,
-        });
+        self.packets.push(Packet { range, peer });
     }
 
     /// Hands everything over. `batch` is the buffer in which the packets lie.
@@ -72,46 +74,32 @@ impl Delivery {
             let from = added;
             while let Some(packet) = self.packets.get(added) {
                 match self.merger.add(batch, packet.range.clone()) {
+                    Ok(()) => added += 1,
                     Err(MergeError::Full) if added > from => break,
-                    _ => added += 1,
+                    // Of another buffer, which none is: the merger has not numbered it.
+                    Err(_) => drop(self.packets.remove(added)),
                 }
             }
             for group in self.merger.groups() {
                 // Its packets are of one flow, and so of one peer.
-                let first = group.originals().next();
-                let sender = first
-                    .and_then(|range| position(&self.packets, &range))
-                    .and_then(|at| self.packets.get(at));
-                let peer = sender.and_then(|packet| self.peers.get(packet.peer));
-                if let Some(queue) = peer.and_then(|peer| queue_for(device, peer.id)) {
-                    write(device, queue, batch, &group, &mut self.packets);
+                let first = self.packets.get(from + group.first);
+                let Some(peer) = first.and_then(|packet| self.peers.get(packet.peer)) else {
+                    continue;
+                };
+                let taken = match queue_for(device, peer.id) {
+                    Some(queue) => write(device, queue, batch, &group),
+                    None => Taken::default(),
+                };
+                peer.activity.vpn_rx.count_many(taken.packets, taken.bytes);
+                let refused = group.packets as u64 - taken.packets;
+                if refused > 0 {
+                    device.drops.count_many(DropReason::RxTunRefused, refused);
                 }
             }
             self.merger.clear();
         }
-        self.count(device);
         self.packets.clear();
         self.peers.clear();
-    }
-
-    /// Counts what was delivered, and what was not.
-    fn count(&self, device: &Device) {
-        for packets in self.packets.chunk_by(|a, b| a.peer == b.peer) {
-            let delivered = packets.iter().filter(|packet| packet.delivered);
-            let (count, bytes) = delivered.fold((0, 0), |(count, bytes), packet| {
-                (count + 1, bytes + packet.range.len() as u64)
-            });
-            let peer = packets
-                .first()
-                .and_then(|packet| self.peers.get(packet.peer));
-            if let Some(peer) = peer {
-                peer.activity.vpn_rx.count_many(count, bytes);
-            }
-            let refused = packets.len() as u64 - count;
-            if refused > 0 {
-                device.drops.count_many(DropReason::RxTunRefused, refused);
-            }
-        }
     }
 }
 
@@ -128,14 +116,8 @@ pub(crate) fn write_alone(queue: &tun::Queue, packet: &[u8]) -> io::Result<()> {
         .map(drop)
 }
 
-/// Writes a group, and notes which of its packets were taken.
-fn write(
-    device: &Device,
-    queue: &tun::Queue,
-    batch: &[u8],
-    group: &Group<'_>,
-    packets: &mut [Packet],
-) {
+/// Writes a group.
+fn write(device: &Device, queue: &tun::Queue, batch: &[u8], group: &Group<'_>) -> Taken {
     let mut pieces = [IoSlice::new(&[]); merge::MAX_SEGMENTS + 1];
     let payloads = group.payloads().filter_map(|range| batch.get(range));
     let parts = std::iter::once(group.head).chain(payloads);
@@ -144,42 +126,34 @@ fn write(
         *piece = IoSlice::new(part);
         count += 1;
     }
-    let written = queue.write_vectored(pieces.get(..count).unwrap_or_default());
-    let mut note = |range: &Range<usize>| {
-        if let Some(packet) = position(packets, range).and_then(|at| packets.get_mut(at)) {
-            packet.delivered = true;
-        }
-    };
-    match written {
+    match queue.write_vectored(pieces.get(..count).unwrap_or_default()) {
         Ok(_) => {
-            group.originals().for_each(|range| note(&range));
             if group.packets > 1 {
                 device.offloads.merge.taken();
+            }
+            Taken {
+                packets: group.packets as u64,
+                bytes: group.bytes as u64,
             }
         }
         // The offload is refused, or the device is: one by one it shows (design decision 6).
         Err(error) if group.packets > 1 => {
-            let mut taken = 0;
+            let mut taken = Taken::default();
             for range in group.originals() {
-                let packet = batch.get(range.clone()).unwrap_or_default();
+                let packet = batch.get(range).unwrap_or_default();
                 if write_alone(queue, packet).is_ok() {
-                    note(&range);
-                    taken += 1;
+                    taken.packets += 1;
+                    taken.bytes += packet.len() as u64;
                 }
             }
-            if taken == group.packets && device.offloads.merge.refused() {
+            if taken.packets == group.packets as u64 && device.offloads.merge.refused() {
                 tracing::warn!(
                     "{}: the kernel refuses super-packets ({error}); going on without",
                     device.name
                 );
             }
+            taken
         }
-        Err(_) => {}
+        Err(_) => Taken::default(),
     }
-}
-
-/// Which packet of a batch lies here: they are in the order in which they lie.
-fn position(packets: &[Packet], range: &Range<usize>) -> Option<usize> {
-    let at = packets.binary_search_by_key(&range.start, |packet| packet.range.start);
-    at.ok()
 }

@@ -54,6 +54,8 @@ pub struct Merger {
 pub struct Group<'m> {
     /// The virtio header; if there are several packets, then also the IP and transport header for all of them.
     pub head: &'m [u8],
+    /// Its first packet, as the number of packets added before it since the merger was cleared.
+    pub first: usize,
     /// How many packets.
     pub packets: usize,
     /// The lengths of these packets, together.
@@ -327,6 +329,7 @@ impl State {
         let run = self.run.as_ref().filter(|_| self.packets > 1);
         Group {
             head: run.map_or(&ALONE, Run::head),
+            first: self.first as usize,
             packets: self.packets,
             bytes: self.bytes,
             skip: run.map_or(0, Run::headers),

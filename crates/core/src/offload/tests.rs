@@ -341,6 +341,7 @@ fn check_batch(merger: &mut Merger, batch: &Batch) -> usize {
         count += 1;
         let originals: Vec<_> = group.originals().collect();
         assert_eq!(originals.len(), group.packets);
+        assert_eq!(originals[0], batch.packets[group.first]);
         assert_eq!(
             originals.iter().map(ExactSizeIterator::len).sum::<usize>(),
             group.bytes
