@@ -15,7 +15,7 @@ mod outcome;
 mod subject;
 mod table;
 mod target;
-mod wireguard;
+mod vpn;
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ use self::link::Link;
 use self::machine::Machine;
 use self::outcome::{Outcome, Report};
 use self::subject::Subject;
-use self::wireguard::WireguardGo;
+use self::vpn::{Program, Vpn};
 use crate::{check, packages, step};
 
 /// Fewer rounds have no median worth the name.
@@ -85,16 +85,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     build_release()?;
     let cells = options.cells();
     ensure!(!cells.is_empty(), "no subject is measured on such a link");
-    let wireguard = find_wireguard(&cells)?;
+    let programs = find_programs(&cells)?;
     let parts = options.parts();
     let method = Method {
         parts: &parts,
         seconds: options.seconds,
         program: &std::env::current_exe()?,
-        wireguard: wireguard.as_ref(),
+        programs: &programs,
     };
     // Before: the tree may go on meanwhile.
-    let machine = Machine::here(wireguard.as_ref());
+    let machine = Machine::here(&programs);
     let begin = Instant::now();
     let outcomes = measure(&cells, options.rounds, &method)?;
     let mut report = Report {
@@ -214,19 +214,20 @@ fn release_binary() -> Result<PathBuf> {
     Ok(target.join("release").join("udco"))
 }
 
-/// wireguard-go, if it is among the cells. Without it the others are measured.
-fn find_wireguard(cells: &[Cell]) -> Result<Option<WireguardGo>> {
-    if !cells
-        .iter()
-        .any(|cell| cell.subject == Subject::WireguardGo)
-    {
-        return Ok(None);
+/// The other VPNs that are among the cells. Without one of them the others are measured.
+fn find_programs(cells: &[Cell]) -> Result<Vec<Program>> {
+    let target = check::target()?;
+    let mut programs = Vec::new();
+    for vpn in Vpn::ALL {
+        if !cells.iter().any(|cell| cell.subject.vpn() == Some(vpn)) {
+            continue;
+        }
+        match Program::find(vpn, &target) {
+            Ok(program) => programs.push(program),
+            Err(error) => eprintln!("SKIPPED: {}: {error:#}", vpn.title()),
+        }
     }
-    let found = WireguardGo::find(&check::target()?);
-    if let Err(error) = &found {
-        eprintln!("SKIPPED: wireguard-go: {error:#}");
-    }
-    Ok(found.ok())
+    Ok(programs)
 }
 
 fn command() -> String {

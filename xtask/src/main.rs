@@ -34,7 +34,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Measure udco beside OpenVPN's own data path, wireguard-go and no tunnel, interleaved, and print ratios of medians.
+    /// Measure udco beside OpenVPN's own data path, other VPNs and no tunnel, interleaved, and print ratios of medians.
     ///
     /// Installs the Debian packages that are missing if run by root, builds, and works in network namespaces of its
     /// own. A whole run takes about 20 minutes.

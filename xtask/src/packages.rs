@@ -22,9 +22,11 @@ const NEEDED: [(&str, &str); 10] = [
 ];
 
 /// What the benchmark needs besides.
-const NEEDED_TO_MEASURE: [(&str, &str); 2] = [
+const NEEDED_TO_MEASURE: [(&str, &str); 4] = [
     ("/usr/sbin/ethtool", "ethtool"),
     ("/usr/bin/wg", "wireguard-tools"),
+    ("/usr/sbin/tincd", "tinc"),
+    ("/usr/bin/fastd", "fastd"),
 ];
 
 /// Installs what is missing, or says how.

@@ -13,7 +13,7 @@ use udco_testbed::measure::{Flood, Ledger, Ping, Stream, begin_without_pacing, p
 use super::figure::{Figure, Part};
 use super::link::Link;
 use super::subject::{Subject, Tunnel};
-use super::wireguard::WireguardGo;
+use super::vpn::Program;
 
 /// What one measurement found.
 pub(crate) type Sample = BTreeMap<Figure, f64>;
@@ -37,8 +37,9 @@ pub(crate) struct Cell {
 /// Everything that one run compares.
 pub(crate) fn all() -> impl Iterator<Item = Cell> {
     use Subject::{
-        NoTunnel, NoTunnelNoGso, Openvpn, OpenvpnTuned, OpenvpnTunedChacha, OpenvpnTunedTcp, Udco,
-        UdcoChacha, UdcoClient, UdcoCrowded, UdcoServer, UdcoTcp, WireguardGo,
+        Fastd, Nebula, NoTunnel, NoTunnelNoGso, Openvpn, OpenvpnTuned, OpenvpnTunedChacha,
+        OpenvpnTunedTcp, Tinc, Udco, UdcoChacha, UdcoClient, UdcoCrowded, UdcoServer, UdcoTcp,
+        WireguardGo,
     };
     let veth = [
         NoTunnel,
@@ -47,6 +48,9 @@ pub(crate) fn all() -> impl Iterator<Item = Cell> {
         OpenvpnTuned,
         OpenvpnTunedChacha,
         WireguardGo,
+        Nebula,
+        Tinc,
+        Fastd,
         Udco,
         UdcoChacha,
         UdcoCrowded,
@@ -74,7 +78,7 @@ pub(crate) struct Method<'a> {
     pub(crate) seconds: u32,
     /// This program, whose word `flood` makes UDP traffic.
     pub(crate) program: &'a Path,
-    pub(crate) wireguard: Option<&'a WireguardGo>,
+    pub(crate) programs: &'a [Program],
 }
 
 impl Cell {
@@ -84,12 +88,16 @@ impl Cell {
 
     /// All figures, or only those that the table of links and the targets need.
     const fn is_full(self) -> bool {
-        use Subject::{OpenvpnTunedChacha, UdcoChacha, UdcoClient, UdcoCrowded, UdcoServer};
+        use Subject::{
+            Fastd, Nebula, OpenvpnTunedChacha, Tinc, UdcoChacha, UdcoClient, UdcoCrowded,
+            UdcoServer,
+        };
         matches!(self.link, Link::Veth)
             && !matches!(
                 self.subject,
                 OpenvpnTunedChacha | UdcoChacha | UdcoCrowded | UdcoServer | UdcoClient
             )
+            && !matches!(self.subject, Nebula | Tinc | Fastd)
     }
 
     /// Builds it in a lab of its own and measures it once.
@@ -102,7 +110,7 @@ impl Cell {
         for host in [&pair.server, &pair.client] {
             begin_without_pacing(host)?;
         }
-        let tunnel = self.subject.start(&pair, method.wireguard)?;
+        let tunnel = self.subject.start(&pair, method.programs)?;
         let bench = Bench {
             pair: &pair,
             to: tunnel.server(),
@@ -119,7 +127,7 @@ impl Cell {
         if method.parts.contains(&Part::Udp) {
             bench.floods(&mut sample).context("UDP")?;
         }
-        let memory = peak_memory(&pair.lab, &Tunnel::PROGRAMS)?;
+        let memory = peak_memory(&pair.lab, &Tunnel::programs())?;
         if memory > 0 {
             sample.insert(Figure::Memory, memory as f64);
         }
@@ -168,7 +176,8 @@ impl Bench<'_> {
     fn streams(&self, sample: &mut Sample) -> Result<()> {
         let (client, server) = (&self.pair.client, &self.pair.server);
         let one = self.stream();
-        let meters = || Ledger::read(&self.pair.lab, &Tunnel::PROGRAMS);
+        let programs = Tunnel::programs();
+        let meters = || Ledger::read(&self.pair.lab, &programs);
         let before = meters()?;
         let up = one.run(client, server)?;
         let cost = meters()?.since(&before);

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde::Serialize;
 
-use super::wireguard::WireguardGo;
+use super::vpn::Program;
 use crate::step;
 
 /// A machine and what runs on it; empty words where it wouldn't say.
@@ -15,13 +15,14 @@ pub(crate) struct Machine {
     pub(crate) processor: String,
     pub(crate) cores: usize,
     pub(crate) openvpn: String,
-    pub(crate) wireguard_go: String,
+    /// The other VPNs.
+    pub(crate) vpns: Vec<String>,
     /// The commit, with `-dirty` if the tree has other changes.
     pub(crate) udco: String,
 }
 
 impl Machine {
-    pub(crate) fn here(wireguard: Option<&WireguardGo>) -> Self {
+    pub(crate) fn here(programs: &[Program]) -> Self {
         let openvpn = step::first_line("openvpn", &["--version"]);
         let words: Vec<&str> = openvpn.split_whitespace().take(2).collect();
         Self {
@@ -34,7 +35,10 @@ impl Machine {
                 .unwrap_or_default(),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             openvpn: words.join(" "),
-            wireguard_go: wireguard.map_or_else(String::new, |program| program.version.clone()),
+            vpns: programs
+                .iter()
+                .map(|program| program.version.clone())
+                .collect(),
             udco: step::first_line("git", &["describe", "--always", "--dirty"]),
         }
     }

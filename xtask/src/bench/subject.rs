@@ -10,7 +10,7 @@ use serde::Serialize;
 use udco_testbed::{Endpoint, Launch, Pair, Process, Proto, addresses, connect, udco};
 
 use super::link;
-use super::wireguard::{Wireguard, WireguardGo};
+use super::vpn::{self, Program, Vpn};
 
 /// What makes OpenVPN's own data path fastest without changing the packets.
 const TUNED: [&str; 4] = [
@@ -48,6 +48,12 @@ pub(crate) enum Subject {
     OpenvpnTunedTcp,
     /// wireguard-go.
     WireguardGo,
+    /// nebula.
+    Nebula,
+    /// tinc.
+    Tinc,
+    /// fastd.
+    Fastd,
     /// OpenVPN, as installed, with udco at both ends.
     Udco,
     /// The same with CHACHA20-POLY1305.
@@ -71,7 +77,10 @@ impl Subject {
             Self::OpenvpnTuned => "OpenVPN tuned",
             Self::OpenvpnTunedChacha => "OpenVPN tuned, ChaCha",
             Self::OpenvpnTunedTcp => "OpenVPN tuned, over TCP",
-            Self::WireguardGo => "wireguard-go",
+            Self::WireguardGo => Vpn::WireguardGo.title(),
+            Self::Nebula => Vpn::Nebula.title(),
+            Self::Tinc => Vpn::Tinc.title(),
+            Self::Fastd => Vpn::Fastd.title(),
             Self::Udco => "OpenVPN with udco",
             Self::UdcoChacha => "OpenVPN with udco, ChaCha",
             Self::UdcoTcp => "OpenVPN with udco, over TCP",
@@ -81,11 +90,28 @@ impl Subject {
         }
     }
 
+    /// The other VPN that it is.
+    pub(crate) const fn vpn(self) -> Option<Vpn> {
+        match self {
+            Self::WireguardGo => Some(Vpn::WireguardGo),
+            Self::Nebula => Some(Vpn::Nebula),
+            Self::Tinc => Some(Vpn::Tinc),
+            Self::Fastd => Some(Vpn::Fastd),
+            _ => None,
+        }
+    }
+
+    fn program(self, programs: &[Program]) -> Result<&Program> {
+        let mut programs = programs.iter();
+        let program = programs.find(|program| Some(program.vpn()) == self.vpn());
+        program.with_context(|| format!("there is no {}", self.title()))
+    }
+
     /// Starts it between the hosts of `pair`.
     ///
     /// # Errors
     /// Fails if it doesn't come up.
-    pub(crate) fn start(self, pair: &Pair, wireguard: Option<&WireguardGo>) -> Result<Tunnel> {
+    pub(crate) fn start(self, pair: &Pair, programs: &[Program]) -> Result<Tunnel> {
         let proto = match self {
             Self::OpenvpnTunedTcp | Self::UdcoTcp => Proto::Tcp4,
             _ => Proto::Udp4,
@@ -97,9 +123,8 @@ impl Subject {
                 link::without_segmentation(pair)?;
                 return Ok(Tunnel::None);
             }
-            Self::WireguardGo => {
-                let program = wireguard.ok_or_else(|| anyhow::anyhow!("no wireguard-go"))?;
-                return Ok(Tunnel::Wireguard(program.start(pair)?));
+            Self::WireguardGo | Self::Nebula | Self::Tinc | Self::Fastd => {
+                return Ok(Tunnel::Vpn(self.program(programs)?.start(pair)?));
             }
             Self::Openvpn => (server, client),
             Self::OpenvpnTuned => (server.line_each(&TUNED), client.line_each(&TUNED)),
@@ -167,12 +192,14 @@ pub(crate) enum Tunnel {
     #[expect(dead_code, reason = "held for its end")]
     Crowded([Endpoint; 2], Process),
     #[expect(dead_code, reason = "held for its end")]
-    Wireguard(Wireguard),
+    Vpn([Process; 2]),
 }
 
 impl Tunnel {
     /// The programs whose processes carry the packets, as `/proc` names them.
-    pub(crate) const PROGRAMS: [&str; 3] = ["openvpn", "udco", "wireguard-go"];
+    pub(crate) fn programs() -> Vec<&'static str> {
+        [["openvpn", "udco"].as_slice(), &vpn::PROCESSES].concat()
+    }
 
     /// The server's address, as the client calls it.
     pub(crate) const fn server(&self) -> &'static str {

@@ -33,7 +33,10 @@ pub(crate) fn all(report: &Report) -> String {
         ("Targets", targets(report)),
         ("udco over others, veth", ratios(report)),
         ("Medians, veth", medians(report)),
-        ("Other links, ciphers, transports, one end", others(report)),
+        (
+            "Other links, VPNs, ciphers, transports, one end",
+            others(report),
+        ),
     ];
     let mut text = method(report);
     for (heading, table) in sections {
@@ -47,12 +50,9 @@ pub(crate) fn all(report: &Report) -> String {
 /// How it was measured, in a paragraph.
 fn method(report: &Report) -> String {
     let machine = &report.machine;
-    let wireguard = match machine.wireguard_go.as_str() {
-        "" => String::new(),
-        version => format!(", {version}"),
-    };
+    let vpns: String = machine.vpns.iter().map(|it| format!(", {it}")).collect();
     let words = format!(
-        "`{}`, {}, udco {}, {} with AES-256-GCM{wireguard}, {} cores of {}, Linux {}, {} rounds, {} s a stream or flood, {:.0} minutes.",
+        "`{}`, {}, udco {}, {} with AES-256-GCM{vpns}, {} cores of {}, Linux {}, {} rounds, {} s a stream or flood, {:.0} minutes.",
         report.command,
         machine.date,
         machine.udco,
