@@ -33,6 +33,7 @@ mod crowd;
 pub mod differential;
 mod front_proxy;
 mod host;
+pub mod icmp_forger;
 mod lab;
 mod management;
 pub mod measure;

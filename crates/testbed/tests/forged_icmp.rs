@@ -1,0 +1,158 @@
+//! ICMP "too big" from somebody who is no router of ours (promises A9): what is not about a packet of the tunnel changes
+//! nothing, and what looks as if it were makes packets smaller for a while, within limits. Nothing is lost.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use udco_testbed::measure::{Ping, Stream};
+use udco_testbed::{
+    Endpoint, Host, Launch, Pair, Proto, addresses as at, connect, eventually, skip_part,
+};
+
+const FORGER: &str = env!("CARGO_BIN_EXE_udco-icmp-forger");
+
+/// The kernel's news come within a second, what it has learnt from ICMP, and forgotten, within ten.
+const SOON: Duration = Duration::from_secs(25);
+
+/// What a path is without forgeries.
+const WIDE: u16 = 1500;
+
+#[test]
+fn forged_too_big_udp4() -> Result<()> {
+    // A host must take packets of 576 bytes: what is less is not believed.
+    does_no_harm(Proto::Udp4, 68, 576)
+}
+
+#[test]
+fn forged_too_big_udp6() -> Result<()> {
+    does_no_harm(Proto::Udp6, 1280, 1280)
+}
+
+/// A forgery that claims `mtu` makes it `least` at most.
+fn does_no_harm(proto: Proto, mtu: u16, least: u16) -> Result<()> {
+    let pair = Pair::new()?;
+    let stranger = Stranger::new(&pair, proto)?;
+    let forgets = forgets_soon(&pair.server, proto);
+    let server = pair.server(proto).launch(Launch::Udco);
+    let (server, _client) = connect(server, pair.client(proto).launch(Launch::Udco))?;
+    if !server.is_udco() {
+        return Ok(());
+    }
+    path_becomes(&server, WIDE)?;
+    let peer = remote(&server)?;
+    let own = format!("{}:1194", stranger.inside);
+
+    // A socket that there is not; somebody who is no peer; from the peer's end.
+    stranger.claims(mtu, &format!("{}:9", stranger.inside), &peer)?;
+    stranger.claims(mtu, &own, &format!("{}:1194", stranger.nobody))?;
+    stranger.claims(mtu, &peer, &own)?;
+    look_again(&pair.server, "198.18.0.1/32")?;
+    thread::sleep(Duration::from_secs(3));
+    let mtu_now = path_mtu(&server)?;
+    ensure!(mtu_now == Some(WIDE), "believed: {mtu_now:?}");
+
+    // About a packet of the tunnel, as far as the kernel can tell.
+    stranger.claims(mtu, &own, &peer)?;
+    look_again(&pair.server, "198.18.0.2/32")?;
+    path_becomes(&server, least)?;
+    for (host, to) in [
+        (&pair.server, at::INNER_CLIENT),
+        (&pair.client, at::INNER_SERVER),
+    ] {
+        let echo = Ping::to(to).count(20).size(3000).run(host)?;
+        ensure!(echo.lost.is_empty(), "{:?} of 20 long pings", echo.lost);
+    }
+    let stream = Stream::to(at::INNER_SERVER).reverse();
+    let sent = stream.run(&pair.client, &pair.server)?;
+    ensure!(sent.bits_per_second > 1e6, "{sent:?}");
+    server.require_authentic()?;
+
+    if forgets {
+        path_becomes(&server, WIDE).context("after what was claimed is forgotten")?;
+    } else {
+        skip_part("when the kernel forgets a path MTU cannot be set here");
+    }
+    Ok(())
+}
+
+/// Somebody on another link of the server's.
+struct Stranger {
+    host: Host,
+    /// The server's address on that link, and the one that its clients know.
+    target: &'static str,
+    inside: &'static str,
+    /// Of the clients' network, and nobody's.
+    nobody: &'static str,
+}
+
+impl Stranger {
+    fn new(pair: &Pair, proto: Proto) -> Result<Self> {
+        let host = pair.lab.host("stranger")?;
+        let addresses = (
+            ["203.0.113.2/24", "2001:db8:3::2/64"],
+            ["203.0.113.1/24", "2001:db8:3::1/64"],
+        );
+        pair.lab
+            .link(&host, &addresses.0, &pair.server, &addresses.1)?;
+        let [target, inside, nobody] = match proto {
+            Proto::Udp6 => ["2001:db8:3::1", "[2001:db8::1]", "[2001:db8::99]"],
+            _ => ["203.0.113.1", at::SERVER, "192.0.2.99"],
+        };
+        // An address of IPv6 can be used only when nobody else has it.
+        eventually("the stranger's link", SOON, || {
+            let echo = Ping::to(target).count(1).run(&host)?;
+            Ok(echo.lost.is_empty().then_some(()))
+        })?;
+        Ok(Self {
+            host,
+            target,
+            inside,
+            nobody,
+        })
+    }
+
+    /// Tells the server that a packet between these ends was too big.
+    fn claims(&self, mtu: u16, from: &str, to: &str) -> Result<()> {
+        let mtu = mtu.to_string();
+        let words = [FORGER, self.target, &mtu, from, to];
+        self.host.run(&words).map(drop)
+    }
+}
+
+/// Has the kernel of a host forget after 5 seconds what ICMP told, if that can be set.
+fn forgets_soon(host: &Host, proto: Proto) -> bool {
+    let family = match proto {
+        Proto::Udp6 => "ipv6",
+        _ => "ipv4",
+    };
+    let script = format!("echo 5 >/proc/sys/net/{family}/route/mtu_expires");
+    host.run(&["sh", "-c", &script]).is_ok()
+}
+
+/// A new address is reason enough for the engine to ask for all paths again.
+fn look_again(host: &Host, address: &str) -> Result<()> {
+    host.add_address("lo", address)
+}
+
+fn path_mtu(endpoint: &Endpoint) -> Result<Option<u16>> {
+    let shown = endpoint.show()?;
+    Ok(shown.peers().next().context("no peer")?.path_mtu)
+}
+
+fn path_becomes(endpoint: &Endpoint, mtu: u16) -> Result<()> {
+    let mut last = None;
+    let became = eventually("the path MTU", SOON, || {
+        last = path_mtu(endpoint)?;
+        Ok((last == Some(mtu)).then_some(()))
+    });
+    became.with_context(|| format!("{mtu} wanted, {last:?} shown"))
+}
+
+/// Address and port of the only peer.
+fn remote(endpoint: &Endpoint) -> Result<String> {
+    let shown = endpoint.show()?;
+    let peer = shown.peers().next().context("no peer")?;
+    let remote = peer.remote.as_str().context("no address")?;
+    Ok(remote.to_owned())
+}
