@@ -14,6 +14,9 @@ use udco_testbed::{
 /// From the cure to the first answer.
 const SOON: Duration = Duration::from_secs(2);
 
+/// The same over TCP, which waits the longer before it tries again the longer it has had no answer.
+const SOON_TCP: Duration = Duration::from_secs(4);
+
 /// How long each fault lasts. Traffic goes on meanwhile.
 const FAULT: Duration = Duration::from_millis(1500);
 
@@ -165,9 +168,50 @@ fn an_address_of_a_multihomed_server_that_was_gone() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_link_that_was_down_tcp4() -> Result<()> {
+    let tunnel = Tunnel::new(Proto::Tcp4)?;
+    let device = tunnel.pair.link.b.clone();
+    let set = |host: &Host, to: &str| host.run(&["ip", "link", "set", &device, to]).map(drop);
+    tunnel
+        .survives(
+            |pair| set(&pair.client, "down"),
+            |pair| set(&pair.client, "up"),
+        )?
+        .has_nothing()
+}
+
+#[test]
+fn a_route_that_was_unreachable_tcp6() -> Result<()> {
+    let tunnel = Tunnel::new(Proto::Tcp6)?;
+    let route = |pair: &Pair, what: &str| {
+        let words = ["ip", "-6", "route", what, "unreachable", at::SERVER6];
+        pair.client.run(&words).map(drop)
+    };
+    tunnel
+        .survives(|pair| route(pair, "add"), |pair| route(pair, "del"))?
+        .has_nothing()
+}
+
+#[test]
+fn an_address_that_was_gone_tcp4() -> Result<()> {
+    let tunnel = Tunnel::new(Proto::Tcp4)?;
+    let address = "192.0.2.2/24";
+    tunnel
+        .survives(
+            |pair| {
+                let words = ["ip", "address", "del", address, "dev", &pair.link.b];
+                pair.client.run(&words).map(drop)
+            },
+            |pair| pair.client.add_address(&pair.link.b, address),
+        )?
+        .has_nothing()
+}
+
 /// A server and a client that stand.
 struct Tunnel {
     pair: Pair,
+    soon: Duration,
     server: Endpoint,
     client: Endpoint,
 }
@@ -176,6 +220,8 @@ struct Tunnel {
 struct Lost {
     /// Of 200 each way.
     pings: usize,
+    /// Milliseconds until the slowest answer came.
+    slowest: f64,
     /// What both engines dropped, by `udco show`.
     drops: Vec<(String, u64)>,
     is_udco: bool,
@@ -185,7 +231,12 @@ impl Tunnel {
     fn new(proto: Proto) -> Result<Self> {
         let pair = Pair::new()?;
         let (server, client) = (pair.server(proto), pair.client(proto));
-        Self::connected(pair, server, client)
+        let tunnel = Self::connected(pair, server, client)?;
+        let soon = match proto {
+            Proto::Tcp4 | Proto::Tcp6 => SOON_TCP,
+            _ => SOON,
+        };
+        Ok(Self { soon, ..tunnel })
     }
 
     fn connected(pair: Pair, server: Builder, client: Builder) -> Result<Self> {
@@ -195,6 +246,7 @@ impl Tunnel {
         Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
         Ok(Self {
             pair,
+            soon: SOON,
             server,
             client,
         })
@@ -222,14 +274,16 @@ impl Tunnel {
             (at::INNER_SERVER, &self.pair.client),
             (at::INNER_CLIENT, &self.pair.server),
         ] {
-            eventually("an answer after the cure", SOON, || {
+            eventually("an answer after the cure", self.soon, || {
                 let echo = Ping::to(to).count(1).run(host)?;
                 Ok(echo.lost.is_empty().then_some(()))
             })?;
         }
-        let mut pings = 0;
+        let (mut pings, mut slowest) = (0, 0.0f64);
         for series in series {
-            pings += series.join().expect("no panic")?.lost.len();
+            let echo = series.join().expect("no panic")?;
+            pings += echo.lost.len();
+            slowest = slowest.max(echo.max_ms().unwrap_or_default());
         }
         Ping::to(at::INNER_SERVER).all_answered(&self.pair.client)?;
         for (before, after) in before.iter().zip(after) {
@@ -248,6 +302,7 @@ impl Tunnel {
         });
         Ok(Lost {
             pings,
+            slowest,
             drops: more.collect(),
             is_udco: self.client.is_udco(),
         })
@@ -295,12 +350,31 @@ impl Lost {
         if !self.is_udco {
             return Ok(());
         }
-        // What hosts say to their routers and multicast listeners comes at any time and leads to no peer.
-        let chatter = ["rx_spoofed_source", "tx_no_peer"];
-        let named = self.drops.iter().map(|(name, _)| name.as_str());
-        let counted: Vec<&str> = named.filter(|name| !chatter.contains(name)).collect();
+        let counted = self.counted();
         let is_right = !counted.is_empty() && counted.iter().all(|name| reasons.contains(name));
         ensure!(is_right, "{reasons:?} wanted, {:?} counted", self.drops);
         Ok(())
+    }
+
+    /// A stream loses nothing: what comes meanwhile waits in the device's queue.
+    fn has_nothing(&self) -> Result<()> {
+        let waited = self.slowest;
+        ensure!(waited >= 1000.0, "the fault was none: {waited} ms");
+        let counted = self.counted();
+        ensure!(
+            self.pings == 0 && counted.is_empty(),
+            "{} pings lost, {:?} counted",
+            self.pings,
+            self.drops
+        );
+        Ok(())
+    }
+
+    /// Why packets of the tunnel were dropped.
+    fn counted(&self) -> Vec<&str> {
+        // What hosts say to their routers and multicast listeners comes at any time and leads to no peer.
+        let chatter = ["rx_spoofed_source", "tx_no_peer"];
+        let named = self.drops.iter().map(|(name, _)| name.as_str());
+        named.filter(|name| !chatter.contains(name)).collect()
     }
 }
