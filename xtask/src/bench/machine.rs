@@ -28,11 +28,7 @@ impl Machine {
         Self {
             date: step::first_line("date", &["--utc", "--iso-8601"]),
             kernel: read("/proc/sys/kernel/osrelease"),
-            processor: read("/proc/cpuinfo")
-                .lines()
-                .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
-                .map(|(_, model)| model.to_owned())
-                .unwrap_or_default(),
+            processor: processor(&read("/proc/cpuinfo")),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             openvpn: words.join(" "),
             vpns: programs
@@ -44,7 +40,32 @@ impl Machine {
     }
 }
 
+/// The processor, with what tells two of one name apart.
+fn processor(cpuinfo: &str) -> String {
+    let word = |name: &str| {
+        let mut lines = cpuinfo.lines().filter_map(|line| line.split_once(':'));
+        lines.find_map(|(key, value)| (key.trim() == name).then(|| value.trim()))
+    };
+    let name = word("model name").unwrap_or_default();
+    match (word("cpu family"), word("model")) {
+        (Some(family), Some(model)) => format!("{name} (family {family}, model {model})"),
+        _ => name.to_owned(),
+    }
+}
+
 fn read(path: &str) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     text.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processors_of_one_name_are_told_apart() {
+        let x86 = "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n\nprocessor\t: 1\n";
+        assert_eq!(processor(x86), "AMD EPYC (family 25, model 17)");
+        assert_eq!(processor("processor\t: 0\nBogoMIPS\t: 50.00\n"), "");
+    }
 }
