@@ -231,14 +231,19 @@ impl Devices {
     ) {
         let mut held = lock(&self.held);
         held.detach(workers, transport);
+        let is_only = !held.serves(device);
         let entry = held.of_mut(device);
-        // The worker beside those that have the device's queues: each direction has a core. More sockets, each of a
-        // peer over TCP, are spread.
+        // The worker beside those that have the device's queues: each direction has a core under load. More sockets,
+        // each of a peer over TCP, are spread.
         let (device, worker) = match entry {
             Some(entry) => {
-                entry.sockets += 1;
+                entry.sockets = if is_only { 1 } else { entry.sockets + 1 };
                 let before = entry.placed.len() + entry.sockets - 1;
-                (Arc::clone(device), entry.number + before)
+                let worker = entry.number + before;
+                for placed in &entry.placed {
+                    workers.lend(placed, is_only.then_some(worker));
+                }
+                (Arc::clone(device), worker)
             }
             // It has just been removed.
             None => (Arc::new(device.hull()), 0),
@@ -280,6 +285,12 @@ impl Held {
     fn position(&self, device: &Arc<Device>) -> Option<usize> {
         let mut devices = self.devices.iter();
         devices.position(|entry| Arc::ptr_eq(&entry.device, device))
+    }
+
+    /// Whether a socket is attached to the device.
+    fn serves(&self, device: &Arc<Device>) -> bool {
+        let mut sockets = self.sockets.iter();
+        sockets.any(|socket| Arc::ptr_eq(&socket.device, device))
     }
 
     fn of_mut(&mut self, device: &Arc<Device>) -> Option<&mut Entry> {

@@ -1,9 +1,10 @@
 //! Workers: threads that move packets, each with its own epoll set and buffers (design decision 5).
 //!
 //! A worker runs to completion: an event is a queue or a socket with packets, and the worker that has it moves them all
-//! the way. A queue or socket belongs to one worker, so that packets leave in the order in which they came. A device's
-//! TUN queues and its transport socket belong to different workers where there are two: each direction has a core. The
-//! kernel keeps a flow in one queue: that through which its packets in the other direction were delivered.
+//! the way. A queue or socket is with one worker at a time, so that packets leave in the order in which they came. Under
+//! load a device's TUN queues and its transport socket are with different workers where there are two: each direction has
+//! a core (see [`crate::seat`]). The kernel keeps a flow in one queue: that through which its packets in the other
+//! direction were delivered.
 
 use std::collections::HashMap;
 use std::io;
@@ -21,8 +22,10 @@ use udco_sys::epoll::{Event, Events, Interest, Poller};
 use udco_sys::wake::Waker;
 
 use crate::device::{Device, lock};
+use crate::load::{LastLook, Load};
 use crate::pace::{self, Pace};
 use crate::receive::Receiver;
+use crate::seat::{Seat, View};
 use crate::stream::{Stream, control_scratch};
 use crate::transmit::Transmitter;
 use crate::transport::{Socket, Transport};
@@ -65,7 +68,7 @@ pub(crate) struct Workers {
 /// A source in the care of a worker; give it back with [`Workers::remove`].
 #[derive(Debug, Default)]
 pub(crate) struct Placed {
-    worker: usize,
+    seat: Seat,
     token: u64,
 }
 
@@ -85,10 +88,11 @@ struct Shared {
     poller: Poller,
     waker: Waker,
     orders: Mutex<Vec<Order>>,
+    load: LastLook,
 }
 
 enum Order {
-    Add(u64, Source),
+    Add(u64, Source, Seat),
     Remove(u64, Sender<()>),
     /// A key was installed: packets may wait for it.
     Retry,
@@ -102,10 +106,13 @@ enum Order {
 impl Workers {
     /// Starts `count` threads, at least one, each on one of `cpus` if there are any.
     pub(crate) fn start(count: usize, cpus: &[usize]) -> io::Result<Self> {
-        let workers = (0..count.max(1))
+        let all = (0..count.max(1))
+            .map(|_| Shared::new().map(Arc::new))
+            .collect::<io::Result<Arc<[_]>>>()?;
+        let workers = (0..all.len())
             .map(|number| {
                 let cpu = cpus.get(number % cpus.len().max(1));
-                Worker::start(number, cpu.copied())
+                Worker::start(number, &all, cpu.copied())
             })
             .collect::<io::Result<_>>()?;
         Ok(Self {
@@ -129,8 +136,15 @@ impl Workers {
     pub(crate) fn add(&self, worker: usize, source: Source) -> Placed {
         let worker = worker % self.workers.len();
         let token = self.next_token.fetch_add(1, Ordering::Relaxed);
-        self.workers[worker].order(Order::Add(token, source));
-        Placed { worker, token }
+        let seat = Seat::at(worker);
+        self.workers[worker].order(Order::Add(token, source, seat.clone()));
+        Placed { seat, token }
+    }
+
+    /// While little comes, a source is to be with this worker (modulo their count), or always with its own.
+    pub(crate) fn lend(&self, placed: &Placed, worker: Option<usize>) {
+        let count = self.workers.len();
+        placed.seat.lend(worker.map(|worker| worker % count));
     }
 
     /// A key was installed: packets that came before it are tried again.
@@ -143,9 +157,15 @@ impl Workers {
     /// Takes a source back. When this returns, the worker does not touch it any more.
     pub(crate) fn remove(&self, placed: &Placed) {
         let (done, removed) = channel();
-        self.workers[placed.worker].order(Order::Remove(placed.token, done));
-        if removed.recv_timeout(REMOVAL).is_err() {
-            tracing::warn!("worker {} did not answer in time", placed.worker);
+        let mut asked = None;
+        placed.seat.clear(|worker| {
+            self.workers[worker].order(Order::Remove(placed.token, done));
+            asked = Some(worker);
+        });
+        if let Some(worker) = asked
+            && removed.recv_timeout(REMOVAL).is_err()
+        {
+            tracing::warn!("worker {worker} did not answer in time");
         }
     }
 }
@@ -164,15 +184,11 @@ impl Drop for Workers {
 }
 
 impl Worker {
-    fn start(number: usize, cpu: Option<usize>) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
-            poller: Poller::new()?,
-            waker: Waker::new()?,
-            orders: Mutex::default(),
-        });
-        shared.poller.add(&shared.waker, WAKER, Interest::READ)?;
+    /// Starts the thread with this number of all.
+    fn start(number: usize, all: &Arc<[Arc<Shared>]>, cpu: Option<usize>) -> io::Result<Self> {
+        let shared = Arc::clone(&all[number]);
         let thread = {
-            let shared = Arc::clone(&shared);
+            let all = Arc::clone(all);
             let name = format!("udco-worker-{number}");
             let (pinned, is_pinned) = channel();
             let thread = std::thread::Builder::new().name(name).spawn(move || {
@@ -180,7 +196,7 @@ impl Worker {
                 let may_run = outcome.is_ok();
                 let _ = pinned.send(outcome);
                 if may_run {
-                    Running::new(shared).run();
+                    Running::new(number, all).run();
                 }
             })?;
             is_pinned.recv().unwrap_or(Ok(()))?;
@@ -198,6 +214,17 @@ impl Worker {
 }
 
 impl Shared {
+    fn new() -> io::Result<Self> {
+        let (poller, waker) = (Poller::new()?, Waker::new()?);
+        poller.add(&waker, WAKER, Interest::READ)?;
+        Ok(Self {
+            poller,
+            waker,
+            orders: Mutex::default(),
+            load: LastLook::default(),
+        })
+    }
+
     fn order(&self, order: Order) {
         lock(&self.orders).push(order);
         self.waker.wake();
@@ -280,8 +307,16 @@ impl Source {
 
 /// What the thread itself has.
 struct Running {
+    number: usize,
     shared: Arc<Shared>,
+    /// Of all workers.
+    all: Arc<[Arc<Shared>]>,
     sources: HashMap<u64, Source>,
+    /// The device queues among them, which may go to other workers.
+    seats: Vec<(u64, Seat)>,
+    load: Load,
+    /// For how many nanoseconds there has been little to do.
+    quiet_for: u64,
     transmitter: Transmitter,
     receiver: Receiver,
     pace: Pace,
@@ -291,10 +326,15 @@ struct Running {
 }
 
 impl Running {
-    fn new(shared: Arc<Shared>) -> Self {
+    fn new(number: usize, all: Arc<[Arc<Shared>]>) -> Self {
         Self {
-            shared,
+            number,
+            shared: Arc::clone(&all[number]),
+            all,
             sources: HashMap::new(),
+            seats: Vec::new(),
+            load: Load::from(clock::nanoseconds()),
+            quiet_for: 0,
             transmitter: Transmitter::new(),
             receiver: Receiver::new(),
             pace: Pace::from(clock::nanoseconds()),
@@ -329,6 +369,34 @@ impl Running {
                     self.give_up(event.token, &error);
                 }
             }
+            self.take_stock();
+        }
+    }
+
+    /// Looks how busy this worker is, every now and then, and whether another one should have its device queues.
+    fn take_stock(&mut self) {
+        let now = clock::nanoseconds();
+        let Some(look) = self.load.look(now) else {
+            return;
+        };
+        self.shared.load.tell(look, now);
+        let view = View::new(self.number, look, self.quiet_for);
+        self.quiet_for = view.quiet_for;
+        for at in (0..self.seats.len()).rev() {
+            let (token, seat) = &self.seats[at];
+            // One that waits for room comes back to this worker.
+            if self.paused.contains(token) {
+                continue;
+            }
+            let (token, seat) = (*token, seat.clone());
+            let all = Arc::clone(&self.all);
+            let awake = |worker: usize| all[worker].load.awake(now);
+            seat.move_on(&view, awake, |to| {
+                if let Some(source) = self.forget(token) {
+                    tracing::debug!("worker {} gives a queue to worker {to}", view.worker);
+                    all[to].order(Order::Add(token, source, seat.clone()));
+                }
+            });
         }
     }
 
@@ -346,14 +414,17 @@ impl Running {
             rustix::thread::sched_yield();
         }
         let moved = self.transmitter.taken().wrapping_add(self.receiver.taken());
-        if self.pace.is_fast(moved, clock::nanoseconds()) {
+        let now = clock::nanoseconds();
+        if self.pace.is_fast(moved, now) {
             pace::pause();
             let ready = self.shared.poller.wait(events, Some(Duration::ZERO))?;
             if ready > 0 {
                 return Ok(ready);
             }
         }
-        self.shared.poller.wait(events, timeout)
+        let ready = self.shared.poller.wait(events, timeout);
+        self.load.slept(clock::nanoseconds().saturating_sub(now));
+        ready
     }
 
     /// Moves the packets of the source that an event is about.
@@ -403,9 +474,9 @@ impl Running {
         let orders = std::mem::take(&mut *lock(&self.shared.orders));
         for order in orders {
             match order {
-                Order::Add(token, source) => self.add(token, source),
+                Order::Add(token, source, seat) => self.add(token, source, seat),
                 Order::Remove(token, done) => {
-                    self.forget(token);
+                    drop(self.forget(token));
                     let _ = done.send(());
                 }
                 Order::Retry => self.retry(),
@@ -417,7 +488,7 @@ impl Running {
         false
     }
 
-    fn add(&mut self, token: u64, source: Source) {
+    fn add(&mut self, token: u64, source: Source, seat: Seat) {
         if let Some(stream) = source.stream() {
             stream.settle(self.place(token));
         } else {
@@ -434,6 +505,9 @@ impl Running {
                 tracing::error!("cannot wait for packets: {error}");
                 return;
             }
+        }
+        if matches!(source, Source::Tun(..)) {
+            self.seats.push((token, seat));
         }
         self.sources.insert(token, source);
     }
@@ -508,13 +582,12 @@ impl Running {
         if let Some(Source::Tun(device, _)) = self.sources.get(&token) {
             tracing::info!("{}: no more packets from the device: {error}", device.name);
         }
-        self.forget(token);
+        drop(self.forget(token));
     }
 
-    fn forget(&mut self, token: u64) {
-        let Some(source) = self.sources.remove(&token) else {
-            return;
-        };
+    fn forget(&mut self, token: u64) -> Option<Source> {
+        let source = self.sources.remove(&token)?;
+        self.seats.retain(|(other, _)| *other != token);
         self.paused.retain(|other| *other != token);
         if let Some(stream) = source.stream() {
             stream.unsettle(&mut self.control);
@@ -525,5 +598,6 @@ impl Running {
                 let _ = self.shared.poller.remove(waker);
             }
         }
+        Some(source)
     }
 }

@@ -1,11 +1,12 @@
 //! Packets of a flow arrive in the order in which they were sent, also where there are more workers than cores
 //! (performance 6). `cargo xtask order` does it with ten million.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use udco_testbed::measure::order;
-use udco_testbed::{skip, udco};
+use udco_testbed::measure::order::{self, Order, Sequence};
+use udco_testbed::{Builder, Launch, Pair, Proto, addresses as at, connect, skip, udco};
 
 /// Both ends of the flows.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_udco-order-end");
@@ -31,10 +32,51 @@ fn in_order(workers: Option<u16>) -> Result<()> {
         return Ok(());
     }
     let sequence = order::through_udco(Path::new(PROGRAM), PACKETS, PER_SECOND, workers)?;
-    println!("{sequence:?}");
     ensure!(sequence.sent >= PACKETS, "{sequence:?}");
     // What a busy machine loses says nothing about the order; what does not come at all does.
     ensure!(sequence.received > PACKETS / 2, "{sequence:?}");
+    is_in_order(sequence)
+}
+
+/// With the load a queue goes to its own worker, and back after it.
+#[test]
+fn no_packet_of_a_flow_overtakes_another_when_a_queue_changes_workers() -> Result<()> {
+    const WAVES: usize = 4;
+    if udco::harness_only() {
+        skip("it is about the order in which udco sends");
+        return Ok(());
+    }
+    let pair = Pair::new()?;
+    let udco = |builder: Builder| {
+        let builder = builder.launch(Launch::Udco);
+        builder.udco_options(&["--workers", "2", "--verbose"])
+    };
+    let (server, client) = connect(
+        udco(pair.server(Proto::Udp4)),
+        udco(pair.client(Proto::Udp4)),
+    )?;
+    let to = SocketAddr::new(at::INNER_SERVER.parse()?, 5998);
+    for _ in 0..WAVES {
+        // More than one worker's half: what is lost says nothing.
+        let order = Order::to(to).packets(PACKETS / 4).per_second(200_000);
+        let sequence = order.run(Path::new(PROGRAM), &pair.client, &pair.server)?;
+        ensure!(sequence.received > 0, "{sequence:?}");
+        is_in_order(sequence)?;
+    }
+    for end in [&server, &client] {
+        end.require_authentic()?;
+    }
+    let gave = |line: &str| client.log().matches(line).count();
+    let moves = [
+        gave("worker 1 gives a queue to worker 0"),
+        gave("worker 0 gives a queue to worker 1"),
+    ];
+    ensure!(moves.iter().all(|count| *count >= WAVES - 1), "{moves:?}");
+    Ok(())
+}
+
+fn is_in_order(sequence: Sequence) -> Result<()> {
+    println!("{sequence:?}");
     ensure!(
         sequence.reordered == 0 && sequence.repeated == 0,
         "{sequence:?}"

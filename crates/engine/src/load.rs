@@ -1,0 +1,110 @@
+//! How busy a worker is, by the time that it sleeps.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Nanoseconds that one look covers at least.
+const SPAN: u64 = 10_000_000;
+
+/// What was said so many nanoseconds ago is over: a worker that sleeps says nothing.
+const STALE: u64 = 100_000_000;
+
+/// The load of the calling thread, taken span by span.
+pub(crate) struct Load {
+    since: u64,
+    asleep: u64,
+}
+
+/// One look: what a worker did since the look before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Look {
+    /// Nanoseconds that it covers.
+    pub(crate) span: u64,
+    /// Percent of them in which the worker was awake.
+    pub(crate) awake: u64,
+}
+
+/// The last look of a worker, for the others.
+#[derive(Default)]
+pub(crate) struct LastLook {
+    awake: AtomicU64,
+    at: AtomicU64,
+}
+
+impl Load {
+    /// Begins `now`, in nanoseconds.
+    pub(crate) const fn from(now: u64) -> Self {
+        Self {
+            since: now,
+            asleep: 0,
+        }
+    }
+
+    /// The thread has slept so many nanoseconds.
+    pub(crate) const fn slept(&mut self, nanoseconds: u64) {
+        self.asleep += nanoseconds;
+    }
+
+    /// A look, once a span has passed.
+    pub(crate) fn look(&mut self, now: u64) -> Option<Look> {
+        let span = now.saturating_sub(self.since);
+        if span < SPAN {
+            return None;
+        }
+        let awake = span.saturating_sub(self.asleep) * 100 / span;
+        *self = Self::from(now);
+        Some(Look { span, awake })
+    }
+}
+
+impl LastLook {
+    pub(crate) fn tell(&self, look: Look, now: u64) {
+        self.awake.store(look.awake, Ordering::Relaxed);
+        self.at.store(now, Ordering::Relaxed);
+    }
+
+    /// Percent of the time in which the worker is awake.
+    pub(crate) fn awake(&self, now: u64) -> u64 {
+        let is_stale = now.saturating_sub(self.at.load(Ordering::Relaxed)) > STALE;
+        if is_stale {
+            0
+        } else {
+            self.awake.load(Ordering::Relaxed)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_slept_is_load() {
+        let mut load = Load::from(0);
+        load.slept(SPAN / 4);
+        assert_eq!(load.look(SPAN - 1), None);
+        let look = Look {
+            span: SPAN,
+            awake: 75,
+        };
+        assert_eq!(load.look(SPAN), Some(look));
+        load.slept(7 * SPAN);
+        let look = Look {
+            span: 7 * SPAN,
+            awake: 0,
+        };
+        assert_eq!(load.look(8 * SPAN), Some(look));
+        assert_eq!(load.look(SPAN), None, "a clock that goes back");
+    }
+
+    #[test]
+    fn a_worker_that_says_nothing_sleeps() {
+        let last = LastLook::default();
+        let look = Look {
+            span: SPAN,
+            awake: 90,
+        };
+        last.tell(look, STALE);
+        assert_eq!(last.awake(STALE + 1), 90);
+        assert_eq!(last.awake(2 * STALE + 1), 0);
+    }
+}
