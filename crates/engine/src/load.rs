@@ -8,19 +8,23 @@ const SPAN: u64 = 10_000_000;
 /// What was said so many nanoseconds ago is over: a worker that sleeps says nothing.
 const STALE: u64 = 100_000_000;
 
+/// Percent of its time below which a worker, or two together, has little to do.
+pub(crate) const QUIET: u64 = 25;
+
 /// The load of the calling thread, taken span by span.
 pub(crate) struct Load {
     since: u64,
     asleep: u64,
+    quiet_for: u64,
 }
 
 /// One look: what a worker did since the look before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Look {
-    /// Nanoseconds that it covers.
-    pub(crate) span: u64,
-    /// Percent of them in which the worker was awake.
+    /// Percent of the time in which the worker was awake.
     pub(crate) awake: u64,
+    /// For how many nanoseconds it has had little to do.
+    pub(crate) quiet_for: u64,
 }
 
 /// The last look of a worker, for the others.
@@ -36,6 +40,7 @@ impl Load {
         Self {
             since: now,
             asleep: 0,
+            quiet_for: 0,
         }
     }
 
@@ -51,8 +56,16 @@ impl Load {
             return None;
         }
         let awake = span.saturating_sub(self.asleep) * 100 / span;
-        *self = Self::from(now);
-        Some(Look { span, awake })
+        let quiet_for = if awake < QUIET {
+            self.quiet_for + span
+        } else {
+            0
+        };
+        *self = Self {
+            quiet_for,
+            ..Self::from(now)
+        };
+        Some(Look { awake, quiet_for })
     }
 }
 
@@ -82,17 +95,12 @@ mod tests {
         let mut load = Load::from(0);
         load.slept(SPAN / 4);
         assert_eq!(load.look(SPAN - 1), None);
-        let look = Look {
-            span: SPAN,
-            awake: 75,
-        };
-        assert_eq!(load.look(SPAN), Some(look));
+        let look = |awake, quiet_for| Some(Look { awake, quiet_for });
+        assert_eq!(load.look(SPAN), look(75, 0));
         load.slept(7 * SPAN);
-        let look = Look {
-            span: 7 * SPAN,
-            awake: 0,
-        };
-        assert_eq!(load.look(8 * SPAN), Some(look));
+        assert_eq!(load.look(8 * SPAN), look(0, 7 * SPAN));
+        load.slept(SPAN);
+        assert_eq!(load.look(9 * SPAN), look(0, 8 * SPAN));
         assert_eq!(load.look(SPAN), None, "a clock that goes back");
     }
 
@@ -100,8 +108,8 @@ mod tests {
     fn a_worker_that_says_nothing_sleeps() {
         let last = LastLook::default();
         let look = Look {
-            span: SPAN,
             awake: 90,
+            quiet_for: 0,
         };
         last.tell(look, STALE);
         assert_eq!(last.awake(STALE + 1), 90);

@@ -9,15 +9,12 @@
 use std::sync::{Arc, Mutex};
 
 use crate::device::lock;
-use crate::load::Look;
+use crate::load::{Look, QUIET};
 
 /// Percent of its time above which a worker gives the queues that it has on loan back.
 const BUSY: u64 = 50;
 
-/// Percent of their time below which two workers have work for one.
-const QUIET: u64 = 25;
-
-/// For how many nanoseconds they must have had so little.
+/// For how many nanoseconds a worker must have had little to do before it lends a queue.
 const QUIET_FOR: u64 = 100_000_000;
 
 /// A source's seat; the one who has it and the one who gave it share it.
@@ -32,15 +29,6 @@ struct State {
     guest_of: Option<usize>,
     /// The worker that has it now; `None` if nobody has it any more.
     now: Option<usize>,
-}
-
-/// What one worker knows when it asks whether to keep a source.
-pub(crate) struct View {
-    /// The number of this worker.
-    pub(crate) worker: usize,
-    pub(crate) look: Look,
-    /// For how many nanoseconds this worker has had little to do.
-    pub(crate) quiet_for: u64,
 }
 
 impl Seat {
@@ -66,23 +54,24 @@ impl Seat {
         }
     }
 
-    /// Whether the worker that has it is to give it to another one: then `give` is called with its number.
-    /// `awake` tells the load of a worker.
+    /// Whether this worker, if it has the source, is to give it to another one after this look: then `give` is called
+    /// with the other's number. `awake` tells how much of the time another worker is awake.
     pub(crate) fn move_on(
         &self,
-        view: &View,
+        worker: usize,
+        look: Look,
         awake: impl FnOnce(usize) -> u64,
         give: impl FnOnce(usize),
     ) {
         let mut state = lock(&self.0);
-        if state.now != Some(view.worker) {
+        if state.now != Some(worker) {
             return;
         }
-        let to = if view.worker != state.home {
-            let is_over = state.guest_of != Some(view.worker) || view.look.awake > BUSY;
+        let to = if worker != state.home {
+            let is_over = state.guest_of != Some(worker) || look.awake > BUSY;
             is_over.then_some(state.home)
-        } else if let Some(host) = state.guest_of.filter(|host| *host != view.worker) {
-            let is_quiet = view.quiet_for >= QUIET_FOR && view.look.awake + awake(host) < QUIET;
+        } else if let Some(host) = state.guest_of.filter(|host| *host != worker) {
+            let is_quiet = look.quiet_for >= QUIET_FOR && look.awake + awake(host) < QUIET;
             is_quiet.then_some(host)
         } else {
             None
@@ -94,22 +83,6 @@ impl Seat {
     }
 }
 
-impl View {
-    /// After another look.
-    pub(crate) fn new(worker: usize, look: Look, before: u64) -> Self {
-        let quiet_for = if look.awake < QUIET {
-            before + look.span
-        } else {
-            0
-        };
-        Self {
-            worker,
-            look,
-            quiet_for,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,15 +90,11 @@ mod tests {
     /// Who has it after a look of `worker`, which was awake so much, beside one that was awake `other`.
     fn after(seat: &Seat, worker: usize, awake: u64, other: u64) -> Option<usize> {
         let look = Look {
-            span: QUIET_FOR,
             awake,
+            quiet_for: QUIET_FOR,
         };
         let mut given = None;
-        seat.move_on(
-            &View::new(worker, look, 0),
-            |_| other,
-            |to| given = Some(to),
-        );
+        seat.move_on(worker, look, |_| other, |to| given = Some(to));
         given
     }
 
@@ -157,15 +126,11 @@ mod tests {
         let seat = Seat::at(1);
         seat.lend(Some(0));
         let look = Look {
-            span: QUIET_FOR / 2,
             awake: 1,
+            quiet_for: QUIET_FOR - 1,
         };
-        let first = View::new(1, look, 0);
-        seat.move_on(&first, |_| 0, |_| panic!("too early"));
-        let second = View::new(1, look, first.quiet_for);
-        let mut given = None;
-        seat.move_on(&second, |_| 0, |to| given = Some(to));
-        assert_eq!(given, Some(0));
+        seat.move_on(1, look, |_| 0, |_| panic!("too early"));
+        assert_eq!(after(&seat, 1, 1, 0), Some(0));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::device::lock;
 use crate::load::Load;
 use crate::pace::{self, Pace};
 use crate::receive::Receiver;
-use crate::seat::{Seat, View};
+use crate::seat::Seat;
 use crate::stream::control_scratch;
 use crate::transmit::Transmitter;
 use crate::transport::{Socket, Transport};
@@ -36,8 +36,6 @@ pub(super) struct Running {
     /// The device queues among them, which may go to other workers.
     seats: Vec<(u64, Seat)>,
     load: Load,
-    /// For how many nanoseconds there has been little to do.
-    quiet_for: u64,
     transmitter: Transmitter,
     receiver: Receiver,
     pace: Pace,
@@ -55,7 +53,6 @@ impl Running {
             sources: HashMap::new(),
             seats: Vec::new(),
             load: Load::from(clock::nanoseconds()),
-            quiet_for: 0,
             transmitter: Transmitter::new(),
             receiver: Receiver::new(),
             pace: Pace::from(clock::nanoseconds()),
@@ -101,8 +98,7 @@ impl Running {
             return;
         };
         self.shared.load.tell(look, now);
-        let view = View::new(self.number, look, self.quiet_for);
-        self.quiet_for = view.quiet_for;
+        let number = self.number;
         for at in (0..self.seats.len()).rev() {
             let (token, seat) = &self.seats[at];
             // One that waits for room comes back to this worker.
@@ -112,9 +108,9 @@ impl Running {
             let (token, seat) = (*token, seat.clone());
             let all = Arc::clone(&self.all);
             let awake = |worker: usize| all[worker].load.awake(now);
-            seat.move_on(&view, awake, |to| {
+            seat.move_on(number, look, awake, |to| {
                 if let Some(source) = self.forget(token) {
-                    tracing::debug!("worker {} gives a queue to worker {to}", view.worker);
+                    tracing::debug!("worker {number} gives a queue to worker {to}");
                     all[to].order(Order::Add(token, source, seat.clone()));
                 }
             });
