@@ -77,20 +77,23 @@ impl Delivery {
                     Ok(()) => added += 1,
                     Err(MergeError::Full) if added > from => break,
                     // Of another buffer, which none is: the merger has not numbered it.
-                    Err(_) => drop(self.packets.remove(added)),
+                    Err(_) => {
+                        self.packets.remove(added);
+                        device.drops.count(DropReason::RxTunRefused);
+                    }
                 }
             }
             for group in self.merger.groups() {
                 // Its packets are of one flow, and so of one peer.
                 let first = self.packets.get(from + group.first);
-                let Some(peer) = first.and_then(|packet| self.peers.get(packet.peer)) else {
-                    continue;
-                };
-                let taken = match queue_for(device, peer.id) {
-                    Some(queue) => write(device, queue, batch, &group),
-                    None => Taken::default(),
-                };
-                peer.activity.vpn_rx.count_many(taken.packets, taken.bytes);
+                let peer = first.and_then(|packet| self.peers.get(packet.peer));
+                let mut taken = Taken::default();
+                if let Some(peer) = peer
+                    && let Some(queue) = queue_for(device, peer.id)
+                {
+                    taken = write(device, queue, batch, &group);
+                    peer.activity.vpn_rx.count_many(taken.packets, taken.bytes);
+                }
                 let refused = group.packets as u64 - taken.packets;
                 if refused > 0 {
                     device.drops.count_many(DropReason::RxTunRefused, refused);
