@@ -15,6 +15,9 @@ const FORGER: &str = env!("CARGO_BIN_EXE_udco-icmp-forger");
 /// The kernel's news come within a second, what it has learnt from ICMP, and forgotten, within ten.
 const SOON: Duration = Duration::from_secs(25);
 
+/// After so long the engine has asked for all paths again.
+const ROUND: Duration = Duration::from_secs(12);
+
 /// What a path is without forgeries.
 const WIDE: u16 = 1500;
 
@@ -47,14 +50,13 @@ fn does_no_harm(proto: Proto, mtu: u16, least: u16) -> Result<()> {
     stranger.claims(mtu, &format!("{}:9", stranger.inside), &peer)?;
     stranger.claims(mtu, &own, &format!("{}:1194", stranger.nobody))?;
     stranger.claims(mtu, &peer, &own)?;
-    look_again(&pair.server, "198.18.0.1/32")?;
-    thread::sleep(Duration::from_secs(3));
+    thread::sleep(ROUND);
     let mtu_now = path_mtu(&server)?;
     ensure!(mtu_now == Some(WIDE), "believed: {mtu_now:?}");
 
     // About a packet of the tunnel, as far as the kernel can tell.
     stranger.claims(mtu, &own, &peer)?;
-    look_again(&pair.server, "198.18.0.2/32")?;
+    look_again(&pair.server, "198.18.0.1/32")?;
     path_becomes(&server, least)?;
     for (host, to) in [
         (&pair.server, at::INNER_CLIENT),
