@@ -95,9 +95,15 @@ impl Cell {
         matches!(self.link, Link::Veth)
             && !matches!(
                 self.subject,
-                OpenvpnTunedChacha | UdcoChacha | UdcoCrowded | UdcoServer | UdcoClient
+                OpenvpnTunedChacha
+                    | UdcoChacha
+                    | UdcoCrowded
+                    | UdcoServer
+                    | UdcoClient
+                    | Nebula
+                    | Tinc
+                    | Fastd
             )
-            && !matches!(self.subject, Nebula | Tinc | Fastd)
     }
 
     /// Builds it in a lab of its own and measures it once.
