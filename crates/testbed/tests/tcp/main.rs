@@ -84,7 +84,9 @@ fn rekey_beside_a_stream(version: Version, proto: Proto, seconds: u32, every: u3
         end.require_authentic()?;
     }
     client.stop()?;
-    server.stop()
+    server.stop()?;
+    pair.lab.discard_logs();
+    Ok(())
 }
 
 /// One of three clients stops to read (promises F3).
