@@ -27,6 +27,9 @@ pub enum Kind {
     NotASocket,
 }
 
+/// How often in a row a call is tried again after an error that passes.
+const TRIES: usize = 4;
+
 /// `TCP_ESTABLISHED` of `include/net/tcp_states.h`.
 const ESTABLISHED: u8 = 1;
 /// `TCP_LISTEN` of the same.
@@ -98,28 +101,19 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// `EAGAIN` (`WouldBlock`) when nothing is there; else the connection's error.
+    /// `EAGAIN` (`WouldBlock`) when nothing is there; else the connection's error, by which it has ended.
     pub fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match recv(&self.fd, &mut *into, RecvFlags::DONTWAIT) {
-                Err(Errno::INTR) => {}
-                result => return Ok(result?.0),
-            }
-        }
+        lasting(|| recv(&self.fd, &mut *into, RecvFlags::DONTWAIT)).map(|(read, _)| read)
     }
 
     /// Writes as much of `bytes` as fits and returns how much.
     ///
     /// # Errors
     ///
-    /// `EAGAIN` (`WouldBlock`) when nothing fits; else the connection's error (`EPIPE`, no signal).
+    /// `EAGAIN` (`WouldBlock`) when nothing fits; else the connection's error, by which it has ended (`EPIPE`, no
+    /// signal).
     pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        loop {
-            match send(&self.fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-                Err(Errno::INTR) => {}
-                result => return Ok(result?),
-            }
-        }
+        lasting(|| send(&self.fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL))
     }
 
     /// [`Stream::send`] of several pieces at once (at most 1,024).
@@ -129,12 +123,7 @@ impl Stream {
     /// As [`Stream::send`].
     pub fn send_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        loop {
-            match sendmsg(&self.fd, pieces, &mut SendAncillaryBuffer::default(), flags) {
-                Err(Errno::INTR) => {}
-                result => return Ok(result?),
-            }
-        }
+        lasting(|| sendmsg(&self.fd, pieces, &mut SendAncillaryBuffer::default(), flags))
     }
 
     /// The address of this end; IPv4 as IPv4, whatever the socket's family.
@@ -190,6 +179,37 @@ impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Calls again after an interruption, and after what somebody on the way says of the far end: OpenVPN sets `IP_RECVERR`, so
+/// that an established connection tells of each such ICMP error, once, and goes on (promises A9, J3). One that has ended
+/// by it says so at the next call.
+fn lasting<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
+    let mut tries = 0;
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            Err(errno) if passes(errno) && tries < TRIES => tries += 1,
+            result => return Ok(result?),
+        }
+    }
+}
+
+/// What ICMP errors come to (`icmp_err_convert` of the kernel and its IPv6 twin).
+const fn passes(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::HOSTUNREACH
+            | Errno::NETUNREACH
+            | Errno::HOSTDOWN
+            | Errno::NETDOWN
+            | Errno::NONET
+            | Errno::CONNREFUSED
+            | Errno::NOPROTOOPT
+            | Errno::OPNOTSUPP
+            | Errno::PROTO
+            | Errno::ACCESS
+    )
 }
 
 #[cfg(test)]

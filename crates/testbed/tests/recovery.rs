@@ -208,6 +208,33 @@ fn an_address_that_was_gone_tcp4() -> Result<()> {
         .has_nothing()
 }
 
+/// The next hop does not answer, of which the kernel tells the connection by an ICMP error: OpenVPN has asked for that,
+/// and the connection goes on.
+#[test]
+fn a_silent_next_hop_tcp4() -> Result<()> {
+    let tunnel = Tunnel::new(Proto::Tcp4)?;
+    let arp = |pair: &Pair, to: &str| {
+        let words = ["ip", "link", "set", "dev", &pair.link.a, "arp", to];
+        pair.server.run(&words).map(drop)
+    };
+    // It is given up after a tenth of a second instead of three.
+    let device = &tunnel.pair.link.b;
+    let hasty = format!(
+        "cd /proc/sys/net/ipv4/neigh/{device} && echo 1 >mcast_solicit && echo 1 >ucast_solicit && echo 100 >retrans_time_ms"
+    );
+    tunnel.pair.client.run(&["sh", "-c", &hasty])?;
+    tunnel
+        .survives(
+            |pair| {
+                arp(pair, "off")?;
+                let flush = ["ip", "neighbour", "flush", "dev", &pair.link.b];
+                pair.client.run(&flush).map(drop)
+            },
+            |pair| arp(pair, "on"),
+        )?
+        .has_nothing()
+}
+
 /// A server and a client that stand.
 struct Tunnel {
     pair: Pair,

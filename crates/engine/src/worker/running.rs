@@ -167,14 +167,14 @@ impl Running {
                     stream.take_control(&mut self.control);
                 }
                 Socket::Tcp(stream) => {
-                    let is_over = event.error || event.hangup;
                     if event.writable {
                         stream.go_on();
                     }
-                    if is_over {
+                    if event.hangup {
                         stream.hang_up();
                     }
-                    if event.readable || is_over {
+                    // Reading takes an error away, too: it may be one of the way only.
+                    if event.readable || event.error || event.hangup {
                         self.receiver.run_stream(device, transport, stream);
                     }
                 }
