@@ -31,6 +31,9 @@ const CONTROL_ROOM: usize = DATA_ROOM + (64 << 10);
 /// Packets of OpenVPN that are taken before others have their turn.
 const CONTROL_TURNS: usize = 64;
 
+/// Reads in a row of what is thrown away: more than a socket's buffer ever holds.
+const DERAILED_TURNS: usize = 256;
+
 /// Bytes of a stream that are no packets of ours in one message.
 pub(crate) const RAW_PIECE: usize = 16 << 10;
 
@@ -74,6 +77,8 @@ struct Reader {
     kept: Vec<u8>,
     /// The packet that OpenVPN had read in part when it handed the stream over.
     begun: Begun,
+    /// Nobody knows where the next packet begins: what comes is thrown away.
+    is_derailed: bool,
 }
 
 /// The sending side, and what the stream is waited for.
@@ -95,6 +100,8 @@ struct Writer {
     home: Option<Home>,
     /// Who has stopped to read packets until there is room.
     waiting: Option<Place>,
+    /// How many peers it has: one, or for a moment two.
+    peers: u32,
 }
 
 /// What a worker waits for; `None` is not even for the end.
@@ -115,6 +122,7 @@ impl Stream {
             reader: Mutex::new(Reader {
                 kept: Vec::new(),
                 begun,
+                is_derailed: false,
             }),
             peer: AtomicU32::new(0),
             has_failed: AtomicBool::new(false),
@@ -125,11 +133,13 @@ impl Stream {
     pub(crate) fn attach(&self, peer: u32) {
         self.peer.store(peer, Ordering::Relaxed);
         self.has_failed.store(false, Ordering::Relaxed);
+        lock(&self.writer).peers += 1;
     }
 
-    /// Belongs to nobody: whoever waits for it waits no more.
+    /// Its peer has gone: whoever waits for it waits no more, and nobody begins to.
     pub(crate) fn detach(&self) {
         let mut writer = lock(&self.writer);
+        writer.peers = writer.peers.saturating_sub(1);
         if let Some(waiting) = writer.waiting.take() {
             waiting.resume();
         }
@@ -149,7 +159,16 @@ impl Stream {
             return Progress::Nothing;
         };
         front.copy_from_slice(&reader.kept);
-        let received = self.socket.receive(rest);
+        let mut received = self.socket.receive(rest);
+        if reader.is_derailed {
+            let mut turns = 0..DERAILED_TURNS;
+            while matches!(received, Ok(1..)) && turns.next().is_some() {
+                received = self.socket.receive(rest);
+            }
+            if matches!(received, Ok(1..)) {
+                return Progress::Nothing;
+            }
+        }
         if matches!(&received, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
             return Progress::Nothing;
         }
@@ -191,6 +210,7 @@ impl Stream {
     /// stays, OpenVPN is told, and nothing is read any more (dco-behaviour 5.10, golden `ntf_tcp_error`).
     pub(crate) fn derail(&self) {
         const EINVAL: i32 = 22;
+        lock(&self.reader).is_derailed = true;
         self.stop_reading();
         tell_error(&self.relay, &io::Error::from_raw_os_error(EINVAL));
     }
@@ -239,7 +259,8 @@ impl Stream {
     /// Whether `place` has to wait for room, and is to be resumed then; `false` if there is room by now.
     pub(crate) fn wait(&self, place: Place) -> bool {
         let mut writer = lock(&self.writer);
-        let has_to = !writer.is_flushed() && !writer.is_broken && writer.home.is_some();
+        let has_to =
+            !writer.is_flushed() && !writer.is_broken && writer.home.is_some() && writer.peers > 0;
         if has_to {
             writer.waiting = Some(place);
             self.watch(&mut writer);

@@ -1,6 +1,6 @@
 //! The writer over a real connection whose other end reads when it is told to.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 use udco_core::framing::prefix;
@@ -125,11 +125,30 @@ fn a_packet_begun_before_is_finished_by_openvpn() {
             let mut reader = Reader {
                 kept: Vec::new(),
                 begun,
+                is_derailed: false,
             };
             let (first, second) = stream.split_at(cut);
             let owed = reader.take_owed(first);
             let owed = owed + reader.take_owed(second);
             assert_eq!(owed, rest.len(), "{begun:?} cut at {cut}");
         }
+    }
+}
+
+/// Nobody knows where the packets of a derailed stream begin: what comes after is thrown away, up to its end.
+#[test]
+fn a_derailed_stream_is_not_read_any_more() {
+    let (stream, mut far, openvpn) = stream();
+    let mut buffer = vec![0; 70_000];
+    stream.derail();
+    let mut scratch = control_scratch();
+    let told = openvpn.receive(&mut scratch).unwrap().len;
+    assert_eq!(scratch[..told], [STREAM_ERROR[0], STREAM_ERROR[1], 22]);
+    far.write_all(&packets([1_000; 200])).unwrap();
+    assert_eq!(stream.receive(&mut buffer), Progress::Nothing);
+    drop(far);
+    while openvpn.receive(&mut scratch).is_err() {
+        assert_eq!(stream.receive(&mut buffer), Progress::Nothing);
+        std::thread::yield_now();
     }
 }

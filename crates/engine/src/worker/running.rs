@@ -266,8 +266,8 @@ impl Running {
             Some(Source::Tun(device, _)) => device.snapshot().peers.len() != 1,
             _ => true,
         };
-        let shared = self.paused.iter().copied().find(is_shared);
-        if let Some(token) = shared {
+        let shared = self.paused.iter().copied().filter(is_shared);
+        for token in shared.collect::<Vec<_>>() {
             self.resume(token);
         }
     }
