@@ -3,10 +3,10 @@
 use std::io;
 
 use udco_core::Mode;
-use udco_front::{ToEngine, ToFront};
+use udco_front::{ALIAS, ToEngine, ToFront};
 use udco_netlink::{
-    Api, Asker, Errno, LinkNew, LinkRequest, LinkTarget, Messages, acknowledgement, link_request,
-    link_view, message_link, refusal,
+    Api, Asker, Errno, LinkNew, LinkRequest, LinkTarget, Messages, acknowledgement, left_link,
+    link_request, link_view, message_link, refusal,
 };
 
 use crate::connection::{Session, decode, malformed};
@@ -76,10 +76,12 @@ impl Session {
             };
             self.engine.devices().find_link(&asking, target)
         });
-        let view = device.map_or_else(
-            || message.to_vec(),
-            |device| link_view(message, device.api, in_api(device.mode)),
-        );
+        let view = match (device, left_link(message, ALIAS)) {
+            (Some(device), _) => link_view(message, device.api, in_api(device.mode)),
+            // OpenVPN asks before it makes a device: it goes on with one that an engine before this one has left.
+            (None, Some(api)) => link_view(message, api, udco_netlink::Mode::P2p),
+            (None, None) => message.to_vec(),
+        };
         self.tell(seq, ToFront::Answer { datagram: &view })
     }
 

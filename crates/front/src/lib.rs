@@ -42,6 +42,10 @@ pub const MAX_FDS: usize = 17;
 /// back ([`ToEngine::Return`]), and the engine queues it behind the answer.
 pub const REQUEST_MARK: &[u8] = b"mark";
 
+/// What the alias of each TUN device begins with, followed by the kind of the link that it stands for: by this a successor
+/// knows what a dead engine has left.
+pub const ALIAS: &str = "udco ";
+
 /// What precedes an errno, one byte, in a message of the relay of a TCP socket that says that its stream has failed: the
 /// program's next call to receive fails with it.
 ///

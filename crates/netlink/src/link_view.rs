@@ -9,6 +9,8 @@ const IFINFO: usize = 16;
 
 /// `IFLA_*`, `IFLA_INFO_*`, `IFLA_OVPN_*`.
 const LINKINFO: u16 = 18;
+const IFALIAS: u16 = 20;
+const CARRIER: u16 = 33;
 const MIN_MTU: u16 = 50;
 const MAX_MTU: u16 = 51;
 const INFO_KIND: u16 = 1;
@@ -61,6 +63,23 @@ impl Api {
 pub fn message_link(message: &[u8]) -> Option<u32> {
     let index = message.get(HEADER + 4..)?.first_chunk()?;
     Some(u32::from_ne_bytes(*index))
+}
+
+/// Which link an `RTM_NEWLINK` message of the kernel is about, if it is a device that a dead engine left: it has no carrier,
+/// and its alias is `alias`, followed by the kind.
+pub fn left_link(told: &[u8], alias: &str) -> Option<Api> {
+    let attribute = |number| {
+        let mut all = Attributes::of(told, HEADER + IFINFO);
+        all.find(|attribute| attribute.number() == number)
+    };
+    if attribute(CARRIER)?.u8() != Some(0) {
+        return None;
+    }
+    let kind = attribute(IFALIAS)?;
+    let kind = kind.text()?.strip_prefix(alias)?;
+    [Api::Ovpn, Api::DcoV2]
+        .into_iter()
+        .find(|api| api.link_kind() == kind)
 }
 
 /// Tells an `RTM_NEWLINK` message of the kernel about a device of ours in the words of the module: kind, mode, and the
@@ -139,9 +158,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_left_link_has_an_alias_and_no_carrier() {
+        let link = |alias: &str, carrier: &[u8]| {
+            let told = told(|link| {
+                link.string(IFALIAS, alias);
+                link.put(CARRIER, carrier);
+            });
+            left_link(&told, "left ")
+        };
+        assert_eq!(link("left ovpn", &[0]), Some(Api::Ovpn));
+        assert_eq!(link("left ovpn-dco", &[0]), Some(Api::DcoV2));
+        assert_eq!(link("left ovpn-dco", &[1]), None, "somebody reads it");
+        assert_eq!(link("left ovpn-dco", &[]), None);
+        assert_eq!(link("left tun", &[0]), None);
+        assert_eq!(link("ovpn", &[0]), None, "somebody else's");
+    }
+
     proptest! {
         #[test]
         fn any_bytes_can_be_told(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            left_link(&bytes, "");
             link_view(&bytes, Api::Ovpn, Mode::P2p);
         }
     }

@@ -6,6 +6,11 @@ pub(crate) const HEADER: usize = 16;
 /// Bytes of `struct sockaddr_nl`.
 pub(crate) const ADDRESS: usize = 12;
 
+/// Bytes of `struct ifinfomsg`, `struct ifaddrmsg` and `struct nlattr`.
+const LINK: usize = 16;
+const IP_ADDRESS: usize = 8;
+const ATTRIBUTE: usize = 4;
+
 const NLMSG_NOOP: u16 = 1;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
@@ -131,11 +136,11 @@ pub(crate) fn only_kind(datagram: &[u8]) -> Option<u16> {
     (header.len as usize >= HEADER && end >= datagram.len()).then_some(header.kind)
 }
 
-/// An `RTM_DELLINK` that wants no answer: header and `struct ifinfomsg`.
-pub(crate) fn link_deletion(ifindex: u32) -> [u8; 32] {
+/// A request about a link, or (`RTM_DELLINK`) its end: header and `struct ifinfomsg`. It wants no acknowledgement.
+pub(crate) fn about_link(kind: u16, ifindex: u32) -> [u8; 32] {
     let header = Header {
         len: 32,
-        kind: libc::RTM_DELLINK,
+        kind,
         flags: libc::NLM_F_REQUEST as u16,
         ..Header::default()
     };
@@ -143,6 +148,70 @@ pub(crate) fn link_deletion(ifindex: u32) -> [u8; 32] {
     bytes[..HEADER].copy_from_slice(&header.bytes());
     bytes[20..24].copy_from_slice(&ifindex.to_ne_bytes());
     bytes
+}
+
+/// Gives a link an alias, the free text that `ip link` shows with it.
+pub(crate) fn link_alias(ifindex: u32, alias: &[u8]) -> Vec<u8> {
+    let mut bytes = about_link(libc::RTM_NEWLINK, ifindex).to_vec();
+    let len = ATTRIBUTE + alias.len();
+    bytes.extend_from_slice(&(len as u16).to_ne_bytes());
+    bytes.extend_from_slice(&libc::IFLA_IFALIAS.to_ne_bytes());
+    bytes.extend_from_slice(alias);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    let total = bytes.len() as u32;
+    bytes[..4].copy_from_slice(&total.to_ne_bytes());
+    bytes
+}
+
+/// An attribute of the link that a datagram shows.
+pub(crate) fn link_attribute(datagram: &[u8], kind: u16) -> Option<&[u8]> {
+    let shows_link = |(header, _): &(Header, &[u8])| header.kind == libc::RTM_NEWLINK;
+    let (_, body) = messages(datagram).next().filter(shows_link)?;
+    let mut attributes = body.get(LINK..)?;
+    loop {
+        let (head, _) = attributes.split_first_chunk::<ATTRIBUTE>()?;
+        let len = usize::from(u16::from_ne_bytes([head[0], head[1]]));
+        let value = attributes.get(ATTRIBUTE..len)?;
+        if u16::from_ne_bytes([head[2], head[3]]) == kind {
+            return Some(value);
+        }
+        attributes = attributes.get(len.next_multiple_of(4)..)?;
+    }
+}
+
+/// Asks for all addresses: header and `struct ifaddrmsg`.
+pub(crate) fn all_addresses() -> [u8; HEADER + IP_ADDRESS] {
+    let flags = libc::NLM_F_REQUEST | libc::NLM_F_DUMP;
+    let header = Header {
+        len: (HEADER + IP_ADDRESS) as u32,
+        kind: libc::RTM_GETADDR,
+        flags: flags as u16,
+        ..Header::default()
+    };
+    let mut bytes = [0; HEADER + IP_ADDRESS];
+    bytes[..HEADER].copy_from_slice(&header.bytes());
+    bytes
+}
+
+/// Requests to delete the addresses of a link that a datagram tells of, but for those that the kernel gives to links by
+/// itself.
+pub(crate) fn address_deletions(datagram: &[u8], ifindex: u32) -> impl Iterator<Item = Vec<u8>> {
+    messages(datagram).filter_map(move |(header, body)| {
+        // Family, prefix length, flags, scope, index.
+        let (head, _) = body.split_first_chunk::<IP_ADDRESS>()?;
+        let is_of_link = u32::from_ne_bytes([head[4], head[5], head[6], head[7]]) == ifindex;
+        if header.kind != libc::RTM_NEWADDR || !is_of_link || head[3] == libc::RT_SCOPE_LINK {
+            return None;
+        }
+        let request = Header {
+            kind: libc::RTM_DELADDR,
+            flags: libc::NLM_F_REQUEST as u16,
+            seq: 0,
+            port: 0,
+            ..header
+        };
+        Some([&request.bytes()[..], body].concat())
+    })
 }
 
 /// `struct sockaddr_nl` of a port; 0 is the kernel.
@@ -219,6 +288,39 @@ mod tests {
             let _ = only_kind(&datagram);
         }
         assert_eq!(only_kind(&[0; 15]), None);
+    }
+
+    #[test]
+    fn an_alias_is_told_as_it_was_given() {
+        let alias = |told: &[u8]| link_attribute(told, libc::IFLA_IFALIAS).map(<[u8]>::to_vec);
+        let mut given = link_alias(7, b"a name");
+        assert_eq!(Header::first(&given).unwrap().len as usize, given.len());
+        assert_eq!(given[20..24], 7u32.to_ne_bytes());
+        assert_eq!(alias(&given).unwrap(), b"a name");
+        assert_eq!(link_attribute(&given, libc::IFLA_CARRIER), None);
+        assert_eq!(alias(&about_link(libc::RTM_NEWLINK, 7)), None);
+        for len in [0, 3, 200] {
+            given[32] = len;
+            assert_eq!(alias(&given), None, "a length that lies");
+        }
+    }
+
+    #[test]
+    fn the_addresses_of_one_link_are_deleted_as_they_were_told() {
+        let told = |ifindex: u32, scope: u8| {
+            let mut address = all_addresses();
+            address[4..6].copy_from_slice(&libc::RTM_NEWADDR.to_ne_bytes());
+            address[19] = scope;
+            address[20..24].copy_from_slice(&ifindex.to_ne_bytes());
+            address
+        };
+        let datagram = [told(7, 0), told(8, 0), told(7, libc::RT_SCOPE_LINK)].concat();
+        let deletions: Vec<_> = address_deletions(&datagram, 7).collect();
+        let [deletion] = deletions.as_slice() else {
+            panic!("{deletions:?}");
+        };
+        assert_eq!(Header::first(deletion).unwrap().kind, libc::RTM_DELADDR);
+        assert_eq!(deletion[HEADER..], datagram[HEADER..24]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::answer;
 use crate::calls::{self, Errno, Fd};
 use libc::{c_int, c_short, ifreq};
+use udco_front::ALIAS;
 
 /// Flags of every queue. Whatever the engine reads and writes with the packets is settled here.
 const FLAGS: c_int = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
@@ -10,13 +11,17 @@ const FLAGS: c_int = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
 const IFF_TUN_EXCL: c_int = 0x8000;
 /// Room for changes of many routes at once.
 const MONITOR_BUFFER: c_int = 4 << 20;
+/// Room for what the kernel tells of a link, or of some addresses.
+const TOLD: usize = 32 << 10;
 
-/// A new TUN device. It is removed when dropped, unless [`Device::keep`] was called.
+/// A TUN device. A new one is removed when dropped, unless [`Device::keep`] was called.
 pub(crate) struct Device {
     /// Name that it got.
     pub(crate) name: Vec<u8>,
     /// Interface index.
     pub(crate) ifindex: u32,
+    /// A dead engine had left it.
+    was_left: bool,
     queues: Vec<Fd>,
     monitor: Fd,
     kept: bool,
@@ -54,34 +59,42 @@ pub(crate) fn is_there(ifindex: u32) -> bool {
 }
 
 impl Device {
-    /// Makes a device that stays when all fds are closed: no packet leaves in clear after the engine died.
+    /// Makes a device that stays when all fds are closed: no packet leaves in clear after the engine died. One of that
+    /// name that a dead engine has left is taken, without its addresses: its routes stay all the time (promises I1).
     ///
     /// # Errors
-    /// `EEXIST` if the name is taken, `EINVAL` for more queues than a message takes, else what the kernel said.
+    /// `EEXIST` if anything else has the name, `EINVAL` for more queues than a message takes, else what the kernel said.
     pub(crate) fn create(wanted: &Wanted<'_>) -> Result<Self, Errno> {
         let Wanted { name, queues, .. } = *wanted;
         if usize::from(queues) >= udco_front::MAX_FDS {
             return Err(libc::EINVAL);
         }
         let names = calls::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0)?;
-        if !name.is_empty() && index(&names, &mut request(name)?).is_ok() {
-            return Err(libc::EEXIST);
+        let mut was_left = false;
+        if !name.is_empty()
+            && let Ok(ifindex) = index(&names, &mut request(name)?)
+        {
+            if !is_left(ifindex) {
+                return Err(libc::EEXIST);
+            }
+            was_left = true;
         }
         let monitor = monitor()?;
         let several = if queues > 1 { libc::IFF_MULTI_QUEUE } else { 0 };
+        let exclusive = if was_left { 0 } else { IFF_TUN_EXCL };
         let first = open()?;
         let mut request = request(name)?;
-        // A device that another process made in between: EBUSY.
-        attach(&first, &mut request, FLAGS | several | IFF_TUN_EXCL).map_err(|errno| {
-            if errno == libc::EBUSY {
-                libc::EEXIST
-            } else {
-                errno
-            }
+        attach(&first, &mut request, FLAGS | several | exclusive).map_err(|errno| match errno {
+            // It was left with another number of queues, or by another user.
+            _ if was_left => libc::EEXIST,
+            // Another process has made it in between.
+            libc::EBUSY => libc::EEXIST,
+            errno => errno,
         })?;
         let mut device = Self {
             name: name_of(&request),
             ifindex: 0,
+            was_left,
             queues: vec![first],
             monitor,
             kept: false,
@@ -94,6 +107,14 @@ impl Device {
         device.persist(true)?;
         device.ifindex = index(&names, &mut request)?;
         device.set_up(&names, &mut request, wanted)?;
+        if was_left {
+            delete_addresses(device.ifindex);
+        } else {
+            // The one kind has the flag, the other has not.
+            let kind = if wanted.multicast { "ovpn-dco" } else { "ovpn" };
+            let alias = [ALIAS, kind].concat();
+            let _ = ask(&answer::link_alias(device.ifindex, alias.as_bytes()));
+        }
         Ok(device)
     }
 
@@ -138,7 +159,7 @@ impl Device {
     /// Removes the device although a silent engine may have copies of its fds.
     fn delete(&self) {
         if self.ifindex != 0 {
-            let request = answer::link_deletion(self.ifindex);
+            let request = answer::about_link(libc::RTM_DELLINK, self.ifindex);
             let _ = calls::send(self.monitor.raw(), &request, &[]);
         }
     }
@@ -146,7 +167,7 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        if !self.kept {
+        if !(self.kept || self.was_left) {
             let _ = self.persist(false);
             self.delete();
         }
@@ -155,6 +176,49 @@ impl Drop for Device {
 
 fn open() -> Result<Fd, Errno> {
     calls::open(c"/dev/net/tun", libc::O_RDWR | libc::O_NONBLOCK)
+}
+
+/// Whether the interface was made here, by its alias, and no program has a queue of it any more: then it has no carrier.
+fn is_left(ifindex: u32) -> bool {
+    let is_left = |told: &Vec<u8>| {
+        let alias = answer::link_attribute(told, libc::IFLA_IFALIAS);
+        let is_ours = alias.is_some_and(|alias| alias.starts_with(ALIAS.as_bytes()));
+        is_ours && answer::link_attribute(told, libc::IFLA_CARRIER) == Some(&[0])
+    };
+    ask(&answer::about_link(libc::RTM_GETLINK, ifindex))
+        .is_ok_and(|answers| answers.iter().any(is_left))
+}
+
+/// Deletes the addresses of an interface that a dead engine has left: the new ones may be others.
+fn delete_addresses(ifindex: u32) {
+    let Ok(told) = ask(&answer::all_addresses()) else {
+        return;
+    };
+    let deletions = told
+        .iter()
+        .flat_map(|told| answer::address_deletions(told, ifindex));
+    for deletion in deletions {
+        let _ = ask(&deletion);
+    }
+}
+
+/// What the kernel answers to a request on a socket of its own: it has answered when the request was sent, and goes on
+/// with a dump as that is read.
+fn ask(request: &[u8]) -> Result<Vec<Vec<u8>>, Errno> {
+    let socket = calls::socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)?;
+    calls::send(socket.raw(), request, &[])?;
+    let mut answers = Vec::new();
+    loop {
+        let mut told = vec![0; TOLD];
+        match calls::receive(socket.raw(), &mut told, libc::MSG_DONTWAIT) {
+            Ok(len) => {
+                told.truncate(len);
+                answers.push(told);
+            }
+            Err(libc::EAGAIN) => return Ok(answers),
+            Err(errno) => return Err(errno),
+        }
+    }
 }
 
 /// A socket that hears of changes of links, addresses and routes.

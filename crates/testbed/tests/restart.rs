@@ -112,6 +112,69 @@ fn port_is_bound(host: &udco_testbed::Host) -> Result<bool> {
     Ok(table.contains(":04AA "))
 }
 
+/// The device that a dead engine has left is of use to its successor, and gone after an orderly end; without
+/// `--dev tun7`, OpenVPN would take the next number, and the routes would lead to where nobody reads.
+#[test]
+fn a_device_that_a_killed_engine_left_is_used_again() -> Result<()> {
+    if udco::harness_only() {
+        skip("there is no engine to kill on OpenVPN's own data path");
+        return Ok(());
+    }
+    let pair = Pair::new()?;
+    let binary = udco::binary()?;
+    let binary = binary.to_string_lossy();
+    // The server's has a queue, or three.
+    for workers in ["2", "4"] {
+        let ends = || {
+            let server = pair.server(Proto::Udp4).launch(Launch::Udco);
+            let options = ["--workers", workers];
+            (
+                server.device("tun7").udco_options(&options),
+                pair.client(Proto::Udp4).launch(Launch::Udco).device("tun7"),
+            )
+        };
+        let (server, client) = ends();
+        let (mut server, mut client) = connect(server, client)?;
+        let stranger = "198.51.100.9";
+        for host in [&pair.server, &pair.client] {
+            host.add_address("tun7", &format!("{stranger}/32"))?;
+        }
+        for end in [&mut server, &mut client] {
+            end.engine()?.signal(Signal::KILL)?;
+            // It may notice when it wants something of the engine only.
+            if end.wait_end(Duration::from_secs(1)).is_err() {
+                end.kill9()?;
+                end.wait_end(Duration::from_secs(3))?;
+            }
+        }
+        for host in [&pair.server, &pair.client] {
+            ensure!(host.has_device("tun7"), "it fails open");
+        }
+        let (server, client) = ends();
+        let (server, client) = connect(server, client).context("beside what was left")?;
+        Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
+        Ping::to(at::INNER_CLIENT6).all_answered(&pair.server)?;
+        for host in [&pair.server, &pair.client] {
+            let addresses = host.run(&["ip", "address", "show", "dev", "tun7"])?;
+            ensure!(!addresses.contains(stranger), "kept: {addresses}");
+        }
+        // Only what nobody reads is taken.
+        let add = ["ip", "link", "add", "tun7", "type", "ovpn-dco"];
+        let said = pair
+            .client
+            .output(&[&[&*binary, "run", "--"], &add[..]].concat())?;
+        let said = String::from_utf8_lossy(&said.stderr);
+        ensure!(said.contains("File exists"), "ip said: {said}");
+        Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
+        client.stop()?;
+        server.stop()?;
+        for host in [&pair.server, &pair.client] {
+            ensure!(!host.has_device("tun7"), "it outlives an orderly end");
+        }
+    }
+    Ok(())
+}
+
 /// Fails closed (design.md 4): the routes into the tunnel stay, and nothing goes out beside it.
 #[test]
 fn a_killed_engine_lets_nothing_out_in_clear() -> Result<()> {
