@@ -228,6 +228,45 @@ fn link_local(host: &Host, device: &str) -> Result<String> {
 }
 
 #[test]
+fn over_tcp_a_connection_ends_with_its_peer_and_a_peer_with_its_connection() -> Result<()> {
+    let bench = Bench::new()?;
+    let (server, client) = (&bench.server, &bench.client);
+    bench.udco(server, "link add tun0 --mode mp --up")?;
+    let line = format!(
+        "printf '1 - - 10.8.0.2\n2 - - 10.8.0.3\n' | {} peer new tun0 --peers - --tcp-listen 192.0.2.1:1194",
+        bench.binary
+    );
+    let mut held = server.spawn("held", &["sh", "-c", &line])?;
+    eventually("a listener", SOON, || {
+        let listeners = server.run(&["cat", "/proc/net/tcp"])?;
+        Ok(listeners.contains(":04AA 00000000:0000 0A").then_some(()))
+    })?;
+    let far_end = |log| {
+        let read = ["bash", "-c", "exec cat </dev/tcp/192.0.2.1/1194"];
+        client.spawn(log, &read)
+    };
+    let mut far_ends = [far_end("far1")?, far_end("far2")?];
+    held.wait_for_log("peers 1 2 on tun0", SOON)?;
+    bench.udco(server, "peer del tun0 --id 1")?;
+    eventually("the end of one connection", SOON, || {
+        let left = far_ends
+            .iter_mut()
+            .filter_map(|it| it.is_alive().then_some(()));
+        Ok((left.count() == 1).then_some(()))
+    })?;
+    for far_end in &far_ends {
+        let _ = far_end.signal(Signal::KILL);
+    }
+    ensure!(held.wait(SOON)?.success(), "{}", held.log());
+    let said = held.log();
+    ensure!(
+        said.contains("peer 1 deleted: by request") && said.contains("peer 2 deleted: its socket"),
+        "{said}"
+    );
+    Ok(())
+}
+
+#[test]
 fn refusals_say_what_is_wrong_and_leave_nothing_behind() -> Result<()> {
     let bench = Bench::new()?;
     let host = &bench.server;

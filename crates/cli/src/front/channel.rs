@@ -121,6 +121,17 @@ impl Channel {
         Ok(all)
     }
 
+    /// Has the engine close its copy of a transport socket, which it knows by this number: the peers on it end.
+    pub(crate) fn close_socket(&mut self, number: i32) -> Result<()> {
+        match self
+            .front
+            .ask(&ToEngine::SocketClosed { fd: number }, &[])?
+        {
+            ToFront::Done { .. } => Ok(()),
+            _ => Err(nonsense()),
+        }
+    }
+
     /// The next notification; never blocks.
     pub(crate) fn hear(&mut self) -> Result<Heard> {
         loop {

@@ -168,7 +168,10 @@ impl<'a> Held<'a> {
         if matches!(heard, Notification::PeerDeleted { .. }) {
             self.peers.retain(|other| other != peer);
             // A connection ends with its peer.
-            self.transports.retain(|(owner, _)| *owner != Some(*peer));
+            let ended = |(owner, _): &(Option<u32>, Transport)| *owner == Some(*peer);
+            if let Some(at) = self.transports.iter().position(ended) {
+                self.close(at);
+            }
         }
         let device = &self.arguments.device;
         self.print(
@@ -187,11 +190,19 @@ impl<'a> Held<'a> {
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => at += 1,
-                // The engine has let go of the socket: its peers' end is told on the channel.
-                Err(_) => drop(self.transports.remove(at)),
+                // The connection has ended, or the engine has let go of the socket. The end of the peers on it is told
+                // on the channel.
+                Err(_) => self.close(at),
             }
         }
         Ok(())
+    }
+
+    /// Closes a socket, here and in the engine.
+    fn close(&mut self, at: usize) {
+        let (_, transport) = self.transports.remove(at);
+        // If the engine is gone the channel says so next.
+        let _ = self.channel.close_socket(transport.number().cast_signed());
     }
 
     fn print_control(&self, control: &Control) -> Result<()> {

@@ -180,10 +180,16 @@ impl Bench {
     pub(crate) fn delete_devices(self) -> Result<Self> {
         let clients = self.clients.iter().map(|client| &client.host);
         for host in [&self.server].into_iter().chain(clients) {
-            self.udco(host, "link del tun0")?;
-            ensure!(!host.has_device("tun0"), "{} has it still", host.name());
+            self.delete_device(host)?;
         }
         Ok(self)
+    }
+
+    /// Deletes the device of a host.
+    pub(crate) fn delete_device(&self, host: &Host) -> Result<()> {
+        self.udco(host, "link del tun0")?;
+        ensure!(!host.has_device("tun0"), "{} has it still", host.name());
+        Ok(())
     }
 
     /// The engine is alive, and ends as it is told.

@@ -116,10 +116,18 @@ pub(crate) fn leave(bench: Bench, told: Vec<String>) -> Result<()> {
     let ordered = told.len();
     let mut expected = told;
     expected.extend((1..=6).map(|id| deleted(id, "teardown")));
-    let bench = bench.delete_devices()?;
+    bench.delete_device(&bench.server)?;
     bench.monitor.expect_ending(&expected, ordered)?;
     for client in &bench.clients {
-        client.monitor.expect(&[deleted(client.id, "teardown")])?;
+        if bench.variant.tcp {
+            // Its connection ended with the server's peer.
+            let disconnected = deleted(client.id, "transport-disconnect");
+            client.monitor.expect(&[disconnected])?;
+            bench.delete_device(&client.host)?;
+        } else {
+            bench.delete_device(&client.host)?;
+            client.monitor.expect(&[deleted(client.id, "teardown")])?;
+        }
     }
     bench.end_engine()
 }
