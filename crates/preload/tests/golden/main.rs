@@ -51,7 +51,7 @@ fn replay_all(folder: &Path) {
     for file in transcripts(folder) {
         for scenario in transcript::read(&file) {
             if unshare == AS_USER && scenario.steps.iter().any(|step| step.op == "seteuid") {
-                say(&format!("left out: {} (needs root)", scenario.name));
+                say(&format!("LEFT OUT: {} (needs root)", scenario.name));
                 count.left_out += scenario.steps.len();
                 continue;
             }
