@@ -65,7 +65,7 @@ struct AddArguments {
     /// Set it up.
     #[arg(long)]
     up: bool,
-    /// The engine that shall have it [default: engine.sock in the runtime directory].
+    /// The engine that shall have it [default: engine.sock in /run/udco, or in $XDG_RUNTIME_DIR/udco].
     #[arg(long, value_name = "PATH")]
     engine: Option<std::path::PathBuf>,
 }

@@ -40,8 +40,8 @@ struct Arguments {
 enum Command {
     /// Run OpenVPN with its data channel offloaded.
     ///
-    /// A private engine is started beside the program and ends with it. If the engine cannot serve, OpenVPN says so in
-    /// one line and uses its own data path.
+    /// A private engine is started beside the program and ends with it. If the engine cannot serve, a line says so and
+    /// OpenVPN uses its own data path.
     #[command(after_help = "Example: udco run -- openvpn --config server.conf")]
     Run(RunArguments),
 
@@ -64,7 +64,8 @@ enum Command {
 
     /// Print what happens to peers, as it happens.
     ///
-    /// A line for each peer that is deleted (and why), that floats to another address, or whose key is used up.
+    /// A line for each peer that is deleted (and why), that floats to another address, or whose key must be
+    /// exchanged soon.
     #[command(after_help = "Example: udco monitor tun0 --json")]
     Monitor(monitor::Arguments),
 
@@ -122,7 +123,7 @@ struct DaemonArguments {
     #[command(flatten)]
     options: EngineOptions,
 
-    /// Where to listen [default: engine.sock in the runtime directory].
+    /// Where to listen [default: engine.sock in /run/udco, or in $XDG_RUNTIME_DIR/udco for a user who cannot have that].
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
 

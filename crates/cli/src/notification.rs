@@ -28,7 +28,7 @@ pub(crate) fn line(device: &str, notification: &Notification) -> String {
             format!("{device}: peer {peer} is at {remote} now")
         }
         Notification::KeySwap { peer, key_id, .. } => {
-            format!("{device}: peer {peer}: key {key_id} is used up: exchange it")
+            format!("{device}: peer {peer}: key {key_id} is nearly worn out: exchange it")
         }
     }
 }

@@ -136,4 +136,13 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), DropReason::ALL.len());
     }
+
+    #[test]
+    fn the_page_for_users_has_every_name() {
+        let page = include_str!("../../../docs/drops.md");
+        for reason in DropReason::ALL {
+            let row = alloc::format!("| `{}` |", reason.name());
+            assert!(page.contains(&row), "{row}");
+        }
+    }
 }

@@ -224,7 +224,7 @@ pub enum Notification {
         /// Where it is now.
         remote: SocketAddr,
     },
-    /// A key is used up: exchange it.
+    /// A key is nearly worn out: exchange it.
     KeySwap {
         /// Device.
         ifindex: u32,
