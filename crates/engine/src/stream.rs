@@ -320,6 +320,13 @@ impl Stream {
         }
     }
 
+    /// The socket has an error, and may go on. Reading takes it away, but not once the end was read.
+    pub(crate) fn stumble(&self) {
+        if lock(&self.writer).is_read {
+            self.socket.forget_error();
+        }
+    }
+
     /// Takes OpenVPN's packets from the relay, while there is room.
     pub(crate) fn take_control(&self, scratch: &mut [u8]) {
         for _ in 0..CONTROL_TURNS {

@@ -106,6 +106,12 @@ impl Stream {
         lasting(|| recv(&self.fd, &mut *into, RecvFlags::DONTWAIT)).map(|(read, _)| read)
     }
 
+    /// Takes the connection's error away, where there is nothing more to read: at the end of a stream reading tells of the
+    /// end only, and who waits for the socket would be told of the error for ever.
+    pub fn forget_error(&self) {
+        let _ = sockopt::socket_error(&self.fd);
+    }
+
     /// Writes as much of `bytes` as fits and returns how much.
     ///
     /// # Errors

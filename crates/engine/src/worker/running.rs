@@ -172,8 +172,9 @@ impl Running {
                     }
                     if event.hangup {
                         stream.hang_up();
+                    } else if event.error {
+                        stream.stumble();
                     }
-                    // Reading takes an error away, too: it may be one of the way only.
                     if event.readable || event.error || event.hangup {
                         self.receiver.run_stream(device, transport, stream);
                     }
