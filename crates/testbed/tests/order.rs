@@ -58,7 +58,7 @@ fn no_packet_of_a_flow_overtakes_another_when_a_queue_changes_workers() -> Resul
     let to = SocketAddr::new(at::INNER_SERVER.parse()?, 5998);
     for _ in 0..WAVES {
         // More than one worker's half: what is lost says nothing.
-        let order = Order::to(to).packets(PACKETS / 4).per_second(200_000);
+        let order = Order::to(to).packets(PACKETS / 4).per_second(400_000);
         let sequence = order.run(Path::new(PROGRAM), &pair.client, &pair.server)?;
         ensure!(sequence.received > 0, "{sequence:?}");
         is_in_order(sequence)?;
