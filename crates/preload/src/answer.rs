@@ -6,9 +6,8 @@ pub(crate) const HEADER: usize = 16;
 /// Bytes of `struct sockaddr_nl`.
 pub(crate) const ADDRESS: usize = 12;
 
-/// Bytes of `struct ifinfomsg`, `struct ifaddrmsg` and `struct nlattr`.
+/// Bytes of `struct ifinfomsg` and `struct nlattr`.
 const LINK: usize = 16;
-const IP_ADDRESS: usize = 8;
 const ATTRIBUTE: usize = 4;
 
 const NLMSG_NOOP: u16 = 1;
@@ -179,41 +178,6 @@ pub(crate) fn link_attribute(datagram: &[u8], kind: u16) -> Option<&[u8]> {
     }
 }
 
-/// Asks for all addresses: header and `struct ifaddrmsg`.
-pub(crate) fn all_addresses() -> [u8; HEADER + IP_ADDRESS] {
-    let flags = libc::NLM_F_REQUEST | libc::NLM_F_DUMP;
-    let header = Header {
-        len: (HEADER + IP_ADDRESS) as u32,
-        kind: libc::RTM_GETADDR,
-        flags: flags as u16,
-        ..Header::default()
-    };
-    let mut bytes = [0; HEADER + IP_ADDRESS];
-    bytes[..HEADER].copy_from_slice(&header.bytes());
-    bytes
-}
-
-/// Requests to delete the addresses of a link that a datagram tells of, but for those that the kernel gives to links by
-/// itself.
-pub(crate) fn address_deletions(datagram: &[u8], ifindex: u32) -> impl Iterator<Item = Vec<u8>> {
-    messages(datagram).filter_map(move |(header, body)| {
-        // Family, prefix length, flags, scope, index.
-        let (head, _) = body.split_first_chunk::<IP_ADDRESS>()?;
-        let is_of_link = u32::from_ne_bytes([head[4], head[5], head[6], head[7]]) == ifindex;
-        if header.kind != libc::RTM_NEWADDR || !is_of_link || head[3] == libc::RT_SCOPE_LINK {
-            return None;
-        }
-        let request = Header {
-            kind: libc::RTM_DELADDR,
-            flags: libc::NLM_F_REQUEST as u16,
-            seq: 0,
-            port: 0,
-            ..header
-        };
-        Some([&request.bytes()[..], body].concat())
-    })
-}
-
 /// `struct sockaddr_nl` of a port; 0 is the kernel.
 pub(crate) fn address(port: u32) -> [u8; ADDRESS] {
     let mut bytes = [0; ADDRESS];
@@ -303,24 +267,6 @@ mod tests {
             given[32] = len;
             assert_eq!(alias(&given), None, "a length that lies");
         }
-    }
-
-    #[test]
-    fn the_addresses_of_one_link_are_deleted_as_they_were_told() {
-        let told = |ifindex: u32, scope: u8| {
-            let mut address = all_addresses();
-            address[4..6].copy_from_slice(&libc::RTM_NEWADDR.to_ne_bytes());
-            address[19] = scope;
-            address[20..24].copy_from_slice(&ifindex.to_ne_bytes());
-            address
-        };
-        let datagram = [told(7, 0), told(8, 0), told(7, libc::RT_SCOPE_LINK)].concat();
-        let deletions: Vec<_> = address_deletions(&datagram, 7).collect();
-        let [deletion] = deletions.as_slice() else {
-            panic!("{deletions:?}");
-        };
-        assert_eq!(Header::first(deletion).unwrap().kind, libc::RTM_DELADDR);
-        assert_eq!(deletion[HEADER..], datagram[HEADER..24]);
     }
 
     #[test]

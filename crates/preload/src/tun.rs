@@ -11,7 +11,7 @@ const FLAGS: c_int = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
 const IFF_TUN_EXCL: c_int = 0x8000;
 /// Room for changes of many routes at once.
 const MONITOR_BUFFER: c_int = 4 << 20;
-/// Room for what the kernel tells of a link, or of some addresses.
+/// Room for what the kernel tells of a link.
 const TOLD: usize = 32 << 10;
 
 /// A TUN device. A new one is removed when dropped, unless [`Device::keep`] was called.
@@ -60,7 +60,8 @@ pub(crate) fn is_there(ifindex: u32) -> bool {
 
 impl Device {
     /// Makes a device that stays when all fds are closed: no packet leaves in clear after the engine died. One of that
-    /// name that a dead engine has left is taken, without its addresses: its routes stay all the time (promises I1).
+    /// name that a dead engine has left is taken as it is, with its addresses too: with the last of them the kernel would
+    /// take its routes away (promises I1).
     ///
     /// # Errors
     /// `EEXIST` if anything else has the name, `EINVAL` for more queues than a message takes, else what the kernel said.
@@ -107,9 +108,7 @@ impl Device {
         device.persist(true)?;
         device.ifindex = index(&names, &mut request)?;
         device.set_up(&names, &mut request, wanted)?;
-        if was_left {
-            delete_addresses(device.ifindex);
-        } else {
+        if !was_left {
             // The one kind has the flag, the other has not.
             let kind = if wanted.multicast { "ovpn-dco" } else { "ovpn" };
             let alias = [ALIAS, kind].concat();
@@ -180,45 +179,22 @@ fn open() -> Result<Fd, Errno> {
 
 /// Whether the interface was made here, by its alias, and no program has a queue of it any more: then it has no carrier.
 fn is_left(ifindex: u32) -> bool {
-    let is_left = |told: &Vec<u8>| {
-        let alias = answer::link_attribute(told, libc::IFLA_IFALIAS);
-        let is_ours = alias.is_some_and(|alias| alias.starts_with(ALIAS.as_bytes()));
-        is_ours && answer::link_attribute(told, libc::IFLA_CARRIER) == Some(&[0])
+    let Ok(told) = ask(&answer::about_link(libc::RTM_GETLINK, ifindex)) else {
+        return false;
     };
-    ask(&answer::about_link(libc::RTM_GETLINK, ifindex))
-        .is_ok_and(|answers| answers.iter().any(is_left))
+    let alias = answer::link_attribute(&told, libc::IFLA_IFALIAS);
+    let is_ours = alias.is_some_and(|alias| alias.starts_with(ALIAS.as_bytes()));
+    is_ours && answer::link_attribute(&told, libc::IFLA_CARRIER) == Some(&[0])
 }
 
-/// Deletes the addresses of an interface that a dead engine has left: the new ones may be others.
-fn delete_addresses(ifindex: u32) {
-    let Ok(told) = ask(&answer::all_addresses()) else {
-        return;
-    };
-    let deletions = told
-        .iter()
-        .flat_map(|told| answer::address_deletions(told, ifindex));
-    for deletion in deletions {
-        let _ = ask(&deletion);
-    }
-}
-
-/// What the kernel answers to a request on a socket of its own: it has answered when the request was sent, and goes on
-/// with a dump as that is read.
-fn ask(request: &[u8]) -> Result<Vec<Vec<u8>>, Errno> {
+/// What the kernel answers to a request, on a socket of its own: it has answered when the request was sent.
+fn ask(request: &[u8]) -> Result<Vec<u8>, Errno> {
     let socket = calls::socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)?;
     calls::send(socket.raw(), request, &[])?;
-    let mut answers = Vec::new();
-    loop {
-        let mut told = vec![0; TOLD];
-        match calls::receive(socket.raw(), &mut told, libc::MSG_DONTWAIT) {
-            Ok(len) => {
-                told.truncate(len);
-                answers.push(told);
-            }
-            Err(libc::EAGAIN) => return Ok(answers),
-            Err(errno) => return Err(errno),
-        }
-    }
+    let mut told = vec![0; TOLD];
+    let len = calls::receive(socket.raw(), &mut told, libc::MSG_DONTWAIT)?;
+    told.truncate(len);
+    Ok(told)
 }
 
 /// A socket that hears of changes of links, addresses and routes.
