@@ -155,17 +155,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
     /// # Errors
     /// [`PeerError`], except [`PeerError::IdTaken`].
     pub fn change_peer(&mut self, id: u32, change: PeerChange, now: Time) -> Result<(), PeerError> {
-        let mut peer = self.peer(id)?;
-        if let Some(vpn4) = change.vpn4 {
-            peer.vpn4 = given4(Some(vpn4));
-        }
-        if let Some(vpn6) = change.vpn6 {
-            peer.vpn6 = given6(Some(vpn6)).map(Box::new);
-        }
-        if self.mode == Mode::Mp && peer.vpn4.is_none() && peer.vpn6.is_none() {
-            return Err(PeerError::NoVpnAddress);
-        }
-        self.check_vpn_addresses(id, peer.vpn4, peer.vpn6())?;
+        let mut peer = self.readdressed(id, &change)?;
         peer.tx_id = change.tx_id.unwrap_or(peer.tx_id);
         if change.endpoint.is_some() {
             peer.endpoint = change.endpoint.into();
@@ -176,6 +166,14 @@ impl<A: Aead, T: Clone> Device<A, T> {
         }
         self.peers.put(peer);
         Ok(())
+    }
+
+    /// Whether [`Device::change_peer`] would change the peer.
+    ///
+    /// # Errors
+    /// Those of [`Device::change_peer`].
+    pub fn check_change(&self, id: u32, change: &PeerChange) -> Result<(), PeerError> {
+        self.readdressed(id, change).map(drop)
     }
 
     /// Removes a peer and returns it.
@@ -353,6 +351,22 @@ impl<A: Aead, T: Clone> Device<A, T> {
             let _ = self.delete_key(*id, Slot::Primary);
         }
         (worn, !used_up.is_empty())
+    }
+
+    /// A copy of a peer with the VPN addresses of a change, if no other peer has them.
+    fn readdressed(&self, id: u32, change: &PeerChange) -> Result<Peer<A, T>, PeerError> {
+        let mut peer = self.peer(id)?;
+        if let Some(vpn4) = change.vpn4 {
+            peer.vpn4 = given4(Some(vpn4));
+        }
+        if let Some(vpn6) = change.vpn6 {
+            peer.vpn6 = given6(Some(vpn6)).map(Box::new);
+        }
+        if self.mode == Mode::Mp && peer.vpn4.is_none() && peer.vpn6.is_none() {
+            return Err(PeerError::NoVpnAddress);
+        }
+        self.check_vpn_addresses(id, peer.vpn4, peer.vpn6())?;
+        Ok(peer)
     }
 
     fn peer(&self, id: u32) -> Result<Peer<A, T>, PeerError> {

@@ -37,6 +37,13 @@ impl Session {
                     self.tell(seq, ToFront::Answer { datagram })
                 }
             },
+            LinkRequest::SetMtu(target, mtu) => match self.mtu_refusal(target, mtu) {
+                None => self.tell(seq, ToFront::Pass),
+                Some(text) => {
+                    let datagram = &refusal(asker, message, Errno::EINVAL, Some(text));
+                    self.tell(seq, ToFront::Answer { datagram })
+                }
+            },
             LinkRequest::Delete(target) if asker.admin => {
                 let Some(device) = self.engine.devices().find_link(&self.asking, target) else {
                     return self.tell(seq, ToFront::Pass);
@@ -95,6 +102,12 @@ impl Session {
         matches!(reply, Some(ToEngine::Link { exists: true }))
     }
 
+    /// Why a device of ours cannot have this MTU: the TUN device below would take a larger one.
+    fn mtu_refusal(&self, target: LinkTarget<'_>, mtu: u32) -> Option<&'static str> {
+        let device = self.engine.devices().find_link(&self.asking, target)?;
+        device.api.mtu_refusal(mtu)
+    }
+
     fn may_use(&self, device: &Device) -> bool {
         let found = self.engine.devices().find(&self.asking, device.ifindex);
         matches!(found, Found::Device(_))
@@ -115,8 +128,11 @@ impl Session {
             }
             Some(_) if link.exclusive => (Errno::EEXIST, None),
             Some(_) if link.replace || link.has_data => (Errno::EOPNOTSUPP, None),
-            // MTU, flags and name are the kernel's.
-            Some(_) => return Ok(None),
+            // Flags, name and an MTU within bounds are the kernel's.
+            Some(device) => match link.mtu.and_then(|mtu| device.api.mtu_refusal(mtu)) {
+                Some(text) => return Ok(Some((Errno::EINVAL, Some(text)))),
+                None => return Ok(None),
+            },
             None if !link.create => (Errno::ENODEV, None),
             None => (Errno(0), None),
         };

@@ -32,6 +32,7 @@ const EINVAL: i32 = 22;
 const ENOTSOCK: i32 = 88;
 const EOPNOTSUPP: i32 = 95;
 const EADDRINUSE: i32 = 98;
+const EADDRNOTAVAIL: i32 = 99;
 
 /// How long a deleted key still opens packets that were on their way.
 const LINGER_SECONDS: u32 = 1;
@@ -215,6 +216,11 @@ impl Service for Caller<'_> {
                 && present.is_some_and(|present| present.transport.as_stream().is_some())
             {
                 return Err(unexpected_remote());
+            }
+            if let Some(text) = peer.unusable
+                && state.core.check_change(peer.id, &change).is_ok()
+            {
+                return Err(refused(EADDRNOTAVAIL, text));
             }
             if change.endpoint.is_some() {
                 state.measure(peer.id);

@@ -193,6 +193,7 @@ fn decode_set_peer(members: &Members<'_>) -> Result<Option<PeerSet>, Rejection> 
         local: None,
         vpn4: None,
         vpn6: None,
+        unusable: None,
         keepalive: Some(Keepalive { interval, timeout }),
     }))
 }

@@ -13,6 +13,7 @@ use crate::{Api, Errno, Mode};
 const NEWLINK: u16 = 16;
 const DELLINK: u16 = 17;
 const GETLINK: u16 = 18;
+const SETLINK: u16 = 19;
 
 /// Flags of NEWLINK.
 const FLAG_REPLACE: u16 = 0x100;
@@ -61,6 +62,8 @@ pub enum LinkRequest<'a> {
     NotOurs,
     /// A link of one of our kinds is to be made, or changed.
     New(LinkNew<'a>),
+    /// A link gets another MTU, whatever its kind: ours has a smaller maximum than the TUN device below (faults F1).
+    SetMtu(LinkTarget<'a>, u32),
     /// A link is to be deleted: ours, if the target is.
     Delete(LinkTarget<'a>),
     /// A link is asked for: ours, if the target is.
@@ -120,7 +123,7 @@ fn read<'a>(
     header: &Header,
     message: &'a [u8],
 ) -> Result<LinkRequest<'a>, Rejection> {
-    if message.len() < HEADER + IFINFO || header.kind < NEWLINK || header.kind > GETLINK {
+    if message.len() < HEADER + IFINFO || header.kind < NEWLINK || header.kind > SETLINK {
         return Ok(LinkRequest::NotOurs);
     }
     let attributes = Attributes::of(message, HEADER + IFINFO);
@@ -138,7 +141,16 @@ fn read<'a>(
         GETLINK => Ok(LinkRequest::Show(target)),
         DELLINK if target == LinkTarget::default() => Ok(LinkRequest::NotOurs),
         DELLINK => Ok(LinkRequest::Delete(target)),
+        SETLINK => Ok(set_mtu(asker, &members, target)),
         _ => read_new(asker, header, message, &members, target),
+    }
+}
+
+/// A change of the MTU, if that is in it; whoever may not make it hears so from the kernel.
+fn set_mtu<'a>(asker: &Asker, members: &Members<'_>, target: LinkTarget<'a>) -> LinkRequest<'a> {
+    match members.find(ifla::MTU).and_then(|found| found.u32()) {
+        Some(mtu) if asker.admin => LinkRequest::SetMtu(target, mtu),
+        _ => LinkRequest::NotOurs,
     }
 }
 
@@ -156,7 +168,8 @@ fn read_new<'a>(
     let api = match kind {
         Some("ovpn") => Api::Ovpn,
         Some("ovpn-dco") => Api::DcoV2,
-        _ => return Ok(LinkRequest::NotOurs),
+        None => return Ok(set_mtu(asker, members, target)),
+        Some(_) => return Ok(LinkRequest::NotOurs),
     };
     if !asker.admin {
         return Err(Rejection::bare(Errno::EPERM));

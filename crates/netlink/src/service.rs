@@ -120,6 +120,8 @@ pub struct PeerSet {
     pub vpn4: Option<Ipv4Addr>,
     /// The same for IPv6.
     pub vpn6: Option<Ipv6Addr>,
+    /// Why one of these cannot be a VPN address: `EADDRNOTAVAIL` with this text, after all other checks.
+    pub unusable: Option<&'static str>,
     /// New keepalive.
     pub keepalive: Option<Keepalive>,
 }

@@ -216,7 +216,10 @@ impl Replay {
                 match found(&self.fake, new.target) {
                     Some(_) if new.exclusive => return refuse(Errno::EEXIST),
                     Some(_) if new.replace || new.has_data => return refuse(Errno::EOPNOTSUPP),
-                    Some(_) => return None,
+                    Some(_) => {
+                        let text = new.api.mtu_refusal(new.mtu?)?;
+                        return Some(refusal(asker, request, Errno::EINVAL, Some(text)));
+                    }
                     None if !new.create => return refuse(Errno::ENODEV),
                     None => {}
                 }
@@ -229,6 +232,11 @@ impl Replay {
                     new.mode,
                 );
                 Some(acknowledgement(asker, request))
+            }
+            LinkRequest::SetMtu(target, mtu) => {
+                let device = self.fake.devices.get(&found(&self.fake, target)?)?;
+                let text = device.api.mtu_refusal(mtu)?;
+                Some(refusal(asker, request, Errno::EINVAL, Some(text)))
             }
             LinkRequest::Delete(target) => Some(match found(&self.fake, target) {
                 Some(ifindex) => {

@@ -12,7 +12,12 @@ use std::collections::VecDeque;
 use udco_front::{MAX_MESSAGE, ToEngine, ToFront};
 
 /// The requests of which the engine may want to know.
-const WATCHED: [u16; 3] = [libc::RTM_NEWLINK, libc::RTM_DELLINK, libc::RTM_GETLINK];
+const WATCHED: [u16; 4] = [
+    libc::RTM_NEWLINK,
+    libc::RTM_DELLINK,
+    libc::RTM_GETLINK,
+    libc::RTM_SETLINK,
+];
 
 /// What a program does at its end, and what would let packets out in clear if the engine had died before.
 const DELETIONS: [u16; 3] = [libc::RTM_DELLINK, libc::RTM_DELADDR, libc::RTM_DELROUTE];

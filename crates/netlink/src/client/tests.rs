@@ -207,6 +207,7 @@ fn changes_of_peers_arrive() {
         local: Some("192.0.2.2".parse().unwrap()),
         vpn4: new.vpn4,
         vpn6: new.vpn6,
+        unusable: None,
         keepalive: new.keepalive,
     };
     let (asked, told) = round(Api::Ovpn, Mode::Mp, &Command::PeerSet(&set));

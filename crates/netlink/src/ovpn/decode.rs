@@ -9,7 +9,8 @@ use crate::answer::Rejection;
 use crate::tlv::{Attribute, Members};
 use crate::{Api, CipherAlg, Errno, Keepalive, KeyDirection, KeyNew, Mode, PeerNew, PeerSet, Slot};
 
-/// PEER_NEW, as far as check 12 of dco-behaviour 2.6.
+/// PEER_NEW, as far as check 12 of dco-behaviour 2.6, and whether its VPN addresses can be used: before the socket is
+/// looked up, after all else (faults F2).
 pub(super) fn peer_new(nest: &Attribute<'_>, mode: Mode) -> Result<PeerNew, Rejection> {
     let members = Members::of(nest.members());
     let checked = Checked::of(nest, &members, mode)?;
@@ -19,6 +20,9 @@ pub(super) fn peer_new(nest: &Attribute<'_>, mode: Mode) -> Result<PeerNew, Reje
     let vpn6 = checked.vpn6.filter(|address| !address.is_unspecified());
     if mode == Mode::Mp && vpn4.is_none() && vpn6.is_none() {
         return Err(invalid("at least one VPN IP must be configured in MP mode"));
+    }
+    if let Some(text) = checked.unusable {
+        return Err(own_text(Errno::EADDRNOTAVAIL, text));
     }
     Ok(PeerNew {
         api: Api::Ovpn,
@@ -44,6 +48,7 @@ pub(super) fn peer_set(nest: &Attribute<'_>, mode: Mode) -> Result<PeerSet, Reje
         local: checked.local,
         vpn4: checked.vpn4,
         vpn6: checked.vpn6,
+        unusable: checked.unusable,
         keepalive: checked.keepalive,
     })
 }
@@ -116,6 +121,8 @@ struct Checked {
     local: Option<IpAddr>,
     vpn4: Option<Ipv4Addr>,
     vpn6: Option<Ipv6Addr>,
+    /// Why a VPN address that was given cannot be one.
+    unusable: Option<&'static str>,
     keepalive: Option<Keepalive>,
 }
 
@@ -135,12 +142,13 @@ impl Checked {
         if mode == Mode::P2p && (vpn4.is_some() || vpn6.is_some()) {
             return Err(invalid("unexpected VPN IP in P2P mode"));
         }
-        if vpn4.is_some_and(|address| !can_be_vpn4(address)) {
-            return Err(unusable("VPN IPv4 address must be valid unicast or any"));
-        }
-        if vpn6.is_some_and(|address| !can_be_vpn6(address)) {
-            return Err(unusable("VPN IPv6 address must be valid unicast or any"));
-        }
+        let unusable = if vpn4.is_some_and(|address| !can_be_vpn4(address)) {
+            Some("VPN IPv4 address must be valid unicast or any")
+        } else if vpn6.is_some_and(|address| !can_be_vpn6(address)) {
+            Some("VPN IPv6 address must be valid unicast or any")
+        } else {
+            None
+        };
         Ok(Self {
             id,
             tx_id: number(members, peer::TX_ID),
@@ -148,6 +156,7 @@ impl Checked {
             local,
             vpn4,
             vpn6,
+            unusable,
             keepalive: keepalive(members)?,
         })
     }
@@ -284,8 +293,4 @@ fn address6(members: &Members<'_>, member: u16) -> Option<Ipv6Addr> {
 
 fn invalid(text: &str) -> Rejection {
     own_text(Errno::EINVAL, text)
-}
-
-fn unusable(text: &str) -> Rejection {
-    own_text(Errno::EADDRNOTAVAIL, text)
 }

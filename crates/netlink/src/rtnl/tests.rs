@@ -92,10 +92,28 @@ fn a_mode_that_is_none_is_refused() {
 
 #[test]
 fn others_are_left_to_the_kernel() {
-    let mtu = message(NEWLINK, 5, 2, |message| message.u32(ifla::MTU, 1500));
+    let up = message(NEWLINK, 5, 2, |_| {});
     let all = message(GETLINK, 0x301, 0, |_| {});
-    for request in [new_link(b"dummy\0", |_| {}), mtu, all, Vec::new()] {
+    for request in [new_link(b"dummy\0", |_| {}), up, all, Vec::new()] {
         assert_eq!(link_request(&ASKER, &request), LinkRequest::NotOurs);
+    }
+}
+
+#[test]
+fn the_mtu_of_any_link_may_concern_us() {
+    let target = LinkTarget {
+        ifindex: Some(2),
+        name: None,
+    };
+    for kind in [NEWLINK, SETLINK] {
+        let request = message(kind, 5, 2, |message| message.u32(ifla::MTU, 65_452));
+        let expected = LinkRequest::SetMtu(target, 65_452);
+        assert_eq!(link_request(&ASKER, &request), expected);
+        let asker = Asker {
+            admin: false,
+            ..ASKER
+        };
+        assert_eq!(link_request(&asker, &request), LinkRequest::NotOurs);
     }
 }
 

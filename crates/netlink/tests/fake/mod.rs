@@ -241,6 +241,9 @@ impl Service for Fake {
             let text = "at least one VPN IP must be configured in MP mode";
             return Err(refused(Errno::EINVAL, text));
         }
+        if let Some(text) = change.unusable {
+            return Err(refused(Errno::EADDRNOTAVAIL, text));
+        }
         if change.remote.is_some() {
             (state.remote, state.local) = (change.remote, change.local);
         }
