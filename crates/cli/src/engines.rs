@@ -9,6 +9,7 @@ use serde_json::Value;
 use udco_netlink::Api;
 
 use crate::front::Front;
+use crate::output::complain;
 use crate::{daemon, interface, runtime_dir};
 
 /// What there must be, and how to get it.
@@ -103,7 +104,7 @@ pub(crate) fn all() -> (Vec<(PathBuf, Front)>, Vec<anyhow::Error>) {
 /// Says why engines do not answer.
 pub(crate) fn complain(failures: &[anyhow::Error]) {
     for error in failures {
-        eprintln!("udco: {error:#}");
+        complain!("{error:#}");
     }
 }
 

@@ -15,6 +15,7 @@ use udco_netlink::client::{Command as Asked, Told};
 use udco_netlink::{CipherAlg, KeyNew, Slot};
 
 use crate::engines::EngineOption;
+use crate::output::line;
 use crate::peer::{ask, peer_id};
 
 #[derive(Debug, clap::Args)]
@@ -189,9 +190,9 @@ fn show(place: &Place, slot: SlotName, json: bool) -> Result<()> {
             "key_id": key.key_id,
             "cipher": cipher,
         });
-        println!("{}", serde_json::to_string_pretty(&object)?);
+        line!("{}", serde_json::to_string_pretty(&object)?);
     } else {
-        println!("peer {}: {slot} key {} ({cipher})", key.peer, key.key_id);
+        line!("peer {}: {slot} key {} ({cipher})", key.peer, key.key_id);
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use udco_netlink::{Api, Mode};
 
 use crate::engines::{self, EngineOption};
 use crate::front::{Front, TunDevice, is_admin};
+use crate::output::line;
 use crate::{interface, refusal, rtnetlink, show};
 
 const EINVAL: i32 = rustix::io::Errno::INVAL.raw_os_error();
@@ -124,7 +125,7 @@ fn add(arguments: &AddArguments) -> Result<()> {
     // No channel is opened: the device belongs to nobody and stays.
     let name = create(&mut front, &request)?;
     if name != arguments.name {
-        println!("{name}");
+        line!("{name}");
     }
     Ok(())
 }

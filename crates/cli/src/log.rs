@@ -1,22 +1,39 @@
-//! The engine's lines: `udco: what happened`, on the standard error output.
+//! The engine's lines: `udco: what happened`, on standard error, or where [`udco_sys::lines`] was redirected to.
 
 use std::fmt;
+use std::io;
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
-use tracing_subscriber::fmt::{FmtContext, Subscriber as Lines};
+use tracing_subscriber::fmt::{FmtContext, Subscriber as Formatter};
 use tracing_subscriber::registry::LookupSpan;
 
 /// Begins to write lines.
 pub(crate) fn start(verbose: bool) {
     let level = if verbose { Level::DEBUG } else { Level::INFO };
-    let lines = Lines::builder()
+    let lines = Formatter::builder()
         .with_max_level(level)
-        .with_writer(std::io::stderr)
+        .with_writer(|| Lines)
+        // Else it would complain with `eprintln!`, which panics where nobody reads (faults B1).
+        .log_internal_errors(false)
         .event_format(Line)
         .finish();
     // Only fails if there is one already.
     let _ = tracing::subscriber::set_global_default(lines);
+}
+
+/// Where they go: each event is written at once.
+struct Lines;
+
+impl io::Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        udco_sys::lines::sink().write(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// One line an event; no time, as the journal and OpenVPN's log around it have one.

@@ -1,5 +1,7 @@
 //! The `udco` program.
 #![forbid(unsafe_code)]
+// They panic where nobody reads (faults B1): `output` and `udco_sys::lines` do not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod daemon;
 mod engine_options;
@@ -11,6 +13,7 @@ mod link;
 mod log;
 mod monitor;
 mod notification;
+mod output;
 mod peer;
 mod private_engine;
 mod refusal;
@@ -27,6 +30,10 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use crate::engine_options::Processors;
+use crate::output::{NobodyReads, complain};
+
+/// Exit code for wrong arguments, clap's.
+const USAGE: u8 = 2;
 
 /// OpenVPN Data Channel Offload as a userspace program.
 #[derive(Debug, Parser)]
@@ -177,7 +184,11 @@ impl EngineOptions {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(help) => return print_help(&help),
+    };
+    let outcome = match arguments.command {
         Command::Run(arguments) => run::run(arguments).map(|never| match never {}),
         Command::Daemon(arguments) => daemon::run(arguments),
         Command::Show(arguments) => show::run(&arguments),
@@ -187,10 +198,24 @@ fn main() -> ExitCode {
         Command::Monitor(arguments) => monitor::run(&arguments).context("monitor"),
         Command::Engine(arguments) => private_engine::run(&arguments),
     };
-    match outcome {
+    report(outcome)
+}
+
+/// Help, the version, or what is wrong with the arguments.
+fn print_help(help: &clap::Error) -> ExitCode {
+    if help.use_stderr() {
+        let _ = help.print();
+        return ExitCode::from(USAGE);
+    }
+    report(output::explain(help.print()))
+}
+
+fn report(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome.and_then(|()| output::flush()) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<NobodyReads>() => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("udco: {error:#}");
+            complain!("{error:#}");
             ExitCode::FAILURE
         }
     }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use udco_netlink::{Api, Notification};
 
 use crate::front::{Channel, Front, Heard, wait};
+use crate::output::{self, NobodyReads};
 use crate::{engines, interface, notification, runtime_dir};
 
 /// How often to look whether an engine has come.
@@ -61,6 +62,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     while !listened.is_empty() {
         let fds: Vec<_> = listened.iter().map(|it| it.channel.as_fd()).collect();
         wait(&fds, Some(LOOK))?;
+        if output::is_abandoned() {
+            return Err(NobodyReads.into());
+        }
         let mut ended = Vec::new();
         for (at, engine) in listened.iter_mut().enumerate() {
             if output.drain(engine)? {

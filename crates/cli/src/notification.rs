@@ -1,21 +1,19 @@
 //! What happens to peers, in words and as JSON.
 
-use std::io::Write;
-
 use anyhow::Result;
 use serde_json::{Value, json};
 use udco_netlink::{DeleteReason, Notification};
 
+use crate::output;
+
 /// Prints what has happened at once: as an object for programs, or as a line for people.
 pub(crate) fn print(as_json: bool, line: &str, object: &Value) -> Result<()> {
-    let mut stdout = std::io::stdout().lock();
     if as_json {
-        writeln!(stdout, "{object}")?;
+        output::line!("{object}");
     } else {
-        writeln!(stdout, "{line}")?;
+        output::line!("{line}");
     }
-    stdout.flush()?;
-    Ok(())
+    output::flush()
 }
 
 /// A line for people.

@@ -15,6 +15,7 @@ use udco_netlink::{Keepalive, PeerSet};
 
 use crate::engines::{self, EngineOption};
 use crate::front::Channel;
+use crate::output::line;
 
 /// The highest peer id that fits into a packet; 0xffffff is "undefined" (dco-behaviour 1.1).
 const MAX_PEER_ID: i64 = 0xff_ffff;
@@ -199,17 +200,16 @@ fn show(device: &str, id: Option<u32>, json: bool, engine: &EngineOption) -> Res
     if !json {
         if peers.is_empty() {
             // A dump of the old API leaves a point-to-point peer out (dco-behaviour 3.1).
-            println!("no peers; that of a point-to-point device of kind ovpn-dco is told by --id");
+            line!("no peers; that of a point-to-point device of kind ovpn-dco is told by --id");
         }
-        peers.iter().for_each(state::print);
-        return Ok(());
+        return peers.iter().try_for_each(state::print);
     }
     let mut objects: Vec<_> = peers.iter().map(state::object).collect();
     let value = match id {
         Some(_) => objects.pop().unwrap_or_default(),
         None => objects.into(),
     };
-    println!("{}", serde_json::to_string_pretty(&value)?);
+    line!("{}", serde_json::to_string_pretty(&value)?);
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use udco_front::{FD_VARIABLE, SOCKET_VARIABLE};
 use udco_sys::seqpacket::Connection;
 
 use crate::RunArguments;
+use crate::output::complain;
 
 /// Name of the preload library.
 const LIBRARY: &str = "libudco_preload.so";
@@ -54,7 +55,7 @@ pub(crate) fn run(arguments: RunArguments) -> Result<Infallible> {
                 std::mem::forget(fd);
             }
             Err(error) => {
-                eprintln!("udco: {error:#}: OpenVPN uses its own data path");
+                complain!("{error:#}: OpenVPN uses its own data path");
                 command.env_remove("LD_PRELOAD");
             }
         },

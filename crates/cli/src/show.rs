@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::ShowArguments;
 use crate::engines;
 use crate::front::Front;
+use crate::output::{complain, line};
 
 /// Prints what every engine says.
 pub(crate) fn run(arguments: &ShowArguments) -> Result<()> {
@@ -17,12 +18,12 @@ pub(crate) fn run(arguments: &ShowArguments) -> Result<()> {
         None => ask_all(arguments.all),
     };
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&merge(states))?);
+        line!("{}", serde_json::to_string_pretty(&merge(states))?);
         return Ok(());
     }
     let devices = print_all(states)?;
     if devices == 0 {
-        println!("no devices: start OpenVPN with `udco run -- openvpn …`");
+        line!("no devices: start OpenVPN with `udco run -- openvpn …`");
     }
     Ok(())
 }
@@ -63,9 +64,9 @@ pub(crate) fn devices(name: Option<&str>, json: bool, engine: Option<&Path>) -> 
         if let Some(merged) = merged.as_object_mut() {
             merged.remove("engines");
         }
-        println!("{}", serde_json::to_string_pretty(&merged)?);
+        line!("{}", serde_json::to_string_pretty(&merged)?);
     } else if print_all(vec![merged])? == 0 {
-        println!("no devices: make one with `udco link add NAME`");
+        line!("no devices: make one with `udco link add NAME`");
     }
     Ok(())
 }
@@ -77,7 +78,7 @@ fn print_all(states: Vec<Value>) -> Result<usize> {
         let engine: EngineState =
             serde_json::from_value(state).context("an engine of another version")?;
         devices += engine.devices.len();
-        engine.devices.iter().for_each(print_device);
+        engine.devices.iter().try_for_each(print_device)?;
     }
     Ok(devices)
 }
@@ -87,7 +88,7 @@ fn ask_all(everywhere: bool) -> Vec<Value> {
     let ask = |(path, mut front): (std::path::PathBuf, Front)| match front.state() {
         Ok(state) => Some(state),
         Err(error) => {
-            eprintln!("udco: {}: {error:#}", path.display());
+            complain!("{}: {error:#}", path.display());
             None
         }
     };
@@ -171,8 +172,8 @@ struct Traffic {
     tx_packets: u64,
 }
 
-fn print_device(device: &Device) {
-    println!(
+fn print_device(device: &Device) -> Result<()> {
+    line!(
         "{} ({}, {}), {} peers, {} datagrams sent in fragments",
         device.name,
         device.mode,
@@ -184,18 +185,18 @@ fn print_device(device: &Device) {
         let addresses = [&peer.vpn4, &peer.vpn6].into_iter().flatten().cloned();
         let addresses = addresses.collect::<Vec<_>>().join(", ");
         let remote = peer.remote.as_deref().unwrap_or("-");
-        println!("  peer {} at {remote} {addresses}", peer.id);
+        line!("  peer {} at {remote} {addresses}", peer.id);
         if let (Some(mtu), Some(mss)) = (peer.path_mtu, &peer.mss) {
             let Mss { ipv4, ipv6 } = mss;
-            println!("    path  MTU {mtu}, MSS inside {ipv4} (IPv6 {ipv6})");
+            line!("    path  MTU {mtu}, MSS inside {ipv4} (IPv6 {ipv6})");
         }
-        println!(
+        line!(
             "    keys  primary {}, secondary {}",
             key(&peer.keys.primary),
             key(&peer.keys.secondary)
         );
-        print_traffic("vpn", &peer.vpn);
-        print_traffic("link", &peer.link);
+        print_traffic("vpn", &peer.vpn)?;
+        print_traffic("link", &peer.link)?;
     }
     let in_use = device
         .offloads
@@ -203,14 +204,15 @@ fn print_device(device: &Device) {
         .filter(|(_, is)| **is == Value::Bool(true));
     let in_use: Vec<&str> = in_use.map(|(name, _)| name.as_str()).collect();
     let queues = device.offloads.get("queues").and_then(Value::as_u64);
-    println!(
+    line!(
         "  offloads {}; queues {}",
         in_use.join(" "),
         queues.unwrap_or(1)
     );
     for (reason, count) in &device.drops {
-        println!("  dropped  {count:>12}  {reason}");
+        line!("  dropped  {count:>12}  {reason}");
     }
+    Ok(())
 }
 
 fn key(key: &Option<Key>) -> String {
@@ -220,9 +222,13 @@ fn key(key: &Option<Key>) -> String {
     }
 }
 
-fn print_traffic(name: &str, traffic: &Traffic) {
-    println!(
+fn print_traffic(name: &str, traffic: &Traffic) -> Result<()> {
+    line!(
         "    {name:<5} received {} bytes in {} packets, sent {} bytes in {} packets",
-        traffic.rx_bytes, traffic.rx_packets, traffic.tx_bytes, traffic.tx_packets
+        traffic.rx_bytes,
+        traffic.rx_packets,
+        traffic.tx_bytes,
+        traffic.tx_packets
     );
+    Ok(())
 }

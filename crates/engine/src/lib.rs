@@ -4,6 +4,7 @@
 //! when), `device` (what it meets), `connection` and `service` (how a program changes that), `devices` and `belongings`
 //! (whose is what), `watch`, `route_mirror` and `paths`, `keepalive`.
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod backlog;
 mod belongings;
@@ -168,9 +169,13 @@ impl Engine {
 fn abort_on_panic() {
     static ONCE: OnceLock<()> = OnceLock::new();
     ONCE.get_or_init(|| {
-        let report = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            report(panic);
+        std::panic::set_hook(Box::new(|panic| {
+            // The library's own report could wait for its reader for ever (faults B1).
+            let thread = std::thread::current();
+            let trace = std::backtrace::Backtrace::capture();
+            let name = thread.name().unwrap_or("?").to_owned();
+            let report = format!("udco: error: a bug: thread {name} {panic}\n{trace}\n");
+            udco_sys::lines::sink().write_unless_busy(report.as_bytes());
             std::process::abort();
         }));
     });

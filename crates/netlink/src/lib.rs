@@ -4,6 +4,7 @@
 //! [`serve()`]. Link requests of rtnetlink are read by [`link_request`]. The asking half, which the CLI needs, is
 //! [`client`]. Nothing here has a socket, a clock or a state.
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod answer;
 pub mod client;

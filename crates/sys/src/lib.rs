@@ -10,14 +10,17 @@
 //! * [`seqpacket`]: the engine's control connections, which carry descriptors,
 //! * [`epoll`] and [`wake`]: waiting,
 //! * [`route`]: the kernel's routing table as a stream of netlink messages,
+//! * [`lines`]: lines for people, which block nobody,
 //! * [`clock`] and [`process`]: time that survives suspend, and no core dumps,
 //! * [`signal`]: an end that was asked for.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("udco-sys is for Linux only");
 
 pub mod clock;
 pub mod epoll;
+pub mod lines;
 #[cfg(test)]
 mod namespace;
 pub mod process;

@@ -10,6 +10,7 @@ use udco_netlink::KeyDirection;
 use zeroize::Zeroizing;
 
 use super::base64;
+use crate::output::complain;
 
 /// More than any key file has.
 const LARGEST: usize = 4096;
@@ -58,7 +59,7 @@ pub(super) fn read(path: &Path, direction: Option<u8>) -> Result<Keys> {
             .metadata()
             .is_ok_and(|it| it.is_file() && it.mode() & 0o044 != 0)
         {
-            eprintln!("udco: warning: others can read {name}: `chmod 600 {name}`");
+            complain!("warning: others can read {name}: `chmod 600 {name}`");
         }
         fill(file.as_fd(), &mut buffer)
     };

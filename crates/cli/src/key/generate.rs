@@ -1,7 +1,7 @@
 //! `udco key generate`: random keys for both ends.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use zeroize::Zeroizing;
 
 use super::base64;
+use crate::output;
 
 /// Key A, key B and the nonce tail.
 const BYTES: usize = 32 + 32 + 8;
@@ -25,18 +26,18 @@ pub(super) fn run(path: Option<&Path>) -> Result<()> {
             let mut options = File::options();
             let file = options.write(true).create_new(true).mode(0o600).open(path);
             let file = file.with_context(|| format!("cannot make {}", path.display()))?;
-            write(file, &line)
+            let written = write(file, &line);
+            written.with_context(|| format!("cannot write {}", path.display()))
         }
         // Past the buffer of the standard library, which would not be wiped.
-        None => write(
-            File::from(rustix::stdio::stdout().try_clone_to_owned()?),
-            &line,
-        ),
+        None => {
+            let stdout = rustix::stdio::stdout().try_clone_to_owned()?;
+            output::explain(write(File::from(stdout), &line))
+        }
     }
 }
 
-fn write(mut file: File, line: &str) -> Result<()> {
+fn write(mut file: File, line: &str) -> io::Result<()> {
     file.write_all(line.as_bytes())?;
-    file.write_all(b"\n")?;
-    Ok(())
+    file.write_all(b"\n")
 }

@@ -1,7 +1,10 @@
 //! A peer's state, as the API tells it.
 
+use anyhow::Result;
 use serde_json::{Value, json};
 use udco_netlink::{PeerState, Traffic};
+
+use crate::output;
 
 /// The shape of `udco peer get --json`.
 pub(super) fn object(peer: &PeerState) -> Value {
@@ -32,30 +35,34 @@ pub(super) fn object(peer: &PeerState) -> Value {
 }
 
 /// Prints it for people.
-pub(super) fn print(peer: &PeerState) {
+pub(super) fn print(peer: &PeerState) -> Result<()> {
     let remote = peer
         .remote
         .map_or_else(|| "-".to_owned(), |it| it.to_string());
     let vpn4 = peer.vpn4.map(|it| it.to_string());
     let vpn6 = peer.vpn6.map(|it| it.to_string());
     let vpn: Vec<_> = [vpn4, vpn6].into_iter().flatten().collect();
-    let line = format!("peer {} at {remote} {}", peer.id, vpn.join(", "));
-    println!("{}", line.trim_end());
+    let first = format!("peer {} at {remote} {}", peer.id, vpn.join(", "));
+    output::line!("{}", first.trim_end());
     if peer.tx_id != peer.id {
-        println!("  sent  with id {}", peer.tx_id);
+        output::line!("  sent  with id {}", peer.tx_id);
     }
     let local = peer.local.filter(|it| !it.is_unspecified());
     let local = local.map_or_else(|| "any address".to_owned(), |it| it.to_string());
-    println!("  from  {local}, port {}", peer.local_port);
+    output::line!("  from  {local}, port {}", peer.local_port);
     let (interval, timeout) = (peer.keepalive.interval, peer.keepalive.timeout);
-    println!("  alive every {interval} s, gone after {timeout} s (0: never)");
-    print_traffic("vpn", &peer.vpn_rx, &peer.vpn_tx);
-    print_traffic("link", &peer.link_rx, &peer.link_tx);
+    output::line!("  alive every {interval} s, gone after {timeout} s (0: never)");
+    print_traffic("vpn", &peer.vpn_rx, &peer.vpn_tx)?;
+    print_traffic("link", &peer.link_rx, &peer.link_tx)
 }
 
-fn print_traffic(name: &str, rx: &Traffic, tx: &Traffic) {
-    println!(
+fn print_traffic(name: &str, rx: &Traffic, tx: &Traffic) -> Result<()> {
+    output::line!(
         "  {name:<5} received {} bytes in {} packets, sent {} bytes in {} packets",
-        rx.bytes, rx.packets, tx.bytes, tx.packets
+        rx.bytes,
+        rx.packets,
+        tx.bytes,
+        tx.packets
     );
+    Ok(())
 }
