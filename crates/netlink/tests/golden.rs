@@ -32,10 +32,13 @@ fn answers_are_those_of_the_kernel() {
             continue;
         }
         let scenarios: Value =
-            serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+            serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let before = count.compared;
         for scenario in scenarios.as_array().unwrap() {
             Replay::of(scenario).run(scenario, &mut count);
         }
+        let compared = count.compared - before;
+        assert!(compared > 0, "nothing to compare in {}", path.display());
     }
     println!(
         "compared {}, left out {}, different {}",

@@ -136,8 +136,8 @@ pub(crate) fn address_in(name: &[u8]) -> Option<SocketAddr> {
     let ip: IpAddr = if family == AF_INET {
         <[u8; 4]>::try_from(name.get(4..8)?).ok()?.into()
     } else {
-        let ip = <[u8; 16]>::try_from(name.get(8..24)?).ok()?;
-        Ipv6Addr::from(ip).to_canonical()
+        // As it is: a program tells an address that is mapped from one that is not.
+        Ipv6Addr::from(<[u8; 16]>::try_from(name.get(8..24)?).ok()?).into()
     };
     Some(SocketAddr::new(ip, port))
 }

@@ -1,5 +1,7 @@
 //! The comparison: what of the recording is a variable, and what is compared as a set.
 
+use crate::transcript;
+
 /// Message types and attributes that are looked at.
 const NLMSG_ERROR: u16 = 2;
 const GENL_ID_CTRL: u16 = 0x10;
@@ -130,6 +132,19 @@ pub(crate) fn difference(what: &str, ours: &[Vec<u8>], kernels: &[Vec<u8>]) -> O
         lines.collect::<String>()
     };
     Some(format!("{what}|ours{}|kernel{}", hex(ours), hex(kernels)))
+}
+
+/// What of ours a difference shows, a datagram each.
+pub(crate) fn ours_in(difference: &str) -> Vec<Vec<u8>> {
+    let lines = difference.split('|').skip_while(|line| *line != "ours");
+    let ours = lines.skip(1).take_while(|line| *line != "kernel");
+    ours.map(|line| transcript::hex(line.trim_start()))
+        .collect()
+}
+
+/// Whether an answer is an ACK: an error message with 0 in place of the errno.
+pub(crate) fn is_acknowledgement(answer: &[u8]) -> bool {
+    answer.len() >= HEADER + 4 && u16_at(answer, 4) == NLMSG_ERROR && u32_at(answer, HEADER) == 0
 }
 
 /// PEER_GET with the dump flags.

@@ -26,11 +26,20 @@ pub(crate) struct Step {
     value: Value,
 }
 
-/// Reads a file of scenarios.
+/// Reads a file of scenarios. One that would compare nothing is a mistake: a scenario without a step, a file without a
+/// scenario (faults F4).
 pub(crate) fn read(path: &Path) -> Vec<Scenario> {
     let text = std::fs::read_to_string(path).expect("a readable file");
-    let scenarios: Vec<Value> = serde_json::from_str(&text).expect("a list of scenarios");
-    scenarios.iter().map(Scenario::of).collect()
+    let name = path.display();
+    let scenarios: Vec<Value> = serde_json::from_str(&text)
+        .unwrap_or_else(|error| panic!("{name} is no list of scenarios: {error}"));
+    let scenarios: Vec<_> = scenarios.iter().map(Scenario::of).collect();
+    assert!(!scenarios.is_empty(), "{name} holds no scenario");
+    for scenario in &scenarios {
+        let compares = scenario.steps.iter().any(Step::expects);
+        assert!(compares, "{name}: {} expects nothing", scenario.name);
+    }
+    scenarios
 }
 
 impl Scenario {
@@ -65,6 +74,22 @@ impl Step {
             notifications: list(&value["ntf"]),
             value: value.clone(),
         }
+    }
+
+    /// Whether anything was recorded that a replay can differ from: an answer, a packet, a notification, or that none
+    /// came.
+    pub(crate) fn expects(&self) -> bool {
+        matches!(
+            self.op.as_str(),
+            "nl" | "recv" | "sniffed" | "send" | "inject"
+        ) || !self.notifications.is_empty()
+    }
+
+    /// The earliest of the times at which what a `wait` waits for arrived in the recordings, in seconds.
+    pub(crate) fn arrived(&self) -> Option<f64> {
+        let times = &self.value["arrived_s"];
+        let times = times.as_array().into_iter().flatten().chain(Some(times));
+        times.filter_map(Value::as_f64).reduce(f64::min)
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
@@ -120,7 +145,12 @@ fn list(value: &Value) -> Vec<Vec<u8>> {
 }
 
 fn bytes(value: &Value) -> Vec<u8> {
-    let digits = value.as_str().unwrap_or_default().as_bytes();
+    hex(value.as_str().unwrap_or_default())
+}
+
+/// The bytes that are written as pairs of hex digits.
+pub(crate) fn hex(digits: &str) -> Vec<u8> {
+    let digits = digits.as_bytes();
     let digit = |byte: u8| (byte as char).to_digit(16).expect("a hex digit") as u8;
     let pairs = digits.chunks(2);
     pairs
