@@ -1,6 +1,8 @@
 //! Netlink messages as far as this library must know them: the header, and the error that it makes up when the engine
 //! doesn't answer.
 
+use std::ops::Range;
+
 /// Bytes of `struct nlmsghdr`.
 pub(crate) const HEADER: usize = 16;
 /// Bytes of `struct sockaddr_nl`.
@@ -9,6 +11,9 @@ pub(crate) const ADDRESS: usize = 12;
 /// Bytes of `struct ifinfomsg` and `struct nlattr`.
 const LINK: usize = 16;
 const ATTRIBUTE: usize = 4;
+
+/// `NLA_F_NESTED`.
+const NESTED: u16 = 0x8000;
 
 const NLMSG_NOOP: u16 = 1;
 const NLMSG_ERROR: u16 = 2;
@@ -117,7 +122,7 @@ pub(crate) fn acknowledges_no_operation(datagram: &[u8]) -> bool {
 }
 
 /// Where in a datagram the kernel tells of links that may be ours: those without a hardware address, as TUN devices are.
-pub(crate) fn shown_links(datagram: &[u8]) -> impl Iterator<Item = std::ops::Range<usize>> {
+pub(crate) fn shown_links(datagram: &[u8]) -> impl Iterator<Item = Range<usize>> {
     let mut at = 0;
     messages(datagram).filter_map(move |(header, body)| {
         let place = at..at + header.len as usize;
@@ -149,6 +154,27 @@ pub(crate) fn about_link(kind: u16, ifindex: u32) -> [u8; 32] {
     bytes
 }
 
+/// A request with these attributes behind its fixed part.
+pub(crate) fn request(kind: u16, flags: i32, fixed: &[u8], attributes: &[(u16, &[u8])]) -> Vec<u8> {
+    let mut bytes = vec![0; HEADER];
+    bytes.extend_from_slice(fixed);
+    for (kind, value) in attributes {
+        let len = (ATTRIBUTE + value.len()) as u16;
+        bytes.extend_from_slice(&len.to_ne_bytes());
+        bytes.extend_from_slice(&kind.to_ne_bytes());
+        bytes.extend_from_slice(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+    }
+    let header = Header {
+        len: bytes.len() as u32,
+        kind,
+        flags: flags as u16,
+        ..Header::default()
+    };
+    bytes[..HEADER].copy_from_slice(&header.bytes());
+    bytes
+}
+
 /// Gives a link an alias, the free text that `ip link` shows with it.
 pub(crate) fn link_alias(ifindex: u32, alias: &[u8]) -> Vec<u8> {
     let mut bytes = about_link(libc::RTM_NEWLINK, ifindex).to_vec();
@@ -166,16 +192,23 @@ pub(crate) fn link_alias(ifindex: u32, alias: &[u8]) -> Vec<u8> {
 pub(crate) fn link_attribute(datagram: &[u8], kind: u16) -> Option<&[u8]> {
     let shows_link = |(header, _): &(Header, &[u8])| header.kind == libc::RTM_NEWLINK;
     let (_, body) = messages(datagram).next().filter(shows_link)?;
-    let mut attributes = body.get(LINK..)?;
-    loop {
-        let (head, _) = attributes.split_first_chunk::<ATTRIBUTE>()?;
-        let len = usize::from(u16::from_ne_bytes([head[0], head[1]]));
-        let value = attributes.get(ATTRIBUTE..len)?;
-        if u16::from_ne_bytes([head[2], head[3]]) == kind {
-            return Some(value);
-        }
-        attributes = attributes.get(len.next_multiple_of(4)..)?;
-    }
+    attributes(body, LINK)
+        .find(|(found, _)| *found == kind)
+        .and_then(|(_, place)| body.get(place))
+}
+
+/// The attributes from an offset on: type, without the flag of nested ones, and where the value is.
+pub(crate) fn attributes(bytes: &[u8], from: usize) -> impl Iterator<Item = (u16, Range<usize>)> {
+    let mut at = from;
+    std::iter::from_fn(move || {
+        let (head, _) = bytes.get(at..)?.split_first_chunk::<ATTRIBUTE>()?;
+        let end = at + usize::from(u16::from_ne_bytes([head[0], head[1]]));
+        let value = at + ATTRIBUTE..end;
+        bytes.get(value.clone())?;
+        at = end.next_multiple_of(4);
+        let kind = u16::from_ne_bytes([head[2], head[3]]);
+        Some((kind & !NESTED, value))
+    })
 }
 
 /// `struct sockaddr_nl` of a port; 0 is the kernel.

@@ -5,6 +5,7 @@ use crate::calls;
 use crate::calls::Errno;
 use crate::connection::Lost;
 use crate::message::{Incoming, Outgoing};
+use crate::route;
 use crate::state::{self, Entry, Guard, State};
 use crate::tun::{Device, Wanted};
 use libc::c_int;
@@ -21,6 +22,9 @@ const WATCHED: [u16; 4] = [
 
 /// What a program does at its end, and what would let packets out in clear if the engine had died before.
 const DELETIONS: [u16; 3] = [libc::RTM_DELLINK, libc::RTM_DELADDR, libc::RTM_DELROUTE];
+
+/// The requests in which a client's metric is not that of a server.
+const ROUTES: [u16; 2] = [libc::RTM_NEWROUTE, libc::RTM_DELROUTE];
 
 /// What both kinds of links of ours begin with.
 const OUR_KIND: &[u8] = b"ovpn";
@@ -142,12 +146,18 @@ pub(crate) fn send(
     if state.is_orphaned() && DELETIONS.contains(&kind) {
         return Some(Ok(keep_in_place(state, fd, &datagram)));
     }
+    if state.is_client
+        && ROUTES.contains(&kind)
+        && let Some(changed) = route::without_default_metric(&datagram)
+    {
+        return Some(calls::send(fd, &changed, &[]).map(|()| datagram.len()));
+    }
     if !WATCHED.contains(&kind) || !is_reachable(state, kind, &datagram) {
         return None;
     }
     state::become_owner();
     let mut was_asked = false;
-    let outcome = route(state, fd, &datagram, &mut was_asked);
+    let outcome = consult(state, fd, &datagram, &mut was_asked);
     let answer = match state.settle(outcome) {
         Ok(None) => {
             forget(state, kind, &datagram);
@@ -169,6 +179,12 @@ pub(crate) fn send(
             answer::error(&request, port_of(fd), lost.errno())
         }
     };
+    if is_new_link_of_ours(kind, &datagram) && !answer::is_refusal(&answer) {
+        // A program without a channel, like `ip`, makes the link for others.
+        let is_channel = |entry: &Entry| matches!(entry, Entry::Channel(_));
+        state.is_client =
+            state.sockets.values().any(is_channel) && !route::is_for_many_peers(&datagram);
+    }
     if !answer.is_empty() {
         let seq = Header::first(&datagram).unwrap_or_default().seq;
         put(state, fd, seq, answer);
@@ -223,7 +239,7 @@ fn keep_in_place(state: &mut State, fd: c_int, datagram: &[u8]) -> usize {
 
 /// Asks the engine, and makes the device that it wants. `None`: it is the kernel's business. `was_asked` is set once
 /// the engine has wanted something, so that the kernel mustn't be asked any more.
-fn route(
+fn consult(
     state: &mut State,
     fd: c_int,
     datagram: &[u8],

@@ -28,6 +28,8 @@ pub(crate) struct State {
     has_own_tun: bool,
     /// Indexes of the devices that were made for the engine, until they are deleted.
     pub(crate) devices: Vec<c_int>,
+    /// The program is a client: the last device that the engine has made for it has one peer.
+    pub(crate) is_client: bool,
 }
 
 /// An fd of the program that isn't what it believes, or on which it must be listened to.
@@ -50,6 +52,7 @@ static STATE: Mutex<State> = Mutex::new(State {
     epolls: Registrations::new(),
     has_own_tun: false,
     devices: Vec::new(),
+    is_client: false,
 });
 
 /// The process that talks to the engine; a forked child only lets go of what it has inherited.
