@@ -43,7 +43,8 @@ pub struct Sealer<'v, A, T> {
 
 impl<'v, A: Aead, T: Clone> Sealer<'v, A, T> {
     /// Prepares to seal `packets` packets for a peer, `bytes` bytes in all, that came from the device as one. Packet ids
-    /// are taken, and the packets counted as taken for this peer (dco-behaviour 5.9: before the key is looked up).
+    /// are taken, and the packets counted as taken for this peer (dco-behaviour 5.9: before the key is looked up). Each
+    /// counts, as it does at the other end, which never sees the super-packet (faults E10).
     ///
     /// # Errors
     /// [`DropReason::TxNoKey`], [`DropReason::TxPacketIdsUsedUp`].
@@ -53,7 +54,9 @@ impl<'v, A: Aead, T: Clone> Sealer<'v, A, T> {
         bytes: usize,
         now: Time,
     ) -> Result<Self, DropReason> {
-        peer.activity.vpn_tx.count_many(1, bytes as u64);
+        peer.activity
+            .vpn_tx
+            .count_many(packets as u64, bytes as u64);
         let key = peer.keys.at(Slot::Primary).ok_or(DropReason::TxNoKey)?;
         let count = u32::try_from(packets).unwrap_or(u32::MAX);
         let packet_ids = key
