@@ -55,6 +55,8 @@ drop_reasons! {
     RxNotIp => "rx_not_ip",
     /// Received: the inner source address is not one of this peer's (reverse-path check).
     RxSpoofedSource => "rx_spoofed_source",
+    /// Received: link-local housekeeping of the other end's host, from an address that no peer has (faults E9).
+    RxLinkLocal => "rx_link_local",
     /// Received: the TUN device did not take the packet (down, or out of memory).
     RxTunRefused => "rx_tun_refused",
     /// Sent: the device's header does not describe its packet (promises E3).
@@ -63,6 +65,8 @@ drop_reasons! {
     TxNotIp => "tx_not_ip",
     /// Sent: no peer has the next hop's address.
     TxNoPeer => "tx_no_peer",
+    /// Sent: to a multicast group or to all, which no peer has (faults E9).
+    TxMulticast => "tx_multicast",
     /// Sent: the worker whose peer it is has no room for packets that other workers read.
     TxHandoffFull => "tx_handoff_full",
     /// Sent: the peer has no primary key.

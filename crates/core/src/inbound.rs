@@ -191,7 +191,7 @@ fn take_apart<'v: 'd, 'd, A: Aead, T: Clone>(
         };
     };
     if view.mode == Mode::Mp && !owns(view, peer, addresses.source) {
-        return drop(DropReason::RxSpoofedSource);
+        return drop(spoofed(view, &addresses));
     }
     mss::clamp(payload, peer.inner_limit());
     Inbound::Data {
@@ -204,6 +204,16 @@ fn take_apart<'v: 'd, 'd, A: Aead, T: Clone>(
 /// The reverse-path check (dco-behaviour 5.3): packets to this address would go to this peer.
 fn owns<A, T: Clone>(view: &View<'_, A, T>, peer: &Peer<A, T>, source: IpAddr) -> bool {
     view.owner(source).is_some_and(|owner| owner.id == peer.id)
+}
+
+/// Why a packet whose source is not the sender's is dropped. An address of another peer is never housekeeping.
+#[cold]
+fn spoofed<A, T: Clone>(view: &View<'_, A, T>, addresses: &ip::Addresses) -> DropReason {
+    if ip::is_housekeeping(addresses) && view.owner(addresses.source).is_none() {
+        DropReason::RxLinkLocal
+    } else {
+        DropReason::RxSpoofedSource
+    }
 }
 
 /// The endpoint a packet's origin shows, if it is not the one we know (dco-behaviour 5.4).

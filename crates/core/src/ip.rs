@@ -28,6 +28,38 @@ pub fn addresses(packet: &[u8]) -> Option<Addresses> {
     }
 }
 
+/// Whether a packet to this address is for a group of hosts: multicast or limited broadcast.
+#[must_use]
+pub const fn is_group(destination: IpAddr) -> bool {
+    destination.is_multicast() || is_limited_broadcast(destination)
+}
+
+/// Whether this is what a host sends by itself on every link that comes up (router solicitations, MLD, IGMP, mDNS before
+/// there is an address): from an address that means something on its link only, to a group of the link. A packet to a
+/// single host is never that, whatever its source.
+#[must_use]
+pub fn is_housekeeping(addresses: &Addresses) -> bool {
+    match (addresses.source, addresses.destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            let of_link = matches!(destination.octets(), [224, 0, 0, _]);
+            (source.is_link_local() || source.is_unspecified())
+                && (of_link || destination.is_broadcast())
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            // The scopes of interface and link, RFC 4291 2.7.
+            let [first, second, ..] = destination.octets();
+            (source.is_unicast_link_local() || source.is_unspecified())
+                && first == 0xff
+                && matches!(second & 0x0f, 1 | 2)
+        }
+        _ => false,
+    }
+}
+
+const fn is_limited_broadcast(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V4(address) if address.is_broadcast())
+}
+
 /// `N` bytes at an offset, if they are there.
 pub(crate) fn array<const N: usize>(packet: &[u8], at: usize) -> Option<[u8; N]> {
     packet.get(at..)?.first_chunk().copied()
@@ -70,5 +102,49 @@ mod tests {
         let found = addresses(&v6).unwrap();
         assert_eq!(found.source, "::1".parse::<IpAddr>().unwrap());
         assert_eq!(found.destination, "::2".parse::<IpAddr>().unwrap());
+    }
+
+    #[test]
+    fn only_link_local_sources_to_groups_of_the_link_are_housekeeping() {
+        let is = |source: &str, destination: &str| {
+            is_housekeeping(&Addresses {
+                source: source.parse().unwrap(),
+                destination: destination.parse().unwrap(),
+            })
+        };
+        for (source, destination) in [
+            ("fe80::1", "ff02::2"),
+            ("fe80::1", "ff02::16"),
+            ("febf::1", "ff12::1"),
+            ("::", "ff02::1:ff00:1"),
+            ("fe80::1", "ff01::1"),
+            ("0.0.0.0", "224.0.0.22"),
+            ("169.254.3.4", "224.0.0.251"),
+            ("0.0.0.0", "255.255.255.255"),
+        ] {
+            assert!(is(source, destination), "{source} to {destination}");
+        }
+        for (source, destination) in [
+            ("fe80::1", "fe80::2"),
+            ("fe80::1", "fd00::1"),
+            ("fe80::1", "ff05::2"),
+            ("fec0::1", "ff02::2"),
+            ("fd00::1", "ff02::2"),
+            ("::1", "ff02::2"),
+            ("10.8.0.2", "224.0.0.22"),
+            ("0.0.0.0", "10.8.0.1"),
+            ("169.254.3.4", "224.0.1.1"),
+            ("127.0.0.1", "224.0.0.1"),
+        ] {
+            assert!(!is(source, destination), "{source} to {destination}");
+        }
+    }
+
+    #[test]
+    fn groups_are_multicast_and_limited_broadcast() {
+        let is = |address: &str| is_group(address.parse().unwrap());
+        assert!(is("224.0.0.1") && is("239.255.255.250") && is("255.255.255.255"));
+        assert!(is("ff02::1") && is("ff3e::1"));
+        assert!(!is("10.8.0.255") && !is("240.0.0.1") && !is("fe80::1") && !is("fd00::1"));
     }
 }

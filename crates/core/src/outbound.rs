@@ -17,7 +17,8 @@ use crate::wire::{KEEPALIVE, OVERHEAD};
 /// Finds the peer for an inner packet, split already or not.
 ///
 /// # Errors
-/// [`DropReason::TxNotIp`]; [`DropReason::TxNoPeer`] if no peer has the next hop's address, or there is no peer.
+/// [`DropReason::TxNotIp`]; [`DropReason::TxNoPeer`] if no peer has the next hop's address, or there is no peer; for a
+/// group of hosts that is [`DropReason::TxMulticast`], as the kernel itself sends to some whenever the device comes up.
 pub fn select<'v, A, T: Clone>(
     view: &View<'v, A, T>,
     packet: &[u8],
@@ -27,7 +28,10 @@ pub fn select<'v, A, T: Clone>(
         Mode::P2p => view.peers.only(),
         Mode::Mp => view.owner(addresses.destination),
     };
-    peer.ok_or(DropReason::TxNoPeer)
+    peer.ok_or_else(|| match ip::is_group(addresses.destination) {
+        true => DropReason::TxMulticast,
+        false => DropReason::TxNoPeer,
+    })
 }
 
 /// Seals what one packet of the device was split into.

@@ -400,7 +400,7 @@ impl Lost {
     /// Why packets of the tunnel were dropped.
     fn counted(&self) -> Vec<&str> {
         // What hosts say to their routers and multicast listeners comes at any time and leads to no peer.
-        let chatter = ["rx_spoofed_source", "tx_no_peer"];
+        let chatter = ["rx_link_local", "tx_multicast"];
         let named = self.drops.iter().map(|(name, _)| name.as_str());
         named.filter(|name| !chatter.contains(name)).collect()
     }

@@ -95,6 +95,18 @@ fn a_datagram_is_dropped_for_the_first_reason_there_is() {
             record(&sender, 1, 5, &packet([10, 8, 0, 2], [10, 8, 0, 9])),
             DropReason::RxSpoofedSource,
         ),
+        (
+            record(&sender, 1, 16, &packet([169, 254, 0, 1], [224, 0, 0, 22])),
+            DropReason::RxLinkLocal,
+        ),
+        (
+            record(&sender, 1, 17, &packet([169, 254, 0, 1], [10, 8, 0, 9])),
+            DropReason::RxSpoofedSource,
+        ),
+        (
+            record(&sender, 1, 18, &packet([10, 8, 0, 2], [224, 0, 0, 22])),
+            DropReason::RxSpoofedSource,
+        ),
     ];
     for (datagram, reason) in drops {
         assert_eq!(became(&device, &datagram, 1).0, Became::Dropped(reason));
@@ -111,7 +123,7 @@ fn a_datagram_is_dropped_for_the_first_reason_there_is() {
     let rx = &device.peers().by_id(1).unwrap().activity.link_rx;
     assert_eq!(
         rx.packets(),
-        11,
+        14,
         "every datagram of this peer counts, dropped or not"
     );
 }
@@ -166,6 +178,9 @@ fn a_packet_out_goes_to_the_owner_of_its_next_hop() {
     assert_eq!(peer([192, 168, 7, 5]), Ok(1));
     assert_eq!(peer([192, 168, 7, 200]), Ok(2));
     assert_eq!(peer([10, 8, 0, 255]), Err(DropReason::TxNoPeer));
+    for group in [[224, 0, 0, 22], [239, 1, 2, 3], [255, 255, 255, 255]] {
+        assert_eq!(peer(group), Err(DropReason::TxMulticast));
+    }
     assert_eq!(select(&view, &[0x45]).err(), Some(DropReason::TxNotIp));
     let sent = &device.peers().by_id(2).unwrap().activity;
     assert_eq!((sent.vpn_tx.packets(), sent.vpn_tx.bytes()), (2, 40));

@@ -1,15 +1,15 @@
 //! Records that a stranger, the network or a broken peer sends (dco-behaviour 1.5, 5.2, 5.3, 5.7).
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::thread;
 use std::time::Duration;
 
-use crate::api::{Api, BOTH};
+use crate::api::{Api, BOTH, NewPeer};
 use crate::eventually::eventually_equal;
 use crate::forger::{Forger, KEEPALIVE, Record, Tally, UNDEFINED};
 use crate::front::namespace::enter;
-use crate::inner::{udp4, udp6};
-use crate::site::{HERE4, HERE6, Site, delivered, vpn_of};
+use crate::inner::{PORT, udp4, udp6};
+use crate::site::{HERE4, HERE6, Site, delivered, ip, vpn_of};
 
 /// What came for a peer, and how many packets of it were delivered. They are counted a moment after.
 fn received(site: &Site, peer: u32) -> (Tally, u64) {
@@ -121,6 +121,59 @@ fn a_spoofed_inner_source_is_dropped_and_counted() {
         eventually_equal(&(forger.sent(), 2), || received(&site, 1));
         assert_eq!(received(&site, 2), (Tally::default(), 0));
     }
+}
+
+#[test]
+fn housekeeping_of_a_link_is_neither_spoofed_nor_without_a_peer() {
+    if !enter("records::housekeeping_of_a_link_is_neither_spoofed_nor_without_a_peer") {
+        return;
+    }
+    let site = Site::open(Api::Ovpn);
+    let (forger, other) = (site.add_peer(1), site.add_peer(2));
+    let (link_local, any6) = ("fe80::1".parse().unwrap(), Ipv6Addr::UNSPECIFIED);
+    let (routers, reports) = ("ff02::2".parse().unwrap(), "ff02::16".parse().unwrap());
+    let (zeroconf, igmp) = (Ipv4Addr::new(169, 254, 1, 1), Ipv4Addr::new(224, 0, 0, 22));
+    for packet in [
+        udp6(link_local, routers, b""),
+        udp6(link_local, reports, b""),
+        udp6(any6, reports, b""),
+        udp4(zeroconf, igmp, b""),
+        udp4(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST, b""),
+    ] {
+        forger.send_packet(&packet);
+    }
+    site.await_drops("rx_link_local", 5);
+    // Behind none of this can anything hide that is for a host, or has somebody's address.
+    let vpn6 = "fe80::77".parse().unwrap();
+    let target = site.program.target;
+    let with_link_local = NewPeer {
+        vpn: Some((vpn_of(3).0, vpn6)),
+        ..site.program.new_peer(3, other.address())
+    };
+    site.program.must(&target.peer_new(&with_link_local));
+    for packet in [
+        udp6(link_local, HERE6, b"for a host"),
+        udp6(link_local, vpn_of(2).1, b"for another peer"),
+        udp6(vpn6, routers, b"another's"),
+        udp4(zeroconf, HERE4, b"for a host"),
+        udp4(vpn_of(2).0, igmp, b"another's"),
+        udp4(zeroconf, Ipv4Addr::new(239, 1, 1, 1), b"beyond the link"),
+    ] {
+        forger.send_packet(&packet);
+    }
+    site.await_drops("rx_spoofed_source", 6);
+    assert_eq!(site.drops("rx_link_local"), 5);
+    site.nothing_delivered();
+    // What is its own may go to a group.
+    forger.send_packet(&udp4(vpn_of(1).0, igmp, b""));
+    eventually_equal(&(forger.sent(), 1), || received(&site, 1));
+    // The other direction.
+    ip(&["route add 224.0.0.0/4 dev wire0"]);
+    site.inner4.send_to(b"", (igmp, PORT)).unwrap();
+    site.inner6.send_to(b"", (routers, PORT)).unwrap();
+    site.await_drops("tx_multicast", 2);
+    site.send_inner(9, b"nobody");
+    site.await_drops("tx_no_peer", 1);
 }
 
 #[test]

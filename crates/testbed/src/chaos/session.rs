@@ -23,7 +23,7 @@ const PORT: u16 = 6001;
 const SETTLE: Duration = Duration::from_secs(10);
 
 /// Drops of packets whose peer was found: they are in the link counters and not in the VPN's.
-const AFTER_PEER: [&str; 10] = [
+const AFTER_PEER: [&str; 11] = [
     "rx_unknown_key_id",
     "rx_no_tag",
     "rx_bad_tag",
@@ -33,6 +33,7 @@ const AFTER_PEER: [&str; 10] = [
     "rx_empty",
     "rx_not_ip",
     "rx_spoofed_source",
+    "rx_link_local",
     "rx_tun_refused",
 ];
 

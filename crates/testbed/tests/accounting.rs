@@ -1,0 +1,69 @@
+//! What is counted: both ends of a tunnel agree, to the packet, and a healthy tunnel shows no drop that alarms.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use udco_testbed::measure::Stream;
+use udco_testbed::udco::{Counters, Device};
+use udco_testbed::{Endpoint, Launch, Pair, Proto, addresses as at, connect, eventually};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// The device of an end, with its only peer's counters inside.
+fn device(end: &Endpoint) -> Result<(Device, Counters)> {
+    let device = end.show()?.devices.pop().context("a device")?;
+    let vpn = device.peers.first().context("a peer")?.vpn;
+    Ok((device, vpn))
+}
+
+/// Packets that came and were authentic, but were not delivered.
+fn undelivered(drops: &BTreeMap<String, u64>) -> u64 {
+    let after_opening = ["rx_spoofed_source", "rx_link_local"];
+    let counts = after_opening.iter().filter_map(|name| drops.get(*name));
+    counts.sum()
+}
+
+#[test]
+fn both_ends_of_a_healthy_tunnel_count_the_same_packets_and_no_alarming_drop() -> Result<()> {
+    let pair = Pair::new()?;
+    let (server, client) = connect(
+        pair.server(Proto::Udp4).launch(Launch::Udco),
+        pair.client(Proto::Udp4).launch(Launch::Udco),
+    )?;
+    // Slow enough that nothing is lost, and still in super-packets (faults E10).
+    for stream in [
+        Stream::to(at::INNER_SERVER),
+        Stream::to(at::INNER_SERVER).reverse(),
+    ] {
+        stream
+            .seconds(1)
+            .limit("100M")
+            .run(&pair.client, &pair.server)?;
+    }
+    // The hosts have looked for routers by now, or do so in a moment (faults E9).
+    let mut last = String::new();
+    let agree = eventually("both ends to count the same", SOON, || {
+        let ((server, at_server), (client, at_client)) = (device(&server)?, device(&client)?);
+        last = format!(
+            "{:?} {at_server:?}, {:?} {at_client:?}",
+            server.drops, client.drops
+        );
+        let link_local = undelivered(&server.drops);
+        let to_server = at_client.tx_packets == at_server.rx_packets + link_local;
+        let to_client = (at_server.tx_packets, at_server.tx_bytes)
+            == (at_client.rx_packets, at_client.rx_bytes);
+        let has_chattered = link_local > 0 && server.drops.contains_key("tx_multicast");
+        Ok((to_server && to_client && has_chattered).then_some(()))
+    });
+    agree.with_context(|| last.clone())?;
+    for end in [&server, &client] {
+        let (device, _) = device(end)?;
+        let alarming = ["rx_spoofed_source", "tx_no_peer"];
+        let is_quiet = alarming
+            .iter()
+            .all(|name| !device.drops.contains_key(*name));
+        ensure!(is_quiet, "{}: {:?}", end.host().name(), device.drops);
+    }
+    Ok(())
+}
