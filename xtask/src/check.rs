@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use crate::architectures::{self, Lack};
 use crate::{no_std, openvpn27, packages, step};
 
 /// Sums over all test programs.
@@ -52,6 +53,7 @@ pub(crate) fn run(quick: bool) -> Result<()> {
     no_std::check(&workspace, &target)?;
 
     let mut tally = Tally::default();
+    tally.architectures(&target)?;
     step::run(
         "build",
         &mut step::cargo(&["build", "--quiet", "--release"]),
@@ -89,8 +91,51 @@ pub(crate) fn run(quick: bool) -> Result<()> {
 }
 
 impl Tally {
+    /// The other architectures, as far as they can be checked here.
+    fn architectures(&mut self, target: &Path) -> Result<()> {
+        for lack in architectures::check()? {
+            match lack {
+                Lack::All(why) => {
+                    eprintln!("SKIPPED: {why}");
+                    self.skipped += 1;
+                }
+                Lack::Part(why) => {
+                    eprintln!("LEFT OUT: {why}");
+                    self.left_out += 1;
+                }
+            }
+        }
+        match architectures::emulated() {
+            Ok(emulated) => {
+                let words: Vec<&str> = emulated.words.split(' ').collect();
+                self.test_with(
+                    "tests on a big-endian processor",
+                    &words,
+                    &emulated.variables,
+                    target,
+                )
+            }
+            Err(why) => {
+                eprintln!("SKIPPED: {why}");
+                self.skipped += 1;
+                Ok(())
+            }
+        }
+    }
+
     /// Runs test programs, shows what they print, and adds up what they say of themselves.
     fn test(&mut self, what: &str, arguments: &[&str], target: &Path) -> Result<()> {
+        self.test_with(what, arguments, &[], target)
+    }
+
+    /// The same, with variables for cargo.
+    fn test_with(
+        &mut self,
+        what: &str,
+        arguments: &[&str],
+        variables: &[(String, String)],
+        target: &Path,
+    ) -> Result<()> {
         eprintln!("==> {what}");
         let (cargo_arguments, test_arguments) = arguments.split_at(
             arguments
@@ -102,6 +147,7 @@ impl Tally {
             .args(["--quiet", "--no-fail-fast"])
             .args(test_arguments)
             .env("UDCO_BIN", target.join("release/udco"))
+            .envs(variables.iter().cloned())
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot start cargo")?;

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod apt;
+mod architectures;
 mod bench;
 mod chaos;
 mod check;

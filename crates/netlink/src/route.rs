@@ -294,9 +294,12 @@ mod tests {
 
     #[test]
     fn the_first_of_several_hops_counts() {
-        let mut hops = vec![16, 0, 0, 0];
+        let mut hops = 16u16.to_ne_bytes().to_vec();
+        hops.extend_from_slice(&[0, 0]);
         hops.extend_from_slice(&5u32.to_ne_bytes());
-        hops.extend_from_slice(&[8, 0, RTA_GATEWAY as u8, 0, 10, 8, 0, 2]);
+        hops.extend_from_slice(&8u16.to_ne_bytes());
+        hops.extend_from_slice(&RTA_GATEWAY.to_ne_bytes());
+        hops.extend_from_slice(&[10, 8, 0, 2]);
         let attributes: [(u16, &[u8]); 3] = [
             (RTA_DST, &[192, 168, 7, 0]),
             (RTA_PRIORITY, &100u32.to_ne_bytes()),
@@ -318,8 +321,8 @@ mod tests {
         for cut in 0..whole.len() {
             let _ = changes(&whole[..cut], 7).count();
             let mut lying = whole[..cut].to_vec();
-            if let Some(length) = lying.first_mut() {
-                *length = cut as u8;
+            if let Some(length) = lying.first_chunk_mut() {
+                *length = (cut as u32).to_ne_bytes();
             }
             let _ = changes(&lying, 7).count();
         }

@@ -59,7 +59,8 @@ fn request(family: u16, flags: u16, command: u8, attributes: &[Vec<u8>]) -> Vec<
         .to_vec();
     bytes.extend(family.to_ne_bytes());
     bytes.extend(flags.to_ne_bytes());
-    bytes.extend([1, 0, 0, 0, 0, 0, 0, 0, command, 0, 0, 0]);
+    bytes.extend(1_u32.to_ne_bytes());
+    bytes.extend([0, 0, 0, 0, command, 0, 0, 0]);
     bytes.extend(body);
     bytes
 }
@@ -81,7 +82,9 @@ fn outcome(fake: &mut Fake, datagram: &[u8]) -> i32 {
 }
 
 fn new_peer_v2(ifindex: u32, id: u32, socket: u32) -> Vec<u8> {
-    let remote = [2, 0, 4, 0xaa, 192, 0, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    // A sockaddr_in: the family as the machine has it, port and address as the network has them.
+    let mut remote = [0, 0, 4, 0xaa, 192, 0, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    remote[..2].copy_from_slice(&2_u16.to_ne_bytes());
     let members = [
         number(1, id),
         attribute(2, &remote),
@@ -294,15 +297,22 @@ fn nlctrl_tells_of_itself_as_linux_does() {
             &[attribute(2, b"nlctrl\0")],
         ),
     );
-    let expected = "8800000010000000010000006712000001020000\
-        0b0002006e6c6374726c00000600010010000000080003000200000008000400000000000800050000000000\
-        2c000600140001000800010003000000080002000e00000014000200080001000a000000080002000c000000\
-        1c0007001800010008000200100000000b0001006e6f746966790000";
-    let hex: String = answers[0]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    assert_eq!(hex, expected);
+    let operation =
+        |index, command, flags| attribute(index, &[number(1, command), number(2, flags)].concat());
+    let group = [number(2, 16), attribute(1, b"notify\0")].concat();
+    let mut expected = 136_u32.to_ne_bytes().to_vec();
+    expected.extend([16_u16.to_ne_bytes(), 0_u16.to_ne_bytes()].concat());
+    expected.extend([1_u32.to_ne_bytes(), 4711_u32.to_ne_bytes()].concat());
+    expected.extend([1, 2, 0, 0]);
+    expected.extend(attribute(2, b"nlctrl\0"));
+    expected.extend(attribute(1, &16_u16.to_ne_bytes()));
+    expected.extend([number(3, 2), number(4, 0), number(5, 0)].concat());
+    expected.extend(attribute(
+        6,
+        &[operation(1, 3, 14), operation(2, 10, 12)].concat(),
+    ));
+    expected.extend(attribute(7, &attribute(1, &group)));
+    assert_eq!(answers[0], expected);
 }
 
 proptest! {

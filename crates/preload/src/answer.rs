@@ -296,8 +296,8 @@ mod tests {
         assert_eq!(alias(&given).unwrap(), b"a name");
         assert_eq!(link_attribute(&given, libc::IFLA_CARRIER), None);
         assert_eq!(alias(&about_link(libc::RTM_NEWLINK, 7)), None);
-        for len in [0, 3, 200] {
-            given[32] = len;
+        for len in [0u16, 3, 200] {
+            given[32..34].copy_from_slice(&len.to_ne_bytes());
             assert_eq!(alias(&given), None, "a length that lies");
         }
     }

@@ -228,7 +228,7 @@ fn dial(path: &CStr) -> Result<Fd, String> {
         return Err(why(libc::ENAMETOOLONG));
     }
     for (to, from) in address.sun_path.iter_mut().zip(bytes) {
-        *to = from.cast_signed();
+        *to = *from as libc::c_char;
     }
     let fd = calls::socket(libc::AF_UNIX, libc::SOCK_SEQPACKET, 0).map_err(why)?;
     let fd = if fd.raw() < 3 {

@@ -2,7 +2,7 @@
 
 use crate::answer;
 use crate::calls::{self, Errno, Fd};
-use libc::{c_int, c_short, ifreq};
+use libc::{c_char, c_int, c_short, ifreq};
 use udco_front::ALIAS;
 
 /// Flags of every queue. Whatever the engine reads and writes with the packets is settled here.
@@ -222,7 +222,7 @@ fn request(name: &[u8]) -> Result<ifreq, Errno> {
         return Err(libc::ENAMETOOLONG);
     }
     for (to, from) in request.ifr_name.iter_mut().zip(name) {
-        *to = from.cast_signed();
+        *to = *from as c_char;
     }
     Ok(request)
 }
@@ -247,6 +247,6 @@ fn control(socket: &Fd, what: libc::Ioctl, request: &mut ifreq) -> Result<(), Er
 }
 
 fn name_of(request: &ifreq) -> Vec<u8> {
-    let bytes = request.ifr_name.iter().map(|byte| byte.cast_unsigned());
+    let bytes = request.ifr_name.iter().map(|byte| *byte as u8);
     bytes.take_while(|byte| *byte != 0).collect()
 }

@@ -5,6 +5,16 @@ use crate::route::{Change, changes};
 
 const PORT: u32 = 77;
 
+/// Numbers of two bytes as the machine has them, one behind the other.
+fn shorts(numbers: &[u16]) -> Vec<u8> {
+    numbers.iter().copied().flat_map(u16::to_ne_bytes).collect()
+}
+
+/// The same of four bytes.
+fn longs(numbers: &[u32]) -> Vec<u8> {
+    numbers.iter().copied().flat_map(u32::to_ne_bytes).collect()
+}
+
 fn v4(last: u8) -> IpAddr {
     IpAddr::from([192, 0, 2, last])
 }
@@ -45,10 +55,17 @@ fn a_question_names_both_ends() {
         mark: 0,
     };
     let asked = path_question(&path, 0x105);
-    let mut expected = vec![44, 0, 0, 0, 26, 0, 1, 0, 5, 1, 0, 0, 0, 0, 0, 0];
-    expected.extend([2, 32, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-    expected.extend([8, 0, 1, 0, 192, 0, 2, 1, 8, 0, 2, 0, 192, 0, 2, 2]);
-    assert_eq!(asked, expected);
+    let expected = [
+        longs(&[44]),
+        shorts(&[26, 1]),
+        longs(&[0x105, 0]),
+        vec![2, 32, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        shorts(&[8, 1]),
+        vec![192, 0, 2, 1],
+        shorts(&[8, 2]),
+        vec![192, 0, 2, 2],
+    ];
+    assert_eq!(asked, expected.concat());
 
     let link_local = Path {
         remote: "fe80::1".parse().unwrap(),
@@ -59,18 +76,18 @@ fn a_question_names_both_ends() {
     };
     let asked = path_question(&link_local, 0x100);
     assert_eq!(asked[16..20], [10, 128, 0, 0]);
-    assert_eq!(asked[28..32], [20, 0, 1, 0]);
-    assert_eq!(asked[48..56], [8, 0, 4, 0, 3, 0, 0, 0]);
-    assert_eq!(asked[56..], [8, 0, 16, 0, 3, 2, 1, 0]);
+    assert_eq!(asked[28..32], shorts(&[20, 1]));
+    assert_eq!(asked[48..56], [shorts(&[8, 4]), longs(&[3])].concat());
+    assert_eq!(asked[56..], [shorts(&[8, 16]), longs(&[0x1_0203])].concat());
 
     let asked = link_question(3, 0x100);
     assert_eq!(asked.len(), 32);
-    assert_eq!(asked[20..24], [3, 0, 0, 0]);
+    assert_eq!(asked[20..24], longs(&[3]));
 }
 
 #[test]
 fn an_answer_tells_device_and_mtu_and_is_no_news() {
-    let metrics = [8, 0, 2, 0, 0x78, 5, 0, 0];
+    let metrics = [shorts(&[8, 2]), longs(&[1400])].concat();
     let oif = 4u32.to_ne_bytes();
     let attributes: [(u16, &[u8]); 2] = [(RTA_OIF, &oif), (RTA_METRICS, &metrics)];
     let answer = route((0x105, PORT), &attributes);
@@ -109,17 +126,13 @@ fn an_answer_tells_device_and_mtu_and_is_no_news() {
 #[test]
 fn a_link_tells_its_mtu_for_both_families_whoever_asked() {
     let mut rest = vec![0; LINK_HEADER];
-    rest[4] = 9;
+    rest[4..8].copy_from_slice(&longs(&[9]));
     let mut writer = Writer::after(rest);
     writer.u32(IFLA_MTU, 1500);
     writer.plain_nest(IFLA_AF_SPEC, |families| {
         families.plain_nest(2, |_| ());
         families.plain_nest(10, |v6| {
-            let conf: Vec<u8> = [0u32, 64, 1400, 1]
-                .into_iter()
-                .flat_map(u32::to_ne_bytes)
-                .collect();
-            v6.put(IFLA_INET6_CONF, &conf);
+            v6.put(IFLA_INET6_CONF, &longs(&[0, 64, 1400, 1]));
         });
     });
     let rest = writer.into_bytes();
@@ -136,8 +149,8 @@ fn a_link_tells_its_mtu_for_both_families_whoever_asked() {
         for cut in 0..message.len() {
             let _ = told(&message[..cut], PORT).count();
             let mut lying = message[..cut].to_vec();
-            if let Some(length) = lying.first_mut() {
-                *length = cut as u8;
+            if let Some(length) = lying.first_chunk_mut() {
+                *length = (cut as u32).to_ne_bytes();
             }
             let _ = told(&lying, PORT).count();
         }

@@ -1,0 +1,131 @@
+//! The architectures besides the machine's own: the product compiles for them, and its pure crates run on one that has
+//! its bytes the other way round.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::step;
+
+/// Rust's name of an architecture and Debian's of its C compiler's target. The last one is big endian.
+const ARCHITECTURES: [&str; 3] = ["aarch64", "i686", "s390x"];
+
+/// Whose tests run on another machine's processor in software.
+const EMULATED: &str = "s390x";
+
+/// What is compiled where a C compiler for the architecture is missing: all that has no C in it.
+const WITHOUT_C: [&str; 5] = [
+    "udco-core",
+    "udco-netlink",
+    "udco-front",
+    "udco-sys",
+    "udco-preload",
+];
+
+/// Crates whose tests need nothing that an emulator of processors lacks.
+const EMULATED_CRATES: [&str; 4] = ["udco-core", "udco-netlink", "udco-front", "udco-preload"];
+
+/// Tests that take minutes there, and have no number of several bytes in them.
+const TOO_SLOW: [&str; 2] = ["replay::tests", "cow_map::tests"];
+
+/// What could not be checked here.
+pub(crate) enum Lack {
+    /// Nothing of it, and why.
+    All(String),
+    /// A part of it, and why.
+    Part(String),
+}
+
+/// Tests on another processor: words after `cargo`, and variables.
+pub(crate) struct Emulated {
+    pub(crate) words: String,
+    pub(crate) variables: [(String, String); 2],
+}
+
+/// Compiles all crates of the product and their tests for each architecture whose standard library is installed.
+///
+/// # Errors
+/// If one does not compile.
+pub(crate) fn check() -> Result<Vec<Lack>> {
+    let mut lacks = Vec::new();
+    for architecture in ARCHITECTURES {
+        let target = target(architecture);
+        if !has_library(&target) {
+            lacks.push(Lack::All(format!(
+                "{architecture}: needs `rustup target add {target}`"
+            )));
+            continue;
+        }
+        let mut cargo = step::cargo(&["check", "--quiet", "--all-targets", "--target", &target]);
+        if has_compiler(architecture) {
+            cargo.args(["--workspace", "--exclude", "udco-testbed"]);
+            cargo.args(["--exclude", "xtask"]);
+        } else {
+            cargo.args(WITHOUT_C.iter().flat_map(|package| ["--package", package]));
+            lacks.push(Lack::Part(format!(
+                "{architecture}: the engine and the program need a C compiler, of the package gcc-{architecture}-linux-gnu"
+            )));
+        }
+        step::run(&format!("compiles for {architecture}"), &mut cargo)?;
+    }
+    Ok(lacks)
+}
+
+/// The tests on a big-endian processor, or why they cannot run.
+pub(crate) fn emulated() -> Result<Emulated, String> {
+    let target = target(EMULATED);
+    if !has_library(&target) {
+        return Err(format!("{EMULATED}: needs `rustup target add {target}`"));
+    }
+    if !has_compiler(EMULATED) {
+        return Err(format!(
+            "{EMULATED}: needs a linker, of the package gcc-{EMULATED}-linux-gnu"
+        ));
+    }
+    let emulator = format!("qemu-{EMULATED}");
+    if !starts(&emulator) {
+        return Err(format!(
+            "{EMULATED}: needs {emulator}, of the package qemu-user"
+        ));
+    }
+    let packages = EMULATED_CRATES.map(|package| format!(" --package {package}"));
+    let skipped = TOO_SLOW.map(|test| format!(" --skip {test}"));
+    // `serve` is the entry to all of Netlink.
+    let words = format!(
+        "test --target {target}{} --lib --test serve --{}",
+        packages.concat(),
+        skipped.concat()
+    );
+    let prefix = format!(
+        "CARGO_TARGET_{}",
+        target.to_ascii_uppercase().replace('-', "_")
+    );
+    let variables = [
+        ("LINKER", format!("{EMULATED}-linux-gnu-gcc")),
+        ("RUNNER", format!("{emulator} -L /usr/{EMULATED}-linux-gnu")),
+    ];
+    Ok(Emulated {
+        words,
+        variables: variables.map(|(name, value)| (format!("{prefix}_{name}"), value)),
+    })
+}
+
+fn target(architecture: &str) -> String {
+    format!("{architecture}-unknown-linux-gnu")
+}
+
+/// If Rust's standard library for a target is installed.
+fn has_library(target: &str) -> bool {
+    let library = step::first_line("rustc", &["--print", "target-libdir", "--target", target]);
+    !library.is_empty() && Path::new(&library).is_dir()
+}
+
+fn has_compiler(architecture: &str) -> bool {
+    starts(&format!("{architecture}-linux-gnu-gcc"))
+}
+
+fn starts(program: &str) -> bool {
+    let output = Command::new(program).arg("--version").output();
+    output.is_ok_and(|output| output.status.success())
+}
