@@ -77,6 +77,8 @@ pub struct Engine {
     keeper: OnceLock<Keeper>,
     first_packet_id: u32,
     forbidden: Forbidden,
+    /// The network namespace of this process, by its file's number; 0 if it is not known.
+    netns: u64,
 }
 
 impl Engine {
@@ -88,11 +90,22 @@ impl Engine {
     /// # Errors
     /// If the system has no threads or file descriptors left; `EINVAL` if it has not the `cpus`.
     pub fn start(options: Options) -> io::Result<Arc<Self>> {
+        Self::start_confined(options, || ())
+    }
+
+    /// The same; `confine` is called when the engine has looked at the system, and before it has a thread. From then on
+    /// it opens nothing.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_confined(options: Options, confine: impl FnOnce()) -> io::Result<Arc<Self>> {
         abort_on_panic();
+        let netns = std::fs::metadata("/proc/self/ns/net").map_or(0, |netns| netns.ino());
         let count = options.workers.unwrap_or_else(|| match options.cpus.len() {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             cpus => cpus,
         });
+        confine();
         let workers = Workers::start(count, &options.cpus)?;
         let engine = Arc::new(Self {
             workers,
@@ -102,6 +115,7 @@ impl Engine {
             keeper: OnceLock::new(),
             first_packet_id: options.first_packet_id.unwrap_or(1),
             forbidden: options.forbidden,
+            netns,
         });
         engine.watch.start(Arc::downgrade(&engine))?;
         let keeper = Keeper::start(Arc::downgrade(&engine))?;
@@ -154,7 +168,7 @@ impl Engine {
         EngineState {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
-            netns: std::fs::metadata("/proc/self/ns/net").map_or(0, |netns| netns.ino()),
+            netns: self.netns,
             workers: self.workers.count(),
             devices: self
                 .devices
