@@ -27,6 +27,10 @@ pub(crate) fn run(arguments: DaemonArguments) -> Result<()> {
         io::ErrorKind::AddrInUse => {
             anyhow::anyhow!("an engine listens at {} already", path.display())
         }
+        io::ErrorKind::AlreadyExists => anyhow::anyhow!(
+            "{} is there already and is no socket of this user's engines, so it stays: name another place with --socket",
+            path.display()
+        ),
         _ => anyhow::Error::new(error).context(format!("cannot listen at {}", path.display())),
     })?;
     let _ = udco_sys::process::forbid_core_dumps();

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::Value;
 use udco_netlink::Api;
+use udco_sys::socket_file;
 
 use crate::front::Front;
 use crate::output::complain;
@@ -117,7 +118,7 @@ pub(crate) fn daemon_socket() -> Result<PathBuf> {
     )
 }
 
-/// Removes a socket file that an engine left behind when it was killed: its process is gone for good.
+/// Deletes a socket file of ours that an engine left behind when it was killed: its process is gone for good.
 fn remove_if_dead(path: &Path, error: &anyhow::Error) -> bool {
     let causes = error
         .chain()
@@ -125,10 +126,7 @@ fn remove_if_dead(path: &Path, error: &anyhow::Error) -> bool {
     let is_dead = causes
         .map(io::Error::kind)
         .any(|kind| kind == io::ErrorKind::ConnectionRefused);
-    if is_dead {
-        let _ = std::fs::remove_file(path);
-    }
-    is_dead
+    is_dead && socket_file::remove_dead(path).unwrap_or(false)
 }
 
 /// The API of the device if this engine has it, and whether it is certain that it's the one of this namespace: an index

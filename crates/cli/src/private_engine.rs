@@ -41,7 +41,7 @@ pub(crate) fn run(arguments: &EngineArguments) -> Result<()> {
         let served = engine.serve(connection);
         // The listener's thread never ends; the process does, and its socket file with it.
         if let Ok(listening) = &listening {
-            let _ = std::fs::remove_file(listening.path());
+            listening.close();
         }
         match served {
             Ok(()) => std::process::exit(0),
@@ -55,8 +55,7 @@ pub(crate) fn run(arguments: &EngineArguments) -> Result<()> {
 
 /// Lets `udco show` find this engine. Not everybody has a place for a socket file; that is no reason not to serve.
 fn listen() -> io::Result<Listening> {
-    let path = runtime_dir::make()?.join(format!("{}.sock", std::process::id()));
-    Listening::start(&path, Access::default())
+    Listening::start(&runtime_dir::new_socket()?, Access::default())
 }
 
 /// Says that fronts are served from now on, and lets go of the pipe that says it.

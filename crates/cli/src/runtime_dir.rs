@@ -1,6 +1,7 @@
 //! Where engines have their sockets.
 
 use std::ffi::OsStr;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -36,6 +37,18 @@ pub(crate) fn make() -> io::Result<PathBuf> {
         }
     }
     Err(failed)
+}
+
+/// A place for the socket of an engine of one program. The process id alone does not tell engines of several pid
+/// namespaces apart, which may share the directory (faults C5).
+///
+/// # Errors
+/// If there is no place for one.
+pub(crate) fn new_socket() -> io::Result<PathBuf> {
+    // A hasher has random keys.
+    let random = RandomState::new().build_hasher().finish();
+    let name = format!("{}-{random:016x}.sock", std::process::id());
+    Ok(make()?.join(name))
 }
 
 /// Every socket there is.

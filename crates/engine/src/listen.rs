@@ -1,7 +1,7 @@
 //! The engine's socket file: several programs, and the CLI, connect here.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::getuid;
 use udco_sys::seqpacket::{Connection, Credentials, Listener};
+use udco_sys::socket_file::{self, SocketFile};
 
 use crate::Engine;
 
@@ -37,15 +38,16 @@ impl Access {
 #[derive(Debug)]
 pub struct Listening {
     listener: Listener,
-    path: PathBuf,
+    file: SocketFile,
     access: Access,
 }
 
 impl Listening {
-    /// Listens at `path`. A file that a dead engine left behind is replaced; one of a living engine is not.
+    /// Listens at `path`. A socket that a dead engine of this user left behind is replaced, and nothing else.
     ///
     /// # Errors
-    /// `AddrInUse` if an engine listens there already; else of the file system.
+    /// `AddrInUse` if an engine listens there already; `AlreadyExists` if there is a file that is not ours to replace;
+    /// else of the file system.
     pub fn start(path: &Path, access: Access) -> io::Result<Self> {
         // Whoever may not connect is told so after the credentials were seen; the mode lets those in who might.
         let mode = if access.uids.is_empty() && access.gids.is_empty() {
@@ -55,19 +57,19 @@ impl Listening {
         };
         let listener = match Listener::listen(path, mode) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                match Connection::connect(path) {
-                    Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused => {
-                        std::fs::remove_file(path)?;
-                        Listener::listen(path, mode)?
-                    }
-                    _ => return Err(error),
+                if socket_file::remove_dead(path)? {
+                    Listener::listen(path, mode)?
+                } else if Connection::connect(path).is_ok() {
+                    return Err(error);
+                } else {
+                    return Err(io::ErrorKind::AlreadyExists.into());
                 }
             }
             result => result?,
         };
         Ok(Self {
             listener,
-            path: path.to_owned(),
+            file: SocketFile::made_at(path)?,
             access,
         })
     }
@@ -75,7 +77,12 @@ impl Listening {
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
+    }
+
+    /// Deletes the socket file: nobody is to connect any more.
+    pub fn close(&self) {
+        self.file.remove();
     }
 
     /// Serves whoever connects, each on a thread of its own. Returns only on an error.
@@ -144,6 +151,6 @@ impl Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        self.close();
     }
 }

@@ -8,6 +8,7 @@
 //! * [`udp`]: UDP sockets with batches, segmentation offloads and packet info,
 //! * [`tcp`]: what kind of socket a received descriptor is, and streams that never block,
 //! * [`seqpacket`]: the engine's control connections, which carry descriptors,
+//! * [`socket_file`]: where they are made,
 //! * [`epoll`] and [`wake`]: waiting,
 //! * [`route`]: the kernel's routing table as a stream of netlink messages,
 //! * [`lines`]: lines for people, which block nobody,
@@ -27,6 +28,7 @@ pub mod process;
 pub mod route;
 pub mod seqpacket;
 pub mod signal;
+pub mod socket_file;
 mod socket_option;
 pub mod tcp;
 pub mod tun;

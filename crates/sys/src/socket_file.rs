@@ -1,0 +1,129 @@
+//! The file of a listening socket: whose it is, and who may delete it.
+//!
+//! `connect` refuses a regular file as it refuses a socket whose process has died, so the refusal alone says nothing
+//! about what is there (faults D5).
+
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::process::geteuid;
+
+use crate::seqpacket::Connection;
+
+/// A socket file that this process has made.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    /// Device and inode.
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    /// The one that was just made at `path`.
+    ///
+    /// # Errors
+    ///
+    /// If it is not there any more.
+    pub fn made_at(path: &Path) -> io::Result<Self> {
+        let found = std::fs::symlink_metadata(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            identity: (found.dev(), found.ino()),
+        })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Deletes it, unless another file has taken its place: that one is somebody else's.
+    pub fn remove(&self) {
+        let found = std::fs::symlink_metadata(&self.path);
+        if found.is_ok_and(|found| (found.dev(), found.ino()) == self.identity) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Deletes the socket file at `path` if this user's process made it and has died. Returns whether it was deleted: a file
+/// of another kind or of another user stays, and so does a symbolic link.
+///
+/// # Errors
+///
+/// Of the file system.
+pub fn remove_dead(path: &Path) -> io::Result<bool> {
+    let found = std::fs::symlink_metadata(path)?;
+    if !found.file_type().is_socket() || found.uid() != geteuid().as_raw() {
+        return Ok(false);
+    }
+    let refused = Connection::connect(path).err().map(|error| error.kind());
+    if refused != Some(io::ErrorKind::ConnectionRefused) {
+        return Ok(false);
+    }
+    std::fs::remove_file(path)?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seqpacket::Listener;
+
+    /// A directory that goes when dropped.
+    struct Directory(PathBuf);
+
+    impl Directory {
+        fn new(name: &str) -> Self {
+            let name = format!("udco-socket-file-{}-{name}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            std::fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn only_a_dead_socket_is_deleted() {
+        let directory = Directory::new("dead");
+        let path = directory.0.join("one.sock");
+        assert!(remove_dead(&path).is_err());
+
+        let listener = Listener::listen(&path, 0o600).unwrap();
+        assert!(!remove_dead(&path).unwrap());
+        drop(listener);
+        assert!(remove_dead(&path).unwrap());
+        assert!(!path.exists());
+
+        std::fs::write(&path, "precious").unwrap();
+        assert!(!remove_dead(&path).unwrap());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+
+        let link = directory.0.join("link.sock");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(!remove_dead(&link).unwrap());
+        assert!(link.is_symlink());
+    }
+
+    #[test]
+    fn a_file_in_its_place_is_left_alone() {
+        let directory = Directory::new("place");
+        let path = directory.0.join("one.sock");
+        let first = Listener::listen(&path, 0o600).unwrap();
+        let file = SocketFile::made_at(&path).unwrap();
+        std::fs::rename(&path, directory.0.join("kept.sock")).unwrap();
+        let second = Listener::listen(&path, 0o600).unwrap();
+        file.remove();
+        assert!(path.exists());
+        SocketFile::made_at(&path).unwrap().remove();
+        assert!(!path.exists());
+        drop((first, second));
+    }
+}
