@@ -18,7 +18,7 @@ use crate::connection::{Session, malformed};
 use crate::device::{Device, Offloads};
 use crate::devices::SessionId;
 use crate::handoff::Handoffs;
-use crate::offload::{self, InUse, Offload};
+use crate::offload::{self, Merging};
 use crate::transport::Transport;
 
 /// How long to wait until nobody uses a socket that the program has closed.
@@ -149,9 +149,11 @@ impl Session {
         // Fails closed: when this process dies, packets meet a device without a program (design decision 4).
         first.set_persist(true)?;
         let forbidden = self.engine.forbidden();
+        // In this order: what is offered last is in force.
+        let merge = Merging::probe(first, forbidden);
         let offloads = Offloads {
+            merge,
             from_device: offload::offer(first, forbidden),
-            merge: InUse::new(forbidden.permits(Offload::Merge)),
         };
         let handoffs = Handoffs::new(queues.len())?;
         // Where the front is: the kernel's word, not the front's (promises G5).

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use udco_core::DropReason;
-use udco_core::offload::{Enabled, Group, MergeError, Merger, merge, virtio};
+use udco_core::offload::{Group, MergeError, Merger, merge, virtio};
 use udco_sys::tun;
 
 use crate::device::{Device, Peer};
@@ -64,11 +64,7 @@ impl Delivery {
 
     /// Hands everything over. `batch` is the buffer in which the packets lie.
     pub(crate) fn flush(&mut self, device: &Device, batch: &[u8]) {
-        let merge = device.offloads.merge.is_on();
-        self.merger.enable(Enabled {
-            tcp: merge,
-            udp: merge,
-        });
+        self.merger.enable(device.offloads.merge.enabled());
         let mut added = 0;
         while added < self.packets.len() {
             let from = added;
@@ -131,8 +127,8 @@ fn write(device: &Device, queue: &tun::Queue, batch: &[u8], group: &Group<'_>) -
     }
     match queue.write_vectored(pieces.get(..count).unwrap_or_default()) {
         Ok(_) => {
-            if group.packets > 1 {
-                device.offloads.merge.taken();
+            if let Some(transport) = group.transport {
+                device.offloads.merge.of(transport).taken();
             }
             Taken {
                 packets: group.packets as u64,
@@ -149,9 +145,12 @@ fn write(device: &Device, queue: &tun::Queue, batch: &[u8], group: &Group<'_>) -
                     taken.bytes += packet.len() as u64;
                 }
             }
-            if taken.packets == group.packets as u64 && device.offloads.merge.refused() {
+            if let Some(transport) = group.transport
+                && taken.packets == group.packets as u64
+                && device.offloads.merge.of(transport).refused()
+            {
                 tracing::warn!(
-                    "{}: the kernel refuses super-packets ({error}); going on without",
+                    "{}: the kernel refuses super-packets of {transport:?} ({error}); going on without",
                     device.name
                 );
             }

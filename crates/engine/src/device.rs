@@ -13,7 +13,7 @@ use crate::channel::Listeners;
 use crate::cipher::DirectionKey;
 use crate::devices::SessionId;
 use crate::handoff::Handoffs;
-use crate::offload::InUse;
+use crate::offload::Merging;
 use crate::transport::Transport;
 
 /// A peer, with the cipher and the transport that the engine uses.
@@ -54,7 +54,7 @@ pub(crate) struct Offloads {
     /// What the kernel leaves undone in the packets that it hands out: flags of [`tun::offload`].
     pub(crate) from_device: u32,
     /// It takes super-packets.
-    pub(crate) merge: InUse,
+    pub(crate) merge: Merging,
 }
 
 /// A device.
@@ -143,7 +143,7 @@ impl Device {
         let told = (self.holder.load(Ordering::Relaxed), &self.listeners);
         let offloads = Offloads {
             from_device: self.offloads.from_device,
-            merge: InUse::new(self.offloads.merge.is_on()),
+            merge: self.offloads.merge.renewed(),
         };
         let name = self.name.clone();
         let remade = Self::new(place, name, (api, mode), queues, offloads, told);

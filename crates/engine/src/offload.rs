@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use udco_core::offload::{Enabled, Transport};
 use udco_sys::tun::{self, offload};
 
 /// Refusals in a row after which an offload is not tried again.
@@ -33,6 +34,14 @@ pub struct Forbidden(u8);
 pub(crate) struct InUse {
     on: AtomicBool,
     refusals: AtomicU32,
+}
+
+/// Whether the device takes super-packets: each kind by itself, as a kernel may take one and refuse the other
+/// (faults B4).
+#[derive(Debug)]
+pub(crate) struct Merging {
+    pub(crate) tcp: InUse,
+    pub(crate) udp: InUse,
 }
 
 impl Offload {
@@ -106,6 +115,45 @@ impl InUse {
     }
 }
 
+impl Merging {
+    pub(crate) const fn new(tcp: bool, udp: bool) -> Self {
+        Self {
+            tcp: InUse::new(tcp),
+            udp: InUse::new(udp),
+        }
+    }
+
+    /// For a device with this queue. Super-packets of UDP are only for a kernel that knows them: one before Linux 6.2
+    /// refuses each.
+    pub(crate) fn probe(queue: &tun::Queue, forbidden: Forbidden) -> Self {
+        use offload::{CSUM, USO4, USO6};
+        let is_wanted = forbidden.permits(Offload::Merge);
+        Self::new(
+            is_wanted,
+            is_wanted && queue.set_offload(CSUM | USO4 | USO6).is_ok(),
+        )
+    }
+
+    /// The same, for another device on the same interface.
+    pub(crate) fn renewed(&self) -> Self {
+        Self::new(self.tcp.is_on(), self.udp.is_on())
+    }
+
+    pub(crate) fn enabled(&self) -> Enabled {
+        Enabled {
+            tcp: self.tcp.is_on(),
+            udp: self.udp.is_on(),
+        }
+    }
+
+    pub(crate) const fn of(&self, transport: Transport) -> &InUse {
+        match transport {
+            Transport::Tcp => &self.tcp,
+            Transport::Udp => &self.udp,
+        }
+    }
+}
+
 /// Tells the kernel what it may leave to us: super-packets, and checksums not yet computed. What it does not know it
 /// does itself. Returns what it left.
 pub(crate) fn offer(queue: &tun::Queue, forbidden: Forbidden) -> u32 {
@@ -145,6 +193,21 @@ mod tests {
                 .iter()
                 .all(|it| Forbidden::default().permits(*it))
         );
+    }
+
+    #[test]
+    fn one_kind_of_super_packets_is_given_up_without_the_other() {
+        let merging = Merging::new(true, true);
+        for _ in 0..REFUSALS {
+            merging.of(Transport::Udp).refused();
+            merging.of(Transport::Tcp).taken();
+        }
+        let left = Enabled {
+            tcp: true,
+            udp: false,
+        };
+        assert_eq!(merging.enabled(), left);
+        assert_eq!(merging.renewed().enabled(), left);
     }
 
     #[test]

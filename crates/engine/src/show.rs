@@ -51,7 +51,10 @@ pub(crate) struct DeviceState {
 struct Offloads {
     device_tcp: bool,
     device_udp: bool,
+    /// Of TCP.
     merge: bool,
+    /// Of UDP, where `merge` is not forbidden and the kernel can (Linux 6.2).
+    merge_udp: bool,
     /// Of the socket of one of the peers; `None` if there is no peer, or over TCP.
     segment: Option<bool>,
     coalesce: Option<bool>,
@@ -156,7 +159,8 @@ impl Offloads {
         Self {
             device_tcp: of_device(offload::TSO4),
             device_udp: of_device(offload::USO4),
-            merge: device.offloads.merge.is_on(),
+            merge: device.offloads.merge.tcp.is_on(),
+            merge_udp: device.offloads.merge.udp.is_on(),
             segment: transport.map(|transport| transport.segmentation.is_on()),
             coalesce: transport.map(|transport| transport.coalescing),
             queues: device.queues.len(),

@@ -60,6 +60,8 @@ pub struct Group<'m> {
     pub packets: usize,
     /// The lengths of these packets, together.
     pub bytes: usize,
+    /// Of what the super-packet is; `None` if it is one packet as it came.
+    pub transport: Option<Transport>,
     /// Bytes of the packets' own headers that the head stands for.
     skip: usize,
     members: Members<'m>,
@@ -332,6 +334,7 @@ impl State {
             first: self.first as usize,
             packets: self.packets,
             bytes: self.bytes,
+            transport: run.map(Run::transport),
             skip: run.map_or(0, Run::headers),
             members: Members {
                 packets,

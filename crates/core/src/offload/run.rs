@@ -90,6 +90,11 @@ impl Run {
         true
     }
 
+    /// Of what its packets are.
+    pub(super) const fn transport(&self) -> Transport {
+        self.transport
+    }
+
     /// Makes the head that of a super-packet. Appending may go on afterwards.
     pub(super) fn finish(&mut self) {
         let Some((virtio, rest)) = self.head.split_first_chunk_mut() else {

@@ -12,7 +12,7 @@ use udco_sys::seqpacket::Connection;
 use super::*;
 use crate::device::Offloads;
 use crate::handoff::Handoffs;
-use crate::offload::{Forbidden, InUse};
+use crate::offload::{Forbidden, Merging};
 use crate::transport::Transport;
 
 const VIA: u32 = 5;
@@ -92,7 +92,7 @@ impl Scene {
         assert_ne!(transport.netns, 0, "this kernel does not number namespaces");
         let offloads = Offloads {
             from_device: 0,
-            merge: InUse::new(false),
+            merge: Merging::new(false, false),
         };
         let device = Device::new(
             (of_device(transport.netns), 7),

@@ -45,6 +45,32 @@ pub(crate) fn udp6(source: Ipv6Addr, destination: Ipv6Addr, payload: &[u8]) -> V
     packet
 }
 
+/// A TCP segment to [`PORT`], in the middle of a connection.
+pub(crate) fn tcp4(
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    sequence: u32,
+    payload: &[u8],
+) -> Vec<u8> {
+    let len = (20 + payload.len()) as u16;
+    let mut packet = vec![0x45, 0];
+    packet.extend_from_slice(&(20 + len).to_be_bytes());
+    packet.extend_from_slice(&[0, 0, 0x40, 0, 64, 6, 0, 0]);
+    packet.extend_from_slice(&source.octets());
+    packet.extend_from_slice(&destination.octets());
+    let sum = checksum(&packet);
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    let pseudo = [
+        &packet[12..20],
+        &6_u16.to_be_bytes(),
+        &len.to_be_bytes(),
+        &tcp_segment(sequence, payload, 0),
+    ];
+    let sum = checksum(&pseudo.concat());
+    packet.extend_from_slice(&tcp_segment(sequence, payload, sum));
+    packet
+}
+
 /// Sends so many datagrams of this length in one call, which the device may get as one packet.
 pub(crate) fn send_at_once(destination: SocketAddr, datagrams: usize, len: u16) {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
@@ -58,6 +84,17 @@ pub(crate) fn send_at_once(destination: SocketAddr, datagrams: usize, len: u16) 
         segment: Some(len),
     }));
     assert_eq!(outbox.send(&socket, &bytes).sent, 1);
+}
+
+fn tcp_segment(sequence: u32, payload: &[u8], checksum: u16) -> Vec<u8> {
+    let mut bytes = [5000, PORT].map(u16::to_be_bytes).concat();
+    bytes.extend_from_slice(&sequence.to_be_bytes());
+    // Acknowledges something; no options; the window.
+    bytes.extend_from_slice(&[0, 0, 0, 1, 0x50, 0x10, 1, 0]);
+    bytes.extend_from_slice(&checksum.to_be_bytes());
+    bytes.extend_from_slice(&[0, 0]);
+    bytes.extend_from_slice(payload);
+    bytes
 }
 
 fn udp_datagram(payload: &[u8], checksum: u16) -> Vec<u8> {

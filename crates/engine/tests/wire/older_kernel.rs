@@ -1,0 +1,41 @@
+//! An older kernel, as the engine would meet it: calls that it does not know are refused as it refuses them. It holds for
+//! the thread of the test and for all that it starts from then on, so also for an engine.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule,
+};
+
+/// `TUNSETOFFLOAD` on x86-64 and arm64, and its flags for UDP.
+const TUNSETOFFLOAD: u64 = 0x4004_54d0;
+const USO: u64 = 0x20 | 0x40;
+
+const EINVAL: u32 = 22;
+
+/// A kernel before 6.2: no segmentation of UDP for a TUN device.
+pub(crate) fn before_6_2() {
+    let is_offload = condition(1, SeccompCmpOp::Eq, TUNSETOFFLOAD);
+    for flag in [USO & 0x20, USO & 0x40] {
+        let has_flag = condition(2, SeccompCmpOp::MaskedEq(flag), flag);
+        refuse(libc_ioctl(), vec![is_offload.clone(), has_flag], EINVAL);
+    }
+}
+
+const fn libc_ioctl() -> i64 {
+    if cfg!(target_arch = "x86_64") { 16 } else { 29 }
+}
+
+fn condition(argument: u8, is: SeccompCmpOp, value: u64) -> SeccompCondition {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, is, value).unwrap()
+}
+
+fn refuse(call: i64, conditions: Vec<SeccompCondition>, errno: u32) {
+    let rules = BTreeMap::from([(call, vec![SeccompRule::new(conditions).unwrap()])]);
+    let architecture = std::env::consts::ARCH.try_into().unwrap();
+    let refused = SeccompAction::Errno(errno);
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, architecture).unwrap();
+    let filter: BpfProgram = filter.try_into().unwrap();
+    seccompiler::apply_filter(&filter).unwrap();
+}
