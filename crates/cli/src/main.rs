@@ -97,6 +97,11 @@ struct EngineOptions {
     #[arg(long, value_name = "OFFLOAD", value_parser = engine_options::offload)]
     without: Vec<udco_engine::Offload>,
 
+    /// Let a peer have the same key twice, as the kernel driver does, although its nonces repeat then: for the kernel's
+    /// own tests, and for nothing else.
+    #[arg(long)]
+    allow_key_reuse: bool,
+
     /// Say more: every peer and key.
     #[arg(short, long)]
     verbose: bool,
@@ -108,7 +113,7 @@ struct RunArguments {
     options: EngineOptions,
 
     /// Use the engine that listens here instead of a private one (see `udco daemon`).
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["workers", "cpu", "without"])]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["workers", "cpu", "without", "allow_key_reuse"])]
     engine: Option<PathBuf>,
 
     /// Where the engine's lines go instead of to the standard error output.
@@ -178,6 +183,7 @@ impl EngineOptions {
             workers: self.workers.map(usize::from),
             cpus: self.cpu.clone().unwrap_or_default().0,
             forbidden: self.without.iter().copied().collect(),
+            allow_key_reuse: self.allow_key_reuse,
             ..udco_engine::Options::default()
         }
     }

@@ -90,6 +90,9 @@ fn start_engine(arguments: &RunArguments) -> Result<OwnedFd> {
     for offload in &arguments.options.without {
         engine.args(["--without", offload.name()]);
     }
+    if arguments.options.allow_key_reuse {
+        engine.arg("--allow-key-reuse");
+    }
     if arguments.options.verbose {
         engine.arg("--verbose");
     }

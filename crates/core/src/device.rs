@@ -11,6 +11,7 @@ use crate::key::{Key, Slot};
 use crate::peer::{Activity, Keepalive, Peer};
 use crate::peers::Peers;
 use crate::time::Time;
+use crate::used_keys::{KeyDigest, RecentKeys, UsedKeys};
 
 /// How many peers a device has (dco-behaviour 2.15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,12 +67,24 @@ pub enum PeerError {
     VpnAddressTaken,
     /// A peer of a multi-peer device would be left without a VPN address.
     NoVpnAddress,
+    /// The peer has had this key before.
+    KeyUsed,
 }
 
 /// A device. The peers in it are the engine's master copy; see [`Device::peers`] for snapshots.
 pub struct Device<A, T> {
     mode: Mode,
     peers: Peers<A, T>,
+    recent_keys: RecentKeys,
+}
+
+/// Whose a key was that is installed for the first time for a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Novelty {
+    /// Nobody's, as far as is remembered.
+    New,
+    /// Another peer of this device has it, or one that has ended had it: its nonces repeat.
+    HadByAnother,
 }
 
 /// What the passing of time asks for.
@@ -93,6 +106,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
         Self {
             mode,
             peers: Peers::new(seed),
+            recent_keys: RecentKeys::default(),
         }
     }
 
@@ -144,6 +158,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
             endpoint: new.endpoint.into(),
             keepalive: new.keepalive,
             keys: crate::key::KeySlots::empty(),
+            used_keys: UsedKeys::NONE,
             transport: new.transport,
             activity,
         });
@@ -206,6 +221,32 @@ impl<A: Aead, T: Clone> Device<A, T> {
         peer.keys.put(slot, Some(key));
         self.peers.replace(peer);
         Ok(())
+    }
+
+    /// Installs a key as [`Device::install_key`] does, but only once for a peer: its packet ids start at 1, so a second
+    /// time it would seal other packets under the same nonces (promises B9).
+    ///
+    /// # Errors
+    /// [`PeerError::NoSuchPeer`], [`PeerError::KeyUsed`].
+    pub fn install_key_once(
+        &mut self,
+        id: u32,
+        slot: Slot,
+        key: Key<A>,
+        digest: KeyDigest,
+    ) -> Result<Novelty, PeerError> {
+        let mut peer = self.peer(id)?;
+        if peer.used_keys.contains(digest) {
+            return Err(PeerError::KeyUsed);
+        }
+        peer.used_keys.add(digest);
+        peer.keys.put(slot, Some(key));
+        self.peers.replace(peer);
+        if self.recent_keys.contains(digest) {
+            return Ok(Novelty::HadByAnother);
+        }
+        self.recent_keys.add(digest);
+        Ok(Novelty::New)
     }
 
     /// Empties a slot; an empty one is fine (dco-behaviour 2.13).

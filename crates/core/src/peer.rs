@@ -9,6 +9,7 @@ use crate::endpoint::{Endpoint, KeptEndpoint};
 use crate::key::KeySlots;
 use crate::path_mtu::PathMtu;
 use crate::time::Time;
+use crate::used_keys::UsedKeys;
 use crate::wire;
 
 /// A peer as one snapshot knows it. `A` is the cipher, `T` the transport socket.
@@ -29,6 +30,8 @@ pub struct Peer<A, T> {
     pub keepalive: Keepalive,
     /// Its keys.
     pub keys: KeySlots<A>,
+    /// All keys that it has had, as far as they are remembered.
+    pub(crate) used_keys: UsedKeys,
     /// The socket it is reached by.
     pub transport: T,
     /// What changes with every packet.
@@ -45,6 +48,7 @@ impl<A, T: Clone> Clone for Peer<A, T> {
             endpoint: self.endpoint.clone(),
             keepalive: self.keepalive,
             keys: self.keys.clone(),
+            used_keys: self.used_keys.clone(),
             transport: self.transport.clone(),
             activity: Arc::clone(&self.activity),
         }

@@ -1,11 +1,15 @@
 //! The ciphers, by aws-lc-rs (design decision 9).
 
+use std::io;
+
 use aws_lc_rs::aead::{
     AES_128_GCM, AES_192_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
 };
+use aws_lc_rs::hmac;
+use aws_lc_rs::rand::SystemRandom;
 use udco_core::aead::NONCE;
 use udco_core::wire::{AAD, TAG};
-use udco_core::{Aead, AeadFailed, Cipher};
+use udco_core::{Aead, AeadFailed, Cipher, KeyDigest};
 use udco_netlink::CipherAlg;
 
 /// A cipher with the key of one direction. The library wipes the key when it is dropped.
@@ -27,6 +31,31 @@ impl DirectionKey {
         UnboundKey::new(algorithm, key)
             .ok()
             .map(|key| Self(LessSafeKey::new(key)))
+    }
+}
+
+/// Digests keys with a secret of its own, so that a key that comes again is recognised when it itself is long gone
+/// (promises B9).
+pub(crate) struct Digester(hmac::Key);
+
+impl Digester {
+    /// # Errors
+    /// If the system has no randomness.
+    pub(crate) fn new() -> io::Result<Self> {
+        hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
+            .map(Self)
+            .map_err(|_| io::Error::other("no randomness"))
+    }
+
+    /// Of a key in the direction of sending, with its nonce tail.
+    pub(crate) fn digest(&self, cipher: Cipher, key: &[u8], nonce_tail: [u8; 8]) -> KeyDigest {
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(&[cipher as u8]);
+        context.update(&nonce_tail);
+        context.update(key);
+        let digest = context.sign();
+        let first = digest.as_ref().first_chunk().copied();
+        KeyDigest(u64::from_ne_bytes(first.unwrap_or_default()))
     }
 }
 

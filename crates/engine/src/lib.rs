@@ -46,6 +46,7 @@ pub use cipher::DirectionKey;
 pub use listen::{Access, Listening};
 pub use offload::{Forbidden, Offload};
 
+use crate::cipher::Digester;
 use crate::device::Device;
 use crate::devices::{Devices, SessionId};
 use crate::keepalive::Keeper;
@@ -66,6 +67,9 @@ pub struct Options {
     /// The packet id of each key's first packet instead of 1: for tests of what happens when a key runs out of them
     /// (dco-behaviour 5.6), and for nothing else.
     pub first_packet_id: Option<u32>,
+    /// The same key may be installed twice for a peer, as with the kernel driver, although its nonces repeat then: for
+    /// the kernel's own tests, and for nothing else (promises B9).
+    pub allow_key_reuse: bool,
 }
 
 /// An engine. It stops when it is dropped, with everything in it.
@@ -79,6 +83,8 @@ pub struct Engine {
     forbidden: Forbidden,
     /// The network namespace of this process, by its file's number; 0 if it is not known.
     netns: u64,
+    /// `None` if keys may be used again.
+    digester: Option<Digester>,
 }
 
 impl Engine {
@@ -105,6 +111,10 @@ impl Engine {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             cpus => cpus,
         });
+        let digester = match options.allow_key_reuse {
+            false => Some(Digester::new()?),
+            true => None,
+        };
         confine();
         let workers = Workers::start(count, &options.cpus)?;
         let engine = Arc::new(Self {
@@ -116,6 +126,7 @@ impl Engine {
             first_packet_id: options.first_packet_id.unwrap_or(1),
             forbidden: options.forbidden,
             netns,
+            digester,
         });
         engine.watch.start(Arc::downgrade(&engine))?;
         let keeper = Keeper::start(Arc::downgrade(&engine))?;
@@ -153,6 +164,11 @@ impl Engine {
     /// The packet ids of a new key.
     pub(crate) const fn packet_ids(&self) -> PacketIds {
         PacketIds::starting_at(self.first_packet_id)
+    }
+
+    /// What recognises keys; `None` if they may be used again.
+    pub(crate) const fn digester(&self) -> Option<&Digester> {
+        self.digester.as_ref()
     }
 
     /// Offloads that are not to be used.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use udco_core::packet_id::PacketIds;
 use udco_core::{
-    Endpoint, Key, KeyMaterial, NewPeer, PeerChange, PeerError, Time, Traffic as Counter,
+    Endpoint, Key, KeyMaterial, NewPeer, Novelty, PeerChange, PeerError, Time, Traffic as Counter,
 };
 use udco_netlink::{
     Api, CipherAlg, DeleteReason, Errno, Keepalive, KeyNew, KeyState, Mode, NoDevice, PeerNew,
@@ -281,10 +281,32 @@ impl Service for Caller<'_> {
                 format!("cannot install new key for peer {}", new.peer),
             )
         })?;
-        let name = key.cipher().name();
-        device
-            .change(|state| state.core.install_key(new.peer, core_slot(new.slot), key))
-            .map_err(|_| unknown())?;
+        let cipher = key.cipher();
+        let digest = self
+            .session
+            .engine
+            .digester()
+            .map(|digester| digester.digest(cipher, new.encrypt.key, new.encrypt.nonce_tail));
+        let slot = core_slot(new.slot);
+        let installed = device.change(|state| match digest {
+            Some(digest) => state.core.install_key_once(new.peer, slot, key, digest),
+            None => {
+                let installed = state.core.install_key(new.peer, slot, key);
+                installed.map(|()| Novelty::New)
+            }
+        });
+        match installed {
+            Ok(Novelty::New) => {}
+            Ok(Novelty::HadByAnother) => tracing::warn!(
+                "{}: peer {}: another peer has or had this key, so nonces repeat, and what is sent can be read and \
+                 forged: install a key of its own",
+                device.name,
+                new.peer
+            ),
+            Err(PeerError::KeyUsed) => return Err(key_used(new.peer)),
+            Err(_) => return Err(unknown()),
+        }
+        let name = cipher.name();
         self.session.engine.workers().retry();
         tracing::debug!(
             "{}: peer {}: key {} ({name}) in {:?}",
@@ -454,6 +476,14 @@ fn ended() -> Refused {
 
 fn no_peer(id: u32) -> Refused {
     refused(ENOENT, format!("cannot find peer with id {id}"))
+}
+
+/// The driver takes it, and seals other packets under the same nonces (promises B9).
+fn key_used(peer: u32) -> Refused {
+    refused(
+        EEXIST,
+        format!("peer {peer} has had this key before: its nonces would repeat; install a new key"),
+    )
 }
 
 fn unexpected_remote() -> Refused {

@@ -123,6 +123,13 @@ fn a_tunnel_is_made_changed_watched_and_taken_down() -> Result<()> {
     at_client.wait_for_log(r#""peers":[2]"#, SOON)?;
     bench.add_key("primary", 0, "aes-gcm")?;
     Ping::to("10.8.0.1").all_answered(&client)?;
+    // The same key again would repeat its nonces (promises B9).
+    let file = bench.lab.directory().join("key0.txt");
+    let again = format!(
+        "key new tun0 --peer 1 --slot secondary --key-id 1 --cipher aes-gcm --file {} --direction 0",
+        file.display()
+    );
+    bench.refused(&server, &again, 1, "peer 1 has had this key before")?;
 
     // What is told, by the API and by the engine.
     let peer = bench.json(&server, "peer get tun0 --id 1 --json")?;

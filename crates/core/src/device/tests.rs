@@ -295,3 +295,35 @@ fn a_local_address_that_is_gone_is_forgotten_once() {
     let now = device.peers().by_remote(here.remote).unwrap().endpoint();
     assert_eq!(now.unwrap().local, None);
 }
+
+#[test]
+fn a_key_is_installed_once_for_a_peer_whatever_becomes_of_it() {
+    let mut device = device(&[1, 2]);
+    let install = |device: &mut Device<Toy, ()>, id, slot, digest| {
+        device.install_key_once(id, slot, key(0, 9), KeyDigest(digest))
+    };
+    let (primary, secondary) = (Slot::Primary, Slot::Secondary);
+    let used = Err(PeerError::KeyUsed);
+    assert_eq!(install(&mut device, 1, primary, 5), Ok(Novelty::New));
+    let installed = device.peers().by_id(1).unwrap().keys.at(primary).cloned();
+    assert_eq!(install(&mut device, 1, primary, 5), used);
+    assert_eq!(install(&mut device, 1, secondary, 5), used);
+    let left = device.peers().by_id(1).unwrap().keys.at(primary).cloned();
+    assert!(Arc::ptr_eq(&installed.unwrap(), &left.unwrap()));
+    device.swap_keys(1).unwrap();
+    assert_eq!(install(&mut device, 1, primary, 6), Ok(Novelty::New));
+    device.delete_key(1, secondary).unwrap();
+    device.delete_key(1, primary).unwrap();
+    for digest in [5, 6] {
+        assert_eq!(install(&mut device, 1, primary, digest), used);
+    }
+    // Others may have it, and so may a later peer of the same id: that is worth a word.
+    let another = Ok(Novelty::HadByAnother);
+    assert_eq!(install(&mut device, 2, primary, 5), another);
+    assert_eq!(install(&mut device, 2, primary, 5), used);
+    device.remove_peer(1).unwrap();
+    device.add_peer(new_peer(1), seconds(0)).unwrap();
+    assert_eq!(install(&mut device, 1, primary, 6), another);
+    let nobody = install(&mut device, 3, primary, 7);
+    assert_eq!(nobody, Err(PeerError::NoSuchPeer));
+}

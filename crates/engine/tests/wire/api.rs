@@ -15,6 +15,7 @@ pub(crate) enum Api {
 pub(crate) const BOTH: [Api; 2] = [Api::Ovpn, Api::DcoV2];
 
 pub(crate) const PRIMARY: u8 = 0;
+pub(crate) const SECONDARY: u8 = 1;
 
 /// Reasons for a peer's end.
 pub(crate) const TEARDOWN: u32 = 0;
@@ -154,6 +155,24 @@ impl Target {
         match self.api {
             Api::Ovpn => self.request(6, nest(3, &nested)),
             Api::DcoV2 => self.request(4, nest(5, &nested)),
+        }
+    }
+
+    pub(crate) fn key_swap(&self, peer: u32) -> Vec<u8> {
+        match self.api {
+            Api::Ovpn => self.request(8, nest(3, &[number(1, peer)])),
+            Api::DcoV2 => self.request(5, nest(6, &[number(1, peer)])),
+        }
+    }
+
+    pub(crate) fn key_del(&self, peer: u32, slot: u8) -> Vec<u8> {
+        let members = match self.api {
+            Api::Ovpn => [number(1, peer), number(2, slot.into())],
+            Api::DcoV2 => [number(1, peer), attribute(2, &[slot])],
+        };
+        match self.api {
+            Api::Ovpn => self.request(10, nest(3, &members)),
+            Api::DcoV2 => self.request(6, nest(7, &members)),
         }
     }
 

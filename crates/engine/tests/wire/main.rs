@@ -10,6 +10,7 @@ mod eventually;
 mod exhaustion;
 mod forger;
 mod inner;
+mod keys;
 mod merging;
 mod namespace_exit;
 mod older_kernel;

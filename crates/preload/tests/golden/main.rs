@@ -60,7 +60,11 @@ fn replay_all(folder: &Path) {
                 continue;
             }
             let mut command = Command::new("unshare");
-            command.arg(unshare).arg(&binary).args(["run", "--"]);
+            // The recordings have two keys for everything.
+            command
+                .arg(unshare)
+                .arg(&binary)
+                .args(["run", "--allow-key-reuse", "--"]);
             command.arg(std::env::current_exe().expect("a path"));
             command.env(FILE, &file).env(SCENARIO, &scenario.name);
             run(&scenario, command, &mut count);
