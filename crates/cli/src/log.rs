@@ -8,6 +8,8 @@ use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, Subscriber as Formatter};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::escape::Escaping;
+
 /// Begins to write lines.
 pub(crate) fn start(verbose: bool) {
     let level = if verbose { Level::DEBUG } else { Level::INFO };
@@ -56,9 +58,10 @@ where
             _ => "",
         };
         write!(writer, "udco: {word}")?;
+        let mut escaping = Escaping::line(writer.by_ref());
         context
             .field_format()
-            .format_fields(writer.by_ref(), event)?;
+            .format_fields(Writer::new(&mut escaping), event)?;
         writeln!(writer)
     }
 }

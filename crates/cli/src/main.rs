@@ -6,6 +6,7 @@
 mod daemon;
 mod engine_options;
 mod engines;
+mod escape;
 mod front;
 mod interface;
 mod key;

@@ -1,10 +1,12 @@
 //! What a command prints: on standard output, which may be closed, full or a pipe whose reader has gone (faults B1).
 
-use std::fmt;
-use std::io::{self, Write};
+use std::fmt::{self, Write as _};
+use std::io::{self, Write as _};
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::escape::Escaping;
 
 /// Nobody reads standard output any more, as behind `| head`: no reason to complain, nor to print on.
 #[derive(Debug)]
@@ -31,7 +33,9 @@ pub(crate) use line;
 /// # Errors
 /// [`NobodyReads`], or of the output.
 pub(crate) fn write(line: fmt::Arguments<'_>) -> Result<()> {
-    explain(writeln!(io::stdout().lock(), "{line}"))
+    let mut text = String::new();
+    let _ = Escaping::text(&mut text).write_fmt(line);
+    explain(writeln!(io::stdout().lock(), "{text}"))
 }
 
 /// Prints what has been kept back: nothing after a line. The last call before the end.
@@ -70,5 +74,7 @@ macro_rules! complain {
 pub(crate) use complain;
 
 pub(crate) fn complain_of(what: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr().lock(), "udco: {what}");
+    let mut line = String::new();
+    let _ = Escaping::line(&mut line).write_fmt(what);
+    let _ = writeln!(io::stderr().lock(), "udco: {line}");
 }

@@ -1,0 +1,79 @@
+//! Names that others have chosen, on the way to a terminal or a log: of devices, programs and files. They must not
+//! forge a line, colour it or move the cursor (faults D4).
+
+use std::fmt::{self, Write};
+
+/// Writes what control characters there are as `\u{…}`.
+pub(crate) struct Escaping<W> {
+    to: W,
+    /// A line feed is the end of a line of ours.
+    several_lines: bool,
+}
+
+impl<W: Write> Escaping<W> {
+    /// For what is one line, whatever is in it.
+    pub(crate) const fn line(to: W) -> Self {
+        Self {
+            to,
+            several_lines: false,
+        }
+    }
+
+    /// For text of several lines.
+    pub(crate) const fn text(to: W) -> Self {
+        Self {
+            to,
+            several_lines: true,
+        }
+    }
+}
+
+impl<W: Write> Write for Escaping<W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut rest = text;
+        while let Some(at) = rest.find(|c| is_control(c) && !(self.several_lines && c == '\n')) {
+            let (plain, from) = rest.split_at(at);
+            self.to.write_str(plain)?;
+            let mut characters = from.chars();
+            if let Some(control) = characters.next() {
+                write!(self.to, "{}", control.escape_unicode())?;
+            }
+            rest = characters.as_str();
+        }
+        self.to.write_str(rest)
+    }
+}
+
+/// Whether a character does something other than to be seen. Beside the control characters: separators of lines, and
+/// what turns the direction of writing.
+fn is_control(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn escaped(text: &str) -> String {
+        let mut to = String::new();
+        Escaping::line(&mut to).write_str(text).unwrap();
+        to
+    }
+
+    #[test]
+    fn nothing_but_what_is_seen_is_left() {
+        assert_eq!(escaped("tun0: plain, Größe 1"), "tun0: plain, Größe 1");
+        assert_eq!(escaped("\x1b[31mred"), "\\u{1b}[31mred");
+        assert_eq!(escaped("a\nudco: b\r"), "a\\u{a}udco: b\\u{d}");
+        assert_eq!(escaped("\u{9b}1m\u{7f}"), "\\u{9b}1m\\u{7f}");
+        assert_eq!(escaped("\u{202e}txt"), "\\u{202e}txt");
+    }
+
+    #[test]
+    fn text_keeps_its_lines() {
+        let mut to = String::new();
+        Escaping::text(&mut to).write_str("{\n\t}\n").unwrap();
+        assert_eq!(to, "{\n\\u{9}}\n");
+    }
+}
