@@ -67,6 +67,8 @@ drop_reasons! {
     TxNoPeer => "tx_no_peer",
     /// Sent: to a multicast group or to all, which no peer has (faults E9).
     TxMulticast => "tx_multicast",
+    /// Sent: for the peer's own outer address (recursive routing).
+    TxRecursive => "tx_recursive",
     /// Sent: the worker whose peer it is has no room for packets that other workers read.
     TxHandoffFull => "tx_handoff_full",
     /// Sent: the peer has no primary key.

@@ -58,6 +58,15 @@ impl From<Option<Endpoint>> for KeptEndpoint {
 }
 
 impl KeptEndpoint {
+    /// Whether its remote address is this one.
+    pub(crate) fn is_host(&self, address: IpAddr) -> bool {
+        match self {
+            Self::None => false,
+            Self::V4 { remote, .. } => IpAddr::V4(*remote.ip()) == address,
+            Self::Other(endpoint) => endpoint.remote.ip().to_canonical() == address,
+        }
+    }
+
     /// The endpoint.
     pub(crate) fn get(&self) -> Option<Endpoint> {
         match self {

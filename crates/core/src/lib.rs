@@ -39,6 +39,7 @@ pub mod packet_id;
 pub mod path_mtu;
 pub mod peer;
 pub mod peers;
+pub mod recursion;
 pub mod replay;
 pub mod route;
 pub mod time;

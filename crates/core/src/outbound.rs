@@ -10,6 +10,7 @@ use crate::ip;
 use crate::key::{Key, Slot};
 use crate::mss;
 use crate::peer::Peer;
+use crate::recursion;
 use crate::time::Time;
 use crate::view::View;
 use crate::wire::{KEEPALIVE, OVERHEAD};
@@ -18,7 +19,8 @@ use crate::wire::{KEEPALIVE, OVERHEAD};
 ///
 /// # Errors
 /// [`DropReason::TxNotIp`]; [`DropReason::TxNoPeer`] if no peer has the next hop's address, or there is no peer; for a
-/// group of hosts that is [`DropReason::TxMulticast`], as the kernel itself sends to some whenever the device comes up.
+/// group of hosts that is [`DropReason::TxMulticast`], as the kernel itself sends to some whenever the device comes up;
+/// [`DropReason::TxRecursive`].
 pub fn select<'v, A, T: Clone>(
     view: &View<'v, A, T>,
     packet: &[u8],
@@ -28,10 +30,21 @@ pub fn select<'v, A, T: Clone>(
         Mode::P2p => view.peers.only(),
         Mode::Mp => view.owner(addresses.destination),
     };
-    peer.ok_or_else(|| match ip::is_group(addresses.destination) {
+    let peer = peer.ok_or_else(|| match ip::is_group(addresses.destination) {
         true => DropReason::TxMulticast,
         false => DropReason::TxNoPeer,
-    })
+    })?;
+    if peer.is_reached_at(addresses.destination) && is_recursive(peer, packet) {
+        return Err(DropReason::TxRecursive);
+    }
+    Ok(peer)
+}
+
+/// Over UDP; over TCP the stream knows where the peer is.
+#[cold]
+fn is_recursive<A, T>(peer: &Peer<A, T>, packet: &[u8]) -> bool {
+    let endpoint = peer.endpoint();
+    endpoint.is_some_and(|endpoint| recursion::is_for(packet, endpoint.remote, recursion::UDP))
 }
 
 /// Seals what one packet of the device was split into.
@@ -130,4 +143,66 @@ pub fn seal_keepalive<A: Aead, T>(
     peer.activity.link_tx.count(record.len());
     peer.activity.sent(now);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Toy, at, device, new_peer, packet};
+    use crate::{Device, Endpoint, Routes};
+
+    /// A UDP packet of any length, split already or not.
+    fn udp(destination: [u8; 4], port: u16) -> Vec<u8> {
+        let mut packet = packet([10, 8, 0, 9], destination);
+        packet[9] = recursion::UDP;
+        packet.extend_from_slice(&[0, 9]);
+        packet.extend_from_slice(&port.to_be_bytes());
+        packet.resize(60_000, 7);
+        packet
+    }
+
+    fn selected(device: &Device<Toy, ()>, packet: &[u8]) -> Result<u32, DropReason> {
+        let routes = Routes::new(1);
+        let view = View::new(device.mode(), device.peers(), &routes);
+        select(&view, packet).map(|peer| peer.id)
+    }
+
+    #[test]
+    fn a_packet_for_the_peers_endpoint_finds_no_peer() {
+        let recursive = Err(DropReason::TxRecursive);
+        let mut device = Device::<Toy, ()>::new(Mode::P2p, 1);
+        device.add_peer(new_peer(7), Time::default()).unwrap();
+        assert_eq!(selected(&device, &udp([192, 0, 2, 1], 7)), recursive);
+        assert_eq!(selected(&device, &udp([192, 0, 2, 1], 8)), Ok(7));
+        assert_eq!(selected(&device, &udp([192, 0, 2, 2], 7)), Ok(7));
+        // Where it is now counts.
+        let remote = at(8);
+        device.float(
+            7,
+            Endpoint {
+                remote,
+                local: None,
+            },
+        );
+        assert_eq!(selected(&device, &udp([192, 0, 2, 1], 7)), Ok(7));
+        assert_eq!(selected(&device, &udp([192, 0, 2, 1], 8)), recursive);
+    }
+
+    #[test]
+    fn nor_does_one_that_the_routing_leads_back_to_its_own_peer() {
+        let mut device = device(&[1, 2]);
+        // A peer whose VPN address is its outer one, as a route to itself would have it.
+        let change = crate::PeerChange {
+            vpn4: Some([192, 0, 2, 1].into()),
+            ..Default::default()
+        };
+        device.change_peer(1, change, Time::default()).unwrap();
+        let to_1 = udp([192, 0, 2, 1], 1);
+        assert_eq!(selected(&device, &to_1), Err(DropReason::TxRecursive));
+        assert_eq!(
+            selected(&device, &udp([192, 0, 2, 1], 2)),
+            Ok(1),
+            "of another peer"
+        );
+    }
 }

@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::endpoint::{Endpoint, KeptEndpoint};
@@ -60,6 +60,11 @@ impl<A, T> Peer<A, T> {
     #[must_use]
     pub fn endpoint(&self) -> Option<Endpoint> {
         self.endpoint.get()
+    }
+
+    /// Whether this is its outer address, whatever the port. One compare.
+    pub(crate) fn is_reached_at(&self, address: IpAddr) -> bool {
+        self.endpoint.is_host(address)
     }
 
     /// Its IPv6 address inside the VPN.

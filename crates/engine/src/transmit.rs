@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 
 use udco_core::offload::{Header, Splitter, virtio};
 use udco_core::outbound::{self, Sealer};
+use udco_core::recursion;
 use udco_core::wire::OVERHEAD;
 use udco_core::{DropReason, Endpoint, Time, View, framing};
 use udco_sys::clock;
@@ -165,7 +166,7 @@ impl Transmitter {
         now: Time,
     ) -> Result<(), DropReason> {
         let (header, packet) = halves(&self.packet, len)?;
-        let peer = outbound::select(view, packet)?;
+        let peer = select(view, packet)?;
         let queue_of_peer = device.queue_of(peer.id);
         if queue_of_peer == queue {
             return self.records.take(device, peer, header, packet, now);
@@ -195,7 +196,7 @@ impl Transmitter {
             };
             let taken = halves(&parcel.buffer, parcel.len).and_then(|(header, packet)| {
                 // The peer may be another one by now, and then also of another queue: rare enough to be out of order.
-                let peer = outbound::select(&view, packet)?;
+                let peer = select(&view, packet)?;
                 self.records.take(device, peer, header, packet, now)
             });
             if let Err(reason) = taken {
@@ -211,6 +212,20 @@ impl Transmitter {
             way.ring();
         }
     }
+}
+
+/// Finds the peer for a packet, unless it is for the peer's own outer address (faults A6).
+fn select<'v>(
+    view: &View<'v, DirectionKey, Arc<Transport>>,
+    packet: &[u8],
+) -> Result<&'v Arc<Peer>, DropReason> {
+    let peer = outbound::select(view, packet)?;
+    if let Some(remote) = peer.transport.stream_remote()
+        && recursion::is_for(packet, remote, recursion::TCP)
+    {
+        return Err(DropReason::TxRecursive);
+    }
+    Ok(peer)
 }
 
 /// The virtio header of what lies in a buffer, and the packet.

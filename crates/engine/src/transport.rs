@@ -23,6 +23,8 @@ const MAX_DATAGRAM: usize = 65_535;
 pub(crate) struct Transport {
     socket: Socket,
     local: SocketAddr,
+    /// The other end of a stream.
+    remote: Option<SocketAddr>,
     /// The kernel's number of the socket's network namespace; 0 if unknown.
     pub(crate) netns: u64,
     /// What its packets are marked with; 0 for nothing.
@@ -51,10 +53,12 @@ impl Transport {
     pub(crate) fn stream(socket: tcp::Stream, relay: Connection, begun: Begun) -> io::Result<Self> {
         let netns = udco_sys::network_namespace(socket.as_fd());
         let local = socket.local_addr()?;
+        let remote = socket.remote_addr().ok();
         let (mark, bound_to) = routing_of(socket.as_fd());
         Ok(Self {
             socket: Socket::Tcp(Stream::new(socket, relay, begun)),
             local,
+            remote,
             netns,
             mark,
             bound_to,
@@ -82,6 +86,7 @@ impl Transport {
         Ok(Self {
             socket: Socket::Udp(socket, relay),
             local,
+            remote: None,
             netns,
             mark,
             bound_to,
@@ -102,6 +107,11 @@ impl Transport {
             Socket::Udp(..) => None,
             Socket::Tcp(stream) => Some(stream),
         }
+    }
+
+    /// The other end of a stream; over UDP each peer has an endpoint of its own.
+    pub(crate) const fn stream_remote(&self) -> Option<SocketAddr> {
+        self.remote
     }
 
     /// Local port, for `PEER_GET`. A client's socket without a port of its own is bound by its first packet, long

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
-    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketType, getsockname, recv, send,
-    sendmsg, shutdown, sockopt,
+    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketType, getpeername, getsockname,
+    recv, send, sendmsg, shutdown, sockopt,
 };
 
 use crate::socket_option;
@@ -139,6 +139,16 @@ impl Stream {
     /// The kernel's error.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         let address = SocketAddr::try_from(getsockname(&self.fd)?)?;
+        Ok(SocketAddr::new(address.ip().to_canonical(), address.port()))
+    }
+
+    /// The address of the other end, with a v4-mapped one as IPv4.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error: the connection has ended.
+    pub fn remote_addr(&self) -> io::Result<SocketAddr> {
+        let address = SocketAddr::try_from(getpeername(&self.fd)?.ok_or(Errno::NOTCONN)?)?;
         Ok(SocketAddr::new(address.ip().to_canonical(), address.port()))
     }
 
