@@ -171,7 +171,9 @@ fn take_apart<'v: 'd, 'd, A: Aead, T: Clone>(
     peer.activity.received(now);
     // Only the newest packet moves the peer: a late one from its old address must not move it back (design decision 10).
     let floated = match source {
-        Source::Datagram(origin) if opened.newest => moved(peer, origin),
+        Source::Datagram(origin) if opened.newest => {
+            moved(peer, origin).filter(|_| peer.keys.may_move(key, now))
+        }
         _ => None,
     };
     let drop = |reason| Inbound::Dropped {
@@ -228,5 +230,7 @@ fn moved<A, T>(peer: &Peer<A, T>, origin: Origin) -> Option<Endpoint> {
     })
 }
 
+#[cfg(test)]
+mod float_tests;
 #[cfg(test)]
 mod tests;

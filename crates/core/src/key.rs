@@ -35,6 +35,10 @@ pub struct Key<A> {
     packet_ids: PacketIds,
     window: ReplayWindow,
     wear: Wear,
+    /// Higher than that of each key which its peer had before.
+    order: u32,
+    /// The order of the latest key that has opened a packet and was replaced by this one, or by one before it.
+    replaced: u32,
 }
 
 /// A record that was opened: authentic, and not seen before.
@@ -61,6 +65,8 @@ impl<A: Aead> Key<A> {
             packet_ids,
             window: ReplayWindow::new(),
             wear: Wear::new(),
+            order: 0,
+            replaced: 0,
         }
     }
 
@@ -152,6 +158,17 @@ impl<A: Aead> Key<A> {
     }
 }
 
+impl<A> Key<A> {
+    /// The order of the latest key, this one or one that it has replaced, that has opened a packet.
+    fn latest_in_use(&self) -> u32 {
+        if self.window.is_empty() {
+            self.replaced
+        } else {
+            self.order
+        }
+    }
+}
+
 impl<A> Drop for Key<A> {
     fn drop(&mut self) {
         // The secrets themselves are wiped by `A`; the tails are half of every nonce.
@@ -227,6 +244,24 @@ impl<A> KeySlots<A> {
             .find(|key| key.material.id == id)
     }
 
+    /// Whether a packet that this key has just opened may move the peer (design decision 10, faults E1).
+    ///
+    /// Not if a later key has opened any: somebody may have held the packet back. Nor while another key is primary and in
+    /// use: which of two is the later one is known only by the order in which they were installed. A client sends with
+    /// its new key long before a server makes it primary, and from then on no more with the old one; so if it moves in
+    /// that time it is followed, a second later at most.
+    #[must_use]
+    pub fn may_move(&self, key: &Key<A>, now: Time) -> bool {
+        let is_outdated = [&self.primary, &self.secondary]
+            .into_iter()
+            .flatten()
+            .any(|other| other.latest_in_use() > key.order);
+        let is_beside = self.primary.as_ref().is_some_and(|primary| {
+            !core::ptr::eq(&raw const **primary, key) && primary.window.accepted_lately(now)
+        });
+        !(is_outdated || is_beside)
+    }
+
     /// Empties a slot, but lets its key open packets until then: those that were on their way.
     pub fn retire(&mut self, slot: Slot, until: Time) {
         let key = match slot {
@@ -251,7 +286,15 @@ impl<A> KeySlots<A> {
 
     /// Puts a key into a slot, in place of what was there, or empties it. The primary's place stays empty when its
     /// key is deleted: the secondary is not promoted.
-    pub fn put(&mut self, slot: Slot, key: Option<Key<A>>) {
+    pub fn put(&mut self, slot: Slot, mut key: Option<Key<A>>) {
+        if let Some(key) = &mut key {
+            let retired = self.retired.as_ref().map(|retired| &retired.key);
+            let present = [self.primary.as_ref(), self.secondary.as_ref(), retired];
+            let latest = present.into_iter().flatten().map(|key| key.order).max();
+            key.order = latest.unwrap_or_default().saturating_add(1);
+            let replaced = self.at(slot).map(|replaced| replaced.latest_in_use());
+            key.replaced = replaced.unwrap_or_default();
+        }
         *match slot {
             Slot::Primary => &mut self.primary,
             Slot::Secondary => &mut self.secondary,

@@ -67,6 +67,13 @@ impl<const SIZE: u64, const WORDS: usize, const BLOCK: u64> Window<SIZE, WORDS, 
         self.highest.load(Ordering::Relaxed) == 0
     }
 
+    /// Whether an id was accepted in the last second.
+    #[must_use]
+    pub fn accepted_lately(&self, now: Time) -> bool {
+        let expiry = self.expiry.load(Ordering::Relaxed);
+        expiry > now.plus_seconds(IDLE_SECONDS - 1).as_millis()
+    }
+
     /// Accepts the id of an *authenticated* packet, or says why not; a refusal changes nothing but the floor.
     ///
     /// # Errors

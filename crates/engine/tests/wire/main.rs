@@ -12,6 +12,7 @@ mod forger;
 mod inner;
 mod keys;
 mod merging;
+mod moves;
 mod namespace_exit;
 mod older_kernel;
 mod peers;
