@@ -3,12 +3,12 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use udco_core::Mode;
-use udco_netlink::{Api, DeleteReason};
+use udco_netlink::{Api, DeleteReason, Errno};
 use udco_sys::route::Monitor;
 use udco_sys::seqpacket::FdList;
 use udco_sys::tun;
@@ -19,6 +19,7 @@ use crate::device::{Device, Offloads};
 use crate::devices::SessionId;
 use crate::handoff::Handoffs;
 use crate::offload::{self, Merging};
+use crate::proof::{Proven, prove};
 use crate::transport::Transport;
 
 /// How long to wait until nobody uses a socket that the program has closed.
@@ -123,11 +124,10 @@ impl Drop for Belongings {
 }
 
 impl Session {
-    /// Takes over a TUN device with this index.
+    /// Takes over a TUN device that was made for the question with this nonce, and has this index.
     pub(crate) fn adopt_device(
         &self,
-        ifindex: u32,
-        name: String,
+        (ifindex, nonce): (u32, u64),
         (api, mode): (Api, Mode),
         fds: FdList,
     ) -> io::Result<()> {
@@ -146,6 +146,8 @@ impl Session {
         if !queues.iter().all(tun::Queue::vnet_header) {
             return Err(malformed("a TUN queue without packet headers"));
         }
+        let proven = prove(&queues, &monitor, (ifindex, api, nonce))?;
+        self.clear_place(&proven)?;
         // Fails closed: when this process dies, packets meet a device without a program (design decision 4).
         first.set_persist(true)?;
         let forbidden = self.engine.forbidden();
@@ -156,19 +158,20 @@ impl Session {
             from_device: offload::offer(first, forbidden),
         };
         let handoffs = Handoffs::new(queues.len())?;
-        // Where the front is: the kernel's word, not the front's (promises G5).
-        let netns = udco_sys::network_namespace(monitor.as_fd());
         let devices = self.engine.devices();
         let device = Arc::new(Device::new(
-            (netns, ifindex),
-            name,
+            (proven.netns, proven.ifindex),
+            proven.name,
             (api, mode),
             (queues, handoffs),
             offloads,
-            (self.asking.session, devices.listeners()),
+            (&self.asking, devices.listeners()),
         ));
         self.engine.watch().add(&device, monitor)?;
-        devices.add(self.engine.workers(), &device, &self.asking);
+        if !devices.add(self.engine.workers(), &device, &self.asking) {
+            self.engine.watch().remove(&device);
+            return Err(taken());
+        }
         if self.belongings.ends_devices {
             tracing::info!(
                 "data channel offload active: {} of {}, {}",
@@ -179,6 +182,21 @@ impl Session {
         } else {
             tracing::info!("{} made {}, which stays", self.program, device.name);
         }
+        Ok(())
+    }
+
+    /// Lets go of a device whose interface is gone, which nobody has heard of, and whose index another one has now.
+    ///
+    /// # Errors
+    /// `EEXIST` if the interface is still there: a device is handed over once.
+    fn clear_place(&self, proven: &Proven) -> io::Result<()> {
+        let Some(old) = self.engine.devices().at(proven.netns, proven.ifindex) else {
+            return Ok(());
+        };
+        if old.current_name().is_ok() {
+            return Err(taken());
+        }
+        self.engine.remove_device(&old);
         Ok(())
     }
 
@@ -203,6 +221,11 @@ impl Session {
         );
         true
     }
+}
+
+/// The error of a device that the engine has already.
+fn taken() -> io::Error {
+    io::Error::from_raw_os_error(Errno::EEXIST.0)
 }
 
 const fn role(mode: Mode) -> &'static str {

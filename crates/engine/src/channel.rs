@@ -28,8 +28,9 @@ pub(crate) struct Channel {
     socket: Connection,
     /// The kernel's number of the program's network namespace; 0 if unknown.
     pub(crate) netns: u64,
-    /// The program's connection.
+    /// The program's connection, and its user.
     session: SessionId,
+    uid: u32,
     /// Where the connection's thread waits, to be told of room when something waits for it.
     poller: Arc<Poller>,
     token: u64,
@@ -55,7 +56,7 @@ impl Channel {
     /// that there is room for what waits: see [`Channel::flush`].
     pub(crate) fn new(
         socket: Connection,
-        session: SessionId,
+        (session, uid): (SessionId, u32),
         poller: &Arc<Poller>,
         token: u64,
     ) -> io::Result<Self> {
@@ -63,6 +64,7 @@ impl Channel {
         Ok(Self {
             netns: udco_sys::network_namespace(socket.as_fd()),
             session,
+            uid,
             socket,
             poller: Arc::clone(poller),
             token,
@@ -187,17 +189,19 @@ impl Listeners {
         all.push(Arc::downgrade(channel));
     }
 
-    /// Tells those in a network namespace. Where the kernel does not number namespaces, only the program that uses the
-    /// device.
+    /// Tells those in a network namespace who may use the device: a notification may hold a peer's address (faults D1).
+    /// Where the kernel does not number namespaces, only the program that uses the device.
     pub(crate) fn tell(
         &self,
-        (netns, holder): (u64, SessionId),
+        (netns, holder, owner): (u64, SessionId, u32),
         api: Api,
         notification: &Notification,
     ) {
         for listener in lock(&self.0).iter().filter_map(Weak::upgrade) {
             let numbered = netns != 0 && listener.netns != 0;
-            if is_same(netns, listener.netns) && (numbered || listener.session == holder) {
+            let is_holder = listener.session == holder;
+            let may_know = is_holder || listener.uid == owner || listener.uid == 0;
+            if is_same(netns, listener.netns) && (numbered || is_holder) && may_know {
                 listener.notify(api, notification);
             }
         }

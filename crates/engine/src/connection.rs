@@ -147,8 +147,8 @@ impl Session {
                     .ok_or_else(|| malformed("a channel without an fd"))?;
                 let channel = self.next_channel;
                 let end = Connection::adopt(end)?;
-                let session = self.asking.session;
-                let opened = Channel::new(end, session, &self.poller, u64::from(channel))?;
+                let program = (self.asking.session, self.asking.uid);
+                let opened = Channel::new(end, program, &self.poller, u64::from(channel))?;
                 self.next_channel += 1;
                 self.belongings.end_with_program();
                 self.channels.insert(channel, Arc::new(opened));
@@ -317,7 +317,7 @@ impl Session {
     }
 
     fn show(&self, file: OwnedFd) -> i32 {
-        let state = self.engine.show();
+        let state = self.engine.show(&self.asking);
         let written = serde_json::to_writer(std::fs::File::from(file), &state);
         if written.is_ok() { 0 } else { EINVAL }
     }

@@ -1,6 +1,7 @@
 //! A device: a TUN interface with its peers, routes, counters and listeners.
 
 use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
@@ -11,7 +12,7 @@ use udco_sys::tun;
 
 use crate::channel::Listeners;
 use crate::cipher::DirectionKey;
-use crate::devices::SessionId;
+use crate::devices::{Asking, SessionId};
 use crate::handoff::Handoffs;
 use crate::offload::Merging;
 use crate::transport::Transport;
@@ -73,6 +74,8 @@ pub(crate) struct Device {
     state: Mutex<State>,
     snapshot: ArcSwap<Snapshot>,
     listeners: Arc<Listeners>,
+    /// The user whose program made it.
+    owner: u32,
     /// The program that uses it; 0 if none does.
     holder: AtomicU64,
     /// Whether the interface has a carrier, which it begins with.
@@ -84,14 +87,14 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    /// A device of the program `holder`, without peers.
+    /// A device that a program has made, without peers.
     pub(crate) fn new(
         (netns, ifindex): (u64, u32),
         name: String,
         (api, mode): (Api, Mode),
         (queues, handoffs): (Vec<tun::Queue>, Handoffs),
         offloads: Offloads,
-        (holder, listeners): (SessionId, &Arc<Listeners>),
+        (maker, listeners): (&Asking, &Arc<Listeners>),
     ) -> Self {
         let seed = random_seed();
         let device = Self {
@@ -110,7 +113,8 @@ impl Device {
                 routes: Routes::new(seed),
             }),
             listeners: Arc::clone(listeners),
-            holder: AtomicU64::new(holder),
+            owner: maker.uid,
+            holder: AtomicU64::new(maker.session),
             carrier: AtomicBool::new(true),
             fragmented: AtomicU64::new(0),
             paths_in_doubt: AtomicBool::new(false),
@@ -140,7 +144,12 @@ impl Device {
 
     fn remade(&self, api: Api, mode: Mode, queues: (Vec<tun::Queue>, Handoffs)) -> Self {
         let place = (self.netns, self.ifindex);
-        let told = (self.holder.load(Ordering::Relaxed), &self.listeners);
+        let maker = Asking {
+            session: self.holder.load(Ordering::Relaxed),
+            uid: self.owner,
+            netns: self.netns,
+        };
+        let told = (&maker, &self.listeners);
         let offloads = Offloads {
             from_device: self.offloads.from_device,
             merge: self.offloads.merge.renewed(),
@@ -156,6 +165,15 @@ impl Device {
         let routes = self.look(|state| state.routes.clone());
         remade.change(|state| state.routes = routes);
         remade
+    }
+
+    /// The name that its interface has now, in the namespace where it is now: the kernel's word.
+    ///
+    /// # Errors
+    /// If the interface is gone.
+    pub(crate) fn current_name(&self) -> io::Result<String> {
+        let gone = || io::Error::from(io::ErrorKind::NotFound);
+        self.queues.first().ok_or_else(gone)?.current_name()
     }
 
     /// The queue through which all packets of a peer leave.
@@ -350,7 +368,7 @@ impl Device {
                 Api::DcoV2 => self.netns,
             };
             self.listeners
-                .tell((netns, holder), self.api, &notification);
+                .tell((netns, holder, self.owner), self.api, &notification);
         }
     }
 }

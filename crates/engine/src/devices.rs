@@ -97,6 +97,17 @@ impl Devices {
             .collect()
     }
 
+    /// All of them, with the user whose program made each, and whether the caller may use it.
+    pub(crate) fn all_for(&self, asking: &Asking) -> Vec<(Arc<Device>, u32, bool)> {
+        let held = lock(&self.held);
+        let devices = held.devices.iter();
+        let devices = devices.map(|entry| {
+            let device = Arc::clone(&entry.device);
+            (device, entry.uid, entry.permits(asking))
+        });
+        devices.collect()
+    }
+
     /// Those who are told of what happens to devices.
     pub(crate) const fn listeners(&self) -> &Arc<Listeners> {
         &self.listeners
@@ -114,21 +125,39 @@ impl Devices {
         }
     }
 
-    /// The device that a link request names.
+    /// The device that a link request names, if the caller may use it: with those of others the kernel deals, as with
+    /// all other links.
     pub(crate) fn find_link(&self, asking: &Asking, target: LinkTarget<'_>) -> Option<Arc<Device>> {
         let held = lock(&self.held);
         let entry = held.entry(asking, |device| match target.ifindex {
-            Some(ifindex) => device.ifindex == ifindex,
-            None => target.name == Some(device.name.as_str()),
+            Some(ifindex) => device.ifindex == ifindex && device.current_name().is_ok(),
+            None => matches!((target.name, device.current_name()), (Some(one), Ok(other)) if one == other),
         });
+        let entry = entry.filter(|entry| entry.permits(asking));
         entry.map(|entry| Arc::clone(&entry.device))
     }
 
-    /// Adds a device that a program has made, and has the workers move its packets.
-    pub(crate) fn add(&self, workers: &Workers, device: &Arc<Device>, maker: &Asking) {
+    /// The device with this index in the caller's namespace, whoever made it: only to be shown as what it is.
+    pub(crate) fn shown(&self, asking: &Asking, ifindex: u32) -> Option<Arc<Device>> {
+        let held = lock(&self.held);
+        let entry = held.entry(asking, |device| device.ifindex == ifindex);
+        entry.map(|entry| Arc::clone(&entry.device))
+    }
+
+    /// A device that is registered for this place already.
+    pub(crate) fn at(&self, netns: u64, ifindex: u32) -> Option<Arc<Device>> {
+        let held = lock(&self.held);
+        held.at(netns, ifindex).map(Arc::clone)
+    }
+
+    /// Adds a device that a program has made, and has the workers move its packets; `false` if another one has its place.
+    pub(crate) fn add(&self, workers: &Workers, device: &Arc<Device>, maker: &Asking) -> bool {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let placed = place(workers, device, number);
         let mut held = lock(&self.held);
+        if held.at(device.netns, device.ifindex).is_some() {
+            return false;
+        }
+        let placed = place(workers, device, number);
         held.gone
             .retain(|place| *place != (device.netns, device.ifindex));
         held.devices.push(Entry {
@@ -140,6 +169,7 @@ impl Devices {
             holder: Some(maker.session),
             stays: false,
         });
+        true
     }
 
     /// Has a program use a device that was made beforehand and that nobody uses; it gets the API and the mode that the
@@ -154,7 +184,8 @@ impl Devices {
         let mut held = lock(&self.held);
         let entry = held.of_mut(device)?;
         let is_free = entry.stays && entry.holder.is_none() && !device.has_peers();
-        if !is_free || !entry.permits(asking) {
+        // Who made it may have a queue of it still: nobody else's packets may come to it (faults D1).
+        if !is_free || entry.uid != asking.uid {
             return None;
         }
         let renewed = Arc::new(device.renewed(api, mode)?);
@@ -280,6 +311,12 @@ impl Held {
             let here = entry.device.netns == asking.netns && asking.netns != 0;
             (own && is_same(entry.device.netns, asking.netns) || here) && is(&entry.device)
         })
+    }
+
+    /// The device that is registered for a place. Where the kernel does not number namespaces, none is.
+    fn at(&self, netns: u64, ifindex: u32) -> Option<&Arc<Device>> {
+        let mut devices = self.devices.iter().map(|entry| &entry.device);
+        devices.find(|other| netns != 0 && other.netns == netns && other.ifindex == ifindex)
     }
 
     fn position(&self, device: &Arc<Device>) -> Option<usize> {

@@ -23,6 +23,7 @@ mod offload;
 mod pace;
 mod parking;
 mod paths;
+mod proof;
 mod receive;
 mod route_mirror;
 mod seat;
@@ -48,7 +49,7 @@ pub use offload::{Forbidden, Offload};
 
 use crate::cipher::Digester;
 use crate::device::Device;
-use crate::devices::{Devices, SessionId};
+use crate::devices::{Asking, Devices, SessionId};
 use crate::keepalive::Keeper;
 use crate::show::{DeviceState, EngineState};
 use crate::watch::Watch;
@@ -180,7 +181,7 @@ impl Engine {
         &self.workers
     }
 
-    pub(crate) fn show(&self) -> EngineState {
+    pub(crate) fn show(&self, asking: &Asking) -> EngineState {
         EngineState {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
@@ -188,9 +189,9 @@ impl Engine {
             workers: self.workers.count(),
             devices: self
                 .devices
-                .all()
+                .all_for(asking)
                 .iter()
-                .map(|device| DeviceState::of(device))
+                .map(|(device, owner, may_use)| DeviceState::of(device, *owner, *may_use))
                 .collect(),
         }
     }

@@ -10,8 +10,8 @@ use udco_netlink::{
 };
 
 use crate::connection::{Session, decode, malformed};
-use crate::device::Device;
-use crate::devices::{Asking, Found};
+use crate::device::is_same;
+use crate::proof;
 
 /// An errno, 0 for success, and the words of the extended ACK.
 type Outcome = (Errno, Option<&'static str>);
@@ -58,10 +58,8 @@ impl Session {
                     let datagram = &acknowledgement(asker, message);
                     return self.tell(seq, ToFront::Answer { datagram });
                 }
-                if self.may_use(&device) {
-                    // Ours first, so that the peers' end is told before the kernel takes the interface.
-                    self.engine.remove_device(&device);
-                }
+                // Ours first, so that the peers' end is told before the kernel takes the interface.
+                self.engine.remove_device(&device);
                 self.tell(seq, ToFront::Pass)
             }
             LinkRequest::Refused(answer) => self.tell(seq, ToFront::Answer { datagram: &answer }),
@@ -72,17 +70,10 @@ impl Session {
     /// What the kernel tells of a link, in the words of the driver if it is ours: a device of any program in the same
     /// network namespace, so that `ip link` sees what OpenVPN has.
     pub(crate) fn show_link(&mut self, seq: u32, netns: u64, message: &[u8]) -> io::Result<()> {
-        let asking = Asking {
-            netns,
-            ..self.asking
-        };
-        let device = message_link(message).and_then(|ifindex| {
-            let target = LinkTarget {
-                ifindex: Some(ifindex),
-                name: None,
-            };
-            self.engine.devices().find_link(&asking, target)
-        });
+        // Where the front is, the kernel has said (faults D1). It may have heard of a link somewhere else.
+        let is_here = is_same(netns, self.asking.netns);
+        let ifindex = message_link(message).filter(|_| is_here);
+        let device = ifindex.and_then(|ifindex| self.engine.devices().shown(&self.asking, ifindex));
         let view = match (device, left_link(message, ALIAS)) {
             (Some(device), _) => link_view(message, device.api, in_api(device.mode)),
             // OpenVPN asks before it makes a device: it goes on with one that an engine before this one has left.
@@ -106,11 +97,6 @@ impl Session {
     fn mtu_refusal(&self, target: LinkTarget<'_>, mtu: u32) -> Option<&'static str> {
         let device = self.engine.devices().find_link(&self.asking, target)?;
         device.api.mtu_refusal(mtu)
-    }
-
-    fn may_use(&self, device: &Device) -> bool {
-        let found = self.engine.devices().find(&self.asking, device.ifindex);
-        matches!(found, Found::Device(_))
     }
 
     /// RTM_NEWLINK of one of our kinds; `None` leaves it to the kernel (dco-behaviour 2.15).
@@ -143,6 +129,7 @@ impl Session {
             return Ok(Some((Errno::EINVAL, Some(text))));
         }
         let name = link.target.name.filter(|name| !name.is_empty());
+        let nonce = proof::nonce()?;
         let need = ToFront::NeedTun {
             queues: match mode {
                 // All packets of a peer leave through one queue.
@@ -152,32 +139,26 @@ impl Session {
             mtu,
             multicast: link.api == Api::DcoV2,
             up: link.up,
+            nonce,
             name: name.unwrap_or(ANY_NAME).as_bytes(),
         };
         self.tell(seq, need)?;
-        let errno = self.new_device(seq, link.api, mode)?;
+        let errno = self.new_device(seq, (link.api, mode), nonce)?;
         Ok(Some((errno, None)))
     }
 
     /// Takes over the TUN device that the front was told to make.
-    fn new_device(&mut self, seq: u32, api: Api, mode: Mode) -> io::Result<Errno> {
+    fn new_device(&mut self, seq: u32, (api, mode): (Api, Mode), nonce: u64) -> io::Result<Errno> {
         let Some((reply, fds)) = self.reply(seq) else {
             return Ok(Errno::EBUSY);
         };
-        let ToEngine::Tun {
-            errno,
-            ifindex,
-            name,
-            ..
-        } = decode(&reply)?
-        else {
+        let ToEngine::Tun { errno, ifindex, .. } = decode(&reply)? else {
             return Err(malformed("no answer about the TUN device"));
         };
         if errno != 0 {
             return Ok(Errno(errno.saturating_abs()));
         }
-        let name = String::from_utf8_lossy(name).into_owned();
-        match self.adopt_device(ifindex, name, (api, mode), fds) {
+        match self.adopt_device((ifindex, nonce), (api, mode), fds) {
             Ok(()) => Ok(Errno(0)),
             Err(error) => {
                 tracing::error!("cannot take over the TUN device: {error}");

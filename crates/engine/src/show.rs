@@ -35,6 +35,8 @@ pub(crate) struct DeviceState {
     /// The API by which it was made: `ovpn` or `ovpn-dco-v2`.
     api: &'static str,
     /// What the kernel does in big pieces for it.
+    /// The user whose program made it, as the engine sees its number.
+    owner: u32,
     offloads: Offloads,
     /// Prefixes in the mirror of the kernel's main table.
     routes: usize,
@@ -118,11 +120,13 @@ struct Traffic {
 }
 
 impl DeviceState {
-    pub(crate) fn of(device: &Device) -> Self {
+    /// A device, and its peers if the caller may use it: others learn only that it is there (faults D1).
+    pub(crate) fn of(device: &Device, owner: u32, may_use: bool) -> Self {
         let snapshot = device.snapshot();
         let mut peers: Vec<PeerState> = snapshot
             .peers
             .iter()
+            .filter(|_| may_use)
             .map(|peer| PeerState::of(peer))
             .collect();
         peers.sort_by_key(|peer| peer.id);
@@ -138,6 +142,7 @@ impl DeviceState {
                 Api::Ovpn => "ovpn",
                 Api::DcoV2 => "ovpn-dco-v2",
             },
+            owner,
             offloads: Offloads::of(device, snapshot.peers.iter().next()),
             routes: snapshot.routes.len(),
             fragmented: device.fragmented.load(Ordering::Relaxed),

@@ -17,14 +17,16 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+mod alias;
 mod relay;
 mod wire;
 
+pub use alias::{ALIAS, Alias};
 pub use relay::RelayHeader;
 use wire::{Body, Fields};
 
 /// Version of this protocol; both ends must have the same.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// Bytes of header before each body: kind (u16), unused (u16), sequence number (u32).
 pub const HEADER: usize = 8;
@@ -41,10 +43,6 @@ pub const MAX_FDS: usize = 17;
 /// OpenVPN 2.6 forgets a notification that it reads while it waits for an answer. So the front gives such a notification
 /// back ([`ToEngine::Return`]), and the engine queues it behind the answer.
 pub const REQUEST_MARK: &[u8] = b"mark";
-
-/// What the alias of each TUN device begins with, followed by the kind of the link that it stands for: by this a successor
-/// knows what a dead engine has left.
-pub const ALIAS: &str = "udco ";
 
 /// What precedes an errno, one byte, in a message of the relay of a TCP socket that says that its stream has failed: the
 /// program's next call to receive fails with it.
@@ -152,11 +150,12 @@ pub enum ToEngine<'a> {
     Tun {
         /// 0, or why there is no device.
         errno: i32,
-        /// Interface index of the device in the front's network namespace.
+        /// Interface index of the device in the front's network namespace. The engine asks the kernel whether the
+        /// device has it (faults D1).
         ifindex: u32,
-        /// The kernel's number of that namespace (`SO_NETNS_COOKIE`); 0 if it has none.
+        /// The kernel's number of that namespace (`SO_NETNS_COOKIE`); 0 if it has none. Never believed.
         netns: u64,
-        /// Name that the device got.
+        /// Name that the device got. Never believed.
         name: &'a [u8],
     },
     /// Reply to [`ToFront::NeedSocket`]. Beside it, if `errno` is 0: the real transport socket, then the engine's end
@@ -224,6 +223,8 @@ pub enum ToFront<'a> {
         multicast: bool,
         /// Whether to set it up.
         up: bool,
+        /// What its alias has to end with (see [`Alias`]): proof that the device is the one made for this question.
+        nonce: u64,
         /// Its name; `EEXIST` if there is one already.
         name: &'a [u8],
     },
@@ -411,6 +412,7 @@ impl<'a> ToFront<'a> {
                 mtu,
                 multicast,
                 up,
+                nonce,
                 name,
             } => body
                 .header(106, seq)
@@ -418,6 +420,7 @@ impl<'a> ToFront<'a> {
                 .u32(mtu)
                 .u16(multicast.into())
                 .u16(up.into())
+                .u64(nonce)
                 .rest(name),
             Self::Answer { datagram } => body.header(107, seq).rest(datagram),
             Self::NeedSocket { fd } => body.header(108, seq).i32(fd),
@@ -453,6 +456,7 @@ impl<'a> ToFront<'a> {
                 mtu: fields.u32()?,
                 multicast: fields.u16()? != 0,
                 up: fields.u16()? != 0,
+                nonce: fields.u64()?,
                 name: fields.rest(),
             },
             107 => Self::Answer {

@@ -90,6 +90,7 @@ fn messages_to_the_front_come_back_as_they_went() {
             mtu: 1416,
             multicast: false,
             up: true,
+            nonce: u64::MAX - 1,
             name: b"tun1",
         },
         ToFront::NeedLink { ifindex: 1 },

@@ -1,13 +1,19 @@
 //! How a link of ours is shown: what the kernel tells of the TUN device, told as of an `ovpn` link.
 
-use crate::message::{self, HEADER};
+use crate::message::{self, FLAG_REQUEST, HEADER, Header, Messages};
 use crate::tlv::{Attributes, Writer};
 use crate::{Api, Mode};
 
 /// Bytes of `ifinfomsg`.
 const IFINFO: usize = 16;
 
+/// Types of messages.
+const ERROR: u16 = 2;
+const NEWLINK: u16 = 16;
+const GETLINK: u16 = 18;
+
 /// `IFLA_*`, `IFLA_INFO_*`, `IFLA_OVPN_*`.
+const IFNAME: u16 = 3;
 const LINKINFO: u16 = 18;
 const IFALIAS: u16 = 20;
 const CARRIER: u16 = 33;
@@ -65,8 +71,59 @@ pub fn message_link(message: &[u8]) -> Option<u32> {
     Some(u32::from_ne_bytes(*index))
 }
 
+/// What the kernel says of one link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkIdentity<'a> {
+    /// Its index.
+    pub ifindex: u32,
+    /// Its name.
+    pub name: &'a str,
+    /// Its alias; empty if it has none.
+    pub alias: &'a [u8],
+}
+
+/// `RTM_GETLINK`: asks what the link with this index is.
+pub fn identity_request(ifindex: u32, sequence: u32) -> Vec<u8> {
+    let mut request = message::start(GETLINK, FLAG_REQUEST, sequence, 0);
+    request.extend_from_slice(&[0; 4]);
+    request.extend_from_slice(&ifindex.to_ne_bytes());
+    request.resize(HEADER + IFINFO, 0);
+    message::set_length(&mut request);
+    request
+}
+
+/// The kernel's answer to an [`identity_request`] with this sequence number, sent by the socket with this port; the other
+/// messages of a datagram are news. `Some(None)`: there is no such link.
+pub fn identity(datagram: &[u8], sequence: u32, port: u32) -> Option<Option<LinkIdentity<'_>>> {
+    let answer = Messages::of(datagram).find(|message| {
+        let to = message.get(HEADER - 4..).and_then(<[u8]>::first_chunk);
+        let is_ours = to.is_some_and(|to| u32::from_ne_bytes(*to) == port);
+        let kind = Header::of(message).filter(|header| header.sequence == sequence);
+        let kind = kind.map(|header| header.kind);
+        is_ours && matches!(kind, Some(NEWLINK | ERROR))
+    })?;
+    let is_link = Header::of(answer).is_some_and(|header| header.kind == NEWLINK);
+    let mut identity = LinkIdentity {
+        ifindex: message_link(answer).unwrap_or(0),
+        name: "",
+        alias: &[],
+    };
+    for attribute in Attributes::of(answer, HEADER + IFINFO) {
+        match attribute.number() {
+            IFNAME => identity.name = attribute.text().unwrap_or_default(),
+            IFALIAS => {
+                let end = attribute.payload.iter().position(|byte| *byte == 0);
+                let end = end.unwrap_or(attribute.payload.len());
+                identity.alias = attribute.payload.get(..end).unwrap_or_default();
+            }
+            _ => {}
+        }
+    }
+    Some(is_link.then_some(identity))
+}
+
 /// Which link an `RTM_NEWLINK` message of the kernel is about, if it is a device that a dead engine left: it has no carrier,
-/// and its alias is `alias`, followed by the kind.
+/// and its alias is `alias`, followed by the kind, and whatever comes behind a space.
 pub fn left_link(told: &[u8], alias: &str) -> Option<Api> {
     let attribute = |number| {
         let mut all = Attributes::of(told, HEADER + IFINFO);
@@ -77,6 +134,7 @@ pub fn left_link(told: &[u8], alias: &str) -> Option<Api> {
     }
     let kind = attribute(IFALIAS)?;
     let kind = kind.text()?.strip_prefix(alias)?;
+    let kind = kind.split(' ').next()?;
     [Api::Ovpn, Api::DcoV2]
         .into_iter()
         .find(|api| api.link_kind() == kind)
@@ -169,15 +227,47 @@ mod tests {
         };
         assert_eq!(link("left ovpn", &[0]), Some(Api::Ovpn));
         assert_eq!(link("left ovpn-dco", &[0]), Some(Api::DcoV2));
+        assert_eq!(link("left ovpn 0123", &[0]), Some(Api::Ovpn));
+        assert_eq!(link("left ovpnx 0123", &[0]), None);
         assert_eq!(link("left ovpn-dco", &[1]), None, "somebody reads it");
         assert_eq!(link("left ovpn-dco", &[]), None);
         assert_eq!(link("left tun", &[0]), None);
         assert_eq!(link("ovpn", &[0]), None, "somebody else's");
     }
 
+    #[test]
+    fn an_identity_is_the_answer_to_our_own_question_only() {
+        let answer = |sequence: u32, port: u32| {
+            let mut bytes = told(|link| {
+                link.string(IFNAME, "tun0");
+                link.put(IFALIAS, b"udco ovpn 7");
+            });
+            bytes[8..12].copy_from_slice(&sequence.to_ne_bytes());
+            bytes[12..16].copy_from_slice(&port.to_ne_bytes());
+            bytes[20..24].copy_from_slice(&3u32.to_ne_bytes());
+            bytes
+        };
+        let expected = LinkIdentity {
+            ifindex: 3,
+            name: "tun0",
+            alias: b"udco ovpn 7",
+        };
+        let both = [answer(0, 0), answer(9, 5)].concat();
+        assert_eq!(identity(&both, 9, 5), Some(Some(expected)));
+        assert_eq!(identity(&answer(9, 5), 9, 6), None, "another socket's");
+        assert_eq!(identity(&answer(8, 5), 9, 5), None, "an earlier answer");
+        let mut refusal = answer(9, 5);
+        refusal[4..6].copy_from_slice(&ERROR.to_ne_bytes());
+        assert_eq!(identity(&refusal, 9, 5), Some(None));
+        let request = identity_request(3, 9);
+        assert_eq!(request.len(), 32);
+        assert_eq!(message_link(&request), Some(3));
+    }
+
     proptest! {
         #[test]
         fn any_bytes_can_be_told(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            identity(&bytes, 0, 0);
             left_link(&bytes, "");
             link_view(&bytes, Api::Ovpn, Mode::P2p);
         }

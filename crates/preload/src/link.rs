@@ -275,6 +275,7 @@ fn consult(
                 mtu,
                 multicast,
                 up,
+                nonce,
                 name,
             } => {
                 *was_asked = true;
@@ -284,6 +285,7 @@ fn consult(
                     mtu,
                     multicast,
                     up,
+                    nonce,
                 });
                 let (reply, fds) = match &made {
                     Ok(made) => (

@@ -3,7 +3,7 @@
 use crate::answer;
 use crate::calls::{self, Errno, Fd};
 use libc::{c_char, c_int, c_short, ifreq};
-use udco_front::ALIAS;
+use udco_front::{ALIAS, Alias};
 
 /// Flags of every queue. Whatever the engine reads and writes with the packets is settled here.
 const FLAGS: c_int = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
@@ -44,6 +44,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) multicast: bool,
     /// Whether to set it up.
     pub(crate) up: bool,
+    /// What its alias has to end with.
+    pub(crate) nonce: u64,
 }
 
 /// Whether there is an interface with this index.
@@ -108,12 +110,11 @@ impl Device {
         device.persist(true)?;
         device.ifindex = index(&names, &mut request)?;
         device.set_up(&names, &mut request, wanted)?;
-        if !was_left {
-            // The one kind has the flag, the other has not.
-            let kind = if wanted.multicast { "ovpn-dco" } else { "ovpn" };
-            let alias = [ALIAS, kind].concat();
-            let _ = ask(&answer::link_alias(device.ifindex, alias.as_bytes()));
-        }
+        // The one kind has the flag, the other has not.
+        let kind = if wanted.multicast { "ovpn-dco" } else { "ovpn" };
+        let alias = Alias::new(kind, wanted.nonce);
+        // The engine reads it back: without it there is no proof (faults D1).
+        let _ = ask(&answer::link_alias(device.ifindex, alias.as_bytes()));
         Ok(device)
     }
 

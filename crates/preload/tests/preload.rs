@@ -309,6 +309,7 @@ fn a_device_is_made_in_the_programs_namespace() {
         mtu: 1416,
         multicast: false,
         up: false,
+        nonce: 7,
         name: b"udcotest0",
     };
     let create = engine.next();
@@ -357,6 +358,7 @@ fn a_device_goes_with_an_engine_that_dies_before_it_answers() {
         mtu: 1416,
         multicast: false,
         up: false,
+        nonce: 7,
         name: b"udcotest0",
     };
     engine.say(create.seq, &need);

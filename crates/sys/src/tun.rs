@@ -86,6 +86,17 @@ impl Queue {
         &self.name
     }
 
+    /// The interface's name now, in the network namespace in which it is: the kernel's word.
+    ///
+    /// # Errors
+    ///
+    /// `EBADFD`: the interface is gone.
+    pub fn current_name(&self) -> io::Result<String> {
+        let mut request = empty_request();
+        ioctl_with(self.fd.as_fd(), libc::TUNGETIFF, &mut request)?;
+        Ok(name_of(&request))
+    }
+
     /// Whether every packet read or written starts with a virtio-net header.
     #[must_use]
     pub fn vnet_header(&self) -> bool {

@@ -3,7 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use udco_front::{MAX_FDS, ToFront};
+use udco_front::{Alias, MAX_FDS, ToFront};
+use udco_netlink::Api;
 use udco_netlink::client::link;
 use udco_netlink::client::link::{MULTICAST, UP};
 use udco_sys::route::Monitor;
@@ -31,6 +32,7 @@ impl TunDevice {
             mtu,
             multicast,
             up,
+            nonce,
             name,
         } = *wanted
         else {
@@ -62,6 +64,10 @@ impl TunDevice {
         // Up only if wanted, but down for nobody.
         let mask = MULTICAST | flags;
         rtnetlink::request(&link::change(device.ifindex, mtu, flags, mask, 1))?;
+        // The one kind has the flag, the other has not.
+        let kind = if multicast { Api::DcoV2 } else { Api::Ovpn }.link_kind();
+        let alias = Alias::new(kind, nonce);
+        rtnetlink::request(&link::alias(device.ifindex, alias.as_bytes(), 1))?;
         Ok(device)
     }
 

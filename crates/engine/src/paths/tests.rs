@@ -94,13 +94,18 @@ impl Scene {
             from_device: 0,
             merge: Merging::new(false, false),
         };
+        let maker = crate::devices::Asking {
+            session: 0,
+            uid: 0,
+            netns: 0,
+        };
         let device = Device::new(
             (of_device(transport.netns), 7),
             "tun7".into(),
             (Api::DcoV2, Mode::Mp),
             (Vec::new(), Handoffs::none()),
             offloads,
-            (0, &Arc::default()),
+            (&maker, &Arc::default()),
         );
         let mut scene = Self {
             device,

@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use udco_engine::{Engine, Options};
-use udco_front::{Begun, MAX_MESSAGE, ToEngine, ToFront, VERSION};
+use udco_front::{Alias, Begun, MAX_MESSAGE, ToEngine, ToFront, VERSION};
 use udco_sys::process::memory_file;
 use udco_sys::route::Monitor;
 use udco_sys::seqpacket::Connection;
@@ -100,7 +100,7 @@ impl Front {
             ToFront::Channel { channel } => Some(Owned::Channel(channel)),
             ToFront::Done { errno, .. } => Some(Owned::Done(errno)),
             ToFront::Pass => Some(Owned::Pass),
-            ToFront::NeedTun { .. } => Some(Owned::NeedTun),
+            ToFront::NeedTun { nonce, .. } => Some(Owned::NeedTun(nonce)),
             ToFront::Answer { datagram } => Some(Owned::Answer(datagram.to_vec())),
             ToFront::NeedSocket { fd } => Some(Owned::NeedSocket(fd)),
             ToFront::NeedLink { ifindex } => Some(Owned::NeedLink(ifindex)),
@@ -115,6 +115,17 @@ impl Front {
 
     /// The same in this mode.
     pub(crate) fn make_device_in(&self, kind: &str, name: &str, mode: u8) -> u32 {
+        let nonce = self.ask_for_device(kind, name, mode);
+        let made = tun::create(name, 1).unwrap();
+        set_alias(made.ifindex, Alias::new(kind, nonce).as_bytes());
+        let monitor = Monitor::open().unwrap();
+        let fds = [made.queues[0].as_fd(), monitor.as_fd()];
+        assert_eq!(self.hand_over((made.ifindex, 0, name), &fds), 0);
+        made.ifindex
+    }
+
+    /// Asks for a device of this kind and mode, and returns the nonce of the engine's question.
+    pub(crate) fn ask_for_device(&self, kind: &str, name: &str, mode: u8) -> u64 {
         let link = netlink::new_link_in(kind, name, mode);
         let route = ToEngine::Route {
             port: 7,
@@ -123,21 +134,30 @@ impl Front {
             cap_ack: false,
             datagram: &link,
         };
-        assert_eq!(self.ask(2, &route, &[]), Some(Owned::NeedTun));
-        let made = tun::create(name, 1).unwrap();
-        let monitor = Monitor::open().unwrap();
+        let asked = self.ask(2, &route, &[]);
+        let Some(Owned::NeedTun(nonce)) = asked else {
+            panic!("{asked:?}")
+        };
+        nonce
+    }
+
+    /// Hands over a device, and says that it has this index, name and namespace; the errno of the answer.
+    pub(crate) fn hand_over(
+        &self,
+        (ifindex, netns, name): (u32, u64, &str),
+        fds: &[BorrowedFd<'_>],
+    ) -> i32 {
         let reply = ToEngine::Tun {
             errno: 0,
-            ifindex: made.ifindex,
-            netns: 0,
+            ifindex,
+            netns,
             name: name.as_bytes(),
         };
-        let answer = self.ask(2, &reply, &[made.queues[0].as_fd(), monitor.as_fd()]);
+        let answer = self.ask(2, &reply, fds);
         let Some(Owned::Answer(answer)) = answer else {
             panic!("{answer:?}")
         };
-        assert_eq!(netlink::errno(&answer), Some(0));
-        made.ifindex
+        netlink::errno(&answer).unwrap()
     }
 
     /// Opens what a program takes for a generic-netlink socket.
@@ -279,7 +299,7 @@ pub(crate) enum Owned {
     Channel(u32),
     Done(i32),
     Pass,
-    NeedTun,
+    NeedTun(u64),
     Answer(Vec<u8>),
     NeedSocket(i32),
     NeedLink(u32),
@@ -293,6 +313,13 @@ pub(crate) fn engine() -> Arc<Engine> {
 pub(crate) fn engine_with(options: Options) -> Arc<Engine> {
     let workers = Some(2);
     Engine::start(Options { workers, ..options }).unwrap()
+}
+
+/// Gives an interface of the calling thread's network namespace an alias.
+pub(crate) fn set_alias(ifindex: u32, alias: &[u8]) {
+    // The kernel has done it when the request is sent.
+    let kernel = Monitor::open().unwrap();
+    kernel.send(&netlink::set_alias(ifindex, alias)).unwrap();
 }
 
 /// Whether this process's network namespace has an interface with this index.

@@ -27,6 +27,13 @@ pub(crate) fn delete_link(ifindex: u32) -> Vec<u8> {
     message(17, 0x5, &header)
 }
 
+/// `RTM_NEWLINK` that gives the interface with this index an alias.
+pub(crate) fn set_alias(ifindex: u32, alias: &[u8]) -> Vec<u8> {
+    let mut header = [0; 16];
+    header[4..8].copy_from_slice(&ifindex.to_ne_bytes());
+    message(16, 0x5, &[&header[..], &attribute(20, alias)].concat())
+}
+
 /// A generic-netlink request that wants an ACK.
 pub(crate) fn request(family: u16, command: u8, attributes: &[Vec<u8>]) -> Vec<u8> {
     let body = [&[command, 1, 0, 0][..], &attributes.concat()].concat();

@@ -6,6 +6,7 @@
 mod front;
 
 mod api;
+mod device_proof;
 mod eventually;
 mod exhaustion;
 mod forger;

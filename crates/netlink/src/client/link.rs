@@ -13,6 +13,7 @@ const FLAG_CREATE: u16 = 0x400;
 /// `IFLA_*`, `IFLA_INFO_*`, `IFLA_OVPN_MODE`.
 const IFNAME: u16 = 3;
 const MTU: u16 = 4;
+const IFALIAS: u16 = 20;
 const LINKINFO: u16 = 18;
 const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
@@ -60,6 +61,13 @@ pub fn new(link: &New<'_>, sequence: u32) -> Vec<u8> {
 pub fn change(ifindex: u32, mtu: u32, flags: u32, mask: u32, sequence: u32) -> Vec<u8> {
     about(NEWLINK, 0, sequence, (ifindex, flags, mask), |message| {
         message.u32(MTU, mtu);
+    })
+}
+
+/// `RTM_NEWLINK` that gives a link its alias.
+pub fn alias(ifindex: u32, alias: &[u8], sequence: u32) -> Vec<u8> {
+    about(NEWLINK, 0, sequence, (ifindex, 0, 0), |message| {
+        message.put(IFALIAS, alias);
     })
 }
 

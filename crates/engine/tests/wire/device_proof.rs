@@ -1,0 +1,240 @@
+//! Index, name and namespace of a device are the kernel's word, whatever a front says (faults D1).
+//!
+//! The hostile front is a user who may make TUN devices in a namespace of its own, where it may do all it likes, and can
+//! reach the engine from the namespace of the others, in which it may change nothing.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::thread;
+
+use rustix::thread::UnshareFlags;
+use udco_front::Alias;
+use udco_sys::network_namespace;
+use udco_sys::route::Monitor;
+use udco_sys::tun;
+
+use crate::api::{Api, BOTH};
+use crate::front::namespace::enter;
+use crate::front::netlink::MULTI_PEER;
+use crate::front::{Front, set_alias};
+use crate::inner::udp4;
+use crate::site::{HERE4, Site, vpn_of};
+
+/// A device of the hostile front's own namespace, and a monitor of that.
+struct Elsewhere {
+    queue: OwnedFd,
+    ifindex: u32,
+    monitor: Monitor,
+}
+
+impl Elsewhere {
+    /// A device with this name, index and alias, in a new namespace.
+    fn make(name: &str, ifindex: u32, alias: &Alias) -> Self {
+        let (name, alias) = (name.to_owned(), *alias);
+        let make = move || {
+            enter_new_namespace();
+            let made = loop {
+                let made = tun::create(&name, 1).unwrap();
+                assert!(made.ifindex <= ifindex, "indices go up");
+                if made.ifindex == ifindex {
+                    break made;
+                }
+                for queue in made.queues {
+                    tun::Queue::adopt(queue)
+                        .unwrap()
+                        .set_persist(false)
+                        .unwrap();
+                }
+            };
+            set_alias(ifindex, alias.as_bytes());
+            Self {
+                queue: made.queues.into_iter().next().unwrap(),
+                ifindex,
+                monitor: Monitor::open().unwrap(),
+            }
+        };
+        thread::spawn(make).join().unwrap()
+    }
+
+    fn netns(&self) -> u64 {
+        network_namespace(self.monitor.as_fd())
+    }
+}
+
+/// Only the calling thread is in it.
+#[allow(
+    deprecated,
+    reason = "a network namespace of one thread breaks no memory rule"
+)]
+fn enter_new_namespace() {
+    rustix::thread::unshare(UnshareFlags::NEWNET).unwrap();
+}
+
+/// Names of the engine's devices with their indices.
+fn devices(front: &Front) -> Vec<(String, u64)> {
+    let state = front.show();
+    let devices = state["devices"].as_array().unwrap().iter();
+    let devices = devices.map(|it| {
+        let name = it["name"].as_str().unwrap().to_owned();
+        (name, it["ifindex"].as_u64().unwrap())
+    });
+    devices.collect()
+}
+
+/// Packets go both ways between the site and its peer.
+#[track_caller]
+fn require_traffic(site: &Site, forger: &crate::forger::Forger, payload: &[u8]) {
+    forger.send_packet(&udp4(vpn_of(1).0, HERE4, payload));
+    assert_eq!(site.delivered(), payload);
+    site.send_inner(1, payload);
+    let sent = forger.receive().payload;
+    assert!(sent.ends_with(payload), "{sent:?}");
+}
+
+#[test]
+fn a_device_is_never_registered_for_an_index_that_it_has_not() {
+    if !enter("device_proof::a_device_is_never_registered_for_an_index_that_it_has_not") {
+        return;
+    }
+    for api in BOTH {
+        let site = Site::open(api);
+        let forger = site.add_peer(1);
+        require_traffic(&site, &forger, b"before");
+        let here = Monitor::open().unwrap();
+        let netns = network_namespace(here.as_fd());
+        let present = site.program.target.ifindex;
+        let hostile = Front::welcome(&site.engine);
+        // The index of the others' device, and the one that comes next.
+        for ifindex in [present, present + 1] {
+            for name in ["wire0", "wire1", "other0"] {
+                let nonce = hostile.ask_for_device(api.kind(), "asked0", MULTI_PEER);
+                let alias = Alias::new(api.kind(), nonce);
+                let own = Elsewhere::make(name, ifindex, &alias);
+                // Its queue with a monitor of the others' namespace.
+                let fds = [own.queue.as_fd(), here.as_fd()];
+                assert_ne!(hostile.hand_over((ifindex, netns, name), &fds), 0, "{name}");
+                assert_eq!(devices(&site.program.front).len(), 1);
+            }
+        }
+        // The index is free for its owner, and the traffic is where it was.
+        assert_eq!(
+            site.program.front.make_device(api.kind(), "wire1"),
+            present + 1
+        );
+        require_traffic(&site, &forger, b"after");
+    }
+}
+
+#[test]
+fn a_device_of_another_namespace_takes_no_name_or_index_here() {
+    if !enter("device_proof::a_device_of_another_namespace_takes_no_name_or_index_here") {
+        return;
+    }
+    let site = Site::open(Api::Ovpn);
+    let forger = site.add_peer(1);
+    let here = Monitor::open().unwrap();
+    let netns = network_namespace(here.as_fd());
+    let next = site.program.target.ifindex + 1;
+    let hostile = Front::welcome(&site.engine);
+    let nonce = hostile.ask_for_device("ovpn", "wire1", MULTI_PEER);
+    let own = Elsewhere::make("wire1", next, &Alias::new("ovpn", nonce));
+    assert_ne!(own.netns(), netns);
+    // All is true of it but the namespace that it claims: it may serve there, where it is.
+    let fds = [own.queue.as_fd(), own.monitor.as_fd()];
+    assert_eq!(hostile.hand_over((own.ifindex, netns, "wire1"), &fds), 0);
+    // Neither its name nor its index is in anybody's way here.
+    assert_eq!(site.program.front.make_device("ovpn", "wire1"), next);
+    let expected = [
+        ("wire0".to_owned(), u64::from(next) - 1),
+        ("wire1".to_owned(), next.into()),
+        ("wire1".to_owned(), next.into()),
+    ];
+    assert_eq!(devices(&site.program.front), expected);
+    require_traffic(&site, &forger, b"here");
+    // It got nothing of it.
+    let queue = tun::Queue::adopt(own.queue).unwrap();
+    let nothing = queue.read(&mut [0; 65_535]).unwrap_err();
+    assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn a_nonce_is_good_for_one_question_of_one_program() {
+    if !enter("device_proof::a_nonce_is_good_for_one_question_of_one_program") {
+        return;
+    }
+    let site = Site::open(Api::Ovpn);
+    let (victim, hostile) = (Front::welcome(&site.engine), Front::welcome(&site.engine));
+    // Anybody reads in `ip link` what another one was asked.
+    let others = victim.ask_for_device("ovpn", "wire1", MULTI_PEER);
+    let made = tun::create("wire1", 1).unwrap();
+    set_alias(made.ifindex, Alias::new("ovpn", others).as_bytes());
+    let here = Monitor::open().unwrap();
+    let fds = [made.queues[0].as_fd(), here.as_fd()];
+    let own = hostile.ask_for_device("ovpn", "wire1", MULTI_PEER);
+    assert_ne!(own, others);
+    assert_ne!(
+        hostile.hand_over((made.ifindex, 0, "wire1"), &fds),
+        0,
+        "another's"
+    );
+    assert_eq!(victim.hand_over((made.ifindex, 0, "wire1"), &fds), 0);
+    // A device that the engine has is not handed over again, not even by who may give it a new alias.
+    let own = hostile.ask_for_device("ovpn", "wire9", MULTI_PEER);
+    set_alias(made.ifindex, Alias::new("ovpn", own).as_bytes());
+    assert_ne!(
+        hostile.hand_over((made.ifindex, 0, "wire9"), &fds),
+        0,
+        "twice"
+    );
+    // An old nonce is worth nothing.
+    let second = tun::create("wire2", 1).unwrap();
+    set_alias(second.ifindex, Alias::new("ovpn", own).as_bytes());
+    let fds = [second.queues[0].as_fd(), here.as_fd()];
+    hostile.ask_for_device("ovpn", "wire2", MULTI_PEER);
+    assert_ne!(
+        hostile.hand_over((second.ifindex, 0, "wire2"), &fds),
+        0,
+        "old"
+    );
+    assert_eq!(devices(&victim).len(), 2);
+}
+
+#[test]
+fn queues_of_different_interfaces_are_no_device() {
+    if !enter("device_proof::queues_of_different_interfaces_are_no_device") {
+        return;
+    }
+    let site = Site::open(Api::Ovpn);
+    let front = Front::welcome(&site.engine);
+    let nonce = front.ask_for_device("ovpn", "wire1", MULTI_PEER);
+    let (one, other) = (
+        tun::create("wire1", 1).unwrap(),
+        tun::create("wire2", 1).unwrap(),
+    );
+    set_alias(one.ifindex, Alias::new("ovpn", nonce).as_bytes());
+    let here = Monitor::open().unwrap();
+    let fds = [one.queues[0].as_fd(), other.queues[0].as_fd(), here.as_fd()];
+    assert_ne!(front.hand_over((one.ifindex, 0, "wire1"), &fds), 0);
+    // Nor is one that lacks its index in the monitor's namespace.
+    front.ask_for_device("ovpn", "wire1", MULTI_PEER);
+    let fds = [one.queues[0].as_fd(), here.as_fd()];
+    assert_ne!(front.hand_over((1_000_000, 0, "wire1"), &fds), 0);
+    assert_eq!(devices(&front).len(), 1);
+}
+
+#[test]
+fn a_name_is_looked_up_as_the_kernel_has_it_now() {
+    if !enter("device_proof::a_name_is_looked_up_as_the_kernel_has_it_now") {
+        return;
+    }
+    let site = Site::open(Api::Ovpn);
+    let front = Front::welcome(&site.engine);
+    let first = front.make_device("ovpn", "wire1");
+    crate::site::ip(&["link set wire1 down", "link set wire1 name moved1"]);
+    // The name is free, and so it can be had.
+    let second = front.make_device("ovpn", "wire1");
+    assert_ne!(first, second);
+    // And the renamed one has its new name.
+    crate::site::ip(&["link set moved1 alias x"]);
+    front.let_go_of_device(first);
+    assert_eq!(devices(&front).len(), 2);
+}
