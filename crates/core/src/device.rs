@@ -150,6 +150,9 @@ impl<A: Aead, T: Clone> Device<A, T> {
         };
         let activity = Arc::new(Activity::default());
         activity.restart(now);
+        if let Some(endpoint) = &new.endpoint {
+            activity.note_endpoint(endpoint);
+        }
         self.peers.put(Peer {
             id: new.id,
             tx_id: new.tx_id,
@@ -172,7 +175,8 @@ impl<A: Aead, T: Clone> Device<A, T> {
     pub fn change_peer(&mut self, id: u32, change: PeerChange, now: Time) -> Result<(), PeerError> {
         let mut peer = self.readdressed(id, &change)?;
         peer.tx_id = change.tx_id.unwrap_or(peer.tx_id);
-        if change.endpoint.is_some() {
+        if let Some(endpoint) = &change.endpoint {
+            peer.activity.note_endpoint(endpoint);
             peer.endpoint = change.endpoint.into();
         }
         if let Some(keepalive) = change.keepalive {
@@ -319,6 +323,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
             local: None,
             ..gone
         };
+        peer.activity.note_endpoint(&without);
         peer.endpoint = Some(without).into();
         self.peers.put(peer);
         true

@@ -18,6 +18,28 @@ impl Endpoint {
     pub fn is_at(&self, remote: SocketAddr) -> bool {
         self.remote.ip() == remote.ip() && self.remote.port() == remote.port()
     }
+
+    /// A number that two endpoints share if they are the same by [`Endpoint::is_at`] and have the same local address. A
+    /// peer that finds two others which share one only goes unnoticed as it moves between them.
+    #[must_use]
+    pub fn mark(&self) -> u64 {
+        let [remote, local] = [Some(self.remote.ip()), self.local].map(|address| match address {
+            Some(IpAddr::V4(address)) => 0xffff_0000_0000 | u128::from(u32::from(address)),
+            Some(IpAddr::V6(address)) => u128::from(address),
+            None => 0,
+        });
+        let words = [
+            u64::from(self.remote.port()),
+            remote as u64,
+            (remote >> 64) as u64,
+            local as u64,
+            (local >> 64) as u64,
+        ];
+        words.into_iter().fold(0x9e37_79b9_7f4a_7c15, |mark, word| {
+            let mixed = (mark ^ word).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed ^ mixed >> 29
+        })
+    }
 }
 
 /// An endpoint as a peer keeps it, or none: 16 bytes where an [`Endpoint`] has 52, as there are many peers. That of IPv6

@@ -33,7 +33,10 @@ pub enum Inbound<'d, A, T> {
         peer: &'d Arc<Peer<A, T>>,
         /// What was inside.
         payload: Payload<'d>,
-        /// The peer has moved here; see [`crate::Device::float`].
+        /// The peer has moved here: to be noted ([`Activity::note_endpoint`]), and then followed
+        /// ([`crate::Device::float`]).
+        ///
+        /// [`Activity::note_endpoint`]: crate::Activity::note_endpoint
         floated: Option<Endpoint>,
     },
     /// Dropped.
@@ -41,7 +44,7 @@ pub enum Inbound<'d, A, T> {
         /// Why.
         reason: DropReason,
         /// The peer has moved here all the same: the packet was authentic.
-        floated: Option<(u32, Endpoint)>,
+        floated: Option<(&'d Arc<Peer<A, T>>, Endpoint)>,
     },
 }
 
@@ -178,7 +181,7 @@ fn take_apart<'v: 'd, 'd, A: Aead, T: Clone>(
     };
     let drop = |reason| Inbound::Dropped {
         reason,
-        floated: floated.map(|endpoint| (peer.id, endpoint)),
+        floated: floated.map(|endpoint| (peer, endpoint)),
     };
     let payload = opened.payload;
     let Some(addresses) = ip::addresses(payload) else {
@@ -218,16 +221,16 @@ fn spoofed<A, T: Clone>(view: &View<'_, A, T>, addresses: &ip::Addresses) -> Dro
     }
 }
 
-/// The endpoint a packet's origin shows, if it is not the one we know (dco-behaviour 5.4).
+/// The endpoint a packet's origin shows, if it is not the one that was noted last (dco-behaviour 5.4).
 fn moved<A, T>(peer: &Peer<A, T>, origin: Origin) -> Option<Endpoint> {
     let known = peer.endpoint()?;
     // A socket that does not tell the local address teaches nothing about it.
     let local = origin.local.or(known.local);
-    let same = known.is_at(origin.remote) && known.local == local;
-    (!same).then_some(Endpoint {
+    let endpoint = Endpoint {
         remote: origin.remote,
         local,
-    })
+    };
+    (!peer.activity.is_noted(&endpoint)).then_some(endpoint)
 }
 
 #[cfg(test)]

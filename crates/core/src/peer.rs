@@ -106,6 +106,8 @@ impl Keepalive {
 pub struct Activity {
     last_sent: AtomicU64,
     last_received: AtomicU64,
+    /// See [`Activity::is_noted`].
+    noted_endpoint: AtomicU64,
     /// The MTU of the path to it (design decision 6).
     pub path_mtu: PathMtu,
     /// Outer packets received for this peer, whatever became of them; bytes from the opcode on.
@@ -127,6 +129,18 @@ impl Activity {
     /// Something authentic and new was received.
     pub fn received(&self, now: Time) {
         self.last_received.store(now.as_millis(), Ordering::Relaxed);
+    }
+
+    /// Notes where the peer is: a change of that is news on the packet path. The endpoint of a snapshot follows later.
+    pub fn note_endpoint(&self, endpoint: &Endpoint) {
+        self.noted_endpoint
+            .store(endpoint.mark(), Ordering::Relaxed);
+    }
+
+    /// Whether it is known that the peer is there.
+    #[must_use]
+    pub fn is_noted(&self, endpoint: &Endpoint) -> bool {
+        self.noted_endpoint.load(Ordering::Relaxed) == endpoint.mark()
     }
 
     /// Starts both times anew, as when keepalive is set.

@@ -2,8 +2,10 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use udco_core::{DropCounters, Endpoint, Mode, Peers, Routes, Time, View};
@@ -14,6 +16,7 @@ use crate::channel::Listeners;
 use crate::cipher::DirectionKey;
 use crate::devices::{Asking, SessionId};
 use crate::handoff::Handoffs;
+use crate::moves::{Move, Moves, News, Nudge};
 use crate::offload::Merging;
 use crate::transport::Transport;
 
@@ -30,6 +33,8 @@ pub(crate) struct State {
     pub(crate) is_ended: bool,
     /// Peers that have come or moved since their paths were last looked at.
     unmeasured: Vec<u32>,
+    /// Of which moves the listeners were told a short while ago.
+    news: News,
     /// What the listeners are to be told of the present change.
     notifications: Vec<(u64, Notification)>,
 }
@@ -76,6 +81,8 @@ pub(crate) struct Device {
     listeners: Arc<Listeners>,
     /// The user whose program made it.
     owner: u32,
+    /// Where peers have moved to.
+    moves: Moves,
     /// The program that uses it; 0 if none does.
     holder: AtomicU64,
     /// Whether the interface has a carrier, which it begins with.
@@ -115,6 +122,7 @@ impl Device {
             listeners: Arc::clone(listeners),
             owner: maker.uid,
             holder: AtomicU64::new(maker.session),
+            moves: Moves::new(),
             carrier: AtomicBool::new(true),
             fragmented: AtomicU64::new(0),
             paths_in_doubt: AtomicBool::new(false),
@@ -193,6 +201,8 @@ impl Device {
     /// changes anything: a notification lies in its reader's queue before the request that caused it is answered.
     pub(crate) fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
         let mut state = lock(&self.state);
+        // What the packet path has seen before comes before.
+        self.follow_moves(&mut state);
         let result = change(&mut state);
         self.publish(&mut state);
         result
@@ -200,31 +210,77 @@ impl Device {
 
     /// Looks at the master copy.
     pub(crate) fn look<R>(&self, look: impl FnOnce(&State) -> R) -> R {
-        look(&lock(&self.state))
+        let mut state = lock(&self.state);
+        if !self.moves.is_empty() {
+            self.follow_moves(&mut state);
+            self.publish(&mut state);
+        }
+        look(&state)
     }
 
-    /// A peer's newest packet showed another address. Called on the packet path, so it never waits: if somebody is
-    /// changing the device just now, the peer's next packet says the same again.
-    pub(crate) fn float(&self, peer: u32, endpoint: Endpoint) {
-        let Some(mut state) = self.try_state() else {
-            return;
-        };
-        if state.core.float(peer, endpoint) {
-            state.measure(peer);
-            let remote = endpoint.remote;
-            let told = Notification::PeerFloated {
-                ifindex: self.ifindex,
-                peer,
-                remote,
-            };
-            let netns = state.netns_of(peer);
-            state.notify(netns, told);
+    /// A peer's newest packet showed another address. Called on the packet path, so it is only noted.
+    pub(crate) fn float(&self, peer: &Peer, endpoint: Endpoint, now: Time) {
+        self.moves.note(Move {
+            peer: peer.id,
+            activity: Arc::clone(&peer.activity),
+            endpoint,
+            at: now,
+        });
+    }
+
+    /// Has this thread call [`Self::settle_moves`] when a peer has moved.
+    pub(crate) fn watch_moves(&self, nudge: &Arc<Nudge>) {
+        self.moves.wake(nudge);
+    }
+
+    /// Follows the peers that have moved, and tells the listeners: of each peer once a second at most. Returns when to
+    /// come again.
+    pub(crate) fn settle_moves(&self, now: Time) -> Option<Duration> {
+        let mut state = lock(&self.state);
+        if self.moves.is_empty() && state.news.is_empty() {
+            return None;
+        }
+        self.follow_moves(&mut state);
+        for (id, told) in state.news.take_due(now) {
+            let peer = state.core.peers().by_id(id);
+            let peer = peer.filter(|peer| Arc::ptr_eq(&peer.activity, &told.activity));
+            if told.is_stale()
+                && let Some(endpoint) = peer.and_then(|peer| peer.endpoint())
+                && !endpoint.is_at(told.remote)
+            {
+                state.news.renew(id, told, endpoint.remote, now);
+                self.tell_of_move(&mut state, id, endpoint.remote);
+            }
         }
         self.publish(&mut state);
+        state.news.next(now)
     }
 
-    /// Packets to a peer leave only without the local address of this endpoint: it is gone (promises D8). As with
-    /// [`Self::float`], it never waits: the peer's next batch says the same again.
+    fn follow_moves(&self, state: &mut State) {
+        self.moves.take(|moved| {
+            let peer = state.core.peers().by_id(moved.peer);
+            let is_it = peer.is_some_and(|peer| Arc::ptr_eq(&peer.activity, &moved.activity));
+            if is_it && state.core.float(moved.peer, moved.endpoint) {
+                state.measure(moved.peer);
+                if state.news.add(&moved) {
+                    self.tell_of_move(state, moved.peer, moved.endpoint.remote);
+                }
+            }
+        });
+    }
+
+    fn tell_of_move(&self, state: &mut State, peer: u32, remote: SocketAddr) {
+        let told = Notification::PeerFloated {
+            ifindex: self.ifindex,
+            peer,
+            remote,
+        };
+        let netns = state.netns_of(peer);
+        state.notify(netns, told);
+    }
+
+    /// Packets to a peer leave only without the local address of this endpoint: it is gone (promises D8). It never
+    /// waits: the peer's next batch says the same again.
     pub(crate) fn forget_local(&self, peer: u32, gone: Endpoint) {
         let Some(mut state) = self.try_state() else {
             return;
@@ -380,6 +436,7 @@ impl State {
             routes,
             is_ended: false,
             unmeasured: Vec::new(),
+            news: News::default(),
             notifications: Vec::new(),
         }
     }

@@ -19,6 +19,7 @@ mod keepalive;
 mod link;
 mod listen;
 mod load;
+mod moves;
 mod offload;
 mod pace;
 mod parking;

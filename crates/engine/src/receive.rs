@@ -128,11 +128,11 @@ impl Receiver {
                         payload: Payload::Packet(packet),
                         floated,
                     } => {
-                        follow(device, peer.id, floated);
+                        follow(device, peer, floated, now);
                         let start = packet.as_ptr().addr() - buffer.start.addr();
                         self.delivery.add(peer, start..start + packet.len());
                     }
-                    other => finish(device, other),
+                    other => finish(device, other, now),
                 }
             }
         }
@@ -241,7 +241,7 @@ impl Receiver {
                         stream.fail();
                         is_sound = false;
                     }
-                    finish(device, other);
+                    finish(device, other, now);
                 }
             }
             if !is_sound {
@@ -293,7 +293,7 @@ impl Receiver {
                     self.parking.push(parked);
                 }
                 other => {
-                    finish(device, other);
+                    finish(device, other, now);
                     self.parking.free(parked);
                 }
             }
@@ -312,14 +312,14 @@ fn owner<'v>(
 }
 
 /// The end of the way of a datagram that is not delivered with its batch.
-fn finish(device: &Device, inbound: Inbound<'_, DirectionKey, Arc<Transport>>) {
+fn finish(device: &Device, inbound: Inbound<'_, DirectionKey, Arc<Transport>>, now: Time) {
     match inbound {
         Inbound::Data {
             peer,
             payload,
             floated,
         } => {
-            follow(device, peer.id, floated);
+            follow(device, peer, floated, now);
             let Payload::Packet(packet) = payload else {
                 return;
             };
@@ -333,7 +333,7 @@ fn finish(device: &Device, inbound: Inbound<'_, DirectionKey, Arc<Transport>>) {
         Inbound::Dropped { reason, floated } => {
             device.drops.count(reason);
             if let Some((peer, endpoint)) = floated {
-                follow(device, peer, Some(endpoint));
+                follow(device, peer, Some(endpoint), now);
             }
         }
         Inbound::Control => {}
@@ -341,8 +341,8 @@ fn finish(device: &Device, inbound: Inbound<'_, DirectionKey, Arc<Transport>>) {
 }
 
 /// Follows a peer to where it has moved.
-fn follow(device: &Device, peer: u32, floated: Option<Endpoint>) {
+fn follow(device: &Device, peer: &Peer, floated: Option<Endpoint>, now: Time) {
     if let Some(endpoint) = floated {
-        device.float(peer, endpoint);
+        device.float(peer, endpoint, now);
     }
 }

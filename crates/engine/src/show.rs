@@ -122,6 +122,8 @@ struct Traffic {
 impl DeviceState {
     /// A device, and its peers if the caller may use it: others learn only that it is there (faults D1).
     pub(crate) fn of(device: &Device, owner: u32, may_use: bool) -> Self {
+        // With the peers where they are by now.
+        device.look(|_| ());
         let snapshot = device.snapshot();
         let mut peers: Vec<PeerState> = snapshot
             .peers

@@ -7,12 +7,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
+use udco_core::Time;
+use udco_sys::clock;
 use udco_sys::epoll::{Events, Interest, Poller};
 use udco_sys::route::Monitor;
 use udco_sys::wake::Waker;
 
 use crate::Engine;
 use crate::device::{Device, lock};
+use crate::moves::Nudge;
 use crate::route_mirror::{Link, RouteMirror};
 
 /// How long to wait for more peers after the first that came.
@@ -30,10 +33,8 @@ pub(crate) struct Watch {
 struct Shared {
     poller: Poller,
     /// Woken when a peer has come or moved, and at the end.
-    waker: Waker,
+    nudge: Arc<Nudge>,
     is_ended: AtomicBool,
-    /// Woken for a peer that has not been looked at yet.
-    is_nudged: AtomicBool,
     watched: Mutex<HashMap<u64, Watched>>,
 }
 
@@ -50,12 +51,12 @@ impl Watch {
     pub(crate) fn new() -> io::Result<Self> {
         let shared = Shared {
             poller: Poller::new()?,
-            waker: Waker::new()?,
+            nudge: Arc::new(Nudge::new(Waker::new()?)),
             is_ended: AtomicBool::new(false),
-            is_nudged: AtomicBool::new(false),
             watched: Mutex::default(),
         };
-        shared.poller.add(&shared.waker, WAKER, Interest::READ)?;
+        let waker = &shared.nudge.waker;
+        shared.poller.add(waker, WAKER, Interest::READ)?;
         Ok(Self {
             shared: Arc::new(shared),
             next_token: AtomicU64::new(WAKER + 1),
@@ -86,15 +87,14 @@ impl Watch {
             .poller
             .add(mirror.monitor(), token, Interest::READ)?;
         let device = Arc::clone(device);
+        device.watch_moves(&self.shared.nudge);
         watched.insert(token, Watched { device, mirror });
         Ok(())
     }
 
     /// A peer has come or moved: its path is to be asked for now, not in a second.
     pub(crate) fn nudge(&self) {
-        if !self.shared.is_nudged.swap(true, Ordering::AcqRel) {
-            self.shared.waker.wake();
-        }
+        self.shared.nudge.nudge();
     }
 
     /// Follows them for another device from now on.
@@ -105,6 +105,7 @@ impl Watch {
                 // What it has got since `new` was made.
                 let routes = old.look(|state| state.routes.clone());
                 new.change(|state| state.routes = routes.clone());
+                new.watch_moves(&self.shared.nudge);
             }
         }
     }
@@ -125,7 +126,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.shared.is_ended.store(true, Ordering::Release);
-        self.shared.waker.wake();
+        self.shared.nudge.waker.wake();
     }
 }
 
@@ -138,19 +139,20 @@ impl Shared {
                 .values_mut()
                 .map(|watched| watched.mirror.tick(&watched.device, Instant::now()))
                 .min();
+            let again = again.into_iter().chain(self.settle_moves()).min();
             if let Err(error) = self.poller.wait(&mut events, again) {
                 tracing::error!("routes are not followed any more: {error}");
                 return;
             }
             for event in events.iter() {
                 if event.token == WAKER {
-                    self.waker.clear();
+                    self.nudge.waker.clear();
                     if self.is_ended.load(Ordering::Acquire) {
                         return;
                     }
                     // Peers come in crowds: one look is for all that have come by then.
                     std::thread::sleep(GATHERING);
-                    self.is_nudged.store(false, Ordering::Release);
+                    self.nudge.rearm();
                     continue;
                 }
                 if let Some(device) = self.hear(event.token)
@@ -161,6 +163,16 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// Follows the peers that have moved; returns when to look again.
+    fn settle_moves(&self) -> Option<Duration> {
+        let now = Time::from_millis(clock::milliseconds());
+        let all = lock(&self.watched);
+        let next = all
+            .values()
+            .filter_map(|watched| watched.device.settle_moves(now));
+        next.min()
     }
 
     /// Something happened in a device's namespace; returns the device if it is gone.

@@ -50,7 +50,7 @@ pub(crate) struct NewPeer {
 pub(crate) enum Told {
     Deleted { peer: u32, reason: u32 },
     KeySwap { peer: u32, key_id: u32 },
-    Floated { peer: u32 },
+    Floated { peer: u32, port: u16 },
 }
 
 /// The counters of a peer.
@@ -224,6 +224,7 @@ impl Target {
             },
             (Api::Ovpn, 11) => Told::Floated {
                 peer: value(&[2, 1]),
+                port: u16::from_be(value(&[2, 5]) as u16),
             },
             (Api::DcoV2, 3) => Told::Deleted {
                 peer: value(&[4, 2]),

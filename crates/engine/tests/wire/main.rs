@@ -21,3 +21,4 @@ mod races;
 mod records;
 mod site;
 mod statistics;
+mod storm;

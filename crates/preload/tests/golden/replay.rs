@@ -15,6 +15,9 @@ const ROOM: usize = 128 * 1024;
 
 /// How long to wait for what the recording has, in milliseconds, and for what it has not.
 const LONG: c_int = 1000;
+
+/// The same for notifications: that a peer has moved is told once a second at most (docs/netlink-api.md).
+const TOLD: c_int = 2500;
 const SHORT: c_int = 4;
 
 /// How long a plain socket is given for what must not come. A keepalive takes up to a second.
@@ -171,7 +174,7 @@ impl<'a> Replay<'a> {
         let expected: Vec<_> = expected.map(|told| self.numbers.translate(told)).collect();
         let patience = match step.op.as_str() {
             "wait" => (step.seconds("max_s") * 1000.0) as c_int,
-            _ => LONG,
+            _ => TOLD,
         };
         let begun = Instant::now();
         let told = datagrams(self.netlink["n"], expected.len(), patience);

@@ -1,0 +1,263 @@
+//! Peers that have moved (dco-behaviour 5.4): the packet path only notes where to, and the watching thread does the rest.
+//!
+//! A peer may change its address with every packet, 25,000 times a second. So the packet path takes no lock and
+//! allocates nothing, and programs are told once a second for each peer at most; in the end of its last address
+//! (promises D6, faults E3).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use crossbeam_queue::ArrayQueue;
+use udco_core::{Activity, Endpoint, Time};
+use udco_sys::wake::Waker;
+
+/// Moves of all peers of a device that wait for the watching thread. What finds no room comes with the peer's next packet.
+const ROOM: usize = 512;
+
+/// The least time between two notifications about one peer, in milliseconds.
+const SPACING: u64 = 1000;
+
+/// The same for a peer that moves all the time, which is more than [`OFTEN`] times between two of them: where it was a
+/// second ago is of no use to anybody.
+const LONG_SPACING: u64 = 1500;
+const OFTEN: u32 = 8;
+
+/// Wakes the watching thread, once for all that comes until it looks.
+pub(crate) struct Nudge {
+    pub(crate) waker: Waker,
+    is_nudged: AtomicBool,
+}
+
+/// A peer has moved.
+pub(crate) struct Move {
+    pub(crate) peer: u32,
+    /// Tells it from a later one of the same id.
+    pub(crate) activity: Arc<Activity>,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) at: Time,
+}
+
+/// What the packet path has noted.
+pub(crate) struct Moves {
+    queue: ArrayQueue<Move>,
+    nudge: OnceLock<Arc<Nudge>>,
+}
+
+/// What programs were told a short while ago, by peer.
+#[derive(Default)]
+pub(crate) struct News(BTreeMap<u32, Told>);
+
+/// They were told of this address.
+pub(crate) struct Told {
+    pub(crate) activity: Arc<Activity>,
+    pub(crate) remote: SocketAddr,
+    at: Time,
+    /// How long not to tell again.
+    spacing: u64,
+    /// How many times the peer has moved since.
+    moves: u32,
+}
+
+impl Nudge {
+    pub(crate) const fn new(waker: Waker) -> Self {
+        Self {
+            waker,
+            is_nudged: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn nudge(&self) {
+        if !self.is_nudged.swap(true, Ordering::AcqRel) {
+            self.waker.wake();
+        }
+    }
+
+    /// What comes from now on wakes again.
+    pub(crate) fn rearm(&self) {
+        self.is_nudged.store(false, Ordering::Release);
+    }
+}
+
+impl Moves {
+    pub(crate) fn new() -> Self {
+        Self {
+            queue: ArrayQueue::new(ROOM),
+            nudge: OnceLock::new(),
+        }
+    }
+
+    /// Has moves wake this thread, those of before included.
+    pub(crate) fn wake(&self, nudge: &Arc<Nudge>) {
+        self.nudge.get_or_init(|| Arc::clone(nudge)).nudge();
+    }
+
+    /// Notes a move; never waits, and allocates nothing.
+    pub(crate) fn note(&self, moved: Move) {
+        let (activity, endpoint) = (Arc::clone(&moved.activity), moved.endpoint);
+        if self.queue.push(moved).is_err() {
+            return;
+        }
+        // From now on it is no news any more that the peer is there.
+        activity.note_endpoint(&endpoint);
+        if let Some(nudge) = self.nudge.get() {
+            nudge.nudge();
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// The moves in their order; of several that one peer has made in a row, the last.
+    pub(crate) fn take(&self, mut each: impl FnMut(Move)) {
+        let mut last: Option<Move> = None;
+        // Those that come meanwhile have their turn the next time.
+        for _ in 0..ROOM {
+            let Some(moved) = self.queue.pop() else {
+                break;
+            };
+            if let Some(before) = last.replace(moved)
+                && last.as_ref().is_none_or(|last| last.peer != before.peer)
+            {
+                each(before);
+            }
+        }
+        if let Some(last) = last {
+            each(last);
+        }
+    }
+}
+
+impl News {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A peer has moved; returns whether programs are to be told now.
+    pub(crate) fn add(&mut self, moved: &Move) -> bool {
+        if let Some(told) = self.0.get_mut(&moved.peer)
+            && Arc::ptr_eq(&told.activity, &moved.activity)
+            && !told.is_over(moved.at)
+        {
+            told.moves = told.moves.saturating_add(1);
+            return false;
+        }
+        let told = Told {
+            activity: Arc::clone(&moved.activity),
+            remote: moved.endpoint.remote,
+            at: moved.at,
+            spacing: SPACING,
+            moves: 0,
+        };
+        self.0.insert(moved.peer, told);
+        true
+    }
+
+    /// They are told again, of this address.
+    pub(crate) fn renew(&mut self, peer: u32, before: Told, remote: SocketAddr, at: Time) {
+        let spacing = match before.moves > OFTEN {
+            true => LONG_SPACING,
+            false => SPACING,
+        };
+        let told = Told {
+            remote,
+            at,
+            spacing,
+            moves: 0,
+            ..before
+        };
+        self.0.insert(peer, told);
+    }
+
+    /// Takes out the peers of which programs may be told again.
+    pub(crate) fn take_due(&mut self, now: Time) -> Vec<(u32, Told)> {
+        let due = self.0.iter().filter(|(_, told)| told.is_over(now));
+        let due: Vec<u32> = due.map(|(peer, _)| *peer).collect();
+        due.into_iter()
+            .filter_map(|peer| self.0.remove_entry(&peer))
+            .collect()
+    }
+
+    /// How long until there are some.
+    pub(crate) fn next(&self, now: Time) -> Option<Duration> {
+        let over = self
+            .0
+            .values()
+            .map(|told| told.at.as_millis() + told.spacing);
+        let next = over.min()?;
+        Some(Duration::from_millis(next.saturating_sub(now.as_millis())))
+    }
+}
+
+impl Told {
+    /// Whether the peer has moved since.
+    pub(crate) const fn is_stale(&self) -> bool {
+        self.moves > 0
+    }
+
+    const fn is_over(&self, now: Time) -> bool {
+        now.as_millis() >= self.at.as_millis() + self.spacing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moved(peer: u32, activity: &Arc<Activity>, port: u16, at: u64) -> Move {
+        Move {
+            peer,
+            activity: Arc::clone(activity),
+            endpoint: Endpoint {
+                remote: ([192, 0, 2, 1], port).into(),
+                local: None,
+            },
+            at: Time::from_millis(at),
+        }
+    }
+
+    #[test]
+    fn of_moves_in_a_row_the_last_counts() {
+        let (moves, activity) = (Moves::new(), Arc::default());
+        for (peer, port) in [(1, 1), (1, 2), (2, 3), (1, 4), (1, 5)] {
+            moves.note(moved(peer, &activity, port, 0));
+        }
+        let mut taken = Vec::new();
+        moves.take(|it| taken.push((it.peer, it.endpoint.remote.port())));
+        assert_eq!(taken, [(1, 2), (2, 3), (1, 5)]);
+        assert!(moves.is_empty());
+    }
+
+    #[test]
+    fn what_finds_no_room_is_news_with_the_next_packet() {
+        let (moves, activity) = (Moves::new(), Arc::default());
+        for port in 0..ROOM as u16 {
+            moves.note(moved(1, &activity, port, 0));
+        }
+        let late = moved(1, &activity, 9999, 0);
+        let endpoint = late.endpoint;
+        moves.note(late);
+        assert!(!activity.is_noted(&endpoint));
+        moves.take(|_| ());
+        moves.note(moved(1, &activity, 9999, 0));
+        assert!(activity.is_noted(&endpoint));
+    }
+
+    #[test]
+    fn a_peer_is_news_once_a_second() {
+        let (mut news, first, second) = (News::default(), Arc::default(), Arc::default());
+        assert!(news.add(&moved(1, &first, 1, 5000)));
+        assert!(!news.add(&moved(1, &first, 2, 5999)));
+        assert!(news.add(&moved(2, &first, 1, 5999)));
+        let (early, late) = (Time::from_millis(5999), Time::from_millis(6000));
+        assert_eq!(news.next(early), Some(Duration::from_millis(1)));
+        assert!(news.take_due(early).is_empty());
+        let due = news.take_due(late);
+        assert!(due.len() == 1 && due[0].0 == 1 && due[0].1.is_stale());
+        // Another one of the same id is not the one that has just moved.
+        assert!(news.add(&moved(2, &second, 1, 6000)));
+    }
+}

@@ -1,0 +1,69 @@
+//! A peer that changes its address with every packet (promises D6, faults E3).
+
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
+
+use crate::api::{BOTH, Told};
+use crate::eventually::{eventually, eventually_equal};
+use crate::front::namespace::enter;
+use crate::inner::udp4;
+use crate::site::{A_WHILE, HERE4, Site, vpn_of};
+
+/// How long the peer goes on so.
+const STORM: Duration = Duration::from_secs(2);
+
+/// One at most for each second begun, and the last address in the end.
+const MOST: usize = 3;
+
+#[test]
+fn a_peer_that_moves_with_each_packet_is_told_of_once_a_second_and_where_it_ends() {
+    if !enter(
+        "storm::a_peer_that_moves_with_each_packet_is_told_of_once_a_second_and_where_it_ends",
+    ) {
+        return;
+    }
+    for api in BOTH {
+        let site = Site::open(api);
+        let (forger, neighbour) = (site.add_peer(1), site.add_peer(2));
+        let places: Vec<_> = (0..20)
+            .map(|_| UdpSocket::bind("127.0.0.1:0").unwrap())
+            .collect();
+        let packet = udp4(vpn_of(1).0, HERE4, b"on the move");
+        let engine = site.program.transport.address;
+        let (begun, mut sent, mut told) = (Instant::now(), 0_u64, Vec::new());
+        // No faster than it is delivered, so that nothing is lost on the way.
+        while begun.elapsed() < STORM {
+            for place in &places {
+                place.send_to(&forger.next_record(&packet), engine).unwrap();
+                assert_eq!(site.delivered(), b"on the move");
+                sent += 1;
+            }
+            told.extend(site.told());
+        }
+        let storm = begun.elapsed();
+        // Whoever comes from the last address has its answers there.
+        let last = &places[places.len() - 1];
+        last.set_read_timeout(Some(A_WHILE)).unwrap();
+        eventually("an answer at the last address", || {
+            site.send_inner(1, b"answer");
+            last.recv(&mut [0; 2000]).is_ok()
+        });
+        eventually_equal(&sent, || site.counters(1).vpn_rx.packets);
+        let port = last.local_addr().unwrap().port();
+        let end = Told::Floated { peer: 1, port };
+        if api == BOTH[0] {
+            eventually("the last address to be told", || {
+                told.extend(site.told());
+                told.last() == Some(&end)
+            });
+        }
+        std::thread::sleep(A_WHILE);
+        told.extend(site.told());
+        let most = MOST + (storm - STORM).as_secs() as usize;
+        assert!(told.len() <= most, "{api:?}: {sent} moves, told {told:?}");
+        // The other one was where it is.
+        site.send_inner(2, b"still here");
+        neighbour.receive();
+        assert!(sent > 1000, "no storm: {sent} packets");
+    }
+}
