@@ -1,5 +1,6 @@
 //! Which engines there are, and which of them has a device.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ use udco_sys::socket_file;
 
 use crate::front::Front;
 use crate::output::complain;
-use crate::{daemon, interface, runtime_dir};
+use crate::{daemon, interface, left, runtime_dir};
 
 /// What there must be, and how to get it.
 pub(crate) const NO_ENGINE: &str =
@@ -24,6 +25,9 @@ pub(crate) struct EngineOption {
     #[arg(long, value_name = "PATH")]
     pub(crate) engine: Option<PathBuf>,
 }
+
+/// The socket of an engine that does not answer, and why.
+pub(crate) type Silent = (PathBuf, anyhow::Error);
 
 /// A device, and the engine that has it.
 pub(crate) struct Found {
@@ -60,7 +64,8 @@ pub(crate) fn with_device(name: &str, option: &EngineOption) -> Result<Found> {
             Ok(None) => continue,
             // No reason not to ask the others.
             Err(error) => {
-                failures.push(error.context(path.display().to_string()));
+                let error = error.context(path.display().to_string());
+                failures.push((path, error));
                 continue;
             }
         };
@@ -78,33 +83,41 @@ pub(crate) fn with_device(name: &str, option: &EngineOption) -> Result<Found> {
         return Ok(found);
     }
     complain(&failures);
-    match (is_none, failures.is_empty()) {
-        (true, true) => bail!(
-            "{NO_ENGINE}; if {name} is left of one that ended, `ip link del {name}` deletes it"
-        ),
-        (true, false) => bail!("no engine answers"),
-        _ => {}
+    // Whose interface it is decides what may be done about it (faults G5).
+    let is_left = left::devices(&HashSet::new())
+        .iter()
+        .any(|left| left.name == name);
+    if !left::is_ours(name) {
+        bail!("{name} is no device of udco");
     }
-    bail!("no engine has {name}: if its engine died, delete it with `ip link del {name}`")
+    match (is_none, failures.is_empty()) {
+        (true, false) => bail!("no engine answers"),
+        _ if is_left => bail!(
+            "no engine has {name}: it was killed, and no packet leaves through {name}; the next `udco run` or `udco link \
+             add {name}` takes it over, and `ip link del {name}` deletes it"
+        ),
+        (true, true) => bail!("{NO_ENGINE}"),
+        _ => bail!("no engine that answers here has {name}"),
+    }
 }
 
 /// Every engine that answers, and why others do not.
-pub(crate) fn all() -> (Vec<(PathBuf, Front)>, Vec<anyhow::Error>) {
+pub(crate) fn all() -> (Vec<(PathBuf, Front)>, Vec<Silent>) {
     let mut engines = Vec::new();
     let mut failures = Vec::new();
     for path in runtime_dir::sockets() {
         match Front::connect(&path) {
             Ok(front) => engines.push((path, front)),
             Err(error) if remove_if_dead(&path, &error) => {}
-            Err(error) => failures.push(error),
+            Err(error) => failures.push((path, error)),
         }
     }
     (engines, failures)
 }
 
 /// Says why engines do not answer.
-pub(crate) fn complain(failures: &[anyhow::Error]) {
-    for error in failures {
+pub(crate) fn complain(failures: &[Silent]) {
+    for (_, error) in failures {
         complain!("{error:#}");
     }
 }
@@ -118,7 +131,7 @@ pub(crate) fn daemon_socket() -> Result<PathBuf> {
     )
 }
 
-/// Deletes a socket file of ours that an engine left behind when it was killed: its process is gone for good.
+/// Whether the engine of a socket file is gone for good. If the file is ours, it is deleted.
 fn remove_if_dead(path: &Path, error: &anyhow::Error) -> bool {
     let causes = error
         .chain()
@@ -126,7 +139,10 @@ fn remove_if_dead(path: &Path, error: &anyhow::Error) -> bool {
     let is_dead = causes
         .map(io::Error::kind)
         .any(|kind| kind == io::ErrorKind::ConnectionRefused);
-    is_dead && socket_file::remove_dead(path).unwrap_or(false)
+    if is_dead {
+        let _ = socket_file::remove_dead(path);
+    }
+    is_dead
 }
 
 /// The API of the device if this engine has it, and whether it is certain that it's the one of this namespace: an index

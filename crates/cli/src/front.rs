@@ -23,6 +23,19 @@ const ANSWER: Duration = Duration::from_secs(3);
 /// Name by which engines know the program.
 const PROGRAM: &[u8] = b"udco";
 
+/// Why an engine that is there cannot be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Trouble {
+    /// The caller is not let in.
+    #[error(
+        "you may not use this engine: be root or the user who started it, or have `udco daemon --allow-uid` let you in"
+    )]
+    Denied,
+    /// It does not answer in time.
+    #[error("the engine does not answer")]
+    Silent,
+}
+
 /// An engine that has said welcome.
 pub(crate) struct Front {
     connection: Connection,
@@ -40,13 +53,17 @@ impl Front {
                     "no engine is there: start one with `udco daemon`"
                 }
                 io::ErrorKind::PermissionDenied => {
-                    "you may not use this engine: be root, or have `udco daemon --allow-uid` let you in"
+                    return anyhow::Error::new(Trouble::Denied).context(path.display().to_string());
+                }
+                // So many wait there that there is no place for another.
+                io::ErrorKind::WouldBlock => {
+                    return anyhow::Error::new(Trouble::Silent).context(path.display().to_string());
                 }
                 _ => "cannot connect",
             };
             anyhow::Error::new(error).context(format!("{}: {cure}", path.display()))
         })?;
-        Self::over(connection)
+        Self::over(connection).with_context(|| path.display().to_string())
     }
 
     /// Greets the engine at the other end of a connection.
@@ -112,9 +129,7 @@ impl Front {
             let received = self.connection.receive_within(&mut self.buffer, ANSWER);
             let len = received.map_err(lost)?.len;
             if len == 0 {
-                bail!(
-                    "the engine hung up: you may not use it (only root and its own user may, see `udco daemon --allow-uid`)"
-                );
+                return Err(Trouble::Denied.into());
             }
             let message = self.buffer.get(..len).unwrap_or_default();
             let (seq, _) = ToFront::decode(message).map_err(|_| nonsense())?;
@@ -137,7 +152,7 @@ impl AsFd for Front {
 
 fn lost(error: io::Error) -> anyhow::Error {
     match error.kind() {
-        io::ErrorKind::TimedOut => anyhow!("the engine does not answer"),
+        io::ErrorKind::TimedOut => Trouble::Silent.into(),
         _ => anyhow::Error::new(error).context("the engine is gone"),
     }
 }

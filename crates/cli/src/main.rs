@@ -10,6 +10,7 @@ mod escape;
 mod front;
 mod interface;
 mod key;
+mod left;
 mod link;
 mod log;
 mod monitor;
@@ -22,6 +23,7 @@ mod rtnetlink;
 mod run;
 mod runtime_dir;
 mod show;
+mod survey;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -59,6 +61,11 @@ enum Command {
     Daemon(DaemonArguments),
 
     /// Show devices, peers, keys' slots, counters and drops by reason.
+    #[command(
+        after_help = "Exit codes: 3 no engine is running, 4 you may not use the engine, 5 an engine does not answer, \
+        6 an engine has no socket that can be found, 7 the engine of a device was killed, so that no packet leaves through \
+        it. An engine that answers and has no device is no error."
+    )]
     Show(ShowArguments),
 
     /// Make, delete and show devices.
@@ -198,7 +205,14 @@ fn main() -> ExitCode {
     let outcome = match arguments.command {
         Command::Run(arguments) => run::run(arguments).map(|never| match never {}),
         Command::Daemon(arguments) => daemon::run(arguments),
-        Command::Show(arguments) => show::run(&arguments),
+        Command::Show(arguments) => match show::run(&arguments) {
+            Ok(0) => Ok(()),
+            Ok(code) => match output::flush() {
+                Ok(()) => return ExitCode::from(code),
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        },
         Command::Link(arguments) => link::run(&arguments),
         Command::Peer(arguments) => peer::run(&arguments),
         Command::Key(arguments) => key::run(&arguments),

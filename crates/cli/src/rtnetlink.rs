@@ -6,6 +6,7 @@ use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recvfrom, sendto, socket_with,
 };
+use udco_netlink::Messages;
 use udco_netlink::client::{self, Told};
 
 /// Sends one request that wants an acknowledgement, and waits for that.
@@ -13,6 +14,23 @@ use udco_netlink::client::{self, Told};
 /// # Errors
 /// The kernel's.
 pub(crate) fn request(message: &[u8]) -> io::Result<()> {
+    exchange(message, |_| ())
+}
+
+/// Sends a request for a dump, and returns the messages of the answer.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn dump(message: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+    let mut told = Vec::new();
+    exchange(message, |datagram| {
+        told.extend(Messages::of(datagram).map(<[u8]>::to_vec));
+    })?;
+    Ok(told)
+}
+
+/// Sends a request, and shows each datagram of the answer until its end.
+fn exchange(message: &[u8], mut show: impl FnMut(&[u8])) -> io::Result<()> {
     // NETLINK_ROUTE is protocol 0.
     let flags = SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
@@ -25,6 +43,7 @@ pub(crate) fn request(message: &[u8]) -> io::Result<()> {
             received => received?,
         };
         let datagram = buffer.get(..len).unwrap_or_default();
+        show(datagram);
         for (_, told) in client::told(&[], datagram) {
             match told {
                 Told::Ended(Ok(())) => return Ok(()),

@@ -53,7 +53,11 @@ pub(crate) fn new_socket() -> io::Result<PathBuf> {
 
 /// Every socket there is.
 pub(crate) fn sockets() -> Vec<PathBuf> {
-    let mut sockets: Vec<PathBuf> = candidates()
+    let mut dirs = candidates();
+    if getuid().is_root() {
+        dirs.extend(of_users());
+    }
+    let mut sockets: Vec<PathBuf> = dirs
         .iter()
         .filter_map(|dir| std::fs::read_dir(dir).ok())
         .flatten()
@@ -64,7 +68,14 @@ pub(crate) fn sockets() -> Vec<PathBuf> {
         })
         .collect();
     sockets.sort();
+    sockets.dedup();
     sockets
+}
+
+/// Where engines of other users have theirs, which root may ask, too.
+fn of_users() -> impl Iterator<Item = PathBuf> {
+    let users = std::fs::read_dir("/run/user").into_iter().flatten();
+    users.flatten().map(|user| user.path().join("udco"))
 }
 
 fn make_own(dir: &Path) -> io::Result<()> {

@@ -10,22 +10,30 @@ use crate::ShowArguments;
 use crate::engines;
 use crate::front::Front;
 use crate::output::{complain, line};
+use crate::survey::Survey;
 
-/// Prints what every engine says.
-pub(crate) fn run(arguments: &ShowArguments) -> Result<()> {
-    let states = match &arguments.engine {
-        Some(path) => vec![Front::connect(path)?.state()?],
-        None => ask_all(arguments.all),
-    };
+/// Prints what every engine says, and returns the exit code.
+pub(crate) fn run(arguments: &ShowArguments) -> Result<u8> {
+    let mut survey = Survey::take(arguments.engine.as_deref(), arguments.all)?;
+    let code = survey.exit_code();
+    for remark in survey.remarks() {
+        complain!("{remark}");
+    }
+    if survey.devices() == 0 && !arguments.json {
+        line!("{}", survey.no_devices());
+    }
+    let troubles = survey.troubles();
+    let states = std::mem::take(&mut survey.states);
     if arguments.json {
-        line!("{}", serde_json::to_string_pretty(&merge(states))?);
-        return Ok(());
+        let mut merged = merge(states);
+        if let (Some(merged), Value::Object(troubles)) = (merged.as_object_mut(), troubles) {
+            merged.extend(troubles);
+        }
+        line!("{}", serde_json::to_string_pretty(&merged)?);
+    } else {
+        print_all(states)?;
     }
-    let devices = print_all(states)?;
-    if devices == 0 {
-        line!("no devices: start OpenVPN with `udco run -- openvpn …`");
-    }
-    Ok(())
+    Ok(code)
 }
 
 /// Prints the devices of this namespace, or the one of this name.

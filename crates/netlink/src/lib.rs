@@ -23,7 +23,9 @@ mod service;
 mod tlv;
 
 pub use answer::{Answers, Asker, acknowledgement, refusal};
-pub use link_view::{LinkIdentity, identity, identity_request, left_link, link_view, message_link};
+pub use link_view::{
+    LinkIdentity, identity, identity_request, left_link, link_names, link_view, message_link,
+};
 pub use message::Messages;
 pub use rtnl::{LinkNew, LinkRequest, LinkTarget, link_request};
 pub use serve::{FamilyIds, membership, notification, serve};

@@ -122,6 +122,15 @@ pub fn identity(datagram: &[u8], sequence: u32, port: u32) -> Option<Option<Link
     Some(is_link.then_some(identity))
 }
 
+/// The name and the alias in an `RTM_NEWLINK` message; an alias that is not there is empty.
+pub fn link_names(told: &[u8]) -> Option<(&str, &str)> {
+    let text = |number| {
+        let mut all = Attributes::of(told, HEADER + IFINFO);
+        all.find(|attribute| attribute.number() == number)?.text()
+    };
+    Some((text(IFNAME)?, text(IFALIAS).unwrap_or_default()))
+}
+
 /// Which link an `RTM_NEWLINK` message of the kernel is about, if it is a device that a dead engine left: it has no carrier,
 /// and its alias is `alias`, followed by the kind, and whatever comes behind a space.
 pub fn left_link(told: &[u8], alias: &str) -> Option<Api> {

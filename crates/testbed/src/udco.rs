@@ -56,10 +56,12 @@ pub fn preload_library() -> Result<PathBuf> {
 /// Asks the engine in `host` for its state.
 ///
 /// # Errors
-/// Fails if `udco show --json` does, or its answer has another shape.
+/// Fails if the answer of `udco show --json` has another shape. Its exit code is not looked at: no engine, and so no
+/// device, is an answer.
 pub fn show(host: &Host) -> Result<Shown> {
     let binary = binary()?;
-    let text = host.run(&[&binary.to_string_lossy(), "show", "--json"])?;
+    let output = host.output(&[&binary.to_string_lossy(), "show", "--json"])?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
     serde_json::from_str(&text).with_context(|| format!("`udco show --json` said: {text}"))
 }
 

@@ -51,16 +51,14 @@ pub(super) fn read(path: &Path, direction: Option<u8>) -> Result<Keys> {
     let name = path.display();
     // Not by a stream of the standard library: its buffer would not be wiped.
     let mut buffer = Zeroizing::new(vec![0; LARGEST + 1]);
+    let mut is_exposed = false;
     let len = if path == Path::new("-") {
         fill(std::io::stdin().as_fd(), &mut buffer)
     } else {
         let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
-        if file
+        is_exposed = file
             .metadata()
-            .is_ok_and(|it| it.is_file() && it.mode() & 0o044 != 0)
-        {
-            complain!("warning: others can read {name}: `chmod 600 {name}`");
-        }
+            .is_ok_and(|it| it.is_file() && it.mode() & 0o044 != 0);
         fill(file.as_fd(), &mut buffer)
     };
     let len = len.with_context(|| format!("cannot read {name}"))?;
@@ -68,7 +66,15 @@ pub(super) fn read(path: &Path, direction: Option<u8>) -> Result<Keys> {
         bail!("{name} is no key file: it is larger than {LARGEST} bytes");
     }
     let text = buffer.get(..len).unwrap_or_default();
-    parse(text, direction).with_context(|| name.to_string())
+    let keys = parse(text, direction).with_context(|| name.to_string())?;
+    // Only now is it known to be a key file: what is not should not be touched (faults G5).
+    if is_exposed {
+        complain!(
+            "warning: others can read {name}, so its key is no secret: make a new one with `udco key generate`, which only \
+             its owner can read"
+        );
+    }
+    Ok(keys)
 }
 
 fn fill(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> std::io::Result<usize> {

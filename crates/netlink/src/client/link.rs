@@ -1,12 +1,13 @@
 //! Requests of rtnetlink about links of ours: to make, to change and to delete one.
 
-use crate::message::{self, FLAG_ACK, FLAG_REQUEST};
+use crate::message::{self, FLAG_ACK, FLAG_DUMP, FLAG_REQUEST};
 use crate::tlv::Writer;
 use crate::{Api, Mode};
 
-/// `RTM_NEWLINK`, `RTM_DELLINK`, and the flags of the first.
+/// `RTM_NEWLINK` with its flags, `RTM_DELLINK` and `RTM_GETLINK`.
 const NEWLINK: u16 = 16;
 const DELLINK: u16 = 17;
+const GETLINK: u16 = 18;
 const FLAG_EXCLUSIVE: u16 = 0x200;
 const FLAG_CREATE: u16 = 0x400;
 
@@ -55,6 +56,11 @@ pub fn new(link: &New<'_>, sequence: u32) -> Vec<u8> {
             });
         });
     })
+}
+
+/// `RTM_GETLINK` of every link.
+pub fn all(sequence: u32) -> Vec<u8> {
+    about(GETLINK, FLAG_DUMP, sequence, (0, 0, 0), |_| ())
 }
 
 /// `RTM_NEWLINK` that changes what is there: the MTU, and those of the flags that are in `mask`.

@@ -1,0 +1,146 @@
+//! `udco show` tells its states apart, by line and by exit code (faults C4), and advises nothing that harms (G5).
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use udco_testbed::{Host, Lab, Process, eventually, skip_part, udco};
+
+/// Long enough for a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+
+/// Another user than root, with a place for sockets.
+const OTHER: [&str; 6] = [
+    "setpriv",
+    "--reuid=65534",
+    "--regid=65534",
+    "--clear-groups",
+    "env",
+    "XDG_RUNTIME_DIR=/run/user/65534",
+];
+
+/// What `udco show` says, and its exit code, as root or as the other user.
+fn show(host: &Host, user: &[&str]) -> Result<(Option<i32>, String)> {
+    let binary = udco::binary()?;
+    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let output = host.output(&[user, &[binary, "show"]].concat())?;
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    Ok((output.status.code(), said))
+}
+
+fn expect(host: &Host, user: &[&str], code: i32, words: &str) -> Result<()> {
+    let (ended, said) = show(host, user)?;
+    ensure!(
+        ended == Some(code) && said.contains(words),
+        "{words:?} and {code} wanted, {ended:?}: {said}"
+    );
+    Ok(())
+}
+
+fn daemon(host: &Host, name: &str, user: &[&str]) -> Result<Process> {
+    let binary = udco::binary()?;
+    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    // A child of a shell: what enters the host would stop with it.
+    let child = ["sh", "-c", "\"$@\" & wait", "sh"];
+    let words = [&child, user, &[binary, "daemon", "--workers", "1"]].concat();
+    let mut daemon = host.spawn(name, &words)?;
+    daemon.wait_for_log("listening at", SOON)?;
+    Ok(daemon)
+}
+
+/// Sends a signal to the daemon of a user.
+fn signal(host: &Host, signal: &str, uid: &str) -> Result<()> {
+    let signal = format!("-{signal}");
+    host.run(&["pkill", &signal, "--euid", uid, "--exact", "udco"])?;
+    Ok(())
+}
+
+#[test]
+fn every_state_has_a_line_and_an_exit_code() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = lab.host("host")?;
+    let binary = udco::binary()?;
+    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    expect(&host, &[], 3, "no engine is running")?;
+
+    let mut root = daemon(&host, "root.log", &[])?;
+    expect(&host, &[], 0, "an engine is running")?;
+    if lab.is_privileged() {
+        expect(&host, &OTHER, 4, "you may not use this engine")?;
+        host.run(&["install", "-d", "-o", "65534", "/run/user/65534"])?;
+        let mut other = daemon(&host, "other.log", &OTHER)?;
+        expect(&host, &OTHER, 0, "an engine is running")?;
+        let both = host.run(&[binary, "show", "--json"])?;
+        ensure!(both.matches("\"workers\"").count() == 2, "root: {both}");
+        signal(&host, "KILL", "65534")?;
+        other.wait(SOON)?;
+    } else {
+        skip_part("no second user in an unprivileged lab");
+    }
+
+    signal(&host, "STOP", "0")?;
+    expect(&host, &[], 5, "does not answer")?;
+    signal(&host, "CONT", "0")?;
+
+    let make = ["link", "add", "tun7", "type", "ovpn"];
+    let run = [binary, "run", "--engine", "/run/udco/engine.sock", "--"];
+    host.run(&[&run[..], &["ip"], &make].concat())?;
+    expect(&host, &[], 0, "tun7 (")?;
+    signal(&host, "KILL", "0")?;
+    root.wait(SOON)?;
+    expect(&host, &[], 7, "tun7: ")?;
+    host.run(&["ip", "link", "del", "tun7"])?;
+    expect(&host, &[], 3, "no engine is running")?;
+    lab.discard_logs();
+    Ok(())
+}
+
+#[test]
+fn an_engine_without_a_socket_is_seen() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = lab.host("host")?;
+    let binary = udco::binary()?;
+    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    host.run(&["mount", "-o", "remount,ro", "/run"])?;
+    let words = ["env", "-u", "XDG_RUNTIME_DIR", binary, "run", "--"];
+    let _program = host.spawn("program.log", &[&words[..], &["sleep", "600"]].concat())?;
+    eventually("the engine to be seen", SOON, || {
+        let (code, said) = show(&host, &["env", "-u", "XDG_RUNTIME_DIR"])?;
+        Ok((code == Some(6) && said.contains("no place for its socket")).then_some(()))
+    })?;
+    lab.discard_logs();
+    Ok(())
+}
+
+#[test]
+fn an_interface_of_others_is_not_to_be_deleted() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = lab.host("host")?;
+    let binary = udco::binary()?;
+    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    host.run(&["ip", "tuntap", "add", "tun5", "mode", "tun"])?;
+    let commands: [&[&str]; 3] = [
+        &["link", "del"],
+        &["peer", "get"],
+        &["key", "swap", "--peer", "1"],
+    ];
+    for has_engine in [false, true] {
+        let _daemon = has_engine
+            .then(|| daemon(&host, "daemon.log", &[]))
+            .transpose()?;
+        for device in ["lo", "tun5"] {
+            for command in commands {
+                let output = host.output(&[&[binary], command, &[device]].concat())?;
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                ensure!(
+                    !output.status.success()
+                        && said.contains("is no device of udco")
+                        && !said.contains("ip link del"),
+                    "{command:?} {device}: {said}"
+                );
+            }
+        }
+    }
+    lab.discard_logs();
+    Ok(())
+}
