@@ -89,14 +89,13 @@ impl Belongings {
         }
         let workers = self.engine.workers();
         self.engine.devices().detach(workers, &transport);
-        let last = Arc::downgrade(&transport);
-        drop(transport);
-        // A worker may look at an old snapshot for the rest of a batch.
+        // A worker may look at an old snapshot for the rest of a batch. The last reference is to be this one: closing a
+        // TCP socket may take as long as its owner likes (SO_LINGER), and no worker is to wait for that (faults D2).
         let deadline = Instant::now() + RELEASE;
-        while last.strong_count() > 0 && Instant::now() < deadline {
+        while Arc::strong_count(&transport) > 1 && Instant::now() < deadline {
             std::thread::sleep(Duration::from_micros(50));
         }
-        if last.strong_count() > 0 {
+        if Arc::into_inner(transport).is_none() {
             tracing::warn!("a closed transport socket is still in use: its port is not free yet");
         }
     }

@@ -454,6 +454,12 @@ impl Writer {
     }
 }
 
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.socket.forget_linger();
+    }
+}
+
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()

@@ -21,6 +21,9 @@ compile_error!("udco-sys is for Linux only");
 
 pub mod clock;
 pub mod epoll;
+#[cfg(any(test, feature = "hostile"))]
+#[doc(hidden)]
+pub mod hostile;
 pub mod lines;
 #[cfg(test)]
 mod namespace;

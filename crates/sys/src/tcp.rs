@@ -164,6 +164,11 @@ impl Stream {
         socket_option::set_int(self.fd.as_fd(), libc::IPPROTO_TCP, name, bytes)
     }
 
+    /// Has closing return at once, whatever `SO_LINGER` whoever shares the socket has set.
+    pub fn forget_linger(&self) {
+        let _ = sockopt::set_socket_linger(&self.fd, None);
+    }
+
     /// `TCP_NODELAY`.
     ///
     /// # Errors

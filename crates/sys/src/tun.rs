@@ -6,12 +6,13 @@
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use libc::{c_int, c_short, c_ulong, ifreq};
 use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, major, minor, open};
-use rustix::io::{Errno, read, write, writev};
+use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2, readv, writev};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
 
 /// Bytes of `struct virtio_net_hdr`, before every packet of a queue with that header.
@@ -34,13 +35,22 @@ pub mod offload {
     pub const USO6: u32 = 0x40;
 }
 
+/// Says to `preadv2` and `pwritev2` that this is no file with places in it.
+const NO_PLACE: u64 = u64::MAX;
+
 /// One queue of a TUN interface: reads and writes return at once.
+///
+/// The open file is shared with whoever passed it, who may clear `O_NONBLOCK` at any time (faults D2). So each call says
+/// by itself that it does not wait (`RWF_NOWAIT`, which TUN knows since Linux 6.4). On an older kernel `O_NONBLOCK` is all
+/// there is; it is set anew when a signal interrupts a call, which is how a watchdog frees a thread.
 #[derive(Debug)]
 pub struct Queue {
     fd: OwnedFd,
     name: String,
     vnet_header: bool,
     multi_queue: bool,
+    /// Whether the kernel knows `RWF_NOWAIT` for it, as far as was tried.
+    nowait: AtomicBool,
 }
 
 impl Queue {
@@ -76,6 +86,7 @@ impl Queue {
             name: name_of(&request),
             vnet_header,
             multi_queue: flags & libc::IFF_MULTI_QUEUE != 0,
+            nowait: AtomicBool::new(true),
             fd,
         })
     }
@@ -116,12 +127,11 @@ impl Queue {
     ///
     /// `EAGAIN` (`WouldBlock`): no packet is there; `EBADFD`: the interface is gone; `EIO`: the queue is disabled or the interface is down (write).
     pub fn read(&self, into: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match read(&self.fd, &mut *into) {
-                Err(Errno::INTR) => {}
-                result => return Ok(result?),
-            }
-        }
+        let mut pieces = [IoSliceMut::new(into)];
+        self.at_once(|flags| match flags {
+            Some(flags) => preadv2(&self.fd, &mut pieces, NO_PLACE, flags),
+            None => readv(&self.fd, &mut pieces),
+        })
     }
 
     /// Writes one packet (after its virtio header).
@@ -131,12 +141,7 @@ impl Queue {
     /// `EINVAL`: the kernel refuses the packet or its virtio header; `EIO`: the interface is down;
     /// `EAGAIN`, `ENOBUFS`, `ENOMEM`: drop it; `EBADFD`: the interface is gone.
     pub fn write(&self, packet: &[u8]) -> io::Result<usize> {
-        loop {
-            match write(&self.fd, packet) {
-                Err(Errno::INTR) => {}
-                result => return Ok(result?),
-            }
-        }
+        self.write_vectored(&[IoSlice::new(packet)])
     }
 
     /// [`Queue::write`] of one packet in several pieces (at most 1,024).
@@ -145,9 +150,30 @@ impl Queue {
     ///
     /// As [`Queue::write`].
     pub fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.at_once(|flags| match flags {
+            Some(flags) => pwritev2(&self.fd, pieces, NO_PLACE, flags),
+            None => writev(&self.fd, pieces),
+        })
+    }
+
+    /// Calls until it was not interrupted, with the flags that keep the call from waiting, or without where the kernel
+    /// does not know them.
+    fn at_once(
+        &self,
+        mut call: impl FnMut(Option<ReadWriteFlags>) -> rustix::io::Result<usize>,
+    ) -> io::Result<usize> {
         loop {
-            match writev(&self.fd, pieces) {
-                Err(Errno::INTR) => {}
+            let flags = self
+                .nowait
+                .load(Ordering::Relaxed)
+                .then_some(ReadWriteFlags::NOWAIT);
+            match call(flags) {
+                Err(Errno::INTR) => {
+                    fcntl_setfl(&self.fd, fcntl_getfl(&self.fd)? | OFlags::NONBLOCK)?
+                }
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) if flags.is_some() => {
+                    self.nowait.store(false, Ordering::Relaxed);
+                }
                 result => return Ok(result?),
             }
         }
@@ -192,7 +218,9 @@ impl Queue {
         Ok(Self {
             fd: self.fd.try_clone()?,
             name: self.name.clone(),
-            ..*self
+            vnet_header: self.vnet_header,
+            multi_queue: self.multi_queue,
+            nowait: AtomicBool::new(self.nowait.load(Ordering::Relaxed)),
         })
     }
 

@@ -26,6 +26,13 @@ const RETRY: Duration = Duration::from_millis(100);
 /// processor time per GiB, 16 nothing more for a little more processor time.
 const LOOKS: usize = 2;
 
+/// How often in a row a UDP socket may wake its worker for nothing. One that was shut down by whoever shares it does so
+/// for ever (faults D2).
+const FRUITLESS: u32 = 256;
+
+/// How long it is left alone then.
+const REST: Duration = Duration::from_millis(100);
+
 /// What the thread itself has.
 pub(super) struct Running {
     number: usize,
@@ -41,6 +48,10 @@ pub(super) struct Running {
     pace: Pace,
     /// Queues that wait for room in a stream.
     paused: Vec<u64>,
+    /// UDP sockets that have woken this worker for nothing, and how often in a row.
+    fruitless: Vec<(u64, u32)>,
+    /// Those that are not waited for, and until when, in nanoseconds.
+    resting: Vec<(u64, u64)>,
     control: Box<[u8]>,
 }
 
@@ -57,6 +68,8 @@ impl Running {
             receiver: Receiver::new(),
             pace: Pace::from(clock::nanoseconds()),
             paused: Vec::new(),
+            fruitless: Vec::new(),
+            resting: Vec::new(),
             control: control_scratch(),
         }
     }
@@ -64,7 +77,8 @@ impl Running {
     pub(super) fn run(&mut self) {
         let mut events = Events::with_capacity(64);
         loop {
-            let is_waiting = self.receiver.is_waiting() || !self.paused.is_empty();
+            let is_waiting =
+                self.receiver.is_waiting() || !self.paused.is_empty() || !self.resting.is_empty();
             let timeout = is_waiting.then_some(RETRY);
             match self.wait(&mut events, timeout) {
                 // A wait without a timeout ends with an event, or with a signal.
@@ -82,11 +96,12 @@ impl Running {
                     }
                     continue;
                 }
-                let moved = self.move_packets(event);
-                if let Err(error) = moved {
-                    self.give_up(event.token, &error);
+                match self.move_packets(event) {
+                    Ok(was_fruitless) => self.mark_fruitless(event.token, was_fruitless),
+                    Err(error) => self.give_up(event.token, &error),
                 }
             }
+            self.end_rests();
             self.take_stock();
         }
     }
@@ -144,8 +159,8 @@ impl Running {
         ready
     }
 
-    /// Moves the packets of the source that an event is about.
-    fn move_packets(&mut self, event: Event) -> io::Result<()> {
+    /// Moves the packets of the source that an event is about. Returns whether it was a UDP socket and had none.
+    fn move_packets(&mut self, event: Event) -> io::Result<bool> {
         match self.sources.get(&(event.token & !SECOND)) {
             Some(Source::Tun(device, queue)) if event.token & SECOND != 0 => {
                 self.transmitter.run_handed_over(device, *queue);
@@ -161,7 +176,9 @@ impl Running {
                         // Level-triggered until drained (promises A9).
                         socket.drain_errors();
                     }
+                    let before = self.receiver.taken();
                     self.receiver.run(device, transport)?;
+                    return Ok(!event.error && self.receiver.taken() == before);
                 }
                 Socket::Tcp(stream) if event.token & SECOND != 0 => {
                     stream.take_control(&mut self.control);
@@ -183,7 +200,47 @@ impl Running {
             // Removed by an order earlier in this round.
             None => {}
         }
-        Ok(())
+        Ok(false)
+    }
+
+    /// Leaves a source alone for a while that keeps on waking for nothing: a spinning worker is lost for the others.
+    fn mark_fruitless(&mut self, token: u64, was_fruitless: bool) {
+        if !was_fruitless {
+            if !self.fruitless.is_empty() {
+                self.fruitless.retain(|(other, _)| *other != token);
+            }
+            return;
+        }
+        let known = self.fruitless.iter_mut().find(|(other, _)| *other == token);
+        let Some((_, count)) = known else {
+            self.fruitless.push((token, 1));
+            return;
+        };
+        *count += 1;
+        if *count < FRUITLESS {
+            return;
+        }
+        self.fruitless.retain(|(other, _)| *other != token);
+        if let Some(fd) = self.sources.get(&token).and_then(Source::as_fd)
+            && self.shared.poller.remove(fd).is_ok()
+        {
+            let until = clock::nanoseconds() + REST.as_nanos() as u64;
+            self.resting.push((token, until));
+        }
+    }
+
+    /// Waits again for the sources that have been left alone for long enough.
+    fn end_rests(&mut self) {
+        if self.resting.is_empty() {
+            return;
+        }
+        let now = clock::nanoseconds();
+        let over = |(_, until): &(u64, u64)| *until <= now;
+        for (token, _) in self.resting.extract_if(.., |rest| over(rest)) {
+            if let Some(fd) = self.sources.get(&token).and_then(Source::as_fd) {
+                let _ = self.shared.poller.add(fd, token, Interest::READ);
+            }
+        }
     }
 
     /// Does what was ordered; returns whether to stop.
@@ -307,6 +364,8 @@ impl Running {
         let source = self.sources.remove(&token)?;
         self.seats.retain(|(other, _)| *other != token);
         self.paused.retain(|other| *other != token);
+        self.fruitless.retain(|(other, _)| *other != token);
+        self.resting.retain(|(other, _)| *other != token);
         if let Some(stream) = source.stream() {
             stream.unsettle(&mut self.control);
         } else if let Some(fd) = source.as_fd() {

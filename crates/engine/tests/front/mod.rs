@@ -163,6 +163,11 @@ impl Front {
     /// Opens what a program takes for a generic-netlink socket.
     pub(crate) fn open_channel(&self) -> Channel {
         let (ours, theirs) = Connection::pair().unwrap();
+        self.open_channel_on(ours, &theirs)
+    }
+
+    /// The same with the ends of this pair: the program's and the engine's.
+    pub(crate) fn open_channel_on(&self, ours: Connection, theirs: &Connection) -> Channel {
         let opened = self.ask(3, &ToEngine::OpenChannel, &[theirs.as_fd()]);
         let Some(Owned::Channel(number)) = opened else {
             panic!("{opened:?}")

@@ -16,8 +16,7 @@ use crate::api::{Api, BOTH};
 use crate::front::namespace::enter;
 use crate::front::netlink::MULTI_PEER;
 use crate::front::{Front, set_alias};
-use crate::inner::udp4;
-use crate::site::{HERE4, Site, vpn_of};
+use crate::site::Site;
 
 /// A device of the hostile front's own namespace, and a monitor of that.
 struct Elsewhere {
@@ -80,16 +79,6 @@ fn devices(front: &Front) -> Vec<(String, u64)> {
     devices.collect()
 }
 
-/// Packets go both ways between the site and its peer.
-#[track_caller]
-fn require_traffic(site: &Site, forger: &crate::forger::Forger, payload: &[u8]) {
-    forger.send_packet(&udp4(vpn_of(1).0, HERE4, payload));
-    assert_eq!(site.delivered(), payload);
-    site.send_inner(1, payload);
-    let sent = forger.receive().payload;
-    assert!(sent.ends_with(payload), "{sent:?}");
-}
-
 #[test]
 fn a_device_is_never_registered_for_an_index_that_it_has_not() {
     if !enter("device_proof::a_device_is_never_registered_for_an_index_that_it_has_not") {
@@ -98,7 +87,7 @@ fn a_device_is_never_registered_for_an_index_that_it_has_not() {
     for api in BOTH {
         let site = Site::open(api);
         let forger = site.add_peer(1);
-        require_traffic(&site, &forger, b"before");
+        site.require_traffic(&forger, b"before");
         let here = Monitor::open().unwrap();
         let netns = network_namespace(here.as_fd());
         let present = site.program.target.ifindex;
@@ -120,7 +109,7 @@ fn a_device_is_never_registered_for_an_index_that_it_has_not() {
             site.program.front.make_device(api.kind(), "wire1"),
             present + 1
         );
-        require_traffic(&site, &forger, b"after");
+        site.require_traffic(&forger, b"after");
     }
 }
 
@@ -149,7 +138,7 @@ fn a_device_of_another_namespace_takes_no_name_or_index_here() {
         ("wire1".to_owned(), next.into()),
     ];
     assert_eq!(devices(&site.program.front), expected);
-    require_traffic(&site, &forger, b"here");
+    site.require_traffic(&forger, b"here");
     // It got nothing of it.
     let queue = tun::Queue::adopt(own.queue).unwrap();
     let nothing = queue.read(&mut [0; 65_535]).unwrap_err();

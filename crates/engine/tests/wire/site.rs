@@ -17,7 +17,7 @@ use crate::eventually::{eventually, eventually_equal};
 use crate::forger::Forger;
 use crate::front::netlink::{self, MULTI_PEER};
 use crate::front::{Channel, Front, engine_with};
-use crate::inner::PORT;
+use crate::inner::{PORT, udp4};
 
 /// The namespace's own VPN addresses.
 pub(crate) const HERE4: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 1);
@@ -174,6 +174,16 @@ impl Site {
     #[track_caller]
     pub(crate) fn delivered(&self) -> Vec<u8> {
         delivered(&self.inner4, Duration::from_secs(5)).expect("an inner packet in time")
+    }
+
+    /// Asserts that packets go both ways between the site and its peer 1.
+    #[track_caller]
+    pub(crate) fn require_traffic(&self, forger: &Forger, payload: &[u8]) {
+        forger.send_packet(&udp4(vpn_of(1).0, HERE4, payload));
+        assert_eq!(self.delivered(), payload);
+        self.send_inner(1, payload);
+        let sent = forger.receive().payload;
+        assert!(sent.ends_with(payload), "{sent:?}");
     }
 
     /// Asserts that no inner packet is there, nor comes for a while.

@@ -172,3 +172,36 @@ fn packets_go_both_ways_with_their_virtio_header() {
         Some(libc::EBADFD)
     );
 }
+
+/// Whoever shares the open file may have it block (faults D2).
+#[test]
+fn a_queue_never_waits_whatever_the_flags_of_its_file() {
+    if !enter("tun::tests::a_queue_never_waits_whatever_the_flags_of_its_file") || !tun_is_there() {
+        return;
+    }
+    let made = create("udco%d", 1).unwrap();
+    let queue = Queue::adopt(made.queues.into_iter().next().unwrap()).unwrap();
+    ip("link set udco0 up");
+    let shared = queue.as_fd().try_clone_to_owned().unwrap();
+    let flags = fcntl_getfl(&shared).unwrap();
+    fcntl_setfl(&shared, flags - OFlags::NONBLOCK).unwrap();
+    // Room for less than one packet on its way in.
+    let mut room: c_int = 1;
+    ioctl_with(shared.as_fd(), libc::TUNSETSNDBUF, &mut room).unwrap();
+    let (done, was_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut packet = [0; 2_000];
+        // What the kernel itself sends, and then nothing.
+        while queue.read(&mut packet).is_ok() {}
+        let nothing = queue.read(&mut packet).unwrap_err();
+        let mut header = [0; VNET_HEADER_LEN + 28];
+        header[VNET_HEADER_LEN] = 0x45;
+        for _ in 0..100 {
+            let _ = queue.write(&header);
+        }
+        done.send(nothing.kind()).unwrap();
+    });
+    let came = was_done.recv_timeout(std::time::Duration::from_secs(20));
+    let read = came.expect("neither reading nor writing waits");
+    assert_eq!(read, io::ErrorKind::WouldBlock);
+}
