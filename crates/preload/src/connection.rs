@@ -160,6 +160,15 @@ impl Connection {
         }
     }
 
+    /// Whether the engine has closed its end.
+    pub(crate) fn has_ended(&self) -> bool {
+        let look = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+        match calls::receive(self.fd.raw(), &mut [0], look) {
+            Ok(len) => len == 0,
+            Err(errno) => !matches!(errno, libc::EAGAIN | libc::EINTR),
+        }
+    }
+
     /// Gets out of the way of a program that wants this fd number for itself.
     pub(crate) fn move_from(&mut self, number: c_int) {
         if self.fd.raw() == number

@@ -20,8 +20,14 @@ const WATCHED: [u16; 4] = [
     libc::RTM_SETLINK,
 ];
 
-/// What a program does at its end, and what would let packets out in clear if the engine had died before.
-const DELETIONS: [u16; 3] = [libc::RTM_DELLINK, libc::RTM_DELADDR, libc::RTM_DELROUTE];
+/// What a program does at its end, and what would let packets out in the clear if the engine had died before. The last one
+/// puts the default route back that a `redirect-gateway` without `def1` has replaced (faults A2).
+const CLEAN_UP: [u16; 4] = [
+    libc::RTM_DELLINK,
+    libc::RTM_DELADDR,
+    libc::RTM_DELROUTE,
+    libc::RTM_NEWROUTE,
+];
 
 /// The requests in which a client's metric is not that of a server.
 const ROUTES: [u16; 2] = [libc::RTM_NEWROUTE, libc::RTM_DELROUTE];
@@ -143,7 +149,7 @@ pub(crate) fn send(
 ) -> Option<Result<usize, Errno>> {
     let datagram = outgoing.gather();
     let kind = answer::only_kind(&datagram)?;
-    if state.is_orphaned() && DELETIONS.contains(&kind) {
+    if would_open(state, kind, &datagram) && state.is_orphaned() {
         return Some(Ok(keep_in_place(state, fd, &datagram)));
     }
     if state.is_client
@@ -172,6 +178,10 @@ pub(crate) fn send(
             return None;
         }
         Err(Lost::TooLong) => return None,
+        // It died in this very moment.
+        Err(Lost::Dead) if would_open(state, kind, &datagram) && state.is_orphaned() => {
+            return Some(Ok(keep_in_place(state, fd, &datagram)));
+        }
         // An engine that died before it has done anything leaves everything to the kernel.
         Err(Lost::Dead) if !was_asked => return None,
         Err(lost) => {
@@ -192,6 +202,20 @@ pub(crate) fn send(
     Some(Ok(datagram.len()))
 }
 
+/// Whether a request may take packets for the tunnel elsewhere: what a program does at its end, and changes of our device,
+/// which lose its routes if they set it down.
+fn would_open(state: &State, kind: u16, datagram: &[u8]) -> bool {
+    let changes = [libc::RTM_NEWLINK, libc::RTM_SETLINK].contains(&kind);
+    let is_ours = || link_of(datagram).is_some_and(|link| state.devices.contains(&link));
+    CLEAN_UP.contains(&kind) || (changes && is_ours())
+}
+
+/// The interface index in a request about a link.
+fn link_of(datagram: &[u8]) -> Option<c_int> {
+    let index = datagram.get(LINK_INDEX..)?.first_chunk()?;
+    Some(c_int::from_ne_bytes(*index))
+}
+
 /// Whether there is an engine to ask. OpenVPN has found it by its generic-netlink socket; a program like `ip` makes and
 /// deletes links without one.
 fn is_reachable(state: &mut State, kind: u16, datagram: &[u8]) -> bool {
@@ -205,11 +229,9 @@ fn is_new_link_of_ours(kind: u16, datagram: &[u8]) -> bool {
 
 /// A link goes to the kernel to be deleted: it is none of our devices any more.
 fn forget(state: &mut State, kind: u16, datagram: &[u8]) {
-    let rest = datagram.get(LINK_INDEX..);
-    let index = rest.and_then(|rest| rest.first_chunk());
-    let index = index.map(|bytes| c_int::from_ne_bytes(*bytes));
     if kind == libc::RTM_DELLINK {
-        state.devices.retain(|device| Some(*device) != index);
+        let link = link_of(datagram);
+        state.devices.retain(|device| Some(*device) != link);
     }
 }
 
@@ -222,18 +244,19 @@ fn port_of(fd: c_int) -> u32 {
     port().unwrap_or(0)
 }
 
-/// The engine has died, and the program cleans up before it exits. Without the device and its routes packets for the
-/// tunnel would leave by another route in clear (promises I1), so they stay, and the program is told that they are gone.
+/// The engine has died, and the program cleans up before it exits. Without the device and its routes, or with its old
+/// default route, packets for the tunnel would leave by another route in the clear (promises I1, faults A2): so all stays
+/// as it is, and the program is told that it was done.
 fn keep_in_place(state: &mut State, fd: c_int, datagram: &[u8]) -> usize {
     let request = Header::first(datagram).unwrap_or_default();
     if request.kind == libc::RTM_DELLINK {
         calls::say(
-            "udco: the engine died: the tunnel's device and routes stay, so that nothing leaves in clear; \
-             delete the device to be without\n",
+            "udco: the engine died: the tunnel's device and routes stay, so that nothing leaves in the clear; \
+             the next start goes on with it; delete the device to be without\n",
         );
     }
-    let gone = answer::error(&request, port_of(fd), 0);
-    put(state, fd, request.seq, gone);
+    let done = answer::error(&request, port_of(fd), 0);
+    put(state, fd, request.seq, done);
     datagram.len()
 }
 

@@ -159,9 +159,15 @@ impl State {
         self.connection.as_mut().ok_or(Lost::Dead)
     }
 
-    /// Whether the engine has gone and left a device behind.
-    pub(crate) fn is_orphaned(&self) -> bool {
-        self.connection.is_none() && !self.devices.is_empty()
+    /// Whether the engine has gone and left a device behind. Nobody may have noticed yet.
+    pub(crate) fn is_orphaned(&mut self) -> bool {
+        if self.devices.is_empty() {
+            return false;
+        }
+        if self.connection.as_ref().is_some_and(Connection::has_ended) {
+            self.connection = None;
+        }
+        self.connection.is_none()
     }
 
     /// Notes how a question ended. A dead engine is not asked again.
