@@ -8,6 +8,7 @@ mod chaos;
 mod check;
 mod demo;
 mod expiry;
+mod leak;
 mod no_std;
 mod offload;
 mod openvpn27;
@@ -73,6 +74,15 @@ enum Command {
     /// Let 100,000 peers expire while the listener sleeps for a minute: each end is told once. Also says how fast peers
     /// are added and how much memory each takes.
     Expiry,
+    /// Kill OpenVPN and its engine 1,000 times each while a client's packets go on, and see that none leaves in the clear,
+    /// and that each start goes on with the device that was left.
+    Leak(leak::Options),
+    /// What sends these packets, run in a lab's host.
+    #[command(hide = true)]
+    LeakEnd {
+        /// See `udco_testbed::leak::main`.
+        words: Vec<String>,
+    },
     /// Connect many real clients to an OpenVPN 2.6 server with udco, kill all of them at once, and see that the server
     /// forgets every one.
     Vanish {
@@ -115,6 +125,8 @@ fn main() -> ExitCode {
         Command::ChaosEnd { words } => udco_testbed::chaos::main(&words),
         Command::Check { quick } => check::run(quick),
         Command::Expiry => expiry::run(),
+        Command::Leak(options) => leak::run(&options),
+        Command::LeakEnd { words } => udco_testbed::leak::main(&words),
         Command::Vanish { clients } => vanish::run(clients),
         Command::Tcp => tcp::run(),
         Command::Order(options) => order::run(&options),

@@ -24,7 +24,7 @@ enum Command {
     /// Make a device.
     ///
     /// It is there until it is deleted; OpenVPN may use it later (`dev NAME`). When its engine ends it stays, so that
-    /// nothing leaves in clear, and is of no use any more.
+    /// nothing leaves in the clear; making it again then goes on with it.
     #[command(after_help = "Example: udco link add tun0 --mode mp --up")]
     Add(AddArguments),
 

@@ -17,7 +17,7 @@ pub(crate) fn request(message: &[u8]) -> io::Result<()> {
     exchange(message, |_| ())
 }
 
-/// Sends a request for a dump, and returns the messages of the answer.
+/// Sends a request that shows something, and returns the messages of the answer.
 ///
 /// # Errors
 /// The kernel's.

@@ -1,5 +1,5 @@
 //! What a program at the other end of a connection has in the engine. It goes when the connection ends, however it ends
-//! (promises I2).
+//! (promises I2); of a device only the interface stays, unless the program has ended it.
 
 use std::collections::HashMap;
 use std::io;
@@ -33,7 +33,7 @@ pub(crate) struct Belongings {
     sockets: HashMap<i32, Arc<Transport>>,
     /// Foreign network namespaces that were told of, in the order of their ids.
     foreign: Vec<u64>,
-    /// Whether its devices end with it. A program that never opens a generic-netlink socket (`ip link add`, `udco link
+    /// Whether its devices are served for it alone. A program that never opens a generic-netlink socket (`ip link add`, `udco link
     /// add`) only makes a device for others, which stays.
     ends_devices: bool,
 }
@@ -49,9 +49,14 @@ impl Belongings {
         }
     }
 
-    /// The program's devices end with it.
+    /// The program's devices are served no longer than it lives.
     pub(crate) const fn end_with_program(&mut self) {
         self.ends_devices = true;
+    }
+
+    /// Whether its devices are served for it alone.
+    pub(crate) const fn serves_devices(&self) -> bool {
+        self.ends_devices
     }
 
     /// An id for a network namespace that is not the program's, as the kernel would give it: the first free one.
@@ -113,9 +118,17 @@ impl Drop for Belongings {
                 devices.release(&device);
                 continue;
             }
-            // An orderly end: the interface goes with its last queue.
-            for queue in &device.queues {
-                let _ = queue.set_persist(false);
+            if devices.is_to_end(&device) {
+                device.let_go();
+            } else {
+                // OpenVPN deletes its device at an orderly end. This one was killed: without the interface and its routes
+                // packets would leave by another route in the clear (faults A1).
+                tracing::warn!(
+                    "{} stays, with its routes, so that nothing leaves in the clear: the next start goes on with it; \
+                     to be without: ip link del {}",
+                    device.name,
+                    device.name
+                );
             }
             self.engine.remove_device(&device);
         }

@@ -387,6 +387,14 @@ impl Device {
         });
     }
 
+    /// The interface goes with its last queue.
+    pub(crate) fn let_go(&self) {
+        for queue in &self.queues {
+            // Fails only if it has gone already.
+            let _ = queue.set_persist(false);
+        }
+    }
+
     /// Another program uses it from now on; 0 for none.
     pub(crate) fn set_holder(&self, holder: SessionId) {
         self.holder.store(holder, Ordering::Relaxed);

@@ -70,6 +70,8 @@ struct Entry {
     holder: Option<SessionId>,
     /// It was made to outlive its maker: `udco link add`, `ip link add`.
     stays: bool,
+    /// Its program wanted to delete it, and may not: it goes when the program ends.
+    ends: bool,
 }
 
 /// A transport socket in the care of a worker.
@@ -168,6 +170,7 @@ impl Devices {
             uid: maker.uid,
             holder: Some(maker.session),
             stays: false,
+            ends: false,
         });
         true
     }
@@ -204,6 +207,29 @@ impl Devices {
         let mut held = lock(&self.held);
         let entry = held.of_mut(device);
         entry.is_some_and(|entry| entry.stays && entry.holder == Some(session))
+    }
+
+    /// A program has wanted to delete a device.
+    pub(crate) fn wants_end(&self, device: &Arc<Device>, session: SessionId) {
+        if let Some(entry) = lock(&self.held).of_mut(device)
+            && entry.holder == Some(session)
+        {
+            entry.ends = true;
+        }
+    }
+
+    /// Whether the device's program has wanted to delete it.
+    pub(crate) fn is_to_end(&self, device: &Arc<Device>) -> bool {
+        lock(&self.held)
+            .of_mut(device)
+            .is_some_and(|entry| entry.ends)
+    }
+
+    /// Whether another program uses the device.
+    pub(crate) fn is_held_by_another(&self, device: &Arc<Device>, session: SessionId) -> bool {
+        let mut held = lock(&self.held);
+        let holder = held.of_mut(device).and_then(|entry| entry.holder);
+        holder.is_some_and(|holder| holder != session)
     }
 
     /// A program does not use a device any more, which stays.

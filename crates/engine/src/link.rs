@@ -1,20 +1,25 @@
 //! Link requests of a program: how a device comes into being, goes, and is shown.
 
 use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use udco_core::Mode;
 use udco_front::{ALIAS, ToEngine, ToFront};
 use udco_netlink::{
-    Api, Asker, Errno, LinkNew, LinkRequest, LinkTarget, Messages, acknowledgement, left_link,
-    link_request, link_view, message_link, refusal,
+    Api, Asker, Errno, LinkNew, LinkRequest, LinkTarget, Messages, acknowledgement, link_request,
+    link_view, marked_link, message_link, refusal,
 };
 
 use crate::connection::{Session, decode, malformed};
-use crate::device::is_same;
+use crate::device::{Device, is_same};
 use crate::proof;
 
 /// An errno, 0 for success, and the words of the extended ACK.
 type Outcome = (Errno, Option<&'static str>);
+
+/// How long a session may need to end after its program was killed.
+const LETTING_GO: Duration = Duration::from_millis(200);
 
 /// The name that the kernel would choose.
 const ANY_NAME: &str = "ovpn%d";
@@ -44,10 +49,16 @@ impl Session {
                     self.tell(seq, ToFront::Answer { datagram })
                 }
             },
-            LinkRequest::Delete(target) if asker.admin => {
+            LinkRequest::Delete(target) => {
                 let Some(device) = self.engine.devices().find_link(&self.asking, target) else {
                     return self.tell(seq, ToFront::Pass);
                 };
+                if !asker.admin {
+                    // The kernel refuses it.
+                    let session = self.asking.session;
+                    self.engine.devices().wants_end(&device, session);
+                    return self.tell(seq, ToFront::Pass);
+                }
                 if self
                     .engine
                     .devices()
@@ -74,9 +85,10 @@ impl Session {
         let is_here = is_same(netns, self.asking.netns);
         let ifindex = message_link(message).filter(|_| is_here);
         let device = ifindex.and_then(|ifindex| self.engine.devices().shown(&self.asking, ifindex));
-        let view = match (device, left_link(message, ALIAS)) {
+        let view = match (device, marked_link(message, ALIAS)) {
             (Some(device), _) => link_view(message, device.api, in_api(device.mode)),
-            // OpenVPN asks before it makes a device: it goes on with one that an engine before this one has left.
+            // Another engine's, which may have left it. OpenVPN asks before it makes a device: where it finds a TUN device, it
+            // does without offload.
             (None, Some(api)) => link_view(message, api, udco_netlink::Mode::P2p),
             (None, None) => message.to_vec(),
         };
@@ -106,7 +118,7 @@ impl Session {
             udco_netlink::Mode::P2p => Mode::P2p,
             udco_netlink::Mode::Mp => Mode::Mp,
         };
-        let known = self.engine.devices().find_link(&self.asking, link.target);
+        let known = self.known(link);
         let refused = match &known {
             // Better than the driver: OpenVPN can use a device that was made beforehand.
             Some(device) if link.create && self.take_over(device, link.api, mode) => {
@@ -147,6 +159,20 @@ impl Session {
         Ok(Some((errno, None)))
     }
 
+    /// The device that the request names. One whose program was killed a moment ago is not, as soon as its session ends.
+    fn known(&self, link: &LinkNew<'_>) -> Option<Arc<Device>> {
+        let devices = self.engine.devices();
+        let deadline = Instant::now() + LETTING_GO;
+        loop {
+            let known = devices.find_link(&self.asking, link.target)?;
+            let may_go = link.create && devices.is_held_by_another(&known, self.asking.session);
+            if !may_go || Instant::now() >= deadline {
+                return Some(known);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Takes over the TUN device that the front was told to make.
     fn new_device(&mut self, seq: u32, (api, mode): (Api, Mode), nonce: u64) -> io::Result<Errno> {
         let Some((reply, fds)) = self.reply(seq) else {
@@ -155,17 +181,19 @@ impl Session {
         let ToEngine::Tun { errno, ifindex, .. } = decode(&reply)? else {
             return Err(malformed("no answer about the TUN device"));
         };
-        if errno != 0 {
-            return Ok(Errno(errno.saturating_abs()));
-        }
-        match self.adopt_device((ifindex, nonce), (api, mode), fds) {
-            Ok(()) => Ok(Errno(0)),
-            Err(error) => {
-                tracing::error!("cannot take over the TUN device: {error}");
-                let errno = error.raw_os_error().map(Errno);
-                Ok(errno.unwrap_or(Errno::EINVAL))
-            }
-        }
+        let errno = if errno != 0 {
+            Errno(errno.saturating_abs())
+        } else if let Err(error) = self.adopt_device((ifindex, nonce), (api, mode), fds) {
+            tracing::error!("cannot take over the TUN device: {error}");
+            error.raw_os_error().map_or(Errno::EINVAL, Errno)
+        } else {
+            Errno(0)
+        };
+        Ok(match errno {
+            // OpenVPN would take EEXIST for a device that it can use, and go on without one (faults A5).
+            Errno::EEXIST if self.belongings.serves_devices() => Errno::EBUSY,
+            errno => errno,
+        })
     }
 }
 

@@ -18,10 +18,12 @@
 #![forbid(unsafe_code)]
 
 mod alias;
+mod left;
 mod relay;
 mod wire;
 
 pub use alias::{ALIAS, Alias};
+pub use left::{Interface, interface};
 pub use relay::RelayHeader;
 use wire::{Body, Fields};
 
@@ -215,7 +217,8 @@ pub enum ToFront<'a> {
     },
     /// Make a TUN device, in the network namespace of the program.
     NeedTun {
-        /// How many queues (`IFF_MULTI_QUEUE` if more than one).
+        /// How many queues (`IFF_MULTI_QUEUE` if more than one). A device that is taken over has those it was made for:
+        /// the engine goes by the number that comes.
         queues: u16,
         /// Its MTU.
         mtu: u32,
@@ -225,7 +228,7 @@ pub enum ToFront<'a> {
         up: bool,
         /// What its alias has to end with (see [`Alias`]): proof that the device is the one made for this question.
         nonce: u64,
-        /// Its name; `EEXIST` if there is one already.
+        /// Its name; `EEXIST` if there is one already, unless it is one that was left ([`Interface::Left`]).
         name: &'a [u8],
     },
     /// The netlink answer to a [`ToEngine::Route`], to be read by the program on the socket on which it asked.

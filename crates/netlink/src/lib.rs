@@ -24,7 +24,8 @@ mod tlv;
 
 pub use answer::{Answers, Asker, acknowledgement, refusal};
 pub use link_view::{
-    LinkIdentity, identity, identity_request, left_link, link_names, link_view, message_link,
+    LinkIdentity, identity, identity_request, left_link, link_names, link_view, marked_link,
+    message_link,
 };
 pub use message::Messages;
 pub use rtnl::{LinkNew, LinkRequest, LinkTarget, link_request};

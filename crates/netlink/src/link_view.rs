@@ -134,15 +134,17 @@ pub fn link_names(told: &[u8]) -> Option<(&str, &str)> {
 /// Which link an `RTM_NEWLINK` message of the kernel is about, if it is a device that a dead engine left: it has no carrier,
 /// and its alias is `alias`, followed by the kind, and whatever comes behind a space.
 pub fn left_link(told: &[u8], alias: &str) -> Option<Api> {
-    let attribute = |number| {
-        let mut all = Attributes::of(told, HEADER + IFINFO);
-        all.find(|attribute| attribute.number() == number)
-    };
-    if attribute(CARRIER)?.u8() != Some(0) {
-        return None;
-    }
-    let kind = attribute(IFALIAS)?;
-    let kind = kind.text()?.strip_prefix(alias)?;
+    let mut all = Attributes::of(told, HEADER + IFINFO);
+    let carrier = all.find(|attribute| attribute.number() == CARRIER)?;
+    marked_link(told, alias).filter(|_| carrier.u8() == Some(0))
+}
+
+/// Which link an `RTM_NEWLINK` message of the kernel is about, if it is marked as a device of ours: its alias is `alias`,
+/// followed by the kind, and whatever comes behind a space.
+pub fn marked_link(told: &[u8], alias: &str) -> Option<Api> {
+    let mut all = Attributes::of(told, HEADER + IFINFO);
+    let mark = all.find(|attribute| attribute.number() == IFALIAS)?;
+    let kind = mark.text()?.strip_prefix(alias)?;
     let kind = kind.split(' ').next()?;
     [Api::Ovpn, Api::DcoV2]
         .into_iter()
@@ -226,22 +228,18 @@ mod tests {
     }
 
     #[test]
-    fn a_left_link_has_an_alias_and_no_carrier() {
-        let link = |alias: &str, carrier: &[u8]| {
-            let told = told(|link| {
-                link.string(IFALIAS, alias);
-                link.put(CARRIER, carrier);
-            });
-            left_link(&told, "left ")
+    fn a_link_of_ours_is_known_by_its_alias() {
+        let link = |alias: &str| {
+            let told = told(|link| link.string(IFALIAS, alias));
+            marked_link(&told, "mark ")
         };
-        assert_eq!(link("left ovpn", &[0]), Some(Api::Ovpn));
-        assert_eq!(link("left ovpn-dco", &[0]), Some(Api::DcoV2));
-        assert_eq!(link("left ovpn 0123", &[0]), Some(Api::Ovpn));
-        assert_eq!(link("left ovpnx 0123", &[0]), None);
-        assert_eq!(link("left ovpn-dco", &[1]), None, "somebody reads it");
-        assert_eq!(link("left ovpn-dco", &[]), None);
-        assert_eq!(link("left tun", &[0]), None);
-        assert_eq!(link("ovpn", &[0]), None, "somebody else's");
+        assert_eq!(link("mark ovpn"), Some(Api::Ovpn));
+        assert_eq!(link("mark ovpn-dco"), Some(Api::DcoV2));
+        assert_eq!(link("mark ovpn 0123"), Some(Api::Ovpn));
+        assert_eq!(link("mark ovpnx 0123"), None);
+        assert_eq!(link("mark tun"), None);
+        assert_eq!(link("ovpn"), None, "somebody else's");
+        assert_eq!(marked_link(&told(|_| ()), "mark "), None);
     }
 
     #[test]
@@ -277,7 +275,7 @@ mod tests {
         #[test]
         fn any_bytes_can_be_told(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             identity(&bytes, 0, 0);
-            left_link(&bytes, "");
+            marked_link(&bytes, "");
             link_view(&bytes, Api::Ovpn, Mode::P2p);
         }
     }

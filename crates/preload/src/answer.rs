@@ -8,8 +8,7 @@ pub(crate) const HEADER: usize = 16;
 /// Bytes of `struct sockaddr_nl`.
 pub(crate) const ADDRESS: usize = 12;
 
-/// Bytes of `struct ifinfomsg` and `struct nlattr`.
-const LINK: usize = 16;
+/// Bytes of `struct nlattr`.
 const ATTRIBUTE: usize = 4;
 
 /// `NLA_F_NESTED`.
@@ -188,15 +187,6 @@ pub(crate) fn link_alias(ifindex: u32, alias: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// An attribute of the link that a datagram shows.
-pub(crate) fn link_attribute(datagram: &[u8], kind: u16) -> Option<&[u8]> {
-    let shows_link = |(header, _): &(Header, &[u8])| header.kind == libc::RTM_NEWLINK;
-    let (_, body) = messages(datagram).next().filter(shows_link)?;
-    attributes(body, LINK)
-        .find(|(found, _)| *found == kind)
-        .and_then(|(_, place)| body.get(place))
-}
-
 /// The attributes from an offset on: type, without the flag of nested ones, and where the value is.
 pub(crate) fn attributes(bytes: &[u8], from: usize) -> impl Iterator<Item = (u16, Range<usize>)> {
     let mut at = from;
@@ -289,17 +279,16 @@ mod tests {
 
     #[test]
     fn an_alias_is_told_as_it_was_given() {
-        let alias = |told: &[u8]| link_attribute(told, libc::IFLA_IFALIAS).map(<[u8]>::to_vec);
-        let mut given = link_alias(7, b"a name");
+        let given = link_alias(7, b"udco ovpn");
         assert_eq!(Header::first(&given).unwrap().len as usize, given.len());
         assert_eq!(given[20..24], 7u32.to_ne_bytes());
-        assert_eq!(alias(&given).unwrap(), b"a name");
-        assert_eq!(link_attribute(&given, libc::IFLA_CARRIER), None);
-        assert_eq!(alias(&about_link(libc::RTM_NEWLINK, 7)), None);
-        for len in [0u16, 3, 200] {
-            given[32..34].copy_from_slice(&len.to_ne_bytes());
-            assert_eq!(alias(&given), None, "a length that lies");
-        }
+        let left = udco_front::Interface::Left { several: None };
+        assert_eq!(udco_front::interface(&given), left);
+        let foreign = link_alias(7, b"a name");
+        assert_eq!(
+            udco_front::interface(&foreign),
+            udco_front::Interface::Foreign
+        );
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use crate::answer;
 use crate::calls::{self, Errno, Fd};
 use libc::{c_char, c_int, c_short, ifreq};
-use udco_front::{ALIAS, Alias};
+use std::time::{Duration, Instant};
+use udco_front::{Alias, Interface};
 
 /// Flags of every queue. Whatever the engine reads and writes with the packets is settled here.
 const FLAGS: c_int = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
@@ -13,6 +14,8 @@ const IFF_TUN_EXCL: c_int = 0x8000;
 const MONITOR_BUFFER: c_int = 4 << 20;
 /// Room for what the kernel tells of a link.
 const TOLD: usize = 32 << 10;
+/// How long an engine may need to let go of a device whose program was killed a moment ago.
+const LETTING_GO: Duration = Duration::from_millis(300);
 
 /// A TUN device. A new one is removed when dropped, unless [`Device::keep`] was called.
 pub(crate) struct Device {
@@ -61,9 +64,9 @@ pub(crate) fn is_there(ifindex: u32) -> bool {
 }
 
 impl Device {
-    /// Makes a device that stays when all fds are closed: no packet leaves in clear after the engine died. One of that
-    /// name that a dead engine has left is taken as it is, with its addresses too: with the last of them the kernel would
-    /// take its routes away (promises I1).
+    /// Makes a device that stays when all fds are closed: no packet leaves in the clear after the engine died. One of that
+    /// name that a dead engine or program has left is taken as it is: with the queues that it was made for (faults A5), and
+    /// with its addresses too, since with the last of them the kernel would take its routes away (promises I1).
     ///
     /// # Errors
     /// `EEXIST` if anything else has the name, `EINVAL` for more queues than a message takes, else what the kernel said.
@@ -73,40 +76,21 @@ impl Device {
             return Err(libc::EINVAL);
         }
         let names = calls::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0)?;
-        let mut was_left = false;
-        if !name.is_empty()
-            && let Ok(ifindex) = index(&names, &mut request(name)?)
-        {
-            if !is_left(ifindex) {
-                return Err(libc::EEXIST);
-            }
-            was_left = true;
-        }
         let monitor = monitor()?;
-        let several = if queues > 1 { libc::IFF_MULTI_QUEUE } else { 0 };
-        let exclusive = if was_left { 0 } else { IFF_TUN_EXCL };
-        let first = open()?;
         let mut request = request(name)?;
-        attach(&first, &mut request, FLAGS | several | exclusive).map_err(|errno| match errno {
-            // It was left with another number of queues, or by another user.
-            _ if was_left => libc::EEXIST,
-            // Another process has made it in between.
-            libc::EBUSY => libc::EEXIST,
-            errno => errno,
-        })?;
+        let there = (!name.is_empty()).then(|| index(&names, &mut request).ok());
+        let (queues, was_left) = match there.flatten() {
+            Some(ifindex) => (take(ifindex, &mut request, queues)?, true),
+            None => (make(&mut request, queues)?, false),
+        };
         let mut device = Self {
             name: name_of(&request),
             ifindex: 0,
             was_left,
-            queues: vec![first],
+            queues,
             monitor,
             kept: false,
         };
-        for _ in 1..queues {
-            let queue = open()?;
-            attach(&queue, &mut request, FLAGS | several)?;
-            device.queues.push(queue);
-        }
         device.persist(true)?;
         device.ifindex = index(&names, &mut request)?;
         device.set_up(&names, &mut request, wanted)?;
@@ -178,14 +162,56 @@ fn open() -> Result<Fd, Errno> {
     calls::open(c"/dev/net/tun", libc::O_RDWR | libc::O_NONBLOCK)
 }
 
-/// Whether the interface was made here, by its alias, and no program has a queue of it any more: then it has no carrier.
-fn is_left(ifindex: u32) -> bool {
-    let Ok(told) = ask(&answer::about_link(libc::RTM_GETLINK, ifindex)) else {
-        return false;
+/// The queues of a new device. What was made goes with them if this fails: it is not persistent yet.
+fn make(request: &mut ifreq, queues: u16) -> Result<Vec<Fd>, Errno> {
+    let several = if queues > 1 { libc::IFF_MULTI_QUEUE } else { 0 };
+    let first = attach(request, FLAGS | several | IFF_TUN_EXCL).map_err(|errno| match errno {
+        // Another process has made it in between.
+        libc::EBUSY => libc::EEXIST,
+        errno => errno,
+    })?;
+    let mut made = vec![first];
+    for _ in 1..queues {
+        made.push(attach(request, FLAGS | several)?);
+    }
+    Ok(made)
+}
+
+/// The queues of a device that was left: as many as are wanted, or the only one. `EEXIST` if it is not such a device, or
+/// somebody has it; any other error is one of those that end OpenVPN, which takes `EEXIST` for success.
+fn take(ifindex: u32, request: &mut ifreq, wanted: u16) -> Result<Vec<Fd>, Errno> {
+    let deadline = Instant::now() + LETTING_GO;
+    loop {
+        let told = ask(&answer::about_link(libc::RTM_GETLINK, ifindex))?;
+        let taken = match udco_front::interface(&told) {
+            Interface::Foreign => return Err(libc::EEXIST),
+            Interface::Served => Err(libc::EBUSY),
+            Interface::Left { several } => attach_all(request, wanted, several),
+        };
+        match taken {
+            Err(libc::EBUSY) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(libc::EBUSY) => return Err(libc::EEXIST),
+            Err(libc::EEXIST) => return Err(libc::EINVAL),
+            taken => return taken,
+        }
+    }
+}
+
+fn attach_all(request: &mut ifreq, wanted: u16, several: Option<bool>) -> Result<Vec<Fd>, Errno> {
+    let is_several = several.unwrap_or(wanted > 1);
+    let (flags, count) = if is_several {
+        (FLAGS | libc::IFF_MULTI_QUEUE, wanted.max(1))
+    } else {
+        (FLAGS, 1)
     };
-    let alias = answer::link_attribute(&told, libc::IFLA_IFALIAS);
-    let is_ours = alias.is_some_and(|alias| alias.starts_with(ALIAS.as_bytes()));
-    is_ours && answer::link_attribute(&told, libc::IFLA_CARRIER) == Some(&[0])
+    let all = (0..count).map(|_| attach(request, flags)).collect();
+    match all {
+        // It was made the other way.
+        Err(libc::EINVAL) if several.is_none() => attach_all(request, wanted, Some(!is_several)),
+        all => all,
+    }
 }
 
 /// What the kernel answers to a request, on a socket of its own: it has answered when the request was sent.
@@ -228,11 +254,13 @@ fn request(name: &[u8]) -> Result<ifreq, Errno> {
     Ok(request)
 }
 
-fn attach(queue: &Fd, request: &mut ifreq, flags: c_int) -> Result<(), Errno> {
+/// A queue of the device that the request names.
+fn attach(request: &mut ifreq, flags: c_int) -> Result<Fd, Errno> {
+    let queue = open()?;
     request.ifr_ifru.ifru_flags = flags as c_short;
     // SAFETY: TUNSETIFF reads and writes an ifreq.
-    calls::checked(unsafe { libc::ioctl(queue.raw(), libc::TUNSETIFF, &raw mut *request) })
-        .map(drop)
+    calls::checked(unsafe { libc::ioctl(queue.raw(), libc::TUNSETIFF, &raw mut *request) })?;
+    Ok(queue)
 }
 
 fn index(socket: &Fd, request: &mut ifreq) -> Result<u32, Errno> {

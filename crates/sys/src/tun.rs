@@ -286,6 +286,33 @@ pub fn create(name: &str, queues: usize) -> io::Result<Created> {
     })
 }
 
+/// Attaches to an interface that was left without a queue: with `wanted` queues, or the only one it was made for. Whether
+/// it was made for several is tried if it is not known (`None`).
+///
+/// # Errors
+///
+/// `EBUSY`: somebody has its queue; `EPERM`; `EINVAL`: not a TUN interface, or made the other way.
+pub fn take(name: &str, wanted: usize, several: Option<bool>) -> io::Result<Vec<OwnedFd>> {
+    let is_several = several.unwrap_or(wanted > 1);
+    let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+    let (flags, count) = if is_several {
+        (flags | libc::IFF_MULTI_QUEUE, wanted.max(1))
+    } else {
+        (flags, 1)
+    };
+    let attached = (0..count).map(|_| Ok(attach(name, flags)?.0)).collect();
+    match attached {
+        Err(error) if several.is_none() && is_errno(&error, Errno::INVAL) => {
+            take(name, wanted, Some(!is_several))
+        }
+        attached => attached,
+    }
+}
+
+fn is_errno(error: &io::Error, errno: Errno) -> bool {
+    error.raw_os_error() == Some(errno.raw_os_error())
+}
+
 /// Opens one more queue, of a new or an existing interface.
 fn attach(name: &str, flags: c_int) -> io::Result<(OwnedFd, String)> {
     let fd = open(

@@ -41,6 +41,18 @@ impl Capture {
     /// # Errors
     /// Fails if tcpdump does.
     pub fn start(link: &Link) -> Result<Option<Self>> {
+        Self::start_filtered(link, "")
+    }
+
+    /// The same, of what goes beside the tunnel only.
+    ///
+    /// # Errors
+    /// Fails if tcpdump does.
+    pub fn start_beside(link: &Link) -> Result<Option<Self>> {
+        Self::start_filtered(link, &format!("not port {PORT}"))
+    }
+
+    fn start_filtered(link: &Link, filter: &str) -> Result<Option<Self>> {
         let (host, device) = (link.host_a(), &link.a);
         if !host.is_privileged() {
             // Run as uid 0 it insists on setgroups(2), which a user namespace made without privilege forbids.
@@ -71,6 +83,7 @@ impl Capture {
                 "root",
                 "-w",
                 &file.to_string_lossy(),
+                filter,
             ],
         )?;
         process.wait_for_log("listening on", Duration::from_secs(10))?;

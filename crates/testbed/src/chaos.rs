@@ -5,7 +5,7 @@
 //! cannot enter. It takes orders as JSON lines on its standard input ([`Order`]) and answers each with its counters
 //! ([`Tally`]). What it does to the n-th data packet of a direction is decided by the seed and n alone.
 
-mod dice;
+pub(crate) mod dice;
 mod grid;
 mod payload;
 mod ports;

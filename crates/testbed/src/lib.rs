@@ -35,6 +35,7 @@ mod front_proxy;
 mod host;
 pub mod icmp_forger;
 mod lab;
+pub mod leak;
 mod management;
 pub mod measure;
 mod openvpn;

@@ -447,6 +447,14 @@ impl Endpoint {
         })
     }
 
+    /// The same at any moment, when it may not be OpenVPN yet but `udco run`.
+    ///
+    /// # Errors
+    /// Fails if it has ended.
+    pub fn kill_now(&self) -> Result<()> {
+        self.process.signal(Signal::KILL)
+    }
+
     /// Waits until launcher and all have ended by themselves.
     ///
     /// # Errors

@@ -80,8 +80,6 @@ impl Site {
     pub(crate) fn planned(plan: &Plan) -> Self {
         let engine = engine_with(plan.options.clone());
         let name = "wire0";
-        // A device of the same test's goes with its last descriptor.
-        eventually("no device", || !is_interface(name));
         let front = Front::welcome(&engine);
         let (requests, listener) = (front.open_channel(), front.open_channel());
         let (family, group) = front.family(&requests, plan.api.family());

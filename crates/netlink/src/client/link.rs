@@ -1,4 +1,4 @@
-//! Requests of rtnetlink about links of ours: to make, to change and to delete one.
+//! Requests of rtnetlink about links of ours: to make, to change, to show and to delete one.
 
 use crate::message::{self, FLAG_ACK, FLAG_DUMP, FLAG_REQUEST};
 use crate::tlv::Writer;
@@ -75,6 +75,11 @@ pub fn alias(ifindex: u32, alias: &[u8], sequence: u32) -> Vec<u8> {
     about(NEWLINK, 0, sequence, (ifindex, 0, 0), |message| {
         message.put(IFALIAS, alias);
     })
+}
+
+/// `RTM_GETLINK`: answered by an `RTM_NEWLINK` message, then the acknowledgement.
+pub fn show(ifindex: u32, sequence: u32) -> Vec<u8> {
+    about(GETLINK, 0, sequence, (ifindex, 0, 0), |_| {})
 }
 
 /// `RTM_DELLINK`.

@@ -1,0 +1,143 @@
+//! Devices that a dead engine or program has left: whoever wants the name goes on with them, whatever queues they have
+//! (faults A1, A5).
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use udco_testbed::measure::Ping;
+use udco_testbed::{
+    Builder, Endpoint, Host, Launch, Pair, Process, Proto, Signal, addresses as at, connect, skip,
+    udco,
+};
+
+/// Long enough for a busy machine.
+const SOON: Duration = Duration::from_secs(5);
+
+/// A route that nobody makes again: if it is lost, packets find another way.
+const ROUTE: &str = "203.0.113.0/24";
+
+/// A server's device has one queue with two workers, and three with four.
+#[test]
+fn a_left_device_is_taken_over_with_other_workers() -> Result<()> {
+    if udco::harness_only() {
+        skip("OpenVPN's own device goes with it");
+        return Ok(());
+    }
+    let pair = Pair::new()?;
+    for starts in [&["2", "4"][..], &["4", "2", "4"]] {
+        let mut first = None;
+        for (number, workers) in starts.iter().enumerate() {
+            let context = || format!("{starts:?}, start {number}");
+            let (server, client) = ends(&pair, workers).with_context(context)?;
+            Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
+            Ping::to(at::INNER_CLIENT6).all_answered(&pair.server)?;
+            if first.is_none() {
+                pair.server.add_route(&[ROUTE, "dev", "tun7"])?;
+            }
+            let index = index(&pair.server)?;
+            let is_same = *first.get_or_insert_with(|| index.clone()) == index;
+            ensure!(is_same, "another device, {}", context());
+            let routes = pair.server.run(&["ip", "route", "show", "dev", "tun7"])?;
+            ensure!(routes.contains(ROUTE), "lost, {}: {routes}", context());
+            client.stop()?;
+            if number + 1 == starts.len() {
+                server.stop()?;
+                ensure!(
+                    !pair.server.has_device("tun7"),
+                    "it outlives an orderly end"
+                );
+            } else {
+                be_killed(server, number % 2 == 0)?;
+                ensure!(pair.server.has_device("tun7"), "it fails open");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Made by `udco link add` with one number of queues, made again with another, and taken by OpenVPN.
+#[test]
+fn a_left_device_is_taken_over_by_either_front() -> Result<()> {
+    if udco::harness_only() {
+        skip("OpenVPN's own data path has no command line");
+        return Ok(());
+    }
+    let pair = Pair::new()?;
+    let host = &pair.server;
+    let socket = pair.lab.directory().join("engine.sock");
+    let path = socket.to_str().context("a path that is not UTF-8")?;
+    let binary = udco::binary()?;
+    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let daemon = |workers: &str| -> Result<Process> {
+        let words = [binary, "daemon", "--socket", path, "--workers", workers];
+        let log = format!("daemon-{workers}");
+        let mut daemon = host.spawn(&log, &words)?;
+        daemon.wait_for_log("listening at", SOON)?;
+        Ok(daemon)
+    };
+    let add = |mode: &str, kind: &str| {
+        let words = [
+            binary, "link", "add", "tun7", "--mode", mode, "--kind", kind,
+        ];
+        host.output(&[&words[..], &["--up", "--engine", path]].concat())
+    };
+    for workers in [["2", "4"], ["4", "2"]] {
+        let mut first = None;
+        for (workers, mode, kind) in [(workers[0], "mp", "ovpn"), (workers[1], "mp", "ovpn-dco")] {
+            let mut daemon = daemon(workers)?;
+            let added = add(mode, kind)?;
+            let said = String::from_utf8_lossy(&added.stderr);
+            ensure!(added.status.success(), "{workers} workers: {said}");
+            if first.is_none() {
+                host.add_route(&[ROUTE, "dev", "tun7"])?;
+            }
+            let index = index(host)?;
+            let is_same = *first.get_or_insert_with(|| index.clone()) == index;
+            ensure!(is_same, "another device");
+            // Whoever has it keeps it.
+            let again = add(mode, kind)?;
+            let said = String::from_utf8_lossy(&again.stderr);
+            ensure!(said.contains("File exists"), "link add said: {said}");
+            daemon.signal(Signal::KILL)?;
+            daemon.wait(SOON)?;
+            ensure!(host.has_device("tun7"), "it fails open");
+        }
+        let (server, client) = ends(&pair, "2")?;
+        Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
+        let now = index(host)?;
+        ensure!(first == Some(now), "another device");
+        let routes = host.run(&["ip", "route", "show", "dev", "tun7"])?;
+        ensure!(routes.contains(ROUTE), "lost: {routes}");
+        client.stop()?;
+        server.stop()?;
+        ensure!(!host.has_device("tun7"), "it outlives an orderly end");
+    }
+    Ok(())
+}
+
+fn server(pair: &Pair, workers: &str) -> Builder {
+    let server = pair.server(Proto::Udp4).launch(Launch::Udco);
+    server.device("tun7").udco_options(&["--workers", workers])
+}
+
+fn ends(pair: &Pair, workers: &str) -> Result<(Endpoint, Endpoint)> {
+    connect(server(pair, workers), pair.client(Proto::Udp4))
+}
+
+/// The interface's index.
+fn index(host: &Host) -> Result<String> {
+    host.run(&["cat", "/sys/class/net/tun7/ifindex"])
+}
+
+/// Kills OpenVPN or its engine.
+fn be_killed(mut end: Endpoint, openvpn: bool) -> Result<()> {
+    if !openvpn {
+        end.engine()?.signal(Signal::KILL)?;
+        // It may notice when it wants something of the engine only.
+        if end.wait_end(Duration::from_secs(1)).is_ok() {
+            return Ok(());
+        }
+    }
+    end.kill9()?;
+    end.wait_end(SOON)
+}
