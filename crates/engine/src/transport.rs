@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use udco_front::TRANSPORT_BUFFER;
 use udco_front::{Begun, RelayHeader};
 use udco_sys::seqpacket::Connection;
 use udco_sys::tcp;
@@ -12,9 +13,6 @@ use udco_sys::udp::{Datagram, UdpSocket};
 
 use crate::offload::{Forbidden, InUse, Offload};
 use crate::stream::Stream;
-
-/// Socket buffers to ask for; the default (208 KiB) loses packets at every burst.
-const BUFFER: usize = 4 << 20;
 
 /// The largest packet that a UDP datagram can carry.
 const MAX_DATAGRAM: usize = 65_535;
@@ -78,8 +76,8 @@ impl Transport {
         let segmentation = forbidden.permits(Offload::Segment) && socket.supports_gso();
         // Without coalescing, and with smaller buffers than asked for, packets only move slower.
         let coalescing = forbidden.permits(Offload::Coalesce) && socket.enable_gro().is_ok();
-        let _ = socket.raise_receive_buffer(BUFFER);
-        let _ = socket.raise_send_buffer(BUFFER);
+        let _ = socket.raise_receive_buffer(TRANSPORT_BUFFER);
+        let _ = socket.raise_send_buffer(TRANSPORT_BUFFER);
         let local = socket.local_addr()?;
         let netns = udco_sys::network_namespace(socket.as_fd());
         let (mark, bound_to) = routing_of(socket.as_fd());

@@ -39,6 +39,10 @@ pub const MAX_MESSAGE: usize = 32 * 1024;
 /// The most file descriptors beside one message: 16 TUN queues and the route monitor.
 pub const MAX_FDS: usize = 17;
 
+/// Bytes that a transport socket over UDP should hold in each direction. The front sees to it, as the engine has no right
+/// to exceed the system's limit.
+pub const TRANSPORT_BUFFER: usize = 4 << 20;
+
 /// What the engine puts into a channel when it begins with a request: whatever lies before it was not caused by the
 /// request. Shorter than any netlink message, so that it cannot be taken for one.
 ///

@@ -12,7 +12,7 @@ use crate::{marks, real};
 use libc::{c_int, iovec};
 use std::mem::size_of;
 use std::net::{IpAddr, SocketAddr};
-use udco_front::{Begun, RelayHeader};
+use udco_front::{Begun, RelayHeader, TRANSPORT_BUFFER};
 
 /// Control packets come in bursts when many clients connect.
 const BUFFER: c_int = 1 << 20;
@@ -82,6 +82,18 @@ impl Offer {
     }
 }
 
+/// Lets a burst of datagrams find room, as far as this process may: the engine may less.
+fn raise_buffers(socket: c_int) {
+    let wanted = TRANSPORT_BUFFER as c_int;
+    for name in [libc::SO_SNDBUF, libc::SO_RCVBUF] {
+        // The kernel tells twice what was asked for.
+        let has = calls::option(socket, libc::SOL_SOCKET, name);
+        if has.is_ok_and(|has| has / 2 < wanted) {
+            calls::raise_buffer(socket, name, wanted);
+        }
+    }
+}
+
 /// Prepares the handing over of a socket. Returns the engine's end of the relay too.
 ///
 /// # Errors
@@ -117,6 +129,9 @@ pub(crate) fn offer(state: &State, fd: c_int) -> Result<(Offer, Fd), Errno> {
         && calls::option(real, libc::SOL_UDP, UDP_ENCAP).is_ok_and(|used| used != 0)
     {
         return Err(libc::EBUSY);
+    }
+    if kind == libc::SOCK_DGRAM {
+        raise_buffers(real);
     }
     let (relay, engine) = calls::pair(libc::SOCK_SEQPACKET)?;
     for end in [relay.raw(), engine.raw()] {

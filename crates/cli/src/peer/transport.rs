@@ -8,8 +8,9 @@ use anyhow::{Context, Result, bail};
 use rustix::net::{
     AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt,
 };
-use udco_front::{RelayHeader, STREAM_ERROR};
+use udco_front::{RelayHeader, STREAM_ERROR, TRANSPORT_BUFFER};
 use udco_sys::seqpacket::Connection;
+use udco_sys::udp::UdpSocket;
 
 use crate::front::Offer;
 
@@ -114,6 +115,10 @@ impl Transport {
         sockopt::set_socket_reuseaddr(&socket, true)?;
         mark(&socket, options)?;
         bind(&socket, &local).with_context(|| format!("cannot bind to {local}"))?;
+        let socket = UdpSocket::adopt(socket)?;
+        let _ = socket.raise_receive_buffer(TRANSPORT_BUFFER);
+        let _ = socket.raise_send_buffer(TRANSPORT_BUFFER);
+        let socket = socket.into_fd();
         Self::with_relay(socket, false)
     }
 
