@@ -1,11 +1,12 @@
 //! `udco daemon`: one engine for several programs.
 
 use std::io;
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use udco_engine::{Access, Engine, Listening};
 
-use crate::{DaemonArguments, log, runtime_dir};
+use crate::{DaemonArguments, confinement, log, runtime_dir, sweep, user};
 
 /// Name of the daemon's socket in the runtime directory.
 pub(crate) const SOCKET: &str = "engine.sock";
@@ -13,12 +14,22 @@ pub(crate) const SOCKET: &str = "engine.sock";
 /// Serves until it is killed.
 pub(crate) fn run(arguments: DaemonArguments) -> Result<()> {
     log::start(arguments.options.verbose);
+    if !arguments.options.confinement.bare {
+        let place = match &arguments.socket {
+            Some(_) => Vec::new(),
+            None => vec!["--socket".into(), default_place()?.into_os_string()],
+        };
+        let error = confinement::become_bare(&place);
+        bail!("cannot start without the environment: {error}");
+    }
     let path = match arguments.socket {
         Some(path) => path,
-        None => runtime_dir::make()
-            .context("no place for a socket: give one with --socket PATH")?
-            .join(SOCKET),
+        None => default_place()?,
     };
+    drop(confinement::leave_descriptors(None)?);
+    let user = arguments.user.as_deref();
+    let user = user.map(|user| user::find(user, arguments.group.as_deref()));
+    let user = user.transpose()?;
     let access = Access {
         uids: arguments.allow_uid,
         gids: arguments.allow_gid,
@@ -33,9 +44,25 @@ pub(crate) fn run(arguments: DaemonArguments) -> Result<()> {
         ),
         _ => anyhow::Error::new(error).context(format!("cannot listen at {}", path.display())),
     })?;
-    let _ = udco_sys::process::forbid_core_dumps();
-    let engine =
-        Engine::start(arguments.options.for_engine()).context("cannot start the engine")?;
+    let _sweeper = sweep::start(&path).context("nobody would remove the socket file")?;
+    let listening = listening.without_removal();
+    if let Some(user) = user {
+        listening
+            .give_to(user)
+            .context("cannot give the socket to --user")?;
+        udco_sys::lines::sink().open();
+        udco_sys::confinement::become_user(user).context("cannot become --user: only root can")?;
+    }
+    let options = &arguments.options;
+    let engine = Engine::start_confined(options.for_engine(), || options.confinement.enter())
+        .context("cannot start the engine")?;
     tracing::info!("listening at {}", listening.path().display());
     listening.serve(&engine).context("the socket broke")
+}
+
+fn default_place() -> Result<PathBuf> {
+    let directory = runtime_dir::make();
+    Ok(directory
+        .context("no place for a socket: give one with --socket PATH")?
+        .join(SOCKET))
 }

@@ -3,6 +3,7 @@
 // They panic where nobody reads (faults B1): `output` and `udco_sys::lines` do not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod confinement;
 mod daemon;
 mod engine_options;
 mod engines;
@@ -24,6 +25,8 @@ mod run;
 mod runtime_dir;
 mod show;
 mod survey;
+mod sweep;
+mod user;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -87,6 +90,10 @@ enum Command {
     /// The engine beside a program; started by `udco run`.
     #[command(hide = true)]
     Engine(EngineArguments),
+
+    /// Removes an engine's socket file at its end; started by engines.
+    #[command(hide = true)]
+    Sweep(sweep::Arguments),
 }
 
 /// Options of an engine.
@@ -113,6 +120,9 @@ struct EngineOptions {
     /// Say more: every peer and key.
     #[arg(short, long)]
     verbose: bool,
+
+    #[command(flatten)]
+    confinement: confinement::Options,
 }
 
 #[derive(Debug, clap::Args)]
@@ -154,6 +164,14 @@ struct DaemonArguments {
     /// Let users whose primary group this is connect too.
     #[arg(long, value_name = "GID")]
     allow_gid: Vec<u32>,
+
+    /// Run as this user (name or number), who should have nothing else on this machine. Root may say so.
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+
+    /// With --user: as this group instead of the user's own.
+    #[arg(long, value_name = "GROUP", requires = "user")]
+    group: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -179,6 +197,10 @@ struct EngineArguments {
     /// Number of the inherited fd on which the program's front speaks.
     #[arg(long)]
     fd: i32,
+
+    /// Where the engine's socket goes, for `udco show`.
+    #[arg(long)]
+    directory: Option<PathBuf>,
 
     /// Start another process for the work and end, so that the program does not inherit a child.
     #[arg(long)]
@@ -218,6 +240,7 @@ fn main() -> ExitCode {
         Command::Key(arguments) => key::run(&arguments),
         Command::Monitor(arguments) => monitor::run(&arguments).context("monitor"),
         Command::Engine(arguments) => private_engine::run(&arguments),
+        Command::Sweep(arguments) => sweep::run(&arguments),
     };
     report(outcome)
 }

@@ -1,15 +1,17 @@
 //! The engine beside a program: what `udco run` starts.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::{ChildStdin, Command, Stdio};
 
 use anyhow::{Context, Result};
 use rustix::io::{FdFlags, fcntl_setfd};
 use udco_engine::{Access, Engine, Listening};
 use udco_sys::seqpacket::Connection;
 
-use crate::{EngineArguments, log, runtime_dir};
+use crate::{EngineArguments, confinement, log, runtime_dir, sweep};
 
 /// What the engine prints when it is ready to serve.
 pub(crate) const READY: &str = "ready";
@@ -20,6 +22,7 @@ pub(crate) fn run(arguments: &EngineArguments) -> Result<()> {
         return detach(arguments);
     }
     log::start(arguments.options.verbose);
+    let output = confinement::leave_descriptors(Some(arguments.fd))?;
     let fd = udco_sys::process::inherited_fd(arguments.fd)
         .with_context(|| format!("fd {} is not open", arguments.fd))?;
     fcntl_setfd(&fd, FdFlags::CLOEXEC)?;
@@ -28,22 +31,18 @@ pub(crate) fn run(arguments: &EngineArguments) -> Result<()> {
     // closing the connection.
     let _ = rustix::process::setsid();
     udco_sys::process::ignore_termination();
-    let _ = udco_sys::process::forbid_core_dumps();
-    let engine =
-        Engine::start(arguments.options.for_engine()).context("cannot start the engine")?;
-    let listening = listen();
+    let listening = arguments.directory.as_deref().and_then(listen);
+    let options = &arguments.options;
+    let engine = Engine::start_confined(options.for_engine(), || options.confinement.enter())
+        .context("cannot start the engine")?;
     std::thread::scope(|scope| {
-        if let Ok(listening) = &listening {
+        if let Some((listening, _)) = &listening {
             let engine = &engine;
             scope.spawn(move || listening.serve(engine));
         }
-        ready()?;
-        let served = engine.serve(connection);
-        // The listener's thread never ends; the process does, and its socket file with it.
-        if let Ok(listening) = &listening {
-            listening.close();
-        }
-        match served {
+        ready(output)?;
+        // The listener's thread never ends; the process does.
+        match engine.serve(connection) {
             Ok(()) => std::process::exit(0),
             Err(error) => {
                 tracing::error!("{error}");
@@ -53,19 +52,18 @@ pub(crate) fn run(arguments: &EngineArguments) -> Result<()> {
     })
 }
 
-/// Lets `udco show` find this engine. Not everybody has a place for a socket file; that is no reason not to serve.
-fn listen() -> io::Result<Listening> {
-    Listening::start(&runtime_dir::new_socket()?, Access::default())
+/// Lets `udco show` find this engine; with what has the socket file removed at the end. Not everybody has a place for
+/// one; that is no reason not to serve.
+fn listen(directory: &Path) -> Option<(Listening, ChildStdin)> {
+    let path = runtime_dir::new_socket(directory);
+    let listening = Listening::start(&path, Access::default()).ok()?;
+    let sweeper = sweep::start(listening.path()).ok()?;
+    Some((listening.without_removal(), sweeper))
 }
 
 /// Says that fronts are served from now on, and lets go of the pipe that says it.
-fn ready() -> io::Result<()> {
-    let mut stdout = io::stdout();
-    writeln!(stdout, "{READY}")?;
-    stdout.flush()?;
-    let null = std::fs::File::options().write(true).open("/dev/null")?;
-    rustix::stdio::dup2_stdout(&null)?;
-    Ok(())
+fn ready(output: OwnedFd) -> io::Result<()> {
+    writeln!(File::from(output), "{READY}")
 }
 
 /// Starts the engine as a process of its own and ends: the program must not find a child that it did not start.
@@ -74,10 +72,17 @@ fn detach(arguments: &EngineArguments) -> Result<()> {
     let rest = std::env::args_os()
         .skip(1)
         .filter(|argument| argument != "--detach");
+    let directory = runtime_dir::make().ok();
+    let directory = directory.map_or_else(Vec::new, |directory| {
+        vec!["--directory".into(), directory.into_os_string()]
+    });
     let fd = udco_sys::process::inherited_fd(arguments.fd)
         .with_context(|| format!("fd {} is not open", arguments.fd))?;
     Command::new(this)
         .args(rest)
+        .args(confinement::for_engine())
+        .args(directory)
+        .env_clear()
         .stdin(Stdio::null())
         .spawn()
         .context("cannot start an engine")?;

@@ -39,16 +39,13 @@ pub(crate) fn make() -> io::Result<PathBuf> {
     Err(failed)
 }
 
-/// A place for the socket of an engine of one program. The process id alone does not tell engines of several pid
+/// A place in such a directory for the socket of an engine of one program. The process id alone does not tell engines of several pid
 /// namespaces apart, which may share the directory (faults C5).
-///
-/// # Errors
-/// If there is no place for one.
-pub(crate) fn new_socket() -> io::Result<PathBuf> {
+pub(crate) fn new_socket(directory: &Path) -> PathBuf {
     // A hasher has random keys.
     let random = RandomState::new().build_hasher().finish();
     let name = format!("{}-{random:016x}.sock", std::process::id());
-    Ok(make()?.join(name))
+    directory.join(name)
 }
 
 /// Every socket there is.

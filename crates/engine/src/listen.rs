@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::getuid;
+use udco_sys::confinement::User;
 use udco_sys::seqpacket::{Connection, Credentials, Listener};
 use udco_sys::socket_file::{self, SocketFile};
 
@@ -40,6 +41,7 @@ pub struct Listening {
     listener: Listener,
     file: SocketFile,
     access: Access,
+    removes: bool,
 }
 
 impl Listening {
@@ -71,18 +73,29 @@ impl Listening {
             listener,
             file: SocketFile::made_at(path)?,
             access,
+            removes: true,
         })
+    }
+
+    /// The file is somebody else's to remove: a confined engine cannot.
+    #[must_use]
+    pub fn without_removal(mut self) -> Self {
+        self.removes = false;
+        self
+    }
+
+    /// Makes the file another user's, who is to serve here and may connect.
+    ///
+    /// # Errors
+    /// If this process may not.
+    pub fn give_to(&self, user: User) -> io::Result<()> {
+        std::os::unix::fs::lchown(self.path(), Some(user.uid), Some(user.gid))
     }
 
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.file.path()
-    }
-
-    /// Deletes the socket file: nobody is to connect any more.
-    pub fn close(&self) {
-        self.file.remove();
     }
 
     /// Serves whoever connects, each on a thread of its own. Returns only on an error.
@@ -151,6 +164,8 @@ impl Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        self.close();
+        if self.removes {
+            self.file.remove();
+        }
     }
 }

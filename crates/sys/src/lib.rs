@@ -12,6 +12,7 @@
 //! * [`epoll`] and [`wake`]: waiting,
 //! * [`route`]: the kernel's routing table as a stream of netlink messages,
 //! * [`lines`]: lines for people, which block nobody,
+//! * [`confinement`]: what an engine gives up,
 //! * [`clock`] and [`process`]: time that survives suspend, and no core dumps,
 //! * [`signal`]: an end that was asked for.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -20,6 +21,7 @@
 compile_error!("udco-sys is for Linux only");
 
 pub mod clock;
+pub mod confinement;
 pub mod epoll;
 #[cfg(any(test, feature = "hostile"))]
 #[doc(hidden)]

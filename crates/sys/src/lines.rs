@@ -57,6 +57,11 @@ enum Fd {
 }
 
 impl Sink {
+    /// Opens its output now, and not with the first line: for a process that can open nothing later.
+    pub fn open(&self) {
+        self.lock().get_or_insert_with(State::of_standard_error);
+    }
+
     /// Writes a line, which should end with a newline, or loses it.
     pub fn write(&self, line: &[u8]) {
         self.write_locked(self.lock(), line);
@@ -88,16 +93,20 @@ impl Sink {
 
     fn write_locked(&self, mut state: MutexGuard<'_, Option<State>>, line: &[u8]) {
         state
-            .get_or_insert_with(|| State {
-                output: Output::of(Fd::StandardError),
-                rest: Vec::new(),
-                lost: 0,
-            })
+            .get_or_insert_with(State::of_standard_error)
             .write(line);
     }
 }
 
 impl State {
+    fn of_standard_error() -> Self {
+        Self {
+            output: Output::of(Fd::StandardError),
+            rest: Vec::new(),
+            lost: 0,
+        }
+    }
+
     fn write(&mut self, line: &[u8]) {
         if !self.finish_rest() || !self.report_lost() {
             self.lost += 1;

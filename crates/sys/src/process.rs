@@ -62,6 +62,39 @@ pub fn ignore_termination() {
     }
 }
 
+/// Closes all descriptors but the standard ones (0 to 2) and `kept`.  Call it before anything is opened: whatever this
+/// process has was somebody else's.
+pub fn close_inherited(kept: Option<i32>) {
+    let kept = kept.and_then(|kept| u32::try_from(kept).ok());
+    let parts = match kept.filter(|kept| *kept > 2) {
+        Some(kept) => [(3, kept - 1), (kept + 1, u32::MAX)],
+        None => [(3, u32::MAX), (1, 0)],
+    };
+    for (first, last) in parts.into_iter().filter(|(first, last)| first <= last) {
+        // SAFETY: by the rule above nobody in this process has one of these.
+        let closed = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        if closed < 0 {
+            close_listed(first, last);
+        }
+    }
+}
+
+/// The same for kernels without `close_range`, as far as `/proc` tells.
+fn close_listed(first: u32, last: u32) {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else {
+        return;
+    };
+    let open: Vec<i32> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    for fd in open {
+        if u32::try_from(fd).is_ok_and(|fd| (first..=last).contains(&fd)) {
+            // SAFETY: as there; the one of the list itself is closed already.
+            unsafe { libc::close(fd) };
+        }
+    }
+}
+
 /// Takes a descriptor that this process inherited by number.  Call it once for a number, before anything else is
 /// opened.
 ///

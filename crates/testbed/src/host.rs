@@ -59,6 +59,8 @@ impl Host {
     pub fn command(&self, program: &str) -> Command {
         let mut command = nsenter(self.holder, self.privileged);
         command.arg(program).stdin(Stdio::null());
+        // An engine that makes a system call which is not in its table ends, and the scenario with it.
+        command.env("UDCO_STRICT", "1");
         command
     }
 

@@ -29,6 +29,7 @@
 
 pub mod capture;
 pub mod chaos;
+pub mod confinement;
 mod crowd;
 pub mod differential;
 mod front_proxy;

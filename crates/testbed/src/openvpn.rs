@@ -353,6 +353,9 @@ impl Endpoint {
             return Ok(());
         }
         self.wait_for_log("offload active", Duration::from_secs(5))?;
+        if let Ok(engine) = self.engine() {
+            crate::confinement::require(&engine)?;
+        }
         let mut last = None;
         let shown = eventually(
             "`udco show --json` with a peer",

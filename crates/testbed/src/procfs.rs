@@ -48,7 +48,7 @@ impl Proc {
     }
 
     /// The process with this outer id, if there is one.
-    pub(crate) fn read(pid: u32) -> Option<Self> {
+    pub fn read(pid: u32) -> Option<Self> {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let field = |key: &str| {
             status

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use udco_testbed::measure::{Ping, Stream};
-use udco_testbed::{Launch, Pair, Proto, addresses as at, connect, eventually, udco};
+use udco_testbed::{
+    Launch, Pair, Proc, Proto, addresses as at, confinement, connect, eventually, udco,
+};
 
 /// Long enough for a busy machine.
 const SOON: Duration = Duration::from_secs(5);
@@ -111,4 +113,67 @@ fn a_daemon_says_what_is_in_its_way() -> Result<()> {
         udco_testbed::skip_part("no second user in an unprivileged lab");
     }
     Ok(())
+}
+
+/// A daemon of root's that runs as another user serves tunnels, and not even that user looks into it.
+#[test]
+fn a_daemon_runs_as_a_user_of_its_own_who_cannot_look_into_it() -> Result<()> {
+    const NOBODY: [&str; 3] = ["setpriv", "--reuid=65534", "--clear-groups"];
+    let pair = Pair::new()?;
+    let host = &pair.server;
+    if !host.is_privileged() {
+        udco_testbed::skip("no second user in an unprivileged lab");
+        return Ok(());
+    }
+    let socket = pair.lab.directory().join("engine.sock");
+    let path = socket.to_str().context("a path that is not UTF-8")?;
+    let binary = udco::binary()?;
+    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let refused = host.output(&[binary, "daemon", "--socket", path, "--user", "no-such-user"])?;
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(
+        !refused.status.success() && text.contains("--user no-such-user: no such user"),
+        "it said: {text}"
+    );
+    let options = ["--socket", path, "--user", "65534", "--group", "65534"];
+    let mut daemon = host.spawn("daemon.log", &[&[binary, "daemon"], &options[..]].concat())?;
+    daemon.wait_for_log("listening at", SOON)?;
+    let engine = Proc::read(daemon.pid()).context("the daemon is gone")?;
+    confinement::require(&engine)?;
+    let status = std::fs::read_to_string(format!("/proc/{}/status", engine.pid))?;
+    for line in [
+        "Uid:\t65534\t65534\t65534\t65534",
+        "Gid:\t65534\t65534\t65534\t65534",
+    ] {
+        ensure!(status.contains(line), "no {line} in {status}");
+    }
+
+    // The same user can look into another process of its own.
+    let own = [&NOBODY[..], &["sleep", "60"]].concat();
+    let other = host.spawn("other.log", &own)?;
+    for (process, may) in [(other.pid(), true), (engine.pid, false)] {
+        let inner = Proc::read(process).context("it is gone")?.inner;
+        for file in ["environ", "maps", "auxv"] {
+            let file = format!("/proc/{inner}/{file}");
+            let look = [&NOBODY[..], &["cat", &file]].concat();
+            let output = host.output(&look)?;
+            ensure!(output.status.success() == may, "{file}: {output:?}");
+        }
+    }
+
+    let (_server, client) = connect(
+        pair.server(Proto::Udp4)
+            .launch(Launch::Preload)
+            .env("UDCO_SOCKET", path),
+        pair.client(Proto::Udp4)
+            .launch(Launch::Preload)
+            .env("UDCO_SOCKET", path),
+    )?;
+    Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
+    drop(client);
+    // However it ends, its socket file goes.
+    daemon.signal(udco_testbed::Signal::KILL)?;
+    eventually("the socket file to go", SOON, || {
+        Ok((!socket.exists()).then_some(()))
+    })
 }

@@ -1,0 +1,92 @@
+//! What an engine's process leaves behind on its way to serving: the environment, descriptors, its user, and all rights.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use rustix::io::fcntl_dupfd_cloexec;
+use udco_sys::confinement::{self, Unforeseen};
+
+/// With this in its environment `udco` starts engines that end at a system call that they are not to make. For tests.
+const STRICT: &str = "UDCO_STRICT";
+
+/// The option that says so to an engine, which has no environment.
+pub(crate) const STRICT_OPTION: &str = "--strict";
+
+/// The option that says that environment and descriptors are left behind.
+const BARE_OPTION: &str = "--bare";
+
+/// How an engine is confined.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Options {
+    /// End at a system call that is not in the table, for tests.
+    #[arg(long, hide = true)]
+    strict: bool,
+
+    /// The environment is left behind.
+    #[arg(long, hide = true)]
+    pub(crate) bare: bool,
+}
+
+impl Options {
+    /// Gives up all rights. Comes before there is another thread.
+    pub(crate) fn enter(self) {
+        udco_sys::lines::sink().open();
+        let unforeseen = if self.strict {
+            Unforeseen::Ends
+        } else {
+            Unforeseen::Fails
+        };
+        for lack in confinement::enter(unforeseen) {
+            tracing::warn!("{lack}");
+        }
+    }
+}
+
+/// Arguments that say to an engine's process, which gets no environment, what this one's says.
+pub(crate) fn for_engine() -> Vec<OsString> {
+    let mut words = vec![BARE_OPTION.into()];
+    if std::env::var_os(STRICT).is_some() {
+        words.push(STRICT_OPTION.into());
+    }
+    words
+}
+
+/// Becomes this program anew, without an environment: who looks at the process, or reads its memory, finds nothing of
+/// whoever started it. These arguments are added.
+///
+/// # Errors
+/// If it cannot; then it goes on as it is.
+pub(crate) fn become_bare(further: &[OsString]) -> io::Error {
+    let this = match std::env::current_exe() {
+        Ok(this) => this,
+        Err(error) => return error,
+    };
+    Command::new(this)
+        .args(std::env::args_os().skip(1))
+        .args(for_engine())
+        .args(further)
+        .env_clear()
+        .exec()
+}
+
+/// Closes whatever this process has inherited but standard error and `kept`, and returns what was standard output.
+///
+/// # Errors
+/// If there is no `/dev/null` to put in its place.
+pub(crate) fn leave_descriptors(kept: Option<i32>) -> Result<OwnedFd> {
+    udco_sys::process::close_inherited(kept);
+    let null = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .context("cannot open /dev/null")?;
+    let output = fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)
+        .or_else(|_| fcntl_dupfd_cloexec(&null, 3))?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    Ok(output)
+}

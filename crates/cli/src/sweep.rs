@@ -1,0 +1,47 @@
+//! A process that removes an engine's socket file when the engine has ended, however it has: the engine itself may not
+//! touch the file system.
+
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Command, Stdio};
+
+use anyhow::{Context, Result};
+use udco_sys::socket_file::SocketFile;
+
+/// What it is to remove.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The socket file.
+    path: PathBuf,
+}
+
+/// Starts it; the file goes when what is returned is closed, as the kernel does at the end of a process.
+///
+/// # Errors
+/// If it cannot be started.
+pub(crate) fn start(path: &Path) -> Result<ChildStdin> {
+    let path = std::path::absolute(path)?;
+    let this = std::env::current_exe().context("cannot find the udco program")?;
+    let mut child = Command::new(this)
+        .args([OsString::from("sweep"), "--".into(), path.into()])
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("cannot start a process")?;
+    child.stdin.take().context("no pipe to it")
+}
+
+/// Waits for the engine's end.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    // Whoever ends the engine may send the signal to all of its group.
+    let _ = rustix::process::setsid();
+    udco_sys::process::ignore_termination();
+    let file = SocketFile::made_at(&arguments.path)?;
+    io::stdin().read_to_end(&mut Vec::new())?;
+    file.remove();
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! What an engine gives up before it reads its first packet: it opens nothing, connects to nothing, starts nothing, and
+//! nobody but root looks into it (docs/threat-model.md).
+//!
+//! The layers overlap on purpose: where a kernel or a container lacks one, the others hold, and a line says so.
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod calls;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod filter;
+
+use std::fmt;
+use std::io;
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus,
+    Scope,
+};
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::process::{chdir, umask};
+use rustix::thread::{
+    CapabilitiesSecureBits as Bits, CapabilitySet, CapabilitySets, Gid, Uid,
+    clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
+    set_capabilities_secure_bits, set_no_new_privs, set_thread_groups, set_thread_res_gid,
+    set_thread_res_uid,
+};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::process::forbid_core_dumps;
+
+/// The newest Landlock that is asked for; of an older one, all that it has.
+const LANDLOCK: ABI = ABI::V6;
+
+/// What a system call that is not in the table does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unforeseen {
+    /// It fails with `EPERM`.
+    Fails,
+    /// It ends the process by SIGSYS: for tests, which are to find what the table lacks.
+    Ends,
+}
+
+/// A user to run as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Its number.
+    pub uid: u32,
+    /// Its only group.
+    pub gid: u32,
+}
+
+/// A layer that could not be had, with the reason.
+#[derive(Debug)]
+pub struct Lack {
+    layer: &'static str,
+    reason: String,
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the engine runs without {}: {}", self.layer, self.reason)
+    }
+}
+
+/// Becomes another user, who keeps no capability. Comes before [`enter`], while there is one thread.
+///
+/// # Errors
+/// If this process may not.
+pub fn become_user(user: User) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    set_thread_groups(&[])?;
+    set_thread_res_gid(gid, gid, gid)?;
+    set_thread_res_uid(uid, uid, uid)?;
+    Ok(())
+}
+
+/// Confines the calling thread and all that it starts from now on: call it while there is no other. Returns the layers
+/// that could not be had.
+#[must_use]
+pub fn enter(unforeseen: Unforeseen) -> Vec<Lack> {
+    let mut lacks = Vec::new();
+    let mut layer = |layer, outcome: Result<(), String>| {
+        if let Err(reason) = outcome {
+            lacks.push(Lack { layer, reason });
+        }
+    };
+    // Finds out by which way the kernel tells the time, which takes calls that are refused later.
+    let _ = clock_gettime(ClockId::Monotonic);
+    let _ = umask(Mode::RWXG | Mode::RWXO);
+    layer("`/` as its directory", chdir("/").map_err(text));
+    layer(
+        "protection from core dumps and debuggers",
+        forbid_core_dumps().map_err(text),
+    );
+    layer(
+        "an end to its capabilities",
+        drop_capabilities().map_err(text),
+    );
+    layer("no_new_privs", set_no_new_privs(true).map_err(text));
+    layer("Landlock", landlock());
+    layer("a filter of system calls", filter_calls(unforeseen));
+    lacks
+}
+
+/// Empties the five sets and sees to it that nothing fills them again.
+fn drop_capabilities() -> rustix::io::Result<()> {
+    // A user's own engine may not, and need not: no_new_privs leaves it nothing to gain from these.
+    for number in 0..u64::BITS {
+        match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
+            Ok(()) => {}
+            // The kernel's last one was before, or this is a user's.
+            Err(_) => break,
+        }
+    }
+    let _ = set_capabilities_secure_bits(
+        Bits::NO_ROOT
+            | Bits::NO_ROOT_LOCKED
+            | Bits::NO_SETUID_FIXUP
+            | Bits::NO_SETUID_FIXUP_LOCKED
+            | Bits::KEEP_CAPS_LOCKED
+            | Bits::NO_CAP_AMBIENT_RAISE
+            | Bits::NO_CAP_AMBIENT_RAISE_LOCKED,
+    );
+    match clear_ambient_capability_set() {
+        // Older than ambient capabilities.
+        Ok(()) | Err(Errno::INVAL) => {}
+        Err(error) => return Err(error),
+    }
+    let none = CapabilitySet::empty();
+    set_capabilities(
+        None,
+        CapabilitySets {
+            effective: none,
+            permitted: none,
+            inheritable: none,
+        },
+    )
+}
+
+/// Files, TCP ports, other programs' sockets and signals: an empty list of exceptions to "nothing".
+fn landlock() -> Result<(), String> {
+    let restricted = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(LANDLOCK))
+        .and_then(|rules| rules.handle_access(AccessNet::from_all(LANDLOCK)))
+        .and_then(|rules| rules.scope(Scope::from_all(LANDLOCK)))
+        .and_then(Ruleset::create)
+        .and_then(landlock::RulesetCreated::restrict_self)
+        .map_err(|error| error.to_string())?;
+    match restricted.ruleset {
+        // Older kernels have files only, and that matters most.
+        RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => Ok(()),
+        RulesetStatus::NotEnforced => {
+            Err("this kernel has not got it, or does not let us".to_owned())
+        }
+    }
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn filter_calls(unforeseen: Unforeseen) -> Result<(), String> {
+    filter::apply(unforeseen)
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn filter_calls(_: Unforeseen) -> Result<(), String> {
+    Err(format!("there is none for {}", std::env::consts::ARCH))
+}
+
+fn text(error: impl fmt::Display) -> String {
+    error.to_string()
+}

@@ -1,0 +1,315 @@
+//! The system calls of a confined engine, each with its reason. What is not here is refused.
+//!
+//! The table is made from what the suite uses; there a call that is missing ends the engine (see [`super::Unforeseen`]).
+
+/// A system call that is allowed.
+pub(super) struct Call {
+    pub(super) number: libc::c_long,
+    /// Allowed if any of these holds, each a list of conditions that must hold together; always if there is none.
+    pub(super) ways: Vec<Vec<Condition>>,
+}
+
+/// Of an argument, counted from 0: these bits of it have this value. Only 32 bits are looked at, as the kernel does for all
+/// that are compared here.
+pub(super) struct Condition {
+    pub(super) argument: u8,
+    pub(super) mask: u32,
+    pub(super) value: u32,
+}
+
+/// Refused without being unforeseen, each with the error that its caller knows what to do with.
+pub(super) const REFUSED: [(libc::c_long, i32, &str); 2] = [
+    (
+        libc::SYS_clone3,
+        libc::ENOSYS,
+        "its flags are in memory, where no filter can see them: the C library goes on with `clone`",
+    ),
+    (
+        libc::SYS_openat,
+        libc::EPERM,
+        "lines are written to a file of their own where it can be opened; the C library looks at the memory policy",
+    ),
+];
+
+/// All of them, for the process with this id.
+pub(super) fn allowed(process: u32) -> Vec<Call> {
+    let mut calls = packets();
+    calls.extend(descriptors());
+    calls.extend(waiting());
+    calls.extend(memory());
+    calls.extend(threads(process));
+    calls
+}
+
+fn packets() -> Vec<Call> {
+    vec![
+        any(libc::SYS_recvmmsg, "datagrams of a transport socket"),
+        any(libc::SYS_sendmmsg, "the same"),
+        any(
+            libc::SYS_recvmsg,
+            "messages of fronts with descriptors, and of streams",
+        ),
+        any(
+            libc::SYS_sendmsg,
+            "answers to fronts, control packets to programs",
+        ),
+        any(
+            libc::SYS_recvfrom,
+            "streams, and the kernel's news of routes",
+        ),
+        any(
+            libc::SYS_sendto,
+            "streams, questions about routes and paths, lines to the journal",
+        ),
+        any(libc::SYS_read, "packets of a TUN queue, wakers, signals"),
+        any(libc::SYS_readv, "a packet of a TUN queue into pieces"),
+        any(
+            libc::SYS_preadv2,
+            "the same without waiting, whatever the file's flags are",
+        ),
+        any(
+            libc::SYS_write,
+            "packets to a TUN queue, wakers, lines, an answer to `udco show`",
+        ),
+        any(libc::SYS_writev, "a packet to a TUN queue from pieces"),
+        any(libc::SYS_pwritev2, "the same, and lines, without waiting"),
+        any(
+            libc::SYS_getsockopt,
+            "what a socket is that a front passes, and what has become of it",
+        ),
+        any(libc::SYS_getsockname, "its local address"),
+        any(libc::SYS_getpeername, "the other end of a stream"),
+        any(
+            libc::SYS_shutdown,
+            "the end of a stream whose peer is deleted",
+        ),
+        one_of(
+            libc::SYS_setsockopt,
+            [
+                vec![is(1, libc::SOL_SOCKET), is(2, libc::SO_RCVBUF)],
+                vec![is(1, libc::SOL_SOCKET), is(2, libc::SO_SNDBUF)],
+                vec![is(1, libc::SOL_SOCKET), is(2, libc::SO_RCVBUFFORCE)],
+                vec![is(1, libc::SOL_SOCKET), is(2, libc::SO_SNDBUFFORCE)],
+                vec![is(1, libc::IPPROTO_IP), is(2, libc::IP_PKTINFO)],
+                vec![is(1, libc::IPPROTO_IPV6), is(2, libc::IPV6_RECVPKTINFO)],
+                vec![is(1, libc::IPPROTO_UDP)],
+                vec![is(1, libc::IPPROTO_TCP)],
+            ],
+            "buffers, local addresses, segmentation offloads, and delays of streams",
+        ),
+        one_of(
+            libc::SYS_ioctl,
+            [
+                vec![request(libc::TUNGETIFF as u32)],
+                vec![request(libc::TUNSETVNETHDRSZ as u32)],
+                vec![request(libc::TUNSETOFFLOAD as u32)],
+                vec![request(libc::TUNSETPERSIST as u32)],
+                vec![request(libc::TUNSETCARRIER as u32)],
+                vec![request(libc::FIONBIO as u32)],
+                // SIOCGSKNS, which the libc crate has not.
+                vec![request(0x894c)],
+                vec![request(libc::TCGETS as u32)],
+            ],
+            "TUN queues, the network namespace of a socket, and whether lines go to a terminal",
+        ),
+    ]
+}
+
+fn descriptors() -> Vec<Call> {
+    vec![
+        any(
+            libc::SYS_accept4,
+            "programs that connect to the engine's own socket",
+        ),
+        any(libc::SYS_close, "everything comes to an end"),
+        any(libc::SYS_fstat, "what a descriptor is that a front passes"),
+        any(libc::SYS_statx, "the same"),
+        any(libc::SYS_lseek, "the size of an answer's file"),
+        one_of(
+            libc::SYS_fcntl,
+            [
+                vec![is(1, libc::F_GETFD)],
+                vec![is(1, libc::F_SETFD)],
+                vec![is(1, libc::F_GETFL)],
+                vec![is(1, libc::F_SETFL)],
+                vec![is(1, libc::F_DUPFD_CLOEXEC)],
+            ],
+            "flags of descriptors, and copies; no signals by F_SETOWN, no leases",
+        ),
+    ]
+}
+
+fn waiting() -> Vec<Call> {
+    let mut calls = vec![
+        any(
+            libc::SYS_epoll_create1,
+            "each worker and each front's connection waits",
+        ),
+        any(libc::SYS_epoll_ctl, "the same"),
+        any(libc::SYS_epoll_pwait, "the same"),
+        any(libc::SYS_epoll_pwait2, "the same"),
+        any(libc::SYS_eventfd2, "wakers of workers"),
+        any(
+            libc::SYS_ppoll,
+            "the engine's own socket, and room for a line",
+        ),
+        any(libc::SYS_futex, "locks and channels between threads"),
+        any(libc::SYS_nanosleep, "pauses"),
+        any(libc::SYS_clock_nanosleep, "pauses"),
+        any(
+            libc::SYS_clock_gettime,
+            "the clock, on machines where it is a system call",
+        ),
+        any(
+            libc::SYS_restart_syscall,
+            "a pause goes on after a signal such as SIGSTOP",
+        ),
+    ];
+    // What the C library calls where newer architectures have only the calls above.
+    #[cfg(target_arch = "x86_64")]
+    calls.extend([
+        any(libc::SYS_epoll_wait, "as epoll_pwait"),
+        any(libc::SYS_poll, "as ppoll"),
+        any(libc::SYS_gettimeofday, "as clock_gettime"),
+        any(libc::SYS_time, "as clock_gettime"),
+    ]);
+    calls.extend([
+        any(libc::SYS_rt_sigreturn, "after a signal's handler"),
+        any(libc::SYS_rt_sigprocmask, "a thread starts or aborts"),
+        any(
+            libc::SYS_rt_sigaction,
+            "the standard library's handler of stack overflows, and abort",
+        ),
+        any(libc::SYS_sigaltstack, "its stack, for each thread"),
+    ]);
+    calls
+}
+
+fn memory() -> Vec<Call> {
+    let (exec, anonymous) = (libc::PROT_EXEC as u32, libc::MAP_ANONYMOUS as u32);
+    vec![
+        any(libc::SYS_brk, "memory"),
+        any(libc::SYS_munmap, "memory"),
+        any(libc::SYS_mremap, "memory that grows"),
+        any(
+            libc::SYS_madvise,
+            "memory that is given back, stacks of threads that have ended",
+        ),
+        one_of(
+            libc::SYS_mmap,
+            [vec![masked(2, exec, 0), masked(3, anonymous, anonymous)]],
+            "memory and stacks: no files, no code",
+        ),
+        one_of(
+            libc::SYS_mprotect,
+            [vec![masked(2, exec, 0)]],
+            "guard pages, memory as it is needed: no code",
+        ),
+        any(libc::SYS_getrandom, "the seeds of hash maps"),
+    ]
+}
+
+fn threads(process: u32) -> Vec<Call> {
+    let namespaces = libc::CLONE_NEWNS
+        | libc::CLONE_NEWCGROUP
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUSER
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWNET;
+    let thread = libc::CLONE_THREAD as u32;
+    let own = Condition {
+        argument: 0,
+        mask: u32::MAX,
+        value: process,
+    };
+    vec![
+        one_of(
+            libc::SYS_clone,
+            [vec![masked(0, thread | namespaces as u32, thread)]],
+            "a thread for each front and each program: no processes",
+        ),
+        any(libc::SYS_set_robust_list, "each thread has one"),
+        any(
+            libc::SYS_rseq,
+            "each thread says where it is to be restarted",
+        ),
+        any(libc::SYS_exit, "a thread ends"),
+        any(libc::SYS_exit_group, "the engine ends"),
+        any(libc::SYS_gettid, "a thread's number"),
+        any(
+            libc::SYS_getpid,
+            "the engine's number in `udco show`, and abort",
+        ),
+        any(
+            libc::SYS_getuid,
+            "a program of the engine's own user may connect",
+        ),
+        any(libc::SYS_geteuid, "the same"),
+        any(libc::SYS_sched_yield, "a busy worker lets others run"),
+        any(
+            libc::SYS_sched_getaffinity,
+            "the size of a thread's stack, memory for each processor",
+        ),
+        one_of(
+            libc::SYS_sched_setaffinity,
+            [vec![is(0, 0)]],
+            "--cpu, for the calling thread",
+        ),
+        one_of(
+            libc::SYS_prlimit64,
+            [vec![is(0, 0), is(2, 0)]],
+            "the size of a thread's stack: asked, not set",
+        ),
+        any(libc::SYS_membarrier, "locks of the C library"),
+        one_of(
+            libc::SYS_prctl,
+            [
+                vec![is(0, libc::PR_SET_NAME)],
+                vec![is(0, libc::PR_SET_TIMERSLACK)],
+                vec![is(0, libc::PR_SET_VMA)],
+            ],
+            "names of threads and of memory, pauses that are exact",
+        ),
+        one_of(
+            libc::SYS_tgkill,
+            [vec![own, is(2, libc::SIGABRT)]],
+            "the engine ends itself after a bug",
+        ),
+    ]
+}
+
+/// With any arguments.
+fn any(number: libc::c_long, _reason: &str) -> Call {
+    Call {
+        number,
+        ways: Vec::new(),
+    }
+}
+
+/// With one of these arguments.
+fn one_of<const N: usize>(number: libc::c_long, ways: [Vec<Condition>; N], _reason: &str) -> Call {
+    Call {
+        number,
+        ways: ways.into(),
+    }
+}
+
+/// The argument has this value.
+fn is(argument: u8, value: libc::c_int) -> Condition {
+    masked(argument, u32::MAX, value.cast_unsigned())
+}
+
+/// These bits of the argument have this value.
+fn masked(argument: u8, mask: u32, value: u32) -> Condition {
+    Condition {
+        argument,
+        mask,
+        value,
+    }
+}
+
+/// An ioctl's number.
+fn request(number: u32) -> Condition {
+    masked(1, u32::MAX, number)
+}
