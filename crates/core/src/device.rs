@@ -97,6 +97,8 @@ pub struct Due<A, T> {
     pub worn: Vec<(u32, u8)>,
     /// Peers or keys are gone: snapshots are out of date.
     pub changed: bool,
+    /// There are retired keys still: they are to be let go of when their time is over, and only this does so.
+    pub lingers: bool,
 }
 
 impl<A: Aead, T: Clone> Device<A, T> {
@@ -373,6 +375,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
             pings,
             worn,
             changed,
+            lingers: self.peers.iter().any(|peer| peer.keys.has_retired()),
         }
     }
 

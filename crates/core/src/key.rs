@@ -279,6 +279,12 @@ impl<A> KeySlots<A> {
             .is_some_and(|retired| now >= retired.until)
     }
 
+    /// Whether there is a retired key.
+    #[must_use]
+    pub const fn has_retired(&self) -> bool {
+        self.retired.is_some()
+    }
+
     /// Lets go of the retired key.
     pub fn forget_retired(&mut self) {
         self.retired = None;

@@ -18,6 +18,12 @@ impl Time {
         self.0
     }
 
+    /// This time and `millis` milliseconds more.
+    #[must_use]
+    pub const fn plus_millis(self, millis: u64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+
     /// This time and `seconds` more.
     #[must_use]
     pub const fn plus_seconds(self, seconds: u32) -> Self {

@@ -319,8 +319,8 @@ impl Device {
         removed.len()
     }
 
-    /// Removes the peers whose time is over; returns those that need a keepalive.
-    pub(crate) fn tick(&self, now: Time) -> Vec<Arc<Peer>> {
+    /// Removes the peers whose time is over; returns those that need a keepalive, and whether retired keys are left.
+    pub(crate) fn tick(&self, now: Time) -> (Vec<Arc<Peer>>, bool) {
         let mut state = lock(&self.state);
         let due = state.core.tick(now);
         for peer in &due.expired {
@@ -345,7 +345,7 @@ impl Device {
         if due.changed || !due.worn.is_empty() {
             self.publish(&mut state);
         }
-        due.pings
+        (due.pings, due.lingers)
     }
 
     /// A peer has come to its end: its transport has one less, and this is the notification.

@@ -20,6 +20,9 @@ use crate::transport::Socket;
 /// A peer expires within a second of its timeout; half of that leaves room for a busy machine.
 const PERIOD: Duration = Duration::from_millis(500);
 
+/// The period while there are deleted keys to be wiped.
+pub(crate) const LINGERING: Duration = Duration::from_millis(250);
+
 /// The thread; ends when dropped.
 pub(crate) struct Keeper {
     stop: Option<Sender<()>>,
@@ -31,12 +34,16 @@ impl Keeper {
         let (stop, stopped) = channel();
         let keep = move || {
             let mut outbox = Outbox::new(1);
-            while stopped.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
+            let mut period = PERIOD;
+            while stopped.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {
                 let Some(engine) = engine.upgrade() else {
                     return;
                 };
+                period = PERIOD;
                 for device in engine.devices().all() {
-                    tick(&device, &mut outbox);
+                    if tick(&device, &mut outbox) {
+                        period = LINGERING;
+                    }
                 }
             }
         };
@@ -62,13 +69,16 @@ impl Drop for Keeper {
     }
 }
 
-fn tick(device: &Device, outbox: &mut Outbox) {
+/// Returns whether there are deleted keys to be wiped soon.
+fn tick(device: &Device, outbox: &mut Outbox) -> bool {
     let now = Time::from_millis(clock::milliseconds());
-    for peer in device.tick(now) {
+    let (pings, lingers) = device.tick(now);
+    for peer in pings {
         if let Err(reason) = ping(device, &peer, now, outbox) {
             device.drops.count(reason);
         }
     }
+    lingers
 }
 
 fn ping(

@@ -20,6 +20,7 @@ use crate::cipher::{DirectionKey, cipher};
 use crate::connection::Session;
 use crate::device::{Device, Peer, is_same};
 use crate::devices::{Asking, Found};
+use crate::keepalive;
 use crate::link::in_api;
 use crate::transport::Transport;
 
@@ -34,8 +35,10 @@ const EOPNOTSUPP: i32 = 95;
 const EADDRINUSE: i32 = 98;
 const EADDRNOTAVAIL: i32 = 99;
 
-/// How long a deleted key still opens packets that were on their way.
-const LINGER_SECONDS: u32 = 1;
+/// For how many milliseconds a deleted key still opens packets that were on their way. It is wiped within the second:
+/// what wipes it looks every [`keepalive::LINGERING`].
+const LINGER: u64 = 750;
+const _: () = assert!(LINGER + keepalive::LINGERING.as_millis() as u64 <= 1000);
 
 /// The caller of a request.
 pub(crate) struct Caller<'s> {
@@ -344,19 +347,22 @@ impl Service for Caller<'_> {
 
     fn key_swap(&mut self, ifindex: u32, peer: u32) -> Result<(), Refused> {
         let device = self.device(ifindex)?;
-        tracing::debug!("{}: peer {peer}: keys swapped", device.name);
         let swapped = device.change(|state| state.core.swap_keys(peer));
-        swapped.map_err(|_| refused(ENOENT, format!("no peer with id {peer} to swap keys for")))
+        swapped.map_err(|_| refused(ENOENT, format!("no peer with id {peer} to swap keys for")))?;
+        tracing::debug!("{}: peer {peer}: keys swapped", device.name);
+        Ok(())
     }
 
     fn key_del(&mut self, ifindex: u32, peer: u32, slot: Slot) -> Result<(), Refused> {
         let device = self.device(ifindex)?;
-        tracing::debug!("{}: peer {peer}: {slot:?} key deleted", device.name);
         // The slot is empty at once, but OpenVPN, 2.6 and 2.7, deletes before the other end has stopped to use the
         // key, so it may open what is on its way.
-        let until = now().plus_seconds(LINGER_SECONDS);
+        let until = now().plus_millis(LINGER);
         let deleted = device.change(|state| state.core.retire_key(peer, core_slot(slot), until));
-        deleted.map_err(|_| refused(ENOENT, format!("no peer with id {peer} to delete key for")))
+        deleted
+            .map_err(|_| refused(ENOENT, format!("no peer with id {peer} to delete key for")))?;
+        tracing::debug!("{}: peer {peer}: {slot:?} key deleted", device.name);
+        Ok(())
     }
 }
 

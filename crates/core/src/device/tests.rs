@@ -210,8 +210,10 @@ fn an_old_key_lingers_beside_a_new_one_and_then_goes() {
     };
     device.retire_key(1, Slot::Secondary, seconds(10)).unwrap();
     assert!(keys(&device, 1, seconds(9)));
-    assert!(!device.tick(seconds(9)).changed);
-    assert!(device.tick(seconds(10)).changed);
+    let due = device.tick(seconds(9));
+    assert!(!due.changed && due.lingers);
+    let due = device.tick(seconds(10));
+    assert!(due.changed && !due.lingers, "it is let go of");
     assert!(!keys(&device, 1, seconds(9)), "its time was over once");
     device.install_key(1, Slot::Secondary, key(1, 9)).unwrap();
     let primary = device

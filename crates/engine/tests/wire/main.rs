@@ -19,6 +19,7 @@ mod older_kernel;
 mod peers;
 mod races;
 mod records;
+mod rekey;
 mod shared_files;
 mod site;
 mod statistics;

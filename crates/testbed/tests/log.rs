@@ -1,0 +1,49 @@
+//! What the engine's log says has happened (faults G4).
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use udco_testbed::{Lab, udco};
+
+/// Long enough for a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+
+#[test]
+fn a_refused_request_logs_no_success() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = lab.host("host")?;
+    let binary = udco::binary()?;
+    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let socket = lab.directory().join("engine.sock");
+    let path = socket.to_str().context("a path that is not UTF-8")?;
+    let daemon = [binary, "daemon", "--verbose", "--socket", path];
+    let mut daemon = host.spawn("daemon.log", &daemon)?;
+    daemon.wait_for_log("listening at", SOON)?;
+    host.run(&[binary, "link", "add", "tun7", "--engine", path])?;
+    let key = lab.directory().join("key.txt");
+    let key = key.to_str().context("a path that is not UTF-8")?;
+    host.run(&[binary, "key", "generate", key])?;
+    let new = format!(
+        "key new tun7 --peer 9 --slot primary --key-id 0 --cipher aes-gcm --direction 0 --file {key}"
+    );
+    for words in [
+        "key swap tun7 --peer 9",
+        "key del tun7 --peer 9 --slot primary",
+        "key del tun7 --peer 9 --slot secondary",
+        "peer del tun7 --id 9",
+        &new,
+    ] {
+        let words: Vec<&str> = words.split(' ').collect();
+        let output = host.output(&[&[binary], &words[..], &["--engine", path]].concat())?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(
+            !output.status.success() && said.contains("peer"),
+            "{words:?}: {said}"
+        );
+    }
+    // What is said of a peer is said of one that is there.
+    let log = daemon.log();
+    ensure!(!log.contains("peer 9"), "{log}");
+    lab.discard_logs();
+    Ok(())
+}
