@@ -9,15 +9,18 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use udco_core::{DropCounters, Endpoint, Mode, Peers, Routes, Time, View};
-use udco_netlink::{Api, DeleteReason, Notification};
+use udco_netlink::{Api, DeleteReason, Notification, PeerState};
+use udco_sys::clock;
 use udco_sys::tun;
 
 use crate::channel::Listeners;
 use crate::cipher::DirectionKey;
 use crate::devices::{Asking, SessionId};
+use crate::ended::EndedPeers;
 use crate::handoff::Handoffs;
 use crate::moves::{Move, Moves, News, Nudge};
 use crate::offload::Merging;
+use crate::service::state_of;
 use crate::transport::Transport;
 
 /// A peer, with the cipher and the transport that the engine uses.
@@ -83,6 +86,8 @@ pub(crate) struct Device {
     owner: u32,
     /// Where peers have moved to.
     moves: Moves,
+    /// Peers that have ended a moment ago.
+    ended: Mutex<EndedPeers>,
     /// The program that uses it; 0 if none does.
     holder: AtomicU64,
     /// Whether the interface has a carrier, which it begins with.
@@ -123,6 +128,7 @@ impl Device {
             owner: maker.uid,
             holder: AtomicU64::new(maker.session),
             moves: Moves::new(),
+            ended: Mutex::default(),
             carrier: AtomicBool::new(true),
             fragmented: AtomicU64::new(0),
             paths_in_doubt: AtomicBool::new(false),
@@ -321,6 +327,7 @@ impl Device {
 
     /// Removes the peers whose time is over; returns those that need a keepalive, and whether retired keys are left.
     pub(crate) fn tick(&self, now: Time) -> (Vec<Arc<Peer>>, bool) {
+        lock(&self.ended).forget_old(now);
         let mut state = lock(&self.state);
         let due = state.core.tick(now);
         for peer in &due.expired {
@@ -351,11 +358,30 @@ impl Device {
     /// A peer has come to its end: its transport has one less, and this is the notification.
     pub(crate) fn ended(&self, peer: &Peer, reason: DeleteReason) -> Notification {
         peer.transport.detach();
+        // OpenVPN 2.6 asks for the counters of a client of a server when its peer has ended.
+        if (self.api, self.mode) == (Api::DcoV2, Mode::Mp) && reason != DeleteReason::Teardown {
+            let now = Time::from_millis(clock::milliseconds());
+            lock(&self.ended).add(state_of(peer), &peer.activity, now);
+        }
         Notification::PeerDeleted {
             ifindex: self.ifindex,
             peer: peer.id,
             reason,
         }
+    }
+
+    /// The last counters of peers that have ended a moment ago, told this once to the program that uses the device
+    /// (faults E7).
+    pub(crate) fn take_ended(&self, asking: SessionId) -> Vec<PeerState> {
+        if self.holder.load(Ordering::Relaxed) != asking {
+            return Vec::new();
+        }
+        lock(&self.ended).take(Time::from_millis(clock::milliseconds()))
+    }
+
+    /// Another peer has this id now.
+    pub(crate) fn forget_ended(&self, peer: u32) {
+        lock(&self.ended).forget(peer);
     }
 
     /// Peers that have come or moved since the last call.

@@ -14,6 +14,7 @@ mod connection;
 mod delivery;
 mod device;
 mod devices;
+mod ended;
 mod handoff;
 mod keepalive;
 mod link;

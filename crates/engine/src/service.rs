@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use udco_core::packet_id::PacketIds;
 use udco_core::{
-    Endpoint, Key, KeyMaterial, NewPeer, Novelty, PeerChange, PeerError, Time, Traffic as Counter,
+    Activity, Endpoint, Key, KeyMaterial, NewPeer, Novelty, PeerChange, PeerError, Time,
+    Traffic as Counter,
 };
 use udco_netlink::{
     Api, CipherAlg, DeleteReason, Errno, Keepalive, KeyNew, KeyState, Mode, NoDevice, PeerNew,
@@ -66,7 +67,7 @@ impl Caller<'_> {
         let elsewhere = api == Api::Ovpn && !is_same(netns, self.asking.netns);
         PeerState {
             socket_netnsid: elsewhere.then(|| self.session.belongings.netns_id(netns)),
-            ..peer_state(peer)
+            ..state_of(peer)
         }
     }
 
@@ -175,6 +176,7 @@ impl Service for Caller<'_> {
             state.measure(peer.id);
             match state.core.add_peer(new, now()) {
                 Ok(None) => {
+                    device.forget_ended(peer.id);
                     transport.attach(peer.id);
                     Ok(())
                 }
@@ -252,8 +254,12 @@ impl Service for Caller<'_> {
             return Vec::new();
         };
         let peers = device.look(|state| state.core.peers().clone());
+        let ended = device.take_ended(self.asking.session);
+        let ended = ended
+            .into_iter()
+            .filter(|ended| peers.by_id(ended.id).is_none());
         let states = peers.iter().map(|peer| self.peer_state(device.api, peer));
-        states.collect()
+        states.chain(ended).collect()
     }
 
     fn peer_del(&mut self, ifindex: u32, id: u32) -> Result<(), Refused> {
@@ -380,18 +386,16 @@ fn key(new: &KeyNew<'_>, packet_ids: PacketIds) -> Option<Key<DirectionKey>> {
     Some(Key::with_packet_ids(material, packet_ids))
 }
 
-fn peer_state(peer: &Peer) -> PeerState {
-    let traffic = |counter: &Counter| Traffic {
-        bytes: counter.bytes(),
-        packets: counter.packets(),
-    };
+/// What is told of a peer, but for its socket's namespace.
+pub(crate) fn state_of(peer: &Peer) -> PeerState {
     let endpoint = peer.endpoint();
     let remote = endpoint.map(|endpoint| endpoint.remote);
     let unspecified = |remote: SocketAddr| match remote {
         SocketAddr::V4(_) => IpAddr::from([0; 4]),
         SocketAddr::V6(_) => IpAddr::from([0; 16]),
     };
-    PeerState {
+    let nothing = Traffic::default();
+    let state = PeerState {
         id: peer.id,
         tx_id: peer.tx_id,
         socket_netnsid: None,
@@ -406,10 +410,26 @@ fn peer_state(peer: &Peer) -> PeerState {
             .and_then(|endpoint| endpoint.local)
             .or_else(|| remote.map(unspecified)),
         local_port: peer.transport.local_port(),
-        vpn_rx: traffic(&peer.activity.vpn_rx),
-        vpn_tx: traffic(&peer.activity.vpn_tx),
-        link_rx: traffic(&peer.activity.link_rx),
-        link_tx: traffic(&peer.activity.link_tx),
+        vpn_rx: nothing,
+        vpn_tx: nothing,
+        link_rx: nothing,
+        link_tx: nothing,
+    };
+    with_counters(state, &peer.activity)
+}
+
+/// The same, with the counters of now.
+pub(crate) fn with_counters(state: PeerState, activity: &Activity) -> PeerState {
+    let traffic = |counter: &Counter| Traffic {
+        bytes: counter.bytes(),
+        packets: counter.packets(),
+    };
+    PeerState {
+        vpn_rx: traffic(&activity.vpn_rx),
+        vpn_tx: traffic(&activity.vpn_tx),
+        link_rx: traffic(&activity.link_rx),
+        link_tx: traffic(&activity.link_tx),
+        ..state
     }
 }
 

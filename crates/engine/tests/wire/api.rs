@@ -112,6 +112,15 @@ impl Target {
         }
     }
 
+    /// All peers.
+    pub(crate) fn peer_dump(&self) -> Vec<u8> {
+        let command = match self.api {
+            Api::Ovpn => 3,
+            Api::DcoV2 => 7,
+        };
+        netlink::dump(self.family, command, &[number(1, self.ifindex)])
+    }
+
     /// Keepalive of a peer, in seconds.
     pub(crate) fn peer_set(&self, id: u32, interval: u32, timeout: u32) -> Vec<u8> {
         match self.api {

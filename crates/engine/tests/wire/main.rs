@@ -12,6 +12,7 @@ mod exhaustion;
 mod forger;
 mod inner;
 mod keys;
+mod last_counters;
 mod merging;
 mod moves;
 mod namespace_exit;

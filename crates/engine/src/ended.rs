@@ -1,0 +1,125 @@
+//! The last counters of peers that have ended.
+//!
+//! OpenVPN 2.6 asks for the counters of a client for its `client-disconnect` script when it has been told that the peer
+//! is gone, microseconds after. The older driver has forgotten them by then, so accounting is wrong (faults E7). Here the
+//! next dump for that program has them once more.
+//!
+//! That is as much as the API allows. OpenVPN 2.6.14 asks, but has taken the client from its own table before, cannot
+//! store the answer, and reports the bytes of the handshake.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use udco_core::{Activity, Time};
+use udco_netlink::PeerState;
+
+use crate::service::with_counters;
+
+/// How many peers are remembered: of more that end at once, the rest is not.
+const ROOM: usize = 8192;
+
+/// How long, in seconds: OpenVPN asks at once.
+const SECONDS: u32 = 2;
+
+/// Peers of a device that have ended, by id.
+#[derive(Default)]
+pub(crate) struct EndedPeers(BTreeMap<u32, Ended>);
+
+struct Ended {
+    state: PeerState,
+    /// Packets that are on their way still count.
+    activity: Arc<Activity>,
+    at: Time,
+}
+
+impl EndedPeers {
+    /// A peer has ended.
+    pub(crate) fn add(&mut self, state: PeerState, activity: &Arc<Activity>, at: Time) {
+        if self.0.len() >= ROOM {
+            return;
+        }
+        let ended = Ended {
+            activity: Arc::clone(activity),
+            at,
+            state,
+        };
+        self.0.insert(ended.state.id, ended);
+    }
+
+    /// Another peer has this id now.
+    pub(crate) fn forget(&mut self, id: u32) {
+        self.0.remove(&id);
+    }
+
+    /// Forgets those whose time is over.
+    pub(crate) fn forget_old(&mut self, now: Time) {
+        self.0
+            .retain(|_, ended| now < ended.at.plus_seconds(SECONDS));
+    }
+
+    /// Tells of all of them, this once.
+    pub(crate) fn take(&mut self, now: Time) -> Vec<PeerState> {
+        self.forget_old(now);
+        let all = std::mem::take(&mut self.0).into_values();
+        all.map(|ended| with_counters(ended.state, &ended.activity))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use udco_netlink::{Keepalive, Traffic};
+
+    use super::*;
+
+    fn peer(id: u32) -> PeerState {
+        PeerState {
+            id,
+            tx_id: id,
+            socket_netnsid: None,
+            vpn4: None,
+            vpn6: None,
+            keepalive: Keepalive::default(),
+            remote: None,
+            local: None,
+            local_port: 0,
+            vpn_rx: Traffic::default(),
+            vpn_tx: Traffic::default(),
+            link_rx: Traffic::default(),
+            link_tx: Traffic::default(),
+        }
+    }
+
+    fn ids(told: &[PeerState]) -> Vec<u32> {
+        told.iter().map(|peer| peer.id).collect()
+    }
+
+    #[test]
+    fn the_last_counters_are_told_once_unless_the_id_is_taken_or_the_time_is_over() {
+        let (mut ended, activity) = (EndedPeers::default(), Arc::new(Activity::default()));
+        for id in [1, 2, 3] {
+            ended.add(peer(id), &activity, Time::from_millis(u64::from(id)));
+        }
+        ended.forget(2);
+        activity.link_rx.count(7);
+        let told = ended.take(Time::from_millis(100));
+        assert!(told.iter().all(|peer| peer.link_rx.bytes == 7));
+        assert_eq!(ids(&told), [1, 3]);
+        assert!(ended.take(Time::from_millis(100)).is_empty());
+        for (id, at) in [(1, 0), (2, 1)] {
+            ended.add(peer(id), &activity, Time::from_millis(at));
+        }
+        assert_eq!(ids(&ended.take(Time::from_millis(2000))), [2]);
+    }
+
+    #[test]
+    fn a_crowd_is_remembered_up_to_a_bound() {
+        let (mut ended, activity) = (EndedPeers::default(), Arc::default());
+        for id in 0..ROOM as u32 + 10 {
+            ended.add(peer(id), &activity, Time::default());
+        }
+        assert_eq!(ended.0.len(), ROOM);
+        ended.forget_old(Time::from_millis(20_000));
+        assert!(ended.0.is_empty());
+    }
+}
