@@ -1,5 +1,5 @@
 //! What an engine gives up before it reads its first packet: it opens nothing, connects to nothing, starts nothing, and
-//! nobody but root looks into it (docs/threat-model.md).
+//! nobody but root looks into it (SECURITY.md).
 //!
 //! The layers overlap on purpose: where a kernel or a container lacks one, the others hold, and a line says so.
 
@@ -152,7 +152,7 @@ fn landlock() -> Result<(), String> {
         // Older kernels have files only, and that matters most.
         RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => Ok(()),
         RulesetStatus::NotEnforced => {
-            Err("this kernel has not got it, or does not let us".to_owned())
+            Err("it needs Linux 5.13 or newer, started with landlock in `lsm=`".to_owned())
         }
     }
 }

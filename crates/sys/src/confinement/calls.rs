@@ -62,7 +62,6 @@ fn packets() -> Vec<Call> {
             "streams, questions about routes and paths, lines to the journal",
         ),
         any(libc::SYS_read, "packets of a TUN queue, wakers, signals"),
-        any(libc::SYS_readv, "a packet of a TUN queue into pieces"),
         any(
             libc::SYS_preadv2,
             "the same without waiting, whatever the file's flags are",
@@ -90,12 +89,14 @@ fn packets() -> Vec<Call> {
                 vec![is(1, libc::SOL_SOCKET), is(2, libc::SO_SNDBUF)],
                 vec![is(1, libc::SOL_SOCKET), is(2, libc::SO_RCVBUFFORCE)],
                 vec![is(1, libc::SOL_SOCKET), is(2, libc::SO_SNDBUFFORCE)],
+                vec![is(1, libc::SOL_SOCKET), is(2, libc::SO_LINGER)],
                 vec![is(1, libc::IPPROTO_IP), is(2, libc::IP_PKTINFO)],
                 vec![is(1, libc::IPPROTO_IPV6), is(2, libc::IPV6_RECVPKTINFO)],
-                vec![is(1, libc::IPPROTO_UDP)],
-                vec![is(1, libc::IPPROTO_TCP)],
+                vec![is(1, libc::IPPROTO_UDP), is(2, libc::UDP_GRO)],
+                vec![is(1, libc::IPPROTO_TCP), is(2, libc::TCP_NODELAY)],
+                vec![is(1, libc::IPPROTO_TCP), is(2, libc::TCP_NOTSENT_LOWAT)],
             ],
-            "buffers, local addresses, segmentation offloads, and delays of streams",
+            "buffers, local addresses, merged datagrams, delays and the end of streams",
         ),
         one_of(
             libc::SYS_ioctl,
@@ -123,8 +124,6 @@ fn descriptors() -> Vec<Call> {
         ),
         any(libc::SYS_close, "everything comes to an end"),
         any(libc::SYS_fstat, "what a descriptor is that a front passes"),
-        any(libc::SYS_statx, "the same"),
-        any(libc::SYS_lseek, "the size of an answer's file"),
         one_of(
             libc::SYS_fcntl,
             [
@@ -170,8 +169,6 @@ fn waiting() -> Vec<Call> {
     calls.extend([
         any(libc::SYS_epoll_wait, "as epoll_pwait"),
         any(libc::SYS_poll, "as ppoll"),
-        any(libc::SYS_gettimeofday, "as clock_gettime"),
-        any(libc::SYS_time, "as clock_gettime"),
     ]);
     calls.extend([
         any(libc::SYS_rt_sigreturn, "after a signal's handler"),
@@ -261,7 +258,6 @@ fn threads(process: u32) -> Vec<Call> {
             [vec![is(0, 0), is(2, 0)]],
             "the size of a thread's stack: asked, not set",
         ),
-        any(libc::SYS_membarrier, "locks of the C library"),
         one_of(
             libc::SYS_prctl,
             [
