@@ -3,12 +3,15 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::directory::Directory;
 use crate::host::Host;
 use crate::procfs::{self, Proc};
 
@@ -37,7 +40,7 @@ pub struct Lab {
     /// Closing it ends the lab.
     lifeline: Option<ChildStdin>,
     holder: u32,
-    directory: PathBuf,
+    directory: Directory,
     privileged: bool,
     links: AtomicU32,
     discards_logs: AtomicBool,
@@ -51,8 +54,9 @@ impl Lab {
     pub fn new() -> Result<Self> {
         require_tools()?;
         require_tun()?;
+        procfs::adopt_orphans();
         let privileged = rustix::process::geteuid().is_root();
-        let directory = private_directory()?;
+        let directory = Directory::new()?;
         let mut unshare = tool("unshare");
         unshare.args(["--mount", "--net", "--pid", "--fork", "--kill-child"]);
         if !privileged {
@@ -67,7 +71,6 @@ impl Lab {
             .context("cannot start unshare")?;
         let lifeline = outer.stdin.take();
         if let Err(error) = await_ready(&mut outer) {
-            let _ = fs::remove_dir_all(&directory);
             return Err(error.context(if privileged {
                 "cannot make namespaces (in a container: run it with CAP_SYS_ADMIN, or as a user)"
             } else {
@@ -91,7 +94,7 @@ impl Lab {
 
     /// The lab's directory: configurations, keys, logs, captures. Readable for every user.
     pub fn directory(&self) -> &Path {
-        &self.directory
+        self.directory.path()
     }
 
     /// What was to be done here is done: the logs are not printed at the end.
@@ -109,7 +112,7 @@ impl Lab {
     /// # Errors
     /// Fails if the namespace cannot be made.
     pub fn host(&self, name: &str) -> Result<Host> {
-        Host::start(name, self.holder, self.privileged, &self.directory)
+        Host::start(name, self.holder, self.privileged, self.directory.path())
     }
 
     /// Joins two hosts by a veth pair, both ends up, with the addresses (`address/prefix`, either family) given.
@@ -145,7 +148,7 @@ impl Lab {
     }
 
     fn print_logs(&self) {
-        let Ok(entries) = fs::read_dir(&self.directory) else {
+        let Ok(entries) = fs::read_dir(self.directory.path()) else {
             return;
         };
         for path in entries.flatten().map(|entry| entry.path()) {
@@ -169,13 +172,12 @@ impl Drop for Lab {
             self.print_logs();
         }
         drop(self.lifeline.take());
-        // The end of a pid namespace's first process ends all others before `wait` returns.
+        // The end of a pid namespace's first process ends all others before `wait` returns, those included that have
+        // become children of ours.
         let _ = procfs::signal_pid(self.holder, rustix::process::Signal::KILL);
-        let _ = self.outer.wait();
-        if std::env::var_os("UDCO_TESTBED_KEEP").is_some() {
-            eprintln!("kept: {}", self.directory.display());
-        } else {
-            let _ = fs::remove_dir_all(&self.directory);
+        while matches!(self.outer.try_wait(), Ok(None)) {
+            procfs::reap_orphans();
+            thread::sleep(Duration::from_millis(1));
         }
     }
 }
@@ -263,21 +265,4 @@ fn require_tun() -> Result<()> {
         .open("/dev/net/tun")
         .map(drop)
         .context("cannot open /dev/net/tun (modprobe tun; in a container: --device /dev/net/tun; as a user: mode 0666)")
-}
-
-fn private_directory() -> Result<PathBuf> {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let name = format!(
-        "udco-lab-{}-{}",
-        std::process::id(),
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    );
-    let directory = std::env::temp_dir().join(name);
-    fs::create_dir(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    // OpenVPN reads its configuration again after it has become `nobody`.
-    fs::set_permissions(
-        &directory,
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )?;
-    Ok(directory)
 }

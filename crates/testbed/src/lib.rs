@@ -32,6 +32,7 @@ pub mod chaos;
 pub mod confinement;
 mod crowd;
 pub mod differential;
+mod directory;
 mod front_proxy;
 mod host;
 pub mod icmp_forger;

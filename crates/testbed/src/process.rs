@@ -81,6 +81,16 @@ impl Process {
         })
     }
 
+    /// Kills what waits for it, so that it becomes an orphan.
+    ///
+    /// # Errors
+    /// Of the system.
+    pub fn abandon(&mut self) -> Result<()> {
+        self.outer.kill()?;
+        self.outer.wait()?;
+        Ok(())
+    }
+
     /// Sends a signal to the process.
     ///
     /// # Errors

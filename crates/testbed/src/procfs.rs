@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, WaitOptions};
 
 /// One process of a lab.
 #[derive(Clone, Debug)]
@@ -125,6 +125,37 @@ pub(crate) fn children(pid: u32) -> Vec<u32> {
                 .collect()
         })
         .unwrap_or_default()
+}
+
+/// Has orphans of labs become children of this process, whatever the first process of a container makes of its own.
+pub(crate) fn adopt_orphans() {
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+}
+
+/// Reaps adopted processes that have ended: a lab's pid namespace lives as long as they are there. They are those of
+/// inner pid namespaces, in which no process is that this one has started itself.
+pub(crate) fn reap_orphans() {
+    let levels = |pid: &str| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let ids = status
+            .lines()
+            .find_map(|line| line.strip_prefix("NSpid:"))?;
+        Some(ids.split_whitespace().count())
+    };
+    let Some(own) = levels("self") else {
+        return;
+    };
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten();
+    for task in tasks.flatten() {
+        let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        for child in children.split_whitespace() {
+            if levels(child).is_some_and(|levels| levels > own)
+                && let Some(pid) = child.parse().ok().and_then(Pid::from_raw)
+            {
+                let _ = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG);
+            }
+        }
+    }
 }
 
 fn namespace(pid: u32) -> Option<PathBuf> {

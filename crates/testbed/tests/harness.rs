@@ -1,12 +1,19 @@
 //! The testbed itself: stock OpenVPN at both ends connects, and the capture finds what it is there to find.
 
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
+use rustix::process::Pid;
 use udco_testbed::capture::Capture;
 use udco_testbed::measure::{Ping, Stream};
-use udco_testbed::{CONNECT, Launch, Pair, Proto, Signal, addresses as at, connect, skip, udco};
+use udco_testbed::{
+    CONNECT, Lab, Launch, Pair, Proto, Signal, addresses as at, connect, eventually, skip, udco,
+};
 
 #[test]
 fn plain_openvpn_carries_traffic_and_nothing_is_in_clear() -> Result<()> {
@@ -54,6 +61,78 @@ fn nothing_outlives_a_lab() -> Result<()> {
     assert!(!openvpn.is_alive());
     assert!(!directory.exists());
     Ok(())
+}
+
+/// What the next two tests start: a lab with a process whose parent has died.
+#[test]
+#[ignore = "started by the other tests"]
+fn lab_with_an_orphan() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = lab.host("host")?;
+    println!("{}", lab.directory().display());
+    let mut orphaned = host.spawn("sleep.log", &["sleep", "600"])?;
+    orphaned.abandon()?;
+    if std::env::var_os(WAIT).is_some() {
+        thread::sleep(Duration::from_secs(600));
+    }
+    Ok(())
+}
+
+/// Set where [`lab_with_an_orphan`] is to be killed.
+const WAIT: &str = "UDCO_HARNESS_WAIT";
+
+/// This program, which runs only [`lab_with_an_orphan`], behind `words`.
+fn with_an_orphan(words: &[&str]) -> Result<Command> {
+    let this = std::env::current_exe()?;
+    let words: Vec<_> = words
+        .iter()
+        .map(OsStr::new)
+        .chain([this.as_os_str()])
+        .collect();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]);
+    command.args(["--exact", "lab_with_an_orphan", "--ignored", "--nocapture"]);
+    Ok(command)
+}
+
+/// The first process of a container reaps nobody: a lab that waited for it would wait for ever (faults G3).
+#[test]
+fn a_lab_ends_where_its_maker_is_the_first_process() -> Result<()> {
+    let first = [
+        "timeout",
+        "60",
+        "unshare",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+    ];
+    let output = with_an_orphan(&first)?.output()?;
+    ensure!(output.status.success(), "{output:?}");
+    Ok(())
+}
+
+#[test]
+fn a_killed_test_leaves_no_directory() -> Result<()> {
+    let mut killed = with_an_orphan(&["timeout", "--signal=KILL", "600"])?
+        .env(WAIT, "")
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let lines = BufReader::new(killed.stdout.take().context("no output")?).lines();
+    let mut paths = lines
+        .map_while(Result::ok)
+        .filter(|line| line.contains("udco-lab-"));
+    let line = paths.next().context("no lab")?;
+    let start = line.find('/').context("no path")?;
+    let directory = Path::new(&line[start..]);
+    ensure!(directory.is_dir(), "no {line}");
+    // `timeout` and what it has started, which is in the process group of its own that it makes.
+    let group = Pid::from_child(&killed);
+    rustix::process::kill_process_group(group, Signal::KILL)?;
+    killed.wait()?;
+    eventually("the end of the lab's directory", CONNECT, || {
+        Ok((!directory.exists()).then_some(()))
+    })
 }
 
 /// What `restart.rs` promises of udco does not hold of a stock OpenVPN, and the capture shows it: with its TUN gone,
