@@ -82,15 +82,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             }
         }
     };
-    thread::scope(|scope| {
+    let outcome = thread::scope(|scope| {
         let workers: Vec<_> = (0..labs).map(|_| scope.spawn(work)).collect();
         workers
             .into_iter()
-            .try_for_each(|worker| worker.join().unwrap_or_else(|_| bail!("a panic")))
-    })?;
+            .map(|worker| worker.join().unwrap_or_else(|_| bail!("a panic")))
+            .fold(Ok(()), Result::and)
+    });
     let mut report = report.into_inner().context("a panic")?;
     report.seconds = begin.elapsed().as_secs_f64();
     println!("{}", serde_json::to_string(&report)?);
+    outcome?;
     ensure!(report.in_the_clear == 0, "packets left in the clear");
     Ok(())
 }

@@ -118,7 +118,8 @@ impl Drop for Belongings {
                 devices.release(&device);
                 continue;
             }
-            if devices.is_to_end(&device) {
+            // One that was moved away goes as a plain TUN device does: OpenVPN cannot delete it there (faults A7).
+            if devices.is_to_end(&device) || device.is_away() {
                 device.let_go();
             } else {
                 // OpenVPN deletes its device at an orderly end. This one was killed: without the interface and its routes

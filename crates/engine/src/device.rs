@@ -92,6 +92,8 @@ pub(crate) struct Device {
     holder: AtomicU64,
     /// Whether the interface has a carrier, which it begins with.
     carrier: AtomicBool,
+    /// The interface was moved to another network namespace (faults A7).
+    away: AtomicBool,
     /// Datagrams that were sent although they do not fit the path, so that the kernel fragments them.
     pub(crate) fragmented: AtomicU64,
     /// The kernel knows a path to be narrower than we do.
@@ -130,6 +132,7 @@ impl Device {
             moves: Moves::new(),
             ended: Mutex::default(),
             carrier: AtomicBool::new(true),
+            away: AtomicBool::new(false),
             fragmented: AtomicU64::new(0),
             paths_in_doubt: AtomicBool::new(false),
         };
@@ -178,6 +181,7 @@ impl Device {
         }
         let routes = self.look(|state| state.routes.clone());
         remade.change(|state| state.routes = routes);
+        remade.away.store(self.is_away(), Ordering::Relaxed);
         remade
     }
 
@@ -188,6 +192,21 @@ impl Device {
     pub(crate) fn current_name(&self) -> io::Result<String> {
         let gone = || io::Error::from(io::ErrorKind::NotFound);
         self.queues.first().ok_or_else(gone)?.current_name()
+    }
+
+    /// The interface was moved to another network namespace: its queues work on, and its program goes on to name it by the
+    /// index that it had. The routes of the old namespace do not lead there. `false` if that is known.
+    pub(crate) fn set_away(&self) -> bool {
+        if self.away.swap(true, Ordering::Relaxed) {
+            return false;
+        }
+        self.change(|state| state.routes = Routes::new(random_seed()));
+        true
+    }
+
+    /// Whether it was moved away: then an interface with its name or index may be another one.
+    pub(crate) fn is_away(&self) -> bool {
+        self.away.load(Ordering::Relaxed)
     }
 
     /// The queue through which all packets of a peer leave.

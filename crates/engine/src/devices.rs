@@ -132,6 +132,7 @@ impl Devices {
     pub(crate) fn find_link(&self, asking: &Asking, target: LinkTarget<'_>) -> Option<Arc<Device>> {
         let held = lock(&self.held);
         let entry = held.entry(asking, |device| match target.ifindex {
+            _ if device.is_away() => false,
             Some(ifindex) => device.ifindex == ifindex && device.current_name().is_ok(),
             None => matches!((target.name, device.current_name()), (Some(one), Ok(other)) if one == other),
         });
@@ -142,7 +143,8 @@ impl Devices {
     /// The device with this index in the caller's namespace, whoever made it: only to be shown as what it is.
     pub(crate) fn shown(&self, asking: &Asking, ifindex: u32) -> Option<Arc<Device>> {
         let held = lock(&self.held);
-        let entry = held.entry(asking, |device| device.ifindex == ifindex);
+        let is_it = |device: &Device| device.ifindex == ifindex && !device.is_away();
+        let entry = held.entry(asking, is_it);
         entry.map(|entry| Arc::clone(&entry.device))
     }
 
@@ -223,6 +225,13 @@ impl Devices {
         lock(&self.held)
             .of_mut(device)
             .is_some_and(|entry| entry.ends)
+    }
+
+    /// The devices that a program uses and whose interfaces were moved to another network namespace.
+    pub(crate) fn away(&self, session: SessionId) -> Vec<Arc<Device>> {
+        let mut own = self.of_session(session);
+        own.retain(|device| device.is_away());
+        own
     }
 
     /// Whether another program uses the device.
@@ -334,7 +343,9 @@ impl Held {
     fn entry(&self, asking: &Asking, is: impl Fn(&Device) -> bool) -> Option<&Entry> {
         self.devices.iter().find(|entry| {
             let own = entry.holder == Some(asking.session);
-            let here = entry.device.netns == asking.netns && asking.netns != 0;
+            // One that was moved away is for its program only: what it was called here, another one may be.
+            let is_known = !entry.device.is_away();
+            let here = is_known && entry.device.netns == asking.netns && asking.netns != 0;
             (own && is_same(entry.device.netns, asking.netns) || here) && is(&entry.device)
         })
     }
@@ -342,7 +353,9 @@ impl Held {
     /// The device that is registered for a place. Where the kernel does not number namespaces, none is.
     fn at(&self, netns: u64, ifindex: u32) -> Option<&Arc<Device>> {
         let mut devices = self.devices.iter().map(|entry| &entry.device);
-        devices.find(|other| netns != 0 && other.netns == netns && other.ifindex == ifindex)
+        devices.find(|other| {
+            netns != 0 && other.netns == netns && other.ifindex == ifindex && !other.is_away()
+        })
     }
 
     fn position(&self, device: &Arc<Device>) -> Option<usize> {

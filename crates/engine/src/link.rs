@@ -51,7 +51,12 @@ impl Session {
             },
             LinkRequest::Delete(target) => {
                 let Some(device) = self.engine.devices().find_link(&self.asking, target) else {
-                    return self.tell(seq, ToFront::Pass);
+                    if !self.end_away() {
+                        return self.tell(seq, ToFront::Pass);
+                    }
+                    // It has the name of the program's device, but is another one.
+                    let datagram = &acknowledgement(asker, message);
+                    return self.tell(seq, ToFront::Answer { datagram });
                 };
                 if !asker.admin {
                     // The kernel refuses it.
@@ -118,6 +123,9 @@ impl Session {
             udco_netlink::Mode::P2p => Mode::P2p,
             udco_netlink::Mode::Mp => Mode::Mp,
         };
+        if link.create {
+            self.end_away();
+        }
         let known = self.known(link);
         let refused = match &known {
             // Better than the driver: OpenVPN can use a device that was made beforehand.
@@ -157,6 +165,33 @@ impl Session {
         self.tell(seq, need)?;
         let errno = self.new_device(seq, (link.api, mode), nonce)?;
         Ok(Some((errno, None)))
+    }
+
+    /// Ends the program's device that was moved to another network namespace: there it goes as a plain TUN device goes when
+    /// it is closed. The program has lost sight of it, and wants to delete it or to make another one (faults A7).
+    fn end_away(&self) -> bool {
+        let away = self.engine.devices().away(self.asking.session);
+        let is_any = !away.is_empty();
+        for device in away {
+            if self
+                .engine
+                .devices()
+                .is_lent_to(&device, self.asking.session)
+            {
+                self.engine.devices().release(&device);
+                continue;
+            }
+            device.let_go();
+            self.engine.remove_device(&device);
+            let last = Arc::downgrade(&device);
+            drop(device);
+            // The name is free there when this returns.
+            let deadline = Instant::now() + LETTING_GO;
+            while last.strong_count() > 0 && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        is_any
     }
 
     /// The device that the request names. One whose program was killed a moment ago is not, as soon as its session ends.

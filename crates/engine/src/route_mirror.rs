@@ -42,6 +42,8 @@ enum Dump {
 pub(crate) enum Link {
     /// It does.
     There,
+    /// It was moved to another network namespace.
+    Moved,
     /// It was deleted.
     Gone,
 }
@@ -84,6 +86,8 @@ impl RouteMirror {
                     self.paths.settle(device);
                     return Ok(Link::There);
                 }
+                // That it was deleted may be among what was lost.
+                Received::Overrun if device.current_name().is_err() => return Ok(Link::Gone),
                 Received::Overrun => {
                     self.paths.doubt();
                     self.dump_all()?;
@@ -95,15 +99,22 @@ impl RouteMirror {
                 self.paths.take_in(&self.monitor, told);
             }
             let heard: Vec<Change> = changes(datagram, self.port).collect();
-            if self.dump == Dump::Idle && !heard.is_empty() {
+            if (self.dump == Dump::Idle || device.is_away()) && !heard.is_empty() {
                 self.paths.doubt();
             }
             if heard.contains(&Change::LinkGone {
                 ifindex: device.ifindex,
             }) {
-                return Ok(Link::Gone);
+                // A move is told as an end. What is true, the queue knows, wherever the interface is (faults A7).
+                return Ok(match device.current_name() {
+                    Ok(_) => Link::Moved,
+                    Err(_) => Link::Gone,
+                });
             }
-            self.apply(device, &heard)?;
+            // These routes lead to the peers still, but not into the tunnel.
+            if !device.is_away() {
+                self.apply(device, &heard)?;
+            }
         }
     }
 

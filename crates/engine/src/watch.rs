@@ -179,14 +179,22 @@ impl Shared {
     fn hear(&self, token: u64) -> Option<Arc<Device>> {
         let mut all = lock(&self.watched);
         let watched = all.get_mut(&token)?;
-        match watched.mirror.update(&watched.device) {
-            Ok(Link::There) => None,
-            Ok(Link::Gone) => Some(Arc::clone(&watched.device)),
-            Err(error) => {
-                let name = &watched.device.name;
-                tracing::error!("{name}: routes are not followed any more: {error}");
-                let _ = self.poller.remove(watched.mirror.monitor());
-                None
+        loop {
+            match watched.mirror.update(&watched.device) {
+                Ok(Link::There) => return None,
+                Ok(Link::Moved) => {
+                    if watched.device.set_away() {
+                        let name = &watched.device.name;
+                        tracing::info!("{name} was moved to another network namespace");
+                    }
+                }
+                Ok(Link::Gone) => return Some(Arc::clone(&watched.device)),
+                Err(error) => {
+                    let name = &watched.device.name;
+                    tracing::error!("{name}: routes are not followed any more: {error}");
+                    let _ = self.poller.remove(watched.mirror.monitor());
+                    return None;
+                }
             }
         }
     }

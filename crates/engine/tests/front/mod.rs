@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustix::net::netdevice;
 use udco_engine::{Engine, Options};
 use udco_front::{Alias, Begun, MAX_MESSAGE, ToEngine, ToFront, VERSION};
 use udco_sys::process::memory_file;
@@ -115,14 +116,17 @@ impl Front {
 
     /// The same in this mode.
     pub(crate) fn make_device_in(&self, kind: &str, name: &str, mode: u8) -> u32 {
-        let nonce = self.ask_for_device(kind, name, mode);
-        let made = tun::create(name, 1).or_else(|_| {
-            // One of the same test's stays when its program ends (faults A1).
+        // One of the same test's stays when its program ends (faults A1).
+        let any = UdpSocket::bind("127.0.0.1:0").unwrap();
+        if netdevice::name_to_index(&any, name).is_ok() {
             let delete = ["link", "del", name];
-            std::process::Command::new("ip").args(delete).status()?;
-            tun::create(name, 1)
-        });
-        let made = made.unwrap();
+            std::process::Command::new("ip")
+                .args(delete)
+                .status()
+                .unwrap();
+        }
+        let nonce = self.ask_for_device(kind, name, mode);
+        let made = tun::create(name, 1).unwrap();
         set_alias(made.ifindex, Alias::new(kind, nonce).as_bytes());
         let monitor = Monitor::open().unwrap();
         let fds = [made.queues[0].as_fd(), monitor.as_fd()];
@@ -336,5 +340,5 @@ pub(crate) fn set_alias(ifindex: u32, alias: &[u8]) {
 /// Whether this process's network namespace has an interface with this index.
 fn is_link(ifindex: u32) -> bool {
     let any = UdpSocket::bind("0.0.0.0:0").unwrap();
-    rustix::net::netdevice::index_to_name(&any, ifindex).is_ok()
+    netdevice::index_to_name(&any, ifindex).is_ok()
 }
