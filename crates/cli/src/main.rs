@@ -16,6 +16,7 @@ mod link;
 mod log;
 mod monitor;
 mod notification;
+mod openvpn_options;
 mod output;
 mod peer;
 mod private_engine;

@@ -14,8 +14,8 @@ use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use udco_front::{FD_VARIABLE, SOCKET_VARIABLE};
 use udco_sys::seqpacket::Connection;
 
-use crate::RunArguments;
 use crate::output::complain;
+use crate::{RunArguments, openvpn_options};
 
 /// Name of the preload library.
 const LIBRARY: &str = "libudco_preload.so";
@@ -60,6 +60,7 @@ pub(crate) fn run(arguments: RunArguments) -> Result<Infallible> {
             }
         },
     }
+    openvpn_options::hand_on(&mut command, &arguments.program);
     let error = command.exec();
     Err(error).with_context(|| cannot_start(program))
 }

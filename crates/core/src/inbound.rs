@@ -198,7 +198,7 @@ fn take_apart<'v: 'd, 'd, A: Aead, T: Clone>(
     if view.mode == Mode::Mp && !owns(view, peer, addresses.source) {
         return drop(spoofed(view, &addresses));
     }
-    mss::clamp(payload, peer.inner_limit());
+    mss::clamp(payload, view.mssfix.limit(peer));
     Inbound::Data {
         peer,
         payload: Payload::Packet(payload),

@@ -28,6 +28,16 @@ pub fn addresses(packet: &[u8]) -> Option<Addresses> {
     }
 }
 
+/// The traffic class of a packet (TOS of IPv4): DSCP and congestion bits; 0 if it is neither.
+#[must_use]
+pub fn traffic_class(packet: &[u8]) -> u8 {
+    match packet {
+        [first, second, ..] if first >> 4 == 6 => first << 4 | second >> 4,
+        [first, second, ..] if first >> 4 == 4 => *second,
+        _ => 0,
+    }
+}
+
 /// Whether a packet to this address is for a group of hosts: multicast or limited broadcast.
 #[must_use]
 pub const fn is_group(destination: IpAddr) -> bool {

@@ -4,10 +4,54 @@
 //! Lowering the MSS option in the SYNs that pass makes both ends send segments that fit.
 
 use crate::ip::array;
+use crate::peer::Peer;
+use crate::wire;
 
 const TCP: u8 = 6;
 const SYN: u8 = 2;
 const MSS_OPTION: u8 = 2;
+
+/// Up to which size segments are kept: OpenVPN's `mssfix` (faults E5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MssFix {
+    /// By the path alone.
+    #[default]
+    Path,
+    /// Not at all.
+    Off,
+    /// Records of at most this length, and by the path.
+    Record(u16),
+    /// Outer packets of at most this length, with all headers, and by the path.
+    Outer(u16),
+    /// Inner packets of at most this length, and by the path.
+    Inner(u16),
+}
+
+impl MssFix {
+    /// The longest inner packet that a segment for or of this peer may make.
+    #[must_use]
+    pub fn limit<A, T>(self, peer: &Peer<A, T>) -> usize {
+        let by_path = peer.inner_limit();
+        let endpoint = peer.endpoint();
+        // A stream puts the length of a record in front of it.
+        let framing = if endpoint.is_none() { 2 } else { 0 };
+        let bound = match self {
+            Self::Path => by_path,
+            Self::Off => usize::MAX,
+            Self::Record(most) => usize::from(most).saturating_sub(wire::OVERHEAD + framing),
+            Self::Outer(most) => match endpoint {
+                Some(endpoint) => wire::inner_limit(most.into(), endpoint.remote.is_ipv6()),
+                // Of a stream only the transport knows the family: as for the longer header.
+                None => usize::from(most).saturating_sub(40 + 20 + framing + wire::OVERHEAD),
+            },
+            Self::Inner(most) => most.into(),
+        };
+        match self {
+            Self::Off => bound,
+            _ => bound.min(by_path),
+        }
+    }
+}
 
 /// Lowers the MSS option of a TCP SYN so that its segments make inner packets of at most `limit` bytes. Any other
 /// packet, and a SYN with an option that is low enough, is left alone. The checksum is kept right.
@@ -127,6 +171,29 @@ mod tests {
         let mut pseudo = vec![0, TCP, 0, tcp.len() as u8];
         pseudo.extend_from_slice(tcp);
         sum(&pseudo) == 0xffff
+    }
+
+    /// faults E5
+    #[test]
+    fn every_bound_holds_beside_that_of_the_path() {
+        let device = crate::testing::device(&[1]);
+        let peer = device.peers().by_id(1).unwrap();
+        for (mssfix, wanted) in [
+            (MssFix::Path, 1448),
+            (MssFix::Off, usize::MAX),
+            (MssFix::Record(1300), 1276),
+            (MssFix::Outer(1300), 1248),
+            (MssFix::Inner(1300), 1300),
+            (MssFix::Record(9000), 1448),
+            (MssFix::Outer(0), 0),
+        ] {
+            assert_eq!(mssfix.limit(peer), wanted, "{mssfix:?}");
+        }
+        let mut stream = Peer::clone(peer);
+        stream.endpoint = None.into();
+        assert_eq!(MssFix::Path.limit(&stream), usize::MAX);
+        assert_eq!(MssFix::Record(1300).limit(&stream), 1274);
+        assert_eq!(MssFix::Outer(1300).limit(&stream), 1214);
     }
 
     proptest! {

@@ -8,7 +8,7 @@ use crate::device::Mode;
 use crate::drop_reason::DropReason;
 use crate::ip;
 use crate::key::{Key, Slot};
-use crate::mss;
+use crate::mss::{self, MssFix};
 use crate::peer::Peer;
 use crate::recursion;
 use crate::time::Time;
@@ -89,6 +89,13 @@ impl<'v, A: Aead, T: Clone> Sealer<'v, A, T> {
             now,
             sealed: (0, 0),
         })
+    }
+
+    /// Keeps TCP segments up to this size, instead of what the path takes.
+    #[must_use]
+    pub fn with_mssfix(mut self, mssfix: MssFix) -> Self {
+        self.inner_limit = mssfix.limit(self.peer);
+        self
     }
 
     /// Makes a record, in place: `record` is [`OVERHEAD`] bytes of room, then a packet. Link counters and the peer's time

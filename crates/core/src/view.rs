@@ -5,6 +5,7 @@ use core::cell::Cell;
 use core::net::IpAddr;
 
 use crate::device::Mode;
+use crate::mss::MssFix;
 use crate::peer::Peer;
 use crate::peers::Peers;
 use crate::route::Routes;
@@ -20,6 +21,8 @@ pub struct View<'v, A, T> {
     pub peers: &'v Peers<A, T>,
     /// The routes of the device's network namespace.
     pub routes: &'v Routes,
+    /// Up to which size TCP segments are kept.
+    pub mssfix: MssFix,
     last_owner: Cell<Option<(IpAddr, Found<'v, A, T>)>>,
     last_by_id: Cell<Option<Found<'v, A, T>>>,
 }
@@ -34,9 +37,16 @@ impl<'v, A, T: Clone> View<'v, A, T> {
             mode,
             peers,
             routes,
+            mssfix: MssFix::Path,
             last_owner: Cell::new(None),
             last_by_id: Cell::new(None),
         }
+    }
+
+    /// With this bound of TCP segments.
+    #[must_use]
+    pub fn with_mssfix(self, mssfix: MssFix) -> Self {
+        Self { mssfix, ..self }
     }
 
     /// The peer with this id.

@@ -180,6 +180,7 @@ impl Session {
             offloads,
             (&self.asking, devices.listeners()),
         ));
+        device.tune(self.tuning);
         self.engine.watch().add(&device, monitor)?;
         if !devices.add(self.engine.workers(), &device, &self.asking) {
             self.engine.watch().remove(&device);
@@ -225,6 +226,7 @@ impl Session {
         let Some(renewed) = renewed else {
             return false;
         };
+        renewed.tune(self.tuning);
         self.engine.watch().replace(device, &renewed);
         tracing::info!(
             "data channel offload active: {}, made beforehand, of {}, {}",

@@ -9,7 +9,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use udco_front::{Begun, MAX_MESSAGE, ToEngine, ToFront, VERSION};
+use udco_core::mss;
+use udco_front::{Begun, MAX_MESSAGE, MssFix, ToEngine, ToFront, VERSION};
 use udco_netlink::{Answers, Asker, membership, serve};
 use udco_sys::epoll::{Events, Interest, Poller};
 use udco_sys::seqpacket::{Connection, FdList};
@@ -18,6 +19,7 @@ use zeroize::Zeroize;
 use crate::Engine;
 use crate::belongings::Belongings;
 use crate::channel::{Channel, FAMILIES};
+use crate::device::Tuning;
 use crate::devices::Asking;
 use crate::service::Caller;
 
@@ -42,6 +44,8 @@ pub(crate) struct Session {
     pub(crate) asking: Asking,
     pub(crate) program: String,
     pub(crate) belongings: Belongings,
+    /// What its options say of the packets of its devices.
+    pub(crate) tuning: Tuning,
     connection: Connection,
     poller: Arc<Poller>,
     message: Box<[u8]>,
@@ -75,6 +79,7 @@ impl Session {
             asking,
             program: String::new(),
             belongings: Belongings::new(engine, asking.session),
+            tuning: Tuning::default(),
             connection,
             poller: Arc::new(Poller::new()?),
             message: vec![0; MAX_MESSAGE].into(),
@@ -214,6 +219,13 @@ impl Session {
                 );
                 self.done(seq, 0)
             }
+            ToEngine::Options { mssfix, passtos } => {
+                self.tuning = Tuning {
+                    mssfix: in_core(mssfix),
+                    passes_tos: passtos,
+                };
+                self.done(seq, 0)
+            }
             ToEngine::Show => {
                 let errno = match fds.take(0) {
                     Some(file) => self.show(file),
@@ -338,6 +350,17 @@ impl Session {
             .encode(seq, &mut self.reply)
             .map_err(|udco_front::TooLong| malformed("an answer that is too long"))?;
         self.connection.send(&self.reply[..len], &[])
+    }
+}
+
+/// As the packet path has it.
+const fn in_core(mssfix: MssFix) -> mss::MssFix {
+    match mssfix {
+        MssFix::Path => mss::MssFix::Path,
+        MssFix::Off => mss::MssFix::Off,
+        MssFix::Datagram(size) => mss::MssFix::Record(size),
+        MssFix::Outer(size) => mss::MssFix::Outer(size),
+        MssFix::Inner(size) => mss::MssFix::Inner(size),
     }
 }
 

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
+use udco_core::ip;
+use udco_core::mss::MssFix;
 use udco_core::{DropCounters, Endpoint, Mode, Peers, Routes, Time, View};
 use udco_netlink::{Api, DeleteReason, Notification, PeerState};
 use udco_sys::clock;
@@ -32,6 +34,8 @@ pub(crate) struct State {
     pub(crate) core: udco_core::Device<DirectionKey, Arc<Transport>>,
     /// The routes of the device's network namespace.
     pub(crate) routes: Routes,
+    /// What the options of its program say.
+    tuning: Tuning,
     /// The device goes: no peer is added any more.
     pub(crate) is_ended: bool,
     /// Peers that have come or moved since their paths were last looked at.
@@ -46,6 +50,28 @@ pub(crate) struct State {
 pub(crate) struct Snapshot {
     pub(crate) peers: Peers<DirectionKey, Arc<Transport>>,
     pub(crate) routes: Routes,
+    pub(crate) tuning: Tuning,
+}
+
+/// What the options of the program that uses a device say of its packets (faults E5).
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Tuning {
+    /// `mssfix`.
+    pub(crate) mssfix: MssFix,
+    /// `passtos`.
+    pub(crate) passes_tos: bool,
+}
+
+impl Tuning {
+    /// The traffic class of the datagram for an inner packet; 0 is the socket's own. That is its DSCP: the congestion bits
+    /// stay out, as nobody carries them back inside at the other end (RFC 6040, compatibility mode).
+    pub(crate) fn outer_class(self, packet: &[u8]) -> u8 {
+        if self.passes_tos {
+            ip::traffic_class(packet) & 0xfc
+        } else {
+            0
+        }
+    }
 }
 
 /// The most peers that are looked at by themselves between two looks at all.
@@ -53,8 +79,8 @@ pub(crate) const MAX_UNMEASURED: usize = 1 << 11;
 
 impl Snapshot {
     /// What a packet sees of it.
-    pub(crate) const fn view(&self, mode: Mode) -> View<'_, DirectionKey, Arc<Transport>> {
-        View::new(mode, &self.peers, &self.routes)
+    pub(crate) fn view(&self, mode: Mode) -> View<'_, DirectionKey, Arc<Transport>> {
+        View::new(mode, &self.peers, &self.routes).with_mssfix(self.tuning.mssfix)
     }
 }
 
@@ -125,6 +151,7 @@ impl Device {
             snapshot: ArcSwap::from_pointee(Snapshot {
                 peers: udco_core::Device::new(mode, seed).peers().clone(),
                 routes: Routes::new(seed),
+                tuning: Tuning::default(),
             }),
             listeners: Arc::clone(listeners),
             owner: maker.uid,
@@ -440,6 +467,11 @@ impl Device {
         }
     }
 
+    /// Its packets are treated as the options of its program say.
+    pub(crate) fn tune(&self, tuning: Tuning) {
+        self.change(|state| state.tuning = tuning);
+    }
+
     /// Another program uses it from now on; 0 for none.
     pub(crate) fn set_holder(&self, holder: SessionId) {
         self.holder.store(holder, Ordering::Relaxed);
@@ -463,6 +495,7 @@ impl Device {
         let snapshot = Snapshot {
             peers: state.core.peers().clone(),
             routes: state.routes.clone(),
+            tuning: state.tuning,
         };
         self.snapshot.store(Arc::new(snapshot));
         self.follow_carrier(state);
@@ -487,6 +520,7 @@ impl State {
         Self {
             core: udco_core::Device::new(mode, seed),
             routes,
+            tuning: Tuning::default(),
             is_ended: false,
             unmeasured: Vec::new(),
             news: News::default(),

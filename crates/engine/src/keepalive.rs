@@ -103,6 +103,7 @@ fn ping(
         destination: endpoint.remote,
         local: endpoint.local,
         segment: None,
+        traffic_class: 0,
     };
     let sent = outbox.push(message) && outbox.send(socket, &record).sent == 1;
     if outbox.outcomes() == [Outcome::SentWithoutLocal] {

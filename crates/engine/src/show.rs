@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use serde::Serialize;
+use udco_core::mss::{self, MssFix};
 use udco_core::{Slot, Traffic as Counter};
 use udco_netlink::Api;
 use udco_sys::tun::offload;
@@ -73,7 +74,7 @@ struct PeerState {
     local: Option<IpAddr>,
     /// Bytes of the longest outer packet that is not fragmented; `None` over TCP.
     path_mtu: Option<u16>,
-    /// The MSS to which that limits TCP inside, by the family inside; `None` over TCP.
+    /// The MSS to which that, or `mssfix`, limits TCP inside, by the family inside; `None` if nothing does.
     mss: Option<Mss>,
     vpn4: Option<Ipv4Addr>,
     vpn6: Option<Ipv6Addr>,
@@ -129,7 +130,7 @@ impl DeviceState {
             .peers
             .iter()
             .filter(|_| may_use)
-            .map(|peer| PeerState::of(peer))
+            .map(|peer| PeerState::of(peer, snapshot.tuning.mssfix))
             .collect();
         peers.sort_by_key(|peer| peer.id);
         Self {
@@ -176,7 +177,7 @@ impl Offloads {
 }
 
 impl PeerState {
-    fn of(peer: &Peer) -> Self {
+    fn of(peer: &Peer, mssfix: MssFix) -> Self {
         let key = |slot| {
             peer.keys.at(slot).map(|key| KeyState {
                 key_id: key.id(),
@@ -190,10 +191,7 @@ impl PeerState {
             remote: endpoint.map(|endpoint| endpoint.remote),
             local: endpoint.and_then(|endpoint| endpoint.local),
             path_mtu: endpoint.map(|_| activity.path_mtu.bytes()),
-            mss: endpoint.map(|_| Mss {
-                ipv4: udco_core::mss::most(peer.inner_limit(), false),
-                ipv6: udco_core::mss::most(peer.inner_limit(), true),
-            }),
+            mss: Mss::of(mssfix.limit(peer)),
             vpn4: peer.vpn4,
             vpn6: peer.vpn6(),
             keepalive: Keepalive {
@@ -207,6 +205,15 @@ impl PeerState {
             link: Traffic::of(&activity.link_rx, &activity.link_tx),
             vpn: Traffic::of(&activity.vpn_rx, &activity.vpn_tx),
         }
+    }
+}
+
+impl Mss {
+    fn of(limit: usize) -> Option<Self> {
+        (limit < usize::MAX).then(|| Self {
+            ipv4: mss::most(limit, false),
+            ipv6: mss::most(limit, true),
+        })
     }
 }
 

@@ -19,7 +19,7 @@ use udco_sys::clock;
 use udco_sys::udp::{MAX_SEGMENTS, Message, Outbox, Outcome, UdpSocket};
 
 use crate::cipher::DirectionKey;
-use crate::device::{Device, Peer};
+use crate::device::{Device, Peer, Tuning};
 use crate::handoff::packet_buffer;
 use crate::transport::{Socket, Transport};
 
@@ -60,6 +60,8 @@ struct Records {
     run: Option<Run>,
     /// A stream that is full.
     full: Option<Arc<Transport>>,
+    /// Of the device whose packets they are.
+    tuning: Tuning,
 }
 
 /// Records that lie next to each other and go to one peer.
@@ -69,6 +71,8 @@ struct Run {
     /// Length of each record; only the last may be shorter.
     record: usize,
     records: usize,
+    /// Of their datagrams, which one message has in common; 0 is the socket's own.
+    traffic_class: u8,
     /// Their lengths say where each ends.
     is_stream: bool,
     /// Nothing more can be added: a shorter record was the last, or they cannot leave together.
@@ -85,6 +89,7 @@ impl Transmitter {
             transport: None,
             run: None,
             full: None,
+            tuning: Tuning::default(),
         };
         Self {
             packet: packet_buffer(),
@@ -124,6 +129,7 @@ impl Transmitter {
         };
         let snapshot = device.snapshot();
         let view = snapshot.view(device.mode);
+        self.records.tuning = snapshot.tuning;
         let now = Time::from_millis(clock::milliseconds());
         let mut outcome = Ok(true);
         for _ in 0..BATCH {
@@ -189,6 +195,7 @@ impl Transmitter {
         way.answer();
         let snapshot = device.snapshot();
         let view = snapshot.view(device.mode);
+        self.records.tuning = snapshot.tuning;
         let now = Time::from_millis(clock::milliseconds());
         for _ in 0..BATCH {
             let Some(parcel) = way.take() else {
@@ -257,9 +264,11 @@ impl Records {
         let mut splitter = Splitter::new(&Header::from_bytes(header), packet)
             .map_err(|_| DropReason::TxBadOffload)?;
         let (packets, longest) = (splitter.count(), splitter.longest());
-        let mut sealer = Sealer::new(peer, packets, splitter.total(), now)?;
+        let mut sealer =
+            Sealer::new(peer, packets, splitter.total(), now)?.with_mssfix(self.tuning.mssfix);
         let limit = peer.inner_limit();
         let joins = longest <= limit;
+        let traffic_class = self.tuning.outer_class(packet);
         let before = match peer.transport.as_stream() {
             Some(_) if longest > framing::MAX_PACKET - OVERHEAD => {
                 return Err(DropReason::TxTransportError);
@@ -299,7 +308,7 @@ impl Records {
             }
             let range = self.at..self.at + before + record.len();
             self.at = range.end;
-            self.append(device, peer, range, joins);
+            self.append(device, peer, range, (joins, traffic_class));
         }
         if before > 0 && self.run.as_ref().is_some_and(Run::is_ample) {
             self.close_run(device);
@@ -309,11 +318,17 @@ impl Records {
 
     /// Adds a sealed record to the batch. `joins` tells whether its datagram fits the path unfragmented: only such
     /// ones can leave together.
-    fn append(&mut self, device: &Device, peer: &Arc<Peer>, range: Range<usize>, joins: bool) {
+    fn append(
+        &mut self,
+        device: &Device,
+        peer: &Arc<Peer>,
+        range: Range<usize>,
+        (joins, traffic_class): (bool, u8),
+    ) {
         let len = range.len();
         if let Some(run) = &mut self.run
             && joins
-            && run.takes(peer, &range)
+            && run.takes(peer, &range, traffic_class)
         {
             run.range.end = range.end;
             run.records += 1;
@@ -328,6 +343,7 @@ impl Records {
             range,
             record: len,
             records: 1,
+            traffic_class,
             is_stream,
             closed,
         });
@@ -367,6 +383,7 @@ impl Records {
             destination: endpoint.remote,
             local: endpoint.local,
             segment: (run.records > 1).then(|| u16::try_from(run.record).unwrap_or(u16::MAX)),
+            traffic_class: run.traffic_class,
         };
         if self.outbox.push(message) {
             self.owners.push(run.peer.id);
@@ -473,13 +490,14 @@ impl Records {
 
 impl Run {
     /// Whether a record can leave together with these.
-    fn takes(&self, peer: &Arc<Peer>, range: &Range<usize>) -> bool {
+    fn takes(&self, peer: &Arc<Peer>, range: &Range<usize>, traffic_class: u8) -> bool {
         let follows =
             !self.closed && Arc::ptr_eq(&self.peer, peer) && self.range.end == range.start;
         if self.is_stream {
             return follows && !self.is_ample();
         }
         follows
+            && self.traffic_class == traffic_class
             && range.len() <= self.record
             && self.records < MAX_SEGMENTS
             && range.end - self.range.start <= MAX_SEND

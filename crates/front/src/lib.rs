@@ -19,11 +19,13 @@
 
 mod alias;
 mod left;
+mod options;
 mod relay;
 mod wire;
 
 pub use alias::{ALIAS, Alias};
 pub use left::{Interface, interface};
+pub use options::{MssFix, OPTIONS_VARIABLE, ProgramOptions};
 pub use relay::RelayHeader;
 use wire::{Body, Fields};
 
@@ -183,6 +185,13 @@ pub enum ToEngine<'a> {
     OwnTun,
     /// Asks for the engine's state as JSON. Beside it: the file to write it to. Answer: [`ToFront::Done`].
     Show,
+    /// What the program's own options say of the data path of its devices. Answer: [`ToFront::Done`].
+    Options {
+        /// Up to which size TCP segments are kept.
+        mssfix: MssFix,
+        /// Whether the DSCP of an inner packet is that of the outer one.
+        passtos: bool,
+    },
 }
 
 /// A message from the engine to a front.
@@ -326,6 +335,10 @@ impl<'a> ToEngine<'a> {
             Self::Return { channel, datagram } => body.header(11, seq).u32(channel).rest(datagram),
             Self::Shown { netns, message } => body.header(12, seq).u64(netns).rest(message),
             Self::Link { exists } => body.header(13, seq).u16(exists.into()),
+            Self::Options { mssfix, passtos } => {
+                let (kind, size) = mssfix.to_wire();
+                body.header(14, seq).u16(kind).u16(size).u16(passtos.into())
+            }
         };
         body.finish()
     }
@@ -389,6 +402,10 @@ impl<'a> ToEngine<'a> {
             },
             13 => Self::Link {
                 exists: fields.u16()? != 0,
+            },
+            14 => Self::Options {
+                mssfix: MssFix::of_wire((fields.u16()?, fields.u16()?)),
+                passtos: fields.u16()? != 0,
             },
             _ => return Err(Malformed),
         };

@@ -60,6 +60,10 @@ fn messages_to_the_engine_come_back_as_they_went() {
             message: b"link",
         },
         ToEngine::Link { exists: true },
+        ToEngine::Options {
+            mssfix: MssFix::Outer(1400),
+            passtos: true,
+        },
     ];
     let mut buffer = [0; 64];
     for (seq, message) in (100..).zip(messages) {

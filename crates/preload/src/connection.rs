@@ -7,7 +7,10 @@ use libc::c_int;
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
 use std::time::{Duration, Instant};
-use udco_front::{FD_VARIABLE, MAX_MESSAGE, SOCKET_VARIABLE, ToEngine, ToFront, VERSION};
+use udco_front::{
+    FD_VARIABLE, MAX_MESSAGE, MssFix, OPTIONS_VARIABLE, ProgramOptions, SOCKET_VARIABLE, ToEngine,
+    ToFront, VERSION,
+};
 
 /// How long the engine may take for an answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
@@ -22,6 +25,8 @@ pub(crate) struct Connection {
     seq: u32,
     /// How long the next answer may take.
     patience: Cell<Duration>,
+    /// What the program's own options say of its data path.
+    pub(crate) options: ProgramOptions,
 }
 
 /// An open question.
@@ -65,8 +70,10 @@ impl Connection {
     pub(crate) fn open() -> Result<Self, String> {
         let inherited = variable(FD_VARIABLE);
         let path = variable(SOCKET_VARIABLE);
+        let options = variable(OPTIONS_VARIABLE).unwrap_or_default();
         unset(FD_VARIABLE);
         unset(SOCKET_VARIABLE);
+        unset(OPTIONS_VARIABLE);
         let fd = match (inherited, path) {
             (Some(number), _) => adopt(&number)?,
             (None, Some(path)) => dial(&path)?,
@@ -77,8 +84,10 @@ impl Connection {
             fd: fd.hide(),
             seq: 0,
             patience: Cell::new(PATIENCE),
+            options: ProgramOptions::parse(&options.to_string_lossy()),
         };
         connection.greet()?;
+        connection.hand_over_options();
         Ok(connection)
     }
 
@@ -183,6 +192,16 @@ impl Connection {
             Ok(true) => Ok(()),
             Ok(false) => Err(Lost::Silent),
             Err(_) => Err(Lost::Dead),
+        }
+    }
+
+    /// Has the engine heed the program's options (faults E5). If it does not answer now, the next question says so.
+    fn hand_over_options(&mut self) {
+        let ProgramOptions {
+            mssfix, passtos, ..
+        } = self.options;
+        if mssfix != MssFix::Path || passtos {
+            let _ = self.ask_errno(&ToEngine::Options { mssfix, passtos });
         }
     }
 
@@ -294,6 +313,7 @@ mod tests {
             fd,
             seq: 0,
             patience: Cell::new(PATIENCE),
+            options: udco_front::ProgramOptions::default(),
         };
         let question = ToEngine::Request {
             channel: 1,

@@ -309,6 +309,7 @@ fn consult(
                     multicast,
                     up,
                     nonce,
+                    txqueuelen: connection.options.txqueuelen,
                 });
                 let (reply, fds) = match &made {
                     Ok(made) => (

@@ -10,6 +10,8 @@ use udco_front::{Alias, Interface};
 const FLAGS: c_int = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
 /// Only for the first queue: the name must be new.
 const IFF_TUN_EXCL: c_int = 0x8000;
+/// How many packets a queue takes: as the driver's, twice what is TUN's own habit (faults E5).
+const QUEUE_LENGTH: u32 = 1000;
 /// Room for changes of many routes at once.
 const MONITOR_BUFFER: c_int = 4 << 20;
 /// Room for what the kernel tells of a link.
@@ -49,6 +51,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) up: bool,
     /// What its alias has to end with.
     pub(crate) nonce: u64,
+    /// How many packets its queue takes, if the program says so.
+    pub(crate) txqueuelen: Option<u32>,
 }
 
 /// Whether there is an interface with this index.
@@ -117,6 +121,10 @@ impl Device {
     fn set_up(&self, names: &Fd, request: &mut ifreq, wanted: &Wanted<'_>) -> Result<(), Errno> {
         request.ifr_ifru.ifru_mtu = wanted.mtu.cast_signed();
         control(names, libc::SIOCSIFMTU, request)?;
+        // `ifr_qlen` lies where this member does. A length that the kernel does not take leaves the queue as it is.
+        let length = wanted.txqueuelen.unwrap_or(QUEUE_LENGTH);
+        request.ifr_ifru.ifru_metric = c_int::try_from(length).unwrap_or(c_int::MAX);
+        let _ = control(names, libc::SIOCSIFTXQLEN, request);
         control(names, libc::SIOCGIFFLAGS, request)?;
         // SAFETY: SIOCGIFFLAGS has written this member.
         let present = c_int::from(unsafe { request.ifr_ifru.ifru_flags });

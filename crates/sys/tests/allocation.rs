@@ -50,6 +50,7 @@ fn batches_allocate_nothing() {
                 destination,
                 local: (at == 2).then_some([192, 0, 2, 1].into()),
                 segment: (at == 0).then_some(1_000),
+                traffic_class: 0,
             };
             assert!(outbox.push(message));
         }

@@ -166,6 +166,7 @@ impl Glass {
         }
         let is_pushed = self.outbox.push(Message {
             segment: (range.len() > len).then_some(len as u16),
+            traffic_class: 0,
             range,
             destination: self.engine,
             local: None,

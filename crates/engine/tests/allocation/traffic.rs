@@ -82,6 +82,7 @@ impl Traffic {
             destination,
             local: None,
             segment,
+            traffic_class: 0,
         };
         assert!(self.outbox.push(message(40 * 1200, Some(1200))));
         assert!(self.outbox.push(message(40 * 64, Some(64))));

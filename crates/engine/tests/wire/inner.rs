@@ -82,6 +82,7 @@ pub(crate) fn send_at_once(destination: SocketAddr, datagrams: usize, len: u16) 
         destination,
         local: None,
         segment: Some(len),
+        traffic_class: 0,
     }));
     assert_eq!(outbox.send(&socket, &bytes).sent, 1);
 }

@@ -15,6 +15,7 @@ const FLAG_CREATE: u16 = 0x400;
 const IFNAME: u16 = 3;
 const MTU: u16 = 4;
 const IFALIAS: u16 = 20;
+const TX_QUEUE_LENGTH: u16 = 13;
 const LINKINFO: u16 = 18;
 const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
@@ -63,10 +64,15 @@ pub fn all(sequence: u32) -> Vec<u8> {
     about(GETLINK, FLAG_DUMP, sequence, (0, 0, 0), |_| ())
 }
 
-/// `RTM_NEWLINK` that changes what is there: the MTU, and those of the flags that are in `mask`.
+/// How many packets the queue of a link of ours takes: as the driver's (faults E5).
+const QUEUE_LENGTH: u32 = 1000;
+
+/// `RTM_NEWLINK` that makes a TUN device look like a link of ours: the MTU, those of the flags that are in `mask`, and the
+/// length of the queue.
 pub fn change(ifindex: u32, mtu: u32, flags: u32, mask: u32, sequence: u32) -> Vec<u8> {
     about(NEWLINK, 0, sequence, (ifindex, flags, mask), |message| {
         message.u32(MTU, mtu);
+        message.u32(TX_QUEUE_LENGTH, QUEUE_LENGTH);
     })
 }
 

@@ -91,9 +91,23 @@ fn split<const A: usize, const B: usize>(data: &[u8]) -> Option<([u8; A], [u8; B
     Some((*first, *rest.first_chunk::<B>()?))
 }
 
-/// Writes the messages for sending and returns their length: the address to send from and the
-/// segment size.
-pub(super) fn encode(control: &mut Control, local: Option<IpAddr>, segment: Option<u16>) -> usize {
+/// A datagram's traffic class, by its family.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Class {
+    /// TOS.
+    V4(u8),
+    /// Traffic class.
+    V6(u8),
+}
+
+/// Writes the messages for sending and returns their length: the address to send from, the segment size and the traffic
+/// class.
+pub(super) fn encode(
+    control: &mut Control,
+    local: Option<IpAddr>,
+    segment: Option<u16>,
+    class: Option<Class>,
+) -> usize {
     let mut writer = Writer { control, end: 0 };
     match local {
         Some(IpAddr::V4(address)) => {
@@ -116,6 +130,17 @@ pub(super) fn encode(control: &mut Control, local: Option<IpAddr>, segment: Opti
     if let Some(size) = segment {
         writer.push(libc::IPPROTO_UDP, UDP_SEGMENT, &size.to_ne_bytes());
     }
+    match class {
+        Some(Class::V4(tos)) => {
+            let tos = i32::from(tos).to_ne_bytes();
+            writer.push(libc::IPPROTO_IP, libc::IP_TOS, &tos);
+        }
+        Some(Class::V6(class)) => {
+            let class = i32::from(class).to_ne_bytes();
+            writer.push(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, &class);
+        }
+        None => {}
+    }
     writer.end
 }
 
@@ -125,7 +150,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Appends a message; both kinds together fit by far.
+    /// Appends a message; all kinds together fit by far.
     fn push(&mut self, level: i32, kind: i32, data: &[u8]) {
         let length = HEADER + data.len();
         let padded = length.next_multiple_of(WORD);
@@ -154,13 +179,13 @@ mod tests {
         for local in [None, Some("192.0.2.1"), Some("2001:db8::1")] {
             let local = local.map(|text| text.parse().unwrap());
             let mut control = Control::EMPTY;
-            let length = encode(&mut control, local, Some(1_400));
+            let length = encode(&mut control, local, Some(1_400), Some(Class::V4(0xb8)));
             assert_eq!(length % WORD, 0);
             let said = decode(&control.0[..length]);
             assert_eq!(said.local, local);
         }
         let mut control = Control::EMPTY;
-        assert_eq!(encode(&mut control, None, None), 0);
+        assert_eq!(encode(&mut control, None, None, None), 0);
     }
 
     /// promises A4: forged lengths, levels and types; a million buffers of a fixed random stream.

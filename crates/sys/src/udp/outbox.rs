@@ -12,7 +12,7 @@ use libc::{c_int, c_uint, iovec, mmsghdr};
 
 use super::UdpSocket;
 use super::address::Name;
-use super::control::{self, Control};
+use super::control::{self, Class, Control};
 use super::inbox::empty_header;
 
 /// The most segments that any kernel since 4.18 takes in one message.
@@ -34,6 +34,8 @@ pub struct Message {
     /// The kernel cuts the bytes into datagrams of this length each, the last may be shorter; at
     /// most [`MAX_SEGMENTS`] and 65,507 bytes (IPv6: 65,527) in all.
     pub segment: Option<u16>,
+    /// TOS of IPv4, traffic class of IPv6; 0 leaves it to the socket.
+    pub traffic_class: u8,
 }
 
 /// What became of a message.
@@ -233,6 +235,7 @@ impl Outbox {
                 destination: message.destination,
                 local,
                 segment: None,
+                traffic_class: message.traffic_class,
             };
             let outcome = self.send_one(socket, arena, index, single);
             self.settle(index, outcome);
@@ -354,8 +357,8 @@ impl Outbox {
         if usable_local(message).is_none() {
             return false;
         }
-        let segment = usable_segment(message);
-        self.write_control(at, None, segment);
+        let (segment, class) = (usable_segment(message), class_of(message));
+        self.write_control(at, None, segment, class);
         true
     }
 
@@ -405,16 +408,23 @@ impl Outbox {
         header.msg_hdr.msg_flags = 0;
         header.msg_len = 0;
         let (local, segment) = (usable_local(message), usable_segment(message));
-        self.write_control(index, local, segment);
+        let class = class_of(message);
+        self.write_control(index, local, segment, class);
     }
 
-    fn write_control(&mut self, index: usize, local: Option<IpAddr>, segment: Option<u16>) {
+    fn write_control(
+        &mut self,
+        index: usize,
+        local: Option<IpAddr>,
+        segment: Option<u16>,
+        class: Option<Class>,
+    ) {
         let (Some(control), Some(header)) =
             (self.controls.get_mut(index), self.headers.get_mut(index))
         else {
             return;
         };
-        let length = control::encode(control, local, segment);
+        let length = control::encode(control, local, segment, class);
         header.msg_hdr.msg_control = if length == 0 {
             ptr::null_mut()
         } else {
@@ -450,6 +460,16 @@ fn usable_local(message: &Message) -> Option<IpAddr> {
     let local = message.local?;
     let same = local.is_ipv4() == message.destination.is_ipv4();
     (same && !local.is_unspecified()).then_some(local)
+}
+
+/// The traffic class, if it is not the socket's. On an IPv6 socket, too, a datagram to a v4-mapped address is one of IPv4.
+fn class_of(message: &Message) -> Option<Class> {
+    let class = message.traffic_class;
+    let named = match message.destination.is_ipv4() {
+        true => Class::V4(class),
+        false => Class::V6(class),
+    };
+    (class != 0).then_some(named)
 }
 
 /// The segment size, unless one segment holds everything.

@@ -29,6 +29,7 @@ fn message(range: std::ops::Range<usize>, destination: SocketAddr) -> Message {
         destination,
         local: None,
         segment: None,
+        traffic_class: 0,
     }
 }
 
@@ -80,6 +81,7 @@ fn a_segmented_send_arrives_as_one_super_packet_with_gro_and_as_singles_without(
         let mut inbox = Inbox::new(16, 65_535);
         let segmented = Message {
             segment: Some(1_200),
+            traffic_class: 0,
             ..message(0..bytes.len(), at(ip, &receiver))
         };
 
@@ -289,6 +291,7 @@ fn segments_larger_than_the_mtu_are_refused_and_go_singly() {
         assert!(outbox.push(message(0..1, to)));
         assert!(outbox.push(Message {
             segment: Some(2_000),
+            traffic_class: 0,
             local: Some(gone.parse().unwrap()),
             ..message(0..4_500, to)
         }));

@@ -269,6 +269,7 @@ fn source(address: SocketAddr, packets: u64, per_second: u64) -> Result<u64> {
                     destination,
                     local,
                     segment,
+                    traffic_class: 0,
                 });
                 if is_one {
                     break;

@@ -1,0 +1,124 @@
+//! What the options of the OpenVPN that is about to start mean with offload: those that the engine heeds are handed on, the
+//! others without effect are named (faults E5). Nothing that OpenVPN gets is changed, and no start fails here.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::fs::OFlags;
+use udco_front::OPTIONS_VARIABLE;
+use udco_options::{MAX_FILE, Reading, STANDARD_INPUT_UNREAD, program, read, report};
+
+/// Hands on to the engine what it heeds of the options of `program`, if that is OpenVPN, and names the rest.
+pub(crate) fn hand_on(command: &mut Command, program: &[OsString]) {
+    let Some(openvpn) = program::find(program) else {
+        return;
+    };
+    let mut unread = Vec::new();
+    let reading = read(openvpn.arguments, &openvpn.directory, |path| {
+        open(path).map_err(|error| {
+            if error.kind() == io::ErrorKind::Unsupported {
+                unread.push(path.to_owned());
+            }
+            error.to_string()
+        })
+    });
+    let report = report(&reading.settings);
+    if report.honoured.is_default() {
+        command.env_remove(OPTIONS_VARIABLE);
+    } else {
+        command.env(OPTIONS_VARIABLE, report.honoured.to_string());
+    }
+    if !report.rules_out.is_empty() {
+        // OpenVPN's log says so, and all options have their effect.
+        return;
+    }
+    for named in &report.without_effect {
+        say(&named.to_string());
+    }
+    unread.extend(names_standard_input(&reading).then(|| "standard input".into()));
+    for path in unread {
+        let path = path.to_string_lossy().escape_debug().to_string();
+        say(&format!(
+            "{path} is not read here, so that mssfix, txqueuelen and passtos in it have no effect with offload: give them on \
+             the command line"
+        ));
+    }
+}
+
+/// The bytes of a configuration file. What is no file is left alone: reading a pipe would take from OpenVPN what is in it.
+fn open(path: &Path) -> io::Result<Vec<u8>> {
+    let not_regular = || io::Error::new(io::ErrorKind::Unsupported, "no regular file");
+    // Opening alone may wake a device.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(not_regular());
+    }
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = File::options()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(not_regular());
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn names_standard_input(reading: &Reading) -> bool {
+    let mut problems = reading.problems.iter();
+    problems.any(|problem| problem.what == STANDARD_INPUT_UNREAD)
+}
+
+/// A line on standard error, which may be closed or full: then it is lost.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "udco: {line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_regular_files_are_read() {
+        for path in ["/dev/null", "/dev/tty", "/", "/dev/zero"] {
+            let error = open(Path::new(path)).expect_err(path);
+            assert_eq!(error.kind(), io::ErrorKind::Unsupported, "{path}");
+        }
+        assert!(open(Path::new("/no/such/file")).is_err());
+        assert!(open(Path::new("/proc/self/status")).is_ok());
+    }
+
+    #[test]
+    fn a_program_that_is_no_openvpn_keeps_its_environment() {
+        let mut command = Command::new("sh");
+        hand_on(
+            &mut command,
+            &["sh".into(), "-c".into(), "openvpn --mssfix 9".into()],
+        );
+        assert_eq!(command.get_envs().count(), 0);
+    }
+
+    #[test]
+    fn what_is_heeded_is_in_the_environment_of_openvpn() {
+        let words = [
+            "env",
+            "A=1",
+            "openvpn",
+            "--mssfix",
+            "1300",
+            "--txqueuelen",
+            "100",
+        ];
+        let words: Vec<OsString> = words.iter().map(Into::into).collect();
+        let mut command = Command::new("env");
+        hand_on(&mut command, &words);
+        let set: Vec<_> = command.get_envs().collect();
+        let value: OsString = "mssfix=1300,txqueuelen=100".into();
+        assert_eq!(set, [(OPTIONS_VARIABLE.as_ref(), Some(value.as_os_str()))]);
+    }
+}

@@ -1,0 +1,193 @@
+//! What a program's own options say of its data path: `udco run` reads them, a variable in the environment carries them to
+//! the front, and the front to the engine, for the devices of that program and no other (faults E5).
+
+use core::fmt;
+
+/// Environment variable with the program's options, as [`ProgramOptions`] are displayed.
+pub const OPTIONS_VARIABLE: &str = "UDCO_OPTIONS";
+
+/// The least bound of a packet: OpenVPN 2.7 takes no smaller one.
+const LEAST_SIZE: u16 = 154;
+
+/// Up to which size TCP segments are kept by lowering the MSS in SYNs (OpenVPN's `mssfix`). Every bound holds beside that of
+/// the path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MssFix {
+    /// By the path alone.
+    #[default]
+    Path,
+    /// Not at all.
+    Off,
+    /// OpenVPN's packets are at most this long, without the headers of UDP and IP.
+    Datagram(u16),
+    /// With the headers of UDP and IP.
+    Outer(u16),
+    /// Inner packets are at most this long.
+    Inner(u16),
+}
+
+/// Options of a program that the data path heeds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProgramOptions {
+    /// `mssfix`.
+    pub mssfix: MssFix,
+    /// `passtos`: the DSCP of an inner packet is that of the outer one.
+    pub passtos: bool,
+    /// `txqueuelen` of the TUN device.
+    pub txqueuelen: Option<u32>,
+}
+
+impl ProgramOptions {
+    /// Reads them from the variable. What is not understood is left out: no option is worth a failed start.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let mut options = Self::default();
+        for word in text.split(',') {
+            let (name, value) = word.split_once('=').unwrap_or((word, ""));
+            match name.trim() {
+                "mssfix" => options.mssfix = MssFix::parse(value).unwrap_or_default(),
+                "passtos" => options.passtos = true,
+                "txqueuelen" => options.txqueuelen = value.trim().parse().ok(),
+                _ => {}
+            }
+        }
+        options
+    }
+
+    /// Whether none differs from what is done without options.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl fmt::Display for ProgramOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut between = "";
+        let mut next = |f: &mut fmt::Formatter<'_>| {
+            let between = core::mem::replace(&mut between, ",");
+            f.write_str(between)
+        };
+        if self.mssfix != MssFix::Path {
+            next(f)?;
+            write!(f, "mssfix={}", self.mssfix)?;
+        }
+        if self.passtos {
+            next(f)?;
+            f.write_str("passtos")?;
+        }
+        if let Some(length) = self.txqueuelen {
+            next(f)?;
+            write!(f, "txqueuelen={length}")?;
+        }
+        Ok(())
+    }
+}
+
+impl MssFix {
+    /// With a size that makes sense: a segment of a few bytes would only waste the path.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        match self {
+            Self::Path | Self::Off => self,
+            Self::Datagram(size) => Self::Datagram(size.max(LEAST_SIZE)),
+            Self::Outer(size) => Self::Outer(size.max(LEAST_SIZE)),
+            Self::Inner(size) => Self::Inner(size.max(LEAST_SIZE)),
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (size, kind) = text.split_once(':').unwrap_or((text, ""));
+        let size = size.trim().parse().ok()?;
+        Some(match (size, kind.trim()) {
+            (0, _) => Self::Off,
+            (size, "") => Self::Datagram(size),
+            (size, "mtu") => Self::Outer(size),
+            (size, "fixed") => Self::Inner(size),
+            _ => return None,
+        })
+    }
+
+    /// As two numbers of a message.
+    pub(crate) const fn to_wire(self) -> (u16, u16) {
+        match self {
+            Self::Path => (0, 0),
+            Self::Off => (1, 0),
+            Self::Datagram(size) => (2, size),
+            Self::Outer(size) => (3, size),
+            Self::Inner(size) => (4, size),
+        }
+    }
+
+    /// Of two numbers of a message, within bounds.
+    pub(crate) fn of_wire((kind, size): (u16, u16)) -> Self {
+        let value = match kind {
+            1 => Self::Off,
+            2 => Self::Datagram(size),
+            3 => Self::Outer(size),
+            4 => Self::Inner(size),
+            _ => Self::Path,
+        };
+        value.bounded()
+    }
+}
+
+impl fmt::Display for MssFix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path => Ok(()),
+            Self::Off => f.write_str("0"),
+            Self::Datagram(size) => write!(f, "{size}"),
+            Self::Outer(size) => write!(f, "{size}:mtu"),
+            Self::Inner(size) => write!(f, "{size}:fixed"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_displayed_is_read_again() {
+        for mssfix in [
+            MssFix::Path,
+            MssFix::Off,
+            MssFix::Datagram(1300),
+            MssFix::Outer(1400),
+            MssFix::Inner(1200),
+        ] {
+            for passtos in [false, true] {
+                for txqueuelen in [None, Some(100)] {
+                    let options = ProgramOptions {
+                        mssfix,
+                        passtos,
+                        txqueuelen,
+                    };
+                    assert_eq!(ProgramOptions::parse(&options.to_string()), options);
+                    assert_eq!(MssFix::of_wire(mssfix.to_wire()), mssfix);
+                }
+            }
+        }
+        assert_eq!(ProgramOptions::default().to_string(), "");
+    }
+
+    #[test]
+    fn what_is_not_understood_is_left_out() {
+        for text in [
+            "",
+            ",,=,",
+            "mssfix",
+            "mssfix=99999",
+            "mssfix=-1",
+            "mssfix=1400:tuesday",
+            "txqueuelen=x",
+            "other=1",
+        ] {
+            assert!(ProgramOptions::parse(text).is_default(), "{text}");
+        }
+        let parsed = ProgramOptions::parse("other, passtos ,mssfix=9");
+        assert!(parsed.passtos);
+        assert_eq!(parsed.mssfix.bounded(), MssFix::Datagram(154));
+    }
+}

@@ -1,0 +1,36 @@
+//! Reads what an OpenVPN process is told on its command line and in its configuration files, the way OpenVPN 2.6 and 2.7
+//! do, only to learn of it: nothing here changes what OpenVPN gets.
+//!
+//! [`program::find`] recognises OpenVPN in a command, [`read`] lists the options, [`report`] says which of them have
+//! another meaning with offload, or none (faults E5).
+//!
+//! ```
+//! use std::path::Path;
+//! use udco_options::{MssFix, read, report};
+//!
+//! let arguments = ["--config".into(), "client.conf".into()];
+//! let files = |path: &Path| match path.to_str() {
+//!     Some("client.conf") => Ok(b"dev tun\nmssfix 1300\nshaper 1000000\n".to_vec()),
+//!     _ => Err("no such file".to_owned()),
+//! };
+//! let reading = read(&arguments, Path::new(""), files);
+//! let report = report(&reading.settings);
+//! assert_eq!(report.honoured.mssfix, MssFix::Datagram(1300));
+//! assert_eq!(report.without_effect[0].setting.to_string(), "shaper (client.conf:3)");
+//! ```
+//!
+//! There is no I/O in here, and no input makes it panic or read without bound.
+#![forbid(unsafe_code)]
+
+mod mssfix;
+pub mod program;
+mod reading;
+mod report;
+mod setting;
+mod words;
+
+pub use reading::{MAX_FILE, STANDARD_INPUT_UNREAD, read};
+pub use report::{Report, RulesOut, WithoutEffect, report};
+pub use setting::{Origin, Problem, Reading, Setting};
+pub use udco_front::{MssFix, ProgramOptions};
+pub use words::{BadLine, words};

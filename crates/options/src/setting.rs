@@ -1,0 +1,100 @@
+//! What a reading brings: options with their place, and what could not be read.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// An option as it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Its name, without dashes.
+    pub name: String,
+    /// Its arguments.
+    pub arguments: Vec<OsString>,
+    /// Where it was given.
+    pub origin: Origin,
+    /// The number of the `<connection>` block that it stands in, from 0.
+    pub connection: Option<u32>,
+}
+
+impl Setting {
+    /// An argument, from 0; `None` if there is none, or if it is not UTF-8.
+    #[must_use]
+    pub fn argument(&self, index: usize) -> Option<&str> {
+        self.arguments.get(index)?.to_str()
+    }
+
+    /// An argument as a number, read as C's `atoi` does: OpenVPN 2.6 takes what is no number for 0.
+    #[must_use]
+    pub fn number(&self, index: usize) -> Option<i64> {
+        let text = self.arguments.get(index)?.to_string_lossy();
+        let text = text.trim_start();
+        let (sign, digits) = match text.strip_prefix(['-', '+']) {
+            Some(digits) if text.starts_with('-') => (-1, digits),
+            Some(digits) => (1, digits),
+            None => (1, text),
+        };
+        let end = digits
+            .find(|digit: char| !digit.is_ascii_digit())
+            .unwrap_or(digits.len());
+        let value = match digits.get(..end) {
+            Some("") | None => 0,
+            Some(digits) => digits.parse().unwrap_or(i64::MAX),
+        };
+        Some(sign * value)
+    }
+}
+
+/// `mssfix (client.conf:12)`
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name, self.origin)
+    }
+}
+
+/// Where an option was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// On the command line.
+    CommandLine,
+    /// In a file, on this line, from 1.
+    File(Arc<Path>, u32),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CommandLine => f.write_str("command line"),
+            // A name may hold anything: nothing in it reaches a terminal as it is.
+            Self::File(path, line) => {
+                write!(f, "{}:{line}", path.to_string_lossy().escape_debug())
+            }
+        }
+    }
+}
+
+/// Something that could not be read; what follows it in its file was not read either.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where.
+    pub origin: Origin,
+    /// What.
+    pub what: String,
+}
+
+/// `client.conf:3: a quotation mark is not closed`
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.origin, self.what)
+    }
+}
+
+/// What a command line and its files say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// All options, in OpenVPN's order.
+    pub settings: Vec<Setting>,
+    /// What could not be read.
+    pub problems: Vec<Problem>,
+}
