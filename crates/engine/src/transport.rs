@@ -73,14 +73,17 @@ impl Transport {
         forbidden: Forbidden,
     ) -> io::Result<Self> {
         socket.enable_packet_info()?;
-        let segmentation = forbidden.permits(Offload::Segment) && socket.supports_gso();
+        let (mark, bound_to) = routing_of(socket.as_fd());
+        // Who marks packets may count or limit them, and netfilter sees many that are sent at once as one (faults E8).
+        let is_counted = mark != 0;
+        let segmentation =
+            forbidden.permits(Offload::Segment) && !is_counted && socket.supports_gso();
         // Without coalescing, and with smaller buffers than asked for, packets only move slower.
         let coalescing = forbidden.permits(Offload::Coalesce) && socket.enable_gro().is_ok();
         let _ = socket.raise_receive_buffer(TRANSPORT_BUFFER);
         let _ = socket.raise_send_buffer(TRANSPORT_BUFFER);
         let local = socket.local_addr()?;
         let netns = udco_sys::network_namespace(socket.as_fd());
-        let (mark, bound_to) = routing_of(socket.as_fd());
         Ok(Self {
             socket: Socket::Udp(socket, relay),
             local,

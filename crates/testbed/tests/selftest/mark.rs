@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use udco_testbed::measure::Ping;
-use udco_testbed::{Host, skip};
+use udco_testbed::measure::{Ping, Stream};
+use udco_testbed::{Host, eventually, skip};
 
-use super::bench::{BASE, Bench, INNER_SERVER, Variant};
+use super::bench::{BASE, Bench, INNER_SERVER, SOON, Variant};
 use super::traffic::{for_each, transmitted};
 use super::{requests, sequence};
 
@@ -32,6 +32,7 @@ fn mark() -> Result<()> {
     requests::install_keys(&bench, "primary", 0)?;
     every_client_is_answered(&bench)?;
 
+    every_packet_is_counted(&bench)?;
     let rules = format!(
         "add table inet selftest; \
          add chain inet selftest output {{ type filter hook output priority 0; }}; \
@@ -48,7 +49,7 @@ fn mark() -> Result<()> {
     let lost = 2 * COUNT * bench.clients.len() as u64;
     let answered: u64 = answered.iter().map(|(_, answered)| answered).sum();
     ensure!(answered == 0, "{answered} pings got through");
-    let counted = dropped_by_rule(&bench.server)?;
+    let counted = seen_by_rule(&bench.server)?;
     ensure!(
         counted == lost,
         "the rule dropped {counted}, {lost} were lost"
@@ -72,8 +73,39 @@ fn every_client_is_answered(bench: &Bench) -> Result<()> {
     .map(drop)
 }
 
+/// Limits and quotas on a mark count packets: as many as the tunnel has sent, not how many calls that took (faults E8).
+fn every_packet_is_counted(bench: &Bench) -> Result<()> {
+    let rules = format!(
+        "add table inet selftest; \
+         add chain inet selftest output {{ type filter hook output priority 0; }}; \
+         add rule inet selftest output meta mark {MARK} counter"
+    );
+    let sent = || -> Result<u64> {
+        let peers = bench.json(&bench.server, "peer get tun0 --json")?;
+        let peers = peers.as_array().into_iter().flatten();
+        Ok(peers
+            .filter_map(|it| it["link"]["tx_packets"].as_u64())
+            .sum())
+    };
+    bench.server.run(&["nft", &rules])?;
+    let before = sent()?;
+    let client = &bench.clients[0];
+    Stream::to(&client.inner())
+        .seconds(1)
+        .limit("100M")
+        .run(&bench.server, &client.host)?;
+    let mut last = (0, 0);
+    let agree = eventually("the rule to have counted what was sent", SOON, || {
+        last = (seen_by_rule(&bench.server)?, sent()? - before);
+        Ok((last.0 == last.1).then_some(()))
+    });
+    agree.with_context(|| format!("counted and sent: {last:?}"))?;
+    ensure!(last.0 > 1000, "no stream: {last:?}");
+    bench.server.run(&["nft", "flush ruleset"]).map(drop)
+}
+
 /// The rule's counter.
-fn dropped_by_rule(host: &Host) -> Result<u64> {
+fn seen_by_rule(host: &Host) -> Result<u64> {
     let shown = host.run(&["nft", "list chain inet selftest output"])?;
     let (_, after) = shown.split_once("counter packets ").context("no counter")?;
     let number = after.split_whitespace().next().context("no number")?;
