@@ -42,6 +42,10 @@ pub(crate) fn run(arguments: DaemonArguments) -> Result<()> {
             "{} is there already and is no socket of this user's engines, so it stays: name another place with --socket",
             path.display()
         ),
+        io::ErrorKind::Unsupported => anyhow::anyhow!(
+            "the file system of {} knows no access lists: allow one group alone (--allow-gid), or name another place with --socket",
+            path.display()
+        ),
         _ => anyhow::Error::new(error).context(format!("cannot listen at {}", path.display())),
     })?;
     let _sweeper = sweep::start(&path).context("nobody would remove the socket file")?;

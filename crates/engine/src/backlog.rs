@@ -21,6 +21,7 @@ pub(crate) struct Backlog {
     datagrams: BTreeMap<u64, (Vec<u8>, Option<Subject>)>,
     places: HashMap<Subject, u64>,
     next: u64,
+    bytes: usize,
 }
 
 impl Subject {
@@ -50,6 +51,16 @@ impl Backlog {
         self.datagrams.is_empty()
     }
 
+    /// What it takes of memory.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// All of it, in order.
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = (Vec<u8>, Option<Subject>)> + use<> {
+        std::mem::take(self).datagrams.into_values()
+    }
+
     /// The one to be read first.
     pub(crate) fn first(&self) -> Option<&[u8]> {
         let (_, (datagram, _)) = self.datagrams.first_key_value()?;
@@ -58,8 +69,11 @@ impl Backlog {
 
     /// Takes the first one out.
     pub(crate) fn pop(&mut self) {
-        if let Some((_, (_, Some(subject)))) = self.datagrams.pop_first() {
-            self.places.remove(&subject);
+        if let Some((_, (datagram, subject))) = self.datagrams.pop_first() {
+            self.bytes -= cost(&datagram);
+            if let Some(subject) = subject {
+                self.places.remove(&subject);
+            }
         }
     }
 
@@ -68,16 +82,24 @@ impl Backlog {
     pub(crate) fn push(&mut self, datagram: Vec<u8>, subject: Option<Subject>) {
         let settled = subject.into_iter().flat_map(Subject::settles).flatten();
         for old in settled {
-            if let Some(place) = self.places.remove(&old) {
-                self.datagrams.remove(&place);
+            if let Some(place) = self.places.remove(&old)
+                && let Some((datagram, _)) = self.datagrams.remove(&place)
+            {
+                self.bytes -= cost(&datagram);
             }
         }
         if let Some(subject) = subject {
             self.places.insert(subject, self.next);
         }
+        self.bytes += cost(&datagram);
         self.datagrams.insert(self.next, (datagram, subject));
         self.next += 1;
     }
+}
+
+/// A datagram with its places in both maps.
+fn cost(datagram: &[u8]) -> usize {
+    datagram.len() + 128
 }
 
 #[cfg(test)]
@@ -90,6 +112,7 @@ mod tests {
             read.extend_from_slice(first);
             backlog.pop();
         }
+        assert_eq!(backlog.bytes(), 0);
         assert!(
             backlog.places.is_empty(),
             "nothing is left of what was read"

@@ -14,6 +14,7 @@ use udco_sys::seqpacket::FdList;
 use udco_sys::tun;
 
 use crate::Engine;
+use crate::account::{Charge, Kind};
 use crate::connection::{Session, malformed};
 use crate::device::{Device, Offloads};
 use crate::devices::SessionId;
@@ -30,7 +31,7 @@ pub(crate) struct Belongings {
     engine: Arc<Engine>,
     session: SessionId,
     /// Transport sockets by the fd number under which the program knows them.
-    sockets: HashMap<i32, Arc<Transport>>,
+    sockets: HashMap<i32, (Arc<Transport>, Charge)>,
     /// Foreign network namespaces that were told of, in the order of their ids.
     foreign: Vec<u64>,
     /// Whether its devices are served for it alone. A program that never opens a generic-netlink socket (`ip link add`, `udco link
@@ -71,20 +72,30 @@ impl Belongings {
 
     /// The transport socket that the program knows by this number.
     pub(crate) fn socket(&self, fd: i32) -> Option<&Arc<Transport>> {
-        self.sockets.get(&fd)
+        self.sockets.get(&fd).map(|(transport, _)| transport)
     }
 
     /// A transport socket was handed over: it serves the peers of a device.
-    pub(crate) fn add_socket(&mut self, fd: i32, transport: &Arc<Transport>, device: &Arc<Device>) {
+    pub(crate) fn add_socket(
+        &mut self,
+        fd: i32,
+        (transport, charge): (&Arc<Transport>, Charge),
+        device: &Arc<Device>,
+    ) {
+        self.use_for(transport, device);
+        self.sockets.insert(fd, (Arc::clone(transport), charge));
+    }
+
+    /// One of its transport sockets serves the peers of a device from now on.
+    pub(crate) fn use_for(&self, transport: &Arc<Transport>, device: &Arc<Device>) {
         self.engine
             .devices()
             .attach(self.engine.workers(), transport, device);
-        self.sockets.insert(fd, Arc::clone(transport));
     }
 
     /// The program has closed a transport socket: its peers end, and its port becomes free before this returns.
     pub(crate) fn close_socket(&mut self, fd: i32) {
-        let Some(transport) = self.sockets.remove(&fd) else {
+        let Some((transport, _charge)) = self.sockets.remove(&fd) else {
             return;
         };
         if let Some(device) = self.engine.devices().served_by(&transport) {
@@ -161,6 +172,12 @@ impl Session {
         }
         let proven = prove(&queues, &monitor, (ifindex, api, nonce))?;
         self.clear_place(&proven)?;
+        let charge = self.account.charge(Kind::Devices).ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::QuotaExceeded,
+                "its user has as many devices as it may",
+            )
+        })?;
         // Fails closed: when this process dies, packets meet a device without a program (design decision 4).
         first.set_persist(true)?;
         let forbidden = self.engine.forbidden();
@@ -181,21 +198,20 @@ impl Session {
             (&self.asking, devices.listeners()),
         ));
         device.tune(self.tuning);
-        self.engine.watch().add(&device, monitor)?;
-        if !devices.add(self.engine.workers(), &device, &self.asking) {
+        let routes = self.account.most_routes();
+        self.engine.watch().add(&device, monitor, routes)?;
+        if !devices.add(self.engine.workers(), &device, (&self.asking, charge)) {
             self.engine.watch().remove(&device);
             return Err(taken());
         }
-        if self.belongings.ends_devices {
-            tracing::info!(
-                "data channel offload active: {} of {}, {}",
-                device.name,
-                self.program,
+        let (name, program) = (&device.name, &self.program);
+        self.account.line(|| match self.belongings.ends_devices {
+            true => tracing::info!(
+                "data channel offload active: {name} of {program}, {}",
                 role(mode)
-            );
-        } else {
-            tracing::info!("{} made {}, which stays", self.program, device.name);
-        }
+            ),
+            false => tracing::info!("{program} made {name}, which stays"),
+        });
         Ok(())
     }
 

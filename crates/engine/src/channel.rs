@@ -10,6 +10,7 @@ use udco_netlink::{Api, FamilyIds, Notification};
 use udco_sys::epoll::{Interest, Poller};
 use udco_sys::seqpacket::Connection;
 
+use crate::account::{Account, Kind};
 use crate::backlog::{Backlog, Subject};
 use crate::device::{is_same, lock};
 use crate::devices::SessionId;
@@ -34,6 +35,7 @@ pub(crate) struct Channel {
     /// Where the connection's thread waits, to be told of room when something waits for it.
     poller: Arc<Poller>,
     token: u64,
+    account: Arc<Account>,
     state: Mutex<State>,
 }
 
@@ -44,7 +46,11 @@ struct State {
     /// The thread that answers a request on this channel just now.
     answering: Option<ThreadId>,
     /// Notifications of other threads that came meanwhile.
-    held: Vec<(Vec<u8>, Subject)>,
+    held: Backlog,
+    /// What of both is charged to the user's account.
+    charged: usize,
+    /// So much has come that the program has not read that nothing more is kept.
+    is_lost: bool,
     /// The families whose notifications it wants.
     joined: Vec<Api>,
     ext_ack: bool,
@@ -56,7 +62,7 @@ impl Channel {
     /// that there is room for what waits: see [`Channel::flush`].
     pub(crate) fn new(
         socket: Connection,
-        (session, uid): (SessionId, u32),
+        ((session, uid), account): ((SessionId, u32), Arc<Account>),
         poller: &Arc<Poller>,
         token: u64,
     ) -> io::Result<Self> {
@@ -68,6 +74,7 @@ impl Channel {
             socket,
             poller: Arc::clone(poller),
             token,
+            account,
             state: Mutex::default(),
         })
     }
@@ -110,7 +117,8 @@ impl Channel {
         let subject = Subject::of(notification);
         match state.answering {
             Some(thread) if thread != std::thread::current().id() => {
-                state.held.push((datagram, subject));
+                state.held.push(datagram, Some(subject));
+                self.settle(&mut state);
             }
             _ => self.put(&mut state, datagram, Some(subject)),
         }
@@ -136,9 +144,10 @@ impl Channel {
         }
         let complete = state.waiting.is_empty();
         state.answering = None;
-        for (datagram, subject) in std::mem::take(&mut state.held) {
-            self.put(&mut state, datagram, Some(subject));
+        for (datagram, subject) in state.held.take() {
+            self.put(&mut state, datagram, subject);
         }
+        self.settle(&mut state);
         complete
     }
 
@@ -147,15 +156,45 @@ impl Channel {
         let mut state = lock(&self.state);
         while let Some(datagram) = state.waiting.first() {
             match self.socket.send(datagram, &[]) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return self.settle(&mut state);
+                }
                 // Sent, or the program is gone and nobody waits for it.
                 _ => state.waiting.pop(),
             };
         }
+        self.settle(&mut state);
         let _ = self.poller.modify(&self.socket, self.token, Interest::NONE);
     }
 
+    /// Charges what waits to the user's account. If it is too much, the program that does not read loses its channel, as
+    /// a socket of the kernel would lose datagrams (faults D3).
+    fn settle(&self, state: &mut State) {
+        let bytes = state.waiting.bytes() + state.held.bytes();
+        if bytes <= state.charged {
+            self.account
+                .subtract(Kind::WaitingBytes, state.charged - bytes);
+            state.charged = bytes;
+        } else if self.account.add(Kind::WaitingBytes, bytes - state.charged) {
+            state.charged = bytes;
+        } else {
+            state.is_lost = true;
+            state.waiting = Backlog::default();
+            state.held = Backlog::default();
+            self.account.subtract(Kind::WaitingBytes, state.charged);
+            state.charged = 0;
+            self.account.line(|| {
+                tracing::warn!("a program does not read what it asked for: its channel is closed");
+            });
+            // Its thread finds the end of it, and so does the program.
+            let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
+        }
+    }
+
     fn put(&self, state: &mut State, datagram: Vec<u8>, subject: Option<Subject>) {
+        if state.is_lost {
+            return;
+        }
         if state.waiting.is_empty() {
             match self.socket.send(&datagram, &[]) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -166,11 +205,14 @@ impl Channel {
                 .modify(&self.socket, self.token, Interest::WRITE);
         }
         state.waiting.push(datagram, subject);
+        self.settle(state);
     }
 }
 
 impl Drop for Channel {
     fn drop(&mut self) {
+        self.account
+            .subtract(Kind::WaitingBytes, lock(&self.state).charged);
         let _ = self.poller.remove(&self.socket);
     }
 }

@@ -4,7 +4,7 @@
 //! however it ends, is in [`crate::belongings`].
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use udco_sys::seqpacket::{Connection, FdList};
 use zeroize::Zeroize;
 
 use crate::Engine;
+use crate::account::{Account, Charge, Kind};
 use crate::belongings::Belongings;
 use crate::channel::{Channel, FAMILIES};
 use crate::device::Tuning;
@@ -25,6 +26,9 @@ use crate::service::Caller;
 
 /// How long a front may take to hand over an fd that it was asked for.
 const HAND_OVER: Duration = Duration::from_millis(500);
+
+/// The longest name of a program that is kept: it stands in lines of the log.
+const LONGEST_NAME: usize = 64;
 
 /// Token of the connection itself. Channels have their number.
 const CONNECTION: u64 = 0;
@@ -42,6 +46,8 @@ pub(crate) struct Session {
     pub(crate) engine: Arc<Engine>,
     /// Who is at the other end.
     pub(crate) asking: Asking,
+    /// What its user has.
+    pub(crate) account: Arc<Account>,
     pub(crate) program: String,
     pub(crate) belongings: Belongings,
     /// What its options say of the packets of its devices.
@@ -51,7 +57,8 @@ pub(crate) struct Session {
     message: Box<[u8]>,
     reply: Box<[u8]>,
     next_channel: u32,
-    channels: HashMap<u32, Arc<Channel>>,
+    channels: HashMap<u32, (Arc<Channel>, Charge)>,
+    is_greeted: bool,
 }
 
 /// What an exchange in the middle of a request brought.
@@ -64,11 +71,15 @@ pub(crate) struct HandedOver {
 }
 
 impl Session {
-    /// Serves a front until it goes.
+    /// Serves a front until it goes. It has to greet in time, if there is a time for it.
     ///
     /// # Errors
     /// Of the connection, or of a front that does not speak the protocol.
-    pub(crate) fn serve(engine: &Arc<Engine>, connection: Connection) -> io::Result<()> {
+    pub(crate) fn serve(
+        engine: &Arc<Engine>,
+        connection: Connection,
+        greeting: Option<Duration>,
+    ) -> io::Result<()> {
         let asking = Asking {
             session: engine.new_session(),
             uid: connection.peer_credentials()?.uid,
@@ -77,6 +88,7 @@ impl Session {
         let mut session = Self {
             engine: Arc::clone(engine),
             asking,
+            account: engine.accounts().of(asking.uid),
             program: String::new(),
             belongings: Belongings::new(engine, asking.session),
             tuning: Tuning::default(),
@@ -86,13 +98,21 @@ impl Session {
             reply: vec![0; MAX_MESSAGE].into(),
             next_channel: 1,
             channels: HashMap::new(),
+            is_greeted: false,
         };
+        let deadline = greeting.map(|time| Instant::now() + time);
         session
             .poller
             .add(&session.connection, CONNECTION, Interest::READ)?;
         let mut events = Events::with_capacity(16);
         loop {
-            session.poller.wait(&mut events, None)?;
+            let left = deadline
+                .filter(|_| !session.is_greeted)
+                .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "it did not greet"));
+            }
+            session.poller.wait(&mut events, left)?;
             for event in events.iter() {
                 match event.token {
                     CONNECTION => {
@@ -129,20 +149,27 @@ impl Session {
     }
 
     fn answer(&mut self, seq: u32, question: ToEngine<'_>, mut fds: FdList) -> io::Result<()> {
+        if !self.is_greeted && !matches!(question, ToEngine::Hello { .. }) {
+            return Err(malformed("something before its greeting"));
+        }
         match question {
             ToEngine::Hello {
                 version,
                 pid,
                 program,
             } => {
-                self.program = format!("{} ({pid})", String::from_utf8_lossy(program));
+                let name = program.get(..LONGEST_NAME).unwrap_or(program);
+                self.program = format!("{} ({pid})", String::from_utf8_lossy(name));
                 if version != VERSION {
-                    tracing::warn!(
-                        "{}: its front speaks version {version}, this engine {VERSION}: install both from one release",
-                        self.program
-                    );
+                    let program = &self.program;
+                    self.account.line(|| {
+                        tracing::warn!(
+                            "{program}: its front speaks version {version}, this engine {VERSION}: install both from one release"
+                        );
+                    });
                     return self.tell(seq, ToFront::Refused { errno: EINVAL });
                 }
+                self.is_greeted = true;
                 tracing::debug!("{} connected", self.program);
                 self.tell(seq, ToFront::Welcome { version: VERSION })
             }
@@ -151,12 +178,17 @@ impl Session {
                     .take(0)
                     .ok_or_else(|| malformed("a channel without an fd"))?;
                 let channel = self.next_channel;
-                let end = Connection::adopt(end)?;
+                let end = Connection::adopt_pair_end(end)?;
+                let Some(charge) = self.account.charge(Kind::Channels) else {
+                    return Err(io::Error::other("its user has as many channels as it may"));
+                };
                 let program = (self.asking.session, self.asking.uid);
-                let opened = Channel::new(end, program, &self.poller, u64::from(channel))?;
+                let account = Arc::clone(&self.account);
+                let opened =
+                    Channel::new(end, (program, account), &self.poller, u64::from(channel))?;
                 self.next_channel += 1;
                 self.belongings.end_with_program();
-                self.channels.insert(channel, Arc::new(opened));
+                self.channels.insert(channel, (Arc::new(opened), charge));
                 self.tell(seq, ToFront::Channel { channel })
             }
             ToEngine::SetOption {
@@ -174,7 +206,11 @@ impl Session {
                 admin,
                 datagram,
             } => {
-                let Some(channel) = self.channels.get(&channel).map(Arc::clone) else {
+                let channel = self
+                    .channels
+                    .get(&channel)
+                    .map(|(channel, _)| Arc::clone(channel));
+                let Some(channel) = channel else {
                     return self.done(seq, EINVAL);
                 };
                 let (ext_ack, cap_ack) = channel.acknowledgement_options();
@@ -187,7 +223,7 @@ impl Session {
                 self.request(seq, &channel, &asker, room as usize, datagram)
             }
             ToEngine::Return { channel, datagram } => {
-                if let Some(channel) = self.channels.get(&channel) {
+                if let Some((channel, _)) = self.channels.get(&channel) {
                     channel.put_back(datagram.to_vec());
                 }
                 Ok(())
@@ -213,10 +249,12 @@ impl Session {
                 self.done(seq, 0)
             }
             ToEngine::OwnTun => {
-                tracing::warn!(
-                    "data channel offload is NOT active: {} opened a TUN device of its own (its log says why offload is off)",
-                    self.program
-                );
+                let program = &self.program;
+                self.account.line(|| {
+                    tracing::warn!(
+                        "data channel offload is NOT active: {program} opened a TUN device of its own (its log says why offload is off)"
+                    );
+                });
                 self.done(seq, 0)
             }
             ToEngine::Options { mssfix, passtos } => {
@@ -239,7 +277,7 @@ impl Session {
     }
 
     fn set_option(&self, channel: u32, name: i32, value: i32) -> i32 {
-        let Some(channel) = self.channels.get(&channel) else {
+        let Some((channel, _)) = self.channels.get(&channel) else {
             return EINVAL;
         };
         match name {
@@ -311,6 +349,10 @@ impl Session {
         let deadline = Instant::now() + HAND_OVER;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                // However much else has come.
+                return None;
+            }
             let received = self.connection.receive_within(&mut self.reply, left).ok()?;
             let bytes = self.reply.get(..received.len)?;
             if matches!(ToEngine::decode(bytes), Ok((other, _)) if other == seq) {
@@ -323,15 +365,24 @@ impl Session {
     fn tend_channel(&mut self, number: u32, closed: bool) {
         if closed {
             self.channels.remove(&number);
-        } else if let Some(channel) = self.channels.get(&number) {
+        } else if let Some((channel, _)) = self.channels.get(&number) {
             channel.flush();
         }
     }
 
     fn show(&self, file: OwnedFd) -> i32 {
-        let state = self.engine.show(&self.asking);
-        let written = serde_json::to_writer(std::fs::File::from(file), &state);
-        if written.is_ok() { 0 } else { EINVAL }
+        // A pipe that nobody reads, or a file of a file system that does not answer, would keep the thread for ever.
+        if !udco_sys::process::is_memory_file(&file) {
+            return EINVAL;
+        }
+        self.account.one_at_a_time(|| {
+            let mut file = io::BufWriter::new(std::fs::File::from(file));
+            let written = serde_json::to_writer(&mut file, &self.engine.show(&self.asking));
+            match written.map(|()| file.flush()) {
+                Ok(Ok(())) => 0,
+                _ => EINVAL,
+            }
+        })
     }
 
     fn done(&mut self, seq: u32, errno: i32) -> io::Result<()> {

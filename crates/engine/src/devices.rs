@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use udco_core::Mode;
 use udco_netlink::{Api, DeleteReason, LinkTarget};
 
+use crate::account::Charge;
 use crate::channel::Listeners;
 use crate::device::{Device, is_same, lock};
 use crate::transport::Transport;
@@ -72,6 +73,8 @@ struct Entry {
     stays: bool,
     /// Its program wanted to delete it, and may not: it goes when the program ends.
     ends: bool,
+    /// It counts as its user's.
+    _charge: Charge,
 }
 
 /// A transport socket in the care of a worker.
@@ -140,6 +143,13 @@ impl Devices {
         entry.map(|entry| Arc::clone(&entry.device))
     }
 
+    /// How many peers all devices of a user have.
+    pub(crate) fn peers_of(&self, uid: u32) -> usize {
+        let held = lock(&self.held);
+        let own = held.devices.iter().filter(|entry| entry.uid == uid);
+        own.map(|entry| entry.device.snapshot().peers.len()).sum()
+    }
+
     /// The device with this index in the caller's namespace, whoever made it: only to be shown as what it is.
     pub(crate) fn shown(&self, asking: &Asking, ifindex: u32) -> Option<Arc<Device>> {
         let held = lock(&self.held);
@@ -155,7 +165,12 @@ impl Devices {
     }
 
     /// Adds a device that a program has made, and has the workers move its packets; `false` if another one has its place.
-    pub(crate) fn add(&self, workers: &Workers, device: &Arc<Device>, maker: &Asking) -> bool {
+    pub(crate) fn add(
+        &self,
+        workers: &Workers,
+        device: &Arc<Device>,
+        (maker, charge): (&Asking, Charge),
+    ) -> bool {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let mut held = lock(&self.held);
         if held.at(device.netns, device.ifindex).is_some() {
@@ -173,6 +188,7 @@ impl Devices {
             holder: Some(maker.session),
             stays: false,
             ends: false,
+            _charge: charge,
         });
         true
     }

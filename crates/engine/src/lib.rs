@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod account;
 mod backlog;
 mod belongings;
 mod channel;
@@ -41,6 +42,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use udco_core::packet_id::PacketIds;
 use udco_sys::seqpacket::Connection;
@@ -49,6 +51,7 @@ pub use cipher::DirectionKey;
 pub use listen::{Access, Listening};
 pub use offload::{Forbidden, Offload};
 
+use crate::account::Accounts;
 use crate::cipher::Digester;
 use crate::device::Device;
 use crate::devices::{Asking, Devices, SessionId};
@@ -56,6 +59,9 @@ use crate::keepalive::Keeper;
 use crate::show::{DeviceState, EngineState};
 use crate::watch::Watch;
 use crate::worker::Workers;
+
+/// How long a caller may take to say hello: a place is not for those who are silent.
+const GREETING: Duration = Duration::from_secs(5);
 
 /// How an engine is run.
 #[derive(Clone, Debug, Default)]
@@ -80,6 +86,7 @@ pub struct Engine {
     workers: Workers,
     devices: Devices,
     sessions: AtomicU64,
+    accounts: Accounts,
     watch: Watch,
     keeper: OnceLock<Keeper>,
     first_packet_id: u32,
@@ -124,6 +131,7 @@ impl Engine {
             workers,
             devices: Devices::new(Arc::default()),
             sessions: AtomicU64::new(1),
+            accounts: Accounts::default(),
             watch: Watch::new()?,
             keeper: OnceLock::new(),
             first_packet_id: options.first_packet_id.unwrap_or(1),
@@ -142,7 +150,16 @@ impl Engine {
     /// # Errors
     /// Of the connection, or of a front that does not speak the protocol.
     pub fn serve(self: &Arc<Self>, connection: Connection) -> io::Result<()> {
-        connection::Session::serve(self, connection)
+        connection::Session::serve(self, connection, None)
+    }
+
+    /// Serves a caller of whom nothing is known but that it may connect: it has to greet soon (faults D3).
+    pub(crate) fn serve_caller(self: &Arc<Self>, connection: Connection) -> io::Result<()> {
+        connection::Session::serve(self, connection, Some(GREETING))
+    }
+
+    pub(crate) const fn accounts(&self) -> &Accounts {
+        &self.accounts
     }
 
     pub(crate) const fn devices(&self) -> &Devices {

@@ -219,7 +219,10 @@ impl Session {
         let errno = if errno != 0 {
             Errno(errno.saturating_abs())
         } else if let Err(error) = self.adopt_device((ifindex, nonce), (api, mode), fds) {
-            tracing::error!("cannot take over the TUN device: {error}");
+            let program = &self.program;
+            self.account.line(|| {
+                tracing::error!("{program}: cannot take over the TUN device: {error}");
+            });
             error.raw_os_error().map_or(Errno::EINVAL, Errno)
         } else {
             Errno(0)

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::getuid;
@@ -13,25 +13,34 @@ use udco_sys::seqpacket::{Connection, Credentials, Listener};
 use udco_sys::socket_file::{self, SocketFile};
 
 use crate::Engine;
+use crate::account::{Kind, LineBudget, is_privileged};
 
-/// The most connections at a time (promises G6): one for each program, none for its peers.
-const MAX_CONNECTIONS: usize = 64;
+/// The most connections at a time (promises G6): one for each program, none for its peers. Those of root and of the engine's
+/// own user have places of their own, which nobody else takes (faults D3).
+const MAX_OF_USERS: usize = 96;
+const MAX_PRIVILEGED: usize = 64;
 
 /// Who may connect, by the credentials that the kernel gives of the caller. Root and the engine's own user always may.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
     /// Other users.
     pub uids: Vec<u32>,
-    /// Groups, by the caller's primary group.
+    /// Groups, primary or supplementary.
     pub gids: Vec<u32>,
 }
 
 impl Access {
-    fn permits(&self, caller: &Credentials) -> bool {
+    fn permits(&self, caller: &Credentials, connection: &Connection) -> bool {
         caller.uid == 0
             || caller.uid == getuid().as_raw()
             || self.uids.contains(&caller.uid)
             || self.gids.contains(&caller.gid)
+            || (!self.gids.is_empty() && self.permits_a_group_of(connection))
+    }
+
+    fn permits_a_group_of(&self, connection: &Connection) -> bool {
+        let groups = connection.peer_groups();
+        groups.iter().any(|group| self.gids.contains(group))
     }
 }
 
@@ -51,16 +60,12 @@ impl Listening {
     /// `AddrInUse` if an engine listens there already; `AlreadyExists` if there is a file that is not ours to replace;
     /// else of the file system.
     pub fn start(path: &Path, access: Access) -> io::Result<Self> {
-        // Whoever may not connect is told so after the credentials were seen; the mode lets those in who might.
-        let mode = if access.uids.is_empty() && access.gids.is_empty() {
-            0o600
-        } else {
-            0o666
-        };
-        let listener = match Listener::listen(path, mode) {
+        // Others do not even get as far as being refused (faults D3).
+        let listen = || Listener::listen_for(path, &access.uids, &access.gids);
+        let listener = match listen() {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 if socket_file::remove_dead(path)? {
-                    Listener::listen(path, mode)?
+                    listen()?
                 } else if Connection::connect(path).is_ok() {
                     return Err(error);
                 } else {
@@ -103,7 +108,7 @@ impl Listening {
     /// # Errors
     /// If the socket breaks.
     pub fn serve(&self, engine: &Arc<Engine>) -> io::Result<()> {
-        let open = Arc::new(AtomicUsize::new(0));
+        let open = Open::default();
         loop {
             let connection = match self.listener.accept() {
                 Ok(connection) => connection,
@@ -122,14 +127,19 @@ impl Listening {
         }
     }
 
-    fn admit(&self, engine: &Arc<Engine>, connection: Connection, open: &Arc<AtomicUsize>) {
+    fn admit(&self, engine: &Arc<Engine>, connection: Connection, open: &Open) {
         let caller = match connection.peer_credentials() {
-            Ok(caller) if self.access.permits(&caller) => caller,
+            Ok(caller) if self.access.permits(&caller, &connection) => caller,
             Ok(caller) => {
                 let (pid, uid) = (caller.pid, caller.uid);
-                tracing::warn!(
-                    "process {pid} of user {uid} may not use this engine (see --allow-uid)"
-                );
+                let refuse = || {
+                    tracing::warn!(
+                        "process {pid} of user {uid} may not use this engine (see --allow-uid)"
+                    );
+                };
+                open.refused.write(Instant::now(), refuse, |more| {
+                    tracing::warn!("{more} more callers who may not use this engine were refused");
+                });
                 return;
             }
             Err(error) => {
@@ -137,28 +147,58 @@ impl Listening {
                 return;
             }
         };
-        if open.fetch_add(1, Ordering::Relaxed) >= MAX_CONNECTIONS {
-            open.fetch_sub(1, Ordering::Relaxed);
-            tracing::warn!(
-                "process {} has to wait: {MAX_CONNECTIONS} programs are connected",
-                caller.pid
-            );
+        let account = engine.accounts().of(caller.uid);
+        let (places, most) = match is_privileged(caller.uid) {
+            true => (&open.privileged, MAX_PRIVILEGED),
+            false => (&open.of_users, MAX_OF_USERS),
+        };
+        let place = Place::take(places, most);
+        let (Some(place), Some(charge)) = (place, account.charge(Kind::Connections)) else {
+            account.line(|| {
+                let (pid, uid) = (caller.pid, caller.uid);
+                tracing::warn!(
+                    "process {pid} is refused: user {uid} has as many programs connected as there is room for"
+                );
+            });
             return;
-        }
-        let (engine, count) = (Arc::clone(engine), Arc::clone(open));
+        };
+        let engine = Arc::clone(engine);
         let serve = move || {
-            if let Err(error) = engine.serve(connection) {
-                tracing::warn!("process {}: {error}", caller.pid);
+            let _held = (place, charge);
+            if let Err(error) = engine.serve_caller(connection) {
+                account.line(|| tracing::warn!("process {}: {error}", caller.pid));
             }
-            count.fetch_sub(1, Ordering::Relaxed);
         };
         let started = std::thread::Builder::new()
             .name("udco-connection".into())
             .spawn(serve);
         if let Err(error) = started {
-            open.fetch_sub(1, Ordering::Relaxed);
             tracing::error!("cannot serve process {}: {error}", caller.pid);
         }
+    }
+}
+
+/// Who is connected, and who was not let in.
+#[derive(Default)]
+struct Open {
+    privileged: Arc<AtomicUsize>,
+    of_users: Arc<AtomicUsize>,
+    refused: LineBudget,
+}
+
+/// A connection's place among those there are; given back when dropped.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(places: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        let place = Self(Arc::clone(places));
+        (places.fetch_add(1, Ordering::Relaxed) < most).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

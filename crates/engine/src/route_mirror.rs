@@ -14,6 +14,9 @@ use udco_sys::route::{Monitor, Received};
 use crate::device::{Device, random_seed};
 use crate::paths::Paths;
 
+/// Datagrams of one namespace that are taken in before others have their turn: a hostile one never runs out of them.
+const TURN: usize = 64;
+
 /// Mirror of the routes of one network namespace, for one device.
 pub(crate) struct RouteMirror {
     monitor: Monitor,
@@ -25,6 +28,8 @@ pub(crate) struct RouteMirror {
     /// What a running dump has brought so far; takes the place of the device's routes when it is complete.
     collected: Routes,
     seed: u64,
+    /// More are not taken in: whoever administers the namespace may make as many as it likes.
+    most_routes: usize,
     buffer: Box<[u8]>,
 }
 
@@ -50,7 +55,7 @@ pub(crate) enum Link {
 
 impl RouteMirror {
     /// Starts with a dump of everything.
-    pub(crate) fn start(monitor: Monitor) -> io::Result<Self> {
+    pub(crate) fn start(monitor: Monitor, most_routes: usize) -> io::Result<Self> {
         let seed = random_seed();
         let collected = Routes::new(seed);
         let buffer = vec![0; 64 * 1024].into();
@@ -61,6 +66,7 @@ impl RouteMirror {
             dump: Dump::Idle,
             collected,
             seed,
+            most_routes,
             buffer,
         };
         mirror.dump_all()?;
@@ -77,9 +83,9 @@ impl RouteMirror {
         self.paths.tick(device, &self.monitor, now)
     }
 
-    /// Takes in what the kernel has said.
+    /// Takes in what the kernel has said, up to so much that other devices have their turn.
     pub(crate) fn update(&mut self, device: &Device) -> io::Result<Link> {
-        loop {
+        for _ in 0..TURN {
             let len = match self.monitor.receive(&mut self.buffer)? {
                 Received::Messages(len) => len,
                 Received::Empty => {
@@ -116,14 +122,15 @@ impl RouteMirror {
                 self.apply(device, &heard)?;
             }
         }
+        Ok(Link::There)
     }
 
     fn apply(&mut self, device: &Device, heard: &[Change]) -> io::Result<()> {
         if self.dump == Dump::Idle {
-            device.change(|state| take_in(&mut state.routes, heard));
+            device.change(|state| take_in(&mut state.routes, heard, self.most_routes));
         } else {
             // A message may be a part of the dump or news that came between its parts; both belong to the result.
-            take_in(&mut self.collected, heard);
+            take_in(&mut self.collected, heard, self.most_routes);
         }
         for change in heard {
             match change {
@@ -175,10 +182,12 @@ impl RouteMirror {
     }
 }
 
-fn take_in(routes: &mut Routes, heard: &[Change]) {
+fn take_in(routes: &mut Routes, heard: &[Change], most: usize) {
     for change in heard {
         match change {
-            Change::Added { route, replaced } => routes.add(in_core(route), *replaced),
+            Change::Added { route, replaced } if *replaced || routes.len() < most => {
+                routes.add(in_core(route), *replaced);
+            }
             Change::Removed(route) => routes.remove(&in_core(route)),
             _ => {}
         }

@@ -17,6 +17,7 @@ use udco_sys::seqpacket::Connection;
 use udco_sys::tcp::{self, Kind, inspect};
 use udco_sys::udp::UdpSocket;
 
+use crate::account::{self, Charge};
 use crate::cipher::{DirectionKey, cipher};
 use crate::connection::Session;
 use crate::device::{Device, Peer, is_same};
@@ -33,6 +34,7 @@ const ENODEV: i32 = 19;
 const EINVAL: i32 = 22;
 const ENOTSOCK: i32 = 88;
 const EOPNOTSUPP: i32 = 95;
+const EDQUOT: i32 = 122;
 const EADDRINUSE: i32 = 98;
 const EADDRNOTAVAIL: i32 = 99;
 
@@ -77,7 +79,7 @@ impl Caller<'_> {
         &mut self,
         device: &Arc<Device>,
         peer: &PeerNew,
-    ) -> Result<(Arc<Transport>, bool), Refused> {
+    ) -> Result<(Arc<Transport>, Option<Charge>), Refused> {
         let number = i32::try_from(peer.socket).map_err(|_| no_socket(peer.socket, EBADF))?;
         if let Some(transport) = self.session.belongings.socket(number).map(Arc::clone) {
             endpoint_of(device.api, &transport, peer)?;
@@ -89,12 +91,13 @@ impl Caller<'_> {
             }
             if !is_here {
                 // No peer is left on it: it serves this device from now on.
-                self.session
-                    .belongings
-                    .add_socket(number, &transport, device);
+                self.session.belongings.use_for(&transport, device);
             }
-            return Ok((transport, false));
+            return Ok((transport, None));
         }
+        let charge = self.session.account.charge(account::Kind::Sockets);
+        let charge =
+            charge.ok_or_else(|| refused(EDQUOT, "this user has as many sockets as it may"))?;
         let handed = self.session.need_socket(self.seq, number);
         let handed = handed.ok_or_else(|| no_socket(peer.socket, EBUSY))?;
         let (Some(socket), Some(relay)) = (handed.socket, handed.relay) else {
@@ -117,7 +120,9 @@ impl Caller<'_> {
             Kind::Udp => {
                 remote_of(peer)?;
                 UdpSocket::adopt(socket)
-                    .and_then(|socket| Transport::new(socket, Connection::adopt(relay)?, forbidden))
+                    .and_then(|socket| {
+                        Transport::new(socket, Connection::adopt_pair_end(relay)?, forbidden)
+                    })
                     .map_err(refuse)?
             }
             Kind::NotASocket => return Err(no_socket(peer.socket, ENOTSOCK)),
@@ -126,13 +131,13 @@ impl Caller<'_> {
             }
             Kind::TcpEstablished => tcp::Stream::adopt(socket)
                 .and_then(|socket| {
-                    Transport::stream(socket, Connection::adopt(relay)?, handed.begun)
+                    Transport::stream(socket, Connection::adopt_pair_end(relay)?, handed.begun)
                 })
                 .map_err(refuse)?,
             Kind::Tcp(_) => return Err(cannot_encapsulate(EINVAL)),
             Kind::OtherSocket => return Err(cannot_encapsulate(EOPNOTSUPP)),
         };
-        Ok((Arc::new(transport), true))
+        Ok((Arc::new(transport), Some(charge)))
     }
 }
 
@@ -158,6 +163,17 @@ impl Service for Caller<'_> {
 
     fn peer_new(&mut self, ifindex: u32, peer: &PeerNew) -> Result<(), Refused> {
         let device = self.device(ifindex)?;
+        let most = self.session.account.most_peers();
+        if most != usize::MAX {
+            let peers = self
+                .session
+                .engine
+                .devices()
+                .peers_of(self.session.asking.uid);
+            if peers >= most {
+                return Err(refused(EDQUOT, "this user has as many peers as it may"));
+            }
+        }
         let (transport, fresh) = self.transport(&device, peer)?;
         let endpoint = endpoint_of(device.api, &transport, peer)?;
         let new = NewPeer {
@@ -191,9 +207,11 @@ impl Service for Caller<'_> {
                 Err(_) => Err(no_vpn_address()),
             }
         })?;
-        if fresh {
+        if let Some(charge) = fresh {
             let fd = peer.socket as i32;
-            self.session.belongings.add_socket(fd, &transport, &device);
+            self.session
+                .belongings
+                .add_socket(fd, (&transport, charge), &device);
             self.swap = true;
         }
         self.session.engine.watch().nudge();

@@ -79,8 +79,13 @@ impl Watch {
     ///
     /// # Errors
     /// Of the monitor.
-    pub(crate) fn add(&self, device: &Arc<Device>, monitor: Monitor) -> io::Result<()> {
-        let mirror = RouteMirror::start(monitor)?;
+    pub(crate) fn add(
+        &self,
+        device: &Arc<Device>,
+        monitor: Monitor,
+        most_routes: usize,
+    ) -> io::Result<()> {
+        let mirror = RouteMirror::start(monitor, most_routes)?;
         let token = self.next_token.fetch_add(1, Ordering::Relaxed);
         let mut watched = lock(&self.shared.watched);
         self.shared

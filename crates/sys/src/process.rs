@@ -3,9 +3,9 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{MemfdFlags, fcntl_get_seals, memfd_create};
 use rustix::io::fcntl_getfd;
 
 use rustix::process::{
@@ -119,6 +119,13 @@ pub fn inherited_fd(number: i32) -> io::Result<OwnedFd> {
 /// The kernel's error.
 pub fn memory_file(name: &str) -> io::Result<File> {
     Ok(File::from(memfd_create(name, MemfdFlags::CLOEXEC)?))
+}
+
+/// Whether a file is one in memory, as [`memory_file`] makes it: writing to it never waits for anybody.
+#[must_use]
+pub fn is_memory_file(file: impl AsFd) -> bool {
+    // Only files in memory have seals.
+    fcntl_get_seals(file).is_ok()
 }
 
 #[cfg(test)]

@@ -16,15 +16,25 @@ use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix, SocketFlags,
-    SocketType, accept_with, bind, connect, listen, recvmsg, sendmsg, shutdown, socket_with,
-    socketpair, sockopt,
+    SocketType, accept_with, bind, connect, getpeername, listen, recvmsg, sendmsg, shutdown,
+    socket_with, socketpair, sockopt,
 };
 
 use crate::epoll::timespec;
 use crate::socket_option;
 
+/// Option of `<asm-generic/socket.h>`.
+const SO_PEERGROUPS: libc::c_int = 59;
+
 /// The most descriptors a message may carry: 16 queues and a socket.
 pub const MAX_FDS: usize = 17;
+
+/// How many callers may wait to be accepted. The kernel has a bound of its own (`somaxconn`, 4,096).
+const BACKLOG: i32 = 4096;
+
+/// How long a caller tries to get a place among them, and how often.
+const CROWDED: Duration = Duration::from_secs(1);
+const CROWD_STEP: Duration = Duration::from_millis(2);
 
 /// Room for [`MAX_FDS`] descriptors.  Alignment makes the kernel see room for one more, which
 /// [`FdList`] refuses.
@@ -123,15 +133,48 @@ impl Connection {
         Ok(Self { fd })
     }
 
-    /// Connects to the engine that listens at `path`.
+    /// Takes over an end of a socket pair. An end of a connection to a listening socket is none: the engine would keep a
+    /// connection to itself open for ever.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::adopt`]; `EINVAL` for an end of a connection; `ENOTCONN`.
+    pub fn adopt_pair_end(fd: OwnedFd) -> io::Result<Self> {
+        let end = Self::adopt(fd)?;
+        let peer = getpeername(&end.fd)?.map(SocketAddrUnix::try_from);
+        let is_named = match peer {
+            Some(Ok(peer)) => {
+                let name = peer.path_bytes().or_else(|| peer.abstract_name());
+                name.is_some_and(|name| !name.is_empty())
+            }
+            Some(Err(_)) => true,
+            None => false,
+        };
+        if is_named {
+            return Err(Errno::INVAL.into());
+        }
+        Ok(end)
+    }
+
+    /// Connects to the engine that listens at `path`. Waits a second at most where many others do.
     ///
     /// # Errors
     ///
     /// `ENOENT`, `ECONNREFUSED`: no engine; `EACCES`; `EAGAIN`: too many wait there; `ENAMETOOLONG`.
     pub fn connect(path: &Path) -> io::Result<Self> {
         let fd = unix_socket()?;
-        connect(&fd, &SocketAddrUnix::new(path)?)?;
-        Ok(Self { fd })
+        let address = SocketAddrUnix::new(path)?;
+        let end = Instant::now() + CROWDED;
+        loop {
+            match connect(&fd, &address) {
+                // The others may be hostile: who tries on gets a place in turn (faults D3).
+                Err(Errno::AGAIN) if Instant::now() < end => std::thread::sleep(CROWD_STEP),
+                result => {
+                    result?;
+                    return Ok(Self { fd });
+                }
+            }
+        }
     }
 
     /// Two connected ends, both close-on-exec.
@@ -263,6 +306,20 @@ impl Connection {
         })
     }
 
+    /// The supplementary groups of who is at the other end; none that cannot be had.
+    #[must_use]
+    pub fn peer_groups(&self) -> Vec<u32> {
+        // As many as the kernel lets a process have.
+        let mut value = vec![0_u8; 4 * 65_536];
+        let fd = self.fd.as_fd();
+        let len = socket_option::bytes(fd, libc::SOL_SOCKET, SO_PEERGROUPS, &mut value);
+        let bytes = value.get(..len.unwrap_or(0)).unwrap_or_default();
+        let groups = bytes
+            .chunks_exact(4)
+            .filter_map(|group| group.first_chunk());
+        groups.map(|group| u32::from_ne_bytes(*group)).collect()
+    }
+
     /// Gives the descriptor up.
     #[must_use]
     pub fn into_fd(self) -> OwnedFd {
@@ -283,6 +340,15 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// Listens at `path` for root, this process's user, and these users and groups.
+    ///
+    /// # Errors
+    ///
+    /// As [`Listener::listen`]; `Unsupported` where the file system knows no access lists, and it takes one.
+    pub fn listen_for(path: &Path, uids: &[u32], gids: &[u32]) -> io::Result<Self> {
+        Self::listen_with(path, || access_list::restrict(path, uids, gids))
+    }
+
     /// Listens at `path` with the file mode `mode` (permission bits, e.g. `0o660`).
     ///
     /// The mode is set before `listen`, so nobody can connect in between.  The file is not removed
@@ -292,10 +358,17 @@ impl Listener {
     ///
     /// `EADDRINUSE`: the file exists; `EACCES`, `ENOENT`, `ENAMETOOLONG`.
     pub fn listen(path: &Path, mode: u32) -> io::Result<Self> {
+        Self::listen_with(path, || Ok(chmod(path, Mode::from_raw_mode(mode))?))
+    }
+
+    fn listen_with(path: &Path, restrict: impl FnOnce() -> io::Result<()>) -> io::Result<Self> {
         let fd = unix_socket()?;
         bind(&fd, &SocketAddrUnix::new(path)?)?;
-        chmod(path, Mode::from_raw_mode(mode))?;
-        listen(&fd, 64)?;
+        if let Err(error) = restrict() {
+            let _ = std::fs::remove_file(path);
+            return Err(error);
+        }
+        listen(&fd, BACKLOG)?;
         Ok(Self { fd })
     }
 
@@ -344,5 +417,6 @@ fn unix_socket() -> io::Result<OwnedFd> {
     )?)
 }
 
+mod access_list;
 #[cfg(test)]
 mod tests;

@@ -35,6 +35,7 @@ pub mod differential;
 mod directory;
 mod front_proxy;
 mod host;
+pub mod hostile;
 pub mod icmp_forger;
 mod lab;
 pub mod leak;

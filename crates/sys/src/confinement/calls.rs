@@ -132,8 +132,9 @@ fn descriptors() -> Vec<Call> {
                 vec![is(1, libc::F_GETFL)],
                 vec![is(1, libc::F_SETFL)],
                 vec![is(1, libc::F_DUPFD_CLOEXEC)],
+                vec![is(1, libc::F_GET_SEALS)],
             ],
-            "flags of descriptors, and copies; no signals by F_SETOWN, no leases",
+            "flags of descriptors, copies, and whether a file is in memory; no signals by F_SETOWN, no leases",
         ),
     ]
 }

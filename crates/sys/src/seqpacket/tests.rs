@@ -153,3 +153,18 @@ fn a_listener_has_its_mode_and_knows_who_connects() {
     assert_eq!(adopted.as_fd().as_raw_fd(), listening);
     std::fs::remove_dir_all(&directory).unwrap();
 }
+
+#[test]
+fn an_end_of_a_connection_is_no_end_of_a_pair() {
+    let (one, _other) = Connection::pair().unwrap();
+    Connection::adopt_pair_end(one.into_fd()).unwrap();
+    let path = std::env::temp_dir().join(format!("udco-pair-end-{}", std::process::id()));
+    let listener = Listener::listen(&path, 0o600).unwrap();
+    let called = Connection::connect(&path).unwrap();
+    let _accepted = listener.accept().unwrap();
+    let refused = Connection::adopt_pair_end(called.into_fd()).unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(libc::EINVAL));
+    let alone = Connection::adopt_pair_end(unix_socket().unwrap()).unwrap_err();
+    assert_eq!(alone.raw_os_error(), Some(libc::ENOTCONN));
+    std::fs::remove_file(&path).unwrap();
+}

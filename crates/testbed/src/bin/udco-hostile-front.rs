@@ -1,0 +1,7 @@
+//! A hostile program of another user, for the test; see `udco_testbed::hostile::main`.
+#![forbid(unsafe_code)]
+
+fn main() -> anyhow::Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    udco_testbed::hostile::main(&words)
+}

@@ -1,0 +1,58 @@
+//! Hostile programs of another user, against the socket of a shared engine (faults D3).
+//!
+//! Each is a process of its own, so that it can run as another user and in another namespace: [`main`] is what it does.
+
+mod attack;
+mod front;
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+pub use attack::Attack;
+
+use crate::Host;
+
+/// A user that is not root, but has its capability for networks, and may open /dev/net/tun wherever that is root's.
+const TENANT: [&str; 6] = [
+    "setpriv",
+    "--reuid=65534",
+    "--regid=65534",
+    "--clear-groups",
+    "--inh-caps=+net_admin,+dac_override",
+    "--ambient-caps=+net_admin,+dac_override",
+];
+
+/// A user without any right.
+const STRANGER: [&str; 4] = [
+    "setpriv",
+    "--reuid=65533",
+    "--regid=65533",
+    "--clear-groups",
+];
+
+/// The number of the user that hostile programs are of.
+pub const TENANT_UID: &str = "65534";
+
+/// `attack NAME SOCKET SECONDS`.
+///
+/// # Errors
+/// If it cannot even begin.
+pub fn main(words: &[String]) -> Result<()> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["attack", name, socket, seconds] => {
+            let attack = Attack::ALL.into_iter().find(|it| it.name() == *name);
+            let attack = attack.with_context(|| format!("no attack {name}"))?;
+            attack.run(socket.as_ref(), seconds.parse()?)
+        }
+        _ => bail!("attack NAME SOCKET SECONDS"),
+    }
+}
+
+/// A command that runs this as a user in a host.
+fn as_user(host: &Host, user: &[&str], program: &str, words: &[&str]) -> Command {
+    let mut command = host.command(user[0]);
+    command.args(&user[1..]).arg(program).args(words);
+    command
+}

@@ -1,0 +1,171 @@
+//! Attacks on what an engine has in limited supply: memory, threads, places, the log, its time.
+
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustix::fs::{OFlags, fcntl_setfl};
+use udco_front::ToEngine;
+use udco_sys::seqpacket::Connection;
+
+use super::front::Front;
+use super::{STRANGER, TENANT, as_user};
+use crate::Host;
+
+/// What a hostile program does, over and over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attack {
+    /// Has messages put into a channel that nobody reads.
+    Unread,
+    /// Opens channels without end.
+    Channels,
+    /// Connects without end, and says nothing.
+    Silent,
+    /// Asks for the state to be written into a pipe that is full.
+    FullPipe,
+    /// Has the engine write lines into its log.
+    Lines,
+    /// Connects and hangs up, as fast as it can.
+    Knock,
+}
+
+impl Attack {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Unread,
+        Self::Channels,
+        Self::Silent,
+        Self::FullPipe,
+        Self::Lines,
+        Self::Knock,
+    ];
+
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unread => "unread",
+            Self::Channels => "channels",
+            Self::Silent => "silent",
+            Self::FullPipe => "full-pipe",
+            Self::Lines => "lines",
+            Self::Knock => "knock",
+        }
+    }
+
+    /// Starts it as a tenant in a host.
+    ///
+    /// # Errors
+    /// Fails if it cannot be started.
+    pub fn start(self, host: &Host, program: &str, socket: &str, seconds: u32) -> Result<Child> {
+        self.start_as(&TENANT, host, program, socket, seconds)
+    }
+
+    /// Starts it as somebody who may not connect.
+    ///
+    /// # Errors
+    /// Fails if it cannot be started.
+    pub fn start_as_stranger(
+        self,
+        host: &Host,
+        program: &str,
+        socket: &str,
+        seconds: u32,
+    ) -> Result<Child> {
+        self.start_as(&STRANGER, host, program, socket, seconds)
+    }
+
+    fn start_as(
+        self,
+        user: &[&str],
+        host: &Host,
+        program: &str,
+        socket: &str,
+        seconds: u32,
+    ) -> Result<Child> {
+        let seconds = seconds.to_string();
+        let words = ["attack", self.name(), socket, &seconds];
+        as_user(host, user, program, &words)
+            .spawn()
+            .context("cannot start a hostile program")
+    }
+
+    pub(super) fn run(self, socket: &Path, seconds: u64) -> Result<()> {
+        let end = Instant::now() + Duration::from_secs(seconds);
+        let mut rounds = 0_u64;
+        let mut held = Vec::new();
+        while Instant::now() < end {
+            rounds += 1;
+            // An engine that ends the connection is right to do so.
+            let outcome = match self {
+                Self::Unread => unread(socket, end),
+                Self::Channels => channels(socket, end),
+                Self::Silent => silent(socket, &mut held),
+                Self::FullPipe => full_pipe(socket, &mut held),
+                Self::Lines => lines(socket, end),
+                Self::Knock => Connection::connect(socket).map(drop),
+            };
+            if outcome.is_err() && self != Self::Knock {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        println!("{}: {rounds} rounds", self.name());
+        Ok(())
+    }
+}
+
+fn unread(socket: &Path, end: Instant) -> io::Result<()> {
+    let mut front = Front::greeted(socket)?;
+    let (channel, _end) = front.open_channel()?;
+    let datagram = [7; 30_000];
+    while Instant::now() < end {
+        let datagram = &datagram;
+        front.say(&ToEngine::Return { channel, datagram }, &[])?;
+    }
+    Ok(())
+}
+
+fn channels(socket: &Path, end: Instant) -> io::Result<()> {
+    let mut front = Front::greeted(socket)?;
+    let mut ends = Vec::new();
+    while Instant::now() < end {
+        ends.push(front.open_channel()?);
+    }
+    Ok(())
+}
+
+fn silent(socket: &Path, held: &mut Vec<Connection>) -> io::Result<()> {
+    if held.len() >= 400 {
+        std::thread::sleep(Duration::from_millis(20));
+        return Ok(());
+    }
+    held.push(Connection::connect(socket)?);
+    Ok(())
+}
+
+fn full_pipe(socket: &Path, held: &mut Vec<Connection>) -> io::Result<()> {
+    let mut front = Front::greeted(socket)?;
+    let (_reader, mut writer) = io::pipe()?;
+    fcntl_setfl(&writer, OFlags::NONBLOCK)?;
+    while writer.write(&[0; 4096]).is_ok() {}
+    fcntl_setfl(&writer, OFlags::empty())?;
+    for _ in 0..64 {
+        front.say(&ToEngine::Show, &[writer.as_fd()])?;
+    }
+    held.push(front.connection);
+    if held.len() > 64 {
+        held.clear();
+    }
+    Ok(())
+}
+
+fn lines(socket: &Path, end: Instant) -> io::Result<()> {
+    let mut front = Front::greeted(socket)?;
+    while Instant::now() < end {
+        front.say(&ToEngine::OwnTun, &[])?;
+        front.hear(Duration::from_secs(1))?;
+    }
+    Ok(())
+}

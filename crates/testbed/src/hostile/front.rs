@@ -1,0 +1,91 @@
+//! The hostile program's connection: it says what it likes.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use udco_front::{MAX_MESSAGE, ToEngine, VERSION};
+use udco_sys::seqpacket::Connection;
+
+pub(super) struct Front {
+    pub(super) connection: Connection,
+    pub(super) seq: u32,
+    buffer: Vec<u8>,
+}
+
+impl Front {
+    pub(super) fn connect(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            connection: Connection::connect(path)?,
+            seq: 0,
+            buffer: vec![0; MAX_MESSAGE],
+        })
+    }
+
+    /// One that was let in.
+    pub(super) fn greeted(path: &Path) -> io::Result<Self> {
+        let mut front = Self::connect(path)?;
+        let hello = ToEngine::Hello {
+            version: VERSION,
+            pid: std::process::id(),
+            program: b"hostile\n\x1b[2J",
+        };
+        front.say(&hello, &[])?;
+        front.hear(Duration::from_secs(3))?;
+        Ok(front)
+    }
+
+    /// Sends a message under the next number, waiting for room.
+    pub(super) fn say(&mut self, message: &ToEngine<'_>, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.seq += 1;
+        self.say_as(self.seq, message, fds)
+    }
+
+    /// The same under any number.
+    pub(super) fn say_as(
+        &self,
+        seq: u32,
+        message: &ToEngine<'_>,
+        fds: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
+        let mut buffer = vec![0; MAX_MESSAGE];
+        let len = message
+            .encode(seq, &mut buffer)
+            .map_err(|_| io::ErrorKind::InvalidInput)?;
+        self.say_bytes(&buffer[..len], fds)
+    }
+
+    /// Any bytes.
+    pub(super) fn say_bytes(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        for _ in 0..2_000 {
+            match self.connection.send(bytes, fds) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    std::thread::sleep(Duration::from_micros(500));
+                }
+                result => return result,
+            }
+        }
+        Err(io::ErrorKind::TimedOut.into())
+    }
+
+    /// The next message of the engine.
+    pub(super) fn hear(&mut self, limit: Duration) -> io::Result<&[u8]> {
+        let received = self.connection.receive_within(&mut self.buffer, limit)?;
+        match received.len {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            len => Ok(&self.buffer[..len]),
+        }
+    }
+
+    /// Opens a channel and returns its number and the program's end.
+    pub(super) fn open_channel(&mut self) -> io::Result<(u32, Connection)> {
+        let (ours, theirs) = Connection::pair()?;
+        self.say(&ToEngine::OpenChannel, &[theirs.as_fd()])?;
+        let answer = self.hear(Duration::from_secs(3))?;
+        match udco_front::ToFront::decode(answer) {
+            Ok((_, udco_front::ToFront::Channel { channel })) => Ok((channel, ours)),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+}
