@@ -132,6 +132,30 @@ pub(crate) fn shown_links(datagram: &[u8]) -> impl Iterator<Item = Range<usize>>
     })
 }
 
+/// The messages of this type, each with its header.
+pub(crate) fn messages_of(datagram: &[u8], kind: u16) -> impl Iterator<Item = &[u8]> {
+    let mut at = 0;
+    messages(datagram).filter_map(move |(header, _)| {
+        let place = at..at + header.len as usize;
+        at = place.end.next_multiple_of(4);
+        (header.kind == kind).then(|| datagram.get(place)).flatten()
+    })
+}
+
+/// A datagram without those messages of this type; `None` if it has none of them.
+pub(crate) fn without(datagram: &[u8], kind: u16, drop: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
+    let (mut kept, mut at) = (Vec::new(), 0);
+    for (header, _) in messages(datagram) {
+        let end = (at + header.len as usize).next_multiple_of(4);
+        let message = datagram.get(at..end.min(datagram.len()))?;
+        if !(header.kind == kind && drop(message)) {
+            kept.extend_from_slice(message);
+        }
+        at = end;
+    }
+    (kept.len() < datagram.len()).then_some(kept)
+}
+
 /// The type of the only message of a datagram; `None` if there are several.
 pub(crate) fn only_kind(datagram: &[u8]) -> Option<u16> {
     let header = Header::first(datagram)?;

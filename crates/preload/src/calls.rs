@@ -162,6 +162,16 @@ pub(crate) fn set_option(fd: c_int, level: c_int, name: c_int, value: c_int) -> 
     checked(result).map(drop)
 }
 
+/// Lets a socket use only the routes through one device.
+pub(crate) fn bind_to_device(fd: c_int, name: &std::ffi::CStr) -> Result<(), Errno> {
+    let bytes = name.to_bytes();
+    let len = bytes.len() as libc::socklen_t;
+    let (level, option) = (libc::SOL_SOCKET, libc::SO_BINDTODEVICE);
+    // SAFETY: pointer and length describe the name.
+    let result = unsafe { real::setsockopt(fd, level, option, bytes.as_ptr().cast(), len) };
+    checked(result).map(drop)
+}
+
 /// Asks for a send (`SO_SNDBUF`) or receive buffer (`SO_RCVBUF`) of that size, beyond the system's limit if we may.
 pub(crate) fn raise_buffer(fd: c_int, name: c_int, size: c_int) {
     let forced = match name {
@@ -320,6 +330,12 @@ pub(crate) fn is_admin() -> bool {
     // SAFETY: both are as large as this version has it, and outlive the call.
     let result = unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) };
     result == 0 && sets[0] & 1 << NET_ADMIN != 0
+}
+
+/// Whether there is a process with this id.
+pub(crate) fn is_process(id: c_int) -> bool {
+    // SAFETY: signal 0 is none.
+    checked(unsafe { libc::kill(id, 0) }) != Err(libc::ESRCH)
 }
 
 /// The process id.

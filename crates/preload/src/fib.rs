@@ -1,4 +1,4 @@
-//! What the kernel's routing table says about a destination.
+//! The kernel's routing tables: which route a packet takes, and which others there are.
 
 use crate::answer::{self, HEADER, attributes};
 use crate::calls::{self, Errno};
@@ -9,37 +9,195 @@ pub(crate) const ROUTE: usize = 12;
 /// Room for a part of an answer.
 const ROOM: usize = 32 << 10;
 
+/// More routes of a table are not looked at.
+const MOST: usize = 100_000;
+
 /// `RTM_F_FIB_MATCH`: the route itself is the answer, not what follows from it for one address.
 const FIB_MATCH: u32 = 0x2000;
 
-/// A route, as far as it is looked at here.
+/// `RT_TABLE_MAIN`, `RTN_UNICAST`, `RTNH_F_ONLINK`.
+const MAIN: u32 = 254;
+const UNICAST: u8 = 1;
+const ONLINK: u32 = 4;
+
+/// `RT_SCOPE_UNIVERSE` and `RT_SCOPE_LINK`: behind a gateway, or on the link.
+const BEHIND: u8 = 0;
+const NEXT_TO: u8 = 253;
+
+/// `RTA_MULTIPATH`, `RTA_VIA` and `RTA_METRICS`, and bytes of `struct rtnexthop`.
+const MULTIPATH: u16 = 9;
+const VIA: u16 = 18;
+const METRICS: u16 = 8;
+const HOP: usize = 8;
+
+/// Routes that this library adds have this protocol, by which those are known that a killed program has left.
+pub(crate) const PROTOCOL: u8 = 117;
+
+/// A route of one next hop.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Route {
     /// `AF_INET` or `AF_INET6`.
     pub(crate) family: u8,
     /// How many bits of the destination count.
     pub(crate) prefix: u8,
+    /// Destination address; empty for a default route.
+    pub(crate) destination: Vec<u8>,
     /// The metric; for IPv4 0 if it has none.
     pub(crate) metric: u32,
     /// Index of the interface it leads to.
     pub(crate) ifindex: u32,
+    /// Who has added it.
+    pub(crate) protocol: u8,
+    table: u32,
+    kind: u8,
+    flags: u32,
+    /// Gateway, preferred source and the like, as the kernel words them.
+    rest: Vec<(u16, Vec<u8>)>,
 }
 
 /// The route for an address of 4 or 16 bytes; `None` if there is none.
 pub(crate) fn route_to(address: &[u8]) -> Option<Route> {
-    let family = family_of(address)?;
-    let bits = (address.len() * 8) as u8;
-    let mut message = [0; ROUTE];
-    message[0] = family;
-    message[1] = bits;
-    message[8..12].copy_from_slice(&FIB_MATCH.to_ne_bytes());
+    let fixed = fixed(family_of(address)?, (address.len() * 8) as u8, FIB_MATCH);
+    let destination = [(libc::RTA_DST, address)];
     let request = answer::request(
         libc::RTM_GETROUTE,
         libc::NLM_F_REQUEST,
-        &message,
-        &[(libc::RTA_DST, address)],
+        &fixed,
+        &destination,
     );
-    ask(&request).ok().as_deref().and_then(read)
+    let told = ask(&request).ok()?;
+    answer::messages_of(&told, libc::RTM_NEWROUTE).find_map(read)
+}
+
+/// The routes of a table of one family.
+pub(crate) fn routes(family: u8, table: u32) -> Vec<Route> {
+    let flags = libc::NLM_F_REQUEST | libc::NLM_F_DUMP;
+    let request = answer::request(libc::RTM_GETROUTE, flags, &fixed(family, 0, 0), &[]);
+    let mut routes = Vec::new();
+    let Ok(socket) = calls::socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE) else {
+        return routes;
+    };
+    if calls::send(socket.raw(), &request, &[]).is_err() {
+        return routes;
+    }
+    let mut told = vec![0; ROOM];
+    while routes.len() < MOST {
+        let Ok(len) = calls::receive(socket.raw(), &mut told, libc::MSG_DONTWAIT) else {
+            break;
+        };
+        let datagram = told.get(..len).unwrap_or_default();
+        let all = answer::messages_of(datagram, libc::RTM_NEWROUTE).filter_map(read);
+        routes.extend(all.filter(|route| route.table == table && route.family == family));
+        if answer::is_final(datagram) {
+            break;
+        }
+    }
+    routes
+}
+
+/// The routes of the main table.
+pub(crate) fn main_routes(family: u8) -> Vec<Route> {
+    routes(family, MAIN)
+}
+
+impl Route {
+    /// Whether it is one by which packets leave for this address.
+    pub(crate) fn covers(&self, address: &[u8]) -> bool {
+        let bits = usize::from(self.prefix);
+        let (whole, part) = (bits / 8, bits % 8);
+        let mask = !(0xFF_u16 >> part) as u8;
+        let same = |at: usize| {
+            self.destination.get(at).map_or(0, |byte| byte & mask)
+                == address.get(at).map_or(0, |byte| byte & mask)
+        };
+        self.kind == UNICAST
+            && self.ifindex != 0
+            && self.destination.get(..whole).unwrap_or_default()
+                == address.get(..whole).unwrap_or_default()
+            && (part == 0 || same(whole))
+    }
+
+    /// Whether it is a default route. A request to delete one may leave its kind open.
+    pub(crate) fn is_default(&self) -> bool {
+        self.prefix == 0 && matches!(self.kind, 0 | UNICAST)
+    }
+
+    /// Whether it has the gateway of another route, or neither has one.
+    pub(crate) fn has_gateway_of(&self, other: &Self) -> bool {
+        let gateway = |route: &Self| {
+            let mut all = route.rest.iter();
+            all.find(|(kind, _)| *kind == libc::RTA_GATEWAY).cloned()
+        };
+        gateway(self) == gateway(other)
+    }
+
+    /// The same next hop for another destination, in another table, as a route of ours.
+    pub(crate) fn copy(&self, destination: &[u8], table: u32, metric: u32) -> Self {
+        Self {
+            prefix: (destination.len() * 8) as u8,
+            destination: destination.to_vec(),
+            metric,
+            protocol: PROTOCOL,
+            table,
+            ..self.clone()
+        }
+    }
+
+    /// The same, as if somebody had added it with `ip route`.
+    pub(crate) fn by_hand(self) -> Self {
+        const BOOT: u8 = 3;
+        Self {
+            protocol: BOOT,
+            ..self
+        }
+    }
+
+    /// The same for the main table.
+    pub(crate) fn in_main(&self, destination: &[u8], metric: u32) -> Self {
+        self.copy(destination, MAIN, metric)
+    }
+
+    /// Adds it.
+    pub(crate) fn add(&self) -> Result<(), Errno> {
+        self.change(libc::RTM_NEWROUTE, libc::NLM_F_CREATE | libc::NLM_F_REPLACE)
+    }
+
+    /// Takes it away.
+    pub(crate) fn delete(&self) -> Result<(), Errno> {
+        self.change(libc::RTM_DELROUTE, 0)
+    }
+
+    fn change(&self, kind: u16, flags: i32) -> Result<(), Errno> {
+        let is_behind = self
+            .rest
+            .iter()
+            .any(|(kind, _)| matches!(*kind, libc::RTA_GATEWAY | VIA));
+        let mut fixed = fixed(self.family, self.prefix, self.flags & ONLINK);
+        fixed[5] = self.protocol;
+        fixed[6] = if is_behind { BEHIND } else { NEXT_TO };
+        fixed[7] = self.kind;
+        let (table, metric) = (self.table.to_ne_bytes(), self.metric.to_ne_bytes());
+        let ifindex = self.ifindex.to_ne_bytes();
+        let mut attributes = vec![
+            (libc::RTA_TABLE, &table[..]),
+            (libc::RTA_PRIORITY, &metric),
+            (libc::RTA_OIF, &ifindex),
+        ];
+        if !self.destination.is_empty() {
+            attributes.push((libc::RTA_DST, &self.destination));
+        }
+        attributes.extend(
+            self.rest
+                .iter()
+                .map(|(kind, value)| (*kind, value.as_slice())),
+        );
+        let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK | flags;
+        let told = ask(&answer::request(kind, flags, &fixed, &attributes))?;
+        if answer::is_refusal(&told) {
+            return Err(libc::EINVAL);
+        }
+        Ok(())
+    }
 }
 
 /// `AF_INET` for 4 bytes, `AF_INET6` for 16.
@@ -51,34 +209,118 @@ pub(crate) fn family_of(address: &[u8]) -> Option<u8> {
     }
 }
 
-/// Reads the only `RTM_NEWROUTE` of a datagram.
-fn read(datagram: &[u8]) -> Option<Route> {
-    if answer::only_kind(datagram)? != libc::RTM_NEWROUTE {
-        return None;
-    }
-    let [family, prefix, ..] = *datagram.get(HEADER..)?.first_chunk::<ROUTE>()?;
+/// `struct rtmsg`; the table is named by an attribute.
+fn fixed(family: u8, prefix: u8, flags: u32) -> [u8; ROUTE] {
+    let mut fixed = [0; ROUTE];
+    fixed[0] = family;
+    fixed[1] = prefix;
+    fixed[8..].copy_from_slice(&flags.to_ne_bytes());
+    fixed
+}
+
+/// Reads an `RTM_NEWROUTE`. Of several next hops it takes the first.
+pub(crate) fn read(message: &[u8]) -> Option<Route> {
+    let fixed = message.get(HEADER..)?.first_chunk::<ROUTE>()?;
+    let [family, prefix, _, _, table, protocol, _, kind, flags @ ..] = *fixed;
     let mut route = Route {
         family,
         prefix,
+        protocol,
+        kind,
+        table: table.into(),
+        flags: u32::from_ne_bytes(flags),
         ..Route::default()
     };
-    for (kind, place) in attributes(datagram, HEADER + ROUTE) {
-        let number = || Some(u32::from_ne_bytes(*datagram.get(place)?.first_chunk()?));
-        match kind {
-            libc::RTA_PRIORITY => route.metric = number()?,
-            libc::RTA_OIF => route.ifindex = number()?,
-            _ => {}
-        }
-    }
+    route.take(message, HEADER + ROUTE);
     Some(route)
 }
 
+impl Route {
+    fn take(&mut self, bytes: &[u8], from: usize) {
+        for (kind, place) in attributes(bytes, from) {
+            let value = bytes.get(place.clone()).unwrap_or_default();
+            let number = value.first_chunk().map_or(0, |it| u32::from_ne_bytes(*it));
+            match kind {
+                libc::RTA_DST => self.destination = value.to_vec(),
+                libc::RTA_PRIORITY => self.metric = number,
+                libc::RTA_OIF => self.ifindex = number,
+                libc::RTA_TABLE => self.table = number,
+                libc::RTA_GATEWAY | libc::RTA_PREFSRC | VIA | METRICS => {
+                    self.rest.push((kind, value.to_vec()));
+                }
+                MULTIPATH => {
+                    let [low, high, ..] = *value.first_chunk::<HOP>().unwrap_or(&[0; HOP]);
+                    let len = usize::from(u16::from_ne_bytes([low, high]));
+                    if let Some(hop) = value.get(..len).filter(|hop| hop.len() >= HOP) {
+                        let index = hop.get(4..).and_then(<[u8]>::first_chunk);
+                        self.ifindex = index.map_or(0, |it| u32::from_ne_bytes(*it));
+                        self.take(hop, HOP);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
 /// What the kernel answers to a request, on a socket of its own: it has answered when the request was sent.
-fn ask(request: &[u8]) -> Result<Vec<u8>, Errno> {
+pub(crate) fn ask(request: &[u8]) -> Result<Vec<u8>, Errno> {
     let socket = calls::socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)?;
     calls::send(socket.raw(), request, &[])?;
     let mut told = vec![0; ROOM];
     let len = calls::receive(socket.raw(), &mut told, libc::MSG_DONTWAIT)?;
     told.truncate(len);
     Ok(told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_covers_what_its_prefix_says() {
+        let route = |prefix, destination: &[u8]| Route {
+            prefix,
+            destination: destination.to_vec(),
+            ifindex: 1,
+            kind: UNICAST,
+            ..Route::default()
+        };
+        assert!(route(0, &[]).covers(&[192, 0, 2, 1]));
+        assert!(
+            route(1, &[]).covers(&[1, 0, 2, 1]),
+            "0/1 may have no destination"
+        );
+        assert!(!route(1, &[0; 4]).covers(&[192, 0, 2, 1]));
+        assert!(route(1, &[128, 0, 0, 0]).covers(&[192, 0, 2, 1]));
+        assert!(route(26, &[192, 0, 2, 64]).covers(&[192, 0, 2, 127]));
+        assert!(!route(26, &[192, 0, 2, 64]).covers(&[192, 0, 2, 128]));
+        assert!(route(32, &[192, 0, 2, 1]).covers(&[192, 0, 2, 1]));
+        assert!(!route(32, &[192, 0, 2, 1]).covers(&[192, 0, 2, 2]));
+    }
+
+    #[test]
+    fn of_several_next_hops_the_first_is_taken() {
+        let gateway = answer::request(0, 0, &[], &[(libc::RTA_GATEWAY, &[192, 0, 2, 1])]);
+        let hop = [
+            &16u16.to_ne_bytes()[..],
+            &[0, 0],
+            &7u32.to_ne_bytes(),
+            &gateway[HEADER..],
+        ]
+        .concat();
+        let hops = [&hop[..], &hop].concat();
+        let message = answer::request(
+            libc::RTM_NEWROUTE,
+            0,
+            &fixed(libc::AF_INET as u8, 0, 0),
+            &[(MULTIPATH, &hops)],
+        );
+        let route = read(&message).unwrap();
+        assert_eq!(route.ifindex, 7);
+        assert_eq!(route.rest, [(libc::RTA_GATEWAY, vec![192, 0, 2, 1])]);
+        for cut in 0..message.len() {
+            let _ = read(&message[..cut]);
+        }
+    }
 }

@@ -16,10 +16,12 @@ mod channel;
 mod connection;
 mod epoll;
 mod fib;
+mod left;
 mod link;
 mod marks;
 mod message;
 mod real;
+mod resolve;
 mod route;
 mod secret;
 mod socket;
@@ -29,9 +31,10 @@ mod transport;
 mod tun;
 
 use libc::{
-    c_char, c_int, c_void, epoll_event, iovec, mode_t, msghdr, size_t, sockaddr, socklen_t, ssize_t,
+    addrinfo, c_char, c_int, c_void, epoll_event, iovec, mode_t, msghdr, size_t, sockaddr,
+    socklen_t, ssize_t,
 };
-use marks::{HIDDEN, POLLED, SERVED};
+use marks::{FRESH, HIDDEN, POLLED, SERVED};
 use message::{Incoming, Outgoing};
 use socket::Outcome;
 use std::ffi::CStr;
@@ -69,7 +72,9 @@ hooks! {
         // SAFETY: the caller keeps to libc's contract.
         socket::bind(fd, unsafe { socket::bytes_of(address, len) })
     };
-    connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int, if marks::has(fd, SERVED) => {
+    connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int, if marks::has(fd, SERVED | FRESH) => {
+        // SAFETY: the caller keeps to libc's contract.
+        socket::first_use(fd, unsafe { socket::bytes_of(address, len) });
         if socket::is_channel(fd) {
             return Some(Ok(0));
         }
@@ -126,14 +131,18 @@ hooks! {
 
 // Sending.
 hooks! {
-    sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t, if marks::has(fd, SERVED) => {
+    sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t, if marks::has(fd, SERVED | FRESH) => {
         // SAFETY: the caller keeps to libc's contract.
         let header = unsafe { message.as_ref() }?;
+        // SAFETY: the caller keeps to libc's contract.
+        socket::first_use(fd, unsafe { socket::bytes_of(header.msg_name.cast(), header.msg_namelen) });
         // SAFETY: the caller keeps to libc's contract.
         socket::send(fd, &unsafe { Outgoing::new(header, flags) })
     };
     sendto(fd: c_int, data: *const c_void, len: size_t, flags: c_int, to: *const sockaddr, to_len: socklen_t) -> ssize_t,
-    if marks::has(fd, SERVED) => {
+    if marks::has(fd, SERVED | FRESH) => {
+        // SAFETY: the caller keeps to libc's contract.
+        socket::first_use(fd, unsafe { socket::bytes_of(to, to_len) });
         let part = iovec { iov_base: data.cast_mut(), iov_len: len };
         let header = message::header_of(&part, to.cast_mut(), to_len);
         // SAFETY: the header holds what the caller gave, who keeps to libc's contract.
@@ -277,10 +286,37 @@ pub unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> 
     // SAFETY: no pointers.
     let fd = unsafe { real::socket(domain, kind, protocol) };
     match domain {
-        libc::AF_INET | libc::AF_INET6 => connected(fd),
+        libc::AF_INET | libc::AF_INET6 => {
+            connected(fd);
+            if fd >= 0 && state::is_active() {
+                marks::add(fd, FRESH);
+            }
+        }
         _ => fresh(fd),
     }
     fd
+}
+
+/// `getaddrinfo`: a name server is asked even if a device that a killed run has left is in the way.
+///
+/// # Safety
+/// As for libc's function of that name.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C" fn getaddrinfo(
+    node: *const c_char,
+    service: *const c_char,
+    hints: *const addrinfo,
+    result: *mut *mut addrinfo,
+) -> c_int {
+    if state::is_active() {
+        // SAFETY: the caller keeps to libc's contract.
+        let own = state::enter(|| unsafe { resolve::look_up(node, service, hints, result) });
+        if let Some(Ok(found)) = own {
+            return found;
+        }
+    }
+    // SAFETY: the caller keeps to libc's contract.
+    unsafe { real::getaddrinfo(node, service, hints, result) }
 }
 
 /// `daemon`: the child that lives on is the one that talks to the engine.
@@ -300,6 +336,7 @@ pub unsafe extern "C" fn daemon(stay: c_int, keep_open: c_int) -> c_int {
 
 /// A new file has this number.
 fn fresh(fd: c_int) {
+    marks::remove(fd, FRESH);
     if marks::has(fd, SERVED | POLLED) {
         state::enter(|| state::renew(fd));
     }

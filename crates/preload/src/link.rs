@@ -4,6 +4,7 @@ use crate::answer::{self, Header};
 use crate::calls;
 use crate::calls::Errno;
 use crate::connection::Lost;
+use crate::left;
 use crate::message::{Incoming, Outgoing};
 use crate::route;
 use crate::state::{self, Entry, Guard, State};
@@ -90,6 +91,16 @@ pub(crate) fn receive(
             }
             told
         } else {
+            if let Some(shown) = left::without_left(&state, &datagram) {
+                if shown.is_empty() {
+                    let _ = calls::receive(fd, &mut [], libc::MSG_DONTWAIT);
+                    continue;
+                }
+                if !incoming.is_peek() {
+                    let _ = calls::receive(fd, &mut [], libc::MSG_DONTWAIT);
+                }
+                return Some(Ok(incoming.deliver(&shown, &answer::address(0))));
+            }
             // In words of ours, if it is about a link of ours.
             rewritten(&mut state, fd, &datagram)?
         };
@@ -152,6 +163,13 @@ pub(crate) fn send(
     if would_open(state, kind, &datagram) && state.is_orphaned() {
         return Some(Ok(keep_in_place(state, fd, &datagram)));
     }
+    if matches!(
+        kind,
+        libc::RTM_GETROUTE | libc::RTM_NEWROUTE | libc::RTM_DELROUTE
+    ) && let Some(changed) = left::rewritten(state, kind, &datagram)
+    {
+        return Some(calls::send(fd, &changed, &[]).map(|()| datagram.len()));
+    }
     if state.is_client
         && ROUTES.contains(&kind)
         && let Some(changed) = route::without_default_metric(&datagram)
@@ -192,6 +210,7 @@ pub(crate) fn send(
     if is_new_link_of_ours(kind, &datagram) && !answer::is_refusal(&answer) {
         // A program without a channel, like `ip`, makes the link for others.
         let is_channel = |entry: &Entry| matches!(entry, Entry::Channel(_));
+        state.left.clear();
         state.is_client =
             state.sockets.values().any(is_channel) && !route::is_for_many_peers(&datagram);
     }

@@ -4,7 +4,8 @@
 //! constructors have run (openvpn-integration 3, trap 1).
 
 use libc::{
-    c_char, c_int, c_void, epoll_event, iovec, mode_t, msghdr, size_t, sockaddr, socklen_t, ssize_t,
+    addrinfo, c_char, c_int, c_void, epoll_event, iovec, mode_t, msghdr, size_t, sockaddr,
+    socklen_t, ssize_t,
 };
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -66,6 +67,7 @@ next! {
     c"openat64" openat64(directory: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int;
     c"__open_2" __open_2(path: *const c_char, flags: c_int) -> c_int;
     c"__open64_2" __open64_2(path: *const c_char, flags: c_int) -> c_int;
+    c"getaddrinfo" getaddrinfo(node: *const c_char, service: *const c_char, hints: *const addrinfo, result: *mut *mut addrinfo) -> c_int;
     c"daemon" daemon(stay: c_int, keep_open: c_int) -> c_int;
 }
 

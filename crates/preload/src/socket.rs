@@ -1,7 +1,9 @@
 //! Sends a socket call on a served fd to the part that serves it. `None` everywhere: libc's function is to be called.
 
 use crate::calls::{self, Errno};
+use crate::left;
 use crate::link::{self, RouteSocket};
+use crate::marks::{self, FRESH};
 use crate::message::{Incoming, Outgoing};
 use crate::state::{self, Entry};
 use crate::{answer, channel, real, tally, transport};
@@ -46,6 +48,32 @@ pub(crate) fn send(fd: c_int, outgoing: &Outgoing<'_>) -> Outcome<isize> {
         Entry::Stream(_) => None,
     };
     sent.map(|sent| sent.map(usize::cast_signed))
+}
+
+/// The program sends by a new socket, or connects it, to this `sockaddr`: its way is cleared of what a killed run has left.
+pub(crate) fn first_use(fd: c_int, address: &[u8]) {
+    if !marks::has(fd, FRESH) {
+        return;
+    }
+    marks::remove(fd, FRESH);
+    let family = address
+        .first_chunk()
+        .map(|it| c_int::from(u16::from_ne_bytes(*it)));
+    let ip = match family {
+        Some(libc::AF_INET) => address.get(4..8),
+        Some(libc::AF_INET6) => match address.get(8..24) {
+            // v4-mapped; and link-local, which is on the link that its scope names.
+            Some([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, v4 @ ..]) => Some(v4),
+            Some([0xFE, 0x80..=0xBF, ..]) => None,
+            v6 => v6,
+        },
+        _ => None,
+    };
+    if let Some(ip) = ip
+        && let Some(mut state) = state::lock()
+    {
+        left::clear_way(&mut state, ip);
+    }
 }
 
 /// `recvmsg` and its kin. The lock is not held while the program waits for data.

@@ -4,6 +4,7 @@ use crate::calls::{self, Errno};
 use crate::channel::Channel;
 use crate::connection::{self, Connection, Lost};
 use crate::epoll::Registrations;
+use crate::fib::Route;
 use crate::link::RouteSocket;
 use crate::marks;
 use crate::tally::Tally;
@@ -30,6 +31,12 @@ pub(crate) struct State {
     pub(crate) devices: Vec<c_int>,
     /// The program is a client: the last device that the engine has made for it has one peer.
     pub(crate) is_client: bool,
+    /// Routes that were added around a device which a killed run has left.
+    pub(crate) detours: Vec<Route>,
+    /// Indexes of such devices, as the program is not to see them in a dump of routes.
+    pub(crate) left: Vec<u32>,
+    /// Addresses to which there is no way around them, as was said.
+    pub(crate) advised: Vec<Vec<u8>>,
 }
 
 /// An fd of the program that isn't what it believes, or on which it must be listened to.
@@ -53,6 +60,9 @@ static STATE: Mutex<State> = Mutex::new(State {
     has_own_tun: false,
     devices: Vec::new(),
     is_client: false,
+    detours: Vec::new(),
+    left: Vec::new(),
+    advised: Vec::new(),
 });
 
 /// The process that talks to the engine; a forked child only lets go of what it has inherited.

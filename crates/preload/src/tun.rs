@@ -166,6 +166,21 @@ impl Drop for Device {
     }
 }
 
+/// Whether what the kernel tells of a link shows a device of ours that nobody serves. One that has no peer is without a
+/// carrier too, so only who asks for the queue learns that somebody has it; if nobody has, it is had for a moment.
+pub(crate) fn is_left(told: &[u8], name: &[u8]) -> bool {
+    match udco_front::interface(told) {
+        Interface::Foreign | Interface::Served => false,
+        Interface::Left {
+            several: Some(true),
+        } => true,
+        Interface::Left { .. } => {
+            let queue = request(name).and_then(|mut request| attach(&mut request, FLAGS));
+            !matches!(queue, Err(libc::EBUSY))
+        }
+    }
+}
+
 fn open() -> Result<Fd, Errno> {
     calls::open(c"/dev/net/tun", libc::O_RDWR | libc::O_NONBLOCK)
 }

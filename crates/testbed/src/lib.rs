@@ -41,6 +41,7 @@ mod lab;
 pub mod leak;
 mod management;
 pub mod measure;
+pub mod name_server;
 mod openvpn;
 mod pcap;
 mod pki;

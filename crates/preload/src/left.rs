@@ -1,0 +1,309 @@
+//! The way around a device that a killed run has left (faults A4).
+//!
+//! The device stays, dead, with its routes, so that nothing leaves in the clear (promises I1). They lead the next run's own
+//! packets to its remotes and name servers into the dead device too, until it takes the device over; but OpenVPN makes
+//! its device only after it has connected. So each remote gets a host route by the best other way there is, as
+//! OpenVPN's own `redirect-gateway` makes one for the server, and names are resolved on sockets that are bound to
+//! that way (`resolve`). Everybody else's packets go on to end in the device.
+
+use crate::answer::{self, HEADER};
+use crate::calls;
+use crate::fib::{self, ROUTE, Route};
+use crate::state::{self, State};
+use crate::tun;
+use std::ffi::{CStr, CString};
+use std::net::IpAddr;
+use udco_front::Interface;
+
+/// Bytes of `struct ifinfomsg`.
+const LINK: usize = 16;
+
+/// The metrics of what is added here: none wins over a route of somebody else to the same destination. The rest of the
+/// number is the process id, by which those are known whose process was killed.
+const LAST: u32 = 0xFF80_0000;
+
+/// A routing table that no rule names: it keeps the default route that OpenVPN has replaced by the tunnel's
+/// (`redirect-gateway` without `def1`), for a run that finds nobody who would put it back.
+const KEPT: u32 = u32::from_be_bytes(*b"udco");
+
+/// Where packets for an address go by another way than through the device that was left.
+pub(crate) struct Around {
+    /// The route that leads there.
+    pub(crate) route: Route,
+    /// The name of the device that was left.
+    pub(crate) device: String,
+}
+
+/// The way around for an address whose route leads into a device that was left. `None`: nothing is in the way.
+/// `Some(Err)`: there is no other way; the name of the device.
+pub(crate) fn around(state: &mut State, address: &[u8]) -> Option<Result<Around, String>> {
+    let mut route = fib::route_to(address)?;
+    if is_forsaken(&route) {
+        // Perhaps in another network.
+        let _ = route.delete();
+        route = fib::route_to(address)?;
+    }
+    if !is_left(route.ifindex) {
+        return None;
+    }
+    let device = name(route.ifindex);
+    for forsaken in fib::main_routes(route.family)
+        .iter()
+        .filter(|route| is_forsaken(route))
+    {
+        let _ = forsaken.delete();
+    }
+    offer_default(state, route.family);
+    let others = fib::main_routes(route.family).into_iter();
+    let others = others.filter(|other| other.covers(address) && !is_left(other.ifindex));
+    let best = others.max_by_key(|other| (other.prefix, u32::MAX - other.metric));
+    Some(match best {
+        Some(route) => Ok(Around { route, device }),
+        None => Err(device),
+    })
+}
+
+/// The program is about to send to, or to connect to, an address of 4 or 16 bytes.
+pub(crate) fn clear_way(state: &mut State, address: &[u8]) {
+    if state.connection.is_none() {
+        return;
+    }
+    // To another remote than before; its own route would be seen as the way there else.
+    let earlier = state
+        .detours
+        .extract_if(.., |route| !(route.is_default() || route.covers(address)));
+    for route in earlier {
+        let _ = route.delete();
+    }
+    match around(state, address) {
+        None => {}
+        Some(Ok(Around { route, device })) => {
+            let detour = route.in_main(address, last_metric(calls::process()));
+            if detour.add().is_err() {
+                advise(state, &device, address);
+                return;
+            }
+            calls::say(&format!(
+                "udco: {device} is left from a run that was killed: until it is taken over, {} is reached by {}, and \
+                 everything else stays blocked\n",
+                display(address),
+                name(route.ifindex)
+            ));
+            remember(state, detour);
+        }
+        Some(Err(device)) => advise(state, &device, address),
+    }
+}
+
+/// Says what is to be done by hand, once for each address.
+pub(crate) fn advise(state: &mut State, device: &str, address: &[u8]) {
+    if state.advised.iter().any(|known| known == address) {
+        return;
+    }
+    state.advised.push(address.to_vec());
+    let shown = display(address);
+    calls::say(&format!(
+        "udco: {device} is left from a run that was killed, and takes the packets for {shown}; no other route is known: add \
+         one with `ip route add {shown} via GATEWAY dev UPLINK` (`ip link del {device}` would let everything out in the clear)\n"
+    ));
+}
+
+/// An rtnetlink request of the program, as it is to reach the kernel; `None` as it is.
+pub(crate) fn rewritten(state: &mut State, kind: u16, request: &[u8]) -> Option<Vec<u8>> {
+    let route = || fib::read(request);
+    match kind {
+        libc::RTM_GETROUTE => return asked_around(state, request),
+        // OpenVPN puts the tunnel's default route in the place of this one.
+        libc::RTM_DELROUTE if state.is_client => {
+            let deleted = route().filter(Route::is_default)?;
+            keep(&deleted);
+        }
+        libc::RTM_NEWROUTE if state.is_client => {
+            let added = route()?;
+            if added.is_default() {
+                // It is back where it was.
+                forget_kept(added.family, |kept| kept.has_gateway_of(&added));
+            }
+            let replaced = |detour: &mut Route| {
+                detour.family == added.family
+                    && detour.prefix == added.prefix
+                    && detour.destination == added.destination
+            };
+            for detour in state.detours.extract_if(.., replaced) {
+                let _ = detour.delete();
+            }
+        }
+        _ => {}
+    }
+    None
+}
+
+/// A request for the best route, which OpenVPN takes for that of the uplink: by another way than a device that was left.
+fn asked_around(state: &mut State, request: &[u8]) -> Option<Vec<u8>> {
+    state.connection.as_ref()?;
+    let header = answer::Header::first(request)?;
+    let family = *request.get(HEADER)?;
+    if i32::from(header.flags) & libc::NLM_F_DUMP == libc::NLM_F_DUMP {
+        state.left = left_devices();
+        if !state.left.is_empty() {
+            offer_default(state, family);
+        }
+        return None;
+    }
+    let asked = fib::read(request)?.destination;
+    let Some(Ok(Around { route, .. })) = around(state, &asked) else {
+        return None;
+    };
+    let place = answer::attributes(request, HEADER + ROUTE);
+    let mut attributes: Vec<_> = place
+        .filter_map(|(kind, at)| Some((kind, request.get(at)?)))
+        .collect();
+    let ifindex = route.ifindex.to_ne_bytes();
+    attributes.push((libc::RTA_OIF, &ifindex));
+    let fixed = request.get(HEADER..HEADER + ROUTE)?;
+    let mut changed = answer::request(header.kind, header.flags.into(), fixed, &attributes);
+    // Sequence number and port are the program's.
+    changed
+        .get_mut(8..HEADER)?
+        .copy_from_slice(request.get(8..HEADER)?);
+    Some(changed)
+}
+
+/// A dump of routes without those through devices that were left; `None` if there are none.
+pub(crate) fn without_left(state: &State, datagram: &[u8]) -> Option<Vec<u8>> {
+    if state.left.is_empty() {
+        return None;
+    }
+    answer::without(datagram, libc::RTM_NEWROUTE, |message| {
+        fib::read(message).is_some_and(|route| state.left.contains(&route.ifindex))
+    })
+}
+
+/// Takes away what was added. If the device has gone in order, and with it the last default route, the kept one is put
+/// back: the run that took the device over has not deleted it, and will not.
+pub(crate) fn tidy_up(state: &mut State) {
+    for route in std::mem::take(&mut state.detours) {
+        let is_wanted = route.is_default()
+            && !fib::main_routes(route.family)
+                .iter()
+                .any(|other| other.is_default() && other.protocol != fib::PROTOCOL);
+        if is_wanted && let Some(kept) = fib::routes(route.family, KEPT).first() {
+            let _ = kept.in_main(&[], kept.metric).by_hand().add();
+            forget_kept(route.family, |_| true);
+        }
+        let _ = route.delete();
+    }
+}
+
+/// Whether it is a route of a process of ours that was killed.
+fn is_forsaken(route: &Route) -> bool {
+    route.protocol == fib::PROTOCOL
+        && route.metric >= LAST
+        && !calls::is_process((route.metric - LAST).cast_signed())
+}
+
+fn last_metric(process: u32) -> u32 {
+    LAST | process & !LAST
+}
+
+/// Copies the default route that a request of OpenVPN deletes.
+fn keep(deleted: &Route) {
+    let gateway = |route: &Route| deleted.has_gateway_of(route);
+    let present = fib::main_routes(deleted.family).into_iter();
+    let mut present = present.filter(|route| route.is_default() && gateway(route));
+    if let Some(route) = present.next()
+        && !is_ours(route.ifindex)
+    {
+        forget_kept(route.family, |_| true);
+        let _ = route.copy(&[], KEPT, route.metric).add();
+    }
+}
+
+fn forget_kept(family: u8, which: impl Fn(&Route) -> bool) {
+    for route in fib::routes(family, KEPT).into_iter().filter(which) {
+        let _ = route.delete();
+    }
+}
+
+/// Puts the kept default route behind all others, if there is no other one.
+fn offer_default(state: &mut State, family: u8) {
+    let is_other = |route: &Route| route.is_default() && !is_left(route.ifindex);
+    if fib::main_routes(family).iter().any(is_other) {
+        return;
+    }
+    if let Some(kept) = fib::routes(family, KEPT).first() {
+        let last = kept.in_main(&[], last_metric(calls::process()));
+        if last.add().is_ok() {
+            remember(state, last);
+        }
+    }
+}
+
+fn remember(state: &mut State, route: Route) {
+    if state.detours.is_empty() {
+        // SAFETY: a function of this library, which is not unloaded.
+        unsafe { libc::atexit(at_exit) };
+    }
+    state.detours.push(route);
+}
+
+extern "C" fn at_exit() {
+    state::enter(|| {
+        tidy_up(&mut *state::lock().filter(|_| state::is_owner())?);
+        Some(Ok(()))
+    });
+}
+
+fn left_devices() -> Vec<u32> {
+    let all = [libc::AF_INET, libc::AF_INET6].map(|family| fib::main_routes(family as u8));
+    let mut indexes: Vec<u32> = all.iter().flatten().map(|route| route.ifindex).collect();
+    indexes.sort_unstable();
+    indexes.dedup();
+    indexes.retain(|index| is_left(*index));
+    indexes
+}
+
+/// Whether it is a device of ours, served or left.
+fn is_ours(ifindex: u32) -> bool {
+    link(ifindex).is_some_and(|told| udco_front::interface(&told) != Interface::Foreign)
+}
+
+fn is_left(ifindex: u32) -> bool {
+    link(ifindex).is_some_and(|told| tun::is_left(&told, name_of(&told).to_bytes()))
+}
+
+/// What the kernel tells of a link.
+fn link(ifindex: u32) -> Option<Vec<u8>> {
+    if ifindex == 0 {
+        return None;
+    }
+    fib::ask(&answer::about_link(libc::RTM_GETLINK, ifindex)).ok()
+}
+
+fn name_of(told: &[u8]) -> &CStr {
+    let mut all = answer::attributes(told, HEADER + LINK);
+    let name = all.find(|(kind, _)| *kind == libc::IFLA_IFNAME);
+    let name = name.and_then(|(_, place)| told.get(place));
+    name.and_then(|name| CStr::from_bytes_until_nul(name).ok())
+        .unwrap_or_default()
+}
+
+/// The name of an interface.
+pub(crate) fn interface(ifindex: u32) -> CString {
+    link(ifindex).map_or_else(CString::default, |told| name_of(&told).to_owned())
+}
+
+/// The same for people.
+fn name(ifindex: u32) -> String {
+    let name = interface(ifindex);
+    let name = name.to_string_lossy();
+    name.chars().flat_map(char::escape_default).collect()
+}
+
+/// An address in words.
+pub(crate) fn display(address: &[u8]) -> String {
+    let v4 = || Some(IpAddr::from(*address.first_chunk::<4>()?));
+    let v6 = || Some(IpAddr::from(*address.first_chunk::<16>()?));
+    let ip = if address.len() == 4 { v4() } else { v6() };
+    ip.map_or_else(String::new, |ip| ip.to_string())
+}

@@ -1,0 +1,355 @@
+//! Host names, while a device that a killed run has left takes the packets for the name servers (faults A4).
+//!
+//! libc's own resolver cannot be told which way to take, and a route for a name server would let out every program's
+//! questions. So the question is asked here, on a socket that is bound to the way around; libc makes the answer of the
+//! addresses. Whatever libc can know without a name server is left to it.
+
+use crate::calls::{self, Errno, Fd};
+use crate::left::{self, Around};
+use crate::{real, state};
+use libc::{addrinfo, c_char, c_int};
+use std::ffi::{CStr, CString};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// How long a name server may take, and how often it is asked.
+const PATIENCE: Duration = Duration::from_secs(2);
+const ATTEMPTS: usize = 2;
+
+/// As many name servers as libc asks, and the most addresses that are of use.
+const SERVERS: usize = 3;
+const ADDRESSES: usize = 32;
+
+/// Types of records, and the class.
+const A: u16 = 1;
+const AAAA: u16 = 28;
+const INTERNET: u16 = 1;
+
+/// The largest answer over UDP, which an `OPT` record promises to take.
+const ROOM: usize = 1232;
+
+/// `getaddrinfo` for a name that only a name server behind a left device knows. `None`: libc's business.
+///
+/// # Safety
+/// As for `getaddrinfo`.
+pub(crate) unsafe fn look_up(
+    node: *const c_char,
+    service: *const c_char,
+    hints: *const addrinfo,
+    result: *mut *mut addrinfo,
+) -> Option<Result<c_int, Errno>> {
+    // SAFETY: the caller keeps to the contract.
+    let hints = unsafe { hints.as_ref() };
+    let (flags, family) = hints.map_or((0, libc::AF_UNSPEC), |it| (it.ai_flags, it.ai_family));
+    if node.is_null() || flags & libc::AI_NUMERICHOST != 0 {
+        return None;
+    }
+    // SAFETY: not null, so a C string.
+    let name = unsafe { CStr::from_ptr(node) }.to_str().ok()?;
+    if name.parse::<IpAddr>().is_ok() || name.contains('%') || is_in_hosts(name) {
+        return None;
+    }
+    let servers = servers_behind_left()?;
+    let kinds: &[u16] = match family {
+        libc::AF_INET => &[A],
+        libc::AF_INET6 => &[AAAA],
+        _ => &[A, AAAA],
+    };
+    let addresses = servers.iter().find_map(|(server, uplink)| {
+        let found = (0..ATTEMPTS).find_map(|_| ask(server, uplink, name, kinds).ok());
+        found.filter(|found| !found.is_empty())
+    })?;
+    let mut wanted = hints.copied().unwrap_or_else(|| {
+        // SAFETY: all zeroes is a valid addrinfo.
+        unsafe { std::mem::zeroed() }
+    });
+    wanted.ai_flags = flags & !libc::AI_ADDRCONFIG | libc::AI_NUMERICHOST;
+    let mut last: *mut *mut addrinfo = result;
+    let mut made = 0;
+    for address in addresses.iter().take(ADDRESSES) {
+        let text = CString::new(left::display(address)).ok()?;
+        let mut one = std::ptr::null_mut();
+        // SAFETY: C strings, an addrinfo, and room for a pointer.
+        let failed =
+            unsafe { real::getaddrinfo(text.as_ptr(), service, &raw const wanted, &raw mut one) };
+        if failed != 0 || one.is_null() {
+            continue;
+        }
+        made += 1;
+        // SAFETY: `last` is the caller's pointer at first, then the end of the list, which libc has made.
+        unsafe { last.write(one) };
+        // glibc frees a list link by link.
+        while !one.is_null() {
+            // SAFETY: a link of the list that libc has made.
+            last = unsafe { &raw mut (*one).ai_next };
+            // SAFETY: as above.
+            one = unsafe { *last };
+        }
+    }
+    (made > 0).then_some(Ok(0))
+}
+
+/// The name servers whose packets a device that was left takes, each with the name of the uplink around it. `None` if the
+/// first is not among them: libc asks it first.
+fn servers_behind_left() -> Option<Vec<(Vec<u8>, CString)>> {
+    let text = std::fs::read_to_string("/etc/resolv.conf").ok()?;
+    let named = name_servers(&text);
+    let mut state = state::lock()?;
+    state.connection.as_ref()?;
+    let (mut around, mut is_first) = (Vec::new(), true);
+    for server in named {
+        let way = left::around(&mut state, &server);
+        if is_first && way.is_none() {
+            return None;
+        }
+        is_first = false;
+        match way {
+            None => {}
+            Some(Ok(Around { route, .. })) => around.push((server, left::interface(route.ifindex))),
+            Some(Err(device)) => left::advise(&mut state, &device, &server),
+        }
+    }
+    Some(around).filter(|around| !around.is_empty())
+}
+
+fn name_servers(text: &str) -> Vec<Vec<u8>> {
+    let words = text.lines().map(str::split_whitespace);
+    let servers = words.filter_map(|mut words| {
+        let is_server = words.next() == Some("nameserver");
+        Some(match words.next().filter(|_| is_server)?.parse().ok()? {
+            IpAddr::V4(ip) => ip.octets().to_vec(),
+            IpAddr::V6(ip) => ip.octets().to_vec(),
+        })
+    });
+    servers.take(SERVERS).collect()
+}
+
+/// Whether `/etc/hosts` has the name: then no name server is asked.
+fn is_in_hosts(name: &str) -> bool {
+    std::fs::read_to_string("/etc/hosts").is_ok_and(|text| {
+        let lines = text
+            .lines()
+            .map(|line| line.split('#').next().unwrap_or_default());
+        lines
+            .flat_map(|line| line.split_whitespace().skip(1))
+            .any(|word| word.eq_ignore_ascii_case(name))
+    })
+}
+
+/// Asks a name server for the addresses of a name.
+fn ask(server: &[u8], uplink: &CStr, name: &str, kinds: &[u16]) -> Result<Vec<Vec<u8>>, Errno> {
+    let socket = connected(server, uplink)?;
+    let first = random();
+    let mut open: Vec<(u16, u16)> = (first..).zip(kinds.iter().copied()).collect();
+    for (id, kind) in &open {
+        let question = question(*id, name, *kind).ok_or(libc::EINVAL)?;
+        calls::send(socket.raw(), &question, &[])?;
+    }
+    let deadline = Instant::now() + PATIENCE;
+    let (mut found, mut buffer) = (Vec::new(), [0; ROOM]);
+    while !open.is_empty() && calls::wait(socket.raw(), libc::POLLIN, Some(deadline))? {
+        let Ok(len) = calls::receive(socket.raw(), &mut buffer, libc::MSG_DONTWAIT) else {
+            continue;
+        };
+        let answer = buffer.get(..len).unwrap_or_default();
+        let Some(at) = open
+            .iter()
+            .position(|(id, kind)| is_answer(answer, *id, name, *kind))
+        else {
+            continue;
+        };
+        let (_, kind) = open.swap_remove(at);
+        found.extend(addresses(answer, kind).unwrap_or_default());
+    }
+    // IPv4 first, whichever answer came first: an order that does not change.
+    found.sort_by_key(Vec::len);
+    if found.is_empty() && !open.is_empty() {
+        return Err(libc::ETIMEDOUT);
+    }
+    Ok(found)
+}
+
+/// A socket whose packets take the way by that uplink, and that hears nobody else.
+fn connected(server: &[u8], uplink: &CStr) -> Result<Fd, Errno> {
+    const PORT: [u8; 2] = 53u16.to_be_bytes();
+    let domain = if server.len() == 4 {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
+    let socket = calls::socket(domain, libc::SOCK_DGRAM, 0)?;
+    calls::bind_to_device(socket.raw(), uplink)?;
+    let family = (domain as u16).to_ne_bytes();
+    if server.len() == 4 {
+        let mut address = [0; 16];
+        address[..2].copy_from_slice(&family);
+        address[2..4].copy_from_slice(&PORT);
+        address[4..8].copy_from_slice(server);
+        calls::connect(socket.raw(), &address)?;
+    } else {
+        let mut address = [0; 28];
+        address[..2].copy_from_slice(&family);
+        address[2..4].copy_from_slice(&PORT);
+        address[8..24].copy_from_slice(server.get(..16).ok_or(libc::EINVAL)?);
+        calls::connect(socket.raw(), &address)?;
+    }
+    Ok(socket)
+}
+
+/// A number that nobody can guess.
+fn random() -> u16 {
+    let mut bytes = [0u8; 2];
+    // SAFETY: pointer and length describe the array.
+    unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    // Room for the number of the second question.
+    u16::from_ne_bytes(bytes) & 0x7FFF
+}
+
+/// A recursive question. `None` for what is no host name.
+fn question(id: u16, name: &str, kind: u16) -> Option<Vec<u8>> {
+    let mut bytes = id.to_be_bytes().to_vec();
+    // Recursion is desired; one question, no answer, no authority, one more record.
+    bytes.extend_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, 1]);
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.len() > 253 {
+        return None;
+    }
+    for label in name.split('.') {
+        let len = u8::try_from(label.len())
+            .ok()
+            .filter(|len| (1..64).contains(len))?;
+        bytes.push(len);
+        bytes.extend_from_slice(label.as_bytes());
+    }
+    bytes.push(0);
+    bytes.extend_from_slice(&kind.to_be_bytes());
+    bytes.extend_from_slice(&INTERNET.to_be_bytes());
+    // OPT: the root, its type, the size of answers, no extended code, no options.
+    bytes.extend_from_slice(&[0, 0, 41]);
+    bytes.extend_from_slice(&(ROOM as u16).to_be_bytes());
+    bytes.extend_from_slice(&[0; 6]);
+    Some(bytes)
+}
+
+/// Whether these bytes answer that question: its number and its text.
+fn is_answer(answer: &[u8], id: u16, name: &str, kind: u16) -> bool {
+    let Some(asked) = question(id, name, kind) else {
+        return false;
+    };
+    // The question itself, without the OPT record.
+    let text = asked.get(12..asked.len() - 11).unwrap_or_default();
+    let is_response = answer.get(2).is_some_and(|flags| flags & 0x80 != 0);
+    is_response
+        && answer.get(..2) == Some(&id.to_be_bytes())
+        && answer
+            .get(12..)
+            .and_then(|rest| rest.get(..text.len()))
+            .is_some_and(|told| told.eq_ignore_ascii_case(text))
+}
+
+/// The addresses in an answer; `None` if it is malformed.
+fn addresses(answer: &[u8], kind: u16) -> Option<Vec<Vec<u8>>> {
+    let number = |at: usize| Some(u16::from_be_bytes(*answer.get(at..)?.first_chunk()?));
+    let mut at = after_name(answer, 12)? + 4;
+    let mut found = Vec::new();
+    for _ in 0..number(6)? {
+        at = after_name(answer, at)?;
+        let (told, class, len) = (number(at)?, number(at + 2)?, usize::from(number(at + 8)?));
+        let value = answer.get(at + 10..at + 10 + len)?;
+        let wanted = if kind == A { 4 } else { 16 };
+        if told == kind && class == INTERNET && value.len() == wanted {
+            found.push(value.to_vec());
+        }
+        at += 10 + len;
+    }
+    Some(found)
+}
+
+/// Where a name ends: with a length of 0, or a pointer to the rest of it.
+fn after_name(answer: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        match *answer.get(at)? {
+            0 => return Some(at + 1),
+            length if length >= 0xC0 => return Some(at + 2),
+            length => at += 1 + usize::from(length),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An answer with an alias and two addresses.
+    fn answer(id: u16) -> Vec<u8> {
+        let mut bytes = question(id, "vpn.example", A).unwrap();
+        bytes.truncate(bytes.len() - 11);
+        bytes[2] |= 0x80;
+        bytes[7] = 3;
+        bytes[11] = 0;
+        let record = |kind: u16, value: &[u8]| {
+            let head = [
+                0xC0,
+                12,
+                0,
+                kind as u8,
+                0,
+                1,
+                0,
+                0,
+                0,
+                60,
+                0,
+                value.len() as u8,
+            ];
+            [&head[..], value].concat()
+        };
+        bytes.extend(record(5, &[1, b'x', 0xC0, 12]));
+        bytes.extend(record(A, &[192, 0, 2, 1]));
+        bytes.extend(record(A, &[192, 0, 2, 2]));
+        bytes
+    }
+
+    #[test]
+    fn the_addresses_of_an_answer_are_found_behind_an_alias() {
+        let told = answer(7);
+        assert!(is_answer(&told, 7, "vpn.example", A));
+        assert!(is_answer(&told, 7, "VPN.example.", A));
+        assert!(!is_answer(&told, 8, "vpn.example", A), "another question");
+        assert!(!is_answer(&told, 7, "vpn.example", AAAA));
+        assert!(!is_answer(&told, 7, "vpn.exampla", A));
+        assert_eq!(
+            addresses(&told, A).unwrap(),
+            [[192, 0, 2, 1], [192, 0, 2, 2]]
+        );
+        assert_eq!(addresses(&told, AAAA).unwrap(), [[0u8; 0]; 0]);
+    }
+
+    #[test]
+    fn a_malformed_answer_is_survived() {
+        let told = answer(7);
+        for cut in 0..told.len() {
+            let _ = addresses(&told[..cut], A);
+            let _ = is_answer(&told[..cut], 7, "vpn.example", A);
+        }
+        for at in 0..told.len() {
+            for value in [0, 0x3F, 0xC0, 0xFF] {
+                let mut wrong = told.clone();
+                wrong[at] = value;
+                let _ = addresses(&wrong, A);
+            }
+        }
+        assert_eq!(question(1, "a..b", A), None);
+        assert_eq!(question(1, &"a".repeat(64), A), None);
+    }
+
+    #[test]
+    fn name_servers_are_read_as_libc_reads_them() {
+        let text = "# nameserver 1.1.1.1\nsearch a\nnameserver 192.0.2.1 \n nameserver 2001:db8::1\nnameserver x\n";
+        let servers: Vec<String> = name_servers(text)
+            .iter()
+            .map(|it| left::display(it))
+            .collect();
+        assert_eq!(servers, ["192.0.2.1", "2001:db8::1"]);
+    }
+}
