@@ -1,22 +1,14 @@
-//! Nothing that a front sends makes the engine panic, block, leak a descriptor or change anything halfway.
+//! Nothing that a front sends makes the engine panic, block or change anything halfway. What becomes of descriptors:
+//! `descriptors.rs`.
 
 mod front;
 
-use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use udco_front::{Begun, ToEngine, VERSION};
-use udco_sys::seqpacket::Connection;
 
 use crate::front::netlink::new_link;
 use crate::front::{Front, Owned, engine};
-
-/// Descriptors of this process that are not somebody else's coming and going: those at the end are compared with
-/// those at the beginning.
-fn open_fds() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
-}
 
 #[test]
 fn an_unknown_version_is_refused() {
@@ -110,48 +102,6 @@ fn unknown_channels_and_replies_to_nothing_are_harmless() {
 }
 
 #[test]
-fn descriptors_of_the_wrong_kind_are_refused_and_closed() {
-    let engine = engine();
-    let front = Front::welcome(&engine);
-    let file = || OwnedFd::from(File::open("/dev/null").unwrap());
-    let (pipe, _other) = std::io::pipe().unwrap();
-    let wrong: [OwnedFd; 4] = [
-        file(),
-        pipe.into(),
-        std::net::TcpListener::bind("127.0.0.1:0").unwrap().into(),
-        std::net::UdpSocket::bind("127.0.0.1:0").unwrap().into(),
-    ];
-    let link = new_link("ovpn-dco", "nope0");
-    for (seq, fd) in (10..).zip(&wrong) {
-        // As a TUN queue and as the route monitor, one after the other and alone.
-        for fds in [&[fd.as_fd(), fd.as_fd()][..], &[fd.as_fd()], &[]] {
-            let route = ToEngine::Route {
-                port: 7,
-                admin: true,
-                ext_ack: false,
-                cap_ack: false,
-                datagram: &link,
-            };
-            let asked = front.ask(seq, &route, &[]);
-            assert!(matches!(asked, Some(Owned::NeedTun(_))));
-            let tun = ToEngine::Tun {
-                errno: 0,
-                ifindex: 1,
-                netns: 0,
-                name: b"nope0",
-            };
-            let answer = front.ask(seq, &tun, fds);
-            let Some(Owned::Answer(answer)) = answer else {
-                panic!("{answer:?}")
-            };
-            let errno = i32::from_ne_bytes(answer[16..20].try_into().unwrap());
-            assert!(errno < 0, "refused with {errno}");
-        }
-    }
-    front.end().unwrap();
-}
-
-#[test]
 fn a_front_that_does_not_answer_a_question_costs_half_a_second() {
     let engine = engine();
     let front = Front::welcome(&engine);
@@ -173,25 +123,4 @@ fn a_front_that_does_not_answer_a_question_costs_half_a_second() {
     assert!(begin.elapsed() < Duration::from_secs(1));
     assert_eq!(front.ask(3, &ToEngine::OwnTun, &[]), Some(Owned::Done(0)));
     front.end().unwrap();
-}
-
-#[test]
-fn a_thousand_fronts_leave_no_descriptor_behind() {
-    let engine = engine();
-    Front::welcome(&engine).end().unwrap();
-    let before = open_fds();
-    for _ in 0..1000 {
-        let front = Front::welcome(&engine);
-        let (_ours, theirs) = Connection::pair().unwrap();
-        let opened = front.ask(2, &ToEngine::OpenChannel, &[theirs.as_fd()]);
-        assert!(matches!(opened, Some(Owned::Channel(_))));
-        front.end().unwrap();
-    }
-    // Other tests of this program run beside this one.
-    assert!(
-        open_fds() < before + 200,
-        "{} before, {} after",
-        before,
-        open_fds()
-    );
 }

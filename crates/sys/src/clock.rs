@@ -43,6 +43,43 @@ mod tests {
         let after = nanoseconds();
         assert!(before <= after);
         assert!(before / 1_000_000 <= middle && middle <= after / 1_000_000);
-        assert!(before > 0);
+        // Not the wall clock: `/proc/uptime` tells hundredths of seconds since boot.
+        let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
+        let uptime: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+        let own = nanoseconds() as f64 / 1e9;
+        assert!((uptime - 0.01..uptime + 60.0).contains(&own), "{own}");
+    }
+
+    /// In a time namespace whose boot clock, and only that, is ahead.
+    #[test]
+    fn the_time_that_a_machine_sleeps_counts() {
+        const AHEAD: u64 = 1_000_000;
+        const MARK: &str = "UDCO_CLOCK_AHEAD";
+        if std::env::var_os(MARK).is_some() {
+            let awake = clock_gettime(ClockId::Monotonic);
+            assert!(milliseconds() / 1000 >= unsigned(awake.tv_sec) + AHEAD);
+            return;
+        }
+        let ahead = AHEAD.to_string();
+        let unshare = |words: &[&std::ffi::OsStr]| {
+            let mut command = std::process::Command::new("unshare");
+            command.args(["--user", "--map-root-user", "--time", "--boottime", &ahead]);
+            command.args(words).env(MARK, "").output()
+        };
+        if !unshare(&["true".as_ref()]).is_ok_and(|output| output.status.success()) {
+            // Past libtest's capture.
+            let why = "no time namespace here";
+            let _ =
+                std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("SKIPPED: {why}\n"));
+            return;
+        }
+        let this = std::env::current_exe().unwrap();
+        let name = "clock::tests::the_time_that_a_machine_sleeps_counts";
+        let output = unshare(&[this.as_ref(), "--exact".as_ref(), name.as_ref()]).unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && said.contains("1 passed"),
+            "{said}"
+        );
     }
 }

@@ -130,22 +130,68 @@ pub fn is_memory_file(file: impl AsFd) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use rustix::process::dumpable_behavior;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, ExitStatus};
+
+    use rustix::process::setrlimit;
 
     use super::*;
-    use crate::namespace::enter;
+    use crate::namespace::{enter, skip};
+
+    /// What the child of [`a_locked_process_leaves_no_core`] does before it dies.
+    const MARK: &str = "UDCO_CORE_DUMPS";
+
+    /// How a process ends that dies of a bug.
+    fn die(how: &str) -> ExitStatus {
+        let name = "process::tests::a_locked_process_leaves_no_core";
+        let directory =
+            std::env::temp_dir().join(format!("udco-core-{}-{how}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", name]).env(MARK, how);
+        let ended = command.current_dir(&directory).output().unwrap().status;
+        let _ = std::fs::remove_dir_all(&directory);
+        ended
+    }
 
     #[test]
-    fn the_process_is_locked() {
-        // In a process of its own, as there is no way back.
-        if !enter("process::tests::the_process_is_locked") {
+    fn a_locked_process_leaves_no_core() {
+        if let Some(how) = std::env::var_os(MARK) {
+            let largest = getrlimit(Resource::Core).maximum;
+            let limit = Rlimit {
+                current: largest,
+                maximum: largest,
+            };
+            setrlimit(Resource::Core, limit).unwrap();
+            if how == "locked" {
+                forbid_core_dumps().unwrap();
+                forbid_core_dumps().unwrap();
+            }
+            std::process::abort();
+        }
+        if !die("open").core_dumped() {
+            return skip("no process leaves a core here");
+        }
+        let locked = die("locked");
+        assert!(
+            locked.signal().is_some() && !locked.core_dumped(),
+            "{locked}"
+        );
+    }
+
+    #[test]
+    fn open_files_are_raised_to_the_limit() {
+        // In a process of its own, as the limit is that of all.
+        if !enter("process::tests::open_files_are_raised_to_the_limit") {
             return;
         }
-        forbid_core_dumps().unwrap();
-        forbid_core_dumps().unwrap();
-        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
-        assert_eq!(getrlimit(Resource::Core).maximum, Some(0));
-        let files = raise_open_files().unwrap();
-        assert_eq!(getrlimit(Resource::Nofile).current, files);
+        let hard = getrlimit(Resource::Nofile).maximum;
+        let low = Rlimit {
+            current: Some(64),
+            maximum: hard,
+        };
+        setrlimit(Resource::Nofile, low).unwrap();
+        raise_open_files().unwrap();
+        assert_eq!(getrlimit(Resource::Nofile).current, hard);
     }
 }
