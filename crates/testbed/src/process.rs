@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
-use crate::procfs;
+use crate::confinement;
+use crate::procfs::{self, Proc};
 use crate::wait::eventually;
 
 /// A process in a host. Dropping it kills it (its own children only die with the lab).
@@ -72,6 +73,12 @@ impl Process {
         eventually(&what, timeout, || {
             let ended = self.outer.try_wait()?;
             if self.log().contains(pattern) {
+                // A daemon that is ready.
+                if pattern.contains("listening at")
+                    && let Some(engine) = Proc::read(self.pid)
+                {
+                    confinement::require(&engine)?;
+                }
                 return Ok(Some(()));
             }
             if let Some(status) = ended {
