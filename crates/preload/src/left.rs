@@ -211,7 +211,9 @@ fn keep(deleted: &Route) {
     let gateway = |route: &Route| deleted.has_gateway_of(route);
     let present = fib::main_routes(deleted.family).into_iter();
     let mut present = present.filter(|route| route.is_default() && gateway(route));
+    // The kept one, as it was offered, is kept already.
     if let Some(route) = present.next()
+        && route.protocol != fib::PROTOCOL
         && !is_ours(route.ifindex)
     {
         forget_kept(route.family, |_| true);

@@ -38,12 +38,19 @@ fn a_device_made_beforehand_is_used_and_stays() -> Result<()> {
                 .device("tun7")
                 .env("UDCO_SOCKET", path),
             pair.client(Proto::Udp4)
+                .line("route 10.99.0.0 255.255.0.0")
                 .launch(Launch::Preload)
                 .device("tun7")
                 .env("UDCO_SOCKET", path),
         )?;
         Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
         Ping::to(at::INNER_CLIENT6).all_answered(&pair.server)?;
+        // As on a device of the client's own (faults A3).
+        let route = pair.client.run(&["ip", "route", "show", "10.99.0.0/16"])?;
+        ensure!(
+            route.contains("dev tun7") && !route.contains("metric"),
+            "{route}"
+        );
         client.stop()?;
         server.stop()?;
         ensure!(pair.server.has_device("tun7"), "it went with its user");
