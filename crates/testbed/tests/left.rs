@@ -115,6 +115,55 @@ fn a_left_device_is_taken_over_by_either_front() -> Result<()> {
     Ok(())
 }
 
+/// One engine for several programs goes on when OpenVPN is killed, and is ended in order.
+#[test]
+fn a_device_of_a_daemon_stays_when_openvpn_is_killed_and_when_the_daemon_ends() -> Result<()> {
+    if udco::harness_only() {
+        skip("OpenVPN's own device goes with it");
+        return Ok(());
+    }
+    let pair = Pair::new()?;
+    let host = &pair.server;
+    let socket = pair.lab.directory().join("engine.sock");
+    let path = socket.to_str().context("a path that is not UTF-8")?;
+    let binary = udco::binary()?;
+    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let start = |number: usize| -> Result<Process> {
+        let words = [binary, "daemon", "--socket", path];
+        let mut daemon = host.spawn(&format!("daemon{number}"), &words)?;
+        daemon.wait_for_log("listening at", SOON)?;
+        Ok(daemon)
+    };
+    let mut daemon = start(0)?;
+    let mut first = None;
+    for number in 0..4 {
+        let server = pair.server(Proto::Udp4).launch(Launch::Preload);
+        let server = server.device("tun7").env("UDCO_SOCKET", path);
+        let (mut server, client) = connect(server, pair.client(Proto::Udp4))?;
+        Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
+        let index = index(host)?;
+        let is_same = *first.get_or_insert_with(|| index.clone()) == index;
+        ensure!(is_same, "another device, start {number}");
+        client.stop()?;
+        match number {
+            3 => server.stop()?,
+            2 => {
+                daemon.terminate(SOON)?;
+                // It may notice when it wants something of the engine only.
+                if server.wait_end(Duration::from_secs(1)).is_err() {
+                    server.stop()?;
+                }
+                daemon = start(number)?;
+            }
+            // The next start comes at once.
+            _ => server.kill9()?,
+        }
+        let is_there = host.has_device("tun7");
+        ensure!(is_there == (number < 3), "start {number}: {is_there}");
+    }
+    Ok(())
+}
+
 fn server(pair: &Pair, workers: &str) -> Builder {
     let server = pair.server(Proto::Udp4).launch(Launch::Udco);
     server.device("tun7").udco_options(&["--workers", workers])
