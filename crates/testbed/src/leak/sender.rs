@@ -6,7 +6,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::process::Signal;
 
 use crate::capture::MARKER;
 use crate::host::Host;
@@ -29,11 +28,6 @@ impl Sender {
     pub(super) fn start(host: &Host, program: &str, to: &[&str]) -> Result<Self> {
         let words = [&[program, "leak-end"], to].concat();
         host.spawn("sender", &words).map(Self)
-    }
-
-    /// SIGSTOP or SIGCONT.
-    pub(super) fn signal(&self, signal: Signal) -> Result<()> {
-        self.0.signal(signal)
     }
 
     /// How many datagrams the kernel has taken so far.
