@@ -79,12 +79,27 @@ impl Front {
             program: PROGRAM,
         };
         match front.ask(&hello, &[])? {
-            ToFront::Welcome { .. } => Ok(front),
+            ToFront::Welcome { .. } => {
+                front.say_where()?;
+                Ok(front)
+            }
             ToFront::Refused { .. } => {
                 bail!("the engine is of another version: install both from one release")
             }
             _ => Err(nonsense()),
         }
+    }
+
+    /// Says in which network namespace this process is, where the kernel does not (before Linux 5.14, faults B5).
+    fn say_where(&mut self) -> Result<()> {
+        if crate::interface::namespace() != 0 {
+            return Ok(());
+        }
+        if let Ok(file) = std::fs::metadata("/proc/self/ns/net") {
+            let inode = std::os::unix::fs::MetadataExt::ino(&file);
+            self.ask(&ToEngine::Namespace { inode }, &[])?;
+        }
+        Ok(())
     }
 
     /// The engine's state, of the shape of `udco show --json`.

@@ -170,7 +170,7 @@ impl Session {
         if !queues.iter().all(tun::Queue::vnet_header) {
             return Err(malformed("a TUN queue without packet headers"));
         }
-        let proven = prove(&queues, &monitor, (ifindex, api, nonce))?;
+        let proven = prove(&queues, &monitor, (ifindex, api, nonce), &self.asking)?;
         self.clear_place(&proven)?;
         let charge = self.account.charge(Kind::Devices).ok_or_else(|| {
             io::Error::new(

@@ -13,7 +13,8 @@ use udco_sys::seqpacket::Connection;
 use crate::account::{Account, Kind};
 use crate::backlog::{Backlog, Subject};
 use crate::device::{is_same, lock};
-use crate::devices::SessionId;
+use crate::devices::{Asking, SessionId};
+use crate::namespace;
 
 /// The generic-netlink ids that the engine announces. The kernel gives such ids from 0x10 on; ours are far above, so
 /// that a message which went astray is not taken for another family's.
@@ -62,15 +63,15 @@ impl Channel {
     /// that there is room for what waits: see [`Channel::flush`].
     pub(crate) fn new(
         socket: Connection,
-        ((session, uid), account): ((SessionId, u32), Arc<Account>),
+        (program, account): (Asking, Arc<Account>),
         poller: &Arc<Poller>,
         token: u64,
     ) -> io::Result<Self> {
         poller.add(&socket, token, Interest::NONE)?;
         Ok(Self {
-            netns: udco_sys::network_namespace(socket.as_fd()),
-            session,
-            uid,
+            netns: namespace::of(socket.as_fd(), &program),
+            session: program.session,
+            uid: program.uid,
             socket,
             poller: Arc::clone(poller),
             token,

@@ -22,6 +22,7 @@ use crate::belongings::Belongings;
 use crate::channel::{Channel, FAMILIES};
 use crate::device::Tuning;
 use crate::devices::Asking;
+use crate::namespace;
 use crate::service::Caller;
 
 /// How long a front may take to hand over an fd that it was asked for.
@@ -80,10 +81,12 @@ impl Session {
         connection: Connection,
         greeting: Option<Duration>,
     ) -> io::Result<()> {
+        let session = engine.new_session();
+        let numbered = udco_sys::network_namespace(connection.as_fd());
         let asking = Asking {
-            session: engine.new_session(),
+            session,
             uid: connection.peer_credentials()?.uid,
-            netns: udco_sys::network_namespace(connection.as_fd()),
+            netns: namespace::at_first(numbered, session),
         };
         let mut session = Self {
             engine: Arc::clone(engine),
@@ -182,7 +185,7 @@ impl Session {
                 let Some(charge) = self.account.charge(Kind::Channels) else {
                     return Err(io::Error::other("its user has as many channels as it may"));
                 };
-                let program = (self.asking.session, self.asking.uid);
+                let program = self.asking;
                 let account = Arc::clone(&self.account);
                 let opened =
                     Channel::new(end, (program, account), &self.poller, u64::from(channel))?;
@@ -255,6 +258,12 @@ impl Session {
                         "data channel offload is NOT active: {program} opened a TUN device of its own (its log says why offload is off)"
                     );
                 });
+                self.done(seq, 0)
+            }
+            ToEngine::Namespace { inode } => {
+                if let Some(netns) = namespace::said(&self.asking, inode) {
+                    self.asking.netns = netns;
+                }
                 self.done(seq, 0)
             }
             ToEngine::Options { mssfix, passtos } => {

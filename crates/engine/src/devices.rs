@@ -354,8 +354,7 @@ impl Devices {
 }
 
 impl Held {
-    /// The device of the caller's namespace that `is` meant. Where the kernel does not number namespaces, each program
-    /// sees its own devices only.
+    /// The device of the caller's namespace that `is` meant.
     fn entry(&self, asking: &Asking, is: impl Fn(&Device) -> bool) -> Option<&Entry> {
         self.devices.iter().find(|entry| {
             let own = entry.holder == Some(asking.session);

@@ -22,6 +22,7 @@ mod link;
 mod listen;
 mod load;
 mod moves;
+mod namespace;
 mod offload;
 mod pace;
 mod parking;

@@ -18,6 +18,9 @@ use udco_netlink::{Api, identity, identity_request};
 use udco_sys::route::{Monitor, Received};
 use udco_sys::tun::Queue;
 
+use crate::devices::Asking;
+use crate::namespace;
+
 /// How often the kernel is asked: an answer is lost if others have filled the socket.
 const TRIES: u32 = 4;
 
@@ -52,6 +55,7 @@ pub(crate) fn prove(
     queues: &[Queue],
     monitor: &Monitor,
     (ifindex, api, nonce): (u32, Api, u64),
+    program: &Asking,
 ) -> io::Result<Proven> {
     let alias = Alias::new(api.link_kind(), nonce);
     // System calls of this proof: TUNGETIFF, getsockname, sendto, recvfrom, getsockopt (SO_NETNS_COOKIE).
@@ -80,7 +84,7 @@ pub(crate) fn prove(
         }
         return Ok(Proven {
             // Where the front is: the kernel's word, not the front's (promises G5).
-            netns: udco_sys::network_namespace(monitor.as_fd()),
+            netns: namespace::of(monitor.as_fd(), program),
             ifindex,
             name,
         });

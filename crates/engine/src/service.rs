@@ -116,12 +116,18 @@ impl Caller<'_> {
             cannot_encapsulate(errno)
         };
         let forbidden = self.session.engine.forbidden();
+        let program = self.session.asking;
         let transport = match inspect(std::os::fd::AsFd::as_fd(&socket)) {
             Kind::Udp => {
                 remote_of(peer)?;
                 UdpSocket::adopt(socket)
                     .and_then(|socket| {
-                        Transport::new(socket, Connection::adopt_pair_end(relay)?, forbidden)
+                        Transport::new(
+                            socket,
+                            Connection::adopt_pair_end(relay)?,
+                            forbidden,
+                            &program,
+                        )
                     })
                     .map_err(refuse)?
             }
@@ -131,7 +137,12 @@ impl Caller<'_> {
             }
             Kind::TcpEstablished => tcp::Stream::adopt(socket)
                 .and_then(|socket| {
-                    Transport::stream(socket, Connection::adopt_pair_end(relay)?, handed.begun)
+                    Transport::stream(
+                        socket,
+                        Connection::adopt_pair_end(relay)?,
+                        handed.begun,
+                        &program,
+                    )
                 })
                 .map_err(refuse)?,
             Kind::Tcp(_) => return Err(cannot_encapsulate(EINVAL)),

@@ -11,6 +11,8 @@ use udco_sys::seqpacket::Connection;
 use udco_sys::tcp;
 use udco_sys::udp::{Datagram, UdpSocket};
 
+use crate::devices::Asking;
+use crate::namespace;
 use crate::offload::{Forbidden, InUse, Offload};
 use crate::stream::Stream;
 
@@ -48,8 +50,13 @@ pub(crate) enum Socket {
 
 impl Transport {
     /// Takes over a TCP socket of OpenVPN's.
-    pub(crate) fn stream(socket: tcp::Stream, relay: Connection, begun: Begun) -> io::Result<Self> {
-        let netns = udco_sys::network_namespace(socket.as_fd());
+    pub(crate) fn stream(
+        socket: tcp::Stream,
+        relay: Connection,
+        begun: Begun,
+        program: &Asking,
+    ) -> io::Result<Self> {
+        let netns = namespace::of(socket.as_fd(), program);
         let local = socket.local_addr()?;
         let remote = socket.remote_addr().ok();
         let (mark, bound_to) = routing_of(socket.as_fd());
@@ -71,6 +78,7 @@ impl Transport {
         socket: UdpSocket,
         relay: Connection,
         forbidden: Forbidden,
+        program: &Asking,
     ) -> io::Result<Self> {
         socket.enable_packet_info()?;
         let (mark, bound_to) = routing_of(socket.as_fd());
@@ -83,7 +91,7 @@ impl Transport {
         let _ = socket.raise_receive_buffer(TRANSPORT_BUFFER);
         let _ = socket.raise_send_buffer(TRANSPORT_BUFFER);
         let local = socket.local_addr()?;
-        let netns = udco_sys::network_namespace(socket.as_fd());
+        let netns = namespace::of(socket.as_fd(), program);
         Ok(Self {
             socket: Socket::Udp(socket, relay),
             local,

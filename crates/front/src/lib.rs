@@ -185,6 +185,13 @@ pub enum ToEngine<'a> {
     OwnTun,
     /// Asks for the engine's state as JSON. Beside it: the file to write it to. Answer: [`ToFront::Done`].
     Show,
+    /// Which network namespace the front is in, before Linux 5.14, where the kernel does not tell (`SO_NETNS_COOKIE`).
+    /// Comes right after [`ToEngine::Hello`]. It counts only among programs of one user (faults B5). Answer:
+    /// [`ToFront::Done`].
+    Namespace {
+        /// Inode of `/proc/self/ns/net`.
+        inode: u64,
+    },
     /// What the program's own options say of the data path of its devices. Answer: [`ToFront::Done`].
     Options {
         /// Up to which size TCP segments are kept.
@@ -334,6 +341,7 @@ impl<'a> ToEngine<'a> {
             Self::Show => body.header(10, seq),
             Self::Return { channel, datagram } => body.header(11, seq).u32(channel).rest(datagram),
             Self::Shown { netns, message } => body.header(12, seq).u64(netns).rest(message),
+            Self::Namespace { inode } => body.header(15, seq).u64(inode),
             Self::Link { exists } => body.header(13, seq).u16(exists.into()),
             Self::Options { mssfix, passtos } => {
                 let (kind, size) = mssfix.to_wire();
@@ -399,6 +407,9 @@ impl<'a> ToEngine<'a> {
             12 => Self::Shown {
                 netns: fields.u64()?,
                 message: fields.rest(),
+            },
+            15 => Self::Namespace {
+                inode: fields.u64()?,
             },
             13 => Self::Link {
                 exists: fields.u16()? != 0,

@@ -6,11 +6,15 @@ use crate::tun;
 use libc::c_int;
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 use udco_front::{
     FD_VARIABLE, MAX_MESSAGE, MssFix, OPTIONS_VARIABLE, ProgramOptions, SOCKET_VARIABLE, ToEngine,
     ToFront, VERSION,
 };
+
+/// The network namespace of this process.
+const NAMESPACE: &str = "/proc/self/ns/net";
 
 /// How long the engine may take for an answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
@@ -87,6 +91,7 @@ impl Connection {
             options: ProgramOptions::parse(&options.to_string_lossy()),
         };
         connection.greet()?;
+        connection.say_where();
         connection.hand_over_options();
         Ok(connection)
     }
@@ -193,6 +198,22 @@ impl Connection {
             Ok(false) => Err(Lost::Silent),
             Err(_) => Err(Lost::Dead),
         }
+    }
+
+    /// Says in which network namespace this process is, where the kernel does not (before Linux 5.14, faults B5). An engine
+    /// that is not told serves this process alone.
+    fn say_where(&mut self) {
+        if calls::network_namespace(self.fd.raw()) != 0 {
+            return;
+        }
+        let Ok(file) = std::fs::metadata(NAMESPACE) else {
+            return;
+        };
+        let place = ToEngine::Namespace { inode: file.ino() };
+        let mut buffer = vec![0; MAX_MESSAGE];
+        let _ = self
+            .ask(&place, &[])
+            .and_then(|mut question| self.answer(&mut question, &mut buffer).map(drop));
     }
 
     /// Has the engine heed the program's options (faults E5). If it does not answer now, the next question says so.

@@ -11,6 +11,7 @@ use udco_sys::seqpacket::Connection;
 
 use super::*;
 use crate::device::Offloads;
+use crate::devices::Asking;
 use crate::handoff::Handoffs;
 use crate::offload::{Forbidden, Merging};
 use crate::transport::Transport;
@@ -88,13 +89,18 @@ impl Scene {
         let socket = OwnedFd::from(UdpSocket::bind("127.0.0.1:0").unwrap());
         let socket = udco_sys::udp::UdpSocket::adopt(socket).unwrap();
         let (relay, _) = Connection::pair().unwrap();
-        let transport = Transport::new(socket, relay, Forbidden::default()).unwrap();
+        let program = Asking {
+            session: 1,
+            uid: 0,
+            netns: 0,
+        };
+        let transport = Transport::new(socket, relay, Forbidden::default(), &program).unwrap();
         assert_ne!(transport.netns, 0, "this kernel does not number namespaces");
         let offloads = Offloads {
             from_device: 0,
             merge: Merging::new(false, false),
         };
-        let maker = crate::devices::Asking {
+        let maker = Asking {
             session: 0,
             uid: 0,
             netns: 0,

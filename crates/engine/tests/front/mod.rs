@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::io::Seek;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -61,7 +62,12 @@ impl Front {
         front.greeted()
     }
 
-    fn greeted(self) -> Self {
+    /// One that has said hello, and nothing else.
+    pub(crate) fn stranger(engine: &Arc<Engine>) -> Self {
+        Self::new(engine).hello()
+    }
+
+    fn hello(self) -> Self {
         let hello = ToEngine::Hello {
             version: VERSION,
             pid: 1,
@@ -69,6 +75,17 @@ impl Front {
         };
         assert!(matches!(self.ask(1, &hello, &[]), Some(Owned::Welcome)));
         self
+    }
+
+    /// It has said where it is, if the kernel does not tell (faults B5).
+    fn greeted(self) -> Self {
+        let this = self.hello();
+        if udco_sys::network_namespace(this.connection().as_fd()) == 0 {
+            let inode = std::fs::metadata("/proc/self/ns/net").unwrap().ino();
+            let told = this.ask(1, &ToEngine::Namespace { inode }, &[]);
+            assert_eq!(told, Some(Owned::Done(0)));
+        }
+        this
     }
 
     pub(crate) fn connection(&self) -> &Connection {

@@ -25,3 +25,4 @@ mod shared_files;
 mod site;
 mod statistics;
 mod storm;
+mod unnumbered;

@@ -12,7 +12,11 @@ use seccompiler::{
 const TUNSETOFFLOAD: u64 = 0x4004_54d0;
 const USO: u64 = 0x20 | 0x40;
 
+const SOL_SOCKET: u64 = 1;
+const SO_NETNS_COOKIE: u64 = 71;
+
 const EINVAL: u32 = 22;
+const ENOPROTOOPT: u32 = 92;
 
 /// A kernel before 6.2: no segmentation of UDP for a TUN device.
 pub(crate) fn before_6_2() {
@@ -20,6 +24,21 @@ pub(crate) fn before_6_2() {
     for flag in [USO & 0x20, USO & 0x40] {
         let has_flag = condition(2, SeccompCmpOp::MaskedEq(flag), flag);
         refuse(libc_ioctl(), vec![is_offload.clone(), has_flag], EINVAL);
+    }
+}
+
+/// A kernel before 5.14: it does not number network namespaces.
+pub(crate) fn before_5_14() {
+    let is_level = condition(1, SeccompCmpOp::Eq, SOL_SOCKET);
+    let is_cookie = condition(2, SeccompCmpOp::Eq, SO_NETNS_COOKIE);
+    refuse(libc_getsockopt(), vec![is_level, is_cookie], ENOPROTOOPT);
+}
+
+const fn libc_getsockopt() -> i64 {
+    if cfg!(target_arch = "x86_64") {
+        55
+    } else {
+        209
     }
 }
 
