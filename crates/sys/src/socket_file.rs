@@ -48,20 +48,29 @@ impl SocketFile {
     }
 }
 
-/// Deletes the socket file at `path` if this user's process made it and has died. Returns whether it was deleted: a file
-/// of another kind or of another user stays, and so does a symbolic link.
+/// Deletes the socket file at `path` if this user's process made it and has died. Returns whether the place is free now: a
+/// file of another kind or of another user stays, and so does a symbolic link.
 ///
 /// # Errors
 ///
 /// Of the file system.
 pub fn remove_dead(path: &Path) -> io::Result<bool> {
+    match remove_if_dead(path) {
+        // Somebody else who looks after the dead one was faster.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        result => result,
+    }
+}
+
+fn remove_if_dead(path: &Path) -> io::Result<bool> {
     let found = std::fs::symlink_metadata(path)?;
     if !found.file_type().is_socket() || found.uid() != geteuid().as_raw() {
         return Ok(false);
     }
-    let refused = Connection::connect(path).err().map(|error| error.kind());
-    if refused != Some(io::ErrorKind::ConnectionRefused) {
-        return Ok(false);
+    match Connection::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(error),
+        _ => return Ok(false),
     }
     std::fs::remove_file(path)?;
     Ok(true)
@@ -94,7 +103,7 @@ mod tests {
     fn only_a_dead_socket_is_deleted() {
         let directory = Directory::new("dead");
         let path = directory.0.join("one.sock");
-        assert!(remove_dead(&path).is_err());
+        assert!(remove_dead(&path).unwrap(), "nothing is there");
 
         let listener = Listener::listen(&path, 0o600).unwrap();
         assert!(!remove_dead(&path).unwrap());

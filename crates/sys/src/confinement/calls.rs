@@ -96,7 +96,7 @@ fn packets() -> Vec<Call> {
                 vec![is(1, libc::IPPROTO_TCP), is(2, libc::TCP_NODELAY)],
                 vec![is(1, libc::IPPROTO_TCP), is(2, libc::TCP_NOTSENT_LOWAT)],
             ],
-            "buffers, local addresses, merged datagrams, delays and the end of streams",
+            "buffers, local addresses, merged datagrams, delays of streams, and a close that does not wait",
         ),
         one_of(
             libc::SYS_ioctl,
