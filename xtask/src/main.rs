@@ -8,6 +8,7 @@ mod chaos;
 mod check;
 mod demo;
 mod expiry;
+mod fuzz;
 mod leak;
 mod no_std;
 mod offload;
@@ -112,6 +113,15 @@ enum Command {
         /// See `udco_testbed::differential::main`.
         words: Vec<String>,
     },
+    /// Say random things to an engine as a hostile user, beside root's tunnel: valid, mutated and out of order, with
+    /// descriptors of all kinds. Root loses nothing, and the engine is afterwards what it was.
+    Fuzz(fuzz::Options),
+    /// A hostile program, run in a lab's host.
+    #[command(hide = true)]
+    HostileFront {
+        /// See `udco_testbed::hostile::main`.
+        words: Vec<String>,
+    },
     /// Unpack OpenVPN 2.7 below the target directory, for the scenarios: from Debian's backports, not installed.
     Openvpn27,
 }
@@ -133,6 +143,8 @@ fn main() -> ExitCode {
         Command::OrderEnd { words } => udco_testbed::measure::order::main(&words),
         Command::Offload(options) => offload::run(&options),
         Command::DifferentialEnd { words } => udco_testbed::differential::main(&words),
+        Command::Fuzz(options) => fuzz::run(&options),
+        Command::HostileFront { words } => udco_testbed::hostile::main(&words),
         Command::Openvpn27 => openvpn27::run(),
     };
     match outcome {

@@ -35,14 +35,23 @@ impl Keeper {
         let keep = move || {
             let mut outbox = Outbox::new(1);
             let mut period = PERIOD;
+            let mut doubted = Vec::new();
             while stopped.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {
                 let Some(engine) = engine.upgrade() else {
                     return;
                 };
                 period = PERIOD;
+                let was_doubted = std::mem::take(&mut doubted);
                 for device in engine.devices().all() {
                     if tick(&device, &mut outbox) {
                         period = LINGERING;
+                    }
+                    // The watching thread hears of it first, unless a tenant keeps it from hearing (faults D1).
+                    if device.current_name().is_err() {
+                        match was_doubted.iter().any(|other| Arc::ptr_eq(other, &device)) {
+                            true => engine.remove_device(&device),
+                            false => doubted.push(device),
+                        }
                     }
                 }
             }

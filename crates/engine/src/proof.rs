@@ -67,7 +67,9 @@ pub(crate) fn prove(
         }
     }
     let mut buffer = vec![0; BUFFER];
-    for sequence in 1..=TRIES {
+    for tried in 0..TRIES {
+        // Not one of the numbers that the front may have used on this socket.
+        let sequence = (nonce as u32).wrapping_add(tried);
         monitor.send(&identity_request(ifindex, sequence))?;
         let Some(len) = answer(monitor, sequence, &mut buffer)? else {
             continue;

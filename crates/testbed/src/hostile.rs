@@ -3,13 +3,18 @@
 //! Each is a process of its own, so that it can run as another user and in another namespace: [`main`] is what it does.
 
 mod attack;
+mod descriptors;
 mod front;
+mod fuzzer;
+mod scene;
 
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 pub use attack::Attack;
+pub use fuzzer::fuzz;
+pub use scene::Scene;
 
 use crate::Host;
 
@@ -34,7 +39,7 @@ const STRANGER: [&str; 4] = [
 /// The number of the user that hostile programs are of.
 pub const TENANT_UID: &str = "65534";
 
-/// `attack NAME SOCKET SECONDS`.
+/// `attack NAME SOCKET SECONDS` or `fuzz SOCKET SEED SECONDS`.
 ///
 /// # Errors
 /// If it cannot even begin.
@@ -46,7 +51,10 @@ pub fn main(words: &[String]) -> Result<()> {
             let attack = attack.with_context(|| format!("no attack {name}"))?;
             attack.run(socket.as_ref(), seconds.parse()?)
         }
-        _ => bail!("attack NAME SOCKET SECONDS"),
+        ["fuzz", socket, seed, seconds] => {
+            fuzzer::run(socket.as_ref(), seed.parse()?, seconds.parse()?)
+        }
+        _ => bail!("attack NAME SOCKET SECONDS, or fuzz SOCKET SEED SECONDS"),
     }
 }
 

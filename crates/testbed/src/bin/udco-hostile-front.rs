@@ -2,6 +2,6 @@
 #![forbid(unsafe_code)]
 
 fn main() -> anyhow::Result<()> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<String> = std::env::args().skip(2).collect();
     udco_testbed::hostile::main(&words)
 }

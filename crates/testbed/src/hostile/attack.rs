@@ -6,14 +6,13 @@ use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rustix::fs::{OFlags, fcntl_setfl};
 use udco_front::ToEngine;
 use udco_sys::seqpacket::Connection;
 
 use super::front::Front;
-use super::{STRANGER, TENANT, as_user};
-use crate::Host;
+use super::{STRANGER, Scene, TENANT};
 
 /// What a hostile program does, over and over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,41 +54,32 @@ impl Attack {
         }
     }
 
-    /// Starts it as a tenant in a host.
+    /// Starts it as the user who may connect.
     ///
     /// # Errors
     /// Fails if it cannot be started.
-    pub fn start(self, host: &Host, program: &str, socket: &str, seconds: u32) -> Result<Child> {
-        self.start_as(&TENANT, host, program, socket, seconds)
+    pub fn start(self, scene: &Scene, program: &str, time: Duration) -> Result<Child> {
+        self.start_as(&TENANT, scene, program, time)
     }
 
-    /// Starts it as somebody who may not connect.
+    /// Starts it as somebody who may not.
     ///
     /// # Errors
     /// Fails if it cannot be started.
-    pub fn start_as_stranger(
-        self,
-        host: &Host,
-        program: &str,
-        socket: &str,
-        seconds: u32,
-    ) -> Result<Child> {
-        self.start_as(&STRANGER, host, program, socket, seconds)
+    pub fn start_as_stranger(self, scene: &Scene, program: &str, time: Duration) -> Result<Child> {
+        self.start_as(&STRANGER, scene, program, time)
     }
 
     fn start_as(
         self,
         user: &[&str],
-        host: &Host,
+        scene: &Scene,
         program: &str,
-        socket: &str,
-        seconds: u32,
+        time: Duration,
     ) -> Result<Child> {
-        let seconds = seconds.to_string();
-        let words = ["attack", self.name(), socket, &seconds];
-        as_user(host, user, program, &words)
-            .spawn()
-            .context("cannot start a hostile program")
+        let seconds = time.as_secs().to_string();
+        let words = ["attack", self.name(), scene.socket(), &seconds];
+        scene.start_as(user, program, &words)
     }
 
     pub(super) fn run(self, socket: &Path, seconds: u64) -> Result<()> {

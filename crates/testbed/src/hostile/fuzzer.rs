@@ -1,0 +1,584 @@
+//! A front that says whatever comes to it: valid, mutated and out of order, with descriptors of all kinds.
+//!
+//! What it does is decided by its seed, and by what the engine answers.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use udco_front::{Alias, Begun, ToEngine, ToFront};
+use udco_sys::route::Monitor;
+use udco_sys::seqpacket::Connection;
+use udco_sys::tun;
+
+use super::descriptors::{Descriptors, tamper};
+use super::front::Front;
+use super::scene::Scene;
+
+/// Fuzzing programs at a time.
+const PROGRAMS: u64 = 3;
+
+/// How long an answer is waited for: many things that are said have none.
+const SHORT: Duration = Duration::from_millis(3);
+
+/// Random numbers from a seed (splitmix64).
+pub(super) struct Dice(u64);
+
+impl Dice {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ (word >> 31)
+    }
+
+    /// From 0 to `bound` - 1.
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound.max(1)
+    }
+
+    fn bytes(&mut self, most: u64) -> Vec<u8> {
+        (0..self.below(most)).map(|_| self.next() as u8).collect()
+    }
+}
+
+/// Has programs with this seed, and those that follow it, at an engine for so long; says what came of it. `None` where
+/// there is no second user.
+///
+/// # Errors
+/// Names the seed, and says what did not hold.
+pub fn fuzz(program: &str, seed: u64, time: Duration) -> Result<Option<String>> {
+    let Some(mut scene) = Scene::new()? else {
+        return Ok(None);
+    };
+    let seconds = time.as_secs().to_string();
+    let hostile = (seed..seed + PROGRAMS).map(|seed| {
+        let seed = seed.to_string();
+        scene.start(program, &["fuzz", scene.socket(), &seed, &seconds])
+    });
+    let hostile = hostile.collect::<Result<_>>()?;
+    let (asked, most) = scene.require_service(hostile, time).with_context(|| {
+        format!("again: cargo xtask fuzz front --seed {seed} --seconds {seconds}")
+    })?;
+    scene.discard_logs();
+    let lines = scene.log_lines();
+    Ok(Some(format!(
+        "seed {seed}, {PROGRAMS} programs for {seconds} s: root asked {asked} times; at most {most} KiB; {lines} lines in the log"
+    )))
+}
+
+/// What one program does.
+pub(super) fn run(socket: &Path, seed: u64, seconds: u64) -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut fuzzer = Fuzzer {
+        dice: Dice(seed),
+        descriptors: Descriptors::open(socket),
+        fronts: Vec::new(),
+        channels: Vec::new(),
+        devices: Vec::new(),
+        shared: Vec::new(),
+        steps: 0,
+        reached: [0; 4],
+        gave_device: false,
+        is_calm: false,
+    };
+    while Instant::now() < end {
+        fuzzer.steps += 1;
+        // The engine ends a connection on which nonsense comes.
+        let _ = fuzzer.step(socket);
+    }
+    let [greetings, channels, devices, sockets] = fuzzer.reached;
+    println!(
+        "seed {seed}: {} steps, {greetings} greetings, {channels} channels, {devices} devices, {sockets} sockets",
+        fuzzer.steps
+    );
+    // One that gets nowhere shows nothing.
+    ensure!(
+        seconds < 10 || fuzzer.reached.iter().all(|count| *count > 0),
+        "seed {seed}: it got nowhere"
+    );
+    Ok(())
+}
+
+struct Fuzzer {
+    dice: Dice,
+    descriptors: Descriptors,
+    fronts: Vec<Front>,
+    /// Numbers of channels, and the program's ends.
+    channels: Vec<(u32, Connection)>,
+    /// Indices of the devices that were handed over last.
+    devices: Vec<u32>,
+    /// Copies of what was handed over and taken.
+    shared: Vec<OwnedFd>,
+    steps: u64,
+    /// How often it got as far as: a greeting, a channel, a device and a socket that the engine took.
+    reached: [u64; 4],
+    /// The engine has just been given a device.
+    gave_device: bool,
+    /// It does as it should, for a while.
+    is_calm: bool,
+}
+
+impl Fuzzer {
+    fn step(&mut self, socket: &Path) -> io::Result<()> {
+        match self.dice.below(40) {
+            0 => self.descriptors = Descriptors::open(socket),
+            1 => {
+                self.fronts.clear();
+                self.channels.clear();
+                self.shared.clear();
+            }
+            2 => self.descriptors.tamper(&mut self.dice),
+            3 => {
+                for fd in &self.shared {
+                    tamper(fd, &mut self.dice);
+                }
+            }
+            // Silent ones take places.
+            4 => self.fronts.push(Front::connect(socket)?),
+            5..9 => {
+                self.is_calm = true;
+                let front = self.begin_well(socket);
+                self.is_calm = false;
+                self.fronts.push(front?);
+            }
+            _ => {}
+        }
+        if self.fronts.is_empty() || self.dice.below(50) == 0 {
+            self.fronts.push(Front::greeted(socket)?);
+            self.reached[0] += 1;
+        }
+        if self.fronts.len() > 12 {
+            self.fronts.remove(0);
+        }
+        let last = self.fronts.len() - 1;
+        let at = match self.dice.below(4) {
+            0 => self.dice.below(self.fronts.len() as u64) as usize,
+            _ => last,
+        };
+        let mut front = self.fronts.swap_remove(at);
+        let said = self.say(&mut front);
+        let heard = said.and_then(|()| self.hear(&mut front));
+        if heard.is_ok() {
+            self.fronts.push(front);
+        }
+        heard
+    }
+
+    /// A device with a peer and a key, as OpenVPN would make them.
+    fn begin_well(&mut self, socket: &Path) -> io::Result<Front> {
+        let mut front = Front::greeted(socket)?;
+        self.reached[0] += 1;
+        let channel = front.open_channel()?;
+        self.reached[1] += 1;
+        let number = channel.0;
+        self.channels.push(channel);
+        let name = format!("well{}\0", self.steps);
+        let data = attribute(2 | 0x8000, &attribute(1, &[0]));
+        let info = attribute(18 | 0x8000, &[attribute(1, b"ovpn\0"), data].concat());
+        let body = [&[0; 16][..], &attribute(3, name.as_bytes()), &info].concat();
+        let route = ToEngine::Route {
+            port: 7,
+            admin: true,
+            ext_ack: true,
+            cap_ack: true,
+            datagram: &message(16, 0x605, &body),
+        };
+        front.say(&route, &[])?;
+        self.hear(&mut front)?;
+        let ifindex = self.devices.last().copied().unwrap_or(0);
+        for request in [peer_new(&mut self.dice), key_new(&mut self.dice)] {
+            let (command, nested) = request;
+            let request = ToEngine::Request {
+                channel: number,
+                port: 7,
+                room: 0,
+                admin: true,
+                datagram: &about(ifindex, 0x7d0, (command, 5), nested),
+            };
+            front.say(&request, &[])?;
+            self.hear(&mut front)?;
+        }
+        Ok(front)
+    }
+
+    /// Says one thing, or floods.
+    fn say(&mut self, front: &mut Front) -> io::Result<()> {
+        let dice = &mut self.dice;
+        let channel = match self.channels.last() {
+            Some((channel, _)) if dice.below(8) > 0 => *channel,
+            _ => dice.below(100) as u32,
+        };
+        let admin = dice.below(8) > 0;
+        match dice.below(60) {
+            0 => {
+                let bytes = [dice.bytes(200), vec![0]].concat();
+                front.say_bytes(&bytes, &[])
+            }
+            1 => {
+                // A kind that there is, with anything in it and beside it.
+                let mut bytes = ((1 + dice.below(14)) as u16).to_ne_bytes().to_vec();
+                bytes.extend_from_slice(&[0; 2]);
+                bytes.extend_from_slice(&front.seq.to_ne_bytes());
+                bytes.extend(dice.bytes(300));
+                let fds = self.descriptors.some(dice, 5);
+                front.say_bytes(&bytes, &borrow(&fds))
+            }
+            2 => {
+                let fds = self.descriptors.some(dice, 2);
+                front.say(&ToEngine::OpenChannel, &borrow(&fds))
+            }
+            3..7 => {
+                let opened = front.open_channel()?;
+                self.reached[1] += 1;
+                self.channels.push(opened);
+                if self.channels.len() > 16 {
+                    self.channels.remove(0);
+                }
+                Ok(())
+            }
+            7 => {
+                let (name, value) = (dice.below(12) as i32, (0x7d0 + dice.below(6)) as i32);
+                let option = ToEngine::SetOption {
+                    channel,
+                    name,
+                    value,
+                };
+                front.say(&option, &[])
+            }
+            8..40 => {
+                let datagram = &generic(dice, &self.devices);
+                let request = ToEngine::Request {
+                    channel,
+                    port: 7,
+                    room: dice.below(70_000) as u32,
+                    admin,
+                    datagram,
+                };
+                front.say(&request, &[])
+            }
+            40..50 => {
+                let datagram = &link(dice);
+                let route = ToEngine::Route {
+                    port: 7,
+                    admin,
+                    ext_ack: true,
+                    cap_ack: dice.below(2) == 0,
+                    datagram,
+                };
+                front.say(&route, &[])
+            }
+            50 => {
+                let fds = self.descriptors.some(dice, 2);
+                front.say(&ToEngine::Show, &borrow(&fds))
+            }
+            51 => {
+                let fd = dice.below(20) as i32;
+                front.say(&ToEngine::SocketClosed { fd }, &[])
+            }
+            52 | 53 => {
+                // Nobody reads what comes of it.
+                let datagram = &dice.bytes(2_000);
+                for _ in 0..dice.below(500) {
+                    match dice.below(3) {
+                        0 => front.say(&ToEngine::OwnTun, &[])?,
+                        1 => front.say(&ToEngine::Return { channel, datagram }, &[])?,
+                        _ => front.say(
+                            &ToEngine::Shown {
+                                netns: 0,
+                                message: datagram,
+                            },
+                            &[],
+                        )?,
+                    }
+                }
+                Ok(())
+            }
+            _ => {
+                let fds = self.descriptors.some(dice, 3);
+                let reply = ToEngine::Socket {
+                    errno: 0,
+                    begun: Begun::Packet(dice.next() as u16),
+                };
+                front.say(&reply, &borrow(&fds))
+            }
+        }
+    }
+
+    /// Reads what is there, and replies to the engine's questions: rightly, wrongly, late or not at all.
+    fn hear(&mut self, front: &mut Front) -> io::Result<()> {
+        for _ in 0..8 {
+            let limit = if self.is_calm { 30 * SHORT } else { SHORT };
+            let message = match front.hear(limit) {
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Ok(()),
+                message => message?.to_vec(),
+            };
+            let Ok((seq, question)) = ToFront::decode(&message) else {
+                continue;
+            };
+            let is_end = matches!(
+                question,
+                ToFront::Answer { .. } | ToFront::Done { .. } | ToFront::Pass
+            );
+            match question {
+                ToFront::NeedTun {
+                    queues,
+                    nonce,
+                    name,
+                    multicast,
+                    ..
+                } => {
+                    let kind = if multicast { "ovpn-dco" } else { "ovpn" };
+                    let alias = Alias::new(kind, nonce);
+                    self.hand_over_device(front, (seq, queues), name, &alias)?;
+                }
+                ToFront::NeedSocket { .. } => self.hand_over_socket(front, seq)?,
+                ToFront::Answer { datagram } => {
+                    let errno = datagram.get(16..20).and_then(|errno| errno.first_chunk());
+                    let is_taken = std::mem::take(&mut self.gave_device) && errno == Some(&[0; 4]);
+                    self.reached[2] += u64::from(is_taken);
+                }
+                ToFront::Done { swap: true, .. } => self.reached[3] += 1,
+                ToFront::NeedLink { .. } => {
+                    let exists = self.dice.below(2) == 0;
+                    front.say_as(seq, &ToEngine::Link { exists }, &[])?;
+                }
+                _ => {}
+            }
+            if is_end && self.is_calm {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn hand_over_device(
+        &mut self,
+        front: &Front,
+        (seq, queues): (u32, u16),
+        name: &[u8],
+        alias: &Alias,
+    ) -> io::Result<()> {
+        let dice = &mut self.dice;
+        let tun = |ifindex| ToEngine::Tun {
+            errno: 0,
+            ifindex,
+            netns: 0,
+            name,
+        };
+        if dice.below(4) == 0 && !self.is_calm {
+            let fds = self.descriptors.some(dice, 17);
+            return front.say_as(seq, &tun(dice.below(9) as u32), &borrow(&fds));
+        }
+        let made = tun::create("fuzz%d", usize::from(queues))?;
+        let monitor = Monitor::open()?;
+        if dice.below(4) > 0 || self.is_calm {
+            monitor.send(&set_alias(made.ifindex, alias.as_bytes()))?;
+        }
+        let ifindex = match dice.below(8) {
+            0 if !self.is_calm => made.ifindex + 1,
+            _ => made.ifindex,
+        };
+        let mut fds: Vec<OwnedFd> = made.queues;
+        fds.push(monitor.into_fd());
+        let all: Vec<&OwnedFd> = fds.iter().collect();
+        front.say_as(seq, &tun(ifindex), &borrow(&all))?;
+        self.gave_device = true;
+        // In time for the engine to look at it first, or not.
+        if dice.below(2) == 0 || self.is_calm {
+            std::thread::sleep(20 * SHORT);
+        }
+        for fd in &fds {
+            if dice.below(2) == 0 && !self.is_calm {
+                tamper(fd, dice);
+            }
+        }
+        self.devices.push(ifindex);
+        if self.devices.len() > 8 {
+            self.devices.remove(0);
+        }
+        // Without the engine it would stay: it is persistent only if the engine wants it.
+        let first = fds[0].try_clone().and_then(tun::Queue::adopt);
+        let _ = first.and_then(|queue| queue.set_persist(false));
+        self.shared.extend(fds);
+        self.shared.truncate(24);
+        Ok(())
+    }
+
+    fn hand_over_socket(&mut self, front: &Front, seq: u32) -> io::Result<()> {
+        let dice = &mut self.dice;
+        let reply = ToEngine::Socket {
+            errno: 0,
+            begun: Begun::Nothing,
+        };
+        if dice.below(3) == 0 && !self.is_calm {
+            let fds = self.descriptors.some(dice, 3);
+            return front.say_as(seq, &reply, &borrow(&fds));
+        }
+        let socket = OwnedFd::from(std::net::UdpSocket::bind("127.0.0.1:0")?);
+        let (_ours, theirs) = Connection::pair()?;
+        let theirs = theirs.into_fd();
+        front.say_as(seq, &reply, &[socket.as_fd(), theirs.as_fd()])?;
+        std::thread::sleep(SHORT);
+        for fd in [socket, theirs] {
+            if !self.is_calm {
+                tamper(&fd, dice);
+            }
+            self.shared.push(fd);
+        }
+        Ok(())
+    }
+}
+
+fn borrow<'a>(fds: &[&'a OwnedFd]) -> Vec<BorrowedFd<'a>> {
+    fds.iter().copied().map(AsFd::as_fd).collect()
+}
+
+/// A generic-netlink request about one of these devices, more or less.
+fn generic(dice: &mut Dice, devices: &[u32]) -> Vec<u8> {
+    let any = dice.below(40) as u32;
+    let known = devices.get(dice.below(devices.len() as u64) as usize);
+    let ifindex = known.copied().unwrap_or(any);
+    let peer = number(1, dice.below(3) as u32);
+    let (family, command, nested) = match dice.below(6) {
+        // As it should be: PEER_NEW, KEY_NEW, PEER_SET, PEER_DEL, KEY_SWAP of `ovpn`.
+        0 | 1 => {
+            let (command, nested) = peer_new(dice);
+            (0x7d0, command, nested)
+        }
+        2 => {
+            let (command, nested) = key_new(dice);
+            (0x7d0, command, nested)
+        }
+        3 => {
+            let members = [
+                peer,
+                number(13, dice.below(3) as u32),
+                number(14, dice.below(5) as u32),
+            ];
+            (0x7d0, 2, (2, members.concat()))
+        }
+        4 => (
+            0x7d0,
+            [4, 8][dice.below(2) as usize],
+            (2 + dice.below(2) as u16, peer),
+        ),
+        _ => {
+            let mut members = peer;
+            for _ in 0..dice.below(8) {
+                members.extend(attribute(dice.below(20) as u16, &dice.bytes(20)));
+            }
+            let family = [0x7d0, 0x7d2, 0x10, dice.next() as u16][dice.below(4) as usize];
+            (
+                family,
+                dice.below(12) as u8,
+                (2 + dice.below(3) as u16, members),
+            )
+        }
+    };
+    let flags = 5 | if dice.below(6) == 0 { 0x300 } else { 0 };
+    let mut request = about(ifindex, family, (command, flags), nested);
+    if dice.below(3) == 0 {
+        mutate(&mut request, dice);
+    }
+    request
+}
+
+/// A nested attribute: its number and what is in it.
+type Nested = (u16, Vec<u8>);
+
+/// `PEER_NEW` of `ovpn`.
+fn peer_new(dice: &mut Dice) -> (u8, Nested) {
+    let members = [
+        number(1, dice.below(3) as u32),
+        attribute(2, &[127, 0, 0, 1]),
+        attribute(5, &[9, 9]),
+        number(6, dice.below(20) as u32),
+    ];
+    let mut members = members.concat();
+    if dice.below(2) == 0 {
+        // A device with several peers wants it.
+        members.extend(attribute(8, &[10, 8, 0, 2 + dice.below(3) as u8]));
+    }
+    (1, (2, members))
+}
+
+/// `KEY_NEW` of `ovpn`.
+fn key_new(dice: &mut Dice) -> (u8, Nested) {
+    let secret = [
+        attribute(1, &[7; 32]),
+        attribute(2, &dice.next().to_ne_bytes()),
+    ];
+    let secrets = [5, 6].map(|kind| attribute(kind | 0x8000, &secret.concat()));
+    let members = [
+        number(1, dice.below(3) as u32),
+        number(2, 0),
+        number(3, dice.below(8) as u32),
+        number(4, 1),
+        secrets.concat(),
+    ];
+    (6, (3, members.concat()))
+}
+
+/// A generic-netlink request with this command and these flags about a device.
+fn about(ifindex: u32, family: u16, (command, flags): (u8, u16), nested: Nested) -> Vec<u8> {
+    let nest = attribute(nested.0 | 0x8000, &nested.1);
+    let body = [&[command, 1, 0, 0][..], &number(1, ifindex), &nest].concat();
+    message(family, flags, &body)
+}
+
+fn number(kind: u16, value: u32) -> Vec<u8> {
+    attribute(kind, &value.to_ne_bytes())
+}
+
+/// A request about a link.
+fn link(dice: &mut Dice) -> Vec<u8> {
+    let kind = [&b"ovpn\0"[..], b"ovpn-dco\0", b"tun\0"][dice.below(3) as usize];
+    let name = format!("fuzz{}\0", dice.below(12));
+    let data = attribute(2 | 0x8000, &attribute(1, &[dice.below(3) as u8]));
+    let info = attribute(18 | 0x8000, &[attribute(1, kind), data].concat());
+    let mut header = [0; 16];
+    header[4..8].copy_from_slice(&(dice.below(3) as u32 * dice.below(40) as u32).to_ne_bytes());
+    let body = [&header[..], &attribute(3, name.as_bytes()), &info].concat();
+    let request = [16, 16, 16, 17, 18][dice.below(5) as usize];
+    let mut request = message(request, 0x605, &body);
+    if dice.below(3) == 0 {
+        mutate(&mut request, dice);
+    }
+    request
+}
+
+/// `RTM_NEWLINK` that gives an interface its alias.
+fn set_alias(ifindex: u32, alias: &[u8]) -> Vec<u8> {
+    let mut header = [0; 16];
+    header[4..8].copy_from_slice(&ifindex.to_ne_bytes());
+    message(16, 5, &[&header[..], &attribute(20, alias)].concat())
+}
+
+fn mutate(bytes: &mut [u8], dice: &mut Dice) {
+    for _ in 0..dice.below(3) {
+        let at = dice.below(bytes.len() as u64) as usize;
+        bytes[at] = dice.next() as u8;
+    }
+}
+
+fn attribute(kind: u16, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = ((4 + payload.len()) as u16).to_ne_bytes().to_vec();
+    bytes.extend_from_slice(&kind.to_ne_bytes());
+    bytes.extend_from_slice(payload);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
+    let mut message = ((16 + body.len()) as u32).to_ne_bytes().to_vec();
+    message.extend_from_slice(&kind.to_ne_bytes());
+    message.extend_from_slice(&flags.to_ne_bytes());
+    message.extend_from_slice(&1_u32.to_ne_bytes());
+    message.extend_from_slice(&[0; 4]);
+    message.extend_from_slice(body);
+    message
+}

@@ -1,0 +1,183 @@
+//! A daemon that serves root's tunnel, and what must hold while hostile programs use it, too.
+
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use super::{TENANT, TENANT_UID, as_user};
+use crate::measure::Ping;
+use crate::{Builder, Endpoint, Host, Launch, Pair, Process, Proto, addresses as at};
+use crate::{connect, eventually, udco};
+
+/// Long enough for a busy machine.
+const SOON: Duration = Duration::from_secs(10);
+
+/// How long hostile programs may take longer than they were told to.
+const OVERTIME: Duration = Duration::from_secs(60);
+
+/// The most memory that the engine ever takes, in KiB.
+const MOST_MEMORY: u64 = 64 << 10;
+
+/// A daemon with root's tunnel, and a host for the others.
+#[derive(Debug)]
+pub struct Scene {
+    pair: Pair,
+    elsewhere: Host,
+    theirs: Host,
+    daemon: Process,
+    socket: String,
+    binary: String,
+    /// Threads and open files of the daemon while nobody else is there.
+    rest: (u64, u64),
+    _tunnel: (Endpoint, Endpoint),
+}
+
+impl Scene {
+    /// `None` where there is no second user.
+    ///
+    /// # Errors
+    /// Fails if the lab, the daemon or the tunnel does not come up.
+    pub fn new() -> Result<Option<Self>> {
+        let pair = Pair::new()?;
+        if !pair.lab.is_privileged() {
+            return Ok(None);
+        }
+        let (elsewhere, theirs) = (pair.lab.host("elsewhere")?, pair.lab.host("theirs")?);
+        let text = |path: &std::path::Path| path.to_str().map(str::to_owned);
+        let socket = text(&pair.lab.directory().join("engine.sock"));
+        let socket = socket.context("a path that is not UTF-8")?;
+        let binary = text(&udco::binary()?).context("a path that is not UTF-8")?;
+        let daemon = [
+            &binary,
+            "daemon",
+            "--socket",
+            &socket,
+            "--allow-uid",
+            TENANT_UID,
+        ];
+        let mut daemon = elsewhere.spawn("daemon.log", &daemon)?;
+        daemon.wait_for_log("listening at", SOON)?;
+        let launch = |builder: Builder| builder.launch(Launch::Preload).env("UDCO_SOCKET", &socket);
+        let tunnel = connect(
+            launch(pair.server(Proto::Udp4)),
+            launch(pair.client(Proto::Udp4)),
+        )?;
+        let mut scene = Self {
+            pair,
+            elsewhere,
+            theirs,
+            daemon,
+            socket,
+            binary,
+            rest: (0, 0),
+            _tunnel: tunnel,
+        };
+        scene.rest = (scene.status("Threads")?, scene.open_files()?);
+        ensure!(scene.rest > (3, 10), "{:?}: not the engine", scene.rest);
+        Ok(Some(scene))
+    }
+
+    /// Where the daemon listens.
+    pub fn socket(&self) -> &str {
+        &self.socket
+    }
+
+    /// Lines in the daemon's log.
+    pub fn log_lines(&self) -> usize {
+        self.daemon.log().lines().count()
+    }
+
+    /// What was to be shown was shown.
+    pub fn discard_logs(&self) {
+        self.pair.lab.discard_logs();
+    }
+
+    /// Starts a hostile program of the user who may connect.
+    ///
+    /// # Errors
+    /// Fails if it cannot be started.
+    pub fn start(&self, program: &str, words: &[&str]) -> Result<Child> {
+        self.start_as(&TENANT, program, words)
+    }
+
+    pub(super) fn start_as(&self, user: &[&str], program: &str, words: &[&str]) -> Result<Child> {
+        let words = [&["hostile-front"], words].concat();
+        as_user(&self.theirs, user, program, &words)
+            .spawn()
+            .context("cannot start a hostile program")
+    }
+
+    /// Until these programs end, root's tunnel loses nothing, each of root's questions is answered, and memory is bounded;
+    /// then threads and files are given back. Returns how often root asked, and the most memory in KiB.
+    ///
+    /// # Errors
+    /// Says what did not hold.
+    pub fn require_service(
+        &mut self,
+        mut hostile: Vec<Child>,
+        time: Duration,
+    ) -> Result<(u32, u64)> {
+        let begin = Instant::now();
+        let mut asked = 0;
+        while hostile
+            .iter_mut()
+            .any(|it| matches!(it.try_wait(), Ok(None)))
+        {
+            ensure!(self.daemon.is_alive(), "the engine has ended");
+            let question = [&self.binary, "show", "--engine", &self.socket];
+            let output = self.elsewhere.output(&question)?;
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            ensure!(output.status.success(), "root's question {asked}: {text}");
+            asked += 1;
+            Ping::to(at::INNER_SERVER)
+                .count(5)
+                .all_answered(&self.pair.client)?;
+            ensure!(begin.elapsed() < time + OVERTIME, "they do not end");
+        }
+        for mut program in hostile {
+            ensure!(program.wait()?.success(), "a hostile program failed");
+        }
+        ensure!(self.daemon.is_alive(), "the engine has ended");
+        ensure!(asked > 1, "root asked {asked} times");
+        let most = self.status("VmHWM")?;
+        ensure!(most < MOST_MEMORY, "{most} KiB");
+        self.delete_devices()?;
+        let given_back = eventually("threads and files to be given back", SOON, || {
+            let now = (self.status("Threads")?, self.open_files()?);
+            Ok((now.0 <= self.rest.0 && now.1 <= self.rest.1).then_some(()))
+        });
+        given_back.with_context(|| {
+            let now = (self.status("Threads"), self.open_files());
+            format!("threads and files: {:?} before, {now:?} now", self.rest)
+        })?;
+        Ok((asked, most))
+    }
+
+    /// A device that a program made for others stays; it goes with its interface.
+    fn delete_devices(&self) -> Result<()> {
+        let links = self.theirs.run(&["ip", "-o", "link"])?;
+        let names = links
+            .lines()
+            .filter_map(|line| line.split([':', ' ']).nth(2));
+        for name in names.filter(|name| !matches!(*name, "lo" | "")) {
+            // It may have gone by itself.
+            let _ = self.theirs.output(&["ip", "link", "del", name])?;
+        }
+        Ok(())
+    }
+
+    /// A number of `/proc/PID/status` of the daemon.
+    fn status(&self, field: &str) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.daemon.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
+        let number = line.and_then(|line| line.trim_start_matches(':').split_whitespace().next());
+        Ok(number.context("no such field")?.parse()?)
+    }
+
+    /// How many files the daemon has open.
+    fn open_files(&self) -> Result<u64> {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.daemon.pid()))?;
+        Ok(files.count() as u64)
+    }
+}

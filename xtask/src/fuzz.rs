@@ -1,0 +1,47 @@
+//! `cargo xtask fuzz front`: hostile programs beside root's tunnel (faults D1 to D3).
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use udco_testbed::hostile::fuzz;
+
+use crate::{packages, step};
+
+/// What is fuzzed, for how long, and how it is repeated.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// `front`: the socket at which programs reach the engine.
+    what: What,
+    /// How long.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Of all that is said [default: by the clock; it is printed].
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum What {
+    Front,
+}
+
+/// Builds, and fails if the engine ends, root's tunnel loses a packet, a question is not answered, or anything is left
+/// behind.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let What::Front = options.what;
+    packages::ensure()?;
+    step::run(
+        "build",
+        &mut step::cargo(&["build", "--quiet", "--release"]),
+    )?;
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let seed = options.seed.unwrap_or(clock);
+    eprintln!("==> seed {seed}");
+    let program = std::env::current_exe()?;
+    let program = program.to_str().context("a path that is not UTF-8")?;
+    let Some(told) = fuzz(program, seed, Duration::from_secs(options.seconds))? else {
+        bail!("it takes root: a hostile user is another one");
+    };
+    println!("{told}");
+    Ok(())
+}
