@@ -1,4 +1,4 @@
-//! The engine's lines: `udco: what happened`, on standard error, or where [`udco_sys::lines`] was redirected to.
+//! The engine's lines: `udco: what happened`, on standard error, or where the lines of the program go that it serves.
 
 use std::fmt;
 use std::io;
@@ -29,7 +29,7 @@ struct Lines;
 
 impl io::Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        udco_sys::lines::sink().write(line);
+        udco_engine::output::write(line);
         Ok(line.len())
     }
 

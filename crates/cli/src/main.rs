@@ -195,13 +195,17 @@ struct EngineArguments {
     #[command(flatten)]
     options: EngineOptions,
 
-    /// Number of the inherited fd on which the program's front speaks.
+    /// Number of the inherited fd through which programs ask for connections.
     #[arg(long)]
     fd: i32,
 
     /// Where the engine's socket goes, for `udco show`.
     #[arg(long)]
     directory: Option<PathBuf>,
+
+    /// Write to the standard error output for good, instead of where the programs write.
+    #[arg(long)]
+    keep_output: bool,
 
     /// Start another process for the work and end, so that the program does not inherit a child.
     #[arg(long)]

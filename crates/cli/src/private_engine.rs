@@ -8,15 +8,14 @@ use std::process::{ChildStdin, Command, Stdio};
 
 use anyhow::{Context, Result};
 use rustix::io::{FdFlags, fcntl_setfd};
-use udco_engine::{Access, Engine, Listening};
-use udco_sys::seqpacket::Connection;
+use udco_engine::{Access, Dispenser, Engine, Listening, output};
 
 use crate::{EngineArguments, confinement, log, runtime_dir, sweep};
 
 /// What the engine prints when it is ready to serve.
 pub(crate) const READY: &str = "ready";
 
-/// Serves the program at the other end of an inherited fd until it is gone.
+/// Serves the programs that get their connections through an inherited fd, until all are gone.
 pub(crate) fn run(arguments: &EngineArguments) -> Result<()> {
     if arguments.detach {
         return detach(arguments);
@@ -26,9 +25,12 @@ pub(crate) fn run(arguments: &EngineArguments) -> Result<()> {
     let fd = udco_sys::process::inherited_fd(arguments.fd)
         .with_context(|| format!("fd {} is not open", arguments.fd))?;
     fcntl_setfd(&fd, FdFlags::CLOEXEC)?;
-    let connection = Connection::adopt(fd).context("the inherited fd is no front's connection")?;
+    let dispenser = Dispenser::adopt(fd).context("the inherited fd hands out no connections")?;
+    if !arguments.keep_output {
+        output::follow_programs().context("/dev/null")?;
+    }
     // Not a member of the program's terminal and process group: a Ctrl-C is for the program, which tells us its end by
-    // closing the connection.
+    // closing its connection.
     let _ = rustix::process::setsid();
     udco_sys::process::ignore_termination();
     let listening = arguments.directory.as_deref().and_then(listen);
@@ -42,7 +44,7 @@ pub(crate) fn run(arguments: &EngineArguments) -> Result<()> {
         }
         ready(output)?;
         // The listener's thread never ends; the process does.
-        match engine.serve(connection) {
+        match dispenser.serve(&engine) {
             Ok(()) => std::process::exit(0),
             Err(error) => {
                 tracing::error!("{error}");

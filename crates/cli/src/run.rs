@@ -50,7 +50,7 @@ pub(crate) fn run(arguments: RunArguments) -> Result<Infallible> {
                 command
                     .env(FD_VARIABLE, fd.as_raw_fd().to_string())
                     .env_remove(SOCKET_VARIABLE);
-                // The program inherits it, and is this process from here on.
+                // The program inherits it, and so does all that it starts.
                 fcntl_setfd(&fd, FdFlags::empty())?;
                 std::mem::forget(fd);
             }
@@ -69,7 +69,7 @@ fn cannot_start(program: &OsStr) -> String {
     format!("cannot start {}", Path::new(program).display())
 }
 
-/// Starts the engine, waits until it is ready, and returns the program's end of the connection.
+/// Starts the engine, waits until it is ready, and returns the fd through which programs ask it for connections.
 fn start_engine(arguments: &RunArguments) -> Result<OwnedFd> {
     let (ours, engines) = Connection::pair().context("cannot make a connection to an engine")?;
     let engines = engines.into_fd();
@@ -100,6 +100,7 @@ fn start_engine(arguments: &RunArguments) -> Result<OwnedFd> {
     if let Some(path) = &arguments.log {
         let file = File::options().create(true).append(true).open(path);
         engine.stderr(file.with_context(|| format!("cannot write to {}", path.display()))?);
+        engine.arg("--keep-output");
     }
     let mut child = engine
         .stdin(Stdio::null())

@@ -16,7 +16,6 @@ use udco_sys::epoll::{Events, Interest, Poller};
 use udco_sys::seqpacket::{Connection, FdList};
 use zeroize::Zeroize;
 
-use crate::Engine;
 use crate::account::{Account, Charge, Kind};
 use crate::belongings::Belongings;
 use crate::channel::{Channel, FAMILIES};
@@ -24,9 +23,12 @@ use crate::device::Tuning;
 use crate::devices::Asking;
 use crate::namespace;
 use crate::service::Caller;
+use crate::sessions::Lease;
+use crate::{Engine, dispenser, output};
 
-/// How long a front may take to hand over an fd that it was asked for.
-const HAND_OVER: Duration = Duration::from_millis(500);
+/// How long a front may take to hand over what it was asked for. A loaded machine takes seconds to make a device, and a
+/// front that dies ends its connection (faults B3).
+const HAND_OVER: Duration = Duration::from_secs(60);
 
 /// The longest name of a program that is kept: it stands in lines of the log.
 const LONGEST_NAME: usize = 64;
@@ -60,6 +62,10 @@ pub(crate) struct Session {
     next_channel: u32,
     channels: HashMap<u32, (Arc<Channel>, Charge)>,
     is_greeted: bool,
+    /// A message that came in the place of a reply.
+    deferred: Option<(Vec<u8>, FdList)>,
+    /// The program got its connection from a dispenser.
+    lease: Option<Lease>,
 }
 
 /// What an exchange in the middle of a request brought.
@@ -80,6 +86,7 @@ impl Session {
         engine: &Arc<Engine>,
         connection: Connection,
         greeting: Option<Duration>,
+        lease: Option<Lease>,
     ) -> io::Result<()> {
         let session = engine.new_session();
         let numbered = udco_sys::network_namespace(connection.as_fd());
@@ -102,6 +109,8 @@ impl Session {
             next_channel: 1,
             channels: HashMap::new(),
             is_greeted: false,
+            deferred: None,
+            lease,
         };
         let deadline = greeting.map(|time| Instant::now() + time);
         session
@@ -122,6 +131,9 @@ impl Session {
                         if !session.hear()? {
                             return Ok(());
                         }
+                        while let Some((mut message, fds)) = session.deferred.take() {
+                            session.heed(&mut message, fds)?;
+                        }
                     }
                     token => session.tend_channel(token as u32, event.hangup || event.error),
                 }
@@ -140,15 +152,23 @@ impl Session {
         };
         // Taken out so that the message can be read while the session changes.
         let mut message = std::mem::take(&mut self.message);
-        let bytes = &mut message[..received.len];
-        let outcome = match ToEngine::decode(bytes) {
-            Ok((seq, question)) => self.answer(seq, question, received.fds),
+        let outcome = self.heed(&mut message[..received.len], received.fds);
+        self.message = message;
+        match outcome {
+            // It has gone without waiting for its answer.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            outcome => outcome.map(|()| true),
+        }
+    }
+
+    fn heed(&mut self, message: &mut [u8], fds: FdList) -> io::Result<()> {
+        let outcome = match ToEngine::decode(message) {
+            Ok((seq, question)) => self.answer(seq, question, fds),
             Err(udco_front::Malformed) => Err(malformed("not of this protocol")),
         };
         // It may have held a key (promises H1).
-        bytes.zeroize();
-        self.message = message;
-        outcome.map(|()| true)
+        message.zeroize();
+        outcome
     }
 
     fn answer(&mut self, seq: u32, question: ToEngine<'_>, mut fds: FdList) -> io::Result<()> {
@@ -280,6 +300,25 @@ impl Session {
                 };
                 self.done(seq, errno)
             }
+            ToEngine::Connect => {
+                // If it is refused, its end says so.
+                if let Ok((connection, maker)) = dispenser::new_connection(fds.take(0))
+                    && maker.uid == self.asking.uid
+                {
+                    self.engine.admit(connection, &maker, self.lease.clone());
+                }
+                Ok(())
+            }
+            ToEngine::Output {
+                pid,
+                facility,
+                ident,
+            } => {
+                if self.lease.is_some() {
+                    output::follow(fds.take(0), pid, facility, ident);
+                }
+                Ok(())
+            }
             // Replies to questions of ours that nobody has asked, or not any more.
             ToEngine::Tun { .. } | ToEngine::Socket { .. } | ToEngine::Link { .. } => Ok(()),
         }
@@ -353,21 +392,20 @@ impl Session {
         }
     }
 
-    /// The front's reply to a question of ours.
+    /// The front's reply to a question of ours. A front has one question open at a time, so that another message than
+    /// the reply says that it has given up waiting; it is looked at afterwards.
     pub(crate) fn reply(&mut self, seq: u32) -> Option<(Vec<u8>, FdList)> {
-        let deadline = Instant::now() + HAND_OVER;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                // However much else has come.
-                return None;
-            }
-            let received = self.connection.receive_within(&mut self.reply, left).ok()?;
-            let bytes = self.reply.get(..received.len)?;
-            if matches!(ToEngine::decode(bytes), Ok((other, _)) if other == seq) {
-                return Some((bytes.to_vec(), received.fds));
-            }
+        let received = self.connection.receive_within(&mut self.reply, HAND_OVER);
+        let received = received.ok().filter(|received| received.len > 0)?;
+        let bytes = self.reply.get_mut(..received.len)?;
+        let message = bytes.to_vec();
+        // It may have held a key (promises H1).
+        bytes.zeroize();
+        if matches!(ToEngine::decode(&message), Ok((other, _)) if other == seq) {
+            return Some((message, received.fds));
         }
+        self.deferred = Some((message, received.fds));
+        None
     }
 
     /// A channel has room again, or the program has closed it.

@@ -1,7 +1,8 @@
 //! The engine: devices, the workers that move their packets, and the conversation with the fronts that made them.
 //!
 //! Reading order: `transmit` and `receive` (a packet's way out and in), `worker`, `pace` and `handoff` (who moves it, and
-//! when), `device` (what it meets), `connection` and `service` (how a program changes that), `devices` and `belongings`
+//! when), `device` (what it meets), `dispenser`, `listen`, `connection` and `service` (how a program
+//! changes that), `devices` and `belongings`
 //! (whose is what), `watch`, `route_mirror` and `paths`, `keepalive`.
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -15,6 +16,7 @@ mod connection;
 mod delivery;
 mod device;
 mod devices;
+mod dispenser;
 mod ended;
 mod handoff;
 mod keepalive;
@@ -24,6 +26,7 @@ mod load;
 mod moves;
 mod namespace;
 mod offload;
+pub mod output;
 mod pace;
 mod parking;
 mod paths;
@@ -32,6 +35,7 @@ mod receive;
 mod route_mirror;
 mod seat;
 mod service;
+mod sessions;
 mod show;
 mod stream;
 mod transmit;
@@ -49,6 +53,7 @@ use udco_core::packet_id::PacketIds;
 use udco_sys::seqpacket::Connection;
 
 pub use cipher::DirectionKey;
+pub use dispenser::Dispenser;
 pub use listen::{Access, Listening};
 pub use offload::{Forbidden, Offload};
 
@@ -57,6 +62,7 @@ use crate::cipher::Digester;
 use crate::device::Device;
 use crate::devices::{Asking, Devices, SessionId};
 use crate::keepalive::Keeper;
+use crate::sessions::{Lease, Sessions};
 use crate::show::{DeviceState, EngineState};
 use crate::watch::Watch;
 use crate::worker::Workers;
@@ -86,7 +92,8 @@ pub struct Options {
 pub struct Engine {
     workers: Workers,
     devices: Devices,
-    sessions: AtomicU64,
+    sessions: Sessions,
+    next_session: AtomicU64,
     accounts: Accounts,
     watch: Watch,
     keeper: OnceLock<Keeper>,
@@ -131,7 +138,8 @@ impl Engine {
         let engine = Arc::new(Self {
             workers,
             devices: Devices::new(Arc::default()),
-            sessions: AtomicU64::new(1),
+            sessions: Sessions::default(),
+            next_session: AtomicU64::new(1),
             accounts: Accounts::default(),
             watch: Watch::new()?,
             keeper: OnceLock::new(),
@@ -151,12 +159,21 @@ impl Engine {
     /// # Errors
     /// Of the connection, or of a front that does not speak the protocol.
     pub fn serve(self: &Arc<Self>, connection: Connection) -> io::Result<()> {
-        connection::Session::serve(self, connection, None)
+        connection::Session::serve(self, connection, None, None)
     }
 
-    /// Serves a caller of whom nothing is known but that it may connect: it has to greet soon (faults D3).
-    pub(crate) fn serve_caller(self: &Arc<Self>, connection: Connection) -> io::Result<()> {
-        connection::Session::serve(self, connection, Some(GREETING))
+    /// Serves a caller of whom nothing is known but that it may connect: it has to greet soon (faults D3). It has a lease
+    /// if it got the connection from a dispenser.
+    pub(crate) fn serve_caller(
+        self: &Arc<Self>,
+        connection: Connection,
+        lease: Option<Lease>,
+    ) -> io::Result<()> {
+        connection::Session::serve(self, connection, Some(GREETING), lease)
+    }
+
+    pub(crate) const fn sessions(&self) -> &Sessions {
+        &self.sessions
     }
 
     pub(crate) const fn accounts(&self) -> &Accounts {
@@ -173,7 +190,7 @@ impl Engine {
 
     /// A number for a connection.
     pub(crate) fn new_session(&self) -> SessionId {
-        self.sessions.fetch_add(1, Ordering::Relaxed)
+        self.next_session.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Lets go of a device, whose interface stays as long as it is persistent.
@@ -226,7 +243,7 @@ fn abort_on_panic() {
             let trace = std::backtrace::Backtrace::capture();
             let name = thread.name().unwrap_or("?").to_owned();
             let report = format!("udco: error: a bug: thread {name} {panic}\n{trace}\n");
-            udco_sys::lines::sink().write_unless_busy(report.as_bytes());
+            output::write_unless_busy(report.as_bytes());
             std::process::abort();
         }));
     });

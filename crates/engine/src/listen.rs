@@ -3,7 +3,6 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -13,12 +12,7 @@ use udco_sys::seqpacket::{Connection, Credentials, Listener};
 use udco_sys::socket_file::{self, SocketFile};
 
 use crate::Engine;
-use crate::account::{Kind, LineBudget, is_privileged};
-
-/// The most connections at a time (promises G6): one for each program, none for its peers. Those of root and of the engine's
-/// own user have places of their own, which nobody else takes (faults D3).
-const MAX_OF_USERS: usize = 96;
-const MAX_PRIVILEGED: usize = 64;
+use crate::account::LineBudget;
 
 /// Who may connect, by the credentials that the kernel gives of the caller. Root and the engine's own user always may.
 #[derive(Clone, Debug, Default)]
@@ -108,7 +102,7 @@ impl Listening {
     /// # Errors
     /// If the socket breaks.
     pub fn serve(&self, engine: &Arc<Engine>) -> io::Result<()> {
-        let open = Open::default();
+        let refused = LineBudget::default();
         loop {
             let connection = match self.listener.accept() {
                 Ok(connection) => connection,
@@ -123,11 +117,11 @@ impl Listening {
                     continue;
                 }
             };
-            self.admit(engine, connection, &open);
+            self.admit(engine, connection, &refused);
         }
     }
 
-    fn admit(&self, engine: &Arc<Engine>, connection: Connection, open: &Open) {
+    fn admit(&self, engine: &Arc<Engine>, connection: Connection, refused: &LineBudget) {
         let caller = match connection.peer_credentials() {
             Ok(caller) if self.access.permits(&caller, &connection) => caller,
             Ok(caller) => {
@@ -137,7 +131,7 @@ impl Listening {
                         "process {pid} of user {uid} may not use this engine (see --allow-uid)"
                     );
                 };
-                open.refused.write(Instant::now(), refuse, |more| {
+                refused.write(Instant::now(), refuse, |more| {
                     tracing::warn!("{more} more callers who may not use this engine were refused");
                 });
                 return;
@@ -147,58 +141,7 @@ impl Listening {
                 return;
             }
         };
-        let account = engine.accounts().of(caller.uid);
-        let (places, most) = match is_privileged(caller.uid) {
-            true => (&open.privileged, MAX_PRIVILEGED),
-            false => (&open.of_users, MAX_OF_USERS),
-        };
-        let place = Place::take(places, most);
-        let (Some(place), Some(charge)) = (place, account.charge(Kind::Connections)) else {
-            account.line(|| {
-                let (pid, uid) = (caller.pid, caller.uid);
-                tracing::warn!(
-                    "process {pid} is refused: user {uid} has as many programs connected as there is room for"
-                );
-            });
-            return;
-        };
-        let engine = Arc::clone(engine);
-        let serve = move || {
-            let _held = (place, charge);
-            if let Err(error) = engine.serve_caller(connection) {
-                account.line(|| tracing::warn!("process {}: {error}", caller.pid));
-            }
-        };
-        let started = std::thread::Builder::new()
-            .name("udco-connection".into())
-            .spawn(serve);
-        if let Err(error) = started {
-            tracing::error!("cannot serve process {}: {error}", caller.pid);
-        }
-    }
-}
-
-/// Who is connected, and who was not let in.
-#[derive(Default)]
-struct Open {
-    privileged: Arc<AtomicUsize>,
-    of_users: Arc<AtomicUsize>,
-    refused: LineBudget,
-}
-
-/// A connection's place among those there are; given back when dropped.
-struct Place(Arc<AtomicUsize>);
-
-impl Place {
-    fn take(places: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
-        let place = Self(Arc::clone(places));
-        (places.fetch_add(1, Ordering::Relaxed) < most).then_some(place)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        engine.admit(connection, &caller, None);
     }
 }
 

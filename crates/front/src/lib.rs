@@ -60,7 +60,9 @@ pub const REQUEST_MARK: &[u8] = b"mark";
 /// no peer, the bytes of its stream come as they are.
 pub const STREAM_ERROR: [u8; 2] = [0xff, 0xff];
 
-/// Environment variable with the number of an inherited fd that is connected to an engine.
+/// Environment variable with the number of an inherited fd through which an engine hands out connections: its
+/// *dispenser*. Every process below `udco run` inherits the same one, so nothing is read from it. A process makes a pair
+/// of sockets, sends one end through the dispenser with [`ToEngine::Connect`], and speaks on the other.
 pub const FD_VARIABLE: &str = "UDCO_FD";
 
 /// Environment variable with the path of the socket of an engine.
@@ -198,6 +200,22 @@ pub enum ToEngine<'a> {
         mssfix: MssFix,
         /// Whether the DSCP of an inner packet is that of the outer one.
         passtos: bool,
+    },
+    /// A new connection: beside it, the engine's end of a SEQPACKET pair. Has no answer here, because others may read on
+    /// this socket; the conversation on the new connection begins with [`ToEngine::Hello`]. This is all that a dispenser
+    /// takes ([`FD_VARIABLE`]), besides [`ToEngine::Output`]. On any other connection it comes from a forked child whose
+    /// parent goes on using the connection.
+    Connect,
+    /// Where the program's messages go from now on, and so what its own engine has to say about it. Has no answer. Beside
+    /// it: the file; without one, the engine only lets go of the standard error that it was started with. Engines that
+    /// several programs share ignore it.
+    Output {
+        /// Process id as the program sees it (for messages to people only).
+        pid: u32,
+        /// Facility as in `<syslog.h>`, if `ident` is given.
+        facility: u16,
+        /// The file is a socket of syslog(3), on which the program has this name; empty for any other file.
+        ident: &'a [u8],
     },
 }
 
@@ -347,6 +365,12 @@ impl<'a> ToEngine<'a> {
                 let (kind, size) = mssfix.to_wire();
                 body.header(14, seq).u16(kind).u16(size).u16(passtos.into())
             }
+            Self::Connect => body.header(16, seq),
+            Self::Output {
+                pid,
+                facility,
+                ident,
+            } => body.header(17, seq).u32(pid).u16(facility).rest(ident),
         };
         body.finish()
     }
@@ -417,6 +441,12 @@ impl<'a> ToEngine<'a> {
             14 => Self::Options {
                 mssfix: MssFix::of_wire((fields.u16()?, fields.u16()?)),
                 passtos: fields.u16()? != 0,
+            },
+            16 => Self::Connect,
+            17 => Self::Output {
+                pid: fields.u32()?,
+                facility: fields.u16()?,
+                ident: fields.rest(),
             },
             _ => return Err(Malformed),
         };

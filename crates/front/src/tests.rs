@@ -56,6 +56,12 @@ fn messages_to_the_engine_come_back_as_they_went() {
             channel: 2,
             datagram: b"ntf",
         },
+        ToEngine::Connect,
+        ToEngine::Output {
+            pid: 7,
+            facility: 24,
+            ident: b"openvpn",
+        },
         ToEngine::Shown {
             netns: 9,
             message: b"link",

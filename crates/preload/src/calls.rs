@@ -269,8 +269,30 @@ pub(crate) fn peek(fd: c_int, room: usize) -> Result<Vec<u8>, Errno> {
     Ok(datagram)
 }
 
-/// Writes a line to the standard error output.
+/// Device number of `/dev/net/tun`: 10, 200 (of `<linux/miscdevice.h>`).
+pub(crate) const TUN_DEVICE: libc::dev_t = libc::makedev(10, 200);
+
+/// File type, and the number of a device.
+pub(crate) fn kind(fd: c_int) -> Result<(libc::mode_t, libc::dev_t), Errno> {
+    // SAFETY: all zeroes is a valid stat.
+    let mut found: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: fstat writes a stat, which outlives the call.
+    checked(unsafe { libc::fstat(fd, &raw mut found) })?;
+    Ok((found.st_mode & libc::S_IFMT, found.st_rdev))
+}
+
+/// Says something to people: where the program itself does, on syslog(3) or its standard error output.
 pub(crate) fn say(line: &str) {
+    if crate::output::is_syslogged()
+        && let Ok(line) = std::ffi::CString::new(line)
+    {
+        // SAFETY: both are C strings, and the first asks for one string.
+        unsafe { libc::syslog(libc::LOG_WARNING, c"%s".as_ptr(), line.as_ptr()) };
+        return;
+    }
+    if !crate::output::has_standard_error() {
+        return;
+    }
     // SAFETY: pointer and length describe the text.
     unsafe { real::write(2, line.as_ptr().cast(), line.len()) };
 }
@@ -307,6 +329,29 @@ pub(crate) fn connect<T>(fd: c_int, address: &T) -> Result<(), Errno> {
     let len = size_of::<T>() as libc::socklen_t;
     // SAFETY: pointer and length describe `address`.
     checked(unsafe { real::connect(fd, (&raw const *address).cast(), len) }).map(drop)
+}
+
+/// Connects a Unix socket to the one at a path.
+pub(crate) fn connect_unix(fd: c_int, path: &std::ffi::CStr) -> Result<(), Errno> {
+    let mut address = libc::sockaddr_un {
+        sun_family: libc::AF_UNIX as libc::sa_family_t,
+        sun_path: [0; 108],
+    };
+    let bytes = path.to_bytes_with_nul();
+    if bytes.len() > address.sun_path.len() {
+        return Err(libc::ENAMETOOLONG);
+    }
+    for (to, from) in address.sun_path.iter_mut().zip(bytes) {
+        *to = *from as libc::c_char;
+    }
+    connect(fd, &address)
+}
+
+/// Whether a process with this id exists.
+pub(crate) fn is_running(process: u32) -> bool {
+    // SAFETY: signal 0 is none.
+    let sent = unsafe { libc::kill(process.cast_signed(), 0) };
+    checked(sent).is_ok() || errno() == libc::EPERM
 }
 
 /// The local address of a socket, as bytes.

@@ -2,7 +2,7 @@
 
 use crate::answer::{self, Header};
 use crate::calls::{self, Errno};
-use crate::connection::{Lost, PATIENCE};
+use crate::connection::{self, Lost, PATIENCE};
 use crate::message::{Incoming, Outgoing};
 use crate::secret::Secret;
 use crate::state::{self, Entry, Guard, State};
@@ -40,9 +40,13 @@ pub(crate) struct Channel {
 
 /// Opens a channel in place of a generic-netlink socket. `None` without an engine.
 pub(crate) fn open(state: &mut State, kind: c_int) -> Option<Result<c_int, Errno>> {
-    if !state.connect() {
+    let is_connected = state.connect();
+    // Programs that are started from here have no use for the engine.
+    connection::withdraw();
+    if !is_connected {
         return None;
     }
+    state.part();
     state::become_owner();
     let (program, engine) = match calls::pair(libc::SOCK_SEQPACKET) {
         Ok(pair) => pair,
@@ -72,7 +76,10 @@ pub(crate) fn open(state: &mut State, kind: c_int) -> Option<Result<c_int, Errno
             _ => Err(Lost::Dead),
         }
     });
-    let number = state.settle(outcome).ok()?;
+    let Ok(number) = state.settle(outcome) else {
+        calls::say("udco: the engine has ended: OpenVPN uses its own data path\n");
+        return None;
+    };
     let channel = Channel {
         number,
         port: 0,

@@ -1,8 +1,9 @@
 //! The connection to the engine: one question at a time, each with a deadline.
 
 use crate::calls::{self, Errno, Fd};
+use crate::dispenser::{above_standard, draw, inherited};
 use crate::secret::Secret;
-use crate::tun;
+use crate::{output, real, tun};
 use libc::c_int;
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
@@ -23,9 +24,14 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 /// a second for each.
 const IMPATIENCE: Duration = Duration::from_millis(100);
 
+/// How long it may take to go on with a new device, on a machine that has taken as long to make it (faults B3). The true
+/// sign that it is lost is the end of the connection.
+const TAKE_OVER: Duration = Duration::from_secs(60);
+
 /// A connection on which the engine has said welcome.
 pub(crate) struct Connection {
     fd: Fd,
+    is_private: bool,
     seq: u32,
     /// How long the next answer may take.
     patience: Cell<Duration>,
@@ -37,6 +43,13 @@ pub(crate) struct Connection {
 pub(crate) struct Question {
     seq: u32,
     deadline: Instant,
+}
+
+impl Question {
+    /// The engine has got a device: it has much to do before it answers.
+    pub(crate) fn await_take_over(&mut self) {
+        self.deadline = Instant::now() + TAKE_OVER;
+    }
 }
 
 /// Why there is no answer.
@@ -66,34 +79,70 @@ pub(crate) fn is_configured() -> bool {
     variable(FD_VARIABLE).is_some() || variable(SOCKET_VARIABLE).is_some()
 }
 
+/// Hides the engine from what is started from here: a daemon that an up script starts has no use for it, and would keep
+/// it from ending.
+pub(crate) fn withdraw() {
+    if let Some(dispenser) = dispenser() {
+        // SAFETY: no pointers. Nobody but this library knows the number.
+        unsafe { real::close(dispenser) };
+    }
+    unset(FD_VARIABLE);
+    unset(SOCKET_VARIABLE);
+    unset(OPTIONS_VARIABLE);
+}
+
+/// The inherited fd, if there is one.
+pub(crate) fn dispenser() -> Option<c_int> {
+    inherited(&variable(FD_VARIABLE)?).ok()
+}
+
 impl Connection {
-    /// Connects as the environment says, and clears it, so that programs that are started from here don't connect.
+    /// Connects as the environment says.
     ///
     /// # Errors
     /// Why not, for people.
     pub(crate) fn open() -> Result<Self, String> {
-        let inherited = variable(FD_VARIABLE);
-        let path = variable(SOCKET_VARIABLE);
         let options = variable(OPTIONS_VARIABLE).unwrap_or_default();
-        unset(FD_VARIABLE);
-        unset(SOCKET_VARIABLE);
-        unset(OPTIONS_VARIABLE);
-        let fd = match (inherited, path) {
-            (Some(number), _) => adopt(&number)?,
-            (None, Some(path)) => dial(&path)?,
-            (None, None) => return Err("no engine is named".into()),
-        };
+        let options = ProgramOptions::parse(&options.to_string_lossy());
         tun::probe().map_err(|errno| format!("/dev/net/tun: {}", reason(errno)))?;
+        match (variable(FD_VARIABLE), variable(SOCKET_VARIABLE)) {
+            (Some(number), _) => Self::over(draw(inherited(&number)?)?, true, options),
+            (None, Some(path)) => Self::over(dial(&path)?, false, options),
+            (None, None) => Err("no engine is named".into()),
+        }
+    }
+
+    /// A connection of a forked child, which has this one from its parent.
+    ///
+    /// # Errors
+    /// Why there is none, for people.
+    pub(crate) fn another(&self) -> Result<Self, String> {
+        Self::over(draw(self.fd.raw())?, self.is_private, self.options)
+    }
+
+    fn over(fd: Fd, is_private: bool, options: ProgramOptions) -> Result<Self, String> {
         let mut connection = Self {
             fd: fd.hide(),
+            is_private,
             seq: 0,
             patience: Cell::new(PATIENCE),
-            options: ProgramOptions::parse(&options.to_string_lossy()),
+            options,
         };
         connection.greet()?;
         connection.say_where();
         connection.hand_over_options();
+        output::report(&connection);
         Ok(connection)
+    }
+
+    /// Whether the engine was started for this program and those around it.
+    pub(crate) fn is_private(&self) -> bool {
+        self.is_private
+    }
+
+    /// Number of its fd.
+    pub(crate) fn raw(&self) -> c_int {
+        self.fd.raw()
     }
 
     /// Asks a question, with fds beside it.
@@ -248,46 +297,14 @@ impl Connection {
     }
 }
 
-/// Takes over the inherited fd, if it is a socket as the engine's would be.
-fn adopt(number: &CStr) -> Result<Fd, String> {
-    let text = number.to_string_lossy();
-    let is_ours = |fd: &c_int| {
-        calls::option(*fd, libc::SOL_SOCKET, libc::SO_DOMAIN) == Ok(libc::AF_UNIX)
-            && calls::option(*fd, libc::SOL_SOCKET, libc::SO_TYPE) == Ok(libc::SOCK_SEQPACKET)
-    };
-    let fd = text
-        .parse()
-        .ok()
-        .filter(is_ours)
-        .ok_or_else(|| format!("{FD_VARIABLE}={text} is no socket of an engine"))?;
-    calls::set_flags(fd, libc::F_SETFD, libc::FD_CLOEXEC)
-        .map_err(|errno| format!("{FD_VARIABLE}={text}: {}", reason(errno)))?;
-    Ok(Fd::new(fd))
-}
-
 /// Connects to the socket at a path.
 fn dial(path: &CStr) -> Result<Fd, String> {
     let why = |errno| format!("{}: {}", path.to_string_lossy(), reason(errno));
-    let mut address = libc::sockaddr_un {
-        sun_family: libc::AF_UNIX as libc::sa_family_t,
-        sun_path: [0; 108],
-    };
-    let bytes = path.to_bytes_with_nul();
-    if bytes.len() > address.sun_path.len() {
-        return Err(why(libc::ENAMETOOLONG));
-    }
-    for (to, from) in address.sun_path.iter_mut().zip(bytes) {
-        *to = *from as libc::c_char;
-    }
     let fd = calls::socket(libc::AF_UNIX, libc::SOCK_SEQPACKET, 0).map_err(why)?;
-    let fd = if fd.raw() < 3 {
-        calls::duplicate(fd.raw()).map_err(why)?
-    } else {
-        fd
-    };
+    let fd = above_standard(fd).map_err(why)?;
     // A full backlog must not block the program: with O_NONBLOCK it gives EAGAIN.
     calls::set_nonblocking(fd.raw()).map_err(why)?;
-    calls::connect(fd.raw(), &address).map_err(why)?;
+    calls::connect_unix(fd.raw(), path).map_err(why)?;
     Ok(fd)
 }
 
@@ -311,7 +328,7 @@ fn unset(name: &str) {
 }
 
 /// An errno in words.
-fn reason(errno: Errno) -> String {
+pub(crate) fn reason(errno: Errno) -> String {
     let mut text = std::io::Error::from_raw_os_error(errno).to_string();
     if let Some(number) = text.find(" (os error") {
         text.truncate(number);
@@ -332,6 +349,7 @@ mod tests {
         let (fd, engine) = calls::pair(libc::SOCK_SEQPACKET).expect("a pair");
         let mut connection = Connection {
             fd,
+            is_private: true,
             seq: 0,
             patience: Cell::new(PATIENCE),
             options: udco_front::ProgramOptions::default(),

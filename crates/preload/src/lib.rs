@@ -14,12 +14,14 @@ mod answer;
 mod calls;
 mod channel;
 mod connection;
+mod dispenser;
 mod epoll;
 mod fib;
 mod left;
 mod link;
 mod marks;
 mod message;
+mod output;
 mod real;
 mod resolve;
 mod route;
@@ -217,8 +219,16 @@ hooks! {
 // Fd numbers that go, and epoll sets.
 hooks! {
     close(fd: c_int) -> c_int, if marks::has(fd, SERVED | POLLED | HIDDEN) => state::release(fd);
-    dup2(old: c_int, new: c_int) -> c_int, if is_overwritten(old, new) => state::make_way(new);
-    dup3(old: c_int, new: c_int, flags: c_int) -> c_int, if is_overwritten(old, new) => state::make_way(new);
+    dup2(old: c_int, new: c_int) -> c_int, if is_overwritten(old, new) => {
+        make_way(new);
+        // SAFETY: no pointers.
+        Some(written_over(new, unsafe { real::dup2(old, new) }))
+    };
+    dup3(old: c_int, new: c_int, flags: c_int) -> c_int, if is_overwritten(old, new) => {
+        make_way(new);
+        // SAFETY: no pointers.
+        Some(written_over(new, unsafe { real::dup3(old, new, flags) }))
+    };
     epoll_ctl(epoll: c_int, operation: c_int, fd: c_int, event: *mut epoll_event) -> c_int, if state::is_active() => {
         let mut state = state::lock()?;
         // SAFETY: the caller keeps to libc's contract.
@@ -234,9 +244,26 @@ hooks! {
 
 /// Whether `dup2(old, new)` is about to close an fd that concerns us.
 fn is_overwritten(old: c_int, new: c_int) -> bool {
+    let is_error_output = new == libc::STDERR_FILENO && state::is_active();
     old != new
-        && marks::has(new, SERVED | POLLED | HIDDEN)
+        && (marks::has(new, SERVED | POLLED | HIDDEN) || is_error_output)
         && calls::flags(old, libc::F_GETFD).is_ok()
+}
+
+/// Lets go of a number that `dup2` is about to close.
+fn make_way(new: c_int) {
+    if marks::has(new, SERVED | POLLED | HIDDEN) {
+        state::make_way(new);
+    }
+}
+
+/// The outcome of a `dup2`, which may have sent the program's lines elsewhere.
+fn written_over(new: c_int, result: c_int) -> Result<c_int, calls::Errno> {
+    let result = calls::checked(result);
+    if new == libc::STDERR_FILENO && result.is_ok() {
+        state::report_output();
+    }
+    result
 }
 
 /// Defines hooks in front of calls that make an fd, and look at it afterwards.
@@ -328,10 +355,43 @@ pub unsafe extern "C" fn daemon(stay: c_int, keep_open: c_int) -> c_int {
     let was_owner = state::is_owner();
     // SAFETY: no pointers; the caller keeps to libc's contract.
     let result = unsafe { real::daemon(stay, keep_open) };
-    if result == 0 && was_owner {
-        state::become_owner();
+    if result == 0 && state::is_active() {
+        state::enter(|| state::daemonized(was_owner));
     }
     result
+}
+
+/// `openlog`: the lines of the program's engine go where the program's go.
+///
+/// # Safety
+/// As for libc's function of that name.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C" fn openlog(ident: *const c_char, option: c_int, facility: c_int) {
+    if state::is_active() {
+        state::enter(|| {
+            // SAFETY: the caller keeps to libc's contract.
+            unsafe { output::opened_syslog(ident, facility) };
+            None::<Result<(), _>>
+        });
+    }
+    // SAFETY: the caller keeps to libc's contract.
+    unsafe { real::openlog(ident, option, facility) };
+}
+
+/// `closelog`.
+///
+/// # Safety
+/// As for libc's function of that name.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C" fn closelog() {
+    if state::is_active() {
+        state::enter(|| {
+            output::closed_syslog();
+            None::<Result<(), _>>
+        });
+    }
+    // SAFETY: no pointers.
+    unsafe { real::closelog() };
 }
 
 /// A new file has this number.

@@ -351,6 +351,7 @@ fn consult(
                     ),
                 };
                 connection.reply(&mut question, &reply, &fds)?;
+                question.await_take_over();
                 device = made.ok();
             }
             _ => return Err(Lost::Dead),

@@ -12,6 +12,24 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// Declares the next definition of a libc function, which fails with `ENOSYS` if there is none.
 macro_rules! next {
+    ($($symbol:literal $name:ident($($arg:ident: $ty:ty),*);)*) => {$(
+        /// The function of that name which this library hides.
+        ///
+        /// # Safety
+        /// As for libc's function of that name.
+        pub(crate) unsafe fn $name($($arg: $ty),*) {
+            type Function = unsafe extern "C" fn($($ty),*);
+            static AT: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
+            let at = find(&AT, $symbol);
+            if at.is_null() {
+                return;
+            }
+            // SAFETY: the symbol of this name in libc is a function of this type.
+            let function = unsafe { std::mem::transmute::<*mut c_void, Function>(at) };
+            // SAFETY: the caller keeps to libc's contract.
+            unsafe { function($($arg),*) }
+        }
+    )*};
     ($($symbol:literal $name:ident($($arg:ident: $ty:ty),*) -> $ret:ty;)*) => {$(
         /// The function of that name which this library hides.
         ///
@@ -69,6 +87,11 @@ next! {
     c"__open64_2" __open64_2(path: *const c_char, flags: c_int) -> c_int;
     c"getaddrinfo" getaddrinfo(node: *const c_char, service: *const c_char, hints: *const addrinfo, result: *mut *mut addrinfo) -> c_int;
     c"daemon" daemon(stay: c_int, keep_open: c_int) -> c_int;
+}
+
+next! {
+    c"openlog" openlog(ident: *const c_char, option: c_int, facility: c_int);
+    c"closelog" closelog();
 }
 
 fn find(at: &AtomicPtr<c_void>, symbol: &CStr) -> *mut c_void {

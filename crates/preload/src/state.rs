@@ -7,6 +7,7 @@ use crate::epoll::Registrations;
 use crate::fib::Route;
 use crate::link::RouteSocket;
 use crate::marks;
+use crate::output;
 use crate::tally::Tally;
 use crate::transport::Transport;
 use libc::c_int;
@@ -159,6 +160,28 @@ impl State {
         self.connection.is_some()
     }
 
+    /// Has a forked child whose parent goes on speak on a connection of its own: on the parent's, each would read the
+    /// other's answers (faults C1).
+    pub(crate) fn part(&mut self) {
+        let owner = OWNER.load(Ordering::Acquire);
+        if is_owner() || !calls::is_running(owner) {
+            return;
+        }
+        let Some(inherited) = self.connection.take() else {
+            return;
+        };
+        self.connection = inherited.another().ok();
+        become_owner();
+        // The parent's.
+        self.devices.clear();
+        let is_channel =
+            |(fd, entry): (&c_int, &Entry)| matches!(entry, Entry::Channel(_)).then_some(*fd);
+        let channels: Vec<c_int> = self.sockets.iter().filter_map(is_channel).collect();
+        for fd in channels {
+            self.forget(fd);
+        }
+    }
+
     /// Whether there is an engine, or may be one that was not needed so far.
     pub(crate) fn may_have_engine(&self) -> bool {
         self.connection.is_some() || STAGE.load(Ordering::Acquire) == WAITING
@@ -277,7 +300,12 @@ pub(crate) fn make_way(fd: c_int) -> Option<Result<c_int, Errno>> {
 /// The program has opened `/dev/net/tun` by itself.
 pub(crate) fn own_tun() -> Option<Result<c_int, Errno>> {
     let mut state = lock()?;
-    if is_owner() && !state.has_own_tun && state.connect() {
+    if !is_owner() || state.has_own_tun {
+        return None;
+    }
+    let is_connected = state.connect();
+    connection::withdraw();
+    if is_connected {
         state.has_own_tun = true;
         // No socket is handed over any more.
         let is_stream =
@@ -289,4 +317,25 @@ pub(crate) fn own_tun() -> Option<Result<c_int, Errno>> {
         let _ = state.ask_errno(&ToEngine::OwnTun);
     }
     None
+}
+
+/// The program's lines go elsewhere from now on.
+pub(crate) fn report_output() -> Option<Result<c_int, Errno>> {
+    let state = lock()?;
+    if let Some(connection) = &state.connection {
+        output::report(connection);
+    }
+    None
+}
+
+/// The program has daemonized: this process goes on.
+pub(crate) fn daemonized(was_owner: bool) -> Option<Result<c_int, Errno>> {
+    if was_owner {
+        become_owner();
+    }
+    if STAGE.load(Ordering::Acquire) == WAITING {
+        connection::dispenser().into_iter().for_each(output::let_go);
+        return None;
+    }
+    report_output()
 }

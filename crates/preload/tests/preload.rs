@@ -5,6 +5,7 @@ mod engine;
 mod program;
 
 use engine::{Engine, acknowledgement, command, datagram, put, spawn};
+use rustix::fs::FileType;
 use rustix::net::{RecvFlags, recv};
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -51,7 +52,7 @@ fn a_wrong_fd_is_named_once_and_left_alone() {
     let said = spawn("kernel", command).finish();
     assert!(
         said.contains(
-            "udco: UDCO_FD=2 is no socket of an engine: OpenVPN uses its own data path\n"
+            "udco: UDCO_FD=2 is no socket of an engine (a program before this one may have closed it): OpenVPN uses its own data path\n"
         ),
         "{said}"
     );
@@ -319,6 +320,8 @@ fn a_device_is_made_in_the_programs_namespace() {
         matches!(tun.message(), ToEngine::Tun { errno: 0, ifindex, name: b"udcotest0", .. } if ifindex > 0)
     );
     assert_eq!(tun.fds.len(), 3);
+    // On a machine where making it has taken long, too (faults B3).
+    std::thread::sleep(Duration::from_millis(1500));
     let answer = acknowledgement(&datagram(&create));
     engine.say(create.seq, &ToFront::Answer { datagram: &answer });
     let again = engine.next();
@@ -385,6 +388,68 @@ fn a_forked_child_and_a_closer_of_all_fds_do_no_harm() {
     engine.done(&closed);
     assert!(engine.try_next().is_none());
     program.finish();
+}
+
+/// faults C1: answers on a connection that two processes share would reach either of them.
+#[test]
+fn a_forked_child_has_a_connection_of_its_own() {
+    needs_tun!();
+    let (engine, program) = Engine::start("fork-asks");
+    let parents = engine.welcome();
+    let _channel = parents.channel();
+    let connect = parents.next();
+    assert_eq!(connect.message(), ToEngine::Connect);
+    let childs = parents.adopt(connect).welcome();
+    let channel = childs.channel();
+    let request = childs.begin_request(&channel);
+    put(&channel, &acknowledgement(&datagram(&request)));
+    childs.done(&request);
+    // The child has gone, its parent has not.
+    assert!(childs.try_next().is_none());
+    let own = parents.next();
+    assert_eq!(own.message(), ToEngine::OwnTun);
+    parents.done(&own);
+    program.finish();
+}
+
+/// faults C3.
+#[test]
+fn a_daemon_says_where_its_lines_go_now() {
+    needs_tun!();
+    let (engine, program) = Engine::start("daemonizes");
+    let hello = engine.next();
+    engine.say(
+        hello.seq,
+        &ToFront::Welcome {
+            version: udco_front::VERSION,
+        },
+    );
+    // Standard error, a pipe here; then a file by dup2; then nothing, after daemon(3).
+    let outputs: Vec<_> = [
+        FileType::Fifo,
+        FileType::RegularFile,
+        FileType::CharacterDevice,
+    ]
+    .map(|kind| {
+        let mut output = engine.next();
+        if let ToEngine::OpenChannel = output.message() {
+            engine.say(output.seq, &ToFront::Channel { channel: 7 });
+            output = engine.next();
+        }
+        assert!(matches!(
+            output.message(),
+            ToEngine::Output { ident: b"", .. }
+        ));
+        let file = output.fds.pop().expect("a file");
+        let stat = rustix::fs::fstat(&file).expect("its kind");
+        assert_eq!(FileType::from_raw_mode(stat.st_mode), kind);
+        file
+    })
+    .into_iter()
+    .collect();
+    drop(outputs);
+    program.finish();
+    assert!(engine.try_next().is_none());
 }
 
 #[test]

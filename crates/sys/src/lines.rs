@@ -62,6 +62,16 @@ impl Sink {
         self.lock().get_or_insert_with(State::of_standard_error);
     }
 
+    /// One that writes to a file.
+    #[must_use]
+    pub fn to(file: OwnedFd) -> Self {
+        let sink = Self {
+            state: Mutex::new(None),
+        };
+        sink.redirect(file);
+        sink
+    }
+
     /// Writes a line, which should end with a newline, or loses it.
     pub fn write(&self, line: &[u8]) {
         self.write_locked(self.lock(), line);
@@ -81,7 +91,7 @@ impl Sink {
         let mut state = self.lock();
         let lost = state.as_ref().map_or(0, |state| state.lost);
         *state = Some(State {
-            output: Output::of(Fd::Own(to)),
+            output: Output::shared(Fd::Own(to)),
             rest: Vec::new(),
             lost,
         });
@@ -162,14 +172,23 @@ impl State {
 impl Output {
     fn of(fd: Fd) -> Self {
         let kind = fstat(fd.as_fd()).map(|status| FileType::from_raw_mode(status.st_mode));
+        let own = match kind {
+            Ok(FileType::Fifo | FileType::CharacterDevice) => reopened(fd.as_fd()).ok(),
+            _ => None,
+        };
+        own.map_or_else(|| Self::shared(fd), |own| Self::Direct(Fd::Own(own)))
+    }
+
+    /// Without an open file of our own: a confined engine opens none.
+    fn shared(fd: Fd) -> Self {
+        let kind = fstat(fd.as_fd()).map(|status| FileType::from_raw_mode(status.st_mode));
         match kind {
             Ok(FileType::Socket) => Self::Socket(fd),
-            Ok(FileType::Fifo | FileType::CharacterDevice) => match reopened(fd.as_fd()) {
-                Ok(own) => Self::Direct(Fd::Own(own)),
+            Ok(FileType::Fifo | FileType::CharacterDevice) => {
                 // Room for one byte is all that a terminal promises.
-                Err(_) if rustix::termios::isatty(fd.as_fd()) => Self::Asked(fd, 1),
-                Err(_) => Self::Asked(fd, LONGEST),
-            },
+                let is_terminal = rustix::termios::isatty(fd.as_fd());
+                Self::Asked(fd, if is_terminal { 1 } else { LONGEST })
+            }
             _ => Self::Direct(fd),
         }
     }

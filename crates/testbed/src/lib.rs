@@ -57,7 +57,7 @@ pub use front_proxy::{Asked, Fault, FrontProxy, Hit};
 pub use host::Host;
 pub use lab::{Lab, Link};
 pub use management::Management;
-pub use openvpn::{Builder, Endpoint, Launch, Proto, Role};
+pub use openvpn::{Builder, Endpoint, Launch, Proto, Role, Written};
 pub use pki::{Credentials, Pki};
 pub use process::Process;
 pub use procfs::Proc;

@@ -1,5 +1,6 @@
 //! One OpenVPN process: its configuration, its start, and what its log says.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -64,12 +65,27 @@ pub struct Builder {
     launch: Launch,
     proto: Proto,
     remote: String,
+    port: u16,
     cipher: String,
     device: String,
     keepalive: (u32, u32),
     lines: Vec<String>,
     udco_options: Vec<String>,
+    wrapper: Vec<String>,
+    name: String,
     environment: Vec<(String, String)>,
+}
+
+/// What an endpoint would be started with.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// OpenVPN and its arguments.
+    pub words: Vec<OsString>,
+    /// Its log.
+    pub log: PathBuf,
+    /// Where it writes its process id.
+    pub pid_file: PathBuf,
+    status: PathBuf,
 }
 
 impl Builder {
@@ -92,11 +108,14 @@ impl Builder {
             launch: Launch::Plain,
             proto: Proto::Udp4,
             remote: remote.to_owned(),
+            port: 1194,
             cipher: "AES-256-GCM".to_owned(),
             device: "tun0".to_owned(),
             keepalive: (10, 60),
             lines: Vec::new(),
             udco_options: Vec::new(),
+            wrapper: Vec::new(),
+            name: credentials.name.clone(),
             environment: Vec::new(),
         }
     }
@@ -141,6 +160,12 @@ impl Builder {
         self
     }
 
+    /// Sets the server's port.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
     /// Sets `keepalive` of a server: interval and timeout in seconds, pushed to clients. OpenVPN doubles the timeout
     /// for the server's own side.
     pub fn keepalive(mut self, interval: u32, timeout: u32) -> Self {
@@ -166,25 +191,58 @@ impl Builder {
         self
     }
 
+    /// Puts a command before the one that starts OpenVPN, below `udco run` if that is used: a shell, a loop.
+    pub fn wrapper(mut self, words: &[&str]) -> Self {
+        self.wrapper.extend(words.iter().map(ToString::to_string));
+        self
+    }
+
+    /// Names its files, instead of after the certificate.
+    pub fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
     /// Sets an environment variable for the process.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Starts it. Files are named after the certificate: `<name>.conf`, `<name>.log`, `<name>-output.log`.
+    /// Writes its configuration, and starts nothing. Files are named after the certificate: `<name>.conf`, `<name>.log`.
     ///
     /// # Errors
-    /// Fails if the `udco` binary or OpenVPN 2.7 is wanted and missing, or nothing can be started.
-    pub fn spawn(self) -> Result<Endpoint> {
-        let name = self.credentials.name.clone();
-        let file = |extension: &str| self.host.directory().join(format!("{name}{extension}"));
+    /// Fails if OpenVPN 2.7 is wanted and missing.
+    pub fn write(&self) -> Result<Written> {
+        let file = |extension: &str| {
+            let name = format!("{}{extension}", self.name);
+            self.host.directory().join(name)
+        };
         let config = file(".conf");
         fs::write(&config, self.configuration(&file)?)?;
         let pid_file = file(".pid");
         let _ = fs::remove_file(&pid_file);
-        let arguments = ["--config".as_ref(), config.as_os_str()];
-        let openvpn = self.version.command()?;
+        let mut words = self.version.command()?;
+        words.extend(["--config".into(), config.into_os_string()]);
+        Ok(Written {
+            words,
+            log: file(".log"),
+            pid_file,
+            status: file(".status"),
+        })
+    }
+
+    /// Starts it. Files are named as for [`Builder::write`]; its output goes to `<name>-output.log`.
+    ///
+    /// # Errors
+    /// Fails if the `udco` binary or OpenVPN 2.7 is wanted and missing, or nothing can be started.
+    pub fn spawn(self) -> Result<Endpoint> {
+        let Written {
+            words,
+            log,
+            pid_file,
+            status,
+        } = self.write()?;
         let mut command = match self.launch {
             // By env(1), which takes any word for a program.
             Launch::Plain => self.host.command("env"),
@@ -202,19 +260,22 @@ impl Builder {
             }
         };
         command
-            .args(openvpn)
-            .args(arguments)
+            .args(&self.wrapper)
+            .args(words)
             .envs(self.environment.iter().cloned());
-        let log = file(".log");
         let seen = read_lossy(&log).matches(COMPLETED).count();
-        let process = Process::spawn(command, file("-output.log"))?;
+        let output = self
+            .host
+            .directory()
+            .join(format!("{}-output.log", self.name));
+        let process = Process::spawn(command, output)?;
         Ok(Endpoint {
             host: self.host.clone(),
             launch: self.launch,
             daemon: self.lines.iter().any(|line| line.starts_with("daemon")),
             process,
             log,
-            status: file(".status"),
+            status,
             pid_file,
             seen,
         })
@@ -249,7 +310,7 @@ impl Builder {
         lines.push(format!("proto {proto}"));
         match self.role {
             Role::Server => lines.extend([
-                "port 1194".to_owned(),
+                format!("port {}", self.port),
                 "topology subnet".to_owned(),
                 "server 10.8.0.0 255.255.255.0".to_owned(),
                 "server-ipv6 fd00:8::/64".to_owned(),
@@ -258,7 +319,7 @@ impl Builder {
             ]),
             Role::Client => lines.extend([
                 "client".to_owned(),
-                format!("remote {} 1194", self.remote),
+                format!("remote {} {}", self.remote, self.port),
                 "nobind".to_owned(),
                 "remote-cert-tls server".to_owned(),
                 // The defaults wait 5 s and more between attempts.

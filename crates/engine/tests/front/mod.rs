@@ -54,8 +54,13 @@ impl Front {
 
     /// A front of an engine in another process, which listens at this path.
     pub(crate) fn connect(path: &Path) -> Self {
+        Self::over(Connection::connect(path).unwrap())
+    }
+
+    /// A front at the other end of whose connection an engine is.
+    pub(crate) fn over(connection: Connection) -> Self {
         let front = Self {
-            connection: Some(Connection::connect(path).unwrap()),
+            connection: Some(connection),
             thread: None,
             buffer: RefCell::new(vec![0; MAX_MESSAGE]),
         };

@@ -4,6 +4,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketFlags,
     SocketType, recvmsg, send, socketpair,
 };
+use std::cell::OnceCell;
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -15,7 +16,10 @@ use udco_front::{Begun, MAX_MESSAGE, REQUEST_MARK, ToEngine, ToFront, VERSION};
 
 /// The engine's end of a connection.
 pub(crate) struct Engine {
-    socket: OwnedFd,
+    /// Through which programs ask for connections.
+    dispenser: OwnedFd,
+    /// The first such connection.
+    socket: OnceCell<OwnedFd>,
 }
 
 /// A message from the front with what came beside it.
@@ -59,7 +63,35 @@ impl Engine {
             })
         };
         let program = spawn(name, command);
-        (Self { socket: ours }, program)
+        let engine = Self {
+            dispenser: ours,
+            socket: OnceCell::new(),
+        };
+        (engine, program)
+    }
+
+    /// The next connection that a program asks for.
+    pub(crate) fn accept(&self) -> Option<Self> {
+        let asked = receive(&self.dispenser)?;
+        assert_eq!(asked.message(), ToEngine::Connect);
+        Some(self.adopt(asked))
+    }
+
+    /// The connection that came with a [`ToEngine::Connect`].
+    pub(crate) fn adopt(&self, mut asked: Asked) -> Self {
+        let socket = asked.fds.pop().expect("the end of a connection");
+        Self {
+            dispenser: self.dispenser.try_clone().expect("an fd"),
+            socket: socket.into(),
+        }
+    }
+
+    fn socket(&self) -> Option<&OwnedFd> {
+        if self.socket.get().is_none() {
+            let first = self.accept()?.socket.into_inner()?;
+            let _ = self.socket.set(first);
+        }
+        self.socket.get()
     }
 
     /// Says welcome.
@@ -69,6 +101,7 @@ impl Engine {
             matches!(hello.message(), ToEngine::Hello { version: VERSION, program, .. } if !program.is_empty())
         );
         self.say(hello.seq, &ToFront::Welcome { version: VERSION });
+        assert!(matches!(self.next().message(), ToEngine::Output { .. }));
         self
     }
 
@@ -87,33 +120,13 @@ impl Engine {
 
     /// The next message; `None` when the front has gone.
     pub(crate) fn try_next(&self) -> Option<Asked> {
-        let mut bytes = vec![0; MAX_MESSAGE];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(17))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let received = recvmsg(
-            &self.socket,
-            &mut [IoSliceMut::new(&mut bytes)],
-            &mut control,
-            RecvFlags::CMSG_CLOEXEC,
-        )
-        .ok()?;
-        bytes.truncate(received.bytes);
-        let (seq, _) = ToEngine::decode(&bytes).ok()?;
-        let fds = control
-            .drain()
-            .filter_map(|message| match message {
-                RecvAncillaryMessage::ScmRights(fds) => Some(fds),
-                _ => None,
-            })
-            .flatten()
-            .collect();
-        Some(Asked { seq, bytes, fds })
+        receive(self.socket()?)
     }
 
     pub(crate) fn say(&self, seq: u32, message: &ToFront<'_>) {
         let mut buffer = vec![0; MAX_MESSAGE];
         let len = message.encode(seq, &mut buffer).expect("it fits");
-        put(&self.socket, &buffer[..len]);
+        put(self.socket().expect("a connection"), &buffer[..len]);
     }
 
     pub(crate) fn done(&self, asked: &Asked) {
@@ -190,6 +203,30 @@ impl Drop for Program {
             eprintln!("{}", String::from_utf8_lossy(&output.stderr));
         }
     }
+}
+
+fn receive(socket: &OwnedFd) -> Option<Asked> {
+    let mut bytes = vec![0; MAX_MESSAGE];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(17))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = recvmsg(
+        socket,
+        &mut [IoSliceMut::new(&mut bytes)],
+        &mut control,
+        RecvFlags::CMSG_CLOEXEC,
+    )
+    .ok()?;
+    bytes.truncate(received.bytes);
+    let (seq, _) = ToEngine::decode(&bytes).ok()?;
+    let fds = control
+        .drain()
+        .filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    Some(Asked { seq, bytes, fds })
 }
 
 /// A command that starts this executable.

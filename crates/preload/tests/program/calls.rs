@@ -305,6 +305,24 @@ pub(crate) fn in_child(work: impl FnOnce()) {
     assert_eq!(status, 0);
 }
 
+/// Puts a file without a name in the directory in the place of the standard error.
+pub(crate) fn replace_standard_error(directory: &CStr) {
+    // SAFETY: a C string.
+    let file = unsafe { open(directory.as_ptr(), O_TMPFILE | O_RDWR, 0o600) };
+    assert!(file >= 0);
+    // SAFETY: no pointers.
+    assert_eq!(unsafe { dup2(file, 2) }, 2);
+    close_fd(file);
+}
+
+/// `daemon(3)`, which closes the standard files. The process which goes on ends at once.
+pub(crate) fn become_daemon() {
+    // SAFETY: no pointers; this program has the one thread that matters.
+    assert_eq!(unsafe { daemon(1, 0) }, 0);
+    // SAFETY: never returns.
+    unsafe { _exit(0) };
+}
+
 /// A netlink message.
 pub(crate) fn netlink(kind: u16, seq: u32, flags: u16, body: &[u8]) -> Vec<u8> {
     [

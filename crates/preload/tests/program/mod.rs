@@ -24,6 +24,8 @@ pub(crate) fn run(name: &str) {
         "device" => device(),
         "device-undone" => device_undone(),
         "fork" => forks(),
+        "fork-asks" => fork_asks(),
+        "daemonizes" => daemonizes(),
         "own-tun" => own_tun(),
         other => panic!("no program {other}"),
     }
@@ -346,4 +348,21 @@ fn forks() {
 
 fn own_tun() {
     assert!(open_tun() >= 0);
+}
+
+fn fork_asks() {
+    generic(SOCK_CLOEXEC);
+    in_child(|| {
+        let channel = generic(SOCK_CLOEXEC);
+        assert_eq!(send_all(channel, &netlink(40, 10, 5, &[])), 16);
+        let (answer, _) = receive_datagram(channel, 0).unwrap();
+        assert_eq!((sequence(&answer), error_of(&answer)), (10, 0));
+    });
+    own_tun();
+}
+
+fn daemonizes() {
+    generic(SOCK_CLOEXEC);
+    replace_standard_error(c"/tmp");
+    become_daemon();
 }

@@ -110,6 +110,7 @@ fn packets() -> Vec<Call> {
                 // SIOCGSKNS, which the libc crate has not.
                 vec![request(0x894c)],
                 vec![request(libc::TCGETS as u32)],
+                vec![request(libc::TIOCGWINSZ as u32)],
             ],
             "TUN queues, the network namespace of a socket, and whether lines go to a terminal",
         ),
@@ -117,7 +118,15 @@ fn packets() -> Vec<Call> {
 }
 
 fn descriptors() -> Vec<Call> {
+    let of_standard_error = || [vec![is(1, libc::STDERR_FILENO)]];
     vec![
+        one_of(
+            libc::SYS_dup3,
+            of_standard_error(),
+            "an engine beside a program lets go of the standard error that it was started with",
+        ),
+        #[cfg(target_arch = "x86_64")]
+        one_of(libc::SYS_dup2, of_standard_error(), "as dup3"),
         any(
             libc::SYS_accept4,
             "programs that connect to the engine's own socket",

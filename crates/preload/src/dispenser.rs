@@ -1,0 +1,65 @@
+//! How this process gets a connection of its own from the engine that its parents have started (faults C1).
+
+use crate::calls::{self, Errno, Fd};
+use crate::connection::{PATIENCE, reason};
+use libc::c_int;
+use std::ffi::CStr;
+use std::time::Instant;
+use udco_front::{FD_VARIABLE, ToEngine};
+
+/// Room for a request to connect, or for word that there will be none.
+const ROOM: usize = 64;
+
+/// The inherited fd, if it is a socket as the engine's would be.
+pub(crate) fn inherited(number: &CStr) -> Result<c_int, String> {
+    let text = number.to_string_lossy();
+    let is_ours = |fd: &c_int| {
+        calls::option(*fd, libc::SOL_SOCKET, libc::SO_DOMAIN) == Ok(libc::AF_UNIX)
+            && calls::option(*fd, libc::SOL_SOCKET, libc::SO_TYPE) == Ok(libc::SOCK_SEQPACKET)
+    };
+    let fd = text.parse().ok().filter(is_ours);
+    fd.ok_or_else(|| {
+        format!(
+            "{FD_VARIABLE}={text} is no socket of an engine (a program before this one may have closed it)"
+        )
+    })
+}
+
+/// Makes a connection, and gives the engine its end of it. Nothing is read from `dispenser`: others may do so.
+pub(crate) fn draw(dispenser: c_int) -> Result<Fd, String> {
+    let (ours, engines) = calls::pair(libc::SOCK_SEQPACKET)
+        .map_err(|errno| format!("cannot make a pair of sockets: {}", reason(errno)))?;
+    match tell(dispenser, &ToEngine::Connect, &[engines.raw()]) {
+        Ok(()) => above_standard(ours).map_err(reason),
+        Err(libc::ETIMEDOUT) => Err("the engine does not answer".into()),
+        Err(_) => Err("no engine at the other end".into()),
+    }
+}
+
+/// Says something that has no answer.
+pub(crate) fn tell(fd: c_int, message: &ToEngine<'_>, fds: &[c_int]) -> Result<(), Errno> {
+    let mut buffer = [0; ROOM + crate::output::MAX_IDENT];
+    let len = message.encode(0, &mut buffer).map_err(|_| libc::EMSGSIZE)?;
+    let message = buffer.get(..len).unwrap_or_default();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match calls::send(fd, message, fds) {
+            Err(libc::EINTR) => {}
+            Err(libc::EAGAIN) => {
+                if !calls::wait(fd, libc::POLLOUT, Some(deadline))? {
+                    return Err(libc::ETIMEDOUT);
+                }
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Away from the numbers of the standard files, which may be closed.
+pub(crate) fn above_standard(fd: Fd) -> Result<Fd, Errno> {
+    if fd.raw() < 3 {
+        calls::duplicate(fd.raw())
+    } else {
+        Ok(fd)
+    }
+}

@@ -1,0 +1,118 @@
+//! Where the program's lines go, and so those of an engine of its own: the file behind fd 2, or syslog(3) (faults C3).
+
+use crate::calls::{self, Errno, Fd};
+use crate::connection::Connection;
+use crate::dispenser::tell;
+use crate::marks;
+use libc::{c_char, c_int};
+use std::ffi::CStr;
+use std::sync::{Mutex, PoisonError};
+use udco_front::ToEngine;
+
+/// The longest name on syslog that is passed on.
+pub(crate) const MAX_IDENT: usize = 64;
+
+const STANDARD_ERROR: c_int = 2;
+
+/// Where syslog(3) listens.
+const SYSLOG: &CStr = c"/dev/log";
+
+/// Name and facility of the last `openlog`, until `closelog`.
+static SYSLOGGED: Mutex<Option<(Vec<u8>, c_int)>> = Mutex::new(None);
+
+/// The program has called `openlog`.
+///
+/// # Safety
+/// `ident` is null or a C string.
+pub(crate) unsafe fn opened_syslog(ident: *const c_char, facility: c_int) {
+    let mut name = if ident.is_null() {
+        calls::program()
+    } else {
+        // SAFETY: as the caller promised.
+        unsafe { CStr::from_ptr(ident) }.to_bytes().to_vec()
+    };
+    name.truncate(MAX_IDENT);
+    let facility = if facility == 0 {
+        libc::LOG_USER
+    } else {
+        facility
+    };
+    set(Some((name, facility)));
+}
+
+/// The program has called `closelog`.
+pub(crate) fn closed_syslog() {
+    set(None);
+}
+
+/// Whether the program speaks on syslog(3).
+pub(crate) fn is_syslogged() -> bool {
+    let syslogged = SYSLOGGED.lock().unwrap_or_else(PoisonError::into_inner);
+    syslogged.is_some()
+}
+
+/// Whether fd 2 is what it is called: a program whose standard error is closed gets the number for any other file.
+pub(crate) fn has_standard_error() -> bool {
+    if marks::has(
+        STANDARD_ERROR,
+        marks::SERVED | marks::POLLED | marks::HIDDEN,
+    ) {
+        return false;
+    }
+    let option = |name| calls::option(STANDARD_ERROR, libc::SOL_SOCKET, name);
+    match calls::kind(STANDARD_ERROR) {
+        Ok((libc::S_IFREG | libc::S_IFIFO, _)) => true,
+        Ok((libc::S_IFCHR, device)) => device != calls::TUN_DEVICE,
+        // The journal's, which is a stream; a stream of the network is a transport.
+        Ok((libc::S_IFSOCK, _)) => {
+            option(libc::SO_DOMAIN) == Ok(libc::AF_UNIX)
+                && option(libc::SO_TYPE) == Ok(libc::SOCK_STREAM)
+        }
+        _ => false,
+    }
+}
+
+/// Tells the engine, if it is the program's own.
+pub(crate) fn report(connection: &Connection) {
+    if !connection.is_private() {
+        return;
+    }
+    let output = |facility: c_int, ident, fds: &[c_int]| {
+        let message = ToEngine::Output {
+            pid: calls::process(),
+            facility: facility as u16,
+            ident,
+        };
+        let _ = tell(connection.raw(), &message, fds);
+    };
+    let syslogged = SYSLOGGED.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*syslogged {
+        Some((ident, facility)) => match syslog() {
+            Ok(socket) => output(*facility, ident, &[socket.raw()]),
+            // Then its own lines are lost, too.
+            Err(_) => output(0, b"", &[]),
+        },
+        None if has_standard_error() => output(0, b"", &[STANDARD_ERROR]),
+        None => output(0, b"", &[]),
+    }
+}
+
+/// Tells an engine with which this program has not spoken that it has daemonized.
+pub(crate) fn let_go(dispenser: c_int) {
+    let message = ToEngine::Output {
+        pid: calls::process(),
+        facility: 0,
+        ident: b"",
+    };
+    let _ = tell(dispenser, &message, &[]);
+}
+
+fn syslog() -> Result<Fd, Errno> {
+    let socket = calls::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0)?;
+    calls::connect_unix(socket.raw(), SYSLOG)?;
+    Ok(socket)
+}
+
+fn set(value: Option<(Vec<u8>, c_int)>) {
+    *SYSLOGGED.lock().unwrap_or_else(PoisonError::into_inner) = value;
+}
