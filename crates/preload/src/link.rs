@@ -176,6 +176,12 @@ pub(crate) fn send(
     {
         return Some(calls::send(fd, &changed, &[]).map(|()| datagram.len()));
     }
+    if is_new_link_of_ours(kind, &datagram) && state.has_lost_engine() {
+        let request = Header::first(&datagram).unwrap_or_default();
+        let refusal = answer::error(&request, port_of(fd), libc::ENODEV);
+        put(state, fd, request.seq, refusal);
+        return Some(Ok(datagram.len()));
+    }
     if !WATCHED.contains(&kind) || !is_reachable(state, kind, &datagram) {
         return None;
     }
@@ -200,8 +206,9 @@ pub(crate) fn send(
         Err(Lost::Dead) if would_open(state, kind, &datagram) && state.is_orphaned() => {
             return Some(Ok(keep_in_place(state, fd, &datagram)));
         }
-        // An engine that died before it has done anything leaves everything to the kernel.
-        Err(Lost::Dead) if !was_asked => return None,
+        // An engine that died before it has done anything leaves everything to the kernel, but not a new link of ours: of
+        // the name of a left device the kernel says "File exists", which OpenVPN takes for success (faults A5).
+        Err(Lost::Dead) if !was_asked && !is_new_link_of_ours(kind, &datagram) => return None,
         Err(lost) => {
             let request = Header::first(&datagram).unwrap_or_default();
             answer::error(&request, port_of(fd), lost.errno())

@@ -187,6 +187,11 @@ impl State {
         self.connection.is_some() || STAGE.load(Ordering::Acquire) == WAITING
     }
 
+    /// Whether there was an engine, and is none any more.
+    pub(crate) fn has_lost_engine(&self) -> bool {
+        self.connection.is_none() && STAGE.load(Ordering::Acquire) == CONNECTED
+    }
+
     /// The connection, for a question.
     pub(crate) fn connection(&mut self) -> Result<&mut Connection, Lost> {
         self.connection.as_mut().ok_or(Lost::Dead)
