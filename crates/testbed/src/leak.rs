@@ -130,7 +130,13 @@ pub fn run(plan: &Plan, program: &str) -> Result<Option<Leaks>> {
                 site.begin()?
             }
             None => {
-                standing = Some(site.start().with_context(context)?);
+                let host = site.pair.client.clone();
+                let routes = || host.run(&["ip", "route", "show", "table", "all"]);
+                let started = match site.start() {
+                    Err(error) => Err(error.context(routes()?)),
+                    started => started,
+                };
+                standing = Some(started.with_context(context)?);
                 continue;
             }
         };
@@ -219,7 +225,11 @@ impl Site {
             client.kill_now()?;
             return client.wait_end(CONNECT);
         }
+        // One that dies before it serves leaves OpenVPN to its own data path, which fails open.
         let begin = Instant::now();
+        while client.is_alive() && client.openvpn().is_err() && begin.elapsed() < CONNECT {
+            thread::sleep(Duration::from_millis(5));
+        }
         while let Err(error) = client.engine().and_then(|it| it.signal(Signal::KILL)) {
             // It has not been started yet.
             ensure!(begin.elapsed() < CONNECT, error);
