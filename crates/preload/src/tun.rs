@@ -37,6 +37,12 @@ pub(crate) fn probe() -> Result<(), Errno> {
     open().map(drop)
 }
 
+/// A socket for requests about interfaces. Any kind will do: of one that OpenVPN cannot do without, because a unit with
+/// `RestrictAddressFamilies` may not allow others (faults B8).
+fn names() -> Result<Fd, Errno> {
+    calls::socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)
+}
+
 /// What a device shall be like.
 pub(crate) struct Wanted<'a> {
     /// Its name; `%d` stands for the first free number.
@@ -57,7 +63,7 @@ pub(crate) struct Wanted<'a> {
 
 /// Whether there is an interface with this index.
 pub(crate) fn is_there(ifindex: u32) -> bool {
-    let Ok(names) = calls::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0) else {
+    let Ok(names) = names() else {
         return false;
     };
     let Ok(mut request) = request(b"") else {
@@ -79,7 +85,7 @@ impl Device {
         if usize::from(queues) >= udco_front::MAX_FDS {
             return Err(libc::EINVAL);
         }
-        let names = calls::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0)?;
+        let names = names()?;
         let monitor = monitor()?;
         let mut request = request(name)?;
         let there = (!name.is_empty()).then(|| index(&names, &mut request).ok());

@@ -297,10 +297,31 @@ fn in_namespace(name: &str) -> Option<(Engine, engine::Program)> {
     Some(Engine::start_with(name, unshare))
 }
 
+/// faults B8.
+#[test]
+fn a_device_is_made_where_unix_sockets_are_refused() {
+    needs_tun!();
+    makes_a_device("device-without-unix-sockets");
+}
+
+/// faults B8: OpenVPN is not told of offload.
+#[test]
+fn where_no_connection_can_be_made_everything_is_the_kernels() {
+    needs_tun!();
+    let (_engine, program) = Engine::start("kernel-without-pairs");
+    let said = program.finish();
+    assert_eq!(said.matches("udco: ").count(), 1, "{said}");
+    assert!(said.contains("cannot make a pair of sockets"), "{said}");
+}
+
 #[test]
 fn a_device_is_made_in_the_programs_namespace() {
     needs_tun!();
-    let Some((engine, program)) = in_namespace("device") else {
+    makes_a_device("device");
+}
+
+fn makes_a_device(name: &str) {
+    let Some((engine, program)) = in_namespace(name) else {
         return;
     };
     let engine = engine.welcome();

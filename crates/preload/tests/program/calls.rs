@@ -323,6 +323,37 @@ pub(crate) fn become_daemon() {
     unsafe { _exit(0) };
 }
 
+/// Has this call fail for Unix sockets from now on, as `RestrictAddressFamilies` of a service has it.
+pub(crate) fn refuse_unix(call: c_long) {
+    // Offsets in the call's description: its number, and the low half of its first argument.
+    let argument = if cfg!(target_endian = "big") { 20 } else { 16 };
+    let statement = |code: u32, jf, k| sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf,
+        k,
+    };
+    let is = BPF_JMP | BPF_JEQ | BPF_K;
+    let load = BPF_LD | BPF_W | BPF_ABS;
+    let mut program = [
+        statement(load, 0, 0),
+        statement(is, 3, call as u32),
+        statement(load, 0, argument),
+        statement(is, 1, AF_UNIX as u32),
+        statement(BPF_RET | BPF_K, 0, SECCOMP_RET_ERRNO | EAFNOSUPPORT as u32),
+        statement(BPF_RET | BPF_K, 0, SECCOMP_RET_ALLOW),
+    ];
+    let filter = sock_fprog {
+        len: program.len() as u16,
+        filter: program.as_mut_ptr(),
+    };
+    // SAFETY: takes numbers.
+    assert_eq!(unsafe { prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
+    // SAFETY: the filter and what it points to outlive the call.
+    let result = unsafe { prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &raw const filter) };
+    assert_eq!(result, 0);
+}
+
 /// A netlink message.
 pub(crate) fn netlink(kind: u16, seq: u32, flags: u16, body: &[u8]) -> Vec<u8> {
     [

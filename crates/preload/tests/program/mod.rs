@@ -22,6 +22,14 @@ pub(crate) fn run(name: &str) {
         "no-socket" => no_socket(),
         "route" => route(),
         "device" => device(),
+        "device-without-unix-sockets" => {
+            refuse_unix(SYS_socket);
+            device();
+        }
+        "kernel-without-pairs" => {
+            refuse_unix(SYS_socketpair);
+            kernel();
+        }
         "device-undone" => device_undone(),
         "fork" => forks(),
         "fork-asks" => fork_asks(),
