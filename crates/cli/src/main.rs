@@ -19,6 +19,7 @@ mod notification;
 mod openvpn_options;
 mod output;
 mod peer;
+mod preloading;
 mod private_engine;
 mod refusal;
 mod rtnetlink;

@@ -15,6 +15,7 @@ use udco_front::{FD_VARIABLE, SOCKET_VARIABLE};
 use udco_sys::seqpacket::Connection;
 
 use crate::output::complain;
+use crate::preloading;
 use crate::{RunArguments, openvpn_options};
 
 /// Name of the preload library.
@@ -33,7 +34,11 @@ pub(crate) fn run(arguments: RunArguments) -> Result<Infallible> {
     };
     let mut command = Command::new(program);
     command.args(parameters);
-    command.env("LD_PRELOAD", preload(&library()?));
+    let library = library()?;
+    if let Some(obstacle) = preloading::obstacle(&library, &arguments.program) {
+        complain!("{obstacle}. As it is, OpenVPN uses its own data path");
+    }
+    command.env("LD_PRELOAD", preload(&library));
     match &arguments.engine {
         Some(path) => {
             // A relative path would mean another file after the program has changed its directory.

@@ -1,0 +1,314 @@
+//! Why a program would not load the preload library, as far as it can be seen before it starts (faults C2).
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::process::{getgid, getuid};
+
+/// Of a segment of an ELF file that names the dynamic linker.
+const PT_INTERP: u32 = 3;
+
+/// Longer than any name of a dynamic linker or of a script's interpreter.
+const LONGEST_NAME: usize = 512;
+
+/// Mode bits: runs as the file's owner, and as its group.
+const SET_UID: u32 = 0o4000;
+const SET_GID: u32 = 0o2000;
+
+/// What an ELF file is like.
+#[derive(Debug, PartialEq, Eq)]
+struct Image {
+    /// Class, byte order and machine: those of a library and its program are the same.
+    kind: (u8, u8, u16),
+    /// The dynamic linker; `None` in a static program.
+    linker: Option<Vec<u8>>,
+    /// A part of it is missing.
+    is_cut: bool,
+}
+
+/// Why the program that these words start would run without the library, and what to do; `None` if nothing is known to
+/// be in the way.
+pub(crate) fn obstacle(library: &Path, words: &[OsString]) -> Option<String> {
+    let separators = [b' ', b':'];
+    if library
+        .as_os_str()
+        .as_bytes()
+        .iter()
+        .any(|byte| separators.contains(byte))
+    {
+        return Some(format!(
+            "the path {} cannot be preloaded because of its space or colon: move it, for example to /usr/lib/udco",
+            library.display()
+        ));
+    }
+    let own = match Image::of(library) {
+        Ok(Some(own)) if !own.is_cut => own,
+        _ => {
+            return Some(format!(
+                "{} is damaged: install it again",
+                library.display()
+            ));
+        }
+    };
+    if let Some(cause) = loses_environment(words) {
+        return Some(format!(
+            "{cause} loses the preload library on the way: put `udco run --` right before `openvpn`"
+        ));
+    }
+    let program = find(words.first()?)?;
+    in_the_way(&own, &program).or_else(|| in_the_way(&own, &interpreter(&program)?))
+}
+
+/// A program that starts another one with an environment of its own.
+fn loses_environment(words: &[OsString]) -> Option<String> {
+    let (program, arguments) = words.split_first()?;
+    let name = Path::new(program).file_name()?.to_str()?;
+    let has = |options: &[&str]| {
+        let mut arguments = arguments.iter();
+        arguments.any(|argument| options.iter().any(|option| argument == option))
+    };
+    let loses = match name {
+        "sudo" | "doas" | "pkexec" => true,
+        "su" | "runuser" => has(&["-", "-l", "--login"]),
+        "env" => has(&["-", "-i", "--ignore-environment"]),
+        _ => false,
+    };
+    loses.then(|| match (name, arguments.first()) {
+        ("sudo" | "doas" | "pkexec", _) | (_, None) => format!("`{name}`"),
+        (_, Some(first)) => format!("`{name} {}`", first.display()),
+    })
+}
+
+/// Why this file would not load the library.
+fn in_the_way(library: &Image, program: &Path) -> Option<String> {
+    let at = program.display();
+    let file = program.metadata().ok()?;
+    let gains = (file.mode() & SET_UID != 0 && file.uid() != getuid().as_raw())
+        || (file.mode() & SET_GID != 0 && file.gid() != getgid().as_raw());
+    if gains {
+        return Some(format!(
+            "{at} is setuid or setgid and so ignores the preload library: start it as the user as whom it shall run"
+        ));
+    }
+    let mut room = [0; 64];
+    let capabilities = rustix::fs::getxattr(program, "security.capability", &mut room[..]);
+    if capabilities.is_ok() && !getuid().is_root() {
+        return Some(format!(
+            "{at} has file capabilities and so ignores the preload library: take them away with `setcap -r`, and give \
+             the user what it needs by a service manager"
+        ));
+    }
+    let image = Image::of(program).ok()??;
+    match &image.linker {
+        None => Some(format!(
+            "{at} is static and so loads no preload library: use a dynamically linked one"
+        )),
+        Some(linker) if linker.windows(4).any(|part| part == b"musl") => Some(format!(
+            "{at} is linked to musl, and the preload library to glibc: use one of the same C library"
+        )),
+        Some(_) if image.kind != library.kind => Some(format!(
+            "{at} is for another machine than the preload library: use the udco that was built for it"
+        )),
+        Some(_) => None,
+    }
+}
+
+/// Where the program is that this word names.
+fn find(word: &OsStr) -> Option<PathBuf> {
+    if word.as_bytes().contains(&b'/') {
+        return Some(word.into());
+    }
+    let path = std::env::var_os("PATH")?;
+    let is_program = |path: &PathBuf| {
+        let file = path.metadata();
+        file.is_ok_and(|file| file.is_file() && file.mode() & 0o111 != 0)
+    };
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(word))
+        .find(is_program)
+}
+
+/// What a script is run by.
+fn interpreter(script: &Path) -> Option<PathBuf> {
+    let mut line = vec![0; LONGEST_NAME];
+    let len = File::open(script).ok()?.read_at(&mut line, 0).ok()?;
+    let rest = line.get(..len)?.strip_prefix(b"#!")?;
+    let line = rest.split(|byte| *byte == b'\n').next()?;
+    let mut words = line.split(u8::is_ascii_whitespace);
+    let path = words.find(|word| !word.is_empty())?;
+    Some(OsStr::from_bytes(path).into())
+}
+
+impl Image {
+    /// `None` if it is no ELF file.
+    fn of(path: &Path) -> io::Result<Option<Self>> {
+        let file = File::open(path)?;
+        let len = file.metadata()?.len();
+        let mut head = [0; 64];
+        if file.read_at(&mut head, 0)? < head.len() || !head.starts_with(b"\x7fELF") {
+            return Ok(None);
+        }
+        let is_wide = head[4] == 2;
+        let is_big = head[5] == 2;
+        let number = |bytes: &[u8], at: usize, size: usize| {
+            let bytes = bytes.get(at..at + size).unwrap_or_default();
+            let join = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
+            match is_big {
+                true => bytes.iter().fold(0, join),
+                false => bytes.iter().rev().fold(0, join),
+            }
+        };
+        let kind = (head[4], head[5], number(&head, 18, 2) as u16);
+        let (start, size, count) = match is_wide {
+            true => (
+                number(&head, 32, 8),
+                number(&head, 54, 2),
+                number(&head, 56, 2),
+            ),
+            false => (
+                number(&head, 28, 4),
+                number(&head, 42, 2),
+                number(&head, 44, 2),
+            ),
+        };
+        let mut image = Self {
+            kind,
+            linker: None,
+            is_cut: false,
+        };
+        for index in 0..count {
+            let mut segment = [0; 56];
+            let read = file.read_at(&mut segment, start.saturating_add(index * size))?;
+            let (offset, in_file) = match is_wide {
+                true => (number(&segment, 8, 8), number(&segment, 32, 8)),
+                false => (number(&segment, 4, 4), number(&segment, 16, 4)),
+            };
+            image.is_cut |= read < 32 || offset.saturating_add(in_file) > len;
+            if number(&segment, 0, 4) == u64::from(PT_INTERP) {
+                let mut name = vec![0; LONGEST_NAME.min(in_file as usize)];
+                let read = file.read_at(&mut name, offset)?;
+                name.truncate(read);
+                image.linker = Some(name);
+            }
+        }
+        Ok(Some(image))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A folder with copies of this program, which is dynamic and linked to glibc; it stands in for the library, too.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let name = format!("udco-{name}-{}", std::process::id());
+            let folder = std::env::temp_dir().join(name);
+            std::fs::create_dir(&folder).unwrap();
+            Self(folder)
+        }
+
+        /// A copy in which each of these pieces is another of the same length.
+        fn copy(&self, name: &str, from: &[u8], to: &[u8]) -> PathBuf {
+            let mut bytes = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+            let at = bytes.windows(from.len()).position(|part| part == from);
+            bytes[at.unwrap()..][..to.len()].copy_from_slice(to);
+            self.write(name, &bytes)
+        }
+
+        fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
+            let path = self.0.join(name);
+            std::fs::write(&path, bytes).unwrap();
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+            path
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn left_out(why: &str) {
+        let _ = writeln!(io::stdout(), "LEFT OUT: {why}");
+    }
+
+    fn said(library: &Path, words: &[&str]) -> String {
+        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+        obstacle(library, &words).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_loses_the_preload_library_is_named() {
+        let folder = Folder::new("preloading");
+        let library = std::env::current_exe().unwrap();
+        let linker = Image::of(&library).unwrap().unwrap().linker.unwrap();
+        let own = library.to_str().unwrap();
+        assert_eq!(said(&library, &[own]), "");
+        assert_eq!(said(&library, &["no-such-program"]), "");
+        for words in [
+            &["sudo", "openvpn"][..],
+            &["su", "-", "vpn"],
+            &["/bin/su", "-l", "vpn"],
+            &["env", "-i", "openvpn"],
+        ] {
+            let said = said(&library, words);
+            assert!(said.contains("right before `openvpn`"), "{words:?}: {said}");
+        }
+        for words in [&["env", "A=b", own][..], &[own, "-i"]] {
+            assert_eq!(said(&library, words), "", "{words:?}");
+        }
+        // A dynamic linker of the same length, and a program that names none.
+        let musl = b"/lib/ld-musl-x86_64.so.1";
+        let mut other = vec![0; linker.len()];
+        other[..musl.len()].copy_from_slice(musl);
+        let musl = folder.copy("musl", &linker, &other);
+        assert!(said(&library, &[musl.to_str().unwrap()]).contains("musl"));
+        let script = folder.write("script", format!("#! {} -e\n", musl.display()).as_bytes());
+        assert!(said(&library, &[script.to_str().unwrap()]).contains("musl"));
+        let bytes = std::fs::read(&library).unwrap();
+        for (name, len) in [("cut", bytes.len() / 2), ("head", 70), ("empty", 0)] {
+            let cut = folder.write(name, &bytes[..len]);
+            assert!(said(&cut, &[own]).contains("damaged"), "{name}");
+        }
+        for name in ["a b", "a:b"] {
+            let odd = folder.write(name, &bytes);
+            assert!(said(&odd, &[own]).contains("space or colon"), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_program_that_gains_rights_or_is_static_is_named() {
+        let folder = Folder::new("gains");
+        let library = std::env::current_exe().unwrap();
+        let bytes = std::fs::read(&library).unwrap();
+        let source = folder.write("static.c", b"void _start(void) { for (;;); }");
+        let built = folder.0.join("static");
+        let mut compiler = std::process::Command::new("cc");
+        compiler
+            .args(["-static", "-nostdlib", "-o"])
+            .args([&built, &source]);
+        match compiler.status() {
+            Ok(status) if status.success() => {
+                assert!(said(&library, &[built.to_str().unwrap()]).contains("static"));
+            }
+            _ => left_out("no C compiler for a static program"),
+        }
+        let setuid = folder.write("setuid", &bytes);
+        if std::os::unix::fs::chown(&setuid, Some(1), None).is_err() {
+            left_out("only root gives a program to another user");
+            return;
+        }
+        std::fs::set_permissions(&setuid, PermissionsExt::from_mode(0o4755)).unwrap();
+        assert!(said(&library, &[setuid.to_str().unwrap()]).contains("setuid"));
+    }
+}
