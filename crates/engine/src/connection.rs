@@ -286,6 +286,18 @@ impl Session {
                 }
                 self.done(seq, 0)
             }
+            ToEngine::CompressionRefused => {
+                let program = &self.program;
+                self.account.line(|| {
+                    tracing::warn!(
+                        "{program}: its server pushes compression, which OpenVPN refuses with offload, so that it reconnects \
+                         for ever: remove comp-lzo and compress from the server's configuration, or replace them by \
+                         `compress migrate`, or give this client disable-dco (pull-filter helps only if the server does not \
+                         use what it pushes)"
+                    );
+                });
+                self.done(seq, 0)
+            }
             ToEngine::Options { mssfix, passtos } => {
                 self.tuning = Tuning {
                     mssfix: in_core(mssfix),

@@ -217,6 +217,8 @@ pub enum ToEngine<'a> {
         /// The file is a socket of syslog(3), on which the program has this name; empty for any other file.
         ident: &'a [u8],
     },
+    /// OpenVPN has refused again what its server pushes, since that rules offload out. Answer: [`ToFront::Done`].
+    CompressionRefused,
 }
 
 /// A message from the engine to a front.
@@ -361,6 +363,7 @@ impl<'a> ToEngine<'a> {
             Self::Shown { netns, message } => body.header(12, seq).u64(netns).rest(message),
             Self::Namespace { inode } => body.header(15, seq).u64(inode),
             Self::Link { exists } => body.header(13, seq).u16(exists.into()),
+            Self::CompressionRefused => body.header(18, seq),
             Self::Options { mssfix, passtos } => {
                 let (kind, size) = mssfix.to_wire();
                 body.header(14, seq).u16(kind).u16(size).u16(passtos.into())
@@ -448,6 +451,7 @@ impl<'a> ToEngine<'a> {
                 facility: fields.u16()?,
                 ident: fields.rest(),
             },
+            18 => Self::CompressionRefused,
             _ => return Err(Malformed),
         };
         fields.end()?;

@@ -51,6 +51,7 @@ fn messages_to_the_engine_come_back_as_they_went() {
         ToEngine::SocketClosed { fd: 6 },
         ToEngine::OwnTun,
         ToEngine::Namespace { inode: 0xF000_0000 },
+        ToEngine::CompressionRefused,
         ToEngine::Show,
         ToEngine::Return {
             channel: 2,

@@ -13,6 +13,7 @@
 mod answer;
 mod calls;
 mod channel;
+mod compression;
 mod connection;
 mod dispenser;
 mod epoll;
@@ -239,6 +240,22 @@ hooks! {
             state.epolls.note(epoll, operation, fd, event);
         }
         Some(result)
+    };
+}
+
+// What OpenVPN writes into its log. The arguments are one pointer, or as large as one, wherever Linux runs.
+hooks! {
+    vsnprintf(into: *mut c_char, room: size_t, format: *const c_char, arguments: *mut c_void) -> c_int,
+    if state::is_active() => {
+        // SAFETY: the caller keeps to libc's contract.
+        unsafe { compression::notice(format) }
+    };
+    __vsnprintf_chk(
+        into: *mut c_char, room: size_t, flag: c_int, size: size_t, format: *const c_char, arguments: *mut c_void
+    ) -> c_int,
+    if state::is_active() => {
+        // SAFETY: the caller keeps to libc's contract.
+        unsafe { compression::notice(format) }
     };
 }
 

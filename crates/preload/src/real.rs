@@ -86,6 +86,8 @@ next! {
     c"__open_2" __open_2(path: *const c_char, flags: c_int) -> c_int;
     c"__open64_2" __open64_2(path: *const c_char, flags: c_int) -> c_int;
     c"getaddrinfo" getaddrinfo(node: *const c_char, service: *const c_char, hints: *const addrinfo, result: *mut *mut addrinfo) -> c_int;
+    c"vsnprintf" vsnprintf(into: *mut c_char, room: size_t, format: *const c_char, arguments: *mut c_void) -> c_int;
+    c"__vsnprintf_chk" __vsnprintf_chk(into: *mut c_char, room: size_t, flag: c_int, size: size_t, format: *const c_char, arguments: *mut c_void) -> c_int;
     c"daemon" daemon(stay: c_int, keep_open: c_int) -> c_int;
 }
 
