@@ -107,12 +107,10 @@ fn packets() -> Vec<Call> {
                 vec![request(libc::TUNSETPERSIST as u32)],
                 vec![request(libc::TUNSETCARRIER as u32)],
                 vec![request(libc::FIONBIO as u32)],
-                // SIOCGSKNS, which the libc crate has not.
-                vec![request(0x894c)],
                 vec![request(libc::TCGETS as u32)],
                 vec![request(libc::TIOCGWINSZ as u32)],
             ],
-            "TUN queues, the network namespace of a socket, and whether lines go to a terminal",
+            "TUN queues, and whether lines go to a terminal",
         ),
     ]
 }
