@@ -13,6 +13,7 @@ mod forger;
 mod inner;
 mod keys;
 mod last_counters;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod merging;
 mod moves;
 mod namespace_exit;
@@ -27,4 +28,5 @@ mod shared_files;
 mod site;
 mod statistics;
 mod storm;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod unnumbered;
