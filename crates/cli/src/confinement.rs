@@ -49,7 +49,7 @@ impl Options {
 /// Arguments that say to an engine's process, which gets no environment, what this one's says.
 pub(crate) fn for_engine() -> Vec<OsString> {
     let mut words = vec![BARE_OPTION.into()];
-    if std::env::var_os(STRICT).is_some() {
+    if std::env::var_os(STRICT).is_some_and(|value| !value.is_empty()) {
         words.push(STRICT_OPTION.into());
     }
     words

@@ -17,6 +17,7 @@ use udco_sys::seqpacket::{Connection, FdList};
 use zeroize::Zeroize;
 
 use crate::account::{Account, Charge, Kind};
+use crate::backoff::Backoff;
 use crate::belongings::Belongings;
 use crate::channel::{Channel, FAMILIES};
 use crate::device::Tuning;
@@ -32,6 +33,12 @@ const HAND_OVER: Duration = Duration::from_secs(60);
 
 /// The longest name of a program that is kept: it stands in lines of the log.
 const LONGEST_NAME: usize = 64;
+
+/// The longest pause after a call that failed: the front waits for its answer for a second.
+const LONGEST_PAUSE: Duration = Duration::from_millis(16);
+
+/// How often a message is sent again after a call that failed.
+const TELLS: usize = 20;
 
 /// Token of the connection itself. Channels have their number.
 const CONNECTION: u64 = 0;
@@ -66,6 +73,7 @@ pub(crate) struct Session {
     deferred: Option<(Vec<u8>, FdList)>,
     /// The program got its connection from a dispenser.
     lease: Option<Lease>,
+    failures: Backoff,
 }
 
 /// What an exchange in the middle of a request brought.
@@ -111,6 +119,7 @@ impl Session {
             is_greeted: false,
             deferred: None,
             lease,
+            failures: Backoff::up_to(LONGEST_PAUSE),
         };
         let deadline = greeting.map(|time| Instant::now() + time);
         session
@@ -124,7 +133,9 @@ impl Session {
             if left == Some(Duration::ZERO) {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "it did not greet"));
             }
-            session.poller.wait(&mut events, left)?;
+            if let Err(error) = session.poller.wait(&mut events, left) {
+                session.rest(&error);
+            }
             for event in events.iter() {
                 match event.token {
                     CONNECTION => {
@@ -148,6 +159,10 @@ impl Session {
             Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(false),
+            Err(error) if is_passing(&error) => {
+                self.rest(&error);
+                return Ok(true);
+            }
             Err(error) => return Err(error),
         };
         // Taken out so that the message can be read while the session changes.
@@ -169,6 +184,18 @@ impl Session {
         // It may have held a key (promises H1).
         message.zeroize();
         outcome
+    }
+
+    /// A call has failed: nobody's connection ends for that (faults B2).
+    fn rest(&mut self, error: &io::Error) {
+        let pause = self.failures.failed(Instant::now());
+        if let Some(times) = pause.line {
+            tracing::warn!(
+                "{}: a call on its connection failed: {error}{times}; trying again",
+                self.program
+            );
+        }
+        std::thread::sleep(pause.length);
     }
 
     fn answer(&mut self, seq: u32, question: ToEngine<'_>, mut fds: FdList) -> io::Result<()> {
@@ -459,6 +486,12 @@ impl Session {
         let len = message
             .encode(seq, &mut self.reply)
             .map_err(|udco_front::TooLong| malformed("an answer that is too long"))?;
+        for _ in 0..TELLS {
+            match self.connection.send(&self.reply[..len], &[]) {
+                Err(error) if is_passing(&error) => self.rest(&error),
+                sent => return sent,
+            }
+        }
         self.connection.send(&self.reply[..len], &[])
     }
 }
@@ -472,6 +505,16 @@ const fn in_core(mssfix: MssFix) -> mss::MssFix {
         MssFix::Outer(size) => mss::MssFix::Outer(size),
         MssFix::Inner(size) => mss::MssFix::Inner(size),
     }
+}
+
+/// Whether a call has failed, and not the connection or the front.
+fn is_passing(error: &io::Error) -> bool {
+    const LASTING: [io::ErrorKind; 3] = [
+        io::ErrorKind::BrokenPipe,
+        io::ErrorKind::ConnectionReset,
+        io::ErrorKind::NotConnected,
+    ];
+    error.raw_os_error().is_some() && !LASTING.contains(&error.kind())
 }
 
 pub(crate) fn decode(reply: &[u8]) -> io::Result<ToEngine<'_>> {

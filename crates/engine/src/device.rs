@@ -472,6 +472,11 @@ impl Device {
         self.change(|state| state.tuning = tuning);
     }
 
+    /// Whether its end has begun.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.look(|state| state.is_ended)
+    }
+
     /// Another program uses it from now on; 0 for none.
     pub(crate) fn set_holder(&self, holder: SessionId) {
         self.holder.store(holder, Ordering::Relaxed);

@@ -43,6 +43,11 @@ impl Keeper {
                 period = PERIOD;
                 let was_doubted = std::mem::take(&mut doubted);
                 for device in engine.devices().all() {
+                    if device.has_ended() {
+                        // A worker has found it gone (promises J1).
+                        engine.remove_device(&device);
+                        continue;
+                    }
                     if tick(&device, &mut outbox) {
                         period = LINGERING;
                     }

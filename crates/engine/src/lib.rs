@@ -9,6 +9,7 @@
 
 mod account;
 mod backlog;
+mod backoff;
 mod belongings;
 mod channel;
 mod cipher;

@@ -3,9 +3,10 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::process::getuid;
 use udco_sys::confinement::User;
 use udco_sys::seqpacket::{Connection, Credentials, Listener};
@@ -13,6 +14,7 @@ use udco_sys::socket_file::{self, SocketFile};
 
 use crate::Engine;
 use crate::account::LineBudget;
+use crate::backoff::Backoff;
 
 /// Who may connect, by the credentials that the kernel gives of the caller. Root and the engine's own user always may.
 #[derive(Clone, Debug, Default)]
@@ -103,17 +105,25 @@ impl Listening {
     /// If the socket breaks.
     pub fn serve(&self, engine: &Arc<Engine>) -> io::Result<()> {
         let refused = LineBudget::default();
+        let mut failures = Backoff::default();
         loop {
-            let connection = match self.listener.accept() {
+            let wait = || poll(&mut [PollFd::new(&self.listener, PollFlags::IN)], None);
+            let accepted = match self.listener.accept() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => match wait() {
+                    Ok(_) | Err(Errno::INTR) => continue,
+                    Err(error) => Err(error.into()),
+                },
+                accepted => accepted,
+            };
+            let connection = match accepted {
                 Ok(connection) => connection,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    poll(&mut [PollFd::new(&self.listener, PollFlags::IN)], None)?;
-                    continue;
-                }
                 Err(error) => {
                     // Out of file descriptors, most likely: those who wait may be served later (promises J5).
-                    tracing::error!("cannot accept a connection: {error}");
-                    std::thread::sleep(Duration::from_millis(100));
+                    let pause = failures.failed(Instant::now());
+                    if let Some(times) = pause.line {
+                        tracing::error!("cannot accept a connection: {error}{times}; trying again");
+                    }
+                    std::thread::sleep(pause.length);
                     continue;
                 }
             };

@@ -160,22 +160,28 @@ impl Receiver {
     }
 
     /// Takes what lies in a stream, up to some batches.
+    ///
+    /// # Errors
+    /// Of a call that has failed while the stream goes on.
     pub(crate) fn run_stream(
         &mut self,
         device: &Device,
         transport: &Arc<Transport>,
         stream: &Stream,
-    ) {
+    ) -> io::Result<()> {
         self.retry(device, transport);
         for _ in 0..TURNS {
-            let Progress::Bytes(received) = stream.receive(&mut self.stream_buffer) else {
-                break;
+            let received = match stream.receive(&mut self.stream_buffer) {
+                Progress::Bytes(received) => received,
+                Progress::Nothing => break,
+                Progress::Failed(errno) => return Err(io::Error::from_raw_os_error(errno)),
             };
             self.stream_batch(device, transport, stream, received);
             if received < self.stream_buffer.len() {
                 break;
             }
         }
+        Ok(())
     }
 
     /// The packets in the first `received` bytes of the buffer.

@@ -54,12 +54,15 @@ pub(crate) enum Link {
 }
 
 impl RouteMirror {
-    /// Starts with a dump of everything.
-    pub(crate) fn start(monitor: Monitor, most_routes: usize) -> io::Result<Self> {
+    /// Knows nothing before [`RouteMirror::restart`].
+    ///
+    /// # Errors
+    /// Of a broken socket.
+    pub(crate) fn new(monitor: Monitor, most_routes: usize) -> io::Result<Self> {
         let seed = random_seed();
         let collected = Routes::new(seed);
         let buffer = vec![0; 64 * 1024].into();
-        let mut mirror = Self {
+        Ok(Self {
             port: monitor.port()?,
             paths: Paths::new(),
             monitor,
@@ -68,9 +71,18 @@ impl RouteMirror {
             seed,
             most_routes,
             buffer,
-        };
-        mirror.dump_all()?;
-        Ok(mirror)
+        })
+    }
+
+    /// Begins with a dump of everything, whatever was under way.
+    ///
+    /// # Errors
+    /// If the kernel cannot be asked now.
+    pub(crate) fn restart(&mut self) -> io::Result<()> {
+        // If the last one still runs, the kernel says so, and its end begins another.
+        self.dump = Dump::Idle;
+        self.paths.doubt();
+        self.dump_all()
     }
 
     /// The socket, to wait for.

@@ -69,6 +69,8 @@ pub(crate) enum Progress {
     Bytes(usize),
     /// Nothing more, for now or for good.
     Nothing,
+    /// The call has failed, the stream has not: it may be read again after a pause.
+    Failed(i32),
 }
 
 /// The receiving side.
@@ -96,6 +98,8 @@ struct Writer {
     is_over: bool,
     /// OpenVPN has closed its end of the relay.
     is_forsaken: bool,
+    /// A call has failed: the socket is left alone for a while.
+    rests: bool,
     /// The worker that has the stream.
     home: Option<Home>,
     /// Who has stopped to read packets until there is room.
@@ -172,6 +176,11 @@ impl Stream {
         if matches!(&received, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
             return Progress::Nothing;
         }
+        if let Err(error) = &received
+            && !tcp::has_ended(error)
+        {
+            return Progress::Failed(error.raw_os_error().unwrap_or_default());
+        }
         // At the end, the rest of a packet never comes.
         reader.kept.clear();
         match received {
@@ -227,13 +236,14 @@ impl Stream {
 
     fn write_within(&self, packets: &[u8], room: usize) -> Written {
         let mut writer = lock(&self.writer);
-        writer.flush(&self.socket);
+        let _ = writer.flush(&self.socket);
         let mut sent = 0;
         if writer.is_flushed() && !writer.is_broken {
             match self.socket.send(packets) {
                 Ok(taken) => sent = taken,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => writer.is_broken = true,
+                Err(error) if tcp::has_ended(&error) => writer.is_broken = true,
+                // There is no room, or the worker finds out what else is wrong ([`Stream::go_on`]).
+                Err(_) => {}
             }
         }
         if writer.is_broken {
@@ -285,11 +295,12 @@ impl Stream {
     /// Is waited for by nobody any more. What OpenVPN has sent goes out as far as the socket takes it: it may have
     /// said good-bye and closed.
     pub(crate) fn unsettle(&self, scratch: &mut [u8]) {
-        self.take_control(scratch);
+        let _ = self.take_control(scratch);
         let mut writer = lock(&self.writer);
         if let Some(home) = writer.home.take() {
-            home.place.watch(&self.socket, home.socket, None);
-            home.place.of_relay().watch(&self.relay, home.relay, None);
+            let _ = home.place.watch(&self.socket, home.socket, None);
+            let relay = home.place.of_relay();
+            let _ = relay.watch(&self.relay, home.relay, None);
         }
         if let Some(waiting) = writer.waiting.take() {
             waiting.resume();
@@ -297,9 +308,12 @@ impl Stream {
     }
 
     /// There may be room in the socket.
-    pub(crate) fn go_on(&self) {
+    ///
+    /// # Errors
+    /// If the call fails and the stream has not ended: there may be room after a pause.
+    pub(crate) fn go_on(&self) -> io::Result<()> {
         let mut writer = lock(&self.writer);
-        writer.flush(&self.socket);
+        writer.flush(&self.socket)?;
         if writer.is_broken {
             self.fail_once(&writer);
         }
@@ -308,6 +322,14 @@ impl Stream {
         {
             waiting.resume();
         }
+        self.watch(&mut writer);
+        Ok(())
+    }
+
+    /// The socket is left alone, or it is not any more.
+    pub(crate) fn rest(&self, rests: bool) {
+        let mut writer = lock(&self.writer);
+        writer.rests = rests;
         self.watch(&mut writer);
     }
 
@@ -328,7 +350,11 @@ impl Stream {
     }
 
     /// Takes OpenVPN's packets from the relay, while there is room.
-    pub(crate) fn take_control(&self, scratch: &mut [u8]) {
+    ///
+    /// # Errors
+    /// If the call fails, which says nothing about the next one.
+    pub(crate) fn take_control(&self, scratch: &mut [u8]) -> io::Result<()> {
+        let mut taken = Ok(());
         for _ in 0..CONTROL_TURNS {
             if !lock(&self.writer).has_control_room() {
                 break;
@@ -340,6 +366,10 @@ impl Stream {
                     self.write_within(message, usize::MAX);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() != io::ErrorKind::ConnectionReset => {
+                    taken = Err(error);
+                    break;
+                }
                 _ => {
                     lock(&self.writer).is_forsaken = true;
                     break;
@@ -347,6 +377,7 @@ impl Stream {
             }
         }
         self.watch(&mut lock(&self.writer));
+        taken
     }
 
     fn stop_reading(&self) {
@@ -371,22 +402,19 @@ impl Stream {
 
     /// Has the worker wait for what is wanted now.
     fn watch(&self, writer: &mut Writer) {
-        let socket = (!writer.is_over).then_some(Interest {
+        let socket = (!writer.is_over && !writer.rests).then_some(Interest {
             readable: !writer.is_read,
             // Who waits is resumed by the next event, whoever has made room.
             writable: !(writer.is_broken || writer.is_flushed() && writer.waiting.is_none()),
         });
-        let control = (!writer.is_forsaken).then_some(Interest {
+        let control = (!writer.is_forsaken && !writer.rests).then_some(Interest {
             readable: writer.has_control_room(),
             writable: false,
         });
         if let Some(home) = &mut writer.home {
-            home.place.watch(&self.socket, home.socket, socket);
-            home.socket = socket;
-            home.place
-                .of_relay()
-                .watch(&self.relay, home.relay, control);
-            home.relay = control;
+            home.socket = home.place.watch(&self.socket, home.socket, socket);
+            let relay = home.place.of_relay();
+            home.relay = relay.watch(&self.relay, home.relay, control);
         }
     }
 }
@@ -415,16 +443,18 @@ impl Reader {
 
 impl Writer {
     /// Gives the socket what waits for it.
-    fn flush(&mut self, socket: &tcp::Stream) {
+    fn flush(&mut self, socket: &tcp::Stream) -> io::Result<()> {
         while !self.is_flushed() && !self.is_broken {
             match socket.send(self.pending.get(self.sent..).unwrap_or_default()) {
                 Ok(taken) => self.sent += taken,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => self.is_broken = true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if tcp::has_ended(&error) => self.is_broken = true,
+                Err(error) => return Err(error),
             }
         }
         self.pending.clear();
         self.sent = 0;
+        Ok(())
     }
 
     /// Adds packets to what waits for the socket.

@@ -14,6 +14,7 @@ use udco_sys::route::Monitor;
 use udco_sys::wake::Waker;
 
 use crate::Engine;
+use crate::backoff::Backoff;
 use crate::device::{Device, lock};
 use crate::moves::Nudge;
 use crate::route_mirror::{Link, RouteMirror};
@@ -41,6 +42,9 @@ struct Shared {
 struct Watched {
     device: Arc<Device>,
     mirror: RouteMirror,
+    failures: Backoff,
+    /// A call on its monitor has failed: then it is tried again (faults B2).
+    rests_until: Option<Instant>,
 }
 
 impl Watch {
@@ -85,15 +89,24 @@ impl Watch {
         monitor: Monitor,
         most_routes: usize,
     ) -> io::Result<()> {
-        let mirror = RouteMirror::start(monitor, most_routes)?;
+        let mirror = RouteMirror::new(monitor, most_routes)?;
         let token = self.next_token.fetch_add(1, Ordering::Relaxed);
         let mut watched = lock(&self.shared.watched);
         self.shared
             .poller
             .add(mirror.monitor(), token, Interest::READ)?;
-        let device = Arc::clone(device);
         device.watch_moves(&self.shared.nudge);
-        watched.insert(token, Watched { device, mirror });
+        let mut new = Watched {
+            device: Arc::clone(device),
+            mirror,
+            failures: Backoff::default(),
+            rests_until: None,
+        };
+        if let Err(error) = new.mirror.restart() {
+            new.rest(&self.shared.poller, &error);
+            self.shared.nudge.waker.wake();
+        }
+        watched.insert(token, new);
         Ok(())
     }
 
@@ -138,16 +151,22 @@ impl Drop for Watch {
 impl Shared {
     fn run(&self, engine: &Weak<Engine>) {
         let mut events = Events::with_capacity(16);
+        let mut waits = Backoff::default();
         loop {
             // Without a device there is nothing to come back for.
             let again = lock(&self.watched)
-                .values_mut()
-                .map(|watched| watched.mirror.tick(&watched.device, Instant::now()))
+                .iter_mut()
+                .map(|(token, watched)| watched.tick(&self.poller, *token, Instant::now()))
                 .min();
             let again = again.into_iter().chain(self.settle_moves()).min();
             if let Err(error) = self.poller.wait(&mut events, again) {
-                tracing::error!("routes are not followed any more: {error}");
-                return;
+                let pause = waits.failed(Instant::now());
+                if let Some(times) = pause.line {
+                    tracing::error!(
+                        "waiting for changes of routes failed: {error}{times}; trying again"
+                    );
+                }
+                std::thread::sleep(pause.length);
             }
             for event in events.iter() {
                 if event.token == WAKER {
@@ -195,12 +214,42 @@ impl Shared {
                 }
                 Ok(Link::Gone) => return Some(Arc::clone(&watched.device)),
                 Err(error) => {
-                    let name = &watched.device.name;
-                    tracing::error!("{name}: routes are not followed any more: {error}");
-                    let _ = self.poller.remove(watched.mirror.monitor());
+                    watched.rest(&self.poller, &error);
                     return None;
                 }
             }
         }
+    }
+}
+
+impl Watched {
+    /// Does what is due; returns when to come again.
+    fn tick(&mut self, poller: &Poller, token: u64, now: Instant) -> Duration {
+        if self.rests_until.is_some_and(|until| until <= now) {
+            self.rests_until = None;
+            let watched = poller.set(self.mirror.monitor(), token, Interest::READ);
+            if let Err(error) = watched.and_then(|()| self.mirror.restart()) {
+                self.rest(poller, &error);
+            }
+        }
+        let again = self.mirror.tick(&self.device, now);
+        let rest = self
+            .rests_until
+            .map(|until| until.saturating_duration_since(now));
+        rest.map_or(again, |rest| rest.min(again))
+    }
+
+    /// Leaves the monitor alone for a while. What is missed then, a dump brings.
+    fn rest(&mut self, poller: &Poller, error: &io::Error) {
+        let now = Instant::now();
+        let pause = self.failures.failed(now);
+        if let Some(times) = pause.line {
+            tracing::warn!(
+                "{}: following the routes failed: {error}{times}; trying again with all of them",
+                self.device.name
+            );
+        }
+        let _ = poller.remove(self.mirror.monitor());
+        self.rests_until = Some(now + pause.length);
     }
 }

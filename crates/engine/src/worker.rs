@@ -6,6 +6,7 @@
 //! a core (see [`crate::seat`]). The kernel keeps a flow in one queue: that through which its packets in the other
 //! direction were delivered.
 
+mod resting;
 mod running;
 
 use std::io;
@@ -89,6 +90,8 @@ enum Order {
     Resume(u64),
     /// The peer of this stream is to be removed.
     Fail(u64),
+    /// This source cannot be waited for.
+    Rest(u64, io::Error),
     Stop,
 }
 
@@ -230,17 +233,32 @@ impl Place {
         }
     }
 
-    /// Has the worker wait for something else than before; `None` is not even for the end.
-    pub(crate) fn watch(&self, fd: impl AsFd, before: Option<Interest>, now: Option<Interest>) {
+    /// Has the worker wait for something else than before; `None` is not even for the end. Returns what it waits for
+    /// now. If that is not what was asked for, it tries again after a pause.
+    pub(crate) fn watch(
+        &self,
+        fd: impl AsFd,
+        before: Option<Interest>,
+        now: Option<Interest>,
+    ) -> Option<Interest> {
         let (poller, token) = (&self.shared.poller, self.token);
         let watched = match (before, now) {
             (before, now) if before == now => Ok(()),
-            (None, Some(interest)) => poller.add(fd, token, interest),
+            // Removing it may have failed.
+            (None, Some(interest)) => poller.set(fd, token, interest),
             (Some(_), Some(interest)) => poller.modify(fd, token, interest),
-            (_, None) => poller.remove(fd),
+            (_, None) => {
+                // It may have left the set by itself.
+                let _ = poller.remove(fd);
+                Ok(())
+            }
         };
-        if let Err(error) = watched {
-            tracing::error!("cannot wait for packets: {error}");
+        match watched {
+            Ok(()) => now,
+            Err(error) => {
+                self.shared.order(Order::Rest(token & !SECOND, error));
+                before
+            }
         }
     }
 
@@ -275,6 +293,20 @@ impl Source {
         match self {
             Self::Tun(device, queue) => device.queues.get(*queue).map(AsFd::as_fd),
             Self::Network(_, transport) => Some(transport.as_fd()),
+        }
+    }
+
+    fn device(&self) -> &Device {
+        match self {
+            Self::Tun(device, _) | Self::Network(device, _) => device,
+        }
+    }
+
+    /// What is done with it, for people.
+    const fn what(&self) -> &'static str {
+        match self {
+            Self::Tun(..) => "reading from the device",
+            Self::Network(..) => "reading from a transport socket",
         }
     }
 

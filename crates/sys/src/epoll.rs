@@ -159,6 +159,20 @@ impl Poller {
         Ok(())
     }
 
+    /// Watches `fd`, whether it is in the set already or not.
+    ///
+    /// # Errors
+    ///
+    /// As [`Poller::add`].
+    pub fn set(&self, fd: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
+        match self.add(&fd, token, interest) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.modify(fd, token, interest)
+            }
+            added => added,
+        }
+    }
+
     /// Stops watching `fd`.
     ///
     /// # Errors

@@ -217,7 +217,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// `EAGAIN` (`WouldBlock`) when none is there; `EMSGSIZE` when it did not fit in `into` or
+    /// `EAGAIN` (`WouldBlock`) when none is there; `InvalidData` when it did not fit in `into` or
     /// carried more than [`MAX_FDS`] descriptors (or more than we may open): the message is gone
     /// and all of its descriptors are closed; `ECONNRESET` when the other end closed with
     /// messages of ours unread.
@@ -243,7 +243,10 @@ impl Connection {
         }
         let cut = ReturnFlags::TRUNC | ReturnFlags::CTRUNC;
         if too_many || received.flags.intersects(cut) {
-            return Err(Errno::MSGSIZE.into());
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a message that is too long, or carries too many descriptors",
+            ));
         }
         Ok(Received {
             len: received.bytes,

@@ -202,6 +202,25 @@ impl AsFd for Stream {
     }
 }
 
+/// Whether a connection has ended by this error. Any other says that a call has failed: if the connection has ended
+/// by it all the same, the next call says so.
+#[must_use]
+pub fn has_ended(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::ECONNRESET
+                | libc::ECONNABORTED
+                | libc::ETIMEDOUT
+                | libc::EPIPE
+                | libc::ESHUTDOWN
+                | libc::ENOTCONN
+                | libc::EBADF
+                | libc::ENOTSOCK
+        )
+    )
+}
+
 /// Calls again after an interruption, and after what somebody on the way says of the far end: OpenVPN sets `IP_RECVERR`, so
 /// that an established connection tells of each such ICMP error, once, and goes on (promises A9, J3). One that has ended
 /// by it says so at the next call.

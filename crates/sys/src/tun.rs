@@ -231,6 +231,12 @@ impl Queue {
     }
 }
 
+/// Whether this error of a queue says that its interface is gone (`EBADFD`), and not that a call has failed.
+#[must_use]
+pub fn is_gone(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EBADFD)
+}
+
 impl AsFd for Queue {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use udco_netlink::DeleteReason;
 use udco_sys::clock;
 use udco_sys::epoll::{Event, Events, Interest};
+use udco_sys::tun;
 
+use super::resting::Resting;
 use super::{Order, Place, SECOND, Shared, Source, WAKER};
+use crate::backoff::Backoff;
 use crate::device::lock;
 use crate::load::Load;
 use crate::pace::{self, Pace};
@@ -50,8 +53,10 @@ pub(super) struct Running {
     paused: Vec<u64>,
     /// UDP sockets that have woken this worker for nothing, and how often in a row.
     fruitless: Vec<(u64, u32)>,
-    /// Those that are not waited for, and until when, in nanoseconds.
-    resting: Vec<(u64, u64)>,
+    /// Sources that are left alone: their calls have failed, or they have woken it for nothing.
+    resting: Resting,
+    /// Failures of waiting.
+    waits: Backoff,
     control: Box<[u8]>,
 }
 
@@ -69,7 +74,8 @@ impl Running {
             pace: Pace::from(clock::nanoseconds()),
             paused: Vec::new(),
             fruitless: Vec::new(),
-            resting: Vec::new(),
+            resting: Resting::default(),
+            waits: Backoff::default(),
             control: control_scratch(),
         }
     }
@@ -77,17 +83,21 @@ impl Running {
     pub(super) fn run(&mut self) {
         let mut events = Events::with_capacity(64);
         loop {
-            let is_waiting =
-                self.receiver.is_waiting() || !self.paused.is_empty() || !self.resting.is_empty();
-            let timeout = is_waiting.then_some(RETRY);
+            let is_waiting = self.receiver.is_waiting() || !self.paused.is_empty();
+            let timeout = is_waiting.then_some(RETRY).into_iter();
+            let timeout = timeout.chain(self.resting.next()).min();
             match self.wait(&mut events, timeout) {
                 // A wait without a timeout ends with an event, or with a signal.
                 Ok(0) => self.retry(),
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::error!("a worker cannot wait for packets: {error}");
-                    return;
+                    if self.go_without_waiting(&error) {
+                        return;
+                    }
                 }
+            }
+            while let Some(token) = self.resting.take_due() {
+                self.come_back(token);
             }
             for event in events.iter() {
                 if event.token == WAKER {
@@ -98,10 +108,9 @@ impl Running {
                 }
                 match self.move_packets(event) {
                     Ok(was_fruitless) => self.mark_fruitless(event.token, was_fruitless),
-                    Err(error) => self.give_up(event.token, &error),
+                    Err(error) => self.failed(event.token & !SECOND, &error),
                 }
             }
-            self.end_rests();
             self.take_stock();
         }
     }
@@ -181,11 +190,11 @@ impl Running {
                     return Ok(!event.error && self.receiver.taken() == before);
                 }
                 Socket::Tcp(stream) if event.token & SECOND != 0 => {
-                    stream.take_control(&mut self.control);
+                    stream.take_control(&mut self.control)?;
                 }
                 Socket::Tcp(stream) => {
                     if event.writable {
-                        stream.go_on();
+                        stream.go_on()?;
                     }
                     if event.hangup {
                         stream.hang_up();
@@ -193,7 +202,7 @@ impl Running {
                         stream.stumble();
                     }
                     if event.readable || event.error || event.hangup {
-                        self.receiver.run_stream(device, transport, stream);
+                        self.receiver.run_stream(device, transport, stream)?;
                     }
                 }
             },
@@ -224,22 +233,7 @@ impl Running {
         if let Some(fd) = self.sources.get(&token).and_then(Source::as_fd)
             && self.shared.poller.remove(fd).is_ok()
         {
-            let until = clock::nanoseconds() + REST.as_nanos() as u64;
-            self.resting.push((token, until));
-        }
-    }
-
-    /// Waits again for the sources that have been left alone for long enough.
-    fn end_rests(&mut self) {
-        if self.resting.is_empty() {
-            return;
-        }
-        let now = clock::nanoseconds();
-        let over = |(_, until): &(u64, u64)| *until <= now;
-        for (token, _) in self.resting.extract_if(.., |rest| over(rest)) {
-            if let Some(fd) = self.sources.get(&token).and_then(Source::as_fd) {
-                let _ = self.shared.poller.add(fd, token, Interest::READ);
-            }
+            self.resting.leave_alone(token, Instant::now() + REST);
         }
     }
 
@@ -257,6 +251,7 @@ impl Running {
                 Order::Retry => self.retry(),
                 Order::Resume(token) => self.resume(token),
                 Order::Fail(token) => self.fail(token),
+                Order::Rest(token, error) => self.rest(token, &error),
                 Order::Stop => return true,
             }
         }
@@ -266,25 +261,39 @@ impl Running {
     fn add(&mut self, token: u64, source: Source, seat: Seat) {
         if let Some(stream) = source.stream() {
             stream.settle(self.place(token));
-        } else {
-            let poller = &self.shared.poller;
-            let added = source
-                .as_fd()
-                .ok_or_else(|| io::ErrorKind::NotFound.into())
-                .and_then(|fd| poller.add(fd, token, Interest::READ))
-                .and_then(|()| match source.waker() {
-                    Some(waker) => poller.add(waker, token | SECOND, Interest::READ),
-                    None => Ok(()),
-                });
-            if let Err(error) = added {
-                tracing::error!("cannot wait for packets: {error}");
-                return;
-            }
         }
         if matches!(source, Source::Tun(..)) {
             self.seats.push((token, seat));
         }
         self.sources.insert(token, source);
+        self.come_back(token);
+    }
+
+    /// Waits for a source from now on, or again.
+    fn come_back(&mut self, token: u64) {
+        let Some(source) = self.sources.get(&token) else {
+            return;
+        };
+        if let Some(stream) = source.stream() {
+            stream.rest(false);
+            return;
+        }
+        let interest = match self.paused.contains(&token) {
+            true => Interest::NONE,
+            false => Interest::READ,
+        };
+        let poller = &self.shared.poller;
+        let watched = source
+            .as_fd()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+            .and_then(|fd| poller.set(fd, token, interest))
+            .and_then(|()| match source.waker() {
+                Some(waker) => poller.set(waker, token | SECOND, Interest::READ),
+                None => Ok(()),
+            });
+        if let Err(error) = watched {
+            self.rest(token, &error);
+        }
     }
 
     fn place(&self, token: u64) -> Place {
@@ -352,12 +361,68 @@ impl Running {
         }
     }
 
-    /// A source that is broken for good (the interface was deleted): looking again would only spin (promises J1).
-    fn give_up(&mut self, token: u64, error: &io::Error) {
-        if let Some(Source::Tun(device, _)) = self.sources.get(&token) {
-            tracing::info!("{}: no more packets from the device: {error}", device.name);
+    /// A call on a source has failed.
+    fn failed(&mut self, token: u64, error: &io::Error) {
+        match self.sources.get(&token) {
+            Some(Source::Tun(device, _)) if tun::is_gone(error) => {
+                // Looking again would only spin (promises J1). Its peers end here, and the rest of it where that can
+                // wait for workers.
+                tracing::info!("{}: the device is gone", device.name);
+                device.end();
+                drop(self.forget(token));
+            }
+            _ => self.rest(token, error),
         }
-        drop(self.forget(token));
+    }
+
+    /// Leaves a source alone for a while (faults B2).
+    fn rest(&mut self, token: u64, error: &io::Error) {
+        let Some(source) = self.sources.get(&token) else {
+            return;
+        };
+        let pause = self.resting.begin(token, Instant::now());
+        if let Some(times) = pause.line {
+            tracing::warn!(
+                "{}: {} failed: {error}{times}; trying again",
+                source.device().name,
+                source.what()
+            );
+        }
+        if let Some(stream) = source.stream() {
+            stream.rest(true);
+        } else if let Some(fd) = source.as_fd() {
+            let _ = self.shared.poller.remove(fd);
+        }
+    }
+
+    /// Waiting has failed: after a pause everything is tried as if something had come. Returns whether to stop.
+    fn go_without_waiting(&mut self, error: &io::Error) -> bool {
+        let pause = self.waits.failed(Instant::now());
+        if let Some(times) = pause.line {
+            tracing::error!("waiting for packets failed: {error}{times}; trying again");
+        }
+        std::thread::sleep(pause.length);
+        if self.obey() {
+            return true;
+        }
+        for token in self.sources.keys().copied().collect::<Vec<_>>() {
+            if self.resting.has(token) || self.paused.contains(&token) {
+                continue;
+            }
+            for token in [token, token | SECOND] {
+                let event = Event {
+                    token,
+                    readable: true,
+                    writable: true,
+                    error: false,
+                    hangup: false,
+                };
+                if let Err(error) = self.move_packets(event) {
+                    self.failed(token & !SECOND, &error);
+                }
+            }
+        }
+        false
     }
 
     fn forget(&mut self, token: u64) -> Option<Source> {
@@ -365,7 +430,7 @@ impl Running {
         self.seats.retain(|(other, _)| *other != token);
         self.paused.retain(|other| *other != token);
         self.fruitless.retain(|(other, _)| *other != token);
-        self.resting.retain(|(other, _)| *other != token);
+        self.resting.forget(token);
         if let Some(stream) = source.stream() {
             stream.unsettle(&mut self.control);
         } else if let Some(fd) = source.as_fd() {

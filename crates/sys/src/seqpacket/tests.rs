@@ -75,7 +75,7 @@ fn too_many_descriptors_are_an_error_and_all_closed() {
         sendmsg(front.as_fd(), &message, &mut control, SendFlags::empty()).unwrap();
         drop(ends);
         let error = engine.receive(&mut [0; 64]).unwrap_err();
-        assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE), "{count}");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{count}");
         assert!(all_closed(reader), "{count}");
     }
 }
@@ -89,7 +89,7 @@ fn a_message_longer_than_the_buffer_is_an_error_and_its_descriptors_closed() {
     drop(ends);
     let mut buffer = [0; 64];
     let error = engine.receive(&mut buffer).unwrap_err();
-    assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE));
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     assert!(all_closed(reader));
     assert_eq!(engine.receive(&mut buffer).unwrap().len, 4);
 }

@@ -1,0 +1,121 @@
+//! How long to leave something alone whose calls fail, and when to write a line about it (faults B2).
+//!
+//! An error of the kernel that names neither a packet nor the end of what it came from says nothing about the next call.
+//! So nothing is given up for it: there is a pause, and then another try.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// The first pause. Each is twice as long as the one before, up to the longest.
+const FIRST: Duration = Duration::from_millis(1);
+
+/// So soon after the cause is gone, packets flow again (promises J3: within a second).
+const LONGEST: Duration = Duration::from_millis(100);
+
+/// Without a failure for so long, the next one is the first again.
+const OVER: Duration = Duration::from_secs(1);
+
+/// At most one line in this time.
+const LINE: Duration = Duration::from_secs(10);
+
+/// The failures of one thing.
+#[derive(Debug)]
+pub(crate) struct Backoff {
+    longest: Duration,
+    pause: Duration,
+    failed: Option<Instant>,
+    said: Option<Instant>,
+    unsaid: u32,
+}
+
+/// What to do about a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pause {
+    /// How long to wait before the next try.
+    pub(crate) length: Duration,
+    /// Write a line about the failures since the last one.
+    pub(crate) line: Option<Times>,
+}
+
+/// A number of failures; nothing more is said of a single one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Times(u32);
+
+impl fmt::Display for Times {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => Ok(()),
+            times => write!(to, " ({times} times)"),
+        }
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::up_to(LONGEST)
+    }
+}
+
+impl Backoff {
+    /// With pauses of at most this length.
+    pub(crate) const fn up_to(longest: Duration) -> Self {
+        Self {
+            longest,
+            pause: Duration::ZERO,
+            failed: None,
+            said: None,
+            unsaid: 0,
+        }
+    }
+
+    /// When it failed last.
+    pub(crate) const fn last(&self) -> Option<Instant> {
+        self.failed
+    }
+
+    /// It has failed.
+    pub(crate) fn failed(&mut self, now: Instant) -> Pause {
+        let since = |time: Option<Instant>| time.map(|time| now.saturating_duration_since(time));
+        let is_over = since(self.failed).is_none_or(|since| since > OVER + self.pause);
+        self.pause = if is_over {
+            FIRST
+        } else {
+            (self.pause * 2).min(self.longest)
+        };
+        self.failed = Some(now);
+        self.unsaid = self.unsaid.saturating_add(1);
+        let is_due = since(self.said).is_none_or(|since| since >= LINE);
+        let line = is_due.then(|| {
+            self.said = Some(now);
+            Times(std::mem::take(&mut self.unsaid))
+        });
+        Pause {
+            length: self.pause,
+            line,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_lines_are_rare() {
+        let (mut backoff, begin) = (Backoff::default(), Instant::now());
+        let mut now = begin;
+        let mut lines = Vec::new();
+        let mut pauses = Vec::new();
+        while now < begin + Duration::from_secs(15) {
+            let pause = backoff.failed(now);
+            pauses.push(pause.length);
+            lines.extend(pause.line);
+            now += pause.length;
+        }
+        assert_eq!(pauses[..3], [FIRST, FIRST * 2, FIRST * 4]);
+        assert_eq!(pauses.last(), Some(&LONGEST));
+        assert!(matches!(lines[..], [Times(1), Times(2..)]), "{lines:?}");
+        let later = backoff.failed(now + OVER + LONGEST);
+        assert_eq!((later.length, later.line), (FIRST, None));
+    }
+}

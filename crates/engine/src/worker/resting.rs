@@ -1,0 +1,86 @@
+//! Sources whose calls have failed: each is left alone for a while, while the others are served (faults B2).
+
+use std::time::{Duration, Instant};
+
+use crate::backoff::{Backoff, Pause};
+
+/// A source that failed so long ago begins anew. Until then it is remembered, even if it has gone to another worker and
+/// come back, so that lines about it stay rare.
+const FORGOTTEN: Duration = Duration::from_secs(60);
+
+/// The sources of a worker that have failed, now or before.
+#[derive(Debug, Default)]
+pub(super) struct Resting(Vec<Rest>);
+
+#[derive(Debug)]
+struct Rest {
+    token: u64,
+    backoff: Backoff,
+    /// When to try it again; `None` if it is in use.
+    until: Option<Instant>,
+}
+
+impl Resting {
+    /// A source has failed, and rests from now on.
+    pub(super) fn begin(&mut self, token: u64, now: Instant) -> Pause {
+        let rest = self.of(token, now);
+        let pause = rest.backoff.failed(now);
+        rest.until = Some(now + pause.length);
+        pause
+    }
+
+    /// A source rests until then, without having failed.
+    pub(super) fn leave_alone(&mut self, token: u64, until: Instant) {
+        self.of(token, until).until = Some(until);
+    }
+
+    fn of(&mut self, token: u64, now: Instant) -> &mut Rest {
+        let is_old = |failed: Instant| now.saturating_duration_since(failed) > FORGOTTEN;
+        self.0.retain(|rest| {
+            rest.until.is_some() || rest.backoff.last().is_some_and(|last| !is_old(last))
+        });
+        let at = self.0.iter().position(|rest| rest.token == token);
+        let at = at.unwrap_or_else(|| {
+            self.0.push(Rest {
+                token,
+                backoff: Backoff::default(),
+                until: None,
+            });
+            self.0.len() - 1
+        });
+        &mut self.0[at]
+    }
+
+    /// How long until the first of them is to be tried again; `None` if none rests.
+    pub(super) fn next(&self) -> Option<Duration> {
+        let first = self.0.iter().filter_map(|rest| rest.until).min()?;
+        Some(first.saturating_duration_since(Instant::now()))
+    }
+
+    /// One that is to be tried again: it rests no more.
+    pub(super) fn take_due(&mut self) -> Option<u64> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let now = Instant::now();
+        let is_due = |rest: &&mut Rest| rest.until.is_some_and(|until| until <= now);
+        let rest = self.0.iter_mut().find(is_due)?;
+        rest.until = None;
+        Some(rest.token)
+    }
+
+    /// Whether it rests.
+    pub(super) fn has(&self, token: u64) -> bool {
+        let mut all = self.0.iter();
+        all.any(|rest| rest.token == token && rest.until.is_some())
+    }
+
+    /// It is no source of this worker any more.
+    pub(super) fn forget(&mut self, token: u64) {
+        for rest in &mut self.0 {
+            if rest.token == token {
+                rest.until = None;
+            }
+        }
+    }
+}
