@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use udco_engine::{Access, Engine, Listening};
+use udco_sys::signal::Termination;
 
 use crate::{DaemonArguments, confinement, log, runtime_dir, sweep, user};
 
 /// Name of the daemon's socket in the runtime directory.
 pub(crate) const SOCKET: &str = "engine.sock";
 
-/// Serves until it is killed.
+/// Serves until SIGTERM or SIGINT (faults B11).
 pub(crate) fn run(arguments: DaemonArguments) -> Result<()> {
     log::start(arguments.options.verbose);
     if !arguments.options.confinement.bare {
@@ -27,6 +28,11 @@ pub(crate) fn run(arguments: DaemonArguments) -> Result<()> {
         None => default_place()?,
     };
     drop(confinement::leave_descriptors(None)?);
+    // Before there is a thread that would take the signals.
+    udco_sys::process::ignore_hangup();
+    // A peer over TCP takes two.
+    let _ = udco_sys::process::raise_open_files();
+    let termination = Termination::catch().context("cannot wait for signals")?;
     let user = arguments.user.as_deref();
     let user = user.map(|user| user::find(user, arguments.group.as_deref()));
     let user = user.transpose()?;
@@ -61,7 +67,21 @@ pub(crate) fn run(arguments: DaemonArguments) -> Result<()> {
     let engine = Engine::start_confined(options.for_engine(), || options.confinement.enter())
         .context("cannot start the engine")?;
     tracing::info!("listening at {}", listening.path().display());
-    listening.serve(&engine).context("the socket broke")
+    let signal = loop {
+        listening.serve_until_readable(&engine, &termination);
+        if let Some(signal) = termination.received() {
+            break signal;
+        }
+    };
+    let stay = match engine.end_devices() {
+        0 => "",
+        1 => "; its device stays, and drops all packets",
+        _ => "; its devices stay, and drop all packets",
+    };
+    tracing::info!("ended by {signal}{stay}");
+    // Not by its destructors: an orderly end of a session would take the devices along, and packets would leave by other
+    // routes.
+    std::process::exit(0)
 }
 
 fn default_place() -> Result<PathBuf> {

@@ -33,6 +33,8 @@ pub(crate) fn run(arguments: &EngineArguments) -> Result<()> {
     // closing its connection.
     let _ = rustix::process::setsid();
     udco_sys::process::ignore_termination();
+    // Below what it needs, the engine says so.
+    let _ = udco_sys::process::raise_open_files();
     let listening = arguments.directory.as_deref().and_then(listen);
     let options = &arguments.options;
     let engine = Engine::start_confined(options.for_engine(), || options.confinement.enter())
@@ -40,7 +42,10 @@ pub(crate) fn run(arguments: &EngineArguments) -> Result<()> {
     std::thread::scope(|scope| {
         if let Some((listening, _)) = &listening {
             let engine = &engine;
-            scope.spawn(move || listening.serve(engine));
+            let serve = move || listening.serve(engine);
+            if let Err(error) = std::thread::Builder::new().spawn_scoped(scope, serve) {
+                tracing::warn!("`udco show` will not find this engine: {error}");
+            }
         }
         ready(output)?;
         // The listener's thread never ends; the process does.

@@ -27,6 +27,9 @@ const LIBRARY_DIRS: [&str; 2] = ["/usr/lib/udco", "/usr/local/lib/udco"];
 /// The least number for the program's fd: out of the way of shells, which use single digits.
 const FIRST_FD: i32 = 50;
 
+/// Open files that OpenVPN needs with an offload: its own, and while it hands a device over, one for each queue.
+const PROGRAM_FILES: u64 = 48;
+
 /// Becomes the program. Returns only if it cannot.
 pub(crate) fn run(arguments: RunArguments) -> Result<Infallible> {
     let [program, parameters @ ..] = arguments.program.as_slice() else {
@@ -34,6 +37,13 @@ pub(crate) fn run(arguments: RunArguments) -> Result<Infallible> {
     };
     let mut command = Command::new(program);
     command.args(parameters);
+    if let Some(files) = udco_sys::process::open_files().filter(|files| *files < PROGRAM_FILES) {
+        // Before OpenVPN hears of an offload that would end in the middle (faults B7).
+        complain!(
+            "{files} open files are allowed (LimitNOFILE=, ulimit -n) and {PROGRAM_FILES} needed: OpenVPN uses its own data path"
+        );
+        return become_program(command, &arguments);
+    }
     let library = library()?;
     if let Some(obstacle) = preloading::obstacle(&library, &arguments.program) {
         complain!("{obstacle}. As it is, OpenVPN uses its own data path");
@@ -66,8 +76,13 @@ pub(crate) fn run(arguments: RunArguments) -> Result<Infallible> {
         },
     }
     openvpn_options::hand_on(&mut command, &arguments.program);
+    become_program(command, &arguments)
+}
+
+fn become_program(mut command: Command, arguments: &RunArguments) -> Result<Infallible> {
     let error = command.exec();
-    Err(error).with_context(|| cannot_start(program))
+    let program = arguments.program.first().map(OsString::as_os_str);
+    Err(error).with_context(|| cannot_start(program.unwrap_or_default()))
 }
 
 fn cannot_start(program: &OsStr) -> String {

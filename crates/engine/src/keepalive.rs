@@ -1,8 +1,8 @@
 //! Keepalives and expiry (dco-behaviour 5.8): one thread looks at all peers of all devices twice a second.
 
 use std::io;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Weak};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,8 +13,9 @@ use udco_sys::clock;
 use udco_sys::udp::{Message, Outbox, Outcome};
 
 use crate::Engine;
-use crate::device::{Device, Peer};
+use crate::device::{Device, Peer, lock};
 use crate::stream::{Stream, Written};
+use crate::threads;
 use crate::transport::Socket;
 
 /// A peer expires within a second of its timeout; half of that leaves room for a busy machine.
@@ -32,7 +33,9 @@ pub(crate) struct Keeper {
 impl Keeper {
     pub(crate) fn start(engine: Weak<Engine>) -> io::Result<Self> {
         let (stop, stopped) = channel();
-        let keep = move || {
+        let stopped = Arc::new(Mutex::new(stopped));
+        let keep = move |engine: Weak<Engine>, stopped: Arc<Mutex<Receiver<()>>>| {
+            let stopped = lock(&stopped);
             let mut outbox = Outbox::new(1);
             let mut period = PERIOD;
             let mut doubted = Vec::new();
@@ -61,9 +64,12 @@ impl Keeper {
                 }
             }
         };
-        let thread = std::thread::Builder::new()
-            .name("udco-keepalive".into())
-            .spawn(keep)?;
+        let thread = threads::start(|| {
+            let (engine, stopped) = (engine.clone(), Arc::clone(&stopped));
+            std::thread::Builder::new()
+                .name("udco-keepalive".into())
+                .spawn(move || keep(engine, stopped))
+        })?;
         Ok(Self {
             stop: Some(stop),
             thread: Some(thread),

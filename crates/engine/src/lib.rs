@@ -39,6 +39,7 @@ mod service;
 mod sessions;
 mod show;
 mod stream;
+mod threads;
 mod transmit;
 mod transport;
 mod watch;
@@ -70,6 +71,11 @@ use crate::worker::Workers;
 
 /// How long a caller may take to say hello: a place is not for those who are silent.
 const GREETING: Duration = Duration::from_secs(5);
+
+/// Open files that an engine with a device needs beside those of its workers, and those of each: to wait with, and for
+/// a queue (faults B7).
+const FILES: u64 = 24;
+const FILES_OF_WORKER: u64 = 4;
 
 /// How an engine is run.
 #[derive(Clone, Debug, Default)]
@@ -130,11 +136,24 @@ impl Engine {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             cpus => cpus,
         });
+        let needed = FILES + FILES_OF_WORKER * count as u64;
+        if let Some(files) = udco_sys::process::open_files().filter(|files| *files < needed) {
+            return Err(io::Error::other(format!(
+                "{files} open files are allowed (LimitNOFILE=, ulimit -n) and {needed} needed"
+            )));
+        }
         let digester = match options.allow_key_reuse {
             false => Some(Digester::new()?),
             true => None,
         };
         confine();
+        let wanted = count.max(1);
+        let count = threads::affordable(wanted);
+        if count < wanted {
+            tracing::warn!(
+                "{count} workers instead of {wanted}: no more threads are allowed (pids.max, TasksMax=, RLIMIT_NPROC), and scripts need some"
+            );
+        }
         let workers = Workers::start(count, &options.cpus)?;
         let engine = Arc::new(Self {
             workers,
@@ -179,6 +198,14 @@ impl Engine {
 
     pub(crate) const fn accounts(&self) -> &Accounts {
         &self.accounts
+    }
+
+    /// Ends the peers of all devices, of which their programs hear (reason TEARDOWN), and takes no further ones. The
+    /// interfaces stay, without a program behind them. Returns how many there are.
+    pub fn end_devices(&self) -> usize {
+        let devices = self.devices.all();
+        devices.iter().for_each(|device| device.end());
+        devices.len()
     }
 
     pub(crate) const fn devices(&self) -> &Devices {

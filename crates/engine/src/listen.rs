@@ -1,12 +1,12 @@
 //! The engine's socket file: several programs, and the CLI, connect here.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
 use rustix::process::getuid;
 use udco_sys::confinement::User;
 use udco_sys::seqpacket::{Connection, Credentials, Listener};
@@ -99,24 +99,39 @@ impl Listening {
         self.file.path()
     }
 
-    /// Serves whoever connects, each on a thread of its own. Returns only on an error.
-    ///
-    /// # Errors
-    /// If the socket breaks.
-    pub fn serve(&self, engine: &Arc<Engine>) -> io::Result<()> {
+    /// Serves whoever connects, each on a thread of its own, as long as the process lives.
+    pub fn serve(&self, engine: &Arc<Engine>) {
+        self.serve_until(engine, &self.listener, PollFlags::empty());
+    }
+
+    /// The same until `end` is readable.
+    pub fn serve_until_readable(&self, engine: &Arc<Engine>, end: impl AsFd) {
+        self.serve_until(engine, end, PollFlags::IN);
+    }
+
+    fn serve_until(&self, engine: &Arc<Engine>, end: impl AsFd, is_end: PollFlags) {
         let refused = LineBudget::default();
         let mut failures = Backoff::default();
         loop {
-            let wait = || poll(&mut [PollFd::new(&self.listener, PollFlags::IN)], None);
-            let accepted = match self.listener.accept() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => match wait() {
-                    Ok(_) | Err(Errno::INTR) => continue,
-                    Err(error) => Err(error.into()),
-                },
-                accepted => accepted,
+            let mut polled = [
+                PollFd::new(&self.listener, PollFlags::IN),
+                PollFd::new(&end, is_end),
+            ];
+            let accepted = match poll(&mut polled, None) {
+                Ok(_) if polled[1].revents().intersects(is_end) => return,
+                Ok(_) => self.listener.accept(),
+                Err(error) => Err(error.into()),
             };
             let connection = match accepted {
                 Ok(connection) => connection,
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                    ) =>
+                {
+                    continue;
+                }
                 Err(error) => {
                     // Out of file descriptors, most likely: those who wait may be served later (promises J5).
                     let pause = failures.failed(Instant::now());

@@ -18,6 +18,7 @@ use crate::backoff::Backoff;
 use crate::device::{Device, lock};
 use crate::moves::Nudge;
 use crate::route_mirror::{Link, RouteMirror};
+use crate::threads;
 
 /// How long to wait for more peers after the first that came.
 const GATHERING: Duration = Duration::from_millis(2);
@@ -72,10 +73,12 @@ impl Watch {
     /// # Errors
     /// If the system has no threads left.
     pub(crate) fn start(&self, engine: Weak<Engine>) -> io::Result<()> {
-        let shared = Arc::clone(&self.shared);
-        std::thread::Builder::new()
-            .name("udco-watch".into())
-            .spawn(move || shared.run(&engine))?;
+        threads::start(|| {
+            let (shared, engine) = (Arc::clone(&self.shared), engine.clone());
+            std::thread::Builder::new()
+                .name("udco-watch".into())
+                .spawn(move || shared.run(&engine))
+        })?;
         Ok(())
     }
 

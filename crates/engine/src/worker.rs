@@ -25,6 +25,7 @@ use crate::device::{Device, lock};
 use crate::load::LastLook;
 use crate::seat::Seat;
 use crate::stream::Stream;
+use crate::threads;
 use crate::transport::Transport;
 
 /// Token of the waker; sources have tokens from 1 on.
@@ -180,17 +181,20 @@ impl Worker {
     fn start(number: usize, all: &Arc<[Arc<Shared>]>, cpu: Option<usize>) -> io::Result<Self> {
         let shared = Arc::clone(&all[number]);
         let thread = {
-            let all = Arc::clone(all);
-            let name = format!("udco-worker-{number}");
             let (pinned, is_pinned) = channel();
-            let thread = std::thread::Builder::new().name(name).spawn(move || {
-                let outcome = cpu.map_or(Ok(()), pin);
-                let may_run = outcome.is_ok();
-                let _ = pinned.send(outcome);
-                if may_run {
-                    running::Running::new(number, all).run();
-                }
+            let thread = threads::start(|| {
+                let (all, pinned) = (Arc::clone(all), pinned.clone());
+                let name = format!("udco-worker-{number}");
+                std::thread::Builder::new().name(name).spawn(move || {
+                    let outcome = cpu.map_or(Ok(()), pin);
+                    let may_run = outcome.is_ok();
+                    let _ = pinned.send(outcome);
+                    if may_run {
+                        running::Running::new(number, all).run();
+                    }
+                })
             })?;
+            drop(pinned);
             is_pinned.recv().unwrap_or(Ok(()))?;
             thread
         };

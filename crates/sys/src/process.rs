@@ -53,6 +53,12 @@ pub fn raise_open_files() -> io::Result<Option<u64>> {
     Ok(limit.maximum)
 }
 
+/// How many files this process may have open; `None` for any number.
+#[must_use]
+pub fn open_files() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
+}
+
 /// Ignores the signals that end a program or its terminal session.  For an engine beside a program: the
 /// program decides about its end, and until then the engine is needed (to say goodbye to the peers, say).
 pub fn ignore_termination() {
@@ -93,6 +99,12 @@ fn close_listed(first: u32, last: u32) {
             unsafe { libc::close(fd) };
         }
     }
+}
+
+/// Ignores SIGHUP: the end of the terminal that a daemon was started from.
+pub fn ignore_hangup() {
+    // SAFETY: `SIG_IGN` runs no code of ours; nobody else in this process handles this signal.
+    unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
 }
 
 /// Takes a descriptor that this process inherited by number.  Call it once for a number, before anything else is

@@ -177,3 +177,58 @@ fn a_daemon_runs_as_a_user_of_its_own_who_cannot_look_into_it() -> Result<()> {
         Ok((!socket.exists()).then_some(()))
     })
 }
+
+/// A hang-up ends nothing; SIGTERM and SIGINT end the daemon in order: programs hear that their peers have ended, the socket
+/// file goes, the device stays and fails closed (faults B11).
+#[test]
+fn a_daemon_ends_in_order_when_asked_to_and_not_with_its_terminal() -> Result<()> {
+    for signal in [udco_testbed::Signal::TERM, udco_testbed::Signal::INT] {
+        let pair = Pair::new()?;
+        let host = &pair.server;
+        let binary = udco::binary()?;
+        let binary = binary.to_str().context("a path that is not UTF-8")?;
+        let socket = pair.lab.directory().join("engine.sock");
+        let path = socket.to_str().context("a path that is not UTF-8")?;
+        let mut daemon = host.spawn("daemon.log", &[binary, "daemon", "--socket", path])?;
+        daemon.wait_for_log("listening at", SOON)?;
+        let with_engine = |words: &[&'static str]| -> Vec<String> {
+            let all = [&[binary], words, &["--engine", path]].concat();
+            all.into_iter().map(str::to_owned).collect()
+        };
+        fn as_words(words: &[String]) -> Vec<&str> {
+            words.iter().map(String::as_str).collect()
+        }
+        host.run(&as_words(&with_engine(&["link", "add", "tun7"])))?;
+        let new = with_engine(&[
+            "peer",
+            "new",
+            "tun7",
+            "--id",
+            "3",
+            "--remote",
+            "192.0.2.2:9",
+        ]);
+        let mut peer = host.spawn("peer", &as_words(&new))?;
+        peer.wait_for_log("peer 3 on tun7", SOON)?;
+
+        daemon.signal(udco_testbed::Signal::HUP)?;
+        host.run(&as_words(&with_engine(&["show"])))?;
+
+        daemon.signal(signal)?;
+        let status = daemon.wait(SOON)?;
+        ensure!(status.code() == Some(0), "{status}");
+        let log = daemon.log();
+        let last = log.lines().last().unwrap_or_default();
+        ensure!(
+            last.contains("ended by SIG") && last.contains("stays"),
+            "{log}"
+        );
+        peer.wait(SOON)?;
+        ensure!(peer.log().contains("(teardown)"), "{}", peer.log());
+        eventually("the socket file to go", SOON, || {
+            Ok((!socket.exists()).then_some(()))
+        })?;
+        ensure!(host.has_device("tun7"), "the device fails closed");
+    }
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! Few threads and few open files (faults B6, B7).
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use udco_testbed::{Lab, eventually, skip, udco};
+
+/// Long enough for a busy machine.
+const SOON: Duration = Duration::from_secs(10);
+
+/// A user without rights, whose threads are counted.
+const NOBODY: &str = "65533";
+
+#[test]
+fn as_many_workers_as_the_limit_of_threads_allows_and_never_a_panic() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = lab.host("host")?;
+    if !host.is_privileged() {
+        skip("no second user in an unprivileged lab");
+        return Ok(());
+    }
+    let directory = lab.directory().join("limits");
+    std::fs::create_dir(&directory)?;
+    for outer in [lab.directory(), &directory] {
+        std::fs::set_permissions(outer, PermissionsExt::from_mode(0o777))?;
+    }
+    let binary = udco::binary()?;
+    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    for threads in [5, 8, 10, 20, 40] {
+        let socket = directory.join(format!("{threads}.sock"));
+        let path = socket.to_str().context("a path that is not UTF-8")?;
+        let nproc = format!("--nproc={threads}");
+        let user = format!("--reuid={NOBODY}");
+        let words = [
+            "setpriv",
+            &user,
+            "--clear-groups",
+            "prlimit",
+            &nproc,
+            binary,
+            "daemon",
+            "--workers",
+            "16",
+            "--socket",
+            path,
+        ];
+        let mut daemon = host.spawn(&format!("daemon-{threads}"), &words)?;
+        eventually("the daemon to listen, or to say why not", SOON, || {
+            let log = daemon.log();
+            Ok((log.contains("listening at") || log.contains("udco: cannot")).then_some(()))
+        })?;
+        let log = daemon.log();
+        ensure!(!log.contains("panicked"), "{threads} threads:\n{log}");
+        // Below that nobody can be served.
+        if threads >= 8 {
+            ensure!(
+                log.contains("workers instead of 16") || threads == 40,
+                "{threads} threads:\n{log}"
+            );
+            host.run(&[binary, "show", "--engine", path])
+                .with_context(|| format!("{threads} threads:\n{log}"))?;
+            let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.pid()))?.count();
+            // The one that removes the socket file counts, too.
+            ensure!(
+                tasks + 1 + 2 <= threads,
+                "{tasks} of {threads}, no room for scripts"
+            );
+        }
+        daemon.terminate(SOON)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_limit_of_open_files_is_raised_or_openvpn_goes_without_us() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = lab.host("host")?;
+    let binary = udco::binary()?;
+    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let socket = lab.directory().join("engine.sock");
+    let path = socket.to_str().context("a path that is not UTF-8")?;
+    let words = [
+        "prlimit",
+        "--nofile=256:4096",
+        binary,
+        "daemon",
+        "--socket",
+        path,
+    ];
+    let mut daemon = host.spawn("daemon", &words)?;
+    daemon.wait_for_log("listening at", SOON)?;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.pid()))?;
+    let files = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let words: Vec<_> = files.unwrap_or_default().split_whitespace().collect();
+    ensure!(words.get(3..5) == Some(&["4096", "4096"]), "{limits}");
+    daemon.terminate(SOON)?;
+
+    // The numbers at which OpenVPN died or looped.
+    for files in ["14", "16", "32"] {
+        let limit = format!("--nofile={files}");
+        let program = ["sh", "-c", "echo without:$LD_PRELOAD"];
+        let words = [&["prlimit", &limit, binary, "run", "--"], &program[..]].concat();
+        let output = host.output(&words)?;
+        let (said, done) = (
+            String::from_utf8_lossy(&output.stderr),
+            String::from_utf8_lossy(&output.stdout),
+        );
+        ensure!(
+            said.contains("OpenVPN uses its own data path") && done.trim() == "without:",
+            "{files}: {output:?}"
+        );
+    }
+    Ok(())
+}
