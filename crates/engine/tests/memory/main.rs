@@ -1,0 +1,163 @@
+//! Rekeys, connects and floats leave the memory where it was (faults B10).
+#![allow(unsafe_code)]
+
+#[path = "../wire/api.rs"]
+#[allow(dead_code, reason = "shared with the other tests")]
+mod api;
+#[path = "../wire/eventually.rs"]
+mod eventually;
+#[path = "../wire/forger.rs"]
+#[allow(dead_code, reason = "shared with the other tests")]
+mod forger;
+#[path = "../front/mod.rs"]
+mod front;
+#[path = "../wire/inner.rs"]
+#[allow(dead_code, reason = "shared with the other tests")]
+mod inner;
+#[path = "../wire/site.rs"]
+#[allow(dead_code, reason = "shared with the other tests")]
+mod site;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use udco_engine::Options;
+
+use crate::api::{BOTH, PRIMARY};
+use crate::forger::{Forger, KEEPALIVE};
+use crate::front::namespace::{enter, say};
+use crate::site::{Plan, Site};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Bytes that are allocated now.
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+
+const SECONDARY: u8 = 1;
+
+/// What may be there for a moment more or less: a snapshot that a worker still looks at, a message on its way.
+const SLACK: usize = 32 << 10;
+
+/// The system's allocator, with a count.
+struct Counting;
+
+// SAFETY: everything is left to the system's allocator; what is done besides does not touch the memory.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LIVE.fetch_add(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller's promise about `layout` is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: the pointer came from `alloc` above, with this layout.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+/// Resident memory, in KiB.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.unwrap()
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap()
+}
+
+/// The least that is allocated within a while: what is under way has ended.
+fn live() -> usize {
+    let looks = (0..30).map(|_| {
+        thread::sleep(Duration::from_millis(10));
+        LIVE.load(Ordering::Relaxed)
+    });
+    looks.min().unwrap_or(0)
+}
+
+#[test]
+fn rekeys_connects_and_floats_leave_memory_where_it_was() {
+    if enter("rekeys_connects_and_floats_leave_memory_where_it_was") {
+        repeat(200, 2_000);
+    }
+}
+
+/// The promise: after 100,000 it is what it was after the first 100.
+#[test]
+#[ignore = "takes minutes"]
+fn a_hundred_thousand_rekeys_connects_and_floats_leave_memory_where_it_was() {
+    if enter("a_hundred_thousand_rekeys_connects_and_floats_leave_memory_where_it_was") {
+        repeat(200, 100_000);
+    }
+}
+
+/// Some rounds to begin with, and then more.
+fn repeat(first: usize, more: usize) {
+    for api in BOTH {
+        let plan = Plan {
+            options: Options {
+                allow_key_reuse: true,
+                ..Options::default()
+            },
+            ..Plan::of(api)
+        };
+        let site = Site::planned(&plan);
+        let forger = site.add_peer(1);
+        let elsewhere = [(); 2].map(|()| Forger::new(site.program.transport.address, 1));
+        let mut packet_id = 1;
+        let mut rounds = |count: usize| {
+            for round in 0..count {
+                rekey(&site);
+                connect(&site, &forger);
+                float(&elsewhere[round % 2], &mut packet_id);
+                if round % 64 == 0 {
+                    // Whoever is told reads it.
+                    site.told();
+                }
+            }
+            let _ = site.told();
+        };
+        rounds(first);
+        let (before, before_kib) = (live(), resident());
+        let began = Instant::now();
+        rounds(more);
+        let (after, after_kib) = (live(), resident());
+        say(&format!(
+            "{}: {more} rekeys, connects and floats in {:?}: {before} -> {after} bytes, {before_kib} -> {after_kib} KiB",
+            api.family(),
+            began.elapsed(),
+        ));
+        assert!(after <= before + SLACK, "{before} -> {after} bytes");
+        assert!(
+            after_kib <= before_kib + 1024,
+            "{before_kib} -> {after_kib} KiB"
+        );
+    }
+}
+
+/// As OpenVPN does it: the new key comes, takes the first place, and the old one goes.
+fn rekey(site: &Site) {
+    let target = site.program.target;
+    site.program.must(&target.key_new(1, SECONDARY, 0));
+    site.program.must(&target.key_swap(1));
+    site.program.must(&target.key_del(1, SECONDARY));
+}
+
+/// Another peer comes and goes.
+fn connect(site: &Site, forger: &Forger) {
+    let target = site.program.target;
+    let new = site.program.new_peer(2, forger.address());
+    site.program.must(&target.peer_new(&new));
+    site.program.must(&target.key_new(2, PRIMARY, 0));
+    site.program.must(&target.peer_del(2));
+}
+
+/// Peer 1 sends from another place.
+fn float(from: &Forger, packet_id: &mut u32) {
+    *packet_id += 1;
+    from.send(&from.record(*packet_id, &KEEPALIVE));
+}
