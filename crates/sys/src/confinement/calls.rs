@@ -70,6 +70,10 @@ fn packets() -> Vec<Call> {
             libc::SYS_write,
             "packets to a TUN queue, wakers, lines, an answer to `udco show`",
         ),
+        any(
+            libc::SYS_readv,
+            "packets of a TUN queue, before Linux 6.4 (`RWF_NOWAIT`)",
+        ),
         any(libc::SYS_writev, "a packet to a TUN queue from pieces"),
         any(libc::SYS_pwritev2, "the same, and lines, without waiting"),
         any(
