@@ -61,6 +61,9 @@ impl Rig {
             Inbound::Control => (false, None),
         };
         if let Some(endpoint) = floated {
+            // As the engine: noted at once, and then followed.
+            let peer = self.device.peers().by_id(1).unwrap();
+            peer.activity.note_endpoint(&endpoint);
             self.device.float(1, endpoint);
         }
         accepted
