@@ -8,7 +8,6 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use rustix::io::Errno;
 use udco_front::{MAX_MESSAGE, ToEngine, VERSION};
 use udco_sys::seqpacket::{Connection, Credentials, FdList};
 
@@ -72,9 +71,7 @@ impl Dispenser {
                         continue;
                     }
                     // Too long, or with too many descriptors.
-                    _ if error.raw_os_error() == Some(Errno::MSGSIZE.raw_os_error()) => {
-                        Asked::Nonsense
-                    }
+                    io::ErrorKind::InvalidData => Asked::Nonsense,
                     _ => return Err(error),
                 },
             };
