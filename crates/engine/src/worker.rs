@@ -216,7 +216,7 @@ impl Shared {
         Ok(Self {
             poller,
             waker,
-            orders: Mutex::default(),
+            orders: Mutex::new(Vec::with_capacity(running::ROOM)),
             load: LastLook::default(),
         })
     }

@@ -36,6 +36,9 @@ const FRUITLESS: u32 = 256;
 /// How long it is left alone then.
 const REST: Duration = Duration::from_millis(100);
 
+/// For how many sources and orders there is room from the start: where there are more, the lists grow once.
+pub(super) const ROOM: usize = 32;
+
 /// What the thread itself has.
 pub(super) struct Running {
     number: usize,
@@ -57,6 +60,8 @@ pub(super) struct Running {
     resting: Resting,
     /// Failures of waiting.
     waits: Backoff,
+    /// Empty; its room is for the next orders.
+    orders: Vec<Order>,
     control: Box<[u8]>,
 }
 
@@ -66,16 +71,17 @@ impl Running {
             number,
             shared: Arc::clone(&all[number]),
             all,
-            sources: HashMap::new(),
-            seats: Vec::new(),
+            sources: HashMap::with_capacity(ROOM),
+            seats: Vec::with_capacity(ROOM),
             load: Load::from(clock::nanoseconds()),
             transmitter: Transmitter::new(),
             receiver: Receiver::new(),
             pace: Pace::from(clock::nanoseconds()),
-            paused: Vec::new(),
-            fruitless: Vec::new(),
+            paused: Vec::with_capacity(ROOM),
+            fruitless: Vec::with_capacity(ROOM),
             resting: Resting::default(),
             waits: Backoff::default(),
+            orders: Vec::with_capacity(ROOM),
             control: control_scratch(),
         }
     }
@@ -240,20 +246,27 @@ impl Running {
     /// Does what was ordered; returns whether to stop.
     fn obey(&mut self) -> bool {
         self.shared.waker.clear();
-        let orders = std::mem::take(&mut *lock(&self.shared.orders));
-        for order in orders {
-            match order {
-                Order::Add(token, source, seat) => self.add(token, source, seat),
-                Order::Remove(token, done) => {
-                    drop(self.forget(token));
-                    let _ = done.send(());
-                }
-                Order::Retry => self.retry(),
-                Order::Resume(token) => self.resume(token),
-                Order::Fail(token) => self.fail(token),
-                Order::Rest(token, error) => self.rest(token, &error),
-                Order::Stop => return true,
+        // Both lists keep their room: queues change workers while packets flow.
+        let mut orders = std::mem::take(&mut self.orders);
+        std::mem::swap(&mut orders, &mut *lock(&self.shared.orders));
+        let stops = orders.drain(..).any(|order| self.carry_out(order));
+        self.orders = orders;
+        stops
+    }
+
+    /// Does one thing; returns whether to stop.
+    fn carry_out(&mut self, order: Order) -> bool {
+        match order {
+            Order::Add(token, source, seat) => self.add(token, source, seat),
+            Order::Remove(token, done) => {
+                drop(self.forget(token));
+                let _ = done.send(());
             }
+            Order::Retry => self.retry(),
+            Order::Resume(token) => self.resume(token),
+            Order::Fail(token) => self.fail(token),
+            Order::Rest(token, error) => self.rest(token, &error),
+            Order::Stop => return true,
         }
         false
     }
