@@ -48,7 +48,8 @@ impl fmt::Display for RulesOut {
     }
 }
 
-/// Options without effect whatever else is given, each tried with OpenVPN 2.6.14 and 2.7.8.
+/// Options without effect whatever else is given: OpenVPN 2.6.14 and 2.7.8 keep offload on with each. What an option does
+/// to a packet, by its manual, is nothing that the engine does.
 const WITHOUT_EFFECT: &[(&str, &str)] = &[
     (
         "shaper",
