@@ -19,6 +19,8 @@ pub struct Process {
     outer: Child,
     pid: u32,
     log: PathBuf,
+    /// Where its own lines begin in the log.
+    begin: usize,
 }
 
 impl Process {
@@ -28,6 +30,8 @@ impl Process {
             .append(true)
             .open(&log)
             .with_context(|| format!("cannot write {}", log.display()))?;
+        // Another process may have written to it before.
+        let begin = usize::try_from(file.metadata()?.len())?;
         command.stdout(file.try_clone()?).stderr(file);
         let mut outer = command
             .spawn()
@@ -46,7 +50,12 @@ impl Process {
                 Ok(ended.map(|_| 0))
             },
         )?;
-        Ok(Self { outer, pid, log })
+        Ok(Self {
+            outer,
+            pid,
+            log,
+            begin,
+        })
     }
 
     /// Process id as the testbed sees it; 0 if it ended at once.
@@ -61,7 +70,8 @@ impl Process {
 
     /// What it has written so far.
     pub fn log(&self) -> String {
-        read_lossy(&self.log)
+        let log = fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(log.get(self.begin..).unwrap_or_default()).into_owned()
     }
 
     /// Waits until the log contains `pattern`.

@@ -72,6 +72,56 @@ fn as_many_workers_as_the_limit_of_threads_allows_and_never_a_panic() -> Result<
     Ok(())
 }
 
+/// A control group of ten tasks, as a unit with `TasksMax=10` has: `$1` is the program, the rest its arguments. Exits with
+/// 77 where there is none to be had.
+const TEN_TASKS: &str = r#"
+    root=/run/cgroup; mkdir $root
+    mount -t cgroup -o pids none $root 2>/dev/null ||
+        { mount -t cgroup2 none $root && echo +pids >$root/cgroup.subtree_control; } 2>/dev/null || exit 77
+    group=$(mktemp -d $root/udco-limits-XXXXXX) && echo 10 >$group/pids.max || exit 77
+    sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' $group "$@"
+    ended=$?
+    for _ in $(seq 200); do rmdir $group 2>/dev/null && break; sleep 0.05; done
+    exit $ended"#;
+
+#[test]
+fn ten_tasks_are_enough_for_a_device_and_scripts_beside_sixteen_workers() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = lab.host("host")?;
+    let binary = udco::binary()?;
+    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    // As OpenVPN with a script: a device is made, and a shell and a program of it run at once.
+    let program =
+        "ip link add tun7 type ovpn && for _ in 1 2; do sleep 0.2 & done; wait; ip link del tun7";
+    let words = [
+        "sh",
+        "-ec",
+        TEN_TASKS,
+        "sh",
+        binary,
+        "run",
+        "--workers",
+        "16",
+    ];
+    let words = [&words[..], &["--", "sh", "-ec", program]].concat();
+    let output = host.output(&words)?;
+    if output.status.code() == Some(77) {
+        skip("no control group with a limit of tasks here");
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success() && said.contains("workers instead of 16"),
+        "{output:?}"
+    );
+    ensure!(
+        !said.contains("panicked") && !host.has_device("tun7"),
+        "{said}"
+    );
+    lab.discard_logs();
+    Ok(())
+}
+
 #[test]
 fn the_limit_of_open_files_is_raised_or_openvpn_goes_without_us() -> Result<()> {
     let lab = Lab::new()?;
