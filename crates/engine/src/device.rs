@@ -270,7 +270,9 @@ impl Device {
         look(&state)
     }
 
-    /// A peer's newest packet showed another address. Called on the packet path, so it is only noted.
+    /// A peer's newest packet showed another address. Called on the packet path, so it is only noted, unless it is the
+    /// first move in a while: then the answer to this very packet should find the peer already. Programs are told by the
+    /// watching thread.
     pub(crate) fn float(&self, peer: &Peer, endpoint: Endpoint, now: Time) {
         self.moves.note(Move {
             peer: peer.id,
@@ -278,6 +280,12 @@ impl Device {
             endpoint,
             at: now,
         });
+        if self.moves.may_follow(now)
+            && let Some(mut state) = self.try_state()
+        {
+            self.follow_moves(&mut state);
+            self.publish_snapshot(&state);
+        }
     }
 
     /// Has this thread call [`Self::settle_moves`] when a peer has moved.
@@ -496,13 +504,18 @@ impl Device {
         }
     }
 
-    fn publish(&self, state: &mut State) {
+    /// What the packet path reads from now on.
+    fn publish_snapshot(&self, state: &State) {
         let snapshot = Snapshot {
             peers: state.core.peers().clone(),
             routes: state.routes.clone(),
             tuning: state.tuning,
         };
         self.snapshot.store(Arc::new(snapshot));
+    }
+
+    fn publish(&self, state: &mut State) {
+        self.publish_snapshot(state);
         self.follow_carrier(state);
         if state.notifications.is_empty() {
             return;

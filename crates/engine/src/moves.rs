@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -16,6 +16,9 @@ use udco_sys::wake::Waker;
 
 /// Moves of all peers of a device that wait for the watching thread. What finds no room comes with the peer's next packet.
 const ROOM: usize = 512;
+
+/// The least time between two moves that the packet path follows itself, in milliseconds: a storm of them costs it nothing.
+const PROMPT: u64 = 10;
 
 /// The least time between two notifications about one peer, in milliseconds.
 const SPACING: u64 = 1000;
@@ -44,6 +47,8 @@ pub(crate) struct Move {
 pub(crate) struct Moves {
     queue: ArrayQueue<Move>,
     nudge: OnceLock<Arc<Nudge>>,
+    /// When the packet path has followed one itself, in milliseconds.
+    followed: AtomicU64,
 }
 
 /// What programs were told a short while ago, by peer.
@@ -86,7 +91,18 @@ impl Moves {
         Self {
             queue: ArrayQueue::new(ROOM),
             nudge: OnceLock::new(),
+            followed: AtomicU64::new(0),
         }
+    }
+
+    /// Whether the packet path may follow a move itself: the first in a while.
+    pub(crate) fn may_follow(&self, now: Time) -> bool {
+        let (now, before) = (now.as_millis(), self.followed.load(Ordering::Relaxed));
+        now >= before.saturating_add(PROMPT)
+            && self
+                .followed
+                .compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
 
     /// Has moves wake this thread, those of before included.
