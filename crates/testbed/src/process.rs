@@ -83,9 +83,9 @@ impl Process {
         eventually(&what, timeout, || {
             let ended = self.outer.try_wait()?;
             if self.log().contains(pattern) {
-                // A daemon that is ready.
+                // A daemon that is ready, by itself or under a shell.
                 if pattern.contains("listening at")
-                    && let Some(engine) = Proc::read(self.pid)
+                    && let Some(engine) = self.named("udco")
                 {
                     confinement::require(&engine)?;
                 }
@@ -96,6 +96,15 @@ impl Process {
             }
             Ok(None)
         })
+    }
+
+    /// The process, or the child of it, that has this name.
+    fn named(&self, name: &str) -> Option<Proc> {
+        let children = procfs::children(self.pid).into_iter();
+        let mut all = std::iter::once(self.pid)
+            .chain(children)
+            .filter_map(Proc::read);
+        all.find(|process| process.name == name)
     }
 
     /// Kills what waits for it, so that it becomes an orphan.
