@@ -41,7 +41,7 @@ pub(crate) fn write(line: fmt::Arguments<'_>) -> Result<()> {
 /// Prints what has been kept back: nothing after a line. The last call before the end.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub(crate) fn flush() -> Result<()> {
     explain(io::stdout().lock().flush())
 }

@@ -1,7 +1,7 @@
 //! Reads what an OpenVPN process is told on its command line and in its configuration files, the way OpenVPN 2.6 and 2.7
 //! do, only to learn of it: nothing here changes what OpenVPN gets.
 //!
-//! [`program::find`] recognises OpenVPN in a command, [`read`] lists the options, [`report`] says which of them have
+//! [`program::find`] recognises OpenVPN in a command, [`read`] lists the options, [`report()`] says which of them have
 //! another meaning with offload, or none (faults E5).
 //!
 //! ```
