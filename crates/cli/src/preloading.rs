@@ -276,7 +276,8 @@ mod tests {
         let script = folder.write("script", format!("#! {} -e\n", musl.display()).as_bytes());
         assert!(said(&library, &[script.to_str().unwrap()]).contains("musl"));
         let bytes = std::fs::read(&library).unwrap();
-        for (name, len) in [("cut", bytes.len() / 2), ("head", 70), ("empty", 0)] {
+        // What is behind the segments, as the debug information of most of this file, is of no use to a loader.
+        for (name, len) in [("cut", bytes.len() / 50), ("head", 70), ("empty", 0)] {
             let cut = folder.write(name, &bytes[..len]);
             assert!(said(&cut, &[own]).contains("damaged"), "{name}");
         }

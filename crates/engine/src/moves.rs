@@ -154,18 +154,21 @@ impl News {
 
     /// A peer has moved; returns whether programs are to be told now.
     pub(crate) fn add(&mut self, moved: &Move) -> bool {
+        let mut spacing = SPACING;
         if let Some(told) = self.0.get_mut(&moved.peer)
             && Arc::ptr_eq(&told.activity, &moved.activity)
-            && !told.is_over(moved.at)
         {
-            told.moves = told.moves.saturating_add(1);
-            return false;
+            if !told.is_over(moved.at) {
+                told.moves = told.moves.saturating_add(1);
+                return false;
+            }
+            spacing = told.next_spacing();
         }
         let told = Told {
             activity: Arc::clone(&moved.activity),
             remote: moved.endpoint.remote,
             at: moved.at,
-            spacing: SPACING,
+            spacing,
             moves: 0,
         };
         self.0.insert(moved.peer, told);
@@ -174,14 +177,10 @@ impl News {
 
     /// They are told again, of this address.
     pub(crate) fn renew(&mut self, peer: u32, before: Told, remote: SocketAddr, at: Time) {
-        let spacing = match before.moves > OFTEN {
-            true => LONG_SPACING,
-            false => SPACING,
-        };
         let told = Told {
             remote,
             at,
-            spacing,
+            spacing: before.next_spacing(),
             moves: 0,
             ..before
         };
@@ -212,6 +211,15 @@ impl Told {
     /// Whether the peer has moved since.
     pub(crate) const fn is_stale(&self) -> bool {
         self.moves > 0
+    }
+
+    /// How long not to tell again after the next time.
+    const fn next_spacing(&self) -> u64 {
+        if self.moves > OFTEN {
+            LONG_SPACING
+        } else {
+            SPACING
+        }
     }
 
     const fn is_over(&self, now: Time) -> bool {
