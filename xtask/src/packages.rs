@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use crate::step;
 
 /// A file that a package brings, and the package.
-const NEEDED: [(&str, &str); 10] = [
+const NEEDED: [(&str, &str); 11] = [
     ("/usr/sbin/openvpn", "openvpn"),
     ("/usr/bin/iperf3", "iperf3"),
     ("/usr/bin/tcpdump", "tcpdump"),
@@ -18,6 +18,7 @@ const NEEDED: [(&str, &str); 10] = [
     ("/usr/bin/openssl", "openssl"),
     ("/usr/bin/nsenter", "util-linux"),
     ("/usr/bin/ps", "procps"),
+    ("/usr/bin/strace", "strace"),
     ("/usr/bin/cc", "gcc"),
 ];
 
