@@ -27,10 +27,7 @@ const AS_USER: &str = "-Urn";
 
 #[test]
 fn golden_transcripts_are_answered_as_the_kernel_answered() {
-    match recorded() {
-        Some(folder) => replay_all(&folder),
-        None => skip("no golden transcripts beside the checkout, and GOLDEN_DIR is not set"),
-    }
+    replay_all(&recorded());
 }
 
 /// What was not recorded, written down in the same format as the rules have it.
@@ -152,18 +149,15 @@ fn run(scenario: &Scenario, mut command: Command, count: &mut Count) {
     }
 }
 
-/// The folder of the recordings: what `GOLDEN_DIR` names, else that beside the checkout, if it has any.
-fn recorded() -> Option<PathBuf> {
+/// The folder of the recordings: `recordings/`, unless `GOLDEN_DIR` names another one.
+fn recorded() -> PathBuf {
     // Tests run in the folder of their crate.
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let Some(named) = std::env::var_os("GOLDEN_DIR") else {
-        let beside = root.join("../shared/golden");
-        return (!transcripts(&beside).is_empty()).then_some(beside);
-    };
+    let named = std::env::var_os("GOLDEN_DIR").unwrap_or_else(|| "recordings".into());
     let folder = root.join(named);
-    let is_one = !transcripts(&folder).is_empty();
-    assert!(is_one, "no transcripts in {}", folder.display());
-    Some(folder)
+    let has_some = !transcripts(&folder).is_empty();
+    assert!(has_some, "no transcripts in {}", folder.display());
+    folder
 }
 
 /// The files with transcripts in a folder.
