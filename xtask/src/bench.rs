@@ -6,6 +6,7 @@
 
 mod cell;
 mod chart;
+pub(crate) mod compare;
 mod docs;
 mod figure;
 mod leftovers;
@@ -92,6 +93,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         seconds: options.seconds,
         program: &std::env::current_exe()?,
         programs: &programs,
+        udco: None,
     };
     // Before: the tree may go on meanwhile.
     let machine = Machine::here(&programs);

@@ -42,6 +42,8 @@ enum Command {
     /// Installs the Debian packages that are missing if run by root, builds, and works in network namespaces of its
     /// own. A whole run takes about 20 minutes.
     Bench(bench::Options),
+    /// Measure two builds of udco in turns: this tree's, and that of a commit or one that enters no confinement.
+    Compare(bench::compare::Options),
     /// One end of the benchmark's UDP traffic, run in a lab's host.
     #[command(hide = true)]
     Flood {
@@ -130,6 +132,7 @@ fn main() -> ExitCode {
     let outcome = match Command::parse() {
         Command::Demo { json } => demo::run(json),
         Command::Bench(options) => bench::run(&options),
+        Command::Compare(options) => bench::compare::run(&options),
         Command::Flood { words } => flood::main(&words),
         Command::Chaos { seed, write_docs } => chaos::run(seed, write_docs),
         Command::ChaosEnd { words } => udco_testbed::chaos::main(&words),

@@ -79,6 +79,8 @@ pub(crate) struct Method<'a> {
     /// This program, whose word `flood` makes UDP traffic.
     pub(crate) program: &'a Path,
     pub(crate) programs: &'a [Program],
+    /// The `udco` binary, if not the newest build.
+    pub(crate) udco: Option<&'a Path>,
 }
 
 impl Cell {
@@ -116,7 +118,7 @@ impl Cell {
         for host in [&pair.server, &pair.client] {
             begin_without_pacing(host)?;
         }
-        let tunnel = self.subject.start(&pair, method.programs)?;
+        let tunnel = self.subject.start(&pair, method.programs, method.udco)?;
         let bench = Bench {
             pair: &pair,
             to: tunnel.server(),

@@ -90,7 +90,7 @@ impl Report {
 }
 
 /// The median; of an even number the mean of the middle two.
-fn middle(mut values: Vec<f64>) -> Option<f64> {
+pub(crate) fn middle(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let at = |index: usize| values.get(index).copied();
     let half = values.len() / 2;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -111,12 +112,20 @@ impl Subject {
     ///
     /// # Errors
     /// Fails if it doesn't come up.
-    pub(crate) fn start(self, pair: &Pair, programs: &[Program]) -> Result<Tunnel> {
+    pub(crate) fn start(
+        self,
+        pair: &Pair,
+        programs: &[Program],
+        udco: Option<&Path>,
+    ) -> Result<Tunnel> {
         let proto = match self {
             Self::OpenvpnTunedTcp | Self::UdcoTcp => Proto::Tcp4,
             _ => Proto::Udp4,
         };
-        let (server, client) = (pair.server(proto), pair.client(proto));
+        let (mut server, mut client) = (pair.server(proto), pair.client(proto));
+        if let Some(binary) = udco {
+            (server, client) = (server.udco(binary), client.udco(binary));
+        }
         let (server, client) = match self {
             Self::NoTunnel => return Ok(Tunnel::None),
             Self::NoTunnelNoGso => {
