@@ -1,5 +1,17 @@
 //! A device: a TUN interface with its peers, routes, counters and listeners.
 
+pub(crate) mod cipher;
+pub(crate) mod ended;
+pub(crate) mod handoff;
+pub(crate) mod keepalive;
+pub(crate) mod moves;
+pub(crate) mod offload;
+mod paths;
+mod route_mirror;
+pub(crate) mod stream;
+pub(crate) mod transport;
+pub(crate) mod watch;
+
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
@@ -15,15 +27,15 @@ use udco_netlink::{Api, DeleteReason, Notification, PeerState};
 use udco_sys::clock;
 use udco_sys::tun;
 
-use crate::channel::Listeners;
-use crate::cipher::DirectionKey;
-use crate::devices::{Asking, SessionId};
-use crate::ended::EndedPeers;
-use crate::handoff::Handoffs;
-use crate::moves::{Move, Moves, News, Nudge};
-use crate::offload::Merging;
-use crate::service::state_of;
-use crate::transport::Transport;
+use crate::control::channel::Listeners;
+use crate::control::registry::{Asking, SessionId};
+use crate::control::requests::state_of;
+use crate::device::cipher::DirectionKey;
+use crate::device::ended::EndedPeers;
+use crate::device::handoff::Handoffs;
+use crate::device::moves::{Move, Moves, News, Nudge};
+use crate::device::offload::Merging;
+use crate::device::transport::Transport;
 
 /// A peer, with the cipher and the transport that the engine uses.
 pub(crate) type Peer = udco_core::Peer<DirectionKey, Arc<Transport>>;

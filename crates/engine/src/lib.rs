@@ -7,43 +7,11 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-mod account;
-mod backlog;
 mod backoff;
-mod belongings;
-mod channel;
-mod cipher;
-mod connection;
-mod delivery;
+mod control;
+mod datapath;
 mod device;
-mod devices;
-mod dispenser;
-mod ended;
-mod handoff;
-mod keepalive;
-mod link;
-mod listen;
-mod load;
-mod moves;
-mod namespace;
-mod offload;
-pub mod output;
-mod pace;
-mod parking;
-mod paths;
-mod proof;
-mod receive;
-mod route_mirror;
-mod seat;
-mod service;
-mod sessions;
-mod show;
-mod stream;
 mod threads;
-mod transmit;
-mod transport;
-mod watch;
-mod worker;
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -54,20 +22,21 @@ use std::time::Duration;
 use udco_core::packet_id::PacketIds;
 use udco_sys::seqpacket::Connection;
 
-pub use cipher::DirectionKey;
-pub use dispenser::Dispenser;
-pub use listen::{Access, Listening};
-pub use offload::{Forbidden, Offload};
+pub use control::dispenser::Dispenser;
+pub use control::listen::{Access, Listening};
+pub use control::output;
+pub use device::cipher::DirectionKey;
+pub use device::offload::{Forbidden, Offload};
 
-use crate::account::Accounts;
-use crate::cipher::Digester;
+use crate::control::account::Accounts;
+use crate::control::admission::{Lease, Sessions};
+use crate::control::registry::{Asking, Devices, SessionId};
+use crate::control::show::{DeviceState, EngineState};
+use crate::datapath::worker::Workers;
 use crate::device::Device;
-use crate::devices::{Asking, Devices, SessionId};
-use crate::keepalive::Keeper;
-use crate::sessions::{Lease, Sessions};
-use crate::show::{DeviceState, EngineState};
-use crate::watch::Watch;
-use crate::worker::Workers;
+use crate::device::cipher::Digester;
+use crate::device::keepalive::Keeper;
+use crate::device::watch::Watch;
 
 /// How long a caller may take to say hello: a place is not for those who are silent.
 const GREETING: Duration = Duration::from_secs(5);
@@ -179,7 +148,7 @@ impl Engine {
     /// # Errors
     /// Of the connection, or of a front that does not speak the protocol.
     pub fn serve(self: &Arc<Self>, connection: Connection) -> io::Result<()> {
-        connection::Session::serve(self, connection, None, None)
+        control::conversation::Session::serve(self, connection, None, None)
     }
 
     /// Serves a caller of whom nothing is known but that it may connect: it has to greet soon (faults D3). It has a lease
@@ -189,7 +158,7 @@ impl Engine {
         connection: Connection,
         lease: Option<Lease>,
     ) -> io::Result<()> {
-        connection::Session::serve(self, connection, Some(GREETING), lease)
+        control::conversation::Session::serve(self, connection, Some(GREETING), lease)
     }
 
     pub(crate) const fn sessions(&self) -> &Sessions {

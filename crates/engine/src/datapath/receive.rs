@@ -10,12 +10,12 @@ use udco_core::{DropReason, Endpoint, Time, View};
 use udco_sys::clock;
 use udco_sys::udp::Inbox;
 
-use crate::cipher::DirectionKey;
-use crate::delivery::{Delivery, queue_for, write_alone};
+use crate::datapath::deliver::{Delivery, queue_for, write_alone};
+use crate::datapath::early_data::Parking;
+use crate::device::cipher::DirectionKey;
+use crate::device::stream::{Progress, RAW_PIECE, Stream};
+use crate::device::transport::{Socket, Transport, relay_header, relay_scratch};
 use crate::device::{Device, Peer};
-use crate::parking::Parking;
-use crate::stream::{Progress, RAW_PIECE, Stream};
-use crate::transport::{Socket, Transport, relay_header, relay_scratch};
 
 /// Datagrams, or runs of coalesced ones, in one batch: where the link does not coalesce, as many as a super-packet has.
 const BATCH: usize = 64;

@@ -8,8 +8,8 @@
 
 use std::sync::{Arc, Mutex};
 
+use crate::datapath::load::{Look, QUIET};
 use crate::device::lock;
-use crate::load::{Look, QUIET};
 
 /// Percent of its time above which a worker gives the queues that it has on loan back.
 const BUSY: u64 = 50;

@@ -8,7 +8,7 @@ use std::sync::mpsc::Sender;
 use udco_sys::seqpacket::{Connection, Credentials};
 
 use crate::Engine;
-use crate::account::{Kind, is_privileged};
+use crate::control::account::{Kind, is_privileged};
 
 /// The most connections at a time (promises G6): one for each program, none for its peers. Those of root and of the engine's
 /// own user have places of their own, which nobody else takes (faults D3).

@@ -17,14 +17,14 @@ use udco_sys::seqpacket::Connection;
 use udco_sys::tcp::{self, Kind, inspect};
 use udco_sys::udp::UdpSocket;
 
-use crate::account::{self, Charge};
-use crate::cipher::{DirectionKey, cipher};
-use crate::connection::Session;
+use crate::control::account::{self, Charge};
+use crate::control::conversation::Session;
+use crate::control::links::in_api;
+use crate::control::registry::{Asking, Found};
+use crate::device::cipher::{DirectionKey, cipher};
+use crate::device::keepalive;
+use crate::device::transport::Transport;
 use crate::device::{Device, Peer, is_same};
-use crate::devices::{Asking, Found};
-use crate::keepalive;
-use crate::link::in_api;
-use crate::transport::Transport;
 
 const ENOENT: i32 = 2;
 const EBADF: i32 = 9;

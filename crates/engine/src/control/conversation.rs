@@ -1,7 +1,7 @@
 //! A front's connection: the conversation of [`udco_front`], from the engine's side.
 //!
 //! Each connection has a thread of its own. What a program handed over, and so what goes when its connection ends,
-//! however it ends, is in [`crate::belongings`].
+//! however it ends, is in [`crate::control::resources`].
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -16,16 +16,17 @@ use udco_sys::epoll::{Events, Interest, Poller};
 use udco_sys::seqpacket::{Connection, FdList};
 use zeroize::Zeroize;
 
-use crate::account::{Account, Charge, Kind};
+use crate::Engine;
 use crate::backoff::Backoff;
-use crate::belongings::Belongings;
-use crate::channel::{Channel, FAMILIES};
+use crate::control::account::{Account, Charge, Kind};
+use crate::control::admission::Lease;
+use crate::control::channel::{Channel, FAMILIES};
+use crate::control::namespace;
+use crate::control::registry::Asking;
+use crate::control::requests::Caller;
+use crate::control::resources::Belongings;
+use crate::control::{dispenser, output};
 use crate::device::Tuning;
-use crate::devices::Asking;
-use crate::namespace;
-use crate::service::Caller;
-use crate::sessions::Lease;
-use crate::{Engine, dispenser, output};
 
 /// How long a front may take to hand over what it was asked for. A loaded machine takes seconds to make a device, and a
 /// front that dies ends its connection (faults B3).

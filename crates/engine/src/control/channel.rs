@@ -10,11 +10,11 @@ use udco_netlink::{Api, FamilyIds, Notification};
 use udco_sys::epoll::{Interest, Poller};
 use udco_sys::seqpacket::Connection;
 
-use crate::account::{Account, Kind};
-use crate::backlog::{Backlog, Subject};
+use crate::control::account::{Account, Kind};
+use crate::control::backlog::{Backlog, Subject};
+use crate::control::namespace;
+use crate::control::registry::{Asking, SessionId};
 use crate::device::{is_same, lock};
-use crate::devices::{Asking, SessionId};
-use crate::namespace;
 
 /// The generic-netlink ids that the engine announces. The kernel gives such ids from 0x10 on; ours are far above, so
 /// that a message which went astray is not taken for another family's.

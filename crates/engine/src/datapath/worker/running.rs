@@ -13,14 +13,14 @@ use udco_sys::tun;
 use super::resting::Resting;
 use super::{Order, Place, SECOND, Shared, Source, WAKER};
 use crate::backoff::Backoff;
+use crate::datapath::coalesce::{self, Pace};
+use crate::datapath::load::Load;
+use crate::datapath::placement::Seat;
+use crate::datapath::receive::Receiver;
+use crate::datapath::transmit::Transmitter;
 use crate::device::lock;
-use crate::load::Load;
-use crate::pace::{self, Pace};
-use crate::receive::Receiver;
-use crate::seat::Seat;
-use crate::stream::control_scratch;
-use crate::transmit::Transmitter;
-use crate::transport::{Socket, Transport};
+use crate::device::stream::control_scratch;
+use crate::device::transport::{Socket, Transport};
 
 /// How often packets that wait for a key are looked at.
 const RETRY: Duration = Duration::from_millis(100);
@@ -151,7 +151,7 @@ impl Running {
     ///
     /// Packets follow packets: it looks again a few times, in between lets those run that may send some, and only then
     /// sleeps, since a sleeping worker costs each sender a wake-up. Where very many come, it lets them (see
-    /// [`crate::pace`]).
+    /// [`crate::datapath::coalesce`]).
     fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<usize> {
         for _ in 0..LOOKS {
             let ready = self.shared.poller.wait(events, Some(Duration::ZERO))?;
@@ -163,7 +163,7 @@ impl Running {
         let moved = self.transmitter.taken().wrapping_add(self.receiver.taken());
         let now = clock::nanoseconds();
         if self.pace.is_fast(moved, now) {
-            pace::pause();
+            coalesce::pause();
             let ready = self.shared.poller.wait(events, Some(Duration::ZERO))?;
             if ready > 0 {
                 return Ok(ready);

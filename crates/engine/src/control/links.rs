@@ -11,9 +11,9 @@ use udco_netlink::{
     link_view, marked_link, message_link, refusal,
 };
 
-use crate::connection::{Session, decode, malformed};
+use crate::control::conversation::{Session, decode, malformed};
+use crate::control::proof;
 use crate::device::{Device, is_same};
-use crate::proof;
 
 /// An errno, 0 for success, and the words of the extended ACK.
 type Outcome = (Errno, Option<&'static str>);

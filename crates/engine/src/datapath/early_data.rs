@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use udco_core::Time;
 use udco_core::inbound::Origin;
 
-use crate::transport::Transport;
+use crate::device::transport::Transport;
 
 /// How many packets may wait in one worker. Anybody who knows a peer id can fill it, so it is small.
 const SLOTS: usize = 64;

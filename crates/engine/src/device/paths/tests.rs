@@ -10,11 +10,11 @@ use udco_netlink::Api;
 use udco_sys::seqpacket::Connection;
 
 use super::*;
+use crate::control::registry::Asking;
 use crate::device::Offloads;
-use crate::devices::Asking;
-use crate::handoff::Handoffs;
-use crate::offload::{Forbidden, Merging};
-use crate::transport::Transport;
+use crate::device::handoff::Handoffs;
+use crate::device::offload::{Forbidden, Merging};
+use crate::device::transport::Transport;
 
 const VIA: u32 = 5;
 const RTM_GETROUTE: u16 = 26;

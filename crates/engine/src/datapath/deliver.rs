@@ -103,7 +103,7 @@ impl Delivery {
 }
 
 /// The queue for packets from a peer: the kernel hands out the packets of the other direction through the same one, so
-/// that most need not be handed over (see [`crate::handoff`]).
+/// that most need not be handed over (see [`crate::device::handoff`]).
 pub(crate) fn queue_for(device: &Device, peer: u32) -> Option<&tun::Queue> {
     device.queues.get(device.queue_of(peer))
 }

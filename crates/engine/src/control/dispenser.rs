@@ -11,8 +11,9 @@ use std::time::Duration;
 use udco_front::{MAX_MESSAGE, ToEngine, VERSION};
 use udco_sys::seqpacket::{Connection, Credentials, FdList};
 
-use crate::sessions::Lease;
-use crate::{Engine, output};
+use crate::Engine;
+use crate::control::admission::Lease;
+use crate::control::output;
 
 /// How long to wait for the first program before saying that none came.
 const NOTICE: Duration = Duration::from_secs(10);

@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex};
 use udco_core::Mode;
 use udco_netlink::{Api, DeleteReason, LinkTarget};
 
-use crate::account::Charge;
-use crate::channel::Listeners;
+use crate::control::account::Charge;
+use crate::control::channel::Listeners;
+use crate::datapath::worker::{Placed, Source, Workers};
+use crate::device::transport::Transport;
 use crate::device::{Device, is_same, lock};
-use crate::transport::Transport;
-use crate::worker::{Placed, Source, Workers};
 
 /// Number of a connection, never used twice.
 pub(crate) type SessionId = u64;

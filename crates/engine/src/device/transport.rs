@@ -11,10 +11,10 @@ use udco_sys::seqpacket::Connection;
 use udco_sys::tcp;
 use udco_sys::udp::{Datagram, UdpSocket};
 
-use crate::devices::Asking;
-use crate::namespace;
-use crate::offload::{Forbidden, InUse, Offload};
-use crate::stream::Stream;
+use crate::control::namespace;
+use crate::control::registry::Asking;
+use crate::device::offload::{Forbidden, InUse, Offload};
+use crate::device::stream::Stream;
 
 /// The largest packet that a UDP datagram can carry.
 const MAX_DATAGRAM: usize = 65_535;

@@ -3,7 +3,7 @@
 //! A worker runs to completion: an event is a queue or a socket with packets, and the worker that has it moves them all
 //! the way. A queue or socket is with one worker at a time, so that packets leave in the order in which they came. Under
 //! load a device's TUN queues and its transport socket are with different workers where there are two: each direction has
-//! a core (see [`crate::seat`]). The kernel keeps a flow in one queue: that through which its packets in the other
+//! a core (see [`crate::datapath::placement`]). The kernel keeps a flow in one queue: that through which its packets in the other
 //! direction were delivered.
 
 mod resting;
@@ -21,12 +21,12 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use udco_sys::epoll::{Interest, Poller};
 use udco_sys::wake::Waker;
 
+use crate::datapath::load::LastLook;
+use crate::datapath::placement::Seat;
+use crate::device::stream::Stream;
+use crate::device::transport::Transport;
 use crate::device::{Device, lock};
-use crate::load::LastLook;
-use crate::seat::Seat;
-use crate::stream::Stream;
 use crate::threads;
-use crate::transport::Transport;
 
 /// Token of the waker; sources have tokens from 1 on.
 const WAKER: u64 = 0;

@@ -13,10 +13,10 @@ use udco_sys::clock;
 use udco_sys::udp::{Message, Outbox, Outcome};
 
 use crate::Engine;
+use crate::device::stream::{Stream, Written};
+use crate::device::transport::Socket;
 use crate::device::{Device, Peer, lock};
-use crate::stream::{Stream, Written};
 use crate::threads;
-use crate::transport::Socket;
 
 /// A peer expires within a second of its timeout; half of that leaves room for a busy machine.
 const PERIOD: Duration = Duration::from_millis(500);

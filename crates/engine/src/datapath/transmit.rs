@@ -18,10 +18,10 @@ use udco_core::{DropReason, Endpoint, Time, View, framing};
 use udco_sys::clock;
 use udco_sys::udp::{MAX_SEGMENTS, Message, Outbox, Outcome, UdpSocket};
 
-use crate::cipher::DirectionKey;
+use crate::device::cipher::DirectionKey;
+use crate::device::handoff::packet_buffer;
+use crate::device::transport::{Socket, Transport};
 use crate::device::{Device, Peer, Tuning};
-use crate::handoff::packet_buffer;
-use crate::transport::{Socket, Transport};
 
 /// Bytes of records in one batch: half of what a core's cache holds, and at least one packet of any size.
 const ARENA: usize = 8 * (OVERHEAD + 65_535);

@@ -14,14 +14,14 @@ use udco_sys::seqpacket::FdList;
 use udco_sys::tun;
 
 use crate::Engine;
-use crate::account::{Charge, Kind};
-use crate::connection::{Session, malformed};
+use crate::control::account::{Charge, Kind};
+use crate::control::conversation::{Session, malformed};
+use crate::control::proof::{Proven, prove};
+use crate::control::registry::SessionId;
+use crate::device::handoff::Handoffs;
+use crate::device::offload::{self, Merging};
+use crate::device::transport::Transport;
 use crate::device::{Device, Offloads};
-use crate::devices::SessionId;
-use crate::handoff::Handoffs;
-use crate::offload::{self, Merging};
-use crate::proof::{Proven, prove};
-use crate::transport::Transport;
 
 /// How long to wait until nobody uses a socket that the program has closed.
 const RELEASE: Duration = Duration::from_millis(200);

@@ -18,8 +18,8 @@ use udco_netlink::{Api, identity, identity_request};
 use udco_sys::route::{Monitor, Received};
 use udco_sys::tun::Queue;
 
-use crate::devices::Asking;
-use crate::namespace;
+use crate::control::namespace;
+use crate::control::registry::Asking;
 
 /// How often the kernel is asked: an answer is lost if others have filled the socket.
 const TRIES: u32 = 4;

@@ -11,8 +11,8 @@ use udco_netlink::path::told;
 use udco_netlink::route::{Change, Family, changes, dump_request};
 use udco_sys::route::{Monitor, Received};
 
+use crate::device::paths::Paths;
 use crate::device::{Device, random_seed};
-use crate::paths::Paths;
 
 /// Datagrams of one namespace that are taken in before others have their turn: a hostile one never runs out of them.
 const TURN: usize = 64;

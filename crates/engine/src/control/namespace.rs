@@ -7,7 +7,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use crate::devices::Asking;
+use crate::control::registry::Asking;
 
 /// Of a program that has not said where it is: nobody is there with it.
 const NAMELESS: u64 = 1 << 63;

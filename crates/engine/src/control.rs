@@ -1,0 +1,17 @@
+//! How programs change what the engine does: their connections, the API's requests, and who may do what.
+
+pub(crate) mod account;
+pub(crate) mod admission;
+pub(crate) mod backlog;
+pub(crate) mod channel;
+pub(crate) mod conversation;
+pub(crate) mod dispenser;
+pub(crate) mod links;
+pub(crate) mod listen;
+pub(crate) mod namespace;
+pub mod output;
+pub(crate) mod proof;
+pub(crate) mod registry;
+pub(crate) mod requests;
+pub(crate) mod resources;
+pub(crate) mod show;
