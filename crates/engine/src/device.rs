@@ -7,6 +7,7 @@ pub(crate) mod keepalive;
 pub(crate) mod moves;
 pub(crate) mod offload;
 mod paths;
+pub(crate) mod peer;
 mod route_mirror;
 pub(crate) mod stream;
 pub(crate) mod transport;
@@ -16,7 +17,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -27,18 +28,16 @@ use udco_netlink::{Api, DeleteReason, Notification, PeerState};
 use udco_sys::clock;
 use udco_sys::tun;
 
+use crate::client::{Client, ClientId};
 use crate::control::channel::Listeners;
-use crate::control::registry::{Asking, SessionId};
-use crate::control::requests::state_of;
 use crate::device::cipher::DirectionKey;
 use crate::device::ended::EndedPeers;
 use crate::device::handoff::Handoffs;
 use crate::device::moves::{Move, Moves, News, Nudge};
 use crate::device::offload::Merging;
+use crate::device::peer::{Peer, state_of};
 use crate::device::transport::Transport;
-
-/// A peer, with the cipher and the transport that the engine uses.
-pub(crate) type Peer = udco_core::Peer<DirectionKey, Arc<Transport>>;
+use crate::sync::lock;
 
 /// What requests change about a device: the master copy.
 pub(crate) struct State {
@@ -146,7 +145,7 @@ impl Device {
         (api, mode): (Api, Mode),
         (queues, handoffs): (Vec<tun::Queue>, Handoffs),
         offloads: Offloads,
-        (maker, listeners): (&Asking, &Arc<Listeners>),
+        (maker, listeners): (&Client, &Arc<Listeners>),
     ) -> Self {
         let seed = random_seed();
         let device = Self {
@@ -167,7 +166,7 @@ impl Device {
             }),
             listeners: Arc::clone(listeners),
             owner: maker.uid,
-            holder: AtomicU64::new(maker.session),
+            holder: AtomicU64::new(maker.id),
             moves: Moves::new(),
             ended: Mutex::default(),
             carrier: AtomicBool::new(true),
@@ -200,8 +199,8 @@ impl Device {
 
     fn remade(&self, api: Api, mode: Mode, queues: (Vec<tun::Queue>, Handoffs)) -> Self {
         let place = (self.netns, self.ifindex);
-        let maker = Asking {
-            session: self.holder.load(Ordering::Relaxed),
+        let maker = Client {
+            id: self.holder.load(Ordering::Relaxed),
             uid: self.owner,
             netns: self.netns,
         };
@@ -438,8 +437,8 @@ impl Device {
 
     /// The last counters of peers that have ended a moment ago, told this once to the program that uses the device
     /// (faults E7).
-    pub(crate) fn take_ended(&self, asking: SessionId) -> Vec<PeerState> {
-        if self.holder.load(Ordering::Relaxed) != asking {
+    pub(crate) fn take_ended(&self, client: ClientId) -> Vec<PeerState> {
+        if self.holder.load(Ordering::Relaxed) != client {
             return Vec::new();
         }
         lock(&self.ended).take(Time::from_millis(clock::milliseconds()))
@@ -498,7 +497,7 @@ impl Device {
     }
 
     /// Another program uses it from now on; 0 for none.
-    pub(crate) fn set_holder(&self, holder: SessionId) {
+    pub(crate) fn set_holder(&self, holder: ClientId) {
         self.holder.store(holder, Ordering::Relaxed);
     }
 
@@ -578,17 +577,7 @@ impl State {
     }
 }
 
-/// Whether two numbers may be those of the same network namespace; 0 is unknown.
-pub(crate) const fn is_same(one: u64, other: u64) -> bool {
-    one == other || one == 0 || other == 0
-}
-
 /// Seeds a table whose keys strangers choose (promises D3).
 pub(crate) fn random_seed() -> u64 {
     RandomState::new().hash_one(())
-}
-
-/// A panic in another thread ends the process (see [`crate::Engine::start`]), so a poisoned lock is never seen for long.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -8,9 +8,11 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod backoff;
+mod client;
 mod control;
 mod datapath;
 mod device;
+mod sync;
 mod threads;
 
 use std::io;
@@ -28,9 +30,10 @@ pub use control::output;
 pub use device::cipher::DirectionKey;
 pub use device::offload::{Forbidden, Offload};
 
+use crate::client::{Client, ClientId};
 use crate::control::account::Accounts;
 use crate::control::admission::{Lease, Sessions};
-use crate::control::registry::{Asking, Devices, SessionId};
+use crate::control::registry::Devices;
 use crate::control::show::{DeviceState, EngineState};
 use crate::datapath::worker::Workers;
 use crate::device::Device;
@@ -186,7 +189,7 @@ impl Engine {
     }
 
     /// A number for a connection.
-    pub(crate) fn new_session(&self) -> SessionId {
+    pub(crate) fn new_session(&self) -> ClientId {
         self.next_session.fetch_add(1, Ordering::Relaxed)
     }
 
@@ -215,7 +218,7 @@ impl Engine {
         &self.workers
     }
 
-    pub(crate) fn show(&self, asking: &Asking) -> EngineState {
+    pub(crate) fn show(&self, client: &Client) -> EngineState {
         EngineState {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
@@ -223,7 +226,7 @@ impl Engine {
             workers: self.workers.count(),
             devices: self
                 .devices
-                .all_for(asking)
+                .all_for(client)
                 .iter()
                 .map(|(device, owner, may_use)| DeviceState::of(device, *owner, *may_use))
                 .collect(),

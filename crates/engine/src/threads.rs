@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use crate::device::lock;
+use crate::sync::lock;
 
 /// Room that is left beside the workers: the engine's own threads (routes, keepalives, the socket file, one program that
 /// asks), and what OpenVPN's scripts need (a shell and a pipeline).

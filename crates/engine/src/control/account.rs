@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::getuid;
 
-use crate::device::lock;
+use crate::sync::lock;
 
 /// Of what there is a bound. docs/threat-model.md has the numbers, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,11 +10,12 @@ use udco_netlink::{Api, FamilyIds, Notification};
 use udco_sys::epoll::{Interest, Poller};
 use udco_sys::seqpacket::Connection;
 
+use crate::client::may_be_same_netns;
+use crate::client::{Client, ClientId};
 use crate::control::account::{Account, Kind};
 use crate::control::backlog::{Backlog, Subject};
 use crate::control::namespace;
-use crate::control::registry::{Asking, SessionId};
-use crate::device::{is_same, lock};
+use crate::sync::lock;
 
 /// The generic-netlink ids that the engine announces. The kernel gives such ids from 0x10 on; ours are far above, so
 /// that a message which went astray is not taken for another family's.
@@ -31,7 +32,7 @@ pub(crate) struct Channel {
     /// The kernel's number of the program's network namespace; 0 if unknown.
     pub(crate) netns: u64,
     /// The program's connection, and its user.
-    session: SessionId,
+    session: ClientId,
     uid: u32,
     /// Where the connection's thread waits, to be told of room when something waits for it.
     poller: Arc<Poller>,
@@ -63,14 +64,14 @@ impl Channel {
     /// that there is room for what waits: see [`Channel::flush`].
     pub(crate) fn new(
         socket: Connection,
-        (program, account): (Asking, Arc<Account>),
+        (program, account): (Client, Arc<Account>),
         poller: &Arc<Poller>,
         token: u64,
     ) -> io::Result<Self> {
         poller.add(&socket, token, Interest::NONE)?;
         Ok(Self {
             netns: namespace::of(socket.as_fd(), &program),
-            session: program.session,
+            session: program.id,
             uid: program.uid,
             socket,
             poller: Arc::clone(poller),
@@ -236,7 +237,7 @@ impl Listeners {
     /// Where the kernel does not number namespaces, only the program that uses the device.
     pub(crate) fn tell(
         &self,
-        (netns, holder, owner): (u64, SessionId, u32),
+        (netns, holder, owner): (u64, ClientId, u32),
         api: Api,
         notification: &Notification,
     ) {
@@ -244,7 +245,7 @@ impl Listeners {
             let numbered = netns != 0 && listener.netns != 0;
             let is_holder = listener.session == holder;
             let may_know = is_holder || listener.uid == owner || listener.uid == 0;
-            if is_same(netns, listener.netns) && (numbered || is_holder) && may_know {
+            if may_be_same_netns(netns, listener.netns) && (numbered || is_holder) && may_know {
                 listener.notify(api, notification);
             }
         }

@@ -18,11 +18,11 @@ use zeroize::Zeroize;
 
 use crate::Engine;
 use crate::backoff::Backoff;
+use crate::client::Client;
 use crate::control::account::{Account, Charge, Kind};
 use crate::control::admission::Lease;
 use crate::control::channel::{Channel, FAMILIES};
 use crate::control::namespace;
-use crate::control::registry::Asking;
 use crate::control::requests::Caller;
 use crate::control::resources::Belongings;
 use crate::control::{dispenser, output};
@@ -56,7 +56,7 @@ const EINVAL: i32 = 22;
 pub(crate) struct Session {
     pub(crate) engine: Arc<Engine>,
     /// Who is at the other end.
-    pub(crate) asking: Asking,
+    pub(crate) client: Client,
     /// What its user has.
     pub(crate) account: Arc<Account>,
     pub(crate) program: String,
@@ -99,17 +99,17 @@ impl Session {
     ) -> io::Result<()> {
         let session = engine.new_session();
         let numbered = udco_sys::network_namespace(connection.as_fd());
-        let asking = Asking {
-            session,
+        let client = Client {
+            id: session,
             uid: connection.peer_credentials()?.uid,
             netns: namespace::at_first(numbered, session),
         };
         let mut session = Self {
             engine: Arc::clone(engine),
-            asking,
-            account: engine.accounts().of(asking.uid),
+            client,
+            account: engine.accounts().of(client.uid),
             program: String::new(),
-            belongings: Belongings::new(engine, asking.session),
+            belongings: Belongings::new(engine, client.id),
             tuning: Tuning::default(),
             connection,
             poller: Arc::new(Poller::new()?),
@@ -233,7 +233,7 @@ impl Session {
                 let Some(charge) = self.account.charge(Kind::Channels) else {
                     return Err(io::Error::other("its user has as many channels as it may"));
                 };
-                let program = self.asking;
+                let program = self.client;
                 let account = Arc::clone(&self.account);
                 let opened =
                     Channel::new(end, (program, account), &self.poller, u64::from(channel))?;
@@ -309,8 +309,8 @@ impl Session {
                 self.done(seq, 0)
             }
             ToEngine::Namespace { inode } => {
-                if let Some(netns) = namespace::said(&self.asking, inode) {
-                    self.asking.netns = netns;
+                if let Some(netns) = namespace::said(&self.client, inode) {
+                    self.client.netns = netns;
                 }
                 self.done(seq, 0)
             }
@@ -343,7 +343,7 @@ impl Session {
             ToEngine::Connect => {
                 // If it is refused, its end says so.
                 if let Ok((connection, maker)) = dispenser::new_connection(fds.take(0))
-                    && maker.uid == self.asking.uid
+                    && maker.uid == self.client.uid
                 {
                     self.engine.admit(connection, &maker, self.lease.clone());
                 }
@@ -396,9 +396,9 @@ impl Session {
         let mut answers = Answers::for_reader(room);
         channel.begin_answer();
         let mut caller = Caller {
-            asking: Asking {
+            client: Client {
                 netns: channel.netns,
-                ..self.asking
+                ..self.client
             },
             session: self,
             seq,
@@ -464,7 +464,7 @@ impl Session {
         }
         self.account.one_at_a_time(|| {
             let mut file = io::BufWriter::new(std::fs::File::from(file));
-            let written = serde_json::to_writer(&mut file, &self.engine.show(&self.asking));
+            let written = serde_json::to_writer(&mut file, &self.engine.show(&self.client));
             match written.map(|()| file.flush()) {
                 Ok(Ok(())) => 0,
                 _ => EINVAL,

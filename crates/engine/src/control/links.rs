@@ -11,9 +11,11 @@ use udco_netlink::{
     link_view, marked_link, message_link, refusal,
 };
 
+use crate::client::may_be_same_netns;
 use crate::control::conversation::{Session, decode, malformed};
 use crate::control::proof;
-use crate::device::{Device, is_same};
+use crate::device::Device;
+use crate::device::peer::in_api;
 
 /// An errno, 0 for success, and the words of the extended ACK.
 type Outcome = (Errno, Option<&'static str>);
@@ -50,7 +52,7 @@ impl Session {
                 }
             },
             LinkRequest::Delete(target) => {
-                let Some(device) = self.engine.devices().find_link(&self.asking, target) else {
+                let Some(device) = self.engine.devices().find_link(&self.client, target) else {
                     if !self.end_away() {
                         return self.tell(seq, ToFront::Pass);
                     }
@@ -60,15 +62,11 @@ impl Session {
                 };
                 if !asker.admin {
                     // The kernel refuses it.
-                    let session = self.asking.session;
+                    let session = self.client.id;
                     self.engine.devices().wants_end(&device, session);
                     return self.tell(seq, ToFront::Pass);
                 }
-                if self
-                    .engine
-                    .devices()
-                    .is_lent_to(&device, self.asking.session)
-                {
+                if self.engine.devices().is_lent_to(&device, self.client.id) {
                     // It was there before the program, and stays.
                     self.engine.devices().release(&device);
                     let datagram = &acknowledgement(asker, message);
@@ -87,9 +85,9 @@ impl Session {
     /// network namespace, so that `ip link` sees what OpenVPN has.
     pub(crate) fn show_link(&mut self, seq: u32, netns: u64, message: &[u8]) -> io::Result<()> {
         // Where the front is, the kernel has said (faults D1). It may have heard of a link somewhere else.
-        let is_here = is_same(netns, self.asking.netns);
+        let is_here = may_be_same_netns(netns, self.client.netns);
         let ifindex = message_link(message).filter(|_| is_here);
-        let device = ifindex.and_then(|ifindex| self.engine.devices().shown(&self.asking, ifindex));
+        let device = ifindex.and_then(|ifindex| self.engine.devices().shown(&self.client, ifindex));
         let view = match (device, marked_link(message, ALIAS)) {
             (Some(device), _) => link_view(message, device.api, in_api(device.mode)),
             // Another engine's, which may have left it. OpenVPN asks before it makes a device: where it finds a TUN device, it
@@ -112,7 +110,7 @@ impl Session {
 
     /// Why a device of ours cannot have this MTU: the TUN device below would take a larger one.
     fn mtu_refusal(&self, target: LinkTarget<'_>, mtu: u32) -> Option<&'static str> {
-        let device = self.engine.devices().find_link(&self.asking, target)?;
+        let device = self.engine.devices().find_link(&self.client, target)?;
         device.api.mtu_refusal(mtu)
     }
 
@@ -170,14 +168,10 @@ impl Session {
     /// Ends the program's device that was moved to another network namespace: there it goes as a plain TUN device goes when
     /// it is closed. The program has lost sight of it, and wants to delete it or to make another one (faults A7).
     fn end_away(&self) -> bool {
-        let away = self.engine.devices().away(self.asking.session);
+        let away = self.engine.devices().away(self.client.id);
         let is_any = !away.is_empty();
         for device in away {
-            if self
-                .engine
-                .devices()
-                .is_lent_to(&device, self.asking.session)
-            {
+            if self.engine.devices().is_lent_to(&device, self.client.id) {
                 self.engine.devices().release(&device);
                 continue;
             }
@@ -199,8 +193,8 @@ impl Session {
         let devices = self.engine.devices();
         let deadline = Instant::now() + LETTING_GO;
         loop {
-            let known = devices.find_link(&self.asking, link.target)?;
-            let may_go = link.create && devices.is_held_by_another(&known, self.asking.session);
+            let known = devices.find_link(&self.client, link.target)?;
+            let may_go = link.create && devices.is_held_by_another(&known, self.client.id);
             if !may_go || Instant::now() >= deadline {
                 return Some(known);
             }
@@ -232,13 +226,5 @@ impl Session {
             Errno::EEXIST if self.belongings.serves_devices() => Errno::EBUSY,
             errno => errno,
         })
-    }
-}
-
-/// A device's mode as the API has it.
-pub(crate) const fn in_api(mode: Mode) -> udco_netlink::Mode {
-    match mode {
-        Mode::P2p => udco_netlink::Mode::P2p,
-        Mode::Mp => udco_netlink::Mode::Mp,
     }
 }

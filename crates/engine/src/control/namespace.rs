@@ -7,7 +7,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use crate::control::registry::Asking;
+use crate::client::Client;
 
 /// Of a program that has not said where it is: nobody is there with it.
 const NAMELESS: u64 = 1 << 63;
@@ -21,7 +21,7 @@ pub(crate) const fn at_first(kernel: u64, session: u64) -> u64 {
 }
 
 /// A program says that it is in the namespace with this inode: where that is, if nothing is known of it so far.
-pub(crate) fn said(program: &Asking, inode: u64) -> Option<u64> {
+pub(crate) fn said(program: &Client, inode: u64) -> Option<u64> {
     let inode = u32::try_from(inode).ok().filter(|inode| *inode != 0)?;
     // No two places share a number. The highest uids cannot say where they are: it would be that of a nameless one.
     let number = u64::from(program.uid) << 32 | u64::from(inode);
@@ -30,7 +30,7 @@ pub(crate) fn said(program: &Asking, inode: u64) -> Option<u64> {
 }
 
 /// The namespace of a socket that a program has handed over.
-pub(crate) fn of(socket: BorrowedFd<'_>, program: &Asking) -> u64 {
+pub(crate) fn of(socket: BorrowedFd<'_>, program: &Client) -> u64 {
     match udco_sys::network_namespace(socket) {
         0 => program.netns,
         number => number,
@@ -43,9 +43,9 @@ mod tests {
 
     const INODE: u64 = 0xF000_0098;
 
-    fn program(session: u64, uid: u32) -> Asking {
-        Asking {
-            session,
+    fn program(session: u64, uid: u32) -> Client {
+        Client {
+            id: session,
             uid,
             netns: at_first(0, session),
         }
@@ -67,13 +67,13 @@ mod tests {
 
     #[test]
     fn what_the_kernel_says_counts_and_what_a_program_says_once() {
-        let numbered = Asking {
+        let numbered = Client {
             netns: at_first(77, 1),
             ..program(1, 0)
         };
         assert_eq!(numbered.netns, 77);
         assert_eq!(said(&numbered, INODE), None);
-        let placed = Asking {
+        let placed = Client {
             netns: said(&program(1, 0), INODE).unwrap(),
             ..program(1, 0)
         };

@@ -18,8 +18,8 @@ use udco_netlink::{Api, identity, identity_request};
 use udco_sys::route::{Monitor, Received};
 use udco_sys::tun::Queue;
 
+use crate::client::Client;
 use crate::control::namespace;
-use crate::control::registry::Asking;
 
 /// How often the kernel is asked: an answer is lost if others have filled the socket.
 const TRIES: u32 = 4;
@@ -55,7 +55,7 @@ pub(crate) fn prove(
     queues: &[Queue],
     monitor: &Monitor,
     (ifindex, api, nonce): (u32, Api, u64),
-    program: &Asking,
+    program: &Client,
 ) -> io::Result<Proven> {
     let alias = Alias::new(api.link_kind(), nonce);
     // System calls of this proof: TUNGETIFF, getsockname, sendto, recvfrom, getsockopt (SO_NETNS_COOKIE).

@@ -10,24 +10,13 @@ use std::sync::{Arc, Mutex};
 use udco_core::Mode;
 use udco_netlink::{Api, DeleteReason, LinkTarget};
 
+use crate::client::{Client, ClientId, may_be_same_netns};
 use crate::control::account::Charge;
 use crate::control::channel::Listeners;
 use crate::datapath::worker::{Placed, Source, Workers};
+use crate::device::Device;
 use crate::device::transport::Transport;
-use crate::device::{Device, is_same, lock};
-
-/// Number of a connection, never used twice.
-pub(crate) type SessionId = u64;
-
-/// Who asks.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Asking {
-    pub(crate) session: SessionId,
-    /// User, as the kernel has it.
-    pub(crate) uid: u32,
-    /// The kernel's number of the network namespace; 0 if unknown.
-    pub(crate) netns: u64,
-}
+use crate::sync::lock;
 
 /// What a look-up has found.
 pub(crate) enum Found {
@@ -68,7 +57,7 @@ struct Entry {
     /// User whose program made it.
     uid: u32,
     /// The program that uses it: it ends with that program, unless it stays.
-    holder: Option<SessionId>,
+    holder: Option<ClientId>,
     /// It was made to outlive its maker: `udco link add`, `ip link add`.
     stays: bool,
     /// Its program wanted to delete it, and may not: it goes when the program ends.
@@ -103,12 +92,12 @@ impl Devices {
     }
 
     /// All of them, with the user whose program made each, and whether the caller may use it.
-    pub(crate) fn all_for(&self, asking: &Asking) -> Vec<(Arc<Device>, u32, bool)> {
+    pub(crate) fn all_for(&self, client: &Client) -> Vec<(Arc<Device>, u32, bool)> {
         let held = lock(&self.held);
         let devices = held.devices.iter();
         let devices = devices.map(|entry| {
             let device = Arc::clone(&entry.device);
-            (device, entry.uid, entry.permits(asking))
+            (device, entry.uid, entry.permits(client))
         });
         devices.collect()
     }
@@ -119,27 +108,27 @@ impl Devices {
     }
 
     /// The device with this index in the caller's namespace.
-    pub(crate) fn find(&self, asking: &Asking, ifindex: u32) -> Found {
+    pub(crate) fn find(&self, client: &Client, ifindex: u32) -> Found {
         let held = lock(&self.held);
-        let entry = held.entry(asking, |device| device.ifindex == ifindex);
+        let entry = held.entry(client, |device| device.ifindex == ifindex);
         match entry {
-            Some(entry) if entry.permits(asking) => Found::Device(Arc::clone(&entry.device)),
+            Some(entry) if entry.permits(client) => Found::Device(Arc::clone(&entry.device)),
             Some(_) => Found::Forbidden,
-            None if held.gone.contains(&(asking.netns, ifindex)) => Found::Gone,
+            None if held.gone.contains(&(client.netns, ifindex)) => Found::Gone,
             None => Found::Nothing,
         }
     }
 
     /// The device that a link request names, if the caller may use it: with those of others the kernel deals, as with
     /// all other links.
-    pub(crate) fn find_link(&self, asking: &Asking, target: LinkTarget<'_>) -> Option<Arc<Device>> {
+    pub(crate) fn find_link(&self, client: &Client, target: LinkTarget<'_>) -> Option<Arc<Device>> {
         let held = lock(&self.held);
-        let entry = held.entry(asking, |device| match target.ifindex {
+        let entry = held.entry(client, |device| match target.ifindex {
             _ if device.is_away() => false,
             Some(ifindex) => device.ifindex == ifindex && device.current_name().is_ok(),
             None => matches!((target.name, device.current_name()), (Some(one), Ok(other)) if one == other),
         });
-        let entry = entry.filter(|entry| entry.permits(asking));
+        let entry = entry.filter(|entry| entry.permits(client));
         entry.map(|entry| Arc::clone(&entry.device))
     }
 
@@ -151,10 +140,10 @@ impl Devices {
     }
 
     /// The device with this index in the caller's namespace, whoever made it: only to be shown as what it is.
-    pub(crate) fn shown(&self, asking: &Asking, ifindex: u32) -> Option<Arc<Device>> {
+    pub(crate) fn shown(&self, client: &Client, ifindex: u32) -> Option<Arc<Device>> {
         let held = lock(&self.held);
         let is_it = |device: &Device| device.ifindex == ifindex && !device.is_away();
-        let entry = held.entry(asking, is_it);
+        let entry = held.entry(client, is_it);
         entry.map(|entry| Arc::clone(&entry.device))
     }
 
@@ -169,7 +158,7 @@ impl Devices {
         &self,
         workers: &Workers,
         device: &Arc<Device>,
-        (maker, charge): (&Asking, Charge),
+        (maker, charge): (&Client, Charge),
     ) -> bool {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let mut held = lock(&self.held);
@@ -185,7 +174,7 @@ impl Devices {
             placed,
             sockets: 0,
             uid: maker.uid,
-            holder: Some(maker.session),
+            holder: Some(maker.id),
             stays: false,
             ends: false,
             _charge: charge,
@@ -199,14 +188,14 @@ impl Devices {
         &self,
         workers: &Workers,
         device: &Arc<Device>,
-        asking: &Asking,
+        client: &Client,
         (api, mode): (Api, Mode),
     ) -> Option<Arc<Device>> {
         let mut held = lock(&self.held);
         let entry = held.of_mut(device)?;
         let is_free = entry.stays && entry.holder.is_none() && !device.has_peers();
         // Who made it may have a queue of it still: nobody else's packets may come to it (faults D1).
-        if !is_free || entry.uid != asking.uid {
+        if !is_free || entry.uid != client.uid {
             return None;
         }
         let renewed = Arc::new(device.renewed(api, mode)?);
@@ -214,21 +203,21 @@ impl Devices {
             workers.remove(placed);
         }
         entry.placed = place(workers, &renewed, entry.number);
-        entry.holder = Some(asking.session);
+        entry.holder = Some(client.id);
         entry.device = Arc::clone(&renewed);
-        renewed.set_holder(asking.session);
+        renewed.set_holder(client.id);
         Some(renewed)
     }
 
     /// Whether the device was made beforehand and is only used by this program.
-    pub(crate) fn is_lent_to(&self, device: &Arc<Device>, session: SessionId) -> bool {
+    pub(crate) fn is_lent_to(&self, device: &Arc<Device>, session: ClientId) -> bool {
         let mut held = lock(&self.held);
         let entry = held.of_mut(device);
         entry.is_some_and(|entry| entry.stays && entry.holder == Some(session))
     }
 
     /// A program has wanted to delete a device.
-    pub(crate) fn wants_end(&self, device: &Arc<Device>, session: SessionId) {
+    pub(crate) fn wants_end(&self, device: &Arc<Device>, session: ClientId) {
         if let Some(entry) = lock(&self.held).of_mut(device)
             && entry.holder == Some(session)
         {
@@ -244,14 +233,14 @@ impl Devices {
     }
 
     /// The devices that a program uses and whose interfaces were moved to another network namespace.
-    pub(crate) fn away(&self, session: SessionId) -> Vec<Arc<Device>> {
+    pub(crate) fn away(&self, session: ClientId) -> Vec<Arc<Device>> {
         let mut own = self.of_session(session);
         own.retain(|device| device.is_away());
         own
     }
 
     /// Whether another program uses the device.
-    pub(crate) fn is_held_by_another(&self, device: &Arc<Device>, session: SessionId) -> bool {
+    pub(crate) fn is_held_by_another(&self, device: &Arc<Device>, session: ClientId) -> bool {
         let mut held = lock(&self.held);
         let holder = held.of_mut(device).and_then(|entry| entry.holder);
         holder.is_some_and(|holder| holder != session)
@@ -268,7 +257,7 @@ impl Devices {
     }
 
     /// The devices that a program uses.
-    pub(crate) fn of_session(&self, session: SessionId) -> Vec<Arc<Device>> {
+    pub(crate) fn of_session(&self, session: ClientId) -> Vec<Arc<Device>> {
         let held = lock(&self.held);
         let own = held
             .devices
@@ -355,13 +344,14 @@ impl Devices {
 
 impl Held {
     /// The device of the caller's namespace that `is` meant.
-    fn entry(&self, asking: &Asking, is: impl Fn(&Device) -> bool) -> Option<&Entry> {
+    fn entry(&self, client: &Client, is: impl Fn(&Device) -> bool) -> Option<&Entry> {
         self.devices.iter().find(|entry| {
-            let own = entry.holder == Some(asking.session);
+            let own = entry.holder == Some(client.id);
             // One that was moved away is for its program only: what it was called here, another one may be.
             let is_known = !entry.device.is_away();
-            let here = is_known && entry.device.netns == asking.netns && asking.netns != 0;
-            (own && is_same(entry.device.netns, asking.netns) || here) && is(&entry.device)
+            let here = is_known && entry.device.netns == client.netns && client.netns != 0;
+            (own && may_be_same_netns(entry.device.netns, client.netns) || here)
+                && is(&entry.device)
         })
     }
 
@@ -399,8 +389,8 @@ impl Held {
 
 impl Entry {
     /// The kernel asks for `CAP_NET_ADMIN` alone; here many users may have it, each in its own user namespace.
-    fn permits(&self, asking: &Asking) -> bool {
-        asking.uid == 0 || asking.uid == self.uid || self.holder == Some(asking.session)
+    fn permits(&self, client: &Client) -> bool {
+        client.uid == 0 || client.uid == self.uid || self.holder == Some(client.id)
     }
 }
 

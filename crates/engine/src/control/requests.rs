@@ -4,27 +4,26 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use udco_core::packet_id::PacketIds;
-use udco_core::{
-    Activity, Endpoint, Key, KeyMaterial, NewPeer, Novelty, PeerChange, PeerError, Time,
-    Traffic as Counter,
-};
+use udco_core::{Endpoint, Key, KeyMaterial, NewPeer, Novelty, PeerChange, PeerError, Time};
 use udco_netlink::{
     Api, CipherAlg, DeleteReason, Errno, Keepalive, KeyNew, KeyState, Mode, NoDevice, PeerNew,
-    PeerSet, PeerState, Refused, Service, Slot, Traffic,
+    PeerSet, PeerState, Refused, Service, Slot,
 };
 use udco_sys::clock;
 use udco_sys::seqpacket::Connection;
 use udco_sys::tcp::{self, Kind, inspect};
 use udco_sys::udp::UdpSocket;
 
+use crate::client::Client;
+use crate::client::may_be_same_netns;
 use crate::control::account::{self, Charge};
 use crate::control::conversation::Session;
-use crate::control::links::in_api;
-use crate::control::registry::{Asking, Found};
+use crate::control::registry::Found;
+use crate::device::Device;
 use crate::device::cipher::{DirectionKey, cipher};
 use crate::device::keepalive;
+use crate::device::peer::{Peer, in_api, state_of};
 use crate::device::transport::Transport;
-use crate::device::{Device, Peer, is_same};
 
 const ENOENT: i32 = 2;
 const EBADF: i32 = 9;
@@ -49,14 +48,14 @@ pub(crate) struct Caller<'s> {
     /// Number of the front's question, for an exchange in the middle of it.
     pub(crate) seq: u32,
     /// Who it is, in the network namespace of the channel on which it asks.
-    pub(crate) asking: Asking,
+    pub(crate) client: Client,
     /// A socket was taken over: the front is to put the relay in its place.
     pub(crate) swap: bool,
 }
 
 impl Caller<'_> {
     fn device(&self, ifindex: u32) -> Result<Arc<Device>, Refused> {
-        match self.session.engine.devices().find(&self.asking, ifindex) {
+        match self.session.engine.devices().find(&self.client, ifindex) {
             Found::Device(device) => Ok(device),
             // Another program has deleted it since the look-up of its mode.
             _ => Err(ended()),
@@ -66,7 +65,7 @@ impl Caller<'_> {
     /// What PEER_GET tells of a peer.
     fn peer_state(&mut self, api: Api, peer: &Peer) -> PeerState {
         let netns = peer.transport.netns;
-        let elsewhere = api == Api::Ovpn && !is_same(netns, self.asking.netns);
+        let elsewhere = api == Api::Ovpn && !may_be_same_netns(netns, self.client.netns);
         PeerState {
             socket_netnsid: elsewhere.then(|| self.session.belongings.netns_id(netns)),
             ..state_of(peer)
@@ -116,7 +115,7 @@ impl Caller<'_> {
             cannot_encapsulate(errno)
         };
         let forbidden = self.session.engine.forbidden();
-        let program = self.session.asking;
+        let program = self.session.client;
         let transport = match inspect(std::os::fd::AsFd::as_fd(&socket)) {
             Kind::Udp => {
                 remote_of(peer)?;
@@ -154,7 +153,7 @@ impl Caller<'_> {
 
 impl Service for Caller<'_> {
     fn mode(&mut self, api: Api, ifindex: u32) -> Result<Mode, NoDevice> {
-        let device = match self.session.engine.devices().find(&self.asking, ifindex) {
+        let device = match self.session.engine.devices().find(&self.client, ifindex) {
             Found::Device(device) => device,
             Found::Forbidden => return Err(NoDevice::Forbidden),
             // Its interface goes after it, so that the peers' end is told first: to the programs both go at once.
@@ -180,7 +179,7 @@ impl Service for Caller<'_> {
                 .session
                 .engine
                 .devices()
-                .peers_of(self.session.asking.uid);
+                .peers_of(self.session.client.uid);
             if peers >= most {
                 return Err(refused(EDQUOT, "this user has as many peers as it may"));
             }
@@ -283,7 +282,7 @@ impl Service for Caller<'_> {
             return Vec::new();
         };
         let peers = device.look(|state| state.core.peers().clone());
-        let ended = device.take_ended(self.asking.session);
+        let ended = device.take_ended(self.client.id);
         let ended = ended
             .into_iter()
             .filter(|ended| peers.by_id(ended.id).is_none());
@@ -413,53 +412,6 @@ fn key(new: &KeyNew<'_>, packet_ids: PacketIds) -> Option<Key<DirectionKey>> {
         decrypt_nonce_tail: new.decrypt.nonce_tail,
     };
     Some(Key::with_packet_ids(material, packet_ids))
-}
-
-/// What is told of a peer, but for its socket's namespace.
-pub(crate) fn state_of(peer: &Peer) -> PeerState {
-    let endpoint = peer.endpoint();
-    let remote = endpoint.map(|endpoint| endpoint.remote);
-    let unspecified = |remote: SocketAddr| match remote {
-        SocketAddr::V4(_) => IpAddr::from([0; 4]),
-        SocketAddr::V6(_) => IpAddr::from([0; 16]),
-    };
-    let nothing = Traffic::default();
-    let state = PeerState {
-        id: peer.id,
-        tx_id: peer.tx_id,
-        socket_netnsid: None,
-        vpn4: peer.vpn4,
-        vpn6: peer.vpn6(),
-        keepalive: Keepalive {
-            interval: peer.keepalive.interval,
-            timeout: peer.keepalive.timeout,
-        },
-        remote,
-        local: endpoint
-            .and_then(|endpoint| endpoint.local)
-            .or_else(|| remote.map(unspecified)),
-        local_port: peer.transport.local_port(),
-        vpn_rx: nothing,
-        vpn_tx: nothing,
-        link_rx: nothing,
-        link_tx: nothing,
-    };
-    with_counters(state, &peer.activity)
-}
-
-/// The same, with the counters of now.
-pub(crate) fn with_counters(state: PeerState, activity: &Activity) -> PeerState {
-    let traffic = |counter: &Counter| Traffic {
-        bytes: counter.bytes(),
-        packets: counter.packets(),
-    };
-    PeerState {
-        vpn_rx: traffic(&activity.vpn_rx),
-        vpn_tx: traffic(&activity.vpn_tx),
-        link_rx: traffic(&activity.link_rx),
-        link_tx: traffic(&activity.link_tx),
-        ..state
-    }
 }
 
 fn now() -> Time {

@@ -14,10 +14,10 @@ use udco_sys::seqpacket::FdList;
 use udco_sys::tun;
 
 use crate::Engine;
+use crate::client::ClientId;
 use crate::control::account::{Charge, Kind};
 use crate::control::conversation::{Session, malformed};
 use crate::control::proof::{Proven, prove};
-use crate::control::registry::SessionId;
 use crate::device::handoff::Handoffs;
 use crate::device::offload::{self, Merging};
 use crate::device::transport::Transport;
@@ -29,7 +29,7 @@ const RELEASE: Duration = Duration::from_millis(200);
 /// The sockets and devices of a program.
 pub(crate) struct Belongings {
     engine: Arc<Engine>,
-    session: SessionId,
+    session: ClientId,
     /// Transport sockets by the fd number under which the program knows them.
     sockets: HashMap<i32, (Arc<Transport>, Charge)>,
     /// Foreign network namespaces that were told of, in the order of their ids.
@@ -40,7 +40,7 @@ pub(crate) struct Belongings {
 }
 
 impl Belongings {
-    pub(crate) fn new(engine: &Arc<Engine>, session: SessionId) -> Self {
+    pub(crate) fn new(engine: &Arc<Engine>, session: ClientId) -> Self {
         Self {
             engine: Arc::clone(engine),
             session,
@@ -170,7 +170,7 @@ impl Session {
         if !queues.iter().all(tun::Queue::vnet_header) {
             return Err(malformed("a TUN queue without packet headers"));
         }
-        let proven = prove(&queues, &monitor, (ifindex, api, nonce), &self.asking)?;
+        let proven = prove(&queues, &monitor, (ifindex, api, nonce), &self.client)?;
         self.clear_place(&proven)?;
         let charge = self.account.charge(Kind::Devices).ok_or_else(|| {
             io::Error::new(
@@ -195,12 +195,12 @@ impl Session {
             (api, mode),
             (queues, handoffs),
             offloads,
-            (&self.asking, devices.listeners()),
+            (&self.client, devices.listeners()),
         ));
         device.tune(self.tuning);
         let routes = self.account.most_routes();
         self.engine.watch().add(&device, monitor, routes)?;
-        if !devices.add(self.engine.workers(), &device, (&self.asking, charge)) {
+        if !devices.add(self.engine.workers(), &device, (&self.client, charge)) {
             self.engine.watch().remove(&device);
             return Err(taken());
         }
@@ -238,7 +238,7 @@ impl Session {
         }
         let devices = self.engine.devices();
         let workers = self.engine.workers();
-        let renewed = devices.take_over(workers, device, &self.asking, (api, mode));
+        let renewed = devices.take_over(workers, device, &self.client, (api, mode));
         let Some(renewed) = renewed else {
             return false;
         };

@@ -11,7 +11,8 @@ use udco_core::{Slot, Traffic as Counter};
 use udco_netlink::Api;
 use udco_sys::tun::offload;
 
-use crate::device::{Device, Peer};
+use crate::device::Device;
+use crate::device::peer::Peer;
 
 /// An engine.
 #[derive(Debug, Serialize)]

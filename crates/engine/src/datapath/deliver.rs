@@ -11,7 +11,8 @@ use udco_core::DropReason;
 use udco_core::offload::{Group, MergeError, Merger, merge, virtio};
 use udco_sys::tun;
 
-use crate::device::{Device, Peer};
+use crate::device::Device;
+use crate::device::peer::Peer;
 
 /// Packets in one batch, usually: each received run has at most 64.
 const PACKETS: usize = 1024;

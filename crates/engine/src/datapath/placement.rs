@@ -9,7 +9,7 @@
 use std::sync::{Arc, Mutex};
 
 use crate::datapath::load::{Look, QUIET};
-use crate::device::lock;
+use crate::sync::lock;
 
 /// Percent of its time above which a worker gives the queues that it has on loan back.
 const BUSY: u64 = 50;

@@ -12,10 +12,11 @@ use udco_sys::udp::Inbox;
 
 use crate::datapath::deliver::{Delivery, queue_for, write_alone};
 use crate::datapath::early_data::Parking;
+use crate::device::Device;
 use crate::device::cipher::DirectionKey;
+use crate::device::peer::Peer;
 use crate::device::stream::{Progress, RAW_PIECE, Stream};
 use crate::device::transport::{Socket, Transport, relay_header, relay_scratch};
-use crate::device::{Device, Peer};
 
 /// Datagrams, or runs of coalesced ones, in one batch: where the link does not coalesce, as many as a super-packet has.
 const BATCH: usize = 64;

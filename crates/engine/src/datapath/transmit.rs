@@ -20,8 +20,9 @@ use udco_sys::udp::{MAX_SEGMENTS, Message, Outbox, Outcome, UdpSocket};
 
 use crate::device::cipher::DirectionKey;
 use crate::device::handoff::packet_buffer;
+use crate::device::peer::Peer;
 use crate::device::transport::{Socket, Transport};
-use crate::device::{Device, Peer, Tuning};
+use crate::device::{Device, Tuning};
 
 /// Bytes of records in one batch: half of what a core's cache holds, and at least one packet of any size.
 const ARENA: usize = 8 * (OVERHEAD + 65_535);

@@ -23,9 +23,10 @@ use udco_sys::wake::Waker;
 
 use crate::datapath::load::LastLook;
 use crate::datapath::placement::Seat;
+use crate::device::Device;
 use crate::device::stream::Stream;
 use crate::device::transport::Transport;
-use crate::device::{Device, lock};
+use crate::sync::lock;
 use crate::threads;
 
 /// Token of the waker; sources have tokens from 1 on.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use udco_core::{Activity, Time};
 use udco_netlink::PeerState;
 
-use crate::control::requests::with_counters;
+use crate::device::peer::with_counters;
 
 /// How many peers are remembered: of more that end at once, the rest is not.
 const ROOM: usize = 8192;

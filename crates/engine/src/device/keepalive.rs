@@ -13,9 +13,11 @@ use udco_sys::clock;
 use udco_sys::udp::{Message, Outbox, Outcome};
 
 use crate::Engine;
+use crate::device::Device;
+use crate::device::peer::Peer;
 use crate::device::stream::{Stream, Written};
 use crate::device::transport::Socket;
-use crate::device::{Device, Peer, lock};
+use crate::sync::lock;
 use crate::threads;
 
 /// A peer expires within a second of its timeout; half of that leaves room for a busy machine.

@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 use udco_netlink::path::{FIRST_QUESTION, Path, Told, link_question, path_question};
 use udco_sys::route::Monitor;
 
-use crate::device::{Device, MAX_UNMEASURED, Peer};
+use crate::device::peer::Peer;
+use crate::device::{Device, MAX_UNMEASURED};
 
 /// How often all paths are asked for.
 const ROUND: Duration = Duration::from_secs(10);

@@ -17,7 +17,7 @@ use udco_sys::seqpacket::Connection;
 use udco_sys::tcp;
 
 use crate::datapath::worker::Place;
-use crate::device::lock;
+use crate::sync::lock;
 
 /// Bytes that the socket may hold and not have sent: what a burst needs, and what the next packet has to wait for.
 const UNSENT: u32 = 128 << 10;

@@ -11,8 +11,8 @@ use udco_sys::seqpacket::Connection;
 use udco_sys::tcp;
 use udco_sys::udp::{Datagram, UdpSocket};
 
+use crate::client::Client;
 use crate::control::namespace;
-use crate::control::registry::Asking;
 use crate::device::offload::{Forbidden, InUse, Offload};
 use crate::device::stream::Stream;
 
@@ -54,7 +54,7 @@ impl Transport {
         socket: tcp::Stream,
         relay: Connection,
         begun: Begun,
-        program: &Asking,
+        program: &Client,
     ) -> io::Result<Self> {
         let netns = namespace::of(socket.as_fd(), program);
         let local = socket.local_addr()?;
@@ -78,7 +78,7 @@ impl Transport {
         socket: UdpSocket,
         relay: Connection,
         forbidden: Forbidden,
-        program: &Asking,
+        program: &Client,
     ) -> io::Result<Self> {
         socket.enable_packet_info()?;
         let (mark, bound_to) = routing_of(socket.as_fd());

@@ -15,9 +15,10 @@ use udco_sys::wake::Waker;
 
 use crate::Engine;
 use crate::backoff::Backoff;
+use crate::device::Device;
 use crate::device::moves::Nudge;
 use crate::device::route_mirror::{Link, RouteMirror};
-use crate::device::{Device, lock};
+use crate::sync::lock;
 use crate::threads;
 
 /// How long to wait for more peers after the first that came.

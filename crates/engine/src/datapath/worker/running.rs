@@ -18,9 +18,9 @@ use crate::datapath::load::Load;
 use crate::datapath::placement::Seat;
 use crate::datapath::receive::Receiver;
 use crate::datapath::transmit::Transmitter;
-use crate::device::lock;
 use crate::device::stream::control_scratch;
 use crate::device::transport::{Socket, Transport};
+use crate::sync::lock;
 
 /// How often packets that wait for a key are looked at.
 const RETRY: Duration = Duration::from_millis(100);

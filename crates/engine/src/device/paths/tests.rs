@@ -10,7 +10,7 @@ use udco_netlink::Api;
 use udco_sys::seqpacket::Connection;
 
 use super::*;
-use crate::control::registry::Asking;
+use crate::client::Client;
 use crate::device::Offloads;
 use crate::device::handoff::Handoffs;
 use crate::device::offload::{Forbidden, Merging};
@@ -89,8 +89,8 @@ impl Scene {
         let socket = OwnedFd::from(UdpSocket::bind("127.0.0.1:0").unwrap());
         let socket = udco_sys::udp::UdpSocket::adopt(socket).unwrap();
         let (relay, _) = Connection::pair().unwrap();
-        let program = Asking {
-            session: 1,
+        let program = Client {
+            id: 1,
             uid: 0,
             netns: 0,
         };
@@ -100,8 +100,8 @@ impl Scene {
             from_device: 0,
             merge: Merging::new(false, false),
         };
-        let maker = Asking {
-            session: 0,
+        let maker = Client {
+            id: 0,
             uid: 0,
             netns: 0,
         };

@@ -1,0 +1,68 @@
+//! A peer, and what the API reports of it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use udco_core::{Activity, Mode, Traffic as Counter};
+use udco_netlink::{Keepalive, PeerState, Traffic};
+
+use crate::device::cipher::DirectionKey;
+use crate::device::transport::Transport;
+
+/// A peer, with the cipher and the transport that the engine uses.
+pub(crate) type Peer = udco_core::Peer<DirectionKey, Arc<Transport>>;
+
+/// What is told of a peer, but for its socket's namespace.
+pub(crate) fn state_of(peer: &Peer) -> PeerState {
+    let endpoint = peer.endpoint();
+    let remote = endpoint.map(|endpoint| endpoint.remote);
+    let unspecified = |remote: SocketAddr| match remote {
+        SocketAddr::V4(_) => IpAddr::from([0; 4]),
+        SocketAddr::V6(_) => IpAddr::from([0; 16]),
+    };
+    let nothing = Traffic::default();
+    let state = PeerState {
+        id: peer.id,
+        tx_id: peer.tx_id,
+        socket_netnsid: None,
+        vpn4: peer.vpn4,
+        vpn6: peer.vpn6(),
+        keepalive: Keepalive {
+            interval: peer.keepalive.interval,
+            timeout: peer.keepalive.timeout,
+        },
+        remote,
+        local: endpoint
+            .and_then(|endpoint| endpoint.local)
+            .or_else(|| remote.map(unspecified)),
+        local_port: peer.transport.local_port(),
+        vpn_rx: nothing,
+        vpn_tx: nothing,
+        link_rx: nothing,
+        link_tx: nothing,
+    };
+    with_counters(state, &peer.activity)
+}
+
+/// The same, with the counters of now.
+pub(crate) fn with_counters(state: PeerState, activity: &Activity) -> PeerState {
+    let traffic = |counter: &Counter| Traffic {
+        bytes: counter.bytes(),
+        packets: counter.packets(),
+    };
+    PeerState {
+        vpn_rx: traffic(&activity.vpn_rx),
+        vpn_tx: traffic(&activity.vpn_tx),
+        link_rx: traffic(&activity.link_rx),
+        link_tx: traffic(&activity.link_tx),
+        ..state
+    }
+}
+
+/// A device's mode as the API has it.
+pub(crate) const fn in_api(mode: Mode) -> udco_netlink::Mode {
+    match mode {
+        Mode::P2p => udco_netlink::Mode::P2p,
+        Mode::Mp => udco_netlink::Mode::Mp,
+    }
+}
