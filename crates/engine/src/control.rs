@@ -9,6 +9,7 @@ pub(crate) mod dispenser;
 pub(crate) mod links;
 pub(crate) mod listen;
 pub(crate) mod namespace;
+pub(crate) mod notifications;
 pub mod output;
 pub(crate) mod proof;
 pub(crate) mod registry;

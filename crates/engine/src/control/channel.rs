@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use std::thread::ThreadId;
 
 use udco_front::REQUEST_MARK;
@@ -10,7 +10,6 @@ use udco_netlink::{Api, FamilyIds, Notification};
 use udco_sys::epoll::{Interest, Poller};
 use udco_sys::seqpacket::Connection;
 
-use crate::client::may_be_same_netns;
 use crate::client::{Client, ClientId};
 use crate::control::account::{Account, Kind};
 use crate::control::backlog::{Backlog, Subject};
@@ -31,9 +30,9 @@ pub(crate) struct Channel {
     socket: Connection,
     /// The kernel's number of the program's network namespace; 0 if unknown.
     pub(crate) netns: u64,
-    /// The program's connection, and its user.
-    session: ClientId,
-    uid: u32,
+    /// Whose it is, and its user.
+    pub(crate) client: ClientId,
+    pub(crate) uid: u32,
     /// Where the connection's thread waits, to be told of room when something waits for it.
     poller: Arc<Poller>,
     token: u64,
@@ -71,7 +70,7 @@ impl Channel {
         poller.add(&socket, token, Interest::NONE)?;
         Ok(Self {
             netns: namespace::of(socket.as_fd(), &program),
-            session: program.id,
+            client: program.id,
             uid: program.uid,
             socket,
             poller: Arc::clone(poller),
@@ -216,38 +215,5 @@ impl Drop for Channel {
         self.account
             .subtract(Kind::WaitingBytes, lock(&self.state).charged);
         let _ = self.poller.remove(&self.socket);
-    }
-}
-
-/// The channels of all programs that want notifications.
-#[derive(Default)]
-pub(crate) struct Listeners(Mutex<Vec<Weak<Channel>>>);
-
-impl Listeners {
-    /// Adds a channel, once.
-    pub(crate) fn add(&self, channel: &Arc<Channel>) {
-        let mut all = lock(&self.0);
-        all.retain(|listener| {
-            listener.strong_count() > 0 && listener.as_ptr() != Arc::as_ptr(channel)
-        });
-        all.push(Arc::downgrade(channel));
-    }
-
-    /// Tells those in a network namespace who may use the device: a notification may hold a peer's address (faults D1).
-    /// Where the kernel does not number namespaces, only the program that uses the device.
-    pub(crate) fn tell(
-        &self,
-        (netns, holder, owner): (u64, ClientId, u32),
-        api: Api,
-        notification: &Notification,
-    ) {
-        for listener in lock(&self.0).iter().filter_map(Weak::upgrade) {
-            let numbered = netns != 0 && listener.netns != 0;
-            let is_holder = listener.session == holder;
-            let may_know = is_holder || listener.uid == owner || listener.uid == 0;
-            if may_be_same_netns(netns, listener.netns) && (numbered || is_holder) && may_know {
-                listener.notify(api, notification);
-            }
-        }
     }
 }

@@ -26,7 +26,7 @@ use crate::control::namespace;
 use crate::control::requests::Caller;
 use crate::control::resources::Belongings;
 use crate::control::{dispenser, output};
-use crate::device::Tuning;
+use crate::device::snapshot::Tuning;
 
 /// How long a front may take to hand over what it was asked for. A loaded machine takes seconds to make a device, and a
 /// front that dies ends its connection (faults B3).

@@ -175,7 +175,7 @@ impl Session {
                 self.engine.devices().release(&device);
                 continue;
             }
-            device.let_go();
+            device.interface.let_go();
             self.engine.remove_device(&device);
             let last = Arc::downgrade(&device);
             drop(device);

@@ -12,7 +12,7 @@ use udco_netlink::{Api, DeleteReason, LinkTarget};
 
 use crate::client::{Client, ClientId, may_be_same_netns};
 use crate::control::account::Charge;
-use crate::control::channel::Listeners;
+use crate::control::notifications::Listeners;
 use crate::datapath::worker::{Placed, Source, Workers};
 use crate::device::Device;
 use crate::device::transport::Transport;
@@ -110,7 +110,7 @@ impl Devices {
     /// The device with this index in the caller's namespace.
     pub(crate) fn find(&self, client: &Client, ifindex: u32) -> Found {
         let held = lock(&self.held);
-        let entry = held.entry(client, |device| device.ifindex == ifindex);
+        let entry = held.entry(client, |device| device.interface.ifindex == ifindex);
         match entry {
             Some(entry) if entry.permits(client) => Found::Device(Arc::clone(&entry.device)),
             Some(_) => Found::Forbidden,
@@ -124,9 +124,9 @@ impl Devices {
     pub(crate) fn find_link(&self, client: &Client, target: LinkTarget<'_>) -> Option<Arc<Device>> {
         let held = lock(&self.held);
         let entry = held.entry(client, |device| match target.ifindex {
-            _ if device.is_away() => false,
-            Some(ifindex) => device.ifindex == ifindex && device.current_name().is_ok(),
-            None => matches!((target.name, device.current_name()), (Some(one), Ok(other)) if one == other),
+            _ if device.interface.is_away() => false,
+            Some(ifindex) => device.interface.ifindex == ifindex && device.interface.current_name().is_ok(),
+            None => matches!((target.name, device.interface.current_name()), (Some(one), Ok(other)) if one == other),
         });
         let entry = entry.filter(|entry| entry.permits(client));
         entry.map(|entry| Arc::clone(&entry.device))
@@ -142,7 +142,8 @@ impl Devices {
     /// The device with this index in the caller's namespace, whoever made it: only to be shown as what it is.
     pub(crate) fn shown(&self, client: &Client, ifindex: u32) -> Option<Arc<Device>> {
         let held = lock(&self.held);
-        let is_it = |device: &Device| device.ifindex == ifindex && !device.is_away();
+        let is_it =
+            |device: &Device| device.interface.ifindex == ifindex && !device.interface.is_away();
         let entry = held.entry(client, is_it);
         entry.map(|entry| Arc::clone(&entry.device))
     }
@@ -162,12 +163,15 @@ impl Devices {
     ) -> bool {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let mut held = lock(&self.held);
-        if held.at(device.netns, device.ifindex).is_some() {
+        if held
+            .at(device.interface.netns, device.interface.ifindex)
+            .is_some()
+        {
             return false;
         }
         let placed = place(workers, device, number);
         held.gone
-            .retain(|place| *place != (device.netns, device.ifindex));
+            .retain(|place| *place != (device.interface.netns, device.interface.ifindex));
         held.devices.push(Entry {
             device: Arc::clone(device),
             number,
@@ -198,15 +202,15 @@ impl Devices {
         if !is_free || entry.uid != client.uid {
             return None;
         }
-        let renewed = Arc::new(device.renewed(api, mode)?);
+        let device = Arc::new(device.with_kind(api, mode));
         for placed in &entry.placed {
             workers.remove(placed);
         }
-        entry.placed = place(workers, &renewed, entry.number);
+        entry.placed = place(workers, &device, entry.number);
         entry.holder = Some(client.id);
-        entry.device = Arc::clone(&renewed);
-        renewed.set_holder(client.id);
-        Some(renewed)
+        entry.device = Arc::clone(&device);
+        device.set_client(client.id);
+        Some(device)
     }
 
     /// Whether the device was made beforehand and is only used by this program.
@@ -235,7 +239,7 @@ impl Devices {
     /// The devices that a program uses and whose interfaces were moved to another network namespace.
     pub(crate) fn away(&self, session: ClientId) -> Vec<Arc<Device>> {
         let mut own = self.of_session(session);
-        own.retain(|device| device.is_away());
+        own.retain(|device| device.interface.is_away());
         own
     }
 
@@ -253,7 +257,7 @@ impl Devices {
             entry.holder = None;
             entry.stays = true;
         }
-        device.set_holder(0);
+        device.set_client(0);
     }
 
     /// The devices that a program uses.
@@ -277,16 +281,17 @@ impl Devices {
         if held.gone.len() == REMEMBERED {
             held.gone.pop_front();
         }
-        held.gone.push_back((device.netns, device.ifindex));
+        held.gone
+            .push_back((device.interface.netns, device.interface.ifindex));
         for placed in &held.devices.swap_remove(at).placed {
             workers.remove(placed);
         }
         // Its sockets stay with their programs, which may use them for another device.
-        let hull = Arc::new(device.hull());
+        let rest = Arc::new(device.without_queues());
         for socket in &mut held.sockets {
             if Arc::ptr_eq(&socket.device, device) {
                 workers.remove(&socket.placed);
-                socket.device = Arc::clone(&hull);
+                socket.device = Arc::clone(&rest);
                 socket.placed = workers.add(0, socket.source());
             }
         }
@@ -317,7 +322,7 @@ impl Devices {
                 (Arc::clone(device), worker)
             }
             // It has just been removed.
-            None => (Arc::new(device.hull()), 0),
+            None => (Arc::new(device.without_queues()), 0),
         };
         let mut attached = Attached {
             transport: Arc::clone(transport),
@@ -348,9 +353,10 @@ impl Held {
         self.devices.iter().find(|entry| {
             let own = entry.holder == Some(client.id);
             // One that was moved away is for its program only: what it was called here, another one may be.
-            let is_known = !entry.device.is_away();
-            let here = is_known && entry.device.netns == client.netns && client.netns != 0;
-            (own && may_be_same_netns(entry.device.netns, client.netns) || here)
+            let is_known = !entry.device.interface.is_away();
+            let here =
+                is_known && entry.device.interface.netns == client.netns && client.netns != 0;
+            (own && may_be_same_netns(entry.device.interface.netns, client.netns) || here)
                 && is(&entry.device)
         })
     }
@@ -359,7 +365,10 @@ impl Held {
     fn at(&self, netns: u64, ifindex: u32) -> Option<&Arc<Device>> {
         let mut devices = self.devices.iter().map(|entry| &entry.device);
         devices.find(|other| {
-            netns != 0 && other.netns == netns && other.ifindex == ifindex && !other.is_away()
+            netns != 0
+                && other.interface.netns == netns
+                && other.interface.ifindex == ifindex
+                && !other.interface.is_away()
         })
     }
 
@@ -401,7 +410,7 @@ impl Attached {
 }
 
 fn place(workers: &Workers, device: &Arc<Device>, number: usize) -> Vec<Placed> {
-    let queues = 0..device.queues.len();
+    let queues = 0..device.interface.queues.len();
     queues
         .map(|queue| workers.add(number + queue, Source::Tun(Arc::clone(device), queue)))
         .collect()

@@ -226,7 +226,7 @@ impl Service for Caller<'_> {
         }
         self.session.engine.watch().nudge();
         let at = endpoint.map(|endpoint| endpoint.remote);
-        tracing::debug!("{}: peer {} at {at:?}", device.name, peer.id);
+        tracing::debug!("{}: peer {} at {at:?}", device.interface.name, peer.id);
         Ok(())
     }
 
@@ -337,7 +337,7 @@ impl Service for Caller<'_> {
             Ok(Novelty::HadByAnother) => tracing::warn!(
                 "{}: peer {}: another peer has or had this key, so nonces repeat, and what is sent can be read and \
                  forged: install a key of its own",
-                device.name,
+                device.interface.name,
                 new.peer
             ),
             Err(PeerError::KeyUsed) => return Err(key_used(new.peer)),
@@ -347,7 +347,7 @@ impl Service for Caller<'_> {
         self.session.engine.workers().retry();
         tracing::debug!(
             "{}: peer {}: key {} ({name}) in {:?}",
-            device.name,
+            device.interface.name,
             new.peer,
             new.key_id,
             new.slot
@@ -383,7 +383,7 @@ impl Service for Caller<'_> {
         let device = self.device(ifindex)?;
         let swapped = device.change(|state| state.core.swap_keys(peer));
         swapped.map_err(|_| refused(ENOENT, format!("no peer with id {peer} to swap keys for")))?;
-        tracing::debug!("{}: peer {peer}: keys swapped", device.name);
+        tracing::debug!("{}: peer {peer}: keys swapped", device.interface.name);
         Ok(())
     }
 
@@ -395,7 +395,10 @@ impl Service for Caller<'_> {
         let deleted = device.change(|state| state.core.retire_key(peer, core_slot(slot), until));
         deleted
             .map_err(|_| refused(ENOENT, format!("no peer with id {peer} to delete key for")))?;
-        tracing::debug!("{}: peer {peer}: {slot:?} key deleted", device.name);
+        tracing::debug!(
+            "{}: peer {peer}: {slot:?} key deleted",
+            device.interface.name
+        );
         Ok(())
     }
 }

@@ -17,11 +17,12 @@ use crate::Engine;
 use crate::client::ClientId;
 use crate::control::account::{Charge, Kind};
 use crate::control::conversation::{Session, malformed};
+use crate::control::notifications::Listeners;
 use crate::control::proof::{Proven, prove};
-use crate::device::handoff::Handoffs;
+use crate::device::Device;
+use crate::device::interface::{Interface, Offloads};
 use crate::device::offload::{self, Merging};
 use crate::device::transport::Transport;
-use crate::device::{Device, Offloads};
 
 /// How long to wait until nobody uses a socket that the program has closed.
 const RELEASE: Duration = Duration::from_millis(200);
@@ -130,16 +131,16 @@ impl Drop for Belongings {
                 continue;
             }
             // One that was moved away goes as a plain TUN device does: OpenVPN cannot delete it there (faults A7).
-            if devices.is_to_end(&device) || device.is_away() {
-                device.let_go();
+            if devices.is_to_end(&device) || device.interface.is_away() {
+                device.interface.let_go();
             } else {
                 // OpenVPN deletes its device at an orderly end. This one was killed: without the interface and its routes
                 // packets would leave by another route in the clear (faults A1).
                 tracing::warn!(
                     "{} stays, with its routes, so that nothing leaves in the clear: the next start goes on with it; \
                      to be without: ip link del {}",
-                    device.name,
-                    device.name
+                    device.interface.name,
+                    device.interface.name
                 );
             }
             self.engine.remove_device(&device);
@@ -187,15 +188,14 @@ impl Session {
             merge,
             from_device: offload::offer(first, forbidden),
         };
-        let handoffs = Handoffs::new(queues.len())?;
         let devices = self.engine.devices();
+        let place = (proven.netns, proven.ifindex);
+        let interface = Interface::new(place, proven.name, queues, offloads)?;
         let device = Arc::new(Device::new(
-            (proven.netns, proven.ifindex),
-            proven.name,
+            Arc::new(interface),
             (api, mode),
-            (queues, handoffs),
-            offloads,
-            (&self.client, devices.listeners()),
+            &self.client,
+            Arc::<Listeners>::clone(devices.listeners()),
         ));
         device.tune(self.tuning);
         let routes = self.account.most_routes();
@@ -204,7 +204,7 @@ impl Session {
             self.engine.watch().remove(&device);
             return Err(taken());
         }
-        let (name, program) = (&device.name, &self.program);
+        let (name, program) = (&device.interface.name, &self.program);
         self.account.line(|| match self.belongings.ends_devices {
             true => tracing::info!(
                 "data channel offload active: {name} of {program}, {}",
@@ -223,7 +223,7 @@ impl Session {
         let Some(old) = self.engine.devices().at(proven.netns, proven.ifindex) else {
             return Ok(());
         };
-        if old.current_name().is_ok() {
+        if old.interface.current_name().is_ok() {
             return Err(taken());
         }
         self.engine.remove_device(&old);
@@ -246,7 +246,7 @@ impl Session {
         self.engine.watch().replace(device, &renewed);
         tracing::info!(
             "data channel offload active: {}, made beforehand, of {}, {}",
-            renewed.name,
+            renewed.interface.name,
             self.program,
             role(mode)
         );

@@ -135,9 +135,9 @@ impl DeviceState {
             .collect();
         peers.sort_by_key(|peer| peer.id);
         Self {
-            name: device.name.clone(),
-            ifindex: device.ifindex,
-            netns: device.netns,
+            name: device.interface.name.clone(),
+            ifindex: device.interface.ifindex,
+            netns: device.interface.netns,
             mode: match device.mode {
                 udco_core::Mode::P2p => "p2p",
                 udco_core::Mode::Mp => "mp",
@@ -149,8 +149,9 @@ impl DeviceState {
             owner,
             offloads: Offloads::of(device, snapshot.peers.iter().next()),
             routes: snapshot.routes.len(),
-            fragmented: device.fragmented.load(Ordering::Relaxed),
+            fragmented: device.interface.fragmented.load(Ordering::Relaxed),
             drops: device
+                .interface
                 .drops
                 .nonzero()
                 .map(|(reason, count)| (reason.name(), count))
@@ -162,17 +163,17 @@ impl DeviceState {
 
 impl Offloads {
     fn of(device: &Device, peer: Option<&Arc<Peer>>) -> Self {
-        let of_device = |flag| device.offloads.from_device & flag != 0;
+        let of_device = |flag| device.interface.offloads.from_device & flag != 0;
         let transport = peer.map(|peer| &peer.transport);
         let transport = transport.filter(|transport| transport.as_stream().is_none());
         Self {
             device_tcp: of_device(offload::TSO4),
             device_udp: of_device(offload::USO4),
-            merge: device.offloads.merge.tcp.is_on(),
-            merge_udp: device.offloads.merge.udp.is_on(),
+            merge: device.interface.offloads.merge.tcp.is_on(),
+            merge_udp: device.interface.offloads.merge.udp.is_on(),
             segment: transport.map(|transport| transport.segmentation.is_on()),
             coalesce: transport.map(|transport| transport.coalescing),
-            queues: device.queues.len(),
+            queues: device.interface.queues.len(),
         }
     }
 }

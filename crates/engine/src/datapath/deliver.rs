@@ -65,7 +65,8 @@ impl Delivery {
 
     /// Hands everything over. `batch` is the buffer in which the packets lie.
     pub(crate) fn flush(&mut self, device: &Device, batch: &[u8]) {
-        self.merger.enable(device.offloads.merge.enabled());
+        self.merger
+            .enable(device.interface.offloads.merge.enabled());
         let mut added = 0;
         while added < self.packets.len() {
             let from = added;
@@ -76,7 +77,7 @@ impl Delivery {
                     // Of another buffer, which none is: the merger has not numbered it.
                     Err(_) => {
                         self.packets.remove(added);
-                        device.drops.count(DropReason::RxTunRefused);
+                        device.interface.drops.count(DropReason::RxTunRefused);
                     }
                 }
             }
@@ -93,7 +94,10 @@ impl Delivery {
                 }
                 let refused = group.packets as u64 - taken.packets;
                 if refused > 0 {
-                    device.drops.count_many(DropReason::RxTunRefused, refused);
+                    device
+                        .interface
+                        .drops
+                        .count_many(DropReason::RxTunRefused, refused);
                 }
             }
             self.merger.clear();
@@ -106,7 +110,7 @@ impl Delivery {
 /// The queue for packets from a peer: the kernel hands out the packets of the other direction through the same one, so
 /// that most need not be handed over (see [`crate::device::handoff`]).
 pub(crate) fn queue_for(device: &Device, peer: u32) -> Option<&tun::Queue> {
-    device.queues.get(device.queue_of(peer))
+    device.interface.queues.get(device.interface.queue_of(peer))
 }
 
 /// Hands one packet over that lies in no batch.
@@ -129,7 +133,7 @@ fn write(device: &Device, queue: &tun::Queue, batch: &[u8], group: &Group<'_>) -
     match queue.write_vectored(pieces.get(..count).unwrap_or_default()) {
         Ok(_) => {
             if let Some(transport) = group.transport {
-                device.offloads.merge.of(transport).taken();
+                device.interface.offloads.merge.of(transport).taken();
             }
             Taken {
                 packets: group.packets as u64,
@@ -148,11 +152,11 @@ fn write(device: &Device, queue: &tun::Queue, batch: &[u8], group: &Group<'_>) -
             }
             if let Some(transport) = group.transport
                 && taken.packets == group.packets as u64
-                && device.offloads.merge.of(transport).refused()
+                && device.interface.offloads.merge.of(transport).refused()
             {
                 tracing::warn!(
                     "{}: the kernel refuses super-packets of {transport:?} ({error}); going on without",
-                    device.name
+                    device.interface.name
                 );
             }
             taken

@@ -93,7 +93,7 @@ impl Receiver {
                 continue;
             };
             if datagram.truncated {
-                device.drops.count(DropReason::RxOversize);
+                device.interface.drops.count(DropReason::RxOversize);
                 continue;
             }
             if transport.is_idle() {
@@ -101,7 +101,7 @@ impl Receiver {
                 continue;
             }
             if datagram.bytes.is_empty() {
-                device.drops.count(DropReason::RxShort);
+                device.interface.drops.count(DropReason::RxShort);
                 continue;
             }
             let origin = Origin {
@@ -113,7 +113,7 @@ impl Receiver {
                 match inbound::receive(&view, datagram, origin, now) {
                     Inbound::Control => {
                         if !transport.relay(&header, datagram, &mut self.relay_scratch) {
-                            device.drops.count(DropReason::RxRelayFull);
+                            device.interface.drops.count(DropReason::RxRelayFull);
                         }
                     }
                     Inbound::Dropped {
@@ -121,7 +121,7 @@ impl Receiver {
                         ..
                     } => {
                         if !self.parking.park(transport, datagram, Some(origin), now) {
-                            device.drops.count(DropReason::RxUnknownKeyId);
+                            device.interface.drops.count(DropReason::RxUnknownKeyId);
                         }
                     }
                     Inbound::Data {
@@ -149,7 +149,7 @@ impl Receiver {
         let is_empty = datagram.bytes.is_empty();
         let mut relay = |packet: &[u8]| {
             if !transport.relay(&header, packet, &mut self.relay_scratch) {
-                device.drops.count(DropReason::RxRelayFull);
+                device.interface.drops.count(DropReason::RxRelayFull);
             }
         };
         if is_empty {
@@ -202,7 +202,7 @@ impl Receiver {
             // It serves no peer: an ordinary stream, OpenVPN's.
             for piece in bytes.chunks(RAW_PIECE) {
                 if !stream.relay(piece) {
-                    device.drops.count(DropReason::RxRelayFull);
+                    device.interface.drops.count(DropReason::RxRelayFull);
                 }
             }
             return;
@@ -217,7 +217,7 @@ impl Receiver {
             };
             if matches!(classify(frame.peek()), Ok(Datagram::Control)) {
                 if !stream.relay(frame.with_prefix()) {
-                    device.drops.count(DropReason::RxRelayFull);
+                    device.interface.drops.count(DropReason::RxRelayFull);
                 }
                 continue;
             }
@@ -228,7 +228,7 @@ impl Receiver {
                     ..
                 } => {
                     if !self.parking.park(transport, packet, None, now) {
-                        device.drops.count(DropReason::RxUnknownKeyId);
+                        device.interface.drops.count(DropReason::RxUnknownKeyId);
                     }
                 }
                 Inbound::Data {
@@ -334,11 +334,11 @@ fn finish(device: &Device, inbound: Inbound<'_, DirectionKey, Arc<Transport>>, n
             if queue.is_some_and(|queue| write_alone(queue, packet).is_ok()) {
                 peer.activity.vpn_rx.count(packet.len());
             } else {
-                device.drops.count(DropReason::RxTunRefused);
+                device.interface.drops.count(DropReason::RxTunRefused);
             }
         }
         Inbound::Dropped { reason, floated } => {
-            device.drops.count(reason);
+            device.interface.drops.count(reason);
             if let Some((peer, endpoint)) = floated {
                 follow(device, peer, Some(endpoint), now);
             }

@@ -18,11 +18,12 @@ use udco_core::{DropReason, Endpoint, Time, View, framing};
 use udco_sys::clock;
 use udco_sys::udp::{MAX_SEGMENTS, Message, Outbox, Outcome, UdpSocket};
 
+use crate::device::Device;
 use crate::device::cipher::DirectionKey;
 use crate::device::handoff::packet_buffer;
 use crate::device::peer::Peer;
+use crate::device::snapshot::Tuning;
 use crate::device::transport::{Socket, Transport};
-use crate::device::{Device, Tuning};
 
 /// Bytes of records in one batch: half of what a core's cache holds, and at least one packet of any size.
 const ARENA: usize = 8 * (OVERHEAD + 65_535);
@@ -125,7 +126,7 @@ impl Transmitter {
 
     /// One batch: read, find the peer, split, seal, send. Returns whether there may be more.
     fn batch(&mut self, device: &Device, queue: usize) -> io::Result<bool> {
-        let Some(source) = device.queues.get(queue) else {
+        let Some(source) = device.interface.queues.get(queue) else {
             return Ok(false);
         };
         let snapshot = device.snapshot();
@@ -148,6 +149,7 @@ impl Transmitter {
             self.taken = self.taken.wrapping_add(1);
             if let Err(reason) = self.one(device, &view, queue, len, now) {
                 device
+                    .interface
                     .drops
                     .count_many(reason, packets_in(&self.packet, len));
             }
@@ -174,11 +176,12 @@ impl Transmitter {
     ) -> Result<(), DropReason> {
         let (header, packet) = halves(&self.packet, len)?;
         let peer = select(view, packet)?;
-        let queue_of_peer = device.queue_of(peer.id);
+        let queue_of_peer = device.interface.queue_of(peer.id);
         if queue_of_peer == queue {
             return self.records.take(device, peer, header, packet, now);
         }
         if device
+            .interface
             .handoffs
             .hand_over(queue_of_peer, &mut self.packet, len)
         {
@@ -190,7 +193,7 @@ impl Transmitter {
 
     /// Sends what other workers read for the peers of a queue.
     pub(crate) fn run_handed_over(&mut self, device: &Device, queue: usize) {
-        let Some(way) = device.handoffs.to(queue) else {
+        let Some(way) = device.interface.handoffs.to(queue) else {
             return;
         };
         way.answer();
@@ -209,9 +212,9 @@ impl Transmitter {
             });
             if let Err(reason) = taken {
                 let packets = packets_in(&parcel.buffer, parcel.len);
-                device.drops.count_many(reason, packets);
+                device.interface.drops.count_many(reason, packets);
             }
-            device.handoffs.give_back(parcel);
+            device.interface.handoffs.give_back(parcel);
         }
         self.records.flush(device);
         // Nobody waits for room here: what finds none is dropped.
@@ -298,14 +301,17 @@ impl Records {
                 break;
             };
             if let Err(reason) = sealer.seal(record) {
-                device.drops.count_many(reason, (packets - sealed) as u64);
+                device
+                    .interface
+                    .drops
+                    .count_many(reason, (packets - sealed) as u64);
                 break;
             }
             if before > 0 {
                 length.copy_from_slice(&framing::prefix(record.len()).unwrap_or_default());
             }
             if len > limit {
-                device.fragmented.fetch_add(1, Ordering::Relaxed);
+                device.interface.fragmented.fetch_add(1, Ordering::Relaxed);
             }
             let range = self.at..self.at + before + record.len();
             self.at = range.end;
@@ -357,6 +363,7 @@ impl Records {
             let records = self.arena.get(run.range).unwrap_or_default();
             let written = stream.write(records);
             device
+                .interface
                 .drops
                 .count_many(DropReason::TxTransportFull, written.dropped);
             if written.is_full {
@@ -366,6 +373,7 @@ impl Records {
         }
         let Some(endpoint) = run.peer.endpoint() else {
             device
+                .interface
                 .drops
                 .count_many(DropReason::TxNoEndpoint, run.records as u64);
             return;
@@ -390,6 +398,7 @@ impl Records {
             self.owners.push(run.peer.id);
         } else {
             device
+                .interface
                 .drops
                 .count_many(DropReason::TxTransportFull, run.records as u64);
         }
@@ -445,7 +454,10 @@ impl Records {
                 .send_singly(socket, &self.arena, index)
                 .min(records);
             if outcome.is_too_long() {
-                device.fragmented.fetch_add(sent as u64, Ordering::Relaxed);
+                device
+                    .interface
+                    .fragmented
+                    .fetch_add(sent as u64, Ordering::Relaxed);
                 device.doubt_paths();
             } else if sent == records
                 && outcome.cannot_segment()
@@ -453,7 +465,7 @@ impl Records {
             {
                 tracing::warn!(
                     "{}: the kernel refuses to cut sends into datagrams; going on without",
-                    device.name
+                    device.interface.name
                 );
             }
             records - sent
@@ -469,7 +481,7 @@ impl Records {
             Outcome::NotSent => DropReason::TxTransportFull,
             _ => DropReason::TxTransportError,
         };
-        device.drops.count_many(reason, lost as u64);
+        device.interface.drops.count_many(reason, lost as u64);
         self.heed_local(device, index);
     }
 

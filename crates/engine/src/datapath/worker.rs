@@ -296,7 +296,7 @@ fn pin(cpu: usize) -> io::Result<()> {
 impl Source {
     fn as_fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Self::Tun(device, queue) => device.queues.get(*queue).map(AsFd::as_fd),
+            Self::Tun(device, queue) => device.interface.queues.get(*queue).map(AsFd::as_fd),
             Self::Network(_, transport) => Some(transport.as_fd()),
         }
     }
@@ -318,7 +318,7 @@ impl Source {
     /// Wakes the worker for packets that are handed over to it.
     fn waker(&self) -> Option<&Waker> {
         match self {
-            Self::Tun(device, queue) => device.handoffs.to(*queue).map(|way| &way.waker),
+            Self::Tun(device, queue) => device.interface.handoffs.to(*queue).map(|way| &way.waker),
             Self::Network(..) => None,
         }
     }

@@ -57,7 +57,7 @@ impl Keeper {
                         period = LINGERING;
                     }
                     // The watching thread hears of it first, unless a tenant keeps it from hearing (faults D1).
-                    if device.current_name().is_err() {
+                    if device.interface.current_name().is_err() {
                         match was_doubted.iter().any(|other| Arc::ptr_eq(other, &device)) {
                             true => engine.remove_device(&device),
                             false => doubted.push(device),
@@ -97,7 +97,7 @@ fn tick(device: &Device, outbox: &mut Outbox) -> bool {
     let (pings, lingers) = device.tick(now);
     for peer in pings {
         if let Err(reason) = ping(device, &peer, now, outbox) {
-            device.drops.count(reason);
+            device.interface.drops.count(reason);
         }
     }
     lingers

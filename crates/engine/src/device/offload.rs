@@ -134,11 +134,6 @@ impl Merging {
         )
     }
 
-    /// The same, for another device on the same interface.
-    pub(crate) fn renewed(&self) -> Self {
-        Self::new(self.tcp.is_on(), self.udp.is_on())
-    }
-
     pub(crate) fn enabled(&self) -> Enabled {
         Enabled {
             tcp: self.tcp.is_on(),
@@ -207,7 +202,6 @@ mod tests {
             udp: false,
         };
         assert_eq!(merging.enabled(), left);
-        assert_eq!(merging.renewed().enabled(), left);
     }
 
     #[test]

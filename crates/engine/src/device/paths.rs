@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 use udco_netlink::path::{FIRST_QUESTION, Path, Told, link_question, path_question};
 use udco_sys::route::Monitor;
 
+use crate::device::Device;
 use crate::device::peer::Peer;
-use crate::device::{Device, MAX_UNMEASURED};
+use crate::device::state::MAX_UNMEASURED;
 
 /// How often all paths are asked for.
 const ROUND: Duration = Duration::from_secs(10);
@@ -335,7 +336,11 @@ impl Paths {
         peer.activity.path_mtu.set(known, is_v6);
         let after = peer.activity.path_mtu.bytes();
         if before != after {
-            tracing::debug!("{}: peer {}: path MTU {after}", device.name, peer.id);
+            tracing::debug!(
+                "{}: peer {}: path MTU {after}",
+                device.interface.name,
+                peer.id
+            );
         }
         true
     }
@@ -344,7 +349,7 @@ impl Paths {
 /// The path to a peer, if it is one that can be asked for.
 fn path_of(device: &Device, peer: &Peer) -> Option<Path> {
     let endpoint = peer.endpoint()?;
-    let is_here = peer.transport.netns == device.netns && device.netns != 0;
+    let is_here = peer.transport.netns == device.interface.netns && device.interface.netns != 0;
     let scope = match endpoint.remote {
         std::net::SocketAddr::V6(remote) => remote.scope_id(),
         std::net::SocketAddr::V4(_) => 0,

@@ -105,7 +105,9 @@ impl RouteMirror {
                     return Ok(Link::There);
                 }
                 // That it was deleted may be among what was lost.
-                Received::Overrun if device.current_name().is_err() => return Ok(Link::Gone),
+                Received::Overrun if device.interface.current_name().is_err() => {
+                    return Ok(Link::Gone);
+                }
                 Received::Overrun => {
                     self.paths.doubt();
                     self.dump_all()?;
@@ -117,20 +119,20 @@ impl RouteMirror {
                 self.paths.take_in(&self.monitor, told);
             }
             let heard: Vec<Change> = changes(datagram, self.port).collect();
-            if (self.dump == Dump::Idle || device.is_away()) && !heard.is_empty() {
+            if (self.dump == Dump::Idle || device.interface.is_away()) && !heard.is_empty() {
                 self.paths.doubt();
             }
             if heard.contains(&Change::LinkGone {
-                ifindex: device.ifindex,
+                ifindex: device.interface.ifindex,
             }) {
                 // A move is told as an end. What is true, the queue knows, wherever the interface is (faults A7).
-                return Ok(match device.current_name() {
+                return Ok(match device.interface.current_name() {
                     Ok(_) => Link::Moved,
                     Err(_) => Link::Gone,
                 });
             }
             // These routes lead to the peers still, but not into the tunnel.
-            if !device.is_away() {
+            if !device.interface.is_away() {
                 self.apply(device, &heard)?;
             }
         }
@@ -184,7 +186,11 @@ impl RouteMirror {
             Dump::Running {
                 family: Family::V6, ..
             } => {
-                tracing::debug!("{}: {} route prefixes", device.name, self.collected.len());
+                tracing::debug!(
+                    "{}: {} route prefixes",
+                    device.interface.name,
+                    self.collected.len()
+                );
                 let routes = self.collected.clone();
                 device.change(|state| state.routes = routes);
                 Ok(())

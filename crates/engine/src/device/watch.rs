@@ -186,7 +186,7 @@ impl Shared {
                 if let Some(device) = self.hear(event.token)
                     && let Some(engine) = engine.upgrade()
                 {
-                    tracing::info!("{} was deleted", device.name);
+                    tracing::info!("{} was deleted", device.interface.name);
                     engine.remove_device(&device);
                 }
             }
@@ -212,7 +212,7 @@ impl Shared {
                 Ok(Link::There) => return None,
                 Ok(Link::Moved) => {
                     if watched.device.set_away() {
-                        let name = &watched.device.name;
+                        let name = &watched.device.interface.name;
                         tracing::info!("{name} was moved to another network namespace");
                     }
                 }
@@ -250,7 +250,7 @@ impl Watched {
         if let Some(times) = pause.line {
             tracing::warn!(
                 "{}: following the routes failed: {error}{times}; trying again with all of them",
-                self.device.name
+                self.device.interface.name
             );
         }
         let _ = poller.remove(self.mirror.monitor());

@@ -380,7 +380,7 @@ impl Running {
             Some(Source::Tun(device, _)) if tun::is_gone(error) => {
                 // Looking again would only spin (promises J1). Its peers end here, and the rest of it where that can
                 // wait for workers.
-                tracing::info!("{}: the device is gone", device.name);
+                tracing::info!("{}: the device is gone", device.interface.name);
                 device.end();
                 drop(self.forget(token));
             }
@@ -397,7 +397,7 @@ impl Running {
         if let Some(times) = pause.line {
             tracing::warn!(
                 "{}: {} failed: {error}{times}; trying again",
-                source.device().name,
+                source.device().interface.name,
                 source.what()
             );
         }

@@ -6,13 +6,13 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use udco_core::{Endpoint, Mode, NewPeer, PeerChange, Time};
-use udco_netlink::Api;
+use udco_netlink::{Api, Notification};
 use udco_sys::seqpacket::Connection;
 
 use super::*;
 use crate::client::Client;
-use crate::device::Offloads;
-use crate::device::handoff::Handoffs;
+use crate::device::interface::{Interface, Offloads};
+use crate::device::notify::{Audience, Notify};
 use crate::device::offload::{Forbidden, Merging};
 use crate::device::transport::Transport;
 
@@ -79,6 +79,13 @@ struct Scene {
     now: Instant,
 }
 
+/// There is no listener.
+struct Nobody;
+
+impl Notify for Nobody {
+    fn notify(&self, _: Audience, _: Api, _: &Notification) {}
+}
+
 impl Scene {
     fn new() -> Self {
         Self::in_namespace(|of_socket| of_socket)
@@ -105,14 +112,10 @@ impl Scene {
             uid: 0,
             netns: 0,
         };
-        let device = Device::new(
-            (of_device(transport.netns), 7),
-            "tun7".into(),
-            (Api::DcoV2, Mode::Mp),
-            (Vec::new(), Handoffs::none()),
-            offloads,
-            (&maker, &Arc::default()),
-        );
+        let place = (of_device(transport.netns), 7);
+        let interface = Interface::new(place, "tun7".into(), Vec::new(), offloads).unwrap();
+        let kind = (Api::DcoV2, Mode::Mp);
+        let device = Device::new(Arc::new(interface), kind, &maker, Arc::new(Nobody));
         let mut scene = Self {
             device,
             transport: Arc::new(transport),

@@ -1,0 +1,43 @@
+//! Who hears what happens to devices: the channels that have joined a group.
+
+use std::sync::{Arc, Mutex, Weak};
+
+use udco_netlink::{Api, Notification};
+
+use crate::client::may_be_same_netns;
+use crate::control::channel::Channel;
+use crate::device::notify::{Audience, Notify};
+use crate::sync::lock;
+
+/// The channels of all clients that want notifications.
+#[derive(Default)]
+pub(crate) struct Listeners(Mutex<Vec<Weak<Channel>>>);
+
+impl Listeners {
+    /// Adds a channel, once.
+    pub(crate) fn add(&self, channel: &Arc<Channel>) {
+        let mut all = lock(&self.0);
+        all.retain(|listener| {
+            listener.strong_count() > 0 && listener.as_ptr() != Arc::as_ptr(channel)
+        });
+        all.push(Arc::downgrade(channel));
+    }
+}
+
+impl Notify for Listeners {
+    /// Reaches those in the audience's namespace who may use the device. Where the kernel does not number namespaces,
+    /// only the client that uses it.
+    fn notify(&self, audience: Audience, api: Api, notification: &Notification) {
+        for listener in lock(&self.0).iter().filter_map(Weak::upgrade) {
+            let numbered = audience.netns != 0 && listener.netns != 0;
+            let is_user = listener.client == audience.client;
+            let may_know = is_user || listener.uid == audience.owner || listener.uid == 0;
+            if may_be_same_netns(audience.netns, listener.netns)
+                && (numbered || is_user)
+                && may_know
+            {
+                listener.notify(api, notification);
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! A TUN interface: what a device is made over, and what stays when the device gets another API or mode.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use udco_core::DropCounters;
+use udco_sys::tun;
+
+use crate::device::handoff::Handoffs;
+use crate::device::offload::Merging;
+
+/// A TUN interface of the engine.
+pub(crate) struct Interface {
+    pub(crate) ifindex: u32,
+    /// The kernel's number of the network namespace in which it has this index; 0 if unknown.
+    pub(crate) netns: u64,
+    /// The name that it had when it was handed over.
+    pub(crate) name: String,
+    pub(crate) queues: Vec<tun::Queue>,
+    /// Between the workers that have the queues.
+    pub(crate) handoffs: Handoffs,
+    pub(crate) offloads: Offloads,
+    pub(crate) drops: DropCounters,
+    /// Datagrams that were sent although they do not fit the path, so that the kernel fragments them.
+    pub(crate) fragmented: AtomicU64,
+    /// Whether it has a carrier, which it begins with.
+    carrier: AtomicBool,
+    /// It was moved to another network namespace (faults A7).
+    is_away: AtomicBool,
+}
+
+/// What an interface does in big pieces.
+pub(crate) struct Offloads {
+    /// What the kernel leaves undone in the packets that it hands out: flags of [`tun::offload`].
+    pub(crate) from_device: u32,
+    /// It takes super-packets.
+    pub(crate) merge: Merging,
+}
+
+impl Interface {
+    /// An interface that a client has handed over.
+    ///
+    /// # Errors
+    /// If file descriptors are short.
+    pub(crate) fn new(
+        (netns, ifindex): (u64, u32),
+        name: String,
+        queues: Vec<tun::Queue>,
+        offloads: Offloads,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            ifindex,
+            netns,
+            name,
+            handoffs: Handoffs::new(queues.len())?,
+            queues,
+            offloads,
+            drops: DropCounters::new(),
+            fragmented: AtomicU64::new(0),
+            carrier: AtomicBool::new(true),
+            is_away: AtomicBool::new(false),
+        })
+    }
+
+    /// What is left of it for sockets that served its device: no queue, so that the kernel may take the interface.
+    pub(crate) fn without_queues(&self) -> Self {
+        Self {
+            ifindex: self.ifindex,
+            netns: self.netns,
+            name: self.name.clone(),
+            queues: Vec::new(),
+            handoffs: Handoffs::none(),
+            offloads: Offloads {
+                from_device: 0,
+                merge: Merging::new(false, false),
+            },
+            drops: DropCounters::new(),
+            fragmented: AtomicU64::new(0),
+            carrier: AtomicBool::new(true),
+            is_away: AtomicBool::new(self.is_away()),
+        }
+    }
+
+    /// The name that it has now, in the namespace where it is now: the kernel's word.
+    ///
+    /// # Errors
+    /// If the interface is gone.
+    pub(crate) fn current_name(&self) -> io::Result<String> {
+        let gone = || io::Error::from(io::ErrorKind::NotFound);
+        self.queues.first().ok_or_else(gone)?.current_name()
+    }
+
+    /// Whether it was moved away: then an interface with its name or index may be another one.
+    pub(crate) fn is_away(&self) -> bool {
+        self.is_away.load(Ordering::Relaxed)
+    }
+
+    /// It was moved away; `false` if that is known.
+    pub(crate) fn set_away(&self) -> bool {
+        !self.is_away.swap(true, Ordering::Relaxed)
+    }
+
+    /// Sets whether it has a carrier.
+    pub(crate) fn set_carrier(&self, carrier: bool) {
+        if self.carrier.swap(carrier, Ordering::Relaxed) != carrier
+            && let Some(queue) = self.queues.first()
+        {
+            // Fails only if the interface is gone, or with a kernel that cannot.
+            let _ = queue.set_carrier(carrier);
+        }
+    }
+
+    /// The queue through which all packets of a peer leave.
+    pub(crate) fn queue_of(&self, peer: u32) -> usize {
+        match self.queues.len() {
+            0 | 1 => 0,
+            count => peer as usize % count,
+        }
+    }
+
+    /// It goes with its last queue.
+    pub(crate) fn let_go(&self) {
+        for queue in &self.queues {
+            // Fails only if it has gone already.
+            let _ = queue.set_persist(false);
+        }
+    }
+}

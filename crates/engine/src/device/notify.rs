@@ -1,0 +1,22 @@
+//! Whom a device tells of what happens to it.
+
+use udco_netlink::{Api, Notification};
+
+use crate::client::ClientId;
+
+/// Which listeners may hear of a device: a notification may hold a peer's address (faults D1).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Audience {
+    /// They are in this network namespace.
+    pub(crate) netns: u64,
+    /// The client that uses the device; 0 if none does.
+    pub(crate) client: ClientId,
+    /// The user whose program made it.
+    pub(crate) owner: u32,
+}
+
+/// Sends notifications to those who listen.
+pub(crate) trait Notify: Send + Sync {
+    /// Queues a notification for each listener of this audience. It never waits for one.
+    fn notify(&self, audience: Audience, api: Api, notification: &Notification);
+}

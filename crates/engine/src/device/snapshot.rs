@@ -1,0 +1,44 @@
+//! What the packet path sees of a device.
+
+use std::sync::Arc;
+
+use udco_core::mss::MssFix;
+use udco_core::{Mode, Peers, Routes, View, ip};
+
+use crate::device::cipher::DirectionKey;
+use crate::device::transport::Transport;
+
+/// A value that no request changes: each change publishes another one (design decision 7).
+pub(crate) struct Snapshot {
+    pub(crate) peers: Peers<DirectionKey, Arc<Transport>>,
+    pub(crate) routes: Routes,
+    pub(crate) tuning: Tuning,
+}
+
+/// What the options of the program that uses a device say of its packets (faults E5).
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Tuning {
+    /// `mssfix`.
+    pub(crate) mssfix: MssFix,
+    /// `passtos`.
+    pub(crate) passes_tos: bool,
+}
+
+impl Tuning {
+    /// The traffic class of the datagram for an inner packet; 0 is the socket's own. That is its DSCP: the congestion bits
+    /// stay out, as nobody carries them back inside at the other end (RFC 6040, compatibility mode).
+    pub(crate) fn outer_class(self, packet: &[u8]) -> u8 {
+        if self.passes_tos {
+            ip::traffic_class(packet) & 0xfc
+        } else {
+            0
+        }
+    }
+}
+
+impl Snapshot {
+    /// What a packet sees of it.
+    pub(crate) fn view(&self, mode: Mode) -> View<'_, DirectionKey, Arc<Transport>> {
+        View::new(mode, &self.peers, &self.routes).with_mssfix(self.tuning.mssfix)
+    }
+}

@@ -1,0 +1,74 @@
+//! What requests change about a device.
+
+use std::sync::Arc;
+
+use udco_core::{Mode, Routes};
+use udco_netlink::Notification;
+
+use crate::device::cipher::DirectionKey;
+use crate::device::moves::News;
+use crate::device::snapshot::{Snapshot, Tuning};
+use crate::device::transport::Transport;
+
+/// The most peers that are looked at by themselves between two looks at all.
+pub(crate) const MAX_UNMEASURED: usize = 1 << 11;
+
+/// The master copy.
+pub(crate) struct State {
+    /// The peers.
+    pub(crate) core: udco_core::Device<DirectionKey, Arc<Transport>>,
+    /// The routes of the device's network namespace.
+    pub(crate) routes: Routes,
+    /// What the options of its program say.
+    pub(super) tuning: Tuning,
+    /// The device goes: no peer is added any more.
+    pub(crate) is_ended: bool,
+    /// Peers that have come or moved since their paths were last looked at.
+    pub(super) unmeasured: Vec<u32>,
+    /// Of which moves the listeners were told a short while ago.
+    pub(super) news: News,
+    /// What the listeners are to be told of the present change.
+    pub(super) notifications: Vec<(u64, Notification)>,
+}
+
+impl State {
+    pub(super) fn new(mode: Mode, routes: Routes, seed: u64) -> Self {
+        Self {
+            core: udco_core::Device::new(mode, seed),
+            routes,
+            tuning: Tuning::default(),
+            is_ended: false,
+            unmeasured: Vec::new(),
+            news: News::default(),
+            notifications: Vec::new(),
+        }
+    }
+
+    /// A peer has come or moved: the path to it is not known.
+    pub(crate) fn measure(&mut self, peer: u32) {
+        // Beyond that there is a round for all.
+        if self.unmeasured.len() < MAX_UNMEASURED && self.unmeasured.last() != Some(&peer) {
+            self.unmeasured.push(peer);
+        }
+    }
+
+    /// Tells the listeners of a network namespace, when the present change is published: with `ovpn` it is that of the
+    /// peer's transport socket (dco-behaviour 2.14).
+    pub(crate) fn notify(&mut self, netns: u64, notification: Notification) {
+        self.notifications.push((netns, notification));
+    }
+
+    pub(super) fn netns_of(&self, peer: u32) -> u64 {
+        let peer = self.core.peers().by_id(peer);
+        peer.map_or(0, |peer| peer.transport.netns)
+    }
+
+    /// What the packet path reads from now on.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            peers: self.core.peers().clone(),
+            routes: self.routes.clone(),
+            tuning: self.tuning,
+        }
+    }
+}
