@@ -18,23 +18,16 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::thread::{CpuSet, sched_setaffinity};
-use udco_sys::epoll::{Interest, Poller};
 use udco_sys::wake::Waker;
 
 use crate::datapath::load::LastLook;
 use crate::datapath::placement::Seat;
 use crate::device::Device;
+use crate::device::registration::{EpollSet, WAKER};
 use crate::device::stream::Stream;
 use crate::device::transport::Transport;
 use crate::sync::lock;
 use crate::threads;
-
-/// Token of the waker; sources have tokens from 1 on.
-const WAKER: u64 = 0;
-
-/// What the token of a source's second fd has in addition: of a stream's relay, or of the way by which packets are
-/// handed over to a queue's worker.
-const SECOND: u64 = 1 << 63;
 
 /// How long [`Workers::remove`] waits for a worker. A worker needs microseconds; only a stopped process takes longer.
 const REMOVAL: Duration = Duration::from_millis(500);
@@ -69,16 +62,8 @@ struct Worker {
     thread: Option<JoinHandle<()>>,
 }
 
-/// A source's place with its worker: whoever holds it may change what the worker waits for.
-#[derive(Clone)]
-pub(crate) struct Place {
-    shared: Arc<Shared>,
-    token: u64,
-}
-
 struct Shared {
-    poller: Poller,
-    waker: Waker,
+    set: Arc<EpollSet>,
     orders: Mutex<Vec<Order>>,
     load: LastLook,
 }
@@ -88,12 +73,6 @@ enum Order {
     Remove(u64, Sender<()>),
     /// A key was installed: packets may wait for it.
     Retry,
-    /// There is room again for the packets of this queue.
-    Resume(u64),
-    /// The peer of this stream is to be removed.
-    Fail(u64),
-    /// This source cannot be waited for.
-    Rest(u64, io::Error),
     Stop,
 }
 
@@ -212,11 +191,8 @@ impl Worker {
 
 impl Shared {
     fn new() -> io::Result<Self> {
-        let (poller, waker) = (Poller::new()?, Waker::new()?);
-        poller.add(&waker, WAKER, Interest::READ)?;
         Ok(Self {
-            poller,
-            waker,
+            set: Arc::new(EpollSet::new()?),
             orders: Mutex::new(Vec::with_capacity(running::ROOM)),
             load: LastLook::default(),
         })
@@ -224,57 +200,7 @@ impl Shared {
 
     fn order(&self, order: Order) {
         lock(&self.orders).push(order);
-        self.waker.wake();
-    }
-}
-
-impl Place {
-    /// The place of a stream's relay.
-    pub(crate) fn of_relay(&self) -> Self {
-        let token = self.token | SECOND;
-        Self {
-            shared: Arc::clone(&self.shared),
-            token,
-        }
-    }
-
-    /// Has the worker wait for something else than before; `None` is not even for the end. Returns what it waits for
-    /// now. If that is not what was asked for, it tries again after a pause.
-    pub(crate) fn watch(
-        &self,
-        fd: impl AsFd,
-        before: Option<Interest>,
-        now: Option<Interest>,
-    ) -> Option<Interest> {
-        let (poller, token) = (&self.shared.poller, self.token);
-        let watched = match (before, now) {
-            (before, now) if before == now => Ok(()),
-            // Removing it may have failed.
-            (None, Some(interest)) => poller.set(fd, token, interest),
-            (Some(_), Some(interest)) => poller.modify(fd, token, interest),
-            (_, None) => {
-                // It may have left the set by itself.
-                let _ = poller.remove(fd);
-                Ok(())
-            }
-        };
-        match watched {
-            Ok(()) => now,
-            Err(error) => {
-                self.shared.order(Order::Rest(token & !SECOND, error));
-                before
-            }
-        }
-    }
-
-    /// There is room again for the packets of this queue.
-    pub(crate) fn resume(&self) {
-        self.shared.order(Order::Resume(self.token));
-    }
-
-    /// The peer of this stream is to be removed.
-    pub(crate) fn fail(&self) {
-        self.shared.order(Order::Fail(self.token));
+        self.set.waker.wake();
     }
 }
 

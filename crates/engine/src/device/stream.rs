@@ -16,7 +16,7 @@ use udco_sys::epoll::Interest;
 use udco_sys::seqpacket::Connection;
 use udco_sys::tcp;
 
-use crate::datapath::worker::Place;
+use crate::device::registration::Registration;
 use crate::sync::lock;
 
 /// Bytes that the socket may hold and not have sent: what a burst needs, and what the next packet has to wait for.
@@ -100,17 +100,17 @@ struct Writer {
     is_forsaken: bool,
     /// A call has failed: the socket is left alone for a while.
     rests: bool,
-    /// The worker that has the stream.
-    home: Option<Home>,
+    /// With the worker that has the stream.
+    registered: Option<Registered>,
     /// Who has stopped to read packets until there is room.
-    waiting: Option<Place>,
+    waiting: Option<Registration>,
     /// How many peers it has: one, or for a moment two.
     peers: u32,
 }
 
 /// What a worker waits for; `None` is not even for the end.
-struct Home {
-    place: Place,
+struct Registered {
+    registration: Registration,
     socket: Option<Interest>,
     relay: Option<Interest>,
 }
@@ -266,23 +266,25 @@ impl Stream {
         }
     }
 
-    /// Whether `place` has to wait for room, and is to be resumed then; `false` if there is room by now.
-    pub(crate) fn wait(&self, place: Place) -> bool {
+    /// Whether this queue has to wait for room, and is to be resumed then; `false` if there is room by now.
+    pub(crate) fn wait(&self, queue: Registration) -> bool {
         let mut writer = lock(&self.writer);
-        let has_to =
-            !writer.is_flushed() && !writer.is_broken && writer.home.is_some() && writer.peers > 0;
+        let has_to = !writer.is_flushed()
+            && !writer.is_broken
+            && writer.registered.is_some()
+            && writer.peers > 0;
         if has_to {
-            writer.waiting = Some(place);
+            writer.waiting = Some(queue);
             self.watch(&mut writer);
         }
         has_to
     }
 
-    /// Is waited for by this worker from now on, and so is its relay.
-    pub(crate) fn settle(&self, place: Place) {
+    /// Registers the stream and its relay with a worker's epoll set.
+    pub(crate) fn register(&self, registration: Registration) {
         let mut writer = lock(&self.writer);
-        writer.home = Some(Home {
-            place,
+        writer.registered = Some(Registered {
+            registration,
             socket: None,
             relay: None,
         });
@@ -292,15 +294,17 @@ impl Stream {
         }
     }
 
-    /// Is waited for by nobody any more. What OpenVPN has sent goes out as far as the socket takes it: it may have
-    /// said good-bye and closed.
-    pub(crate) fn unsettle(&self, scratch: &mut [u8]) {
+    /// Takes both out of the set. What OpenVPN has sent goes out as far as the socket takes it: it may have said
+    /// good-bye and closed.
+    pub(crate) fn deregister(&self, scratch: &mut [u8]) {
         let _ = self.take_control(scratch);
         let mut writer = lock(&self.writer);
-        if let Some(home) = writer.home.take() {
-            let _ = home.place.watch(&self.socket, home.socket, None);
-            let relay = home.place.of_relay();
-            let _ = relay.watch(&self.relay, home.relay, None);
+        if let Some(registered) = writer.registered.take() {
+            let _ = registered
+                .registration
+                .watch(&self.socket, registered.socket, None);
+            let relay = registered.registration.of_relay();
+            let _ = relay.watch(&self.relay, registered.relay, None);
         }
         if let Some(waiting) = writer.waiting.take() {
             waiting.resume();
@@ -391,12 +395,12 @@ impl Stream {
         self.relay.send(packet, &[]).is_ok()
     }
 
-    /// Has the peer removed. Without a home yet, [`Stream::settle`] does it.
+    /// Has the peer removed. Where it is not registered yet, [`Stream::register`] does it.
     fn fail_once(&self, writer: &MutexGuard<'_, Writer>) {
         if !self.has_failed.swap(true, Ordering::Relaxed)
-            && let Some(home) = &writer.home
+            && let Some(registered) = &writer.registered
         {
-            home.place.fail();
+            registered.registration.fail();
         }
     }
 
@@ -411,10 +415,13 @@ impl Stream {
             readable: writer.has_control_room(),
             writable: false,
         });
-        if let Some(home) = &mut writer.home {
-            home.socket = home.place.watch(&self.socket, home.socket, socket);
-            let relay = home.place.of_relay();
-            home.relay = relay.watch(&self.relay, home.relay, control);
+        if let Some(registered) = &mut writer.registered {
+            registered.socket =
+                registered
+                    .registration
+                    .watch(&self.socket, registered.socket, socket);
+            let relay = registered.registration.of_relay();
+            registered.relay = relay.watch(&self.relay, registered.relay, control);
         }
     }
 }

@@ -11,13 +11,14 @@ use udco_sys::epoll::{Event, Events, Interest};
 use udco_sys::tun;
 
 use super::resting::Resting;
-use super::{Order, Place, SECOND, Shared, Source, WAKER};
+use super::{Order, Shared, Source};
 use crate::backoff::Backoff;
 use crate::datapath::coalesce::{self, Pace};
 use crate::datapath::load::Load;
 use crate::datapath::placement::Seat;
 use crate::datapath::receive::Receiver;
 use crate::datapath::transmit::Transmitter;
+use crate::device::registration::{Registration, Request, SECOND, WAKER};
 use crate::device::stream::control_scratch;
 use crate::device::transport::{Socket, Transport};
 use crate::sync::lock;
@@ -62,6 +63,8 @@ pub(super) struct Running {
     waits: Backoff,
     /// Empty; its room is for the next orders.
     orders: Vec<Order>,
+    /// Likewise.
+    requests: Vec<Request>,
     control: Box<[u8]>,
 }
 
@@ -82,6 +85,7 @@ impl Running {
             resting: Resting::default(),
             waits: Backoff::default(),
             orders: Vec::with_capacity(ROOM),
+            requests: Vec::with_capacity(ROOM),
             control: control_scratch(),
         }
     }
@@ -154,7 +158,7 @@ impl Running {
     /// [`crate::datapath::coalesce`]).
     fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<usize> {
         for _ in 0..LOOKS {
-            let ready = self.shared.poller.wait(events, Some(Duration::ZERO))?;
+            let ready = self.shared.set.poller.wait(events, Some(Duration::ZERO))?;
             if ready > 0 {
                 return Ok(ready);
             }
@@ -164,12 +168,12 @@ impl Running {
         let now = clock::nanoseconds();
         if self.pace.is_fast(moved, now) {
             coalesce::pause();
-            let ready = self.shared.poller.wait(events, Some(Duration::ZERO))?;
+            let ready = self.shared.set.poller.wait(events, Some(Duration::ZERO))?;
             if ready > 0 {
                 return Ok(ready);
             }
         }
-        let ready = self.shared.poller.wait(events, timeout);
+        let ready = self.shared.set.poller.wait(events, timeout);
         self.load.slept(clock::nanoseconds().saturating_sub(now));
         ready
     }
@@ -237,7 +241,7 @@ impl Running {
         }
         self.fruitless.retain(|(other, _)| *other != token);
         if let Some(fd) = self.sources.get(&token).and_then(Source::as_fd)
-            && self.shared.poller.remove(fd).is_ok()
+            && self.shared.set.poller.remove(fd).is_ok()
         {
             self.resting.leave_alone(token, Instant::now() + REST);
         }
@@ -245,12 +249,22 @@ impl Running {
 
     /// Does what was ordered; returns whether to stop.
     fn obey(&mut self) -> bool {
-        self.shared.waker.clear();
-        // Both lists keep their room: queues change workers while packets flow.
+        self.shared.set.waker.clear();
+        // All lists keep their room: queues change workers while packets flow.
         let mut orders = std::mem::take(&mut self.orders);
         std::mem::swap(&mut orders, &mut *lock(&self.shared.orders));
         let stops = orders.drain(..).any(|order| self.carry_out(order));
         self.orders = orders;
+        let mut requests = std::mem::take(&mut self.requests);
+        self.shared.set.take_requests(&mut requests);
+        for request in requests.drain(..) {
+            match request {
+                Request::Resume(token) => self.resume(token),
+                Request::Fail(token) => self.fail(token),
+                Request::Rest(token, error) => self.rest(token, &error),
+            }
+        }
+        self.requests = requests;
         stops
     }
 
@@ -263,9 +277,6 @@ impl Running {
                 let _ = done.send(());
             }
             Order::Retry => self.retry(),
-            Order::Resume(token) => self.resume(token),
-            Order::Fail(token) => self.fail(token),
-            Order::Rest(token, error) => self.rest(token, &error),
             Order::Stop => return true,
         }
         false
@@ -273,7 +284,7 @@ impl Running {
 
     fn add(&mut self, token: u64, source: Source, seat: Seat) {
         if let Some(stream) = source.stream() {
-            stream.settle(self.place(token));
+            stream.register(self.registration(token));
         }
         if matches!(source, Source::Tun(..)) {
             self.seats.push((token, seat));
@@ -295,7 +306,7 @@ impl Running {
             true => Interest::NONE,
             false => Interest::READ,
         };
-        let poller = &self.shared.poller;
+        let poller = &self.shared.set.poller;
         let watched = source
             .as_fd()
             .ok_or_else(|| io::ErrorKind::NotFound.into())
@@ -309,11 +320,8 @@ impl Running {
         }
     }
 
-    fn place(&self, token: u64) -> Place {
-        Place {
-            shared: Arc::clone(&self.shared),
-            token,
-        }
+    fn registration(&self, token: u64) -> Registration {
+        Registration::new(Arc::clone(&self.shared.set), token)
     }
 
     /// Reads no packets from a queue until there is room in the stream of its only peer.
@@ -321,9 +329,14 @@ impl Running {
         let Some(stream) = full.as_stream() else {
             return;
         };
-        if stream.wait(self.place(token))
+        if stream.wait(self.registration(token))
             && let Some(fd) = self.sources.get(&token).and_then(Source::as_fd)
-            && self.shared.poller.modify(fd, token, Interest::NONE).is_ok()
+            && self
+                .shared
+                .set
+                .poller
+                .modify(fd, token, Interest::NONE)
+                .is_ok()
         {
             self.paused.push(token);
         }
@@ -336,7 +349,7 @@ impl Running {
             && let Some(fd) = self.sources.get(&token).and_then(Source::as_fd)
         {
             // It may have left the set with its interface.
-            let _ = self.shared.poller.modify(fd, token, Interest::READ);
+            let _ = self.shared.set.poller.modify(fd, token, Interest::READ);
         }
     }
 
@@ -404,7 +417,7 @@ impl Running {
         if let Some(stream) = source.stream() {
             stream.rest(true);
         } else if let Some(fd) = source.as_fd() {
-            let _ = self.shared.poller.remove(fd);
+            let _ = self.shared.set.poller.remove(fd);
         }
     }
 
@@ -445,12 +458,12 @@ impl Running {
         self.fruitless.retain(|(other, _)| *other != token);
         self.resting.forget(token);
         if let Some(stream) = source.stream() {
-            stream.unsettle(&mut self.control);
+            stream.deregister(&mut self.control);
         } else if let Some(fd) = source.as_fd() {
             // It may have left the set with its interface.
-            let _ = self.shared.poller.remove(fd);
+            let _ = self.shared.set.poller.remove(fd);
             if let Some(waker) = source.waker() {
-                let _ = self.shared.poller.remove(waker);
+                let _ = self.shared.set.poller.remove(waker);
             }
         }
         Some(source)
