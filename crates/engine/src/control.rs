@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod admission;
+pub(crate) mod adoption;
 pub(crate) mod backlog;
 pub(crate) mod channel;
 pub(crate) mod conversation;
@@ -11,8 +12,10 @@ pub(crate) mod listen;
 pub(crate) mod namespace;
 pub(crate) mod notifications;
 pub mod output;
+pub(crate) mod places;
 pub(crate) mod proof;
 pub(crate) mod registry;
 pub(crate) mod requests;
 pub(crate) mod resources;
+pub(crate) mod session;
 pub(crate) mod show;

@@ -61,6 +61,15 @@ pub(crate) struct Device {
     paths_in_doubt: AtomicBool,
 }
 
+/// The devices of an engine, for the threads that look after them.
+pub(crate) trait Devices: Send + Sync + 'static {
+    /// All of them.
+    fn all(&self) -> Vec<Arc<Device>>;
+
+    /// Lets go of one, whose interface stays as long as it is persistent.
+    fn remove(&self, device: &Arc<Device>);
+}
+
 impl Device {
     /// A device over an interface that a client has handed over, without peers.
     pub(crate) fn new(

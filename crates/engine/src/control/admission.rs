@@ -1,49 +1,39 @@
-//! The connections that an engine serves at a time, each on a thread of its own.
+//! Who is served: each connection on a thread of its own, and as many as there are places for.
 
-use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use udco_sys::seqpacket::{Connection, Credentials};
 
-use crate::Engine;
-use crate::control::account::{Kind, is_privileged};
+use crate::control::account::Kind;
+use crate::control::conversation::converse;
+use crate::control::places::Lease;
+use crate::engine::Engine;
 
-/// The most connections at a time (promises G6): one for each program, none for its peers. Those of root and of the engine's
-/// own user have places of their own, which nobody else takes (faults D3).
-const MAX_OF_USERS: usize = 96;
-const MAX_PRIVILEGED: usize = 64;
-
-/// Held by each session of a program that a dispenser has handed a connection: when the last one is dropped, none of
-/// them is left.
-pub(crate) type Lease = Sender<Infallible>;
-
-/// How many there are.
-#[derive(Default)]
-pub(crate) struct Sessions {
-    privileged: Arc<AtomicUsize>,
-    of_users: Arc<AtomicUsize>,
-}
-
-/// A connection's place among those there are; given back when dropped.
-struct Place(Arc<AtomicUsize>);
+/// How long a client may take to say hello: a place is not for those who are silent.
+const GREETING: Duration = Duration::from_secs(5);
 
 impl Engine {
-    /// Serves a connection on a thread of its own, if there is room for one more.
+    /// Serves one client on the calling thread until it goes; then everything that it made is gone.
+    ///
+    /// # Errors
+    /// Of the connection, or of a client that does not speak the protocol.
+    pub fn serve(self: &Arc<Self>, connection: Connection) -> io::Result<()> {
+        converse(self, connection, (None, None), Self::admit)
+    }
+
+    /// Serves a connection on a thread of its own, if there is room for one more. Nothing is known of the client but that
+    /// it may connect: it has to greet soon (faults D3). It has a lease if it got the connection from a dispenser.
     pub(crate) fn admit(
         self: &Arc<Self>,
         connection: Connection,
-        caller: &Credentials,
+        client: &Credentials,
         lease: Option<Lease>,
     ) {
-        let (pid, uid) = (caller.pid, caller.uid);
+        let (pid, uid) = (client.pid, client.uid);
         let account = self.accounts().of(uid);
-        let (places, most) = match is_privileged(uid) {
-            true => (&self.sessions().privileged, MAX_PRIVILEGED),
-            false => (&self.sessions().of_users, MAX_OF_USERS),
-        };
-        let place = Place::take(places, most);
+        let place = self.places().take(uid);
         let (Some(place), Some(charge)) = (place, account.charge(Kind::Connections)) else {
             account.line(|| {
                 tracing::warn!(
@@ -53,30 +43,18 @@ impl Engine {
             return;
         };
         let engine = Arc::clone(self);
-        let serve = move || {
+        let work = move || {
             let _held = (place, charge);
-            if let Err(error) = engine.serve_caller(connection, lease) {
+            let admit = Self::admit;
+            if let Err(error) = converse(&engine, connection, (Some(GREETING), lease), admit) {
                 account.line(|| tracing::warn!("process {pid}: {error}"));
             }
         };
         let started = std::thread::Builder::new()
             .name("udco-connection".into())
-            .spawn(serve);
+            .spawn(work);
         if let Err(error) = started {
             tracing::error!("cannot serve process {pid}: {error}");
         }
-    }
-}
-
-impl Place {
-    fn take(places: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
-        let place = Self(Arc::clone(places));
-        (places.fetch_add(1, Ordering::Relaxed) < most).then_some(place)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

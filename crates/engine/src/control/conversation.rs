@@ -3,43 +3,31 @@
 //! Each connection has a thread of its own. What a program handed over, and so what goes when its connection ends,
 //! however it ends, is in [`crate::control::resources`].
 
-use std::collections::HashMap;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use udco_core::mss;
-use udco_front::{Begun, MAX_MESSAGE, MssFix, ToEngine, ToFront, VERSION};
+use udco_front::{MssFix, ToEngine, ToFront, VERSION};
 use udco_netlink::{Answers, Asker, membership, serve};
-use udco_sys::epoll::{Events, Interest, Poller};
-use udco_sys::seqpacket::{Connection, FdList};
+use udco_sys::epoll::{Events, Interest};
+use udco_sys::seqpacket::{Connection, Credentials, FdList};
 use zeroize::Zeroize;
 
-use crate::Engine;
-use crate::backoff::Backoff;
 use crate::client::Client;
-use crate::control::account::{Account, Charge, Kind};
-use crate::control::admission::Lease;
+use crate::control::account::Kind;
 use crate::control::channel::{Channel, FAMILIES};
 use crate::control::namespace;
+use crate::control::output;
+use crate::control::places::Lease;
 use crate::control::requests::Caller;
-use crate::control::resources::Belongings;
-use crate::control::{dispenser, output};
+use crate::control::session::{Admit, Session, is_passing, malformed};
 use crate::device::snapshot::Tuning;
-
-/// How long a front may take to hand over what it was asked for. A loaded machine takes seconds to make a device, and a
-/// front that dies ends its connection (faults B3).
-const HAND_OVER: Duration = Duration::from_secs(60);
+use crate::engine::Engine;
 
 /// The longest name of a program that is kept: it stands in lines of the log.
 const LONGEST_NAME: usize = 64;
-
-/// The longest pause after a call that failed: the front waits for its answer for a second.
-const LONGEST_PAUSE: Duration = Duration::from_millis(16);
-
-/// How often a message is sent again after a call that failed.
-const TELLS: usize = 20;
 
 /// Token of the connection itself. Channels have their number.
 const CONNECTION: u64 = 0;
@@ -52,107 +40,49 @@ const NETLINK_EXT_ACK: i32 = 11;
 
 const EINVAL: i32 = 22;
 
-/// One front.
-pub(crate) struct Session {
-    pub(crate) engine: Arc<Engine>,
-    /// Who is at the other end.
-    pub(crate) client: Client,
-    /// What its user has.
-    pub(crate) account: Arc<Account>,
-    pub(crate) program: String,
-    pub(crate) belongings: Belongings,
-    /// What its options say of the packets of its devices.
-    pub(crate) tuning: Tuning,
+/// Serves a client until it goes. It has to greet in time, if there is a time for it.
+///
+/// # Errors
+/// Of the connection, or of a client that does not speak the protocol.
+pub(crate) fn converse(
+    engine: &Arc<Engine>,
     connection: Connection,
-    poller: Arc<Poller>,
-    message: Box<[u8]>,
-    reply: Box<[u8]>,
-    next_channel: u32,
-    channels: HashMap<u32, (Arc<Channel>, Charge)>,
-    is_greeted: bool,
-    /// A message that came in the place of a reply.
-    deferred: Option<(Vec<u8>, FdList)>,
-    /// The program got its connection from a dispenser.
-    lease: Option<Lease>,
-    failures: Backoff,
-}
-
-/// What an exchange in the middle of a request brought.
-pub(crate) struct HandedOver {
-    pub(crate) errno: i32,
-    /// The packet of a TCP stream that the program has read in part.
-    pub(crate) begun: Begun,
-    pub(crate) socket: Option<OwnedFd>,
-    pub(crate) relay: Option<OwnedFd>,
-}
-
-impl Session {
-    /// Serves a front until it goes. It has to greet in time, if there is a time for it.
-    ///
-    /// # Errors
-    /// Of the connection, or of a front that does not speak the protocol.
-    pub(crate) fn serve(
-        engine: &Arc<Engine>,
-        connection: Connection,
-        greeting: Option<Duration>,
-        lease: Option<Lease>,
-    ) -> io::Result<()> {
-        let session = engine.new_session();
-        let numbered = udco_sys::network_namespace(connection.as_fd());
-        let client = Client {
-            id: session,
-            uid: connection.peer_credentials()?.uid,
-            netns: namespace::at_first(numbered, session),
-        };
-        let mut session = Self {
-            engine: Arc::clone(engine),
-            client,
-            account: engine.accounts().of(client.uid),
-            program: String::new(),
-            belongings: Belongings::new(engine, client.id),
-            tuning: Tuning::default(),
-            connection,
-            poller: Arc::new(Poller::new()?),
-            message: vec![0; MAX_MESSAGE].into(),
-            reply: vec![0; MAX_MESSAGE].into(),
-            next_channel: 1,
-            channels: HashMap::new(),
-            is_greeted: false,
-            deferred: None,
-            lease,
-            failures: Backoff::up_to(LONGEST_PAUSE),
-        };
-        let deadline = greeting.map(|time| Instant::now() + time);
-        session
-            .poller
-            .add(&session.connection, CONNECTION, Interest::READ)?;
-        let mut events = Events::with_capacity(16);
-        loop {
-            let left = deadline
-                .filter(|_| !session.is_greeted)
-                .map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left == Some(Duration::ZERO) {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "it did not greet"));
-            }
-            if let Err(error) = session.poller.wait(&mut events, left) {
-                session.rest(&error);
-            }
-            for event in events.iter() {
-                match event.token {
-                    CONNECTION => {
-                        if !session.hear()? {
-                            return Ok(());
-                        }
-                        while let Some((mut message, fds)) = session.deferred.take() {
-                            session.heed(&mut message, fds)?;
-                        }
+    (greeting, lease): (Option<Duration>, Option<Lease>),
+    admit: Admit,
+) -> io::Result<()> {
+    let mut session = Session::new(engine, connection, lease, admit)?;
+    let deadline = greeting.map(|time| Instant::now() + time);
+    session
+        .poller
+        .add(&session.connection, CONNECTION, Interest::READ)?;
+    let mut events = Events::with_capacity(16);
+    loop {
+        let left = deadline
+            .filter(|_| !session.is_greeted)
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left == Some(Duration::ZERO) {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "it did not greet"));
+        }
+        if let Err(error) = session.poller.wait(&mut events, left) {
+            session.rest(&error);
+        }
+        for event in events.iter() {
+            match event.token {
+                CONNECTION => {
+                    if !session.hear()? {
+                        return Ok(());
                     }
-                    token => session.tend_channel(token as u32, event.hangup || event.error),
+                    while let Some((mut message, fds)) = session.deferred.take() {
+                        session.heed(&mut message, fds)?;
+                    }
                 }
+                token => session.tend_channel(token as u32, event.hangup || event.error),
             }
         }
     }
+}
 
+impl Session {
     /// Takes one message; returns whether the front is still there.
     fn hear(&mut self) -> io::Result<bool> {
         let received = match self.connection.receive(&mut self.message) {
@@ -185,18 +115,6 @@ impl Session {
         // It may have held a key (promises H1).
         message.zeroize();
         outcome
-    }
-
-    /// A call has failed: nobody's connection ends for that (faults B2).
-    fn rest(&mut self, error: &io::Error) {
-        let pause = self.failures.failed(Instant::now());
-        if let Some(times) = pause.line {
-            tracing::warn!(
-                "{}: a call on its connection failed: {error}{times}; trying again",
-                self.program
-            );
-        }
-        std::thread::sleep(pause.length);
     }
 
     fn answer(&mut self, seq: u32, question: ToEngine<'_>, mut fds: FdList) -> io::Result<()> {
@@ -342,10 +260,10 @@ impl Session {
             }
             ToEngine::Connect => {
                 // If it is refused, its end says so.
-                if let Ok((connection, maker)) = dispenser::new_connection(fds.take(0))
+                if let Ok((connection, maker)) = new_connection(fds.take(0))
                     && maker.uid == self.client.uid
                 {
-                    self.engine.admit(connection, &maker, self.lease.clone());
+                    (self.admit)(&self.engine, connection, &maker, self.lease.clone());
                 }
                 Ok(())
             }
@@ -375,7 +293,7 @@ impl Session {
                     return EINVAL;
                 };
                 channel.set_member(api, name == NETLINK_ADD_MEMBERSHIP);
-                self.engine.devices().listeners().add(channel);
+                self.engine.registry().listeners().add(channel);
             }
             NETLINK_EXT_ACK => channel.set_ext_ack(value != 0),
             NETLINK_CAP_ACK => channel.set_cap_ack(value != 0),
@@ -417,37 +335,6 @@ impl Session {
         )
     }
 
-    /// Asks the front for a transport socket, in the middle of a request.
-    pub(crate) fn need_socket(&mut self, seq: u32, fd: i32) -> Option<HandedOver> {
-        self.tell(seq, ToFront::NeedSocket { fd }).ok()?;
-        let (reply, mut fds) = self.reply(seq)?;
-        match decode(&reply) {
-            Ok(ToEngine::Socket { errno, begun }) => Some(HandedOver {
-                errno,
-                begun,
-                socket: fds.take(0),
-                relay: fds.take(1),
-            }),
-            _ => None,
-        }
-    }
-
-    /// The front's reply to a question of ours. A front has one question open at a time, so that another message than
-    /// the reply says that it has given up waiting; it is looked at afterwards.
-    pub(crate) fn reply(&mut self, seq: u32) -> Option<(Vec<u8>, FdList)> {
-        let received = self.connection.receive_within(&mut self.reply, HAND_OVER);
-        let received = received.ok().filter(|received| received.len > 0)?;
-        let bytes = self.reply.get_mut(..received.len)?;
-        let message = bytes.to_vec();
-        // It may have held a key (promises H1).
-        bytes.zeroize();
-        if matches!(ToEngine::decode(&message), Ok((other, _)) if other == seq) {
-            return Some((message, received.fds));
-        }
-        self.deferred = Some((message, received.fds));
-        None
-    }
-
     /// A channel has room again, or the program has closed it.
     fn tend_channel(&mut self, number: u32, closed: bool) {
         if closed {
@@ -471,30 +358,17 @@ impl Session {
             }
         })
     }
+}
 
-    fn done(&mut self, seq: u32, errno: i32) -> io::Result<()> {
-        self.tell(
-            seq,
-            ToFront::Done {
-                errno,
-                swap: false,
-                more: false,
-            },
-        )
-    }
-
-    pub(crate) fn tell(&mut self, seq: u32, message: ToFront<'_>) -> io::Result<()> {
-        let len = message
-            .encode(seq, &mut self.reply)
-            .map_err(|udco_front::TooLong| malformed("an answer that is too long"))?;
-        for _ in 0..TELLS {
-            match self.connection.send(&self.reply[..len], &[]) {
-                Err(error) if is_passing(&error) => self.rest(&error),
-                sent => return sent,
-            }
-        }
-        self.connection.send(&self.reply[..len], &[])
-    }
+/// The connection of which `end` is the engine's end, and who made it, by the kernel's word.
+///
+/// # Errors
+/// If that is no such thing.
+pub(crate) fn new_connection(end: Option<OwnedFd>) -> io::Result<(Connection, Credentials)> {
+    let end = end.ok_or(io::ErrorKind::InvalidData)?;
+    let connection = Connection::adopt(end)?;
+    let maker = connection.peer_credentials()?;
+    Ok((connection, maker))
 }
 
 /// As the packet path has it.
@@ -506,25 +380,4 @@ const fn in_core(mssfix: MssFix) -> mss::MssFix {
         MssFix::Outer(size) => mss::MssFix::Outer(size),
         MssFix::Inner(size) => mss::MssFix::Inner(size),
     }
-}
-
-/// Whether a call has failed, and not the connection or the front.
-fn is_passing(error: &io::Error) -> bool {
-    const LASTING: [io::ErrorKind; 3] = [
-        io::ErrorKind::BrokenPipe,
-        io::ErrorKind::ConnectionReset,
-        io::ErrorKind::NotConnected,
-    ];
-    error.raw_os_error().is_some() && !LASTING.contains(&error.kind())
-}
-
-pub(crate) fn decode(reply: &[u8]) -> io::Result<ToEngine<'_>> {
-    match ToEngine::decode(reply) {
-        Ok((_, message)) => Ok(message),
-        Err(udco_front::Malformed) => Err(malformed("not of this protocol")),
-    }
-}
-
-pub(crate) fn malformed(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the front sent {what}"))
 }

@@ -9,11 +9,12 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use udco_front::{MAX_MESSAGE, ToEngine, VERSION};
-use udco_sys::seqpacket::{Connection, Credentials, FdList};
+use udco_sys::seqpacket::{Connection, FdList};
 
-use crate::Engine;
-use crate::control::admission::Lease;
+use crate::control::conversation::new_connection;
 use crate::control::output;
+use crate::control::places::Lease;
+use crate::engine::Engine;
 
 /// How long to wait for the first program before saying that none came.
 const NOTICE: Duration = Duration::from_secs(10);
@@ -114,17 +115,6 @@ fn hand_out(engine: &Arc<Engine>, message: &[u8], mut fds: FdList, lease: &Lease
         }
         _ => Asked::Nonsense,
     }
-}
-
-/// The connection of which `end` is the engine's end, and who made it, by the kernel's word.
-///
-/// # Errors
-/// If that is no such thing.
-pub(crate) fn new_connection(end: Option<OwnedFd>) -> io::Result<(Connection, Credentials)> {
-    let end = end.ok_or(io::ErrorKind::InvalidData)?;
-    let connection = Connection::adopt(end)?;
-    let maker = connection.peer_credentials()?;
-    Ok((connection, maker))
 }
 
 /// faults C2.

@@ -12,8 +12,8 @@ use udco_netlink::{
 };
 
 use crate::client::may_be_same_netns;
-use crate::control::conversation::{Session, decode, malformed};
 use crate::control::proof;
+use crate::control::session::{Session, decode, malformed};
 use crate::device::Device;
 use crate::device::peer::in_api;
 
@@ -52,7 +52,7 @@ impl Session {
                 }
             },
             LinkRequest::Delete(target) => {
-                let Some(device) = self.engine.devices().find_link(&self.client, target) else {
+                let Some(device) = self.engine.registry().find_link(&self.client, target) else {
                     if !self.end_away() {
                         return self.tell(seq, ToFront::Pass);
                     }
@@ -63,12 +63,12 @@ impl Session {
                 if !asker.admin {
                     // The kernel refuses it.
                     let session = self.client.id;
-                    self.engine.devices().wants_end(&device, session);
+                    self.engine.registry().wants_end(&device, session);
                     return self.tell(seq, ToFront::Pass);
                 }
-                if self.engine.devices().is_lent_to(&device, self.client.id) {
+                if self.engine.registry().is_lent_to(&device, self.client.id) {
                     // It was there before the program, and stays.
-                    self.engine.devices().release(&device);
+                    self.engine.registry().release(&device);
                     let datagram = &acknowledgement(asker, message);
                     return self.tell(seq, ToFront::Answer { datagram });
                 }
@@ -87,7 +87,8 @@ impl Session {
         // Where the front is, the kernel has said (faults D1). It may have heard of a link somewhere else.
         let is_here = may_be_same_netns(netns, self.client.netns);
         let ifindex = message_link(message).filter(|_| is_here);
-        let device = ifindex.and_then(|ifindex| self.engine.devices().shown(&self.client, ifindex));
+        let device =
+            ifindex.and_then(|ifindex| self.engine.registry().shown(&self.client, ifindex));
         let view = match (device, marked_link(message, ALIAS)) {
             (Some(device), _) => link_view(message, device.api, in_api(device.mode)),
             // Another engine's, which may have left it. OpenVPN asks before it makes a device: where it finds a TUN device, it
@@ -110,7 +111,7 @@ impl Session {
 
     /// Why a device of ours cannot have this MTU: the TUN device below would take a larger one.
     fn mtu_refusal(&self, target: LinkTarget<'_>, mtu: u32) -> Option<&'static str> {
-        let device = self.engine.devices().find_link(&self.client, target)?;
+        let device = self.engine.registry().find_link(&self.client, target)?;
         device.api.mtu_refusal(mtu)
     }
 
@@ -168,11 +169,11 @@ impl Session {
     /// Ends the program's device that was moved to another network namespace: there it goes as a plain TUN device goes when
     /// it is closed. The program has lost sight of it, and wants to delete it or to make another one (faults A7).
     fn end_away(&self) -> bool {
-        let away = self.engine.devices().away(self.client.id);
+        let away = self.engine.registry().away(self.client.id);
         let is_any = !away.is_empty();
         for device in away {
-            if self.engine.devices().is_lent_to(&device, self.client.id) {
-                self.engine.devices().release(&device);
+            if self.engine.registry().is_lent_to(&device, self.client.id) {
+                self.engine.registry().release(&device);
                 continue;
             }
             device.interface.let_go();
@@ -190,7 +191,7 @@ impl Session {
 
     /// The device that the request names. One whose program was killed a moment ago is not, as soon as its session ends.
     fn known(&self, link: &LinkNew<'_>) -> Option<Arc<Device>> {
-        let devices = self.engine.devices();
+        let devices = self.engine.registry();
         let deadline = Instant::now() + LETTING_GO;
         loop {
             let known = devices.find_link(&self.client, link.target)?;

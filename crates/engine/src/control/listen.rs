@@ -12,9 +12,9 @@ use udco_sys::confinement::User;
 use udco_sys::seqpacket::{Connection, Credentials, Listener};
 use udco_sys::socket_file::{self, SocketFile};
 
-use crate::Engine;
 use crate::backoff::Backoff;
 use crate::control::account::LineBudget;
+use crate::engine::Engine;
 
 /// Who may connect, by the credentials that the kernel gives of the caller. Root and the engine's own user always may.
 #[derive(Clone, Debug, Default)]

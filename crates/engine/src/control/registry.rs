@@ -32,7 +32,7 @@ pub(crate) enum Found {
 const REMEMBERED: usize = 16;
 
 /// All devices of an engine.
-pub(crate) struct Devices {
+pub(crate) struct Registry {
     held: Mutex<Held>,
     /// Counts devices, to spread them over the workers.
     numbers: AtomicUsize,
@@ -73,7 +73,7 @@ struct Attached {
     placed: Placed,
 }
 
-impl Devices {
+impl Registry {
     pub(crate) fn new(listeners: Arc<Listeners>) -> Self {
         Self {
             held: Mutex::default(),

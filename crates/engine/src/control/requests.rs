@@ -1,6 +1,7 @@
 //! The API's requests, carried out: what [`udco_netlink::serve`] asks of the engine.
 
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use udco_core::packet_id::PacketIds;
@@ -17,8 +18,9 @@ use udco_sys::udp::UdpSocket;
 use crate::client::Client;
 use crate::client::may_be_same_netns;
 use crate::control::account::{self, Charge};
-use crate::control::conversation::Session;
+use crate::control::namespace;
 use crate::control::registry::Found;
+use crate::control::session::Session;
 use crate::device::Device;
 use crate::device::cipher::{DirectionKey, cipher};
 use crate::device::keepalive;
@@ -55,7 +57,7 @@ pub(crate) struct Caller<'s> {
 
 impl Caller<'_> {
     fn device(&self, ifindex: u32) -> Result<Arc<Device>, Refused> {
-        match self.session.engine.devices().find(&self.client, ifindex) {
+        match self.session.engine.registry().find(&self.client, ifindex) {
             Found::Device(device) => Ok(device),
             // Another program has deleted it since the look-up of its mode.
             _ => Err(ended()),
@@ -82,7 +84,7 @@ impl Caller<'_> {
         let number = i32::try_from(peer.socket).map_err(|_| no_socket(peer.socket, EBADF))?;
         if let Some(transport) = self.session.belongings.socket(number).map(Arc::clone) {
             endpoint_of(device.api, &transport, peer)?;
-            let owner = self.session.engine.devices().served_by(&transport);
+            let owner = self.session.engine.registry().served_by(&transport);
             let is_here = owner.is_some_and(|owner| Arc::ptr_eq(&owner, device));
             let is_shared = is_here && transport.as_stream().is_none();
             if !is_shared && !transport.is_idle() {
@@ -115,18 +117,13 @@ impl Caller<'_> {
             cannot_encapsulate(errno)
         };
         let forbidden = self.session.engine.forbidden();
-        let program = self.session.client;
-        let transport = match inspect(std::os::fd::AsFd::as_fd(&socket)) {
+        let netns = namespace::of(socket.as_fd(), &self.session.client);
+        let transport = match inspect(socket.as_fd()) {
             Kind::Udp => {
                 remote_of(peer)?;
                 UdpSocket::adopt(socket)
                     .and_then(|socket| {
-                        Transport::new(
-                            socket,
-                            Connection::adopt_pair_end(relay)?,
-                            forbidden,
-                            &program,
-                        )
+                        Transport::new(socket, Connection::adopt_pair_end(relay)?, forbidden, netns)
                     })
                     .map_err(refuse)?
             }
@@ -140,7 +137,7 @@ impl Caller<'_> {
                         socket,
                         Connection::adopt_pair_end(relay)?,
                         handed.begun,
-                        &program,
+                        netns,
                     )
                 })
                 .map_err(refuse)?,
@@ -153,7 +150,7 @@ impl Caller<'_> {
 
 impl Service for Caller<'_> {
     fn mode(&mut self, api: Api, ifindex: u32) -> Result<Mode, NoDevice> {
-        let device = match self.session.engine.devices().find(&self.client, ifindex) {
+        let device = match self.session.engine.registry().find(&self.client, ifindex) {
             Found::Device(device) => device,
             Found::Forbidden => return Err(NoDevice::Forbidden),
             // Its interface goes after it, so that the peers' end is told first: to the programs both go at once.
@@ -178,7 +175,7 @@ impl Service for Caller<'_> {
             let peers = self
                 .session
                 .engine
-                .devices()
+                .registry()
                 .peers_of(self.session.client.uid);
             if peers >= most {
                 return Err(refused(EDQUOT, "this user has as many peers as it may"));

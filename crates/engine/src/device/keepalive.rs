@@ -12,11 +12,10 @@ use udco_core::{DropReason, Time, outbound};
 use udco_sys::clock;
 use udco_sys::udp::{Message, Outbox, Outcome};
 
-use crate::Engine;
-use crate::device::Device;
 use crate::device::peer::Peer;
 use crate::device::stream::{Stream, Written};
 use crate::device::transport::Socket;
+use crate::device::{Device, Devices};
 use crate::sync::lock;
 use crate::threads;
 
@@ -26,31 +25,31 @@ const PERIOD: Duration = Duration::from_millis(500);
 /// The period while there are deleted keys to be wiped.
 pub(crate) const LINGERING: Duration = Duration::from_millis(250);
 
-/// The thread; ends when dropped.
-pub(crate) struct Keeper {
+/// The thread; it ends when this is dropped.
+pub(crate) struct KeepaliveTimer {
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Keeper {
-    pub(crate) fn start(engine: Weak<Engine>) -> io::Result<Self> {
+impl KeepaliveTimer {
+    pub(crate) fn start<D: Devices>(devices: &Weak<D>) -> io::Result<Self> {
         let (stop, stopped) = channel();
         let stopped = Arc::new(Mutex::new(stopped));
-        let keep = move |engine: Weak<Engine>, stopped: Arc<Mutex<Receiver<()>>>| {
+        let keep = |devices: Weak<D>, stopped: Arc<Mutex<Receiver<()>>>| {
             let stopped = lock(&stopped);
             let mut outbox = Outbox::new(1);
             let mut period = PERIOD;
             let mut doubted = Vec::new();
             while stopped.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {
-                let Some(engine) = engine.upgrade() else {
+                let Some(devices) = devices.upgrade() else {
                     return;
                 };
                 period = PERIOD;
                 let was_doubted = std::mem::take(&mut doubted);
-                for device in engine.devices().all() {
+                for device in devices.all() {
                     if device.has_ended() {
                         // A worker has found it gone (promises J1).
-                        engine.remove_device(&device);
+                        devices.remove(&device);
                         continue;
                     }
                     if tick(&device, &mut outbox) {
@@ -59,7 +58,7 @@ impl Keeper {
                     // The watching thread hears of it first, unless a tenant keeps it from hearing (faults D1).
                     if device.interface.current_name().is_err() {
                         match was_doubted.iter().any(|other| Arc::ptr_eq(other, &device)) {
-                            true => engine.remove_device(&device),
+                            true => devices.remove(&device),
                             false => doubted.push(device),
                         }
                     }
@@ -67,10 +66,10 @@ impl Keeper {
             }
         };
         let thread = threads::start(|| {
-            let (engine, stopped) = (engine.clone(), Arc::clone(&stopped));
+            let (devices, stopped) = (devices.clone(), Arc::clone(&stopped));
             std::thread::Builder::new()
                 .name("udco-keepalive".into())
-                .spawn(move || keep(engine, stopped))
+                .spawn(move || keep(devices, stopped))
         })?;
         Ok(Self {
             stop: Some(stop),
@@ -79,11 +78,11 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl Drop for KeepaliveTimer {
     fn drop(&mut self) {
         self.stop.take();
         if let Some(thread) = self.thread.take()
-            // The last reference to the engine may be the keeper's own, for a moment.
+            // The last reference to the engine may be that thread's own, for a moment.
             && thread.thread().id() != std::thread::current().id()
         {
             let _ = thread.join();

@@ -11,8 +11,6 @@ use udco_sys::seqpacket::Connection;
 use udco_sys::tcp;
 use udco_sys::udp::{Datagram, UdpSocket};
 
-use crate::client::Client;
-use crate::control::namespace;
 use crate::device::offload::{Forbidden, InUse, Offload};
 use crate::device::stream::Stream;
 
@@ -49,14 +47,13 @@ pub(crate) enum Socket {
 }
 
 impl Transport {
-    /// Takes over a TCP socket of OpenVPN's.
+    /// Takes over a TCP socket of OpenVPN's, in a network namespace by the kernel's number; 0 if unknown.
     pub(crate) fn stream(
         socket: tcp::Stream,
         relay: Connection,
         begun: Begun,
-        program: &Client,
+        netns: u64,
     ) -> io::Result<Self> {
-        let netns = namespace::of(socket.as_fd(), program);
         let local = socket.local_addr()?;
         let remote = socket.remote_addr().ok();
         let (mark, bound_to) = routing_of(socket.as_fd());
@@ -73,12 +70,12 @@ impl Transport {
         })
     }
 
-    /// Takes over a UDP socket of OpenVPN's.
+    /// Takes over a UDP socket of OpenVPN's, likewise.
     pub(crate) fn new(
         socket: UdpSocket,
         relay: Connection,
         forbidden: Forbidden,
-        program: &Client,
+        netns: u64,
     ) -> io::Result<Self> {
         socket.enable_packet_info()?;
         let (mark, bound_to) = routing_of(socket.as_fd());
@@ -91,7 +88,6 @@ impl Transport {
         let _ = socket.raise_receive_buffer(TRANSPORT_BUFFER);
         let _ = socket.raise_send_buffer(TRANSPORT_BUFFER);
         let local = socket.local_addr()?;
-        let netns = namespace::of(socket.as_fd(), program);
         Ok(Self {
             socket: Socket::Udp(socket, relay),
             local,

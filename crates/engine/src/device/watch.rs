@@ -13,11 +13,10 @@ use udco_sys::epoll::{Events, Interest, Poller};
 use udco_sys::route::Monitor;
 use udco_sys::wake::Waker;
 
-use crate::Engine;
 use crate::backoff::Backoff;
-use crate::device::Device;
 use crate::device::moves::Nudge;
 use crate::device::route_mirror::{Link, RouteMirror};
+use crate::device::{Device, Devices};
 use crate::sync::lock;
 use crate::threads;
 
@@ -69,16 +68,16 @@ impl Watch {
         })
     }
 
-    /// Starts the thread, which removes devices that are gone from an engine.
+    /// Starts the thread, which removes devices that are gone.
     ///
     /// # Errors
     /// If the system has no threads left.
-    pub(crate) fn start(&self, engine: Weak<Engine>) -> io::Result<()> {
+    pub(crate) fn start<D: Devices>(&self, devices: &Weak<D>) -> io::Result<()> {
         threads::start(|| {
-            let (shared, engine) = (Arc::clone(&self.shared), engine.clone());
+            let (shared, devices) = (Arc::clone(&self.shared), devices.clone());
             std::thread::Builder::new()
                 .name("udco-watch".into())
-                .spawn(move || shared.run(&engine))
+                .spawn(move || shared.run(&devices))
         })?;
         Ok(())
     }
@@ -153,7 +152,7 @@ impl Drop for Watch {
 }
 
 impl Shared {
-    fn run(&self, engine: &Weak<Engine>) {
+    fn run<D: Devices>(&self, devices: &Weak<D>) {
         let mut events = Events::with_capacity(16);
         let mut waits = Backoff::default();
         loop {
@@ -184,10 +183,10 @@ impl Shared {
                     continue;
                 }
                 if let Some(device) = self.hear(event.token)
-                    && let Some(engine) = engine.upgrade()
+                    && let Some(devices) = devices.upgrade()
                 {
                     tracing::info!("{} was deleted", device.interface.name);
-                    engine.remove_device(&device);
+                    devices.remove(&device);
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use udco_core::{Endpoint, Mode, NewPeer, PeerChange, Time};
@@ -96,12 +96,8 @@ impl Scene {
         let socket = OwnedFd::from(UdpSocket::bind("127.0.0.1:0").unwrap());
         let socket = udco_sys::udp::UdpSocket::adopt(socket).unwrap();
         let (relay, _) = Connection::pair().unwrap();
-        let program = Client {
-            id: 1,
-            uid: 0,
-            netns: 0,
-        };
-        let transport = Transport::new(socket, relay, Forbidden::default(), &program).unwrap();
+        let netns = udco_sys::network_namespace(socket.as_fd());
+        let transport = Transport::new(socket, relay, Forbidden::default(), netns).unwrap();
         assert_ne!(transport.netns, 0, "this kernel does not number namespaces");
         let offloads = Offloads {
             from_device: 0,

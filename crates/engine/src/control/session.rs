@@ -1,0 +1,195 @@
+//! A client's session: the state of its connection, and the questions that the engine asks it.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use udco_front::{Begun, MAX_MESSAGE, ToEngine, ToFront};
+use udco_sys::epoll::Poller;
+use udco_sys::seqpacket::{Connection, Credentials, FdList};
+use zeroize::Zeroize;
+
+use crate::backoff::Backoff;
+use crate::client::Client;
+use crate::control::account::{Account, Charge};
+use crate::control::channel::Channel;
+use crate::control::namespace;
+use crate::control::places::Lease;
+use crate::control::resources::Belongings;
+use crate::device::snapshot::Tuning;
+use crate::engine::Engine;
+
+/// How long a front may take to hand over what it was asked for. A loaded machine takes seconds to make a device, and a
+/// front that dies ends its connection (faults B3).
+const HAND_OVER: Duration = Duration::from_secs(60);
+
+/// The longest pause after a call that failed: the front waits for its answer for a second.
+const LONGEST_PAUSE: Duration = Duration::from_millis(16);
+
+/// How often a message is sent again after a call that failed.
+const TELLS: usize = 20;
+
+/// How a connection that a client has handed out is served: a conversation does not know.
+pub(crate) type Admit = fn(&Arc<Engine>, Connection, &Credentials, Option<Lease>);
+
+/// One client's.
+pub(crate) struct Session {
+    pub(crate) engine: Arc<Engine>,
+    /// Who is at the other end.
+    pub(crate) client: Client,
+    /// What its user has.
+    pub(crate) account: Arc<Account>,
+    pub(crate) program: String,
+    pub(crate) belongings: Belongings,
+    /// What its options say of the packets of its devices.
+    pub(crate) tuning: Tuning,
+    pub(super) connection: Connection,
+    pub(super) poller: Arc<Poller>,
+    pub(super) message: Box<[u8]>,
+    reply: Box<[u8]>,
+    pub(super) next_channel: u32,
+    pub(super) channels: HashMap<u32, (Arc<Channel>, Charge)>,
+    pub(super) is_greeted: bool,
+    /// A message that came in the place of a reply.
+    pub(super) deferred: Option<(Vec<u8>, FdList)>,
+    /// The program got its connection from a dispenser.
+    pub(super) lease: Option<Lease>,
+    pub(super) admit: Admit,
+    failures: Backoff,
+}
+
+/// What an exchange in the middle of a request brought.
+pub(crate) struct HandedOver {
+    pub(crate) errno: i32,
+    /// The packet of a TCP stream that the program has read in part.
+    pub(crate) begun: Begun,
+    pub(crate) socket: Option<OwnedFd>,
+    pub(crate) relay: Option<OwnedFd>,
+}
+
+impl Session {
+    /// Of a client that has not greeted yet.
+    pub(super) fn new(
+        engine: &Arc<Engine>,
+        connection: Connection,
+        lease: Option<Lease>,
+        admit: Admit,
+    ) -> io::Result<Self> {
+        let session = engine.new_session();
+        let numbered = udco_sys::network_namespace(connection.as_fd());
+        let client = Client {
+            id: session,
+            uid: connection.peer_credentials()?.uid,
+            netns: namespace::at_first(numbered, session),
+        };
+        Ok(Self {
+            engine: Arc::clone(engine),
+            client,
+            account: engine.accounts().of(client.uid),
+            program: String::new(),
+            belongings: Belongings::new(engine, client.id),
+            tuning: Tuning::default(),
+            connection,
+            poller: Arc::new(Poller::new()?),
+            message: vec![0; MAX_MESSAGE].into(),
+            reply: vec![0; MAX_MESSAGE].into(),
+            next_channel: 1,
+            channels: HashMap::new(),
+            is_greeted: false,
+            deferred: None,
+            lease,
+            admit,
+            failures: Backoff::up_to(LONGEST_PAUSE),
+        })
+    }
+
+    /// Asks the front for a transport socket, in the middle of a request.
+    pub(crate) fn need_socket(&mut self, seq: u32, fd: i32) -> Option<HandedOver> {
+        self.tell(seq, ToFront::NeedSocket { fd }).ok()?;
+        let (reply, mut fds) = self.reply(seq)?;
+        match decode(&reply) {
+            Ok(ToEngine::Socket { errno, begun }) => Some(HandedOver {
+                errno,
+                begun,
+                socket: fds.take(0),
+                relay: fds.take(1),
+            }),
+            _ => None,
+        }
+    }
+
+    /// The front's reply to a question of ours. A front has one question open at a time, so that another message than
+    /// the reply says that it has given up waiting; it is looked at afterwards.
+    pub(crate) fn reply(&mut self, seq: u32) -> Option<(Vec<u8>, FdList)> {
+        let received = self.connection.receive_within(&mut self.reply, HAND_OVER);
+        let received = received.ok().filter(|received| received.len > 0)?;
+        let bytes = self.reply.get_mut(..received.len)?;
+        let message = bytes.to_vec();
+        // It may have held a key (promises H1).
+        bytes.zeroize();
+        if matches!(ToEngine::decode(&message), Ok((other, _)) if other == seq) {
+            return Some((message, received.fds));
+        }
+        self.deferred = Some((message, received.fds));
+        None
+    }
+
+    /// A call has failed: nobody's connection ends for that (faults B2).
+    pub(super) fn rest(&mut self, error: &io::Error) {
+        let pause = self.failures.failed(Instant::now());
+        if let Some(times) = pause.line {
+            tracing::warn!(
+                "{}: a call on its connection failed: {error}{times}; trying again",
+                self.program
+            );
+        }
+        std::thread::sleep(pause.length);
+    }
+
+    pub(super) fn done(&mut self, seq: u32, errno: i32) -> io::Result<()> {
+        self.tell(
+            seq,
+            ToFront::Done {
+                errno,
+                swap: false,
+                more: false,
+            },
+        )
+    }
+
+    pub(crate) fn tell(&mut self, seq: u32, message: ToFront<'_>) -> io::Result<()> {
+        let len = message
+            .encode(seq, &mut self.reply)
+            .map_err(|udco_front::TooLong| malformed("an answer that is too long"))?;
+        for _ in 0..TELLS {
+            match self.connection.send(&self.reply[..len], &[]) {
+                Err(error) if is_passing(&error) => self.rest(&error),
+                sent => return sent,
+            }
+        }
+        self.connection.send(&self.reply[..len], &[])
+    }
+}
+
+/// Whether a call has failed, and not the connection or the front.
+pub(super) fn is_passing(error: &io::Error) -> bool {
+    const LASTING: [io::ErrorKind; 3] = [
+        io::ErrorKind::BrokenPipe,
+        io::ErrorKind::ConnectionReset,
+        io::ErrorKind::NotConnected,
+    ];
+    error.raw_os_error().is_some() && !LASTING.contains(&error.kind())
+}
+
+pub(crate) fn decode(reply: &[u8]) -> io::Result<ToEngine<'_>> {
+    match ToEngine::decode(reply) {
+        Ok((_, message)) => Ok(message),
+        Err(udco_front::Malformed) => Err(malformed("not of this protocol")),
+    }
+}
+
+pub(crate) fn malformed(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the front sent {what}"))
+}

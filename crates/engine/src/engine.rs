@@ -1,0 +1,219 @@
+//! An engine: its devices, and the threads that move their packets and look after them.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use udco_core::packet_id::PacketIds;
+
+use crate::client::{Client, ClientId};
+use crate::control::account::Accounts;
+use crate::control::output;
+use crate::control::places::Places;
+use crate::control::registry::Registry;
+use crate::control::show::{DeviceState, EngineState};
+use crate::datapath::worker::Workers;
+use crate::device::cipher::Digester;
+use crate::device::keepalive::KeepaliveTimer;
+use crate::device::offload::Forbidden;
+use crate::device::watch::Watch;
+use crate::device::{Device, Devices};
+use crate::threads;
+
+/// Open files that an engine with a device needs beside those of its workers, and those of each: to wait with, and for
+/// a queue (faults B7).
+const FILES: u64 = 24;
+const FILES_OF_WORKER: u64 = 4;
+
+/// How an engine is run.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Threads that move packets; if not given, as many as there are `cpus`, else as the machine has cores.
+    pub workers: Option<usize>,
+    /// Processors for these threads, by their numbers: each thread runs on one only, in turn. If empty, the kernel
+    /// chooses.
+    pub cpus: Vec<usize>,
+    /// Offloads that are not to be used.
+    pub forbidden: Forbidden,
+    /// The packet id of each key's first packet instead of 1: for tests of what happens when a key runs out of them
+    /// (dco-behaviour 5.6), and for nothing else.
+    pub first_packet_id: Option<u32>,
+    /// The same key may be installed twice for a peer, as with the kernel driver, although its nonces repeat then: for
+    /// the kernel's own tests, and for nothing else (promises B9).
+    pub allow_key_reuse: bool,
+}
+
+/// An engine. It stops when it is dropped, with everything in it.
+pub struct Engine {
+    workers: Workers,
+    registry: Registry,
+    places: Places,
+    next_session: AtomicU64,
+    accounts: Accounts,
+    watch: Watch,
+    keepalive: OnceLock<KeepaliveTimer>,
+    first_packet_id: u32,
+    forbidden: Forbidden,
+    /// The network namespace of this process, by its file's number; 0 if it is not known.
+    netns: u64,
+    /// `None` if keys may be used again.
+    digester: Option<Digester>,
+}
+
+impl Engine {
+    /// Starts the workers.
+    ///
+    /// From here on a panic in any thread ends the process: half an engine would look alive and move no packets
+    /// (promises H7).
+    ///
+    /// # Errors
+    /// If the system has no threads or file descriptors left; `EINVAL` if it has not the `cpus`.
+    pub fn start(options: Options) -> io::Result<Arc<Self>> {
+        Self::start_confined(options, || ())
+    }
+
+    /// The same; `confine` is called when the engine has looked at the system, and before it has a thread. From then on
+    /// it opens nothing.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_confined(options: Options, confine: impl FnOnce()) -> io::Result<Arc<Self>> {
+        abort_on_panic();
+        let netns = std::fs::metadata("/proc/self/ns/net").map_or(0, |netns| netns.ino());
+        let count = options.workers.unwrap_or_else(|| match options.cpus.len() {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            cpus => cpus,
+        });
+        let needed = FILES + FILES_OF_WORKER * count as u64;
+        if let Some(files) = udco_sys::process::open_files().filter(|files| *files < needed) {
+            return Err(io::Error::other(format!(
+                "{files} open files are allowed (LimitNOFILE=, ulimit -n) and {needed} needed"
+            )));
+        }
+        let digester = match options.allow_key_reuse {
+            false => Some(Digester::new()?),
+            true => None,
+        };
+        confine();
+        let wanted = count.max(1);
+        let count = threads::affordable(wanted);
+        if count < wanted {
+            tracing::warn!(
+                "{count} workers instead of {wanted}: no more threads are allowed (pids.max, TasksMax=, RLIMIT_NPROC), and scripts need some"
+            );
+        }
+        let workers = Workers::start(count, &options.cpus)?;
+        let engine = Arc::new(Self {
+            workers,
+            registry: Registry::new(Arc::default()),
+            places: Places::default(),
+            next_session: AtomicU64::new(1),
+            accounts: Accounts::default(),
+            watch: Watch::new()?,
+            keepalive: OnceLock::new(),
+            first_packet_id: options.first_packet_id.unwrap_or(1),
+            forbidden: options.forbidden,
+            netns,
+            digester,
+        });
+        engine.watch.start(&Arc::downgrade(&engine))?;
+        let keepalive = KeepaliveTimer::start(&Arc::downgrade(&engine))?;
+        let _ = engine.keepalive.set(keepalive);
+        Ok(engine)
+    }
+
+    pub(crate) const fn places(&self) -> &Places {
+        &self.places
+    }
+
+    pub(crate) const fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    /// Ends the peers of all devices, of which their programs hear (reason TEARDOWN), and takes no further ones. The
+    /// interfaces stay, without a program behind them. Returns how many there are.
+    pub fn end_devices(&self) -> usize {
+        let devices = self.registry.all();
+        devices.iter().for_each(|device| device.end());
+        devices.len()
+    }
+
+    pub(crate) const fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    pub(crate) const fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// A number for a connection.
+    pub(crate) fn new_session(&self) -> ClientId {
+        self.next_session.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Lets go of a device, whose interface stays as long as it is persistent.
+    pub(crate) fn remove_device(&self, device: &Arc<Device>) {
+        self.watch.remove(device);
+        self.registry.remove(&self.workers, device);
+    }
+
+    /// The packet ids of a new key.
+    pub(crate) const fn packet_ids(&self) -> PacketIds {
+        PacketIds::starting_at(self.first_packet_id)
+    }
+
+    /// What recognises keys; `None` if they may be used again.
+    pub(crate) const fn digester(&self) -> Option<&Digester> {
+        self.digester.as_ref()
+    }
+
+    /// Offloads that are not to be used.
+    pub(crate) const fn forbidden(&self) -> Forbidden {
+        self.forbidden
+    }
+
+    pub(crate) const fn workers(&self) -> &Workers {
+        &self.workers
+    }
+
+    pub(crate) fn show(&self, client: &Client) -> EngineState {
+        EngineState {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            netns: self.netns,
+            workers: self.workers.count(),
+            devices: self
+                .registry
+                .all_for(client)
+                .iter()
+                .map(|(device, owner, may_use)| DeviceState::of(device, *owner, *may_use))
+                .collect(),
+        }
+    }
+}
+
+impl Devices for Engine {
+    fn all(&self) -> Vec<Arc<Device>> {
+        self.registry.all()
+    }
+
+    fn remove(&self, device: &Arc<Device>) {
+        self.remove_device(device);
+    }
+}
+
+fn abort_on_panic() {
+    static ONCE: OnceLock<()> = OnceLock::new();
+    ONCE.get_or_init(|| {
+        std::panic::set_hook(Box::new(|panic| {
+            // The library's own report could wait for its reader for ever (faults B1).
+            let thread = std::thread::current();
+            let trace = std::backtrace::Backtrace::capture();
+            let name = thread.name().unwrap_or("?").to_owned();
+            let report = format!("udco: error: a bug: thread {name} {panic}\n{trace}\n");
+            output::write_unless_busy(report.as_bytes());
+            std::process::abort();
+        }));
+    });
+}
