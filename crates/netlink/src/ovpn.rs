@@ -1,4 +1,4 @@
-//! The family `ovpn` of Linux 6.16 and OpenVPN 2.7 (dco-behaviour 2).
+//! The family `ovpn` of Linux 6.16 and OpenVPN 2.7 (dco-behaviour 2.1 to 2.16).
 
 pub(crate) mod client;
 mod decode;

@@ -97,7 +97,7 @@ pub(crate) fn pair(kind: c_int) -> Result<(Fd, Fd), Errno> {
 }
 
 /// Another number for the same open file, at least 3 (a low RLIMIT_NOFILE forbids parking them high:
-/// openvpn-integration 3, trap 8).
+/// openvpn-integration 3.8).
 pub(crate) fn duplicate(fd: c_int) -> Result<Fd, Errno> {
     // SAFETY: no pointers.
     checked(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) }).map(Fd::new)

@@ -175,7 +175,7 @@ pub(crate) fn set_option(
 }
 
 /// `sendmsg`: returns when the whole answer is readable, or has been made up. OpenVPN spins on EAGAIN otherwise
-/// (openvpn-integration 3, trap 2).
+/// (openvpn-integration 3.2).
 pub(crate) fn send(state: &mut State, fd: c_int, outgoing: &Outgoing<'_>) -> Result<usize, Errno> {
     let datagram = outgoing.gather();
     let Some(Entry::Channel(channel)) = state.sockets.get_mut(&fd) else {
@@ -279,7 +279,7 @@ pub(crate) fn receive(
         }
         match peek(fd) {
             // The engine has closed its end, and so will it answer every call: ENODEV makes OpenVPN exit, where
-            // a plain end of file would make it spin (openvpn-integration 3, trap 3).
+            // a plain end of file would make it spin (openvpn-integration 3.3).
             Ok(None) => {
                 state.connection = None;
                 let Some(Entry::Channel(channel)) = state.sockets.get(&fd) else {

@@ -5,7 +5,7 @@
 //! (`link`), and transport sockets that it wants are handed over to it (`transport`). What the messages mean is
 //! the engine's business alone.
 //!
-//! This file is the list of what is hooked: what OpenVPN and libnl import (openvpn-integration 1), and the variants of
+//! This file is the list of what is hooked: what OpenVPN and libnl import (openvpn-integration 1.1), and the variants of
 //! glibc's headers for the same calls. Each hook calls libc's function of that name unless its own part has an answer.
 #![allow(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]

@@ -1,7 +1,7 @@
 //! libc's own functions, behind ours.
 //!
 //! Each is looked up at its first call: another library's constructor may call `close` before this library's own
-//! constructors have run (openvpn-integration 3, trap 1).
+//! constructors have run (openvpn-integration 3.1).
 
 use libc::{
     addrinfo, c_char, c_int, c_void, epoll_event, iovec, mode_t, msghdr, size_t, sockaddr,

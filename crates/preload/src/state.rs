@@ -242,7 +242,7 @@ impl State {
 }
 
 /// Lets go of an fd number that the program closes or overwrites. The engine has closed its copy of a transport
-/// socket when this returns, so that the port is free (openvpn-integration 3, trap 4).
+/// socket when this returns, so that the port is free (openvpn-integration 3.4).
 ///
 /// # Errors
 /// `EBADF` for an fd of which the program cannot know.

@@ -1,7 +1,7 @@
 //! How far the program has read into a TCP stream, until the engine takes it over.
 //!
 //! OpenVPN may stand in the middle of a packet then, of which it has read a part. The engine gives it the rest before
-//! anything else, so that neither loses its place (openvpn-integration 3, trap 13; the kernel driver has no such
+//! anything else, so that neither loses its place (openvpn-integration 3.13; the kernel driver has no such
 //! protection: dco-behaviour 4.6).
 
 use crate::calls::{self, Errno};

@@ -294,7 +294,7 @@ fn source_address(family: c_int, source: SocketAddr) -> Vec<u8> {
 }
 
 /// The control messages that the program has asked for on the real socket: OpenVPN's `--multihome` answers from the
-/// address at which the packet came in (openvpn-integration 3, trap 12).
+/// address at which the packet came in (openvpn-integration 3.12).
 fn packet_info(view: View, head: &RelayHeader) -> Vec<u8> {
     let mut control = Vec::new();
     if head.local.is_unspecified() {

@@ -21,7 +21,7 @@ pub(crate) type Sample = BTreeMap<Figure, f64>;
 /// The same for all, whatever the machine's default, which may not be allowed in a new network namespace.
 const CONGESTION: &str = "cubic";
 
-/// Echo requests of a series, 10 ms apart: closer ones keep ping itself busy (performance 5).
+/// Echo requests of a series, 10 ms apart: closer ones keep ping itself busy (performance 5.3).
 const ECHOES: u32 = 200;
 
 /// A stream is under way after this time.

@@ -31,7 +31,7 @@ impl Link {
     /// # Errors
     /// Fails if ethtool does.
     pub(crate) fn prepare(self, pair: &Pair) -> Result<()> {
-        // A veth merges at the receiver only if the sending end has no TSO (performance 5).
+        // A veth merges at the receiver only if the sending end has no TSO (performance 5.4).
         let features: &[&str] = match self {
             Self::Veth => return Ok(()),
             Self::Nic => &["tx-udp-segmentation", "off", "tso", "off", "gro", "on"],

@@ -11,7 +11,7 @@ use crate::ip::array;
 pub const MAX_SEGMENTS: usize = 64;
 
 /// UDP datagrams that one super-packet holds at most: they reach the receiving socket all at once, and its default
-/// buffer must be able to take them (performance.md 5).
+/// buffer must be able to take them (performance 5.1).
 pub const MAX_DATAGRAMS: usize = 32;
 
 /// Bytes of the longest super-packet, IP header included.

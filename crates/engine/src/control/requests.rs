@@ -75,7 +75,7 @@ impl Caller<'_> {
     }
 
     /// The transport of a new peer: known already, or fetched from the front. The order of the checks is the kernel's
-    /// (dco-behaviour 2.6, 14 to 17).
+    /// (dco-behaviour 2.6, checks 14 to 17).
     fn transport(
         &mut self,
         device: &Arc<Device>,

@@ -1,7 +1,7 @@
 //! Where data packets wait for their key.
 //!
 //! A stock OpenVPN sends with a new key as soon as it has it, a moment before the other end has handed it to its engine
-//! (openvpn-integration 1, point 9). Dropping these packets costs a ping or a retransmission at each rekey; here they
+//! (openvpn-integration 1.9). Dropping these packets costs a ping or a retransmission at each rekey; here they
 //! wait for a moment instead.
 
 use std::collections::VecDeque;

@@ -1,4 +1,4 @@
-//! A peer that is there already (dco-behaviour 2.6, 19).
+//! A peer that is there already (dco-behaviour 2.6, check 19).
 
 use crate::api::{BOTH, EEXIST, PRIMARY, TEARDOWN, Told};
 use crate::eventually::eventually;

@@ -100,8 +100,8 @@ impl Fake {
         found.ok_or_else(|| refused(Errno::ENOENT, text()))
     }
 
-    /// The port, or the inner errno of a socket that can't be attached (dco-behaviour 2.6, 14 to
-    /// 17).
+    /// The port, or the inner errno of a socket that can't be attached (dco-behaviour 2.6,
+    /// checks 14 to 17).
     fn attach(&self, ifindex: u32, peer: &PeerNew) -> Result<u16, Refused> {
         let lookup = |errno: i32| {
             refused(

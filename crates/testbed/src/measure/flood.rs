@@ -1,7 +1,7 @@
 //! UDP datagrams as fast as they can be made, and how many of them arrive.
 //!
 //! iperf3 spends a call and a look at the clock on each datagram, so that its ends are slower than the tunnels between
-//! them (performance 5). Here both ends move batches; they run as processes of the lab, in the program that the caller
+//! them (performance 5.2). Here both ends move batches; they run as processes of the lab, in the program that the caller
 //! names.
 
 use std::io::IoSlice;
@@ -22,7 +22,7 @@ use crate::host::Host;
 /// Datagrams a call.
 const BATCH: usize = 64;
 
-/// Both sockets' buffers: a default one loses part of what an offloading tunnel delivers at once (performance 5).
+/// Both sockets' buffers: a default one loses part of what an offloading tunnel delivers at once (performance 5.1).
 const BUFFER: usize = 4 << 20;
 
 /// The receiver ends after this much silence.

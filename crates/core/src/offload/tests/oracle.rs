@@ -3,7 +3,7 @@
 
 use super::naive_sum;
 
-/// The most packets of one group: TCP, UDP (performance 5).
+/// The most packets of one group: TCP, UDP (performance 5.1).
 const MOST: [usize; 2] = [64, 32];
 
 /// What all packets of a group have in common, and what each has of its own.

@@ -110,7 +110,7 @@ fn what_is_taken_ends_with_a_packet() {
     }
 }
 
-/// The packet that OpenVPN had begun to read goes on where it stood (openvpn-integration 3, trap 13).
+/// The packet that OpenVPN had begun to read goes on where it stood (openvpn-integration 3.13).
 #[test]
 fn a_packet_begun_before_is_finished_by_openvpn() {
     let rests: [(Begun, &[u8]); 4] = [
