@@ -50,12 +50,18 @@ fn result(options: &Options, compared: &Compared, seconds: f64) -> String {
     let kernel = kernel.split('-').next().unwrap_or_default();
     let rows = [
         ("packets sent one by one and merged", compared.packets),
-        ("writes that were enough when merged", compared.groups),
-        ("packets that were merged with others", compared.merged),
-        ("made bad, and not forwarded either way", compared.refused),
-        ("other id, which means nothing", compared.renumbered),
-        ("super-packets that the kernel handed over", compared.supers),
-        ("packets that they became", compared.segments),
+        ("writes needed when merged", compared.groups),
+        ("packets merged with others", compared.merged),
+        (
+            "deliberately bad packets, forwarded neither way",
+            compared.refused,
+        ),
+        (
+            "packets that differ only in an id that means nothing",
+            compared.renumbered,
+        ),
+        ("super-packets handed over by the kernel", compared.supers),
+        ("packets they were split into", compared.segments),
     ];
     let mut lines = vec![
         format!(
