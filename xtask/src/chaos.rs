@@ -92,7 +92,7 @@ fn tables(report: &Report) -> String {
     let mut lines = vec![
         format!(
             "`cargo xtask chaos --seed {} --write-docs`: {} cells, {came} data packets and {} MiB of streams; all \
-             streams arrived whole and every packet is accounted for. {:.0} s.",
+             streams arrived intact and every packet is accounted for. {:.0} s.",
             report.seed,
             report.cells.len(),
             streams >> 20,
@@ -105,8 +105,8 @@ fn tables(report: &Report) -> String {
             healthy.received, healthy.sent, healthy.dead.sent, healthy.dead.icmp_errors
         ),
         String::new(),
-        "| loss % | reorder % | duplicate % | corrupt % | MiB | s | came | lost | doubled | held back | corrupted | \
-         delivered | drops |"
+        "| loss % | reorder % | duplicate % | corrupt % | MiB | s | arrived | lost | duplicated | held back | \
+         corrupted | delivered | drops |"
             .to_owned(),
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |".to_owned(),
     ];
@@ -114,11 +114,11 @@ fn tables(report: &Report) -> String {
     lines.extend([
         String::new(),
         format!(
-            "Over TCP: all streams arrived whole, and the session came back after each of {} resets.",
+            "Over TCP: all streams arrived intact, and the session recovered after each of {} resets.",
             report.resets
         ),
         String::new(),
-        "| longest piece, bytes | stalls a thousand pieces | ms | KiB | s | pieces | stalls |".to_owned(),
+        "| longest piece, bytes | stalls per thousand pieces | ms | KiB | s | pieces | stalls |".to_owned(),
         "| --- | --- | --- | --- | --- | --- | --- |".to_owned(),
     ]);
     lines.extend(report.torn.iter().map(|torn| {
