@@ -21,7 +21,7 @@ pub(crate) const NO_ENGINE: &str =
 /// An option of every command that speaks with an engine.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct EngineOption {
-    /// Use the engine that listens here [default: the one that has the device].
+    /// Use the engine listening on this socket [default: the one that has the device].
     #[arg(long, value_name = "PATH")]
     pub(crate) engine: Option<PathBuf>,
 }

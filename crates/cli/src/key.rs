@@ -30,22 +30,22 @@ enum Command {
     #[command(after_help = "\
 Example: udco key new tun0 --peer 1 --slot primary --key-id 0 --cipher aes-gcm --file key.txt --direction 0
 
-The file has either these lines, in hexadecimal digits, with comments behind \"#\":
-  encrypt-key: 16, 24 or 32 bytes (32 of chacha20-poly1305)
+The file contains either these lines, in hexadecimal, with comments after \"#\":
+  encrypt-key: 16, 24 or 32 bytes (32 for chacha20-poly1305)
   encrypt-nonce-tail: 8 bytes
   decrypt-key: as encrypt-key
   decrypt-nonce-tail: 8 bytes
 or, in base64, key A (32 bytes), key B (32 bytes) and a nonce tail for both directions (8 bytes), as `udco key generate`
-makes it and ovpn-cli reads it. Both ends then have the same file: one with --direction 0, which encrypts with key A, the
+writes it and ovpn-cli reads it. Both ends then use the same file: one with --direction 0, which encrypts with key A, the
 other with --direction 1.")]
     New(NewArguments),
 
-    /// Show which key is in a slot: its id and cipher.
+    /// Show the key in a slot: its id and cipher.
     #[command(after_help = "Example: udco key get tun0 --peer 1 --slot primary")]
     Get {
         #[command(flatten)]
         place: Place,
-        /// Where it is.
+        /// Slot of the key.
         #[arg(long, value_enum)]
         slot: SlotName,
         /// Print a JSON object.
@@ -53,7 +53,7 @@ other with --direction 1.")]
         json: bool,
     },
 
-    /// Exchange the primary and the secondary key.
+    /// Swap the primary and the secondary key.
     #[command(after_help = "Example: udco key swap tun0 --peer 1")]
     Swap {
         #[command(flatten)]
@@ -65,15 +65,15 @@ other with --direction 1.")]
     Del {
         #[command(flatten)]
         place: Place,
-        /// Where it is.
+        /// Slot of the key.
         #[arg(long, value_enum)]
         slot: SlotName,
     },
 
-    /// Make a file of random keys for both ends of a peer.
+    /// Generate a file of random keys for both ends of a tunnel.
     #[command(after_help = "Example: udco key generate key.txt")]
     Generate {
-        /// A new file that only you can read [default: the standard output].
+        /// File to create, readable by you only [default: standard output].
         file: Option<PathBuf>,
     },
 }
@@ -82,19 +82,19 @@ other with --direction 1.")]
 struct NewArguments {
     #[command(flatten)]
     place: Place,
-    /// Where to: the primary key encrypts and decrypts, the secondary decrypts.
+    /// Slot to install it in: the primary key encrypts and decrypts, the secondary only decrypts.
     #[arg(long, value_enum)]
     slot: SlotName,
-    /// Id of the key in packets, 0 to 7.
+    /// Key id in packets, 0 to 7.
     #[arg(long, value_parser = clap::value_parser!(u8).range(0..=7))]
     key_id: u8,
-    /// The cipher; the length of the key says which AES it is.
+    /// Cipher; the length of the key selects the AES variant.
     #[arg(long, value_enum)]
     cipher: CipherName,
-    /// The file with the key, or "-" for the standard input.
+    /// File with the key, or "-" for standard input.
     #[arg(long, value_name = "FILE")]
     file: PathBuf,
-    /// Which key of a file in base64 encrypts here.
+    /// For a base64 file: which of its keys encrypts at this end.
     #[arg(long, value_name = "0|1", value_parser = clap::value_parser!(u8).range(0..=1))]
     direction: Option<u8>,
 }
@@ -104,7 +104,7 @@ struct NewArguments {
 struct Place {
     /// Name of the device.
     device: String,
-    /// The peer.
+    /// Id of the peer.
     #[arg(long, value_name = "ID", value_parser = peer_id())]
     peer: u32,
     #[command(flatten)]

@@ -21,10 +21,10 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a device.
+    /// Create a device.
     ///
-    /// It is there until it is deleted; OpenVPN may use it later (`dev NAME`). When its engine ends it stays, so that
-    /// nothing leaves in the clear; making it again then goes on with it.
+    /// It exists until it is deleted; OpenVPN may use it later (`dev NAME`). If its engine ends, it stays, so that nothing
+    /// leaves in the clear; running this command again then takes it over.
     #[command(after_help = "Example: udco link add tun0 --mode mp --up")]
     Add(AddArguments),
 
@@ -40,9 +40,9 @@ enum Command {
     /// Show devices: kind, mode, peers, counters, drops by reason.
     #[command(after_help = "Example: udco link show tun0 --json")]
     Show {
-        /// Name of the device [default: all of this network namespace].
+        /// Name of the device [default: all in this network namespace].
         name: Option<String>,
-        /// Print one JSON object: {"devices": […]}, each as in `udco show --json`, and "kind".
+        /// Print one JSON object: {"devices": […]}, each as in `udco show --json` plus "kind".
         #[arg(long)]
         json: bool,
         #[command(flatten)]
@@ -52,21 +52,21 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct AddArguments {
-    /// Its name; tun%d gets the first free number, and is printed.
+    /// Name of the device; tun%d takes the first free number, and the name is printed.
     name: String,
-    /// One peer that gets everything, or many that are told apart by their VPN addresses.
+    /// One peer that gets all traffic, or many distinguished by their VPN addresses.
     #[arg(long, value_enum, default_value_t = ModeName::P2p)]
     mode: ModeName,
-    /// The driver it stands for: that of Linux 6.16 and OpenVPN 2.7, or that of OpenVPN 2.6.
+    /// Driver to stand in for: that of Linux 6.16 and OpenVPN 2.7, or that of OpenVPN 2.6.
     #[arg(long, value_enum, default_value_t = Kind::Ovpn)]
     kind: Kind,
-    /// Its MTU [default: 1416, or 1428 of kind ovpn-dco].
+    /// MTU of the device [default: 1416, or 1428 with kind ovpn-dco].
     #[arg(long, value_name = "BYTES")]
     mtu: Option<u32>,
-    /// Set it up.
+    /// Bring the device up.
     #[arg(long)]
     up: bool,
-    /// The engine that shall have it [default: engine.sock in /run/udco, or in $XDG_RUNTIME_DIR/udco].
+    /// Socket of the engine to create it in [default: engine.sock in /run/udco, or in $XDG_RUNTIME_DIR/udco].
     #[arg(long, value_name = "PATH")]
     engine: Option<std::path::PathBuf>,
 }

@@ -43,7 +43,7 @@ use crate::output::{NobodyReads, complain};
 /// Exit code for wrong arguments, clap's.
 const USAGE: u8 = 2;
 
-/// OpenVPN Data Channel Offload as a userspace program.
+/// OpenVPN Data Channel Offload in userspace.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
 struct Arguments {
@@ -55,41 +55,40 @@ struct Arguments {
 enum Command {
     /// Run OpenVPN with its data channel offloaded.
     ///
-    /// A private engine is started beside the program and ends with it. If the engine cannot serve, a line says so and
-    /// OpenVPN uses its own data path.
+    /// Starts a private engine beside the program; it ends with the program. If the engine cannot serve, a line says so
+    /// and OpenVPN uses its own data path.
     #[command(after_help = "Example: udco run -- openvpn --config server.conf")]
     Run(RunArguments),
 
     /// Serve several programs from one engine.
     ///
-    /// Programs are then started with `udco run --engine PATH -- openvpn …`.
+    /// Start the programs with `udco run --engine PATH -- openvpn …`.
     Daemon(DaemonArguments),
 
-    /// Show devices, peers, keys' slots, counters and drops by reason.
+    /// Show devices, peers, key slots, counters and drops by reason.
     #[command(
         after_help = "Exit codes: 3 no engine is running, 4 you may not use the engine, 5 an engine does not answer, \
-        6 an engine has no socket that can be found, 7 the engine of a device was killed, so that no packet leaves through \
-        it. An engine that answers and has no device is no error."
+        6 an engine's socket cannot be found, 7 the engine of a device was killed, so no packet leaves through that \
+        device. An engine that answers but has no device is not an error."
     )]
     Show(ShowArguments),
 
-    /// Make, delete and show devices.
+    /// Create, delete and show devices.
     Link(link::Arguments),
 
-    /// Make, change, show and delete the peers of a device.
+    /// Create, change, show and delete a device's peers.
     Peer(peer::Arguments),
 
-    /// Install, show, swap and delete the keys of a peer.
+    /// Install, show, swap and delete a peer's keys.
     Key(key::Arguments),
 
-    /// Print what happens to peers, as it happens.
+    /// Print peer events as they happen.
     ///
-    /// A line for each peer that is deleted (and why), that floats to another address, or whose key must be
-    /// exchanged soon.
+    /// Prints a line for each peer that is deleted (and why), floats to another address, or needs a new key soon.
     #[command(after_help = "Example: udco monitor tun0 --json")]
     Monitor(monitor::Arguments),
 
-    /// The engine beside a program; started by `udco run`.
+    /// Private engine of a program; started by `udco run`.
     #[command(hide = true)]
     Engine(EngineArguments),
 
@@ -101,25 +100,25 @@ enum Command {
 /// Options of an engine.
 #[derive(Clone, Debug, clap::Args)]
 struct EngineOptions {
-    /// Threads that move packets [default: one for each core].
+    /// Number of worker threads [default: one per core].
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: Option<u16>,
 
-    /// Run these threads on these processors only, one each in turn, like `0,2-3` [default: where the kernel likes].
+    /// Pin the workers to these processors, one each in turn, e.g. `0,2-3` [default: the scheduler's choice].
     #[arg(long, value_name = "LIST", value_parser = engine_options::processors)]
     cpu: Option<Processors>,
 
-    /// Do without an offload: `device-tcp`, `device-udp`, `merge`, `segment` or `coalesce`. For kernels and drivers on
-    /// which it does not work; `udco show` says which are in use.
+    /// Disable an offload: `device-tcp`, `device-udp`, `merge`, `segment` or `coalesce`. For kernels and drivers where it
+    /// does not work; `udco show` lists those in use.
     #[arg(long, value_name = "OFFLOAD", value_parser = engine_options::offload)]
     without: Vec<udco_engine::Offload>,
 
-    /// Let a peer have the same key twice, as the kernel driver does, although its nonces repeat then: for the kernel's
-    /// own tests, and for nothing else.
+    /// Accept the same key twice for a peer, as the kernel driver does, although its nonces then repeat: for the kernel's
+    /// own tests only.
     #[arg(long)]
     allow_key_reuse: bool,
 
-    /// Say more: every peer and key.
+    /// Log per-peer and per-key events.
     #[arg(short, long)]
     verbose: bool,
 
@@ -132,11 +131,11 @@ struct RunArguments {
     #[command(flatten)]
     options: EngineOptions,
 
-    /// Use the engine that listens here instead of a private one (see `udco daemon`).
+    /// Use the engine listening on this socket instead of a private one (see `udco daemon`).
     #[arg(long, value_name = "PATH", conflicts_with_all = ["workers", "cpu", "without", "allow_key_reuse"])]
     engine: Option<PathBuf>,
 
-    /// Where the engine's lines go instead of to the standard error output.
+    /// Write the engine's log to this file instead of standard error.
     #[arg(long, value_name = "FILE", conflicts_with = "engine")]
     log: Option<PathBuf>,
 
@@ -155,23 +154,23 @@ struct DaemonArguments {
     #[command(flatten)]
     options: EngineOptions,
 
-    /// Where to listen [default: engine.sock in /run/udco, or in $XDG_RUNTIME_DIR/udco for a user who cannot have that].
+    /// Socket to listen on [default: engine.sock in /run/udco, or in $XDG_RUNTIME_DIR/udco without access to that].
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
 
-    /// Let this user connect too (root and the daemon's own user always may).
+    /// Also let this user connect (root and the daemon's own user always may).
     #[arg(long, value_name = "UID")]
     allow_uid: Vec<u32>,
 
-    /// Let users whose primary group this is connect too.
+    /// Also let members of this group connect.
     #[arg(long, value_name = "GID")]
     allow_gid: Vec<u32>,
 
-    /// Run as this user (name or number), who should have nothing else on this machine. Root may say so.
+    /// Run as this user (name or number), who should own nothing else on this machine. Needs root.
     #[arg(long, value_name = "USER")]
     user: Option<String>,
 
-    /// With --user: as this group instead of the user's own.
+    /// With --user: run with this group instead of the user's primary one.
     #[arg(long, value_name = "GROUP", requires = "user")]
     group: Option<String>,
 }
@@ -182,7 +181,7 @@ struct ShowArguments {
     #[arg(long)]
     json: bool,
 
-    /// Ask the engine that listens here [default: every engine in this network namespace].
+    /// Ask the engine listening on this socket [default: every engine in this network namespace].
     #[arg(long, value_name = "PATH")]
     engine: Option<PathBuf>,
 
@@ -196,19 +195,19 @@ struct EngineArguments {
     #[command(flatten)]
     options: EngineOptions,
 
-    /// Number of the inherited fd through which programs ask for connections.
+    /// Inherited fd through which clients request connections.
     #[arg(long)]
     fd: i32,
 
-    /// Where the engine's socket goes, for `udco show`.
+    /// Directory for the engine's socket, which `udco show` uses.
     #[arg(long)]
     directory: Option<PathBuf>,
 
-    /// Write to the standard error output for good, instead of where the programs write.
+    /// Keep logging to standard error instead of following the clients' output.
     #[arg(long)]
     keep_output: bool,
 
-    /// Start another process for the work and end, so that the program does not inherit a child.
+    /// Fork off the engine and exit, so that the program does not inherit a child process.
     #[arg(long)]
     detach: bool,
 }

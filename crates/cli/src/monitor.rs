@@ -18,12 +18,12 @@ const LOOK: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Only of this device [default: all of this network namespace].
+    /// Show events of this device only [default: all in this network namespace].
     device: Option<String>,
-    /// Print one JSON object a line.
+    /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
-    /// Only what this engine says [default: every engine, also those that come].
+    /// Listen to the engine on this socket only [default: all engines, including those started later].
     #[arg(long, value_name = "PATH")]
     engine: Option<PathBuf>,
 }

@@ -28,34 +28,33 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Add peers, and hold their socket.
+    /// Add peers and hold their socket.
     ///
-    /// Makes the transport socket, gives it to the device's engine, and stays in the foreground: the peers end with this
-    /// process. It ends by SIGINT or SIGTERM, and when the last of its peers is gone. Keys are installed with `udco key
-    /// new`.
+    /// Creates the transport socket, hands it to the device's engine, and stays in the foreground: the peers end with this
+    /// process. It exits on SIGINT or SIGTERM, or when its last peer is gone. Install keys with `udco key new`.
     #[command(after_help = "\
 Examples:
   udco peer new tun0 --id 1 --remote 192.0.2.1:1194 --local 0.0.0.0:1194 --keepalive 10:60
   udco peer new tun0 --peers peers.txt --local [::]:1194
 
-A file of peers has a line for each:
+A peers file has one line per peer:
   ID TX_ID REMOTE_ADDRESS:PORT VPN_ADDRESS...
-with \"-\" for what is not given, and comments behind \"#\".")]
+with \"-\" for omitted values, and comments after \"#\".")]
     New(NewArguments),
 
     /// Change a peer.
     #[command(after_help = "Example: udco peer set tun0 --id 1 --keepalive 10:60")]
     Set(SetArguments),
 
-    /// Show a peer, or all.
+    /// Show one peer or all.
     #[command(after_help = "Example: udco peer get tun0 --id 1 --json")]
     Get {
         /// Name of the device.
         device: String,
-        /// The peer [default: all].
+        /// Id of the peer [default: all].
         #[arg(long, value_parser = peer_id())]
         id: Option<u32>,
-        /// Print JSON: an object, or an array of them.
+        /// Print JSON: one object, or an array of objects.
         #[arg(long)]
         json: bool,
         #[command(flatten)]
@@ -67,7 +66,7 @@ with \"-\" for what is not given, and comments behind \"#\".")]
     Del {
         /// Name of the device.
         device: String,
-        /// The peer.
+        /// Id of the peer.
         #[arg(long, value_parser = peer_id())]
         id: u32,
         #[command(flatten)]
@@ -80,39 +79,39 @@ with \"-\" for what is not given, and comments behind \"#\".")]
 struct NewArguments {
     /// Name of the device.
     device: String,
-    /// Id of the peer, 0 to 16777215: that of the packets that come from it.
+    /// Id of the peer, 0 to 16777215: the one in packets received from it.
     #[arg(long, value_parser = peer_id())]
     id: Option<u32>,
-    /// Id in the packets that go to it [default: the same].
+    /// Id in packets sent to the peer [default: the same].
     #[arg(long, value_parser = peer_id(), requires = "id")]
     tx_id: Option<u32>,
-    /// Where it is: ADDRESS:PORT, an IPv6 address in brackets.
+    /// Address of the peer: ADDRESS:PORT, with an IPv6 address in brackets.
     #[arg(long, value_name = "ADDRESS:PORT", requires = "id")]
     remote: Option<SocketAddr>,
-    /// Its IPv4 address in the VPN.
+    /// VPN IPv4 address of the peer.
     #[arg(long, value_name = "ADDRESS", requires = "id")]
     vpn4: Option<Ipv4Addr>,
-    /// Its IPv6 address in the VPN.
+    /// VPN IPv6 address of the peer.
     #[arg(long, value_name = "ADDRESS", requires = "id")]
     vpn6: Option<Ipv6Addr>,
-    /// Several peers on one socket, from a file, or from the standard input with "-".
+    /// Read several peers for one socket from a file, or from standard input with "-".
     #[arg(long, value_name = "FILE")]
     peers: Option<PathBuf>,
-    /// Local address to send from, if it is not for the route to say.
+    /// Local address to send from [default: the route's choice].
     #[arg(long, value_name = "ADDRESS")]
     local_address: Option<IpAddr>,
-    /// Interface through which a link-local remote is reached: its name or number.
+    /// Interface of a link-local remote: name or index.
     #[arg(long, value_name = "INTERFACE", value_parser = scope)]
     scope: Option<u32>,
-    /// Send something at least every INTERVAL seconds; the peer is gone after TIMEOUT of silence. 0:0 is never.
+    /// Send something at least every INTERVAL seconds; delete the peer after TIMEOUT seconds of silence. 0:0 disables both.
     #[arg(long, value_name = "INTERVAL:TIMEOUT", value_parser = keepalive)]
     keepalive: Option<Keepalive>,
     #[command(flatten)]
     socket: transport::Options,
-    /// Print what OpenVPN would get: source, length and first byte of each control packet.
+    /// Print what OpenVPN would receive: source, length and first byte of each control packet.
     #[arg(long)]
     print_control: bool,
-    /// Print one JSON object a line.
+    /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -125,28 +124,28 @@ struct NewArguments {
 struct SetArguments {
     /// Name of the device.
     device: String,
-    /// The peer.
+    /// Id of the peer.
     #[arg(long, value_parser = peer_id())]
     id: u32,
-    /// Id in the packets that go to it.
+    /// Id in packets sent to the peer.
     #[arg(long, value_parser = peer_id())]
     tx_id: Option<u32>,
-    /// Where it is: ADDRESS:PORT, an IPv6 address in brackets.
+    /// Address of the peer: ADDRESS:PORT, with an IPv6 address in brackets.
     #[arg(long, value_name = "ADDRESS:PORT")]
     remote: Option<SocketAddr>,
     /// Local address to send from.
     #[arg(long, value_name = "ADDRESS", requires = "remote")]
     local_address: Option<IpAddr>,
-    /// Interface through which a link-local remote is reached: its name or number.
+    /// Interface of a link-local remote: name or index.
     #[arg(long, value_name = "INTERFACE", value_parser = scope, requires = "remote")]
     scope: Option<u32>,
-    /// Its IPv4 address in the VPN; 0.0.0.0 for none.
+    /// VPN IPv4 address of the peer; 0.0.0.0 for none.
     #[arg(long, value_name = "ADDRESS")]
     vpn4: Option<Ipv4Addr>,
-    /// Its IPv6 address in the VPN; :: for none.
+    /// VPN IPv6 address of the peer; :: for none.
     #[arg(long, value_name = "ADDRESS")]
     vpn6: Option<Ipv6Addr>,
-    /// Send something at least every INTERVAL seconds; the peer is gone after TIMEOUT of silence. 0:0 is never.
+    /// Send something at least every INTERVAL seconds; delete the peer after TIMEOUT seconds of silence. 0:0 disables both.
     #[arg(long, value_name = "INTERVAL:TIMEOUT", value_parser = keepalive)]
     keepalive: Option<Keepalive>,
     #[command(flatten)]

@@ -26,13 +26,13 @@ pub(super) struct Options {
     /// Address to bind the UDP socket to [default: any address of both families, any port].
     #[arg(long, value_name = "ADDRESS:PORT")]
     local: Option<SocketAddr>,
-    /// Mark of all packets that it sends (SO_MARK).
+    /// Mark on all packets sent (SO_MARK).
     #[arg(long, value_name = "NUMBER")]
     mark: Option<u32>,
-    /// Connect over TCP to the peer instead.
+    /// Connect to the peer over TCP instead.
     #[arg(long, value_name = "ADDRESS:PORT", conflicts_with_all = ["local", "remote", "tcp_listen"])]
     tcp_connect: Option<SocketAddr>,
-    /// Accept a TCP connection for each of the peers instead.
+    /// Accept one TCP connection per peer instead.
     #[arg(long, value_name = "ADDRESS:PORT", conflicts_with_all = ["local", "remote"])]
     tcp_listen: Option<SocketAddr>,
 }
