@@ -21,7 +21,7 @@ pub(crate) fn run(arguments: DaemonArguments) -> Result<()> {
             None => vec!["--socket".into(), default_place()?.into_os_string()],
         };
         let error = confinement::become_bare(&place);
-        bail!("cannot start without the environment: {error}");
+        bail!("cannot restart without the environment: {error}");
     }
     let path = match arguments.socket {
         Some(path) => path,
@@ -42,26 +42,28 @@ pub(crate) fn run(arguments: DaemonArguments) -> Result<()> {
     };
     let listening = Listening::start(&path, access).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => {
-            anyhow::anyhow!("an engine listens at {} already", path.display())
+            anyhow::anyhow!("an engine already listens at {}", path.display())
         }
         io::ErrorKind::AlreadyExists => anyhow::anyhow!(
-            "{} is there already and is no socket of this user's engines, so it stays: name another place with --socket",
+            "{} exists and is not a socket of this user's engines, so it is left alone: choose another path with --socket",
             path.display()
         ),
         io::ErrorKind::Unsupported => anyhow::anyhow!(
-            "the file system of {} knows no access lists: allow one group alone (--allow-gid), or name another place with --socket",
+            "the file system of {} has no access lists: allow just one group (--allow-gid), or choose another path with --socket",
             path.display()
         ),
         _ => anyhow::Error::new(error).context(format!("cannot listen at {}", path.display())),
     })?;
-    let _sweeper = sweep::start(&path).context("nobody would remove the socket file")?;
+    let _sweeper =
+        sweep::start(&path).context("cannot start the process that removes the socket file")?;
     let listening = listening.without_removal();
     if let Some(user) = user {
         listening
             .give_to(user)
-            .context("cannot give the socket to --user")?;
+            .context("cannot make --user the owner of the socket")?;
         udco_sys::lines::sink().open();
-        udco_sys::confinement::become_user(user).context("cannot become --user: only root can")?;
+        udco_sys::confinement::become_user(user)
+            .context("cannot switch to --user: only root can")?;
     }
     let options = &arguments.options;
     let engine = Engine::start_confined(options.for_engine(), || options.confinement.enter())
@@ -75,8 +77,8 @@ pub(crate) fn run(arguments: DaemonArguments) -> Result<()> {
     };
     let stay = match engine.end_devices() {
         0 => "",
-        1 => "; its device stays, and drops all packets",
-        _ => "; its devices stay, and drop all packets",
+        1 => "; its device stays and drops all packets",
+        _ => "; its devices stay and drop all packets",
     };
     tracing::info!("ended by {signal}{stay}");
     // Not by its destructors: an orderly end of a session would take the devices along, and packets would leave by other
@@ -87,6 +89,6 @@ pub(crate) fn run(arguments: DaemonArguments) -> Result<()> {
 fn default_place() -> Result<PathBuf> {
     let directory = runtime_dir::make();
     Ok(directory
-        .context("no place for a socket: give one with --socket PATH")?
+        .context("no place for a socket: choose one with --socket PATH")?
         .join(SOCKET))
 }

@@ -23,7 +23,7 @@ pub(crate) fn processors(text: &str) -> Result<Processors, String> {
     let number = |text: &str| match text.trim().parse() {
         Ok(number) if number <= MAX_PROCESSOR => Ok(number),
         _ => Err(format!(
-            "`{text}` is no number of a processor; a list is like `0,2-3`"
+            "`{text}` is not a processor number; a list looks like `0,2-3`"
         )),
     };
     let mut all = Vec::new();
@@ -47,7 +47,7 @@ pub(crate) fn offload(text: &str) -> Result<Offload, String> {
     let known = Offload::ALL.into_iter().find(|it| it.name() == text);
     known.ok_or_else(|| {
         let names = Offload::ALL.map(Offload::name).join(", ");
-        format!("there is no such offload; there are {names}")
+        format!("no such offload; there are {names}")
     })
 }
 

@@ -50,7 +50,7 @@ struct Device {
 /// The engine that has the device `name` of this network namespace.
 pub(crate) fn with_device(name: &str, option: &EngineOption) -> Result<Found> {
     let Some(ifindex) = interface::index(name) else {
-        bail!("there is no interface {name} here: make one with `udco link add {name}`");
+        bail!("there is no interface {name} here: create it with `udco link add {name}`");
     };
     let (engines, mut failures) = match &option.engine {
         Some(path) => (vec![(path.clone(), Front::connect(path)?)], Vec::new()),
@@ -88,16 +88,16 @@ pub(crate) fn with_device(name: &str, option: &EngineOption) -> Result<Found> {
         .iter()
         .any(|left| left.name == name);
     if !left::is_ours(name) {
-        bail!("{name} is no device of udco");
+        bail!("{name} is not a udco device");
     }
     match (is_none, failures.is_empty()) {
         (true, false) => bail!("no engine answers"),
         _ if is_left => bail!(
-            "no engine has {name}: it was killed, and no packet leaves through {name}; the next `udco run` or `udco link \
-             add {name}` takes it over, and `ip link del {name}` deletes it"
+            "no engine serves {name}: its engine was killed, and no packet leaves through it; the next `udco run` or `udco \
+             link add {name}` takes it over, and `ip link del {name}` deletes it"
         ),
         (true, true) => bail!("{NO_ENGINE}"),
-        _ => bail!("no engine that answers here has {name}"),
+        _ => bail!("none of the engines that answer here has {name}"),
     }
 }
 
@@ -156,7 +156,7 @@ fn has_device(front: &mut Front, name: &str, ifindex: u32) -> Result<Option<(Api
         .map(Value::take)
         .unwrap_or_default();
     let devices: Vec<Device> =
-        serde_json::from_value(devices).context("an engine of another version")?;
+        serde_json::from_value(devices).context("the engine has a different version")?;
     let found = devices.into_iter().find_map(|device| {
         let known = device.netns != 0 && here != 0;
         let is_it = device.ifindex == ifindex

@@ -28,7 +28,7 @@ const PROGRAM: &[u8] = b"udco";
 pub(crate) enum Trouble {
     /// The caller is not let in.
     #[error(
-        "you may not use this engine: be root or the user who started it, or have `udco daemon --allow-uid` let you in"
+        "you may not use this engine: only root, the user who started it and users allowed by `udco daemon --allow-uid` may"
     )]
     Denied,
     /// It does not answer in time.
@@ -50,7 +50,7 @@ impl Front {
         let connection = Connection::connect(path).map_err(|error| {
             let cure = match error.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                    "no engine is there: start one with `udco daemon`"
+                    "no engine there: start one with `udco daemon`"
                 }
                 io::ErrorKind::PermissionDenied => {
                     return anyhow::Error::new(Trouble::Denied).context(path.display().to_string());
@@ -84,7 +84,7 @@ impl Front {
                 Ok(front)
             }
             ToFront::Refused { .. } => {
-                bail!("the engine is of another version: install both from one release")
+                bail!("the engine has a different version: install both from the same release")
             }
             _ => Err(nonsense()),
         }
@@ -105,7 +105,7 @@ impl Front {
     /// The engine's state, of the shape of `udco show --json`.
     pub(crate) fn state(&mut self) -> Result<Value> {
         let file = udco_sys::process::memory_file("udco-show");
-        let mut file = file.context("cannot make a memory file")?;
+        let mut file = file.context("cannot create a memory file")?;
         match self.ask(&ToEngine::Show, &[file.as_fd()])? {
             ToFront::Done { errno: 0, .. } => {}
             _ => return Err(nonsense()),
@@ -113,7 +113,7 @@ impl Front {
         let mut text = String::new();
         file.rewind()?;
         file.read_to_string(&mut text)?;
-        serde_json::from_str(&text).context("the engine's answer is not JSON")
+        serde_json::from_str(&text).context("the engine's reply is not JSON")
     }
 
     /// Asks a question, with descriptors beside it, and returns the answer, or what the engine wants before it answers.
@@ -134,7 +134,7 @@ impl Front {
     ) -> Result<ToFront<'_>> {
         let len = reply
             .encode(self.seq, &mut self.buffer)
-            .map_err(|udco_front::TooLong| anyhow!("a message that is too long"))?;
+            .map_err(|udco_front::TooLong| anyhow!("message too long"))?;
         let message = self.buffer.get_mut(..len).unwrap_or_default();
         let sent = self.connection.send(message, fds);
         // It may have held a key (promises H1).
@@ -168,10 +168,10 @@ impl AsFd for Front {
 fn lost(error: io::Error) -> anyhow::Error {
     match error.kind() {
         io::ErrorKind::TimedOut => Trouble::Silent.into(),
-        _ => anyhow::Error::new(error).context("the engine is gone"),
+        _ => anyhow::Error::new(error).context("the engine has ended"),
     }
 }
 
 fn nonsense() -> anyhow::Error {
-    anyhow!("the engine gave an answer that makes no sense")
+    anyhow!("unexpected reply from the engine (version mismatch?)")
 }

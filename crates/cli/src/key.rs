@@ -145,10 +145,10 @@ fn install(arguments: &NewArguments) -> Result<()> {
         let bytes = key.key.len();
         match arguments.cipher {
             CipherName::AesGcm if ![16, 24, 32].contains(&bytes) => {
-                bail!("a key of aes-gcm has 16, 24 or 32 bytes, not {bytes}")
+                bail!("an aes-gcm key has 16, 24 or 32 bytes, not {bytes}")
             }
             CipherName::ChaCha20Poly1305 if bytes != 32 => {
-                bail!("a key of chacha20-poly1305 has 32 bytes, not {bytes}")
+                bail!("a chacha20-poly1305 key has 32 bytes, not {bytes}")
             }
             _ => {}
         }
@@ -174,7 +174,7 @@ fn show(place: &Place, slot: SlotName, json: bool) -> Result<()> {
         Told::Key(key) => Some(key),
         _ => None,
     });
-    let key = key.context("the engine gave an answer that makes no sense")?;
+    let key = key.context("unexpected reply from the engine (version mismatch?)")?;
     let cipher = match key.cipher {
         CipherAlg::AesGcm => "aes-gcm",
         CipherAlg::ChaCha20Poly1305 => "chacha20-poly1305",

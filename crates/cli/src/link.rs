@@ -101,7 +101,7 @@ fn add(arguments: &AddArguments) -> Result<()> {
     };
     if !is_name(&arguments.name) {
         bail!(
-            "{:?} is no name for an interface: 1 to 15 characters, none of them a space, '/' or ':'",
+            "{:?} is not a valid interface name: 1 to 15 characters, without spaces, '/' or ':'",
             arguments.name
         );
     }
@@ -163,13 +163,13 @@ fn create(front: &mut Front, request: &[u8]) -> Result<String> {
                 (Some(Ok(())), _) => break,
                 (_, Some(error)) => bail!("{}", device_failure(&error)),
                 (Some(Err(words)), None) => bail!("{words}{}", cure(&words)),
-                (None, None) => bail!("the engine gave an answer that makes no sense"),
+                (None, None) => bail!("unexpected reply from the engine (version mismatch?)"),
             },
-            ToFront::Pass => bail!("the engine has such a device already"),
-            _ => bail!("the engine gave an answer that makes no sense"),
+            ToFront::Pass => bail!("the engine already has this device"),
+            _ => bail!("unexpected reply from the engine (version mismatch?)"),
         };
     }
-    let device = made.context("the engine has such a device already")?;
+    let device = made.context("the engine already has this device")?;
     let name = device.name.clone();
     device.keep();
     Ok(name)
@@ -191,7 +191,7 @@ fn delete(name: &str, engine: &EngineOption) -> Result<()> {
             Some(Err(words)) => bail!(words),
             _ => Ok(()),
         },
-        _ => bail!("the engine gave an answer that makes no sense"),
+        _ => bail!("unexpected reply from the engine (version mismatch?)"),
     }
 }
 
@@ -218,7 +218,7 @@ fn ended(datagram: &[u8]) -> Option<Result<(), String>> {
 /// What can be done about the commonest refusals.
 fn cure(words: &str) -> &'static str {
     match words {
-        "Operation not permitted" => ": it takes CAP_NET_ADMIN",
+        "Operation not permitted" => ": this needs CAP_NET_ADMIN",
         "File exists" => ": there is an interface of this name",
         _ => "",
     }
@@ -227,10 +227,10 @@ fn cure(words: &str) -> &'static str {
 fn device_failure(error: &std::io::Error) -> String {
     let words = refusal::errno_words(error.raw_os_error().unwrap_or(0));
     let cure = match error.kind() {
-        std::io::ErrorKind::NotFound => ": there is no /dev/net/tun, load the module tun",
+        std::io::ErrorKind::NotFound => ": /dev/net/tun is missing; load the tun module",
         _ => cure(&words),
     };
-    format!("cannot make the TUN device: {words}{cure}")
+    format!("cannot create the TUN device: {words}{cure}")
 }
 
 /// What the kernel takes as a name.

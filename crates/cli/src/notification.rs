@@ -23,10 +23,10 @@ pub(crate) fn line(device: &str, notification: &Notification) -> String {
             format!("{device}: peer {peer} deleted: {}", reason_words(*reason))
         }
         Notification::PeerFloated { peer, remote, .. } => {
-            format!("{device}: peer {peer} is at {remote} now")
+            format!("{device}: peer {peer} is now at {remote}")
         }
         Notification::KeySwap { peer, key_id, .. } => {
-            format!("{device}: peer {peer}: key {key_id} is nearly worn out: exchange it")
+            format!("{device}: peer {peer}: key {key_id} is nearly used up: install a new one")
         }
     }
 }
@@ -82,9 +82,9 @@ pub(crate) fn ifindex(notification: &Notification) -> u32 {
 /// Why a peer is gone, for people.
 pub(crate) const fn reason_words(reason: DeleteReason) -> &'static str {
     match reason {
-        DeleteReason::Teardown => "its device went, or it was replaced (teardown)",
+        DeleteReason::Teardown => "its device was deleted, or it was replaced (teardown)",
         DeleteReason::Userspace => "by request (userspace)",
-        DeleteReason::Expired => "nothing was heard of it for the keepalive timeout (expired)",
+        DeleteReason::Expired => "its keepalive timeout expired (expired)",
         DeleteReason::TransportError => "its transport failed (transport-error)",
         DeleteReason::TransportDisconnect => "its socket was closed (transport-disconnect)",
     }

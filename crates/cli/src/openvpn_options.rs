@@ -43,15 +43,15 @@ pub(crate) fn hand_on(command: &mut Command, program: &[OsString]) {
     for path in unread {
         let path = path.to_string_lossy().escape_debug().to_string();
         say(&format!(
-            "{path} is not read here, so that mssfix, txqueuelen and passtos in it have no effect with offload: give them on \
-             the command line"
+            "{path} is not read here, so mssfix, txqueuelen and passtos in it have no effect with offload: give them on the \
+             command line"
         ));
     }
 }
 
 /// The bytes of a configuration file. What is no file is left alone: reading a pipe would take from OpenVPN what is in it.
 fn open(path: &Path) -> io::Result<Vec<u8>> {
-    let not_regular = || io::Error::new(io::ErrorKind::Unsupported, "no regular file");
+    let not_regular = || io::Error::new(io::ErrorKind::Unsupported, "not a regular file");
     // Opening alone may wake a device.
     if !std::fs::metadata(path)?.is_file() {
         return Err(not_regular());

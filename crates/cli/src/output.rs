@@ -14,7 +14,7 @@ pub(crate) struct NobodyReads;
 
 impl fmt::Display for NobodyReads {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.write_str("nobody reads the standard output any more")
+        to.write_str("nobody reads standard output any more")
     }
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn is_abandoned() -> bool {
 pub(crate) fn explain(printed: io::Result<()>) -> Result<()> {
     match printed {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(NobodyReads.into()),
-        printed => printed.context("cannot write to the standard output"),
+        printed => printed.context("cannot write to standard output"),
     }
 }
 

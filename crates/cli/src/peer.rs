@@ -199,7 +199,9 @@ fn show(device: &str, id: Option<u32>, json: bool, engine: &EngineOption) -> Res
     if !json {
         if peers.is_empty() {
             // A dump of the old API leaves a point-to-point peer out (dco-behaviour 3.1).
-            line!("no peers; that of a point-to-point device of kind ovpn-dco is told by --id");
+            line!(
+                "no peers (to see the peer of a point-to-point device of kind ovpn-dco, give its --id)"
+            );
         }
         return peers.iter().try_for_each(state::print);
     }
@@ -243,7 +245,7 @@ fn scope(text: &str) -> Result<u32, String> {
     let number = text.parse().ok().filter(|number| *number != 0);
     number
         .or_else(|| crate::interface::index(text))
-        .ok_or_else(|| format!("there is no interface {text}"))
+        .ok_or_else(|| format!("no such interface: {text}"))
 }
 
 fn keepalive(text: &str) -> Result<Keepalive, String> {
@@ -253,7 +255,7 @@ fn keepalive(text: &str) -> Result<Keepalive, String> {
             timeout: timeout.parse().ok()?,
         })
     });
-    numbers.ok_or_else(|| "two numbers of seconds, as in 10:60".to_owned())
+    numbers.ok_or_else(|| "expected two numbers of seconds, as in 10:60".to_owned())
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ pub(crate) fn obstacle(library: &Path, words: &[OsString]) -> Option<String> {
     };
     if let Some(cause) = loses_environment(words) {
         return Some(format!(
-            "{cause} loses the preload library on the way: put `udco run --` right before `openvpn`"
+            "{cause} drops the preload library: put `udco run --` right before `openvpn`"
         ));
     }
     let program = find(words.first()?)?;
@@ -91,27 +91,27 @@ fn in_the_way(library: &Image, program: &Path) -> Option<String> {
         || (file.mode() & SET_GID != 0 && file.gid() != getgid().as_raw());
     if gains {
         return Some(format!(
-            "{at} is setuid or setgid and so ignores the preload library: start it as the user as whom it shall run"
+            "{at} is setuid or setgid and therefore ignores the preload library: start it as the user it should run as"
         ));
     }
     let mut room = [0; 64];
     let capabilities = rustix::fs::getxattr(program, "security.capability", &mut room[..]);
     if capabilities.is_ok() && !getuid().is_root() {
         return Some(format!(
-            "{at} has file capabilities and so ignores the preload library: take them away with `setcap -r`, and give \
-             the user what it needs by a service manager"
+            "{at} has file capabilities and therefore ignores the preload library: remove them with `setcap -r`, and grant \
+             the user what it needs through a service manager"
         ));
     }
     let image = Image::of(program).ok()??;
     match &image.linker {
         None => Some(format!(
-            "{at} is static and so loads no preload library: use a dynamically linked one"
+            "{at} is statically linked and therefore ignores the preload library: use a dynamically linked one"
         )),
         Some(linker) if linker.windows(4).any(|part| part == b"musl") => Some(format!(
-            "{at} is linked to musl, and the preload library to glibc: use one of the same C library"
+            "{at} is linked against musl, but the preload library against glibc: use one with the same C library"
         )),
         Some(_) if image.kind != library.kind => Some(format!(
-            "{at} is for another machine than the preload library: use the udco that was built for it"
+            "{at} is for a different machine than the preload library: use a udco built for that machine"
         )),
         Some(_) => None,
     }

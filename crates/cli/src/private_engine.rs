@@ -25,7 +25,8 @@ pub(crate) fn run(arguments: &EngineArguments) -> Result<()> {
     let fd = udco_sys::process::inherited_fd(arguments.fd)
         .with_context(|| format!("fd {} is not open", arguments.fd))?;
     fcntl_setfd(&fd, FdFlags::CLOEXEC)?;
-    let dispenser = Dispenser::adopt(fd).context("the inherited fd hands out no connections")?;
+    let dispenser =
+        Dispenser::adopt(fd).context("the inherited fd does not hand out connections")?;
     if !arguments.keep_output {
         output::follow_programs().context("/dev/null")?;
     }
@@ -44,7 +45,7 @@ pub(crate) fn run(arguments: &EngineArguments) -> Result<()> {
             let engine = &engine;
             let serve = move || listening.serve(engine);
             if let Err(error) = std::thread::Builder::new().spawn_scoped(scope, serve) {
-                tracing::warn!("`udco show` will not find this engine: {error}");
+                tracing::warn!("`udco show` cannot find this engine: {error}");
             }
         }
         ready(output)?;

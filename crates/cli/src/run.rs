@@ -40,13 +40,13 @@ pub(crate) fn run(arguments: RunArguments) -> Result<Infallible> {
     if let Some(files) = udco_sys::process::open_files().filter(|files| *files < PROGRAM_FILES) {
         // Before OpenVPN hears of an offload that would end in the middle (faults B7).
         complain!(
-            "{files} open files are allowed (LimitNOFILE=, ulimit -n) and {PROGRAM_FILES} needed: OpenVPN uses its own data path"
+            "only {files} open files are allowed (LimitNOFILE=, ulimit -n), but {PROGRAM_FILES} are needed: OpenVPN uses its own data path"
         );
         return become_program(command, &arguments);
     }
     let library = library()?;
     if let Some(obstacle) = preloading::obstacle(&library, &arguments.program) {
-        complain!("{obstacle}. As it is, OpenVPN uses its own data path");
+        complain!("{obstacle}. Until then, OpenVPN uses its own data path");
     }
     command.env("LD_PRELOAD", preload(&library));
     match &arguments.engine {
@@ -91,7 +91,7 @@ fn cannot_start(program: &OsStr) -> String {
 
 /// Starts the engine, waits until it is ready, and returns the fd through which programs ask it for connections.
 fn start_engine(arguments: &RunArguments) -> Result<OwnedFd> {
-    let (ours, engines) = Connection::pair().context("cannot make a connection to an engine")?;
+    let (ours, engines) = Connection::pair().context("cannot create a connection to an engine")?;
     let engines = engines.into_fd();
     fcntl_setfd(&engines, FdFlags::empty())?;
     let this = std::env::current_exe().context("cannot find the udco program")?;

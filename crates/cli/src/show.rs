@@ -66,7 +66,7 @@ pub(crate) fn devices(name: Option<&str>, json: bool, engine: Option<&Path>) -> 
     if let Some(name) = name
         && found.is_none_or(Vec::is_empty)
     {
-        bail!("no engine has a device {name} here: make one with `udco link add {name}`");
+        bail!("no engine has a device {name} here: create it with `udco link add {name}`");
     }
     if json {
         if let Some(merged) = merged.as_object_mut() {
@@ -74,7 +74,7 @@ pub(crate) fn devices(name: Option<&str>, json: bool, engine: Option<&Path>) -> 
         }
         line!("{}", serde_json::to_string_pretty(&merged)?);
     } else if print_all(vec![merged])? == 0 {
-        line!("no devices: make one with `udco link add NAME`");
+        line!("no devices: create one with `udco link add NAME`");
     }
     Ok(())
 }
@@ -84,7 +84,7 @@ fn print_all(states: Vec<Value>) -> Result<usize> {
     let mut devices = 0;
     for state in states {
         let engine: EngineState =
-            serde_json::from_value(state).context("an engine of another version")?;
+            serde_json::from_value(state).context("the engine has a different version")?;
         devices += engine.devices.len();
         engine.devices.iter().try_for_each(print_device)?;
     }

@@ -81,8 +81,8 @@ impl Survey {
         let mut lines = Vec::new();
         for Left { name, .. } in &self.left {
             lines.push(format!(
-                "{name}: its engine or OpenVPN was killed, and no packet leaves through it; start OpenVPN again, or to go \
-                 on without the tunnel, in the clear, run `ip link del {name}`"
+                "{name}: its engine or OpenVPN was killed, and no packet leaves through it; start OpenVPN again, or, to \
+                 go on without the tunnel, in the clear, run `ip link del {name}`"
             ));
         }
         for (path, error) in &self.silent {
@@ -97,8 +97,8 @@ impl Survey {
         }
         for pid in &self.unreachable {
             lines.push(format!(
-                "process {pid} is an engine that cannot be asked: it had no place for its socket (is /run writable?), or \
-                 listens at another place (name it with --engine)"
+                "process {pid} is an engine that cannot be reached: it had no place for its socket (is /run writable?), or \
+                 it listens elsewhere (give the path with --engine)"
             ));
         }
         lines
@@ -107,7 +107,7 @@ impl Survey {
     /// What to say where no engine serves a device.
     pub(crate) fn no_devices(&self) -> &'static str {
         if !self.states.is_empty() {
-            "no devices: an engine is running, and no program has made one"
+            "no devices: an engine is running, but no program has created one"
         } else if self.silent.is_empty() && self.unreachable.is_empty() {
             "no engine is running: start OpenVPN with `udco run -- openvpn …`"
         } else {

@@ -32,7 +32,7 @@ pub(crate) fn start(path: &Path) -> Result<ChildStdin> {
         .stderr(Stdio::null())
         .spawn()
         .context("cannot start a process")?;
-    child.stdin.take().context("no pipe to it")
+    child.stdin.take().context("no pipe to the process")
 }
 
 /// Waits for the engine's end.

@@ -279,7 +279,7 @@ fn refusals_say_what_is_wrong_and_leave_nothing_behind() -> Result<()> {
     let host = &bench.server;
     let refused = |words: &str, code, expected: &str| bench.refused(host, words, code, expected);
     refused("peer get tun0", 1, "make one with `udco link add tun0`")?;
-    refused("peer get lo", 1, "lo is no device of udco")?;
+    refused("peer get lo", 1, "lo is not a udco device")?;
     refused(
         "link add tun0 --engine /nowhere",
         1,
@@ -320,7 +320,7 @@ fn refusals_say_what_is_wrong_and_leave_nothing_behind() -> Result<()> {
     )?;
     let key = "key new tun0 --peer 1 --slot primary --key-id 0 --cipher aes-gcm --file /dev/null";
     refused(key, 1, "--direction 0 or 1")?;
-    refused(&format!("{key} --direction 1"), 1, "at least 72 are wanted")?;
+    refused(&format!("{key} --direction 1"), 1, "at least 72 are needed")?;
 
     // Several peers at once: if one is refused, none is there.
     let several = "echo '7 - 192.0.2.2:7 10.8.0.7\n1 - 192.0.2.2:1 10.8.0.8' |";

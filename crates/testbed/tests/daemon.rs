@@ -79,7 +79,7 @@ fn a_daemon_says_what_is_in_its_way() -> Result<()> {
         );
         Ok(())
     };
-    says(&[binary, "daemon", "--socket", path], "listens at")?;
+    says(&[binary, "daemon", "--socket", path], "already listens at")?;
     says(
         &[binary, "daemon", "--socket", "/nowhere/engine.sock"],
         "cannot listen at /nowhere",

@@ -134,7 +134,7 @@ fn an_interface_of_others_is_not_to_be_deleted() -> Result<()> {
                 let said = String::from_utf8_lossy(&output.stderr).into_owned();
                 ensure!(
                     !output.status.success()
-                        && said.contains("is no device of udco")
+                        && said.contains("is not a udco device")
                         && !said.contains("ip link del"),
                     "{command:?} {device}: {said}"
                 );

@@ -34,7 +34,7 @@ fn a_daemon_replaces_nothing_but_a_dead_socket_of_its_own() -> Result<()> {
         let output = host.output(&words)?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(
-            output.status.code() == Some(1) && said.contains("name another place with --socket"),
+            output.status.code() == Some(1) && said.contains("choose another path with --socket"),
             "{name}: {output:?}"
         );
     }

@@ -49,7 +49,7 @@ pub(crate) type Offer<'a> = [BorrowedFd<'a>; 2];
 impl Channel {
     /// Opens a channel, and asks for the families of these APIs.
     pub(crate) fn open(mut front: Front, apis: &[Api]) -> Result<Self> {
-        let (end, engines) = Connection::pair().context("cannot make a channel")?;
+        let (end, engines) = Connection::pair().context("cannot create a channel")?;
         let opened = front.ask(&ToEngine::OpenChannel, &[engines.as_fd()])?;
         let ToFront::Channel { channel: number } = opened else {
             return Err(nonsense());
@@ -72,7 +72,7 @@ impl Channel {
             let messages = datagrams.iter();
             let family = messages.filter_map(|it| client::family(*api, it)).next();
             let family = family
-                .with_context(|| format!("the engine has nothing for {}", api.link_kind()))?;
+                .with_context(|| format!("the engine does not support {}", api.link_kind()))?;
             channel.families.push(family);
         }
         Ok(channel)
@@ -98,7 +98,7 @@ impl Channel {
         let request = client::request(&family, ifindex, sequence, command);
         let request = request.map_err(|client::Unsupported(what)| {
             anyhow::anyhow!(
-                "a device of kind {} cannot {what}: one of kind ovpn can",
+                "a device of kind {} cannot {what}: use one of kind ovpn",
                 family.api.link_kind()
             )
         })?;
@@ -226,7 +226,7 @@ impl Channel {
             let len = received.map_err(super::lost)?.len;
             let datagram = self.buffer.get(..len).unwrap_or_default();
             match datagram {
-                [] => bail!("the engine is gone"),
+                [] => bail!("the engine has ended"),
                 _ if datagram == REQUEST_MARK => continue,
                 _ => datagrams.push(datagram.to_vec()),
             }

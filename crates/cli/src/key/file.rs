@@ -63,15 +63,15 @@ pub(super) fn read(path: &Path, direction: Option<u8>) -> Result<Keys> {
     };
     let len = len.with_context(|| format!("cannot read {name}"))?;
     if len > LARGEST {
-        bail!("{name} is no key file: it is larger than {LARGEST} bytes");
+        bail!("{name} is not a key file: it is larger than {LARGEST} bytes");
     }
     let text = buffer.get(..len).unwrap_or_default();
     let keys = parse(text, direction).with_context(|| name.to_string())?;
     // Only now is it known to be a key file: what is not should not be touched (faults G5).
     if is_exposed {
         complain!(
-            "warning: others can read {name}, so its key is no secret: make a new one with `udco key generate`, which only \
-             its owner can read"
+            "warning: others can read {name}, so its key is not secret: generate a new file with `udco key generate`, which \
+             only its owner can read"
         );
     }
     Ok(keys)
@@ -105,7 +105,7 @@ fn parse(text: &[u8], direction: Option<u8>) -> Result<Keys> {
     match (named, direction) {
         (true, None) => parse_named(lines()),
         (true, Some(_)) => {
-            bail!("it says itself which key encrypts: leave --direction away")
+            bail!("the file itself says which key encrypts: omit --direction")
         }
         (false, Some(direction)) => {
             let mut joined = Zeroizing::new(Vec::with_capacity(text.len()));
@@ -113,7 +113,7 @@ fn parse(text: &[u8], direction: Option<u8>) -> Result<Keys> {
             parse_pair(&joined, direction)
         }
         (false, None) => bail!(
-            "it has a key for each direction: say with --direction 0 or 1 which one encrypts here; the other end takes the other"
+            "the file has two keys: choose with --direction 0 or 1 which one encrypts here; the other end uses the other"
         ),
     }
 }
@@ -136,26 +136,26 @@ fn parse_named<'a>(lines: impl Iterator<Item = (usize, &'a [u8])>) -> Result<Key
         // The line itself is not told: it may be a key.
         let (Some(colon), Some(at)) = (colon, at) else {
             bail!(
-                "line {number}: one of {} and a colon are wanted",
+                "line {number}: expected one of {}, followed by a colon",
                 NAMES.join(", ")
             );
         };
         let name = NAMES.get(at).copied().unwrap_or_default();
         let digits = line.get(colon + 1..).unwrap_or_default().trim_ascii();
-        let bytes = hex(digits)
-            .with_context(|| format!("line {number}: {name} is not in hexadecimal digits"))?;
+        let bytes =
+            hex(digits).with_context(|| format!("line {number}: {name} is not hexadecimal"))?;
         let fits = match at {
             1 | 3 => bytes.len() == TAIL,
             _ => (1..=LONGEST_KEY).contains(&bytes.len()),
         };
         if !fits {
             bail!(
-                "line {number}: {name} has {} bytes: too few or too many",
+                "line {number}: {name} has {} bytes, which is not a valid length",
                 bytes.len()
             );
         }
         match found.get_mut(at) {
-            Some(Some(_)) => bail!("line {number}: {name} is there already"),
+            Some(Some(_)) => bail!("line {number}: {name} is given twice"),
             Some(place) => *place = Some(bytes),
             None => {}
         }
@@ -163,8 +163,8 @@ fn parse_named<'a>(lines: impl Iterator<Item = (usize, &'a [u8])>) -> Result<Key
     let mut found = NAMES.into_iter().zip(found);
     let mut next = || match found.next() {
         Some((_, Some(bytes))) => Ok(bytes),
-        Some((name, None)) => bail!("there is no {name}"),
-        None => bail!("there is no key"),
+        Some((name, None)) => bail!("{name} is missing"),
+        None => bail!("the key is missing"),
     };
     let mut direction = || {
         Ok::<_, anyhow::Error>(Direction {
@@ -180,7 +180,7 @@ fn parse_named<'a>(lines: impl Iterator<Item = (usize, &'a [u8])>) -> Result<Key
 
 /// Key A, key B, and a nonce tail for both directions, in base64: the format of ovpn-cli (dco-behaviour 6.1).
 fn parse_pair(text: &[u8], direction: u8) -> Result<Keys> {
-    let bytes = base64::decode(text).context("it is neither lines of names nor base64")?;
+    let bytes = base64::decode(text).context("the file is neither named lines nor base64")?;
     let wanted = 2 * KEY + TAIL;
     let (Some(a), Some(b), Some(nonce_tail)) = (
         bytes.get(..KEY),
@@ -188,7 +188,7 @@ fn parse_pair(text: &[u8], direction: u8) -> Result<Keys> {
         bytes.get(2 * KEY..wanted),
     ) else {
         bail!(
-            "it has {} bytes in base64, at least {wanted} are wanted",
+            "the file has {} bytes in base64, but at least {wanted} are needed",
             bytes.len()
         );
     };
@@ -278,15 +278,15 @@ decrypt-key:1F0102030405060708090a0b0c0d0e0f
         let odd = NAMED.replace("decrypt-key:1F", "decrypt-key:1");
         let unknown = NAMED.replace("decrypt-key:", "c0ffee:");
         for (text, direction, words) in [
-            (NAMED, Some(0), "leave --direction away"),
+            (NAMED, Some(0), "omit --direction"),
             (&short, None, "line 3: encrypt-nonce-tail has 2 bytes"),
-            (&twice, None, "line 6: encrypt-key is there already"),
-            (&without, None, "there is no decrypt-key"),
-            (&odd, None, "line 4: decrypt-key is not in hexadecimal"),
-            (&unknown, None, "line 4: one of encrypt-key"),
+            (&twice, None, "line 6: encrypt-key is given twice"),
+            (&without, None, "decrypt-key is missing"),
+            (&odd, None, "line 4: decrypt-key is not hexadecimal"),
+            (&unknown, None, "line 4: expected one of encrypt-key"),
             ("AAAA", None, "--direction 0 or 1"),
             ("AAAA", Some(1), "3 bytes in base64"),
-            ("c0ffee!", Some(1), "neither lines of names nor base64"),
+            ("c0ffee!", Some(1), "neither named lines nor base64"),
             ("", Some(1), "0 bytes in base64"),
         ] {
             let error = refusal(text, direction);

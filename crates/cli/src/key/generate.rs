@@ -25,7 +25,7 @@ pub(super) fn run(path: Option<&Path>) -> Result<()> {
         Some(path) => {
             let mut options = File::options();
             let file = options.write(true).create_new(true).mode(0o600).open(path);
-            let file = file.with_context(|| format!("cannot make {}", path.display()))?;
+            let file = file.with_context(|| format!("cannot create {}", path.display()))?;
             let written = write(file, &line);
             written.with_context(|| format!("cannot write {}", path.display()))
         }

@@ -54,11 +54,11 @@ fn peers(arguments: &NewArguments) -> Result<Vec<Peer>> {
         peer.remote = peer.remote.map(|it| scoped(it, arguments.scope));
         match peer.remote {
             Some(remote) if arguments.socket.is_tcp() => bail!(
-                "peer {} is at {remote}, but over TCP the connection says where it is: leave that away",
+                "peer {} has the remote {remote}, but over TCP the connection determines it: omit the remote",
                 peer.id
             ),
             Some(remote) if !arguments.socket.reaches(remote) => bail!(
-                "peer {} at {remote} cannot be reached from an IPv4 socket: give an IPv6 --local, or none",
+                "peer {} at {remote} cannot be reached from an IPv4 socket: give an IPv6 --local, or omit it",
                 peer.id
             ),
             _ => {}
@@ -143,7 +143,7 @@ impl<'a> Held<'a> {
                 match self.channel.hear()? {
                     Heard::Notification(heard) => self.notification(&heard)?,
                     Heard::Nothing => break,
-                    Heard::End => bail!("the engine has ended, and the peers with it"),
+                    Heard::End => bail!("the engine has ended, and its peers with it"),
                 }
             }
             self.control()?;

@@ -29,7 +29,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Peer>> {
     let text = text.with_context(|| format!("cannot read the peers from {name}"))?;
     let peers = parse(&text).with_context(|| name.to_string())?;
     if peers.is_empty() {
-        bail!("{name}: no peer is in it");
+        bail!("{name} contains no peers");
     }
     Ok(peers)
 }
@@ -44,7 +44,7 @@ fn parse(text: &str) -> Result<Vec<Peer>> {
         }
         let peer = parse_line(&words).with_context(|| format!("line {number}"))?;
         if peers.iter().any(|other| other.id == peer.id) {
-            bail!("line {number}: peer {} is there already", peer.id);
+            bail!("line {number}: peer {} is given twice", peer.id);
         }
         peers.push(peer);
     }
@@ -53,13 +53,15 @@ fn parse(text: &str) -> Result<Vec<Peer>> {
 
 fn parse_line(words: &[&str]) -> Result<Peer> {
     let [id, tx_id, remote, vpn @ ..] = words else {
-        bail!("ID TX_ID REMOTE_ADDRESS:PORT VPN_ADDRESS... is wanted, \"-\" for what is not given");
+        bail!(
+            "expected ID TX_ID REMOTE_ADDRESS:PORT VPN_ADDRESS..., with \"-\" for omitted values"
+        );
     };
     let number = |word: &str| {
         let number = word.parse().ok();
         number
             .filter(|id| i64::from(*id) <= super::MAX_PEER_ID)
-            .with_context(|| format!("{word:?} is no peer id: 0 to {}", super::MAX_PEER_ID))
+            .with_context(|| format!("{word:?} is not a peer id (0 to {})", super::MAX_PEER_ID))
     };
     let mut peer = Peer {
         id: number(id)?,
@@ -69,7 +71,7 @@ fn parse_line(words: &[&str]) -> Result<Peer> {
     if let Some(word) = given(remote) {
         let remote = word.parse();
         let remote = remote
-            .with_context(|| format!("{word:?} is no ADDRESS:PORT (IPv6: [ADDRESS]:PORT)"))?;
+            .with_context(|| format!("{word:?} is not ADDRESS:PORT (IPv6: [ADDRESS]:PORT)"))?;
         peer.remote = Some(remote);
     }
     for word in vpn.iter().filter_map(|word| given(word)) {
@@ -77,7 +79,7 @@ fn parse_line(words: &[&str]) -> Result<Peer> {
             Ok(IpAddr::V4(address)) if peer.vpn4.is_none() => peer.vpn4 = Some(address),
             Ok(IpAddr::V6(address)) if peer.vpn6.is_none() => peer.vpn6 = Some(address),
             Ok(_) => bail!("{word}: a peer has one VPN address of each family"),
-            Err(_) => bail!("{word:?} is no VPN address"),
+            Err(_) => bail!("{word:?} is not a VPN address"),
         }
     }
     Ok(peer)
@@ -110,13 +112,13 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_its_line() {
         for (text, words) in [
-            ("1 2", "line 1: ID TX_ID"),
-            ("\nx - - -", "line 2: \"x\" is no peer id"),
-            ("16777216 - -", "is no peer id"),
-            ("1 - 192.0.2.1 -", "is no ADDRESS:PORT"),
+            ("1 2", "line 1: expected ID TX_ID"),
+            ("\nx - - -", "line 2: \"x\" is not a peer id"),
+            ("16777216 - -", "is not a peer id"),
+            ("1 - 192.0.2.1 -", "is not ADDRESS:PORT"),
             ("1 - - 10.0.0.1 10.0.0.2", "one VPN address of each family"),
-            ("1 - - x", "is no VPN address"),
-            ("1 - -\n1 - -", "line 2: peer 1 is there already"),
+            ("1 - - x", "is not a VPN address"),
+            ("1 - -\n1 - -", "line 2: peer 1 is given twice"),
         ] {
             let error = format!("{:#}", parse(text).unwrap_err());
             assert!(error.contains(words), "{text:?}: {error}");

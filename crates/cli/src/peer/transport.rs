@@ -62,7 +62,7 @@ pub(super) struct Control {
 pub(super) fn make(options: &Options, peers: usize) -> Result<Vec<Transport>> {
     if let Some(address) = options.tcp_connect {
         if peers > 1 {
-            bail!("a TCP connection has one peer: name it with --id");
+            bail!("a TCP connection has only one peer: give it with --id");
         }
         let stream = TcpStream::connect(address);
         let stream = stream.with_context(|| format!("cannot connect to {address}"))?;
@@ -109,7 +109,7 @@ impl Transport {
                 Err(rustix::io::Errno::AFNOSUPPORT) if given.is_none() => {
                     (open(AddressFamily::INET)?, any4)
                 }
-                Err(error) => return Err(error).context("cannot make an IPv6 socket"),
+                Err(error) => return Err(error).context("cannot create an IPv6 socket"),
             },
         };
         sockopt::set_socket_reuseaddr(&socket, true)?;
@@ -128,7 +128,7 @@ impl Transport {
     }
 
     fn with_relay(socket: OwnedFd, is_stream: bool) -> Result<Self> {
-        let (relay, engines) = Connection::pair().context("cannot make a relay")?;
+        let (relay, engines) = Connection::pair().context("cannot create a relay")?;
         Ok(Self {
             socket,
             relay,
@@ -211,7 +211,7 @@ impl AsFd for Transport {
 fn mark(socket: &OwnedFd, options: &Options) -> Result<()> {
     match options.mark {
         Some(mark) => udco_sys::set_mark(socket.as_fd(), mark)
-            .context("cannot set the mark: it takes CAP_NET_ADMIN"),
+            .context("cannot set the mark: this needs CAP_NET_ADMIN"),
         None => Ok(()),
     }
 }
