@@ -283,7 +283,7 @@ impl Device {
         }
         for (peer, key_id) in &due.worn {
             tracing::info!(
-                "{}: peer {peer}: key {key_id} is worn: asking for another",
+                "{}: peer {peer}: key {key_id} is nearly used up: requesting a new one",
                 self.interface.name
             );
             let (ifindex, peer, key_id) = (self.interface.ifindex, *peer, *key_id);

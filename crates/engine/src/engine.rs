@@ -88,7 +88,7 @@ impl Engine {
         let needed = FILES + FILES_OF_WORKER * count as u64;
         if let Some(files) = udco_sys::process::open_files().filter(|files| *files < needed) {
             return Err(io::Error::other(format!(
-                "{files} open files are allowed (LimitNOFILE=, ulimit -n) and {needed} needed"
+                "only {files} open files are allowed (LimitNOFILE=, ulimit -n), but {needed} are needed"
             )));
         }
         let digester = match options.allow_key_reuse {
@@ -100,7 +100,7 @@ impl Engine {
         let count = threads::affordable(wanted);
         if count < wanted {
             tracing::warn!(
-                "{count} workers instead of {wanted}: no more threads are allowed (pids.max, TasksMax=, RLIMIT_NPROC), and scripts need some"
+                "{count} workers instead of {wanted}: the thread limit (pids.max, TasksMax=, RLIMIT_NPROC) allows no more, and scripts need some"
             );
         }
         let workers = Workers::start(count, &options.cpus)?;

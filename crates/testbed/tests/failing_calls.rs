@@ -150,7 +150,7 @@ fn every_errno(proto: Proto) -> Result<Option<(Pair, Endpoint, Endpoint)>> {
         is_back(&pair, &behind(number), true)?;
     }
     Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
-    let lines = server.log().matches("trying again").count();
+    let lines = server.log().matches("; retrying").count();
     ensure!(lines > 0 && lines < 100, "{lines} lines:\n{}", server.log());
     Ok(Some((pair, server, client)))
 }

@@ -56,7 +56,7 @@ fn a_device_made_beforehand_is_used_and_stays() -> Result<()> {
         ensure!(pair.server.has_device("tun7"), "it went with its user");
     }
     ensure!(
-        daemon.log().matches("made beforehand").count() == 4,
+        daemon.log().matches("created beforehand").count() == 4,
         "another device was used: {}",
         daemon.log()
     );

@@ -68,8 +68,8 @@ fn no_packet_of_a_flow_overtakes_another_when_a_queue_changes_workers() -> Resul
     }
     let gave = |line: &str| client.log().matches(line).count();
     let moves = [
-        gave("worker 1 gives a queue to worker 0"),
-        gave("worker 0 gives a queue to worker 1"),
+        gave("worker 1 hands a queue to worker 0"),
+        gave("worker 0 hands a queue to worker 1"),
     ];
     ensure!(moves.iter().all(|count| *count >= WAVES - 1), "{moves:?}");
     Ok(())

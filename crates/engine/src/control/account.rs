@@ -147,7 +147,7 @@ impl Account {
         }
         let uid = self.uid;
         self.lines.write(Instant::now(), write, |left_out| {
-            tracing::warn!("{left_out} more lines about programs of user {uid} were left out");
+            tracing::warn!("{left_out} more lines about programs of user {uid} were suppressed");
         });
     }
 

@@ -37,7 +37,7 @@ impl Engine {
         let (Some(place), Some(charge)) = (place, account.charge(Kind::Connections)) else {
             account.line(|| {
                 tracing::warn!(
-                    "process {pid} is refused: user {uid} has as many programs connected as there is room for"
+                    "process {pid} is refused: user {uid} has reached the limit on connected programs"
                 );
             });
             return;

@@ -46,7 +46,7 @@ impl Session {
         let charge = self.account.charge(Kind::Devices).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::QuotaExceeded,
-                "its user has as many devices as it may",
+                "its user has reached the limit on devices",
             )
         })?;
         // Fails closed: when this process dies, packets meet a device without a program (design decision 4).
@@ -81,7 +81,7 @@ impl Session {
                     "data channel offload active: {name} of {program}, {}",
                     role(mode)
                 ),
-                false => tracing::info!("{program} made {name}, which stays"),
+                false => tracing::info!("{program} created {name}, which stays"),
             });
         Ok(())
     }
@@ -116,7 +116,7 @@ impl Session {
         renewed.tune(self.tuning);
         self.engine.watch().replace(device, &renewed);
         tracing::info!(
-            "data channel offload active: {}, made beforehand, of {}, {}",
+            "data channel offload active: {}, created beforehand, of {}, {}",
             renewed.interface.name,
             self.program,
             role(mode)

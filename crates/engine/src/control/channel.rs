@@ -185,7 +185,7 @@ impl Channel {
             self.account.subtract(Kind::WaitingBytes, state.charged);
             state.charged = 0;
             self.account.line(|| {
-                tracing::warn!("a program does not read what it asked for: its channel is closed");
+                tracing::warn!("closing the channel of a client that does not read its answers");
             });
             // Its thread finds the end of it, and so does the program.
             let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);

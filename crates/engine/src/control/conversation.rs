@@ -61,7 +61,10 @@ pub(crate) fn converse(
             .filter(|_| !session.is_greeted)
             .map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left == Some(Duration::ZERO) {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "it did not greet"));
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "no greeting in time",
+            ));
         }
         if let Err(error) = session.poller.wait(&mut events, left) {
             session.rest(&error);
@@ -133,7 +136,7 @@ impl Session {
                     let program = &self.program;
                     self.account.line(|| {
                         tracing::warn!(
-                            "{program}: its front speaks version {version}, this engine {VERSION}: install both from one release"
+                            "{program}: the client speaks version {version}, this engine {VERSION}: install both from the same release"
                         );
                     });
                     return self.tell(seq, ToFront::Refused { errno: EINVAL });
@@ -149,7 +152,9 @@ impl Session {
                 let channel = self.next_channel;
                 let end = Connection::adopt_pair_end(end)?;
                 let Some(charge) = self.account.charge(Kind::Channels) else {
-                    return Err(io::Error::other("its user has as many channels as it may"));
+                    return Err(io::Error::other(
+                        "its user has reached the limit on channels",
+                    ));
                 };
                 let program = self.client;
                 let account = Arc::clone(&self.account);
@@ -221,7 +226,7 @@ impl Session {
                 let program = &self.program;
                 self.account.line(|| {
                     tracing::warn!(
-                        "data channel offload is NOT active: {program} opened a TUN device of its own (its log says why offload is off)"
+                        "data channel offload is NOT active: {program} opened its own TUN device (its log says why offload is off)"
                     );
                 });
                 self.done(seq, 0)
@@ -236,10 +241,10 @@ impl Session {
                 let program = &self.program;
                 self.account.line(|| {
                     tracing::warn!(
-                        "{program}: its server pushes compression, which OpenVPN refuses with offload, so that it reconnects \
-                         for ever: remove comp-lzo and compress from the server's configuration, or replace them by \
-                         `compress migrate`, or give this client disable-dco (pull-filter helps only if the server does not \
-                         use what it pushes)"
+                        "{program}: its server pushes compression, which OpenVPN refuses with offload, so it reconnects \
+                         forever: remove comp-lzo and compress from the server's configuration, or replace them with \
+                         `compress migrate`, or set disable-dco on this client (pull-filter helps only if the server does \
+                         not use what it pushes)"
                     );
                 });
                 self.done(seq, 0)

@@ -83,7 +83,7 @@ impl Dispenser {
                 Asked::Nonsense if has_complained => {}
                 Asked::Nonsense => {
                     has_complained = true;
-                    tracing::warn!("a program sent something else than a request to connect");
+                    tracing::warn!("a program sent something other than a request to connect");
                 }
             }
         }
@@ -109,7 +109,7 @@ fn hand_out(engine: &Arc<Engine>, message: &[u8], mut fds: FdList, lease: &Lease
         }
         Ok((_, ToEngine::Hello { version, .. })) if version != VERSION => {
             tracing::warn!(
-                "the preload library speaks version {version}, this engine {VERSION}: install both from one release"
+                "the preload library speaks version {version}, this engine {VERSION}: install both from the same release"
             );
             Asked::Quiet
         }
@@ -120,8 +120,8 @@ fn hand_out(engine: &Arc<Engine>, message: &[u8], mut fds: FdList, lease: &Lease
 /// faults C2.
 fn nobody_came() {
     tracing::warn!(
-        "no program has asked for offload within {} s. If OpenVPN is up, it runs without the preload library, which is \
-         lost at `sudo`, `su -`, `env -i`, in setuid, setcap, static or musl programs: put `udco run --` right before \
+        "no program has requested offload within {} s. If OpenVPN is up, it runs without the preload library, which does \
+         not survive `sudo`, `su -`, `env -i`, or setuid, setcap, static or musl programs: put `udco run --` right before \
          `openvpn`",
         NOTICE.as_secs()
     );

@@ -209,7 +209,7 @@ impl Session {
             return Ok(Errno::EBUSY);
         };
         let ToEngine::Tun { errno, ifindex, .. } = decode(&reply)? else {
-            return Err(malformed("no answer about the TUN device"));
+            return Err(malformed("no reply about the TUN device"));
         };
         let errno = if errno != 0 {
             Errno(errno.saturating_abs())

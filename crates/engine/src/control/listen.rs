@@ -136,7 +136,7 @@ impl Listening {
                     // Out of file descriptors, most likely: those who wait may be served later (promises J5).
                     let pause = failures.failed(Instant::now());
                     if let Some(times) = pause.line {
-                        tracing::error!("cannot accept a connection: {error}{times}; trying again");
+                        tracing::error!("cannot accept a connection: {error}{times}; retrying");
                     }
                     std::thread::sleep(pause.length);
                     continue;
@@ -157,12 +157,12 @@ impl Listening {
                     );
                 };
                 refused.write(Instant::now(), refuse, |more| {
-                    tracing::warn!("{more} more callers who may not use this engine were refused");
+                    tracing::warn!("{more} more connections from users who may not use this engine were refused");
                 });
                 return;
             }
             Err(error) => {
-                tracing::warn!("a caller without credentials: {error}");
+                tracing::warn!("a connection without credentials: {error}");
                 return;
             }
         };

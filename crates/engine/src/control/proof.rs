@@ -63,7 +63,7 @@ pub(crate) fn prove(
     let name = names.next().ok_or_else(|| unproved("it has no queue"))??;
     for other in names {
         if other? != name {
-            return Err(unproved("its queues are of different interfaces"));
+            return Err(unproved("its queues belong to different interfaces"));
         }
     }
     let mut buffer = vec![0; BUFFER];
@@ -79,10 +79,10 @@ pub(crate) fn prove(
         let told = identity(told, sequence, port).flatten();
         let told = told.ok_or_else(|| unproved("there is no interface with its index"))?;
         if told.ifindex != ifindex || told.alias != alias.as_bytes() {
-            return Err(unproved("the interface with its index is another one"));
+            return Err(unproved("the interface with its index is a different one"));
         }
         if told.name != name {
-            return Err(unproved("its queues are of another interface"));
+            return Err(unproved("its queues belong to a different interface"));
         }
         return Ok(Proven {
             // Where the front is: the kernel's word, not the front's (promises G5).
@@ -117,6 +117,6 @@ fn answer(monitor: &Monitor, sequence: u32, buffer: &mut [u8]) -> io::Result<Opt
 fn unproved(what: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::PermissionDenied,
-        format!("the device is not the one that was asked for: {what}"),
+        format!("the device is not the requested one: {what}"),
     )
 }

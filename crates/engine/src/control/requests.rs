@@ -333,7 +333,7 @@ impl Service for Caller<'_> {
             Ok(Novelty::New) => {}
             Ok(Novelty::HadByAnother) => tracing::warn!(
                 "{}: peer {}: another peer has or had this key, so nonces repeat, and what is sent can be read and \
-                 forged: install a key of its own",
+                 forged: install a key for this peer alone",
                 device.interface.name,
                 new.peer
             ),

@@ -126,8 +126,8 @@ impl Drop for Belongings {
                 // OpenVPN deletes its device at an orderly end. This one was killed: without the interface and its routes
                 // packets would leave by another route in the clear (faults A1).
                 tracing::warn!(
-                    "{} stays, with its routes, so that nothing leaves in the clear: the next start goes on with it; \
-                     to be without: ip link del {}",
+                    "{} stays, with its routes, so that nothing leaves in the clear: the next start takes it over; \
+                     to go on without a tunnel: ip link del {}",
                     device.interface.name,
                     device.interface.name
                 );

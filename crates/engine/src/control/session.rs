@@ -141,7 +141,7 @@ impl Session {
         let pause = self.failures.failed(Instant::now());
         if let Some(times) = pause.line {
             tracing::warn!(
-                "{}: a call on its connection failed: {error}{times}; trying again",
+                "{}: a call on its connection failed: {error}{times}; retrying",
                 self.program
             );
         }
@@ -191,5 +191,8 @@ pub(crate) fn decode(reply: &[u8]) -> io::Result<ToEngine<'_>> {
 }
 
 pub(crate) fn malformed(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the front sent {what}"))
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("the client sent {what}"),
+    )
 }

@@ -155,7 +155,7 @@ fn write(device: &Device, queue: &tun::Queue, batch: &[u8], group: &Group<'_>) -
                 && device.interface.offloads.merge.of(transport).refused()
             {
                 tracing::warn!(
-                    "{}: the kernel refuses super-packets of {transport:?} ({error}); going on without",
+                    "{}: the kernel refuses {transport:?} super-packets ({error}); continuing without them",
                     device.interface.name
                 );
             }

@@ -464,7 +464,7 @@ impl Records {
                 && transport.segmentation.refused()
             {
                 tracing::warn!(
-                    "{}: the kernel refuses to cut sends into datagrams; going on without",
+                    "{}: the kernel refuses segmentation of datagrams (UDP_SEGMENT); continuing without it",
                     device.interface.name
                 );
             }

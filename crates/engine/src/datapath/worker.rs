@@ -138,7 +138,7 @@ impl Workers {
         if let Some(worker) = asked
             && removed.recv_timeout(REMOVAL).is_err()
         {
-            tracing::warn!("worker {worker} did not answer in time");
+            tracing::warn!("worker {worker} did not respond in time");
         }
     }
 }

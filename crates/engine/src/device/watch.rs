@@ -165,9 +165,7 @@ impl Shared {
             if let Err(error) = self.poller.wait(&mut events, again) {
                 let pause = waits.failed(Instant::now());
                 if let Some(times) = pause.line {
-                    tracing::error!(
-                        "waiting for changes of routes failed: {error}{times}; trying again"
-                    );
+                    tracing::error!("waiting for route changes failed: {error}{times}; retrying");
                 }
                 std::thread::sleep(pause.length);
             }
@@ -248,7 +246,7 @@ impl Watched {
         let pause = self.failures.failed(now);
         if let Some(times) = pause.line {
             tracing::warn!(
-                "{}: following the routes failed: {error}{times}; trying again with all of them",
+                "{}: following route changes failed: {error}{times}; retrying with all routes",
                 self.device.interface.name
             );
         }

@@ -144,7 +144,7 @@ impl Running {
             let awake = |worker: usize| all[worker].load.awake(now);
             seat.move_on(number, look, awake, |to| {
                 if let Some(source) = self.forget(token) {
-                    tracing::debug!("worker {number} gives a queue to worker {to}");
+                    tracing::debug!("worker {number} hands a queue to worker {to}");
                     all[to].order(Order::Add(token, source, seat.clone()));
                 }
             });
@@ -409,7 +409,7 @@ impl Running {
         let pause = self.resting.begin(token, Instant::now());
         if let Some(times) = pause.line {
             tracing::warn!(
-                "{}: {} failed: {error}{times}; trying again",
+                "{}: {} failed: {error}{times}; retrying",
                 source.device().interface.name,
                 source.what()
             );
@@ -425,7 +425,7 @@ impl Running {
     fn go_without_waiting(&mut self, error: &io::Error) -> bool {
         let pause = self.waits.failed(Instant::now());
         if let Some(times) = pause.line {
-            tracing::error!("waiting for packets failed: {error}{times}; trying again");
+            tracing::error!("waiting for packets failed: {error}{times}; retrying");
         }
         std::thread::sleep(pause.length);
         if self.obey() {
