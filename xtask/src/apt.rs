@@ -98,7 +98,7 @@ fn mirror() -> Result<String> {
             "$(CREATED_BY) $(COMPONENT) $(REPO_URI)",
         ])
         .output()
-        .context("no apt-get: what is wanted comes from Debian's archive")?;
+        .context("no apt-get: the packages come from Debian's archive")?;
     String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| line.strip_prefix("Packages main "))

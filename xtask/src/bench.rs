@@ -52,32 +52,32 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What is measured, and where it goes.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// How often everything is measured; fewer than 5 times is for a glance only.
+    /// Number of rounds; fewer than 5 are for a quick look only.
     #[arg(long, default_value_t = FEWEST_ROUNDS)]
     rounds: usize,
     /// Seconds of each stream and flood.
     #[arg(long, default_value_t = 2)]
     seconds: u32,
-    /// Measure these parts only.
+    /// Measure only these parts.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "PART")]
     only: Vec<Part>,
-    /// Measure these subjects only.
+    /// Measure only these subjects.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "SUBJECT")]
     subjects: Vec<Subject>,
-    /// Measure on these links only.
+    /// Measure only on these links.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "LINK")]
     links: Vec<Link>,
     /// Print one JSON object with all samples instead of tables.
     #[arg(long)]
     json: bool,
-    /// Write tables, chart and JSON into docs/. A whole run only.
+    /// Write tables, chart and JSON into docs/; for whole runs only.
     #[arg(long, conflicts_with_all = ["only", "subjects", "links"])]
     write_docs: bool,
 }
 
 /// Runs the benchmark.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    ensure!(options.rounds > 0, "no round, no figure");
+    ensure!(options.rounds > 0, "at least one round is needed");
     ensure!(
         !options.write_docs || options.rounds >= FEWEST_ROUNDS,
         "a median worth publishing needs at least {FEWEST_ROUNDS} rounds"

@@ -1,5 +1,5 @@
-//! `cargo xtask chaos`: a session in 48 kinds of weather, one over TCP whose stream is torn, and 20 peers of which half cannot
-//! be reached.
+//! `cargo xtask chaos`: a session in 48 kinds of weather, one over TCP whose stream is torn, and 20 peers, half of which
+//! cannot be reached.
 
 use std::path::Path;
 use std::time::Instant;

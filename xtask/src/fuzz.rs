@@ -10,12 +10,12 @@ use crate::{packages, step};
 /// What is fuzzed, for how long, and how it is repeated.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// `front`: the socket at which programs reach the engine.
+    /// `front`: the socket on which clients reach the engine.
     what: What,
-    /// How long.
+    /// How long to fuzz, in seconds.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// Of all that is said [default: by the clock; it is printed].
+    /// Seed for all messages [default: from the clock; it is printed].
     #[arg(long)]
     seed: Option<u64>,
 }
@@ -40,7 +40,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let program = std::env::current_exe()?;
     let program = program.to_str().context("a path that is not UTF-8")?;
     let Some(told) = fuzz(program, seed, Duration::from_secs(options.seconds))? else {
-        bail!("it takes root: a hostile user is another one");
+        bail!("this needs root, as the hostile user is a different one");
     };
     println!("{told}");
     Ok(())

@@ -14,13 +14,13 @@ use crate::{packages, step};
 /// What is wanted.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// How many times OpenVPN is killed, and how many times its engine.
+    /// Number of kills, of OpenVPN and of its engine each.
     #[arg(long, default_value_t = 1000)]
     kills: u32,
-    /// Of all moments [default: by the clock; it is printed].
+    /// Seed for the moments of all kills [default: from the clock; it is printed].
     #[arg(long)]
     seed: Option<u64>,
-    /// How many clients at a time, each in namespaces of its own [default: two a core].
+    /// Number of clients at a time, each in its own namespaces [default: two per core].
     #[arg(long)]
     labs: Option<NonZero<u32>>,
 }
@@ -67,7 +67,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
                 return Ok(());
             };
             let Some(leaks) = leak::run(&plan, program)? else {
-                bail!("nobody may look at the wire here: run it as root");
+                bail!("cannot capture packets here: run this as root");
             };
             eprintln!(
                 "{plan:?}: {} sent, {} in the clear",

@@ -1,4 +1,4 @@
-//! What is done to the project, as commands: `cargo xtask demo`, `cargo xtask check`.
+//! The project's automation as commands: `cargo xtask demo`, `cargo xtask check` and the long runs.
 #![forbid(unsafe_code)]
 
 mod apt;
@@ -28,103 +28,113 @@ use udco_testbed::measure::flood;
 /// Build automation of udco.
 #[derive(Debug, Parser)]
 enum Command {
-    /// Join two hosts on this machine with OpenVPN, with udco and without it, and compare.
+    /// Connect two hosts on this machine with OpenVPN, with and without udco, and compare.
     ///
-    /// Installs the Debian packages that are missing if run by root, builds, and works in network namespaces of its
-    /// own: nothing of this machine's network is touched.
+    /// Installs missing Debian packages if run by root, builds, and works in its own network namespaces: this machine's
+    /// network is not touched.
     Demo {
         /// Print one JSON object instead of a table.
         #[arg(long)]
         json: bool,
     },
-    /// Measure udco beside OpenVPN's own data path, other VPNs and no tunnel, interleaved, and print ratios of medians.
+    /// Measure udco against OpenVPN's own data path, other VPNs and no tunnel, interleaved, and print ratios of medians.
     ///
-    /// Installs the Debian packages that are missing if run by root, builds, and works in network namespaces of its
-    /// own. A whole run takes about 20 minutes.
+    /// Installs missing Debian packages if run by root, builds, and works in its own network namespaces. A whole run
+    /// takes about 20 minutes.
     Bench(bench::Options),
     /// Measure two builds of udco in turns: this tree's, and that of a commit or one that enters no confinement.
     Compare(bench::compare::Options),
-    /// One end of the benchmark's UDP traffic, run in a lab's host.
+    /// One end of the benchmark's UDP traffic, run on a lab host.
     #[command(hide = true)]
     Flood {
         /// See `udco_testbed::measure::flood::main`.
         words: Vec<String>,
     },
-    /// Send streams through a session whose packets are lost, overtaken, doubled and corrupted, 48 kinds of weather, and
-    /// account for every packet; through one over TCP that is cut into pieces, stalled and reset; and flood 20 peers of
-    /// which half cannot be reached.
+    /// Test a session in bad weather and account for every packet.
+    ///
+    /// Streams go through a session whose packets are lost, reordered, duplicated and corrupted, in 48 kinds of weather,
+    /// and through one over TCP that is cut into pieces, stalled and reset; then 20 peers are flooded, half of which
+    /// cannot be reached.
     Chaos {
-        /// Of all that the relay does [default: by the clock; it is printed].
+        /// Seed for everything the relay does [default: from the clock; it is printed].
         #[arg(long)]
         seed: Option<u64>,
         /// Replace the tables in docs/chaos.md.
         #[arg(long)]
         write_docs: bool,
     },
-    /// A program that the chaos scenarios run in a lab's host.
+    /// Program that the chaos scenarios run on a lab host.
     #[command(hide = true)]
     ChaosEnd {
         /// See `udco_testbed::chaos::main`.
         words: Vec<String>,
     },
-    /// Everything that must hold before a change is committed: format, lints, docs, tests, scenarios with a real
-    /// OpenVPN.
+    /// Run everything that must pass before a commit: format, lints, docs, tests, scenarios with a real OpenVPN.
     Check {
-        /// Leave the scenarios with OpenVPN out.
+        /// Skip the scenarios with OpenVPN.
         #[arg(long)]
         quick: bool,
     },
-    /// Let 100,000 peers expire while the listener sleeps for a minute: each end is told once. Also says how fast peers
-    /// are added and how much memory each takes.
+    /// Let 100,000 peers expire while the listener sleeps for a minute, and check that each deletion is reported once.
+    ///
+    /// Also reports how fast peers are added and how much memory each takes.
     Expiry,
-    /// Kill OpenVPN and its engine 1,000 times each while a client's packets go on, and see that none leaves in the clear,
-    /// and that each start goes on with the device that was left.
+    /// Kill OpenVPN and its engine 1,000 times each under traffic, and check that no packet leaves in the clear.
+    ///
+    /// Also checks that each start takes over the device left behind.
     Leak(leak::Options),
-    /// What sends these packets, run in a lab's host.
+    /// Sender of these packets, run on a lab host.
     #[command(hide = true)]
     LeakEnd {
         /// See `udco_testbed::leak::main`.
         words: Vec<String>,
     },
-    /// Connect many real clients to an OpenVPN 2.6 server with udco, kill all of them at once, and see that the server
+    /// Connect many real clients to an OpenVPN 2.6 server with udco, kill them all at once, and check that the server
     /// forgets every one.
     Vanish {
-        /// How many clients.
+        /// Number of clients.
         #[arg(long, default_value_t = 1024)]
         clients: u32,
     },
-    /// Rekey every five seconds beside streams that saturate a TCP transport, for ten minutes; let one of 50 peers over TCP
-    /// not read for a minute: no byte changes, and the others lose nothing. And compare TCP inside over paths of 1,500
-    /// and 1,400 bytes.
+    /// Stress the TCP transport.
+    ///
+    /// Rekeys every five seconds for ten minutes beside streams that saturate the transport, and lets one of 50 TCP peers
+    /// not read for a minute: no byte may change, and the others may lose nothing. Also compares TCP inside the tunnel
+    /// over paths of 1,500 and 1,400 bytes.
     Tcp,
-    /// Send numbered datagrams of eight flows through OpenVPN with udco at both ends, in both directions, and see that none
-    /// overtakes another of its flow: with a worker a core, and with four.
+    /// Send numbered datagrams of eight flows through udco in both directions, and check that no flow is reordered.
+    ///
+    /// OpenVPN runs with udco at both ends, first with one worker per core, then with four workers.
     Order(order::Options),
-    /// One end of these flows, run in a lab's host.
+    /// One end of these flows, run on a lab host.
     #[command(hide = true)]
     OrderEnd {
         /// See `udco_testbed::measure::order::main`.
         words: Vec<String>,
     },
-    /// Send ten million random packets through the kernel one by one and merged, and super-packets cut by the kernel and
-    /// by udco: no byte may differ. Takes about two minutes.
+    /// Compare merging and splitting with the kernel's own: no byte may differ.
+    ///
+    /// Sends ten million random packets through the kernel one by one and merged, and super-packets split by the kernel
+    /// and by udco. Takes about two minutes.
     Offload(offload::Options),
-    /// What holds the devices of that comparison, run in a lab's host.
+    /// Holder of the devices for that comparison, run on a lab host.
     #[command(hide = true)]
     DifferentialEnd {
         /// See `udco_testbed::differential::main`.
         words: Vec<String>,
     },
-    /// Say random things to an engine as a hostile user, beside root's tunnel: valid, mutated and out of order, with
-    /// descriptors of all kinds. Root loses nothing, and the engine is afterwards what it was.
+    /// Fuzz an engine as a hostile user, beside root's tunnel.
+    ///
+    /// Sends valid, mutated and out-of-order messages with descriptors of all kinds. Root may lose nothing, and the
+    /// engine must afterwards be in the state it was in before.
     Fuzz(fuzz::Options),
-    /// A hostile program, run in a lab's host.
+    /// A hostile program, run on a lab host.
     #[command(hide = true)]
     HostileFront {
         /// See `udco_testbed::hostile::main`.
         words: Vec<String>,
     },
-    /// Unpack OpenVPN 2.7 below the target directory, for the scenarios: from Debian's backports, not installed.
+    /// Unpack OpenVPN 2.7 from Debian's backports below the target directory, for the scenarios; installs nothing.
     Openvpn27,
 }
 

@@ -11,10 +11,10 @@ use crate::{packages, page, step};
 /// What is wanted.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// How many packets, in each direction.
+    /// Number of packets in each direction.
     #[arg(long, default_value_t = 10_000_000)]
     packets: u64,
-    /// Of all that the packets are made of [default: by the clock; it is printed].
+    /// Seed for all packets [default: from the clock; it is printed].
     #[arg(long)]
     seed: Option<u64>,
     /// Replace the result in docs/offload.md.
@@ -33,7 +33,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     );
     let begin = Instant::now();
     let compared = differential::run(&std::env::current_exe()?, options.packets, seed)?
-        .context("this kernel does not segment UDP (Linux 6.2 does): nothing to compare with")?;
+        .context("this kernel does not segment UDP (Linux 6.2 or newer does), so there is nothing to compare with")?;
     let seconds = begin.elapsed().as_secs_f64();
     if options.write_docs {
         let result = result(options, &compared, seconds);

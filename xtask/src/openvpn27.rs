@@ -32,7 +32,7 @@ pub(crate) fn run() -> Result<()> {
 pub(crate) fn ensure(target: &Path) -> Result<PathBuf> {
     let root = target.join("openvpn-2.7");
     if let Some(words) = version::unpacked(&root) {
-        eprintln!("==> {} is there", reported(&words)?);
+        eprintln!("==> {} is already unpacked", reported(&words)?);
         return Ok(root);
     }
     let fresh = target.join("openvpn-2.7.new");
@@ -49,8 +49,7 @@ pub(crate) fn ensure(target: &Path) -> Result<PathBuf> {
     apt::unpack(&apt.archives(), &fresh)?;
     link_merged_usr(&fresh)?;
     apt::remove(apt.root())?;
-    let words =
-        version::unpacked(&fresh).context("the packages hold no OpenVPN that can be started")?;
+    let words = version::unpacked(&fresh).context("the packages contain no OpenVPN that runs")?;
     let version = reported(&words)?;
     ensure!(
         version.starts_with("OpenVPN 2.7"),

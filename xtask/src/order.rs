@@ -10,10 +10,10 @@ use crate::{packages, step};
 /// What is wanted.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// How many datagrams, in both directions together, for each number of workers.
+    /// Number of datagrams, in both directions together, for each number of workers.
     #[arg(long, default_value_t = 10_000_000)]
     packets: u64,
-    /// How many a second, in both directions together: few enough that hardly one is lost.
+    /// Datagrams per second, in both directions together: few enough that hardly any are lost.
     #[arg(long, default_value_t = 100_000)]
     rate: u64,
 }
@@ -39,7 +39,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let program = std::env::current_exe()?;
     for workers in [None, Some(4)] {
         let count = workers.map_or_else(
-            || "one worker a core".to_owned(),
+            || "one worker per core".to_owned(),
             |it| format!("{it} workers"),
         );
         eprintln!("==> {} datagrams, {count}", options.packets);
@@ -54,7 +54,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         };
         println!("{}", serde_json::to_string(&line)?);
         ensure!(line.reordered == 0, "{} were overtaken", line.reordered);
-        ensure!(line.repeated == 0, "{} came twice", line.repeated);
+        ensure!(line.repeated == 0, "{} arrived twice", line.repeated);
     }
     Ok(())
 }

@@ -70,7 +70,7 @@ fn ensure_all(needed: &[(&str, &'static str)]) -> Result<()> {
     )?;
     match self::missing(needed).as_slice() {
         [] => Ok(()),
-        still => bail!("apt-get did not bring {}", still.join(" ")),
+        still => bail!("apt-get did not install {}", still.join(" ")),
     }
 }
 

@@ -49,7 +49,7 @@ pub(crate) fn figures(words: &str, long: &str) -> Result<()> {
     }
     let status = test.wait()?;
     ensure!(status.success(), "the test failed ({status})");
-    ensure!(has_figures, "the test was left out: its output says why");
+    ensure!(has_figures, "the test was skipped: its output says why");
     Ok(())
 }
 
