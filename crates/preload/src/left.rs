@@ -84,7 +84,7 @@ pub(crate) fn clear_way(state: &mut State, address: &[u8]) {
                 return;
             }
             calls::say(&format!(
-                "udco: {device} is left from a run that was killed: until it is taken over, {} is reached by {}, and \
+                "udco: {device} was left behind by a killed run: until it is taken over, {} is reached through {}, and \
                  everything else stays blocked\n",
                 display(address),
                 name(route.ifindex)
@@ -103,7 +103,7 @@ pub(crate) fn advise(state: &mut State, device: &str, address: &[u8]) {
     state.advised.push(address.to_vec());
     let shown = display(address);
     calls::say(&format!(
-        "udco: {device} is left from a run that was killed, and takes the packets for {shown}; no other route is known: add \
+        "udco: {device} was left behind by a killed run and swallows the packets for {shown}; no other route is known: add \
          one with `ip route add {shown} via GATEWAY dev UPLINK` (`ip link del {device}` would let everything out in the clear)\n"
     ));
 }

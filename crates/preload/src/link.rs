@@ -278,7 +278,7 @@ fn keep_in_place(state: &mut State, fd: c_int, datagram: &[u8]) -> usize {
     if request.kind == libc::RTM_DELLINK {
         calls::say(
             "udco: the engine died: the tunnel's device and routes stay, so that nothing leaves in the clear; \
-             the next start goes on with it; delete the device to be without\n",
+             the next start takes them over; to go on without a tunnel, delete the device\n",
         );
     }
     let done = answer::error(&request, port_of(fd), 0);

@@ -121,7 +121,7 @@ fn reaches_another(version: Version, proto: Proto, options: [&str; 2]) -> Result
     kill_all(&mut first)?;
     // One that finds nobody, and is killed before it can take anything back.
     let mut lost = client(SILENT[family], options[1]).spawn()?;
-    lost.wait_for_log("is reached by", CONNECT)?;
+    lost.wait_for_log("is reached through", CONNECT)?;
     lost.kill9()?;
     lost.wait_end(CONNECT)?;
 
