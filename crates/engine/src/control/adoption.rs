@@ -75,14 +75,13 @@ impl Session {
             return Err(taken());
         }
         let (name, program) = (&device.interface.name, &self.program);
-        self.account
-            .line(|| match self.belongings.serves_devices() {
-                true => tracing::info!(
-                    "data channel offload active: {name} of {program}, {}",
-                    role(mode)
-                ),
-                false => tracing::info!("{program} created {name}, which stays"),
-            });
+        self.account.line(|| match self.resources.serves_devices() {
+            true => tracing::info!(
+                "data channel offload active: {name} of {program}, {}",
+                role(mode)
+            ),
+            false => tracing::info!("{program} created {name}, which stays"),
+        });
         Ok(())
     }
 
@@ -104,7 +103,7 @@ impl Session {
     /// Uses a device that was made beforehand; `false` if that cannot be, or if the program would not use it: `ip link
     /// add` shall say that there is one.
     pub(crate) fn take_over(&self, device: &Arc<Device>, api: Api, mode: Mode) -> bool {
-        if !self.belongings.serves_devices() {
+        if !self.resources.serves_devices() {
             return false;
         }
         let devices = self.engine.registry();

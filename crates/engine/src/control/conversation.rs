@@ -161,7 +161,7 @@ impl Session {
                 let opened =
                     Channel::new(end, (program, account), &self.poller, u64::from(channel))?;
                 self.next_channel += 1;
-                self.belongings.end_with_program();
+                self.resources.end_with_program();
                 self.channels.insert(channel, (Arc::new(opened), charge));
                 self.tell(seq, ToFront::Channel { channel })
             }
@@ -219,7 +219,7 @@ impl Session {
             }
             ToEngine::Shown { netns, message } => self.show_link(seq, netns, message),
             ToEngine::SocketClosed { fd } => {
-                self.belongings.close_socket(fd);
+                self.resources.close_socket(fd);
                 self.done(seq, 0)
             }
             ToEngine::OwnTun => {

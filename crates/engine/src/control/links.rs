@@ -224,7 +224,7 @@ impl Session {
         };
         Ok(match errno {
             // OpenVPN would take EEXIST for a device that it can use, and go on without one (faults A5).
-            Errno::EEXIST if self.belongings.serves_devices() => Errno::EBUSY,
+            Errno::EEXIST if self.resources.serves_devices() => Errno::EBUSY,
             errno => errno,
         })
     }

@@ -69,7 +69,7 @@ impl Caller<'_> {
         let netns = peer.transport.netns;
         let elsewhere = api == Api::Ovpn && !may_be_same_netns(netns, self.client.netns);
         PeerState {
-            socket_netnsid: elsewhere.then(|| self.session.belongings.netns_id(netns)),
+            socket_netnsid: elsewhere.then(|| self.session.resources.netns_id(netns)),
             ..state_of(peer)
         }
     }
@@ -82,7 +82,7 @@ impl Caller<'_> {
         peer: &PeerNew,
     ) -> Result<(Arc<Transport>, Option<Charge>), Refused> {
         let number = i32::try_from(peer.socket).map_err(|_| no_socket(peer.socket, EBADF))?;
-        if let Some(transport) = self.session.belongings.socket(number).map(Arc::clone) {
+        if let Some(transport) = self.session.resources.socket(number).map(Arc::clone) {
             endpoint_of(device.api, &transport, peer)?;
             let owner = self.session.engine.registry().served_by(&transport);
             let is_here = owner.is_some_and(|owner| Arc::ptr_eq(&owner, device));
@@ -92,7 +92,7 @@ impl Caller<'_> {
             }
             if !is_here {
                 // No peer is left on it: it serves this device from now on.
-                self.session.belongings.use_for(&transport, device);
+                self.session.resources.use_for(&transport, device);
             }
             return Ok((transport, None));
         }
@@ -217,7 +217,7 @@ impl Service for Caller<'_> {
         if let Some(charge) = fresh {
             let fd = peer.socket as i32;
             self.session
-                .belongings
+                .resources
                 .add_socket(fd, (&transport, charge), &device);
             self.swap = true;
         }

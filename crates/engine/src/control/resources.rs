@@ -17,7 +17,7 @@ use crate::engine::Engine;
 const RELEASE: Duration = Duration::from_millis(200);
 
 /// The sockets and devices of a program.
-pub(crate) struct Belongings {
+pub(crate) struct Resources {
     engine: Arc<Engine>,
     session: ClientId,
     /// Transport sockets by the fd number under which the program knows them.
@@ -29,7 +29,7 @@ pub(crate) struct Belongings {
     ends_devices: bool,
 }
 
-impl Belongings {
+impl Resources {
     pub(crate) fn new(engine: &Arc<Engine>, session: ClientId) -> Self {
         Self {
             engine: Arc::clone(engine),
@@ -107,7 +107,7 @@ impl Belongings {
     }
 }
 
-impl Drop for Belongings {
+impl Drop for Resources {
     fn drop(&mut self) {
         let fds: Vec<i32> = self.sockets.keys().copied().collect();
         for fd in fds {

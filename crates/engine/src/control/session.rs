@@ -17,7 +17,7 @@ use crate::control::account::{Account, Charge};
 use crate::control::channel::Channel;
 use crate::control::namespace;
 use crate::control::places::Lease;
-use crate::control::resources::Belongings;
+use crate::control::resources::Resources;
 use crate::device::snapshot::Tuning;
 use crate::engine::Engine;
 
@@ -42,7 +42,7 @@ pub(crate) struct Session {
     /// What its user has.
     pub(crate) account: Arc<Account>,
     pub(crate) program: String,
-    pub(crate) belongings: Belongings,
+    pub(crate) resources: Resources,
     /// What its options say of the packets of its devices.
     pub(crate) tuning: Tuning,
     pub(super) connection: Connection,
@@ -89,7 +89,7 @@ impl Session {
             client,
             account: engine.accounts().of(client.uid),
             program: String::new(),
-            belongings: Belongings::new(engine, client.id),
+            resources: Resources::new(engine, client.id),
             tuning: Tuning::default(),
             connection,
             poller: Arc::new(Poller::new()?),
