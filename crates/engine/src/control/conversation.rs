@@ -21,7 +21,7 @@ use crate::control::channel::{Channel, FAMILIES};
 use crate::control::namespace;
 use crate::control::output;
 use crate::control::places::Lease;
-use crate::control::requests::Caller;
+use crate::control::requests::Requests;
 use crate::control::session::{Admit, Session, is_passing, malformed};
 use crate::device::snapshot::Tuning;
 use crate::engine::Engine;
@@ -72,11 +72,11 @@ pub(crate) fn converse(
         for event in events.iter() {
             match event.token {
                 CONNECTION => {
-                    if !session.hear()? {
+                    if !session.receive()? {
                         return Ok(());
                     }
                     while let Some((mut message, fds)) = session.deferred.take() {
-                        session.heed(&mut message, fds)?;
+                        session.handle(&mut message, fds)?;
                     }
                 }
                 token => session.tend_channel(token as u32, event.hangup || event.error),
@@ -87,7 +87,7 @@ pub(crate) fn converse(
 
 impl Session {
     /// Takes one message; returns whether the front is still there.
-    fn hear(&mut self) -> io::Result<bool> {
+    fn receive(&mut self) -> io::Result<bool> {
         let received = match self.connection.receive(&mut self.message) {
             Ok(received) if received.len == 0 => return Ok(false),
             Ok(received) => received,
@@ -101,7 +101,7 @@ impl Session {
         };
         // Taken out so that the message can be read while the session changes.
         let mut message = std::mem::take(&mut self.message);
-        let outcome = self.heed(&mut message[..received.len], received.fds);
+        let outcome = self.handle(&mut message[..received.len], received.fds);
         self.message = message;
         match outcome {
             // It has gone without waiting for its answer.
@@ -110,7 +110,7 @@ impl Session {
         }
     }
 
-    fn heed(&mut self, message: &mut [u8], fds: FdList) -> io::Result<()> {
+    fn handle(&mut self, message: &mut [u8], fds: FdList) -> io::Result<()> {
         let outcome = match ToEngine::decode(message) {
             Ok((seq, question)) => self.answer(seq, question, fds),
             Err(udco_front::Malformed) => Err(malformed("not of this protocol")),
@@ -139,11 +139,11 @@ impl Session {
                             "{program}: the client speaks version {version}, this engine {VERSION}: install both from the same release"
                         );
                     });
-                    return self.tell(seq, ToFront::Refused { errno: EINVAL });
+                    return self.send(seq, ToFront::Refused { errno: EINVAL });
                 }
                 self.is_greeted = true;
                 tracing::debug!("{} connected", self.program);
-                self.tell(seq, ToFront::Welcome { version: VERSION })
+                self.send(seq, ToFront::Welcome { version: VERSION })
             }
             ToEngine::OpenChannel => {
                 let end = fds
@@ -163,7 +163,7 @@ impl Session {
                 self.next_channel += 1;
                 self.resources.end_with_program();
                 self.channels.insert(channel, (Arc::new(opened), charge));
-                self.tell(seq, ToFront::Channel { channel })
+                self.send(seq, ToFront::Channel { channel })
             }
             ToEngine::SetOption {
                 channel,
@@ -265,10 +265,10 @@ impl Session {
             }
             ToEngine::Connect => {
                 // If it is refused, its end says so.
-                if let Ok((connection, maker)) = new_connection(fds.take(0))
-                    && maker.uid == self.client.uid
+                if let Ok((connection, client)) = new_connection(fds.take(0))
+                    && client.uid == self.client.uid
                 {
-                    (self.admit)(&self.engine, connection, &maker, self.lease.clone());
+                    (self.admit)(&self.engine, connection, &client, self.lease.clone());
                 }
                 Ok(())
             }
@@ -318,7 +318,7 @@ impl Session {
     ) -> io::Result<()> {
         let mut answers = Answers::for_reader(room);
         channel.begin_answer();
-        let mut caller = Caller {
+        let mut requests = Requests {
             client: Client {
                 netns: channel.netns,
                 ..self.client
@@ -327,10 +327,10 @@ impl Session {
             seq,
             swap: false,
         };
-        serve(&FAMILIES, asker, datagram, &mut caller, &mut answers);
-        let swap = caller.swap;
+        serve(&FAMILIES, asker, datagram, &mut requests, &mut answers);
+        let swap = requests.swap;
         let more = !channel.end_answer(answers.into_datagrams());
-        self.tell(
+        self.send(
             seq,
             ToFront::Done {
                 errno: 0,
@@ -372,8 +372,8 @@ impl Session {
 pub(crate) fn new_connection(end: Option<OwnedFd>) -> io::Result<(Connection, Credentials)> {
     let end = end.ok_or(io::ErrorKind::InvalidData)?;
     let connection = Connection::adopt(end)?;
-    let maker = connection.peer_credentials()?;
-    Ok((connection, maker))
+    let client = connection.peer_credentials()?;
+    Ok((connection, client))
 }
 
 /// As the packet path has it.

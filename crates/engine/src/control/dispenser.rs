@@ -97,8 +97,8 @@ impl Dispenser {
 fn hand_out(engine: &Arc<Engine>, message: &[u8], mut fds: FdList, lease: &Lease) -> Asked {
     match ToEngine::decode(message) {
         Ok((_, ToEngine::Connect)) => match new_connection(fds.take(0)) {
-            Ok((connection, maker)) => {
-                engine.admit(connection, &maker, Some(lease.clone()));
+            Ok((connection, client)) => {
+                engine.admit(connection, &client, Some(lease.clone()));
                 Asked::Connection
             }
             Err(_) => Asked::Nonsense,

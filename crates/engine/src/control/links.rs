@@ -30,54 +30,54 @@ impl Session {
     /// A datagram sent to rtnetlink about a link.
     pub(crate) fn route(&mut self, seq: u32, asker: &Asker, datagram: &[u8]) -> io::Result<()> {
         let Some(message) = Messages::of(datagram).next() else {
-            return self.tell(seq, ToFront::Pass);
+            return self.send(seq, ToFront::Pass);
         };
         match link_request(asker, message) {
             LinkRequest::New(link) => match self.new_link(seq, &link)? {
-                None => self.tell(seq, ToFront::Pass),
+                None => self.send(seq, ToFront::Pass),
                 Some((Errno(0), _)) => {
                     let datagram = &acknowledgement(asker, message);
-                    self.tell(seq, ToFront::Answer { datagram })
+                    self.send(seq, ToFront::Answer { datagram })
                 }
                 Some((errno, text)) => {
                     let datagram = &refusal(asker, message, errno, text);
-                    self.tell(seq, ToFront::Answer { datagram })
+                    self.send(seq, ToFront::Answer { datagram })
                 }
             },
             LinkRequest::SetMtu(target, mtu) => match self.mtu_refusal(target, mtu) {
-                None => self.tell(seq, ToFront::Pass),
+                None => self.send(seq, ToFront::Pass),
                 Some(text) => {
                     let datagram = &refusal(asker, message, Errno::EINVAL, Some(text));
-                    self.tell(seq, ToFront::Answer { datagram })
+                    self.send(seq, ToFront::Answer { datagram })
                 }
             },
             LinkRequest::Delete(target) => {
                 let Some(device) = self.engine.registry().find_link(&self.client, target) else {
                     if !self.end_away() {
-                        return self.tell(seq, ToFront::Pass);
+                        return self.send(seq, ToFront::Pass);
                     }
                     // It has the name of the program's device, but is another one.
                     let datagram = &acknowledgement(asker, message);
-                    return self.tell(seq, ToFront::Answer { datagram });
+                    return self.send(seq, ToFront::Answer { datagram });
                 };
                 if !asker.admin {
                     // The kernel refuses it.
                     let session = self.client.id;
                     self.engine.registry().wants_end(&device, session);
-                    return self.tell(seq, ToFront::Pass);
+                    return self.send(seq, ToFront::Pass);
                 }
                 if self.engine.registry().is_lent_to(&device, self.client.id) {
                     // It was there before the program, and stays.
                     self.engine.registry().release(&device);
                     let datagram = &acknowledgement(asker, message);
-                    return self.tell(seq, ToFront::Answer { datagram });
+                    return self.send(seq, ToFront::Answer { datagram });
                 }
                 // Ours first, so that the peers' end is told before the kernel takes the interface.
                 self.engine.remove_device(&device);
-                self.tell(seq, ToFront::Pass)
+                self.send(seq, ToFront::Pass)
             }
-            LinkRequest::Refused(answer) => self.tell(seq, ToFront::Answer { datagram: &answer }),
-            _ => self.tell(seq, ToFront::Pass),
+            LinkRequest::Refused(answer) => self.send(seq, ToFront::Answer { datagram: &answer }),
+            _ => self.send(seq, ToFront::Pass),
         }
     }
 
@@ -96,12 +96,12 @@ impl Session {
             (None, Some(api)) => link_view(message, api, udco_netlink::Mode::P2p),
             (None, None) => message.to_vec(),
         };
-        self.tell(seq, ToFront::Answer { datagram: &view })
+        self.send(seq, ToFront::Answer { datagram: &view })
     }
 
     /// Whether the program has an interface with this index, whatever it is.
     pub(crate) fn is_link(&mut self, seq: u32, ifindex: u32) -> bool {
-        if self.tell(seq, ToFront::NeedLink { ifindex }).is_err() {
+        if self.send(seq, ToFront::NeedLink { ifindex }).is_err() {
             return false;
         }
         let reply = self.reply(seq);
@@ -161,7 +161,7 @@ impl Session {
             nonce,
             name: name.unwrap_or(ANY_NAME).as_bytes(),
         };
-        self.tell(seq, need)?;
+        self.send(seq, need)?;
         let errno = self.new_device(seq, (link.api, mode), nonce)?;
         Ok(Some((errno, None)))
     }
@@ -195,7 +195,7 @@ impl Session {
         let deadline = Instant::now() + LETTING_GO;
         loop {
             let known = devices.find_link(&self.client, link.target)?;
-            let may_go = link.create && devices.is_held_by_another(&known, self.client.id);
+            let may_go = link.create && devices.is_owned_by_another(&known, self.client.id);
             if !may_go || Instant::now() >= deadline {
                 return Some(known);
             }

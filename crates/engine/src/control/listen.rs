@@ -16,7 +16,7 @@ use crate::backoff::Backoff;
 use crate::control::account::LineBudget;
 use crate::engine::Engine;
 
-/// Who may connect, by the credentials that the kernel gives of the caller. Root and the engine's own user always may.
+/// Who may connect, by the credentials that the kernel gives of the client. Root and the engine's own user always may.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
     /// Other users.
@@ -26,11 +26,11 @@ pub struct Access {
 }
 
 impl Access {
-    fn permits(&self, caller: &Credentials, connection: &Connection) -> bool {
-        caller.uid == 0
-            || caller.uid == getuid().as_raw()
-            || self.uids.contains(&caller.uid)
-            || self.gids.contains(&caller.gid)
+    fn permits(&self, client: &Credentials, connection: &Connection) -> bool {
+        client.uid == 0
+            || client.uid == getuid().as_raw()
+            || self.uids.contains(&client.uid)
+            || self.gids.contains(&client.gid)
             || (!self.gids.is_empty() && self.permits_a_group_of(connection))
     }
 
@@ -147,10 +147,10 @@ impl Listening {
     }
 
     fn admit(&self, engine: &Arc<Engine>, connection: Connection, refused: &LineBudget) {
-        let caller = match connection.peer_credentials() {
-            Ok(caller) if self.access.permits(&caller, &connection) => caller,
-            Ok(caller) => {
-                let (pid, uid) = (caller.pid, caller.uid);
+        let client = match connection.peer_credentials() {
+            Ok(client) if self.access.permits(&client, &connection) => client,
+            Ok(client) => {
+                let (pid, uid) = (client.pid, client.uid);
                 let refuse = || {
                     tracing::warn!(
                         "process {pid} of user {uid} may not use this engine (see --allow-uid)"
@@ -166,7 +166,7 @@ impl Listening {
                 return;
             }
         };
-        engine.admit(connection, &caller, None);
+        engine.admit(connection, &client, None);
     }
 }
 

@@ -75,13 +75,13 @@ pub(crate) fn prove(
             continue;
         };
         let port = monitor.port()?;
-        let told = buffer.get(..len).unwrap_or_default();
-        let told = identity(told, sequence, port).flatten();
-        let told = told.ok_or_else(|| unproved("there is no interface with its index"))?;
-        if told.ifindex != ifindex || told.alias != alias.as_bytes() {
+        let reply = buffer.get(..len).unwrap_or_default();
+        let reply = identity(reply, sequence, port).flatten();
+        let reply = reply.ok_or_else(|| unproved("there is no interface with its index"))?;
+        if reply.ifindex != ifindex || reply.alias != alias.as_bytes() {
             return Err(unproved("the interface with its index is a different one"));
         }
-        if told.name != name {
+        if reply.name != name {
             return Err(unproved("its queues belong to a different interface"));
         }
         return Ok(Proven {
@@ -101,12 +101,12 @@ fn answer(monitor: &Monitor, sequence: u32, buffer: &mut [u8]) -> io::Result<Opt
     for _ in 0..NEWS {
         match monitor.receive(buffer)? {
             Received::Messages(len) => {
-                let told = buffer.get(..len).unwrap_or_default();
-                if identity(told, sequence, port).is_some() {
+                let reply = buffer.get(..len).unwrap_or_default();
+                if identity(reply, sequence, port).is_some() {
                     return Ok(Some(len));
                 }
             }
-            // An overrun is told before what is there.
+            // An overrun is reply before what is there.
             Received::Overrun => {}
             Received::Empty => return Ok(None),
         }

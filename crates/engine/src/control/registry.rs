@@ -56,9 +56,9 @@ struct Entry {
     sockets: usize,
     /// User whose program made it.
     uid: u32,
-    /// The program that uses it: it ends with that program, unless it stays.
-    holder: Option<ClientId>,
-    /// It was made to outlive its maker: `udco link add`, `ip link add`.
+    /// The client that uses it: the device ends with that client, unless it stays.
+    owner: Option<ClientId>,
+    /// It was made to outlive the client that made it: `udco link add`, `ip link add`.
     stays: bool,
     /// Its program wanted to delete it, and may not: it goes when the program ends.
     ends: bool,
@@ -91,7 +91,7 @@ impl Registry {
             .collect()
     }
 
-    /// All of them, with the user whose program made each, and whether the caller may use it.
+    /// All of them, with the user whose program made each, and whether the client may use it.
     pub(crate) fn all_for(&self, client: &Client) -> Vec<(Arc<Device>, u32, bool)> {
         let held = lock(&self.held);
         let devices = held.devices.iter();
@@ -107,7 +107,7 @@ impl Registry {
         &self.listeners
     }
 
-    /// The device with this index in the caller's namespace.
+    /// The device with this index in the client's namespace.
     pub(crate) fn find(&self, client: &Client, ifindex: u32) -> Found {
         let held = lock(&self.held);
         let entry = held.entry(client, |device| device.interface.ifindex == ifindex);
@@ -119,7 +119,7 @@ impl Registry {
         }
     }
 
-    /// The device that a link request names, if the caller may use it: with those of others the kernel deals, as with
+    /// The device that a link request names, if the client may use it: with those of others the kernel deals, as with
     /// all other links.
     pub(crate) fn find_link(&self, client: &Client, target: LinkTarget<'_>) -> Option<Arc<Device>> {
         let held = lock(&self.held);
@@ -139,7 +139,7 @@ impl Registry {
         own.map(|entry| entry.device.snapshot().peers.len()).sum()
     }
 
-    /// The device with this index in the caller's namespace, whoever made it: only to be shown as what it is.
+    /// The device with this index in the client's namespace, whoever made it: only to be shown as what it is.
     pub(crate) fn shown(&self, client: &Client, ifindex: u32) -> Option<Arc<Device>> {
         let held = lock(&self.held);
         let is_it =
@@ -159,7 +159,7 @@ impl Registry {
         &self,
         workers: &Workers,
         device: &Arc<Device>,
-        (maker, charge): (&Client, Charge),
+        (client, charge): (&Client, Charge),
     ) -> bool {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let mut held = lock(&self.held);
@@ -177,8 +177,8 @@ impl Registry {
             number,
             placed,
             sockets: 0,
-            uid: maker.uid,
-            holder: Some(maker.id),
+            uid: client.uid,
+            owner: Some(client.id),
             stays: false,
             ends: false,
             _charge: charge,
@@ -197,7 +197,7 @@ impl Registry {
     ) -> Option<Arc<Device>> {
         let mut held = lock(&self.held);
         let entry = held.of_mut(device)?;
-        let is_free = entry.stays && entry.holder.is_none() && !device.has_peers();
+        let is_free = entry.stays && entry.owner.is_none() && !device.has_peers();
         // Who made it may have a queue of it still: nobody else's packets may come to it (faults D1).
         if !is_free || entry.uid != client.uid {
             return None;
@@ -207,23 +207,23 @@ impl Registry {
             workers.remove(placed);
         }
         entry.placed = place(workers, &device, entry.number);
-        entry.holder = Some(client.id);
+        entry.owner = Some(client.id);
         entry.device = Arc::clone(&device);
         device.set_client(client.id);
         Some(device)
     }
 
     /// Whether the device was made beforehand and is only used by this program.
-    pub(crate) fn is_lent_to(&self, device: &Arc<Device>, session: ClientId) -> bool {
+    pub(crate) fn is_lent_to(&self, device: &Arc<Device>, client: ClientId) -> bool {
         let mut held = lock(&self.held);
         let entry = held.of_mut(device);
-        entry.is_some_and(|entry| entry.stays && entry.holder == Some(session))
+        entry.is_some_and(|entry| entry.stays && entry.owner == Some(client))
     }
 
     /// A program has wanted to delete a device.
-    pub(crate) fn wants_end(&self, device: &Arc<Device>, session: ClientId) {
+    pub(crate) fn wants_end(&self, device: &Arc<Device>, client: ClientId) {
         if let Some(entry) = lock(&self.held).of_mut(device)
-            && entry.holder == Some(session)
+            && entry.owner == Some(client)
         {
             entry.ends = true;
         }
@@ -237,36 +237,36 @@ impl Registry {
     }
 
     /// The devices that a program uses and whose interfaces were moved to another network namespace.
-    pub(crate) fn away(&self, session: ClientId) -> Vec<Arc<Device>> {
-        let mut own = self.of_session(session);
+    pub(crate) fn away(&self, client: ClientId) -> Vec<Arc<Device>> {
+        let mut own = self.owned_by(client);
         own.retain(|device| device.interface.is_away());
         own
     }
 
     /// Whether another program uses the device.
-    pub(crate) fn is_held_by_another(&self, device: &Arc<Device>, session: ClientId) -> bool {
+    pub(crate) fn is_owned_by_another(&self, device: &Arc<Device>, client: ClientId) -> bool {
         let mut held = lock(&self.held);
-        let holder = held.of_mut(device).and_then(|entry| entry.holder);
-        holder.is_some_and(|holder| holder != session)
+        let owner = held.of_mut(device).and_then(|entry| entry.owner);
+        owner.is_some_and(|owner| owner != client)
     }
 
     /// A program does not use a device any more, which stays.
     pub(crate) fn release(&self, device: &Arc<Device>) {
         device.remove_peers(DeleteReason::Teardown, |_| true);
         if let Some(entry) = lock(&self.held).of_mut(device) {
-            entry.holder = None;
+            entry.owner = None;
             entry.stays = true;
         }
         device.set_client(0);
     }
 
     /// The devices that a program uses.
-    pub(crate) fn of_session(&self, session: ClientId) -> Vec<Arc<Device>> {
+    pub(crate) fn owned_by(&self, client: ClientId) -> Vec<Arc<Device>> {
         let held = lock(&self.held);
         let own = held
             .devices
             .iter()
-            .filter(|entry| entry.holder == Some(session));
+            .filter(|entry| entry.owner == Some(client));
         own.map(|entry| Arc::clone(&entry.device)).collect()
     }
 
@@ -348,10 +348,10 @@ impl Registry {
 }
 
 impl Held {
-    /// The device of the caller's namespace that `is` meant.
+    /// The device of the client's namespace that `is` meant.
     fn entry(&self, client: &Client, is: impl Fn(&Device) -> bool) -> Option<&Entry> {
         self.devices.iter().find(|entry| {
-            let own = entry.holder == Some(client.id);
+            let own = entry.owner == Some(client.id);
             // One that was moved away is for its program only: what it was called here, another one may be.
             let is_known = !entry.device.interface.is_away();
             let here =
@@ -399,7 +399,7 @@ impl Held {
 impl Entry {
     /// The kernel asks for `CAP_NET_ADMIN` alone; here many users may have it, each in its own user namespace.
     fn permits(&self, client: &Client) -> bool {
-        client.uid == 0 || client.uid == self.uid || self.holder == Some(client.id)
+        client.uid == 0 || client.uid == self.uid || self.owner == Some(client.id)
     }
 }
 

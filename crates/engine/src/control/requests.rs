@@ -45,7 +45,7 @@ const LINGER: u64 = 750;
 const _: () = assert!(LINGER + keepalive::LINGERING.as_millis() as u64 <= 1000);
 
 /// The caller of a request.
-pub(crate) struct Caller<'s> {
+pub(crate) struct Requests<'s> {
     pub(crate) session: &'s mut Session,
     /// Number of the front's question, for an exchange in the middle of it.
     pub(crate) seq: u32,
@@ -55,7 +55,7 @@ pub(crate) struct Caller<'s> {
     pub(crate) swap: bool,
 }
 
-impl Caller<'_> {
+impl Requests<'_> {
     fn device(&self, ifindex: u32) -> Result<Arc<Device>, Refused> {
         match self.session.engine.registry().find(&self.client, ifindex) {
             Found::Device(device) => Ok(device),
@@ -148,12 +148,12 @@ impl Caller<'_> {
     }
 }
 
-impl Service for Caller<'_> {
+impl Service for Requests<'_> {
     fn mode(&mut self, api: Api, ifindex: u32) -> Result<Mode, NoDevice> {
         let device = match self.session.engine.registry().find(&self.client, ifindex) {
             Found::Device(device) => device,
             Found::Forbidden => return Err(NoDevice::Forbidden),
-            // Its interface goes after it, so that the peers' end is told first: to the programs both go at once.
+            // Its interface goes after it, so that the peers' end is event first: to the programs both go at once.
             Found::Gone => return Err(NoDevice::Unknown),
             Found::Nothing => {
                 return Err(match self.session.is_link(self.seq, ifindex) {
@@ -205,8 +205,8 @@ impl Service for Caller<'_> {
                 }
                 Ok(Some(replaced)) => {
                     transport.attach(peer.id);
-                    let told = device.ended(&replaced, DeleteReason::Teardown);
-                    state.notify(replaced.transport.netns, told);
+                    let event = device.ended(&replaced, DeleteReason::Teardown);
+                    state.notify(replaced.transport.netns, event);
                     Ok(())
                 }
                 Err(PeerError::IdTaken) => Err(not_added(peer.id, EEXIST)),
@@ -291,8 +291,8 @@ impl Service for Caller<'_> {
         let device = self.device(ifindex)?;
         device.change(|state| {
             let removed = state.core.remove_peer(id).map_err(|_| no_peer(id))?;
-            let told = device.ended(&removed, DeleteReason::Userspace);
-            state.notify(removed.transport.netns, told);
+            let event = device.ended(&removed, DeleteReason::Userspace);
+            state.notify(removed.transport.netns, event);
             Ok(())
         })
     }

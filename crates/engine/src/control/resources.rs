@@ -114,7 +114,7 @@ impl Drop for Resources {
             self.close_socket(fd);
         }
         let devices = self.engine.registry();
-        for device in devices.of_session(self.session) {
+        for device in devices.owned_by(self.session) {
             if !self.ends_devices || devices.is_lent_to(&device, self.session) {
                 devices.release(&device);
                 continue;

@@ -107,7 +107,7 @@ impl Session {
 
     /// Asks the front for a transport socket, in the middle of a request.
     pub(crate) fn need_socket(&mut self, seq: u32, fd: i32) -> Option<HandedOver> {
-        self.tell(seq, ToFront::NeedSocket { fd }).ok()?;
+        self.send(seq, ToFront::NeedSocket { fd }).ok()?;
         let (reply, mut fds) = self.reply(seq)?;
         match decode(&reply) {
             Ok(ToEngine::Socket { errno, begun }) => Some(HandedOver {
@@ -149,7 +149,7 @@ impl Session {
     }
 
     pub(super) fn done(&mut self, seq: u32, errno: i32) -> io::Result<()> {
-        self.tell(
+        self.send(
             seq,
             ToFront::Done {
                 errno,
@@ -159,7 +159,7 @@ impl Session {
         )
     }
 
-    pub(crate) fn tell(&mut self, seq: u32, message: ToFront<'_>) -> io::Result<()> {
+    pub(crate) fn send(&mut self, seq: u32, message: ToFront<'_>) -> io::Result<()> {
         let len = message
             .encode(seq, &mut self.reply)
             .map_err(|udco_front::TooLong| malformed("an answer that is too long"))?;
