@@ -1,7 +1,10 @@
 //! The devices of an engine, whichever program made them, and the transport sockets that serve their peers.
 //!
-//! A program acts on every device of its network namespace that it or its user made; root acts on all of them
+//! A client acts on every device of its network namespace that it or its user made; root acts on all of them
 //! (promises G5).
+//!
+//! Nobody waits for a worker with the lock held that every request needs: what workers are to let go of is taken out of
+//! the tables first.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -203,13 +206,16 @@ impl Registry {
             return None;
         }
         let device = Arc::new(device.with_kind(api, mode));
-        for placed in &entry.placed {
-            workers.remove(placed);
-        }
-        entry.placed = place(workers, &device, entry.number);
+        let number = entry.number;
+        let placed = std::mem::take(&mut entry.placed);
         entry.owner = Some(client.id);
         entry.device = Arc::clone(&device);
         device.set_client(client.id);
+        drop(held);
+        workers.remove_all(placed);
+        if let Some(entry) = lock(&self.held).of_mut(&device) {
+            entry.placed = place(workers, &device, number);
+        }
         Some(device)
     }
 
@@ -283,15 +289,25 @@ impl Registry {
         }
         held.gone
             .push_back((device.interface.netns, device.interface.ifindex));
-        for placed in &held.devices.swap_remove(at).placed {
-            workers.remove(placed);
-        }
-        // Its sockets stay with their programs, which may use them for another device.
+        let mut placed = held.devices.swap_remove(at).placed;
+        // Its sockets stay with their clients, which may use them for another device.
         let rest = Arc::new(device.without_queues());
+        let mut sockets = Vec::new();
         for socket in &mut held.sockets {
             if Arc::ptr_eq(&socket.device, device) {
-                workers.remove(&socket.placed);
                 socket.device = Arc::clone(&rest);
+                placed.push(std::mem::take(&mut socket.placed));
+                sockets.push(Arc::clone(&socket.transport));
+            }
+        }
+        drop(held);
+        workers.remove_all(placed);
+        let mut held = lock(&self.held);
+        for transport in sockets {
+            // Its client may have closed it, or used it for another device, meanwhile.
+            if let Some(socket) = held.of_transport(&transport)
+                && Arc::ptr_eq(&socket.device, &rest)
+            {
                 socket.placed = workers.add(0, socket.source());
             }
         }
@@ -305,8 +321,8 @@ impl Registry {
         transport: &Arc<Transport>,
         device: &Arc<Device>,
     ) {
+        self.detach(workers, transport);
         let mut held = lock(&self.held);
-        held.detach(workers, transport);
         let is_only = !held.serves(device);
         let entry = held.of_mut(device);
         // The worker beside those that have the device's queues: each direction has a core under load. More sockets,
@@ -343,7 +359,8 @@ impl Registry {
 
     /// Takes a socket from the workers. When this returns, they do not touch it any more.
     pub(crate) fn detach(&self, workers: &Workers, transport: &Arc<Transport>) {
-        lock(&self.held).detach(workers, transport);
+        let detached = lock(&self.held).detach(transport);
+        workers.remove_all(detached);
     }
 }
 
@@ -388,11 +405,16 @@ impl Held {
         self.devices.get_mut(at)
     }
 
-    fn detach(&mut self, workers: &Workers, transport: &Arc<Transport>) {
+    fn of_transport(&mut self, transport: &Arc<Transport>) -> Option<&mut Attached> {
+        let mut sockets = self.sockets.iter_mut();
+        sockets.find(|socket| Arc::ptr_eq(&socket.transport, transport))
+    }
+
+    /// Takes a socket out; the worker that has it is to let go of it.
+    fn detach(&mut self, transport: &Arc<Transport>) -> Option<Placed> {
         let is_it = |socket: &Attached| Arc::ptr_eq(&socket.transport, transport);
-        if let Some(at) = self.sockets.iter().position(is_it) {
-            workers.remove(&self.sockets.swap_remove(at).placed);
-        }
+        let at = self.sockets.iter().position(is_it)?;
+        Some(self.sockets.swap_remove(at).placed)
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, sched_setaffinity};
 use udco_sys::wake::Waker;
@@ -29,7 +29,7 @@ use crate::device::transport::Transport;
 use crate::sync::lock;
 use crate::threads;
 
-/// How long [`Workers::remove`] waits for a worker. A worker needs microseconds; only a stopped process takes longer.
+/// How long [`Workers::remove_all`] waits for a worker. A worker needs microseconds; only a stopped process takes longer.
 const REMOVAL: Duration = Duration::from_millis(500);
 
 /// The most queues of a device: so many fds travel beside a message.
@@ -50,7 +50,7 @@ pub(crate) struct Workers {
     next_token: AtomicU64,
 }
 
-/// A source in the care of a worker; give it back with [`Workers::remove`].
+/// A source in the care of a worker; give it back with [`Workers::remove_all`].
 #[derive(Debug, Default)]
 pub(crate) struct Placed {
     seat: Seat,
@@ -127,18 +127,24 @@ impl Workers {
         }
     }
 
-    /// Takes a source back. When this returns, the worker does not touch it any more.
-    pub(crate) fn remove(&self, placed: &Placed) {
+    /// Takes sources back. When this returns, no worker touches them any more. It waits for the workers, at most
+    /// [`REMOVAL`] for all of them: call it without a lock that others need.
+    pub(crate) fn remove_all(&self, sources: impl IntoIterator<Item = Placed>) {
         let (done, removed) = channel();
-        let mut asked = None;
-        placed.seat.clear(|worker| {
-            self.workers[worker].order(Order::Remove(placed.token, done));
-            asked = Some(worker);
-        });
-        if let Some(worker) = asked
-            && removed.recv_timeout(REMOVAL).is_err()
-        {
-            tracing::warn!("worker {worker} did not respond in time");
+        let mut asked = Vec::new();
+        for placed in sources {
+            placed.seat.clear(|worker| {
+                self.workers[worker].order(Order::Remove(placed.token, done.clone()));
+                asked.push(worker);
+            });
+        }
+        let deadline = Instant::now() + REMOVAL;
+        for _ in &asked {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if removed.recv_timeout(left).is_err() {
+                tracing::warn!("a worker of {asked:?} did not respond in time");
+                return;
+            }
         }
     }
 }
