@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use udco_engine::{Access, Engine, Listening};
 use udco_sys::signal::Termination;
 
-use crate::{DaemonArguments, confinement, log, runtime_dir, sweep, user};
+use crate::{DaemonArguments, confinement, log, panics, runtime_dir, sweep, user};
 
 /// Name of the daemon's socket in the runtime directory.
 pub(crate) const SOCKET: &str = "engine.sock";
@@ -66,6 +66,7 @@ pub(crate) fn run(arguments: DaemonArguments) -> Result<()> {
             .context("cannot switch to --user: only root can")?;
     }
     let options = &arguments.options;
+    panics::end_the_process();
     let engine = Engine::start_confined(options.for_engine(), || options.confinement.enter())
         .context("cannot start the engine")?;
     tracing::info!("listening at {}", listening.path().display());

@@ -18,6 +18,7 @@ mod monitor;
 mod notification;
 mod openvpn_options;
 mod output;
+mod panics;
 mod peer;
 mod preloading;
 mod private_engine;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use rustix::io::{FdFlags, fcntl_setfd};
 use udco_engine::{Access, Dispenser, Engine, Listening, output};
 
-use crate::{EngineArguments, confinement, log, runtime_dir, sweep};
+use crate::{EngineArguments, confinement, log, panics, runtime_dir, sweep};
 
 /// What the engine prints when it is ready to serve.
 pub(crate) const READY: &str = "ready";
@@ -38,6 +38,7 @@ pub(crate) fn run(arguments: &EngineArguments) -> Result<()> {
     let _ = udco_sys::process::raise_open_files();
     let listening = arguments.directory.as_deref().and_then(listen);
     let options = &arguments.options;
+    panics::end_the_process();
     let engine = Engine::start_confined(options.for_engine(), || options.confinement.enter())
         .context("cannot start the engine")?;
     std::thread::scope(|scope| {

@@ -9,7 +9,6 @@ use udco_core::packet_id::PacketIds;
 
 use crate::client::{Client, ClientId};
 use crate::control::account::Accounts;
-use crate::control::output;
 use crate::control::places::Places;
 use crate::control::registry::Registry;
 use crate::control::show::{DeviceState, EngineState};
@@ -64,8 +63,8 @@ pub struct Engine {
 impl Engine {
     /// Starts the workers.
     ///
-    /// From here on a panic in any thread ends the process: half an engine would look alive and move no packets
-    /// (promises H7).
+    /// A panic in one of its threads leaves half an engine, which looks alive and moves no packets: a program that runs
+    /// one ends the process then (promises H7).
     ///
     /// # Errors
     /// If the system has no threads or file descriptors left; `EINVAL` if it has not the `cpus`.
@@ -79,7 +78,6 @@ impl Engine {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_confined(options: Options, confine: impl FnOnce()) -> io::Result<Arc<Self>> {
-        abort_on_panic();
         let netns = std::fs::metadata("/proc/self/ns/net").map_or(0, |netns| netns.ino());
         let count = options.workers.unwrap_or_else(|| match options.cpus.len() {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -201,19 +199,4 @@ impl Devices for Engine {
     fn remove(&self, device: &Arc<Device>) {
         self.remove_device(device);
     }
-}
-
-fn abort_on_panic() {
-    static ONCE: OnceLock<()> = OnceLock::new();
-    ONCE.get_or_init(|| {
-        std::panic::set_hook(Box::new(|panic| {
-            // The library's own report could wait for its reader for ever (faults B1).
-            let thread = std::thread::current();
-            let trace = std::backtrace::Backtrace::capture();
-            let name = thread.name().unwrap_or("?").to_owned();
-            let report = format!("udco: error: a bug: thread {name} {panic}\n{trace}\n");
-            output::write_unless_busy(report.as_bytes());
-            std::process::abort();
-        }));
-    });
 }

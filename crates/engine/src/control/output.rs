@@ -62,7 +62,7 @@ pub fn write(line: &[u8]) {
 }
 
 /// The same for a panic, which may have struck in the middle of another line of this thread.
-pub(crate) fn write_unless_busy(line: &[u8]) {
+pub fn write_unless_busy(line: &[u8]) {
     let newest = match ALL.try_lock() {
         Ok(all) => all.iter().rev().find_map(Weak::upgrade),
         Err(_) => None,

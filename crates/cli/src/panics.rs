@@ -1,0 +1,45 @@
+//! A panic in any thread of an engine ends the process: half an engine would look alive and move no packets (promises H7).
+
+use std::backtrace::Backtrace;
+
+use udco_engine::output;
+
+/// From here on a panic is reported where the engine's lines go, and ends the process by SIGABRT.
+pub(crate) fn end_the_process() {
+    std::panic::set_hook(Box::new(|panic| {
+        // The standard report could wait forever for whoever reads it (faults B1).
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("?").to_owned();
+        let trace = Backtrace::capture();
+        let report = format!("udco: error: a bug: thread {name} {panic}\n{trace}\n");
+        output::write_unless_busy(report.as_bytes());
+        std::process::abort();
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+
+    /// Has this test, run once more, panic.
+    const PANICS: &str = "UDCO_TEST_PANICS";
+
+    #[test]
+    fn a_panic_in_any_thread_ends_the_process() {
+        if std::env::var_os(PANICS).is_some() {
+            super::end_the_process();
+            let _ = std::thread::spawn(|| panic!("on purpose")).join();
+            return;
+        }
+        let this = std::env::current_exe().unwrap();
+        let name = "panics::tests::a_panic_in_any_thread_ends_the_process";
+        let mut again = Command::new(this);
+        let output = again.args(["--exact", name]).env(PANICS, "1").output();
+        let output = output.unwrap();
+        let report = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.signal(), Some(6), "{report}");
+        assert!(report.contains("a bug: thread"), "{report}");
+        assert!(report.contains("on purpose"), "{report}");
+    }
+}
