@@ -26,7 +26,7 @@ pub(crate) struct State {
     pub(crate) sockets: BTreeMap<c_int, Entry>,
     /// Its epoll sets.
     pub(crate) epolls: Registrations,
-    /// The engine knows that the program has a TUN device of its own.
+    /// The program has a TUN device of its own.
     has_own_tun: bool,
     /// Indexes of the devices that were made for the engine, until they are deleted.
     pub(crate) devices: Vec<c_int>,
@@ -187,8 +187,11 @@ impl State {
         self.connection.is_some() || STAGE.load(Ordering::Acquire) == WAITING
     }
 
-    /// Whether there was an engine, and is none any more.
-    pub(crate) fn has_lost_engine(&self) -> bool {
+    /// Whether there was an engine, and is none any more. Nobody may have noticed yet.
+    pub(crate) fn has_lost_engine(&mut self) -> bool {
+        if self.connection.as_ref().is_some_and(Connection::has_ended) {
+            self.connection = None;
+        }
         self.connection.is_none() && STAGE.load(Ordering::Acquire) == CONNECTED
     }
 
@@ -197,15 +200,10 @@ impl State {
         self.connection.as_mut().ok_or(Lost::Dead)
     }
 
-    /// Whether the engine has gone and left a device behind. Nobody may have noticed yet.
+    /// Whether the engine has gone, and a device is there without it: one that was made for this program, or one that a
+    /// killed run has left, which the program then believes to be its own. With a TUN device of its own it needs neither.
     pub(crate) fn is_orphaned(&mut self) -> bool {
-        if self.devices.is_empty() {
-            return false;
-        }
-        if self.connection.as_ref().is_some_and(Connection::has_ended) {
-            self.connection = None;
-        }
-        self.connection.is_none()
+        (!self.devices.is_empty() || !self.has_own_tun) && self.has_lost_engine()
     }
 
     /// Notes how a question ended. A dead engine is not asked again.
@@ -310,8 +308,8 @@ pub(crate) fn own_tun() -> Option<Result<c_int, Errno>> {
     }
     let is_connected = state.connect();
     connection::withdraw();
+    state.has_own_tun = true;
     if is_connected {
-        state.has_own_tun = true;
         // No socket is handed over any more.
         let is_stream =
             |(fd, entry): (&c_int, &Entry)| matches!(entry, Entry::Stream(_)).then_some(*fd);

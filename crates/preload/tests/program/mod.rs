@@ -105,6 +105,18 @@ fn engine_dies() {
     assert_eq!(error_of(&answer), -ENODEV);
     // There is no engine for a new one.
     kernel();
+    // Of the name of a left device the kernel would say "File exists", which OpenVPN takes for a device to use, and to
+    // delete at its end (faults A1, A5).
+    let fd = route_socket();
+    send_all(fd, &new_link_that_exists(1));
+    let (answer, _) = receive_datagram(fd, 0).unwrap();
+    assert_eq!((sequence(&answer), error_of(&answer)), (1, -ENODEV));
+    const NONE: i32 = 987_654;
+    for (seq, kind) in [(2, RTM_DELLINK), (3, RTM_DELADDR), (4, RTM_DELROUTE)] {
+        send_all(fd, &link_request(kind, seq, NONE));
+        let (answer, _) = receive_datagram(fd, 0).unwrap();
+        assert_eq!((sequence(&answer), error_of(&answer)), (seq, 0), "{kind}");
+    }
 }
 
 /// A notification that came before the request is read after its answer.
@@ -268,6 +280,19 @@ fn no_socket() {
 fn link_request(kind: u16, seq: u32, index: i32) -> Vec<u8> {
     let body = [&[0; 4][..], &index.to_ne_bytes(), &[0; 8]].concat();
     netlink(kind, seq, 5, &body)
+}
+
+/// RTM_NEWLINK, exclusively, of a link of kind `ovpn-dco` named as one that there is.
+fn new_link_that_exists(seq: u32) -> Vec<u8> {
+    let attributes = [
+        &[7, 0, 3, 0][..], // IFLA_IFNAME
+        b"lo\0\0",
+        &[20, 0, 18, 0], // IFLA_LINKINFO
+        &[13, 0, 1, 0],  // IFLA_INFO_KIND
+        b"ovpn-dco\0\0\0\0",
+    ];
+    let body = [&[0; 16][..], &attributes.concat()].concat();
+    netlink(RTM_NEWLINK, seq, 0x605, &body)
 }
 
 fn route() {
