@@ -156,6 +156,15 @@ impl Queue {
         })
     }
 
+    /// Whether no call on it waits, whatever is done to the flags of its open file by others who have it: since Linux 6.4.
+    /// A packet that is there is lost.
+    pub fn never_waits(&self) -> bool {
+        let mut packet = [0];
+        let mut pieces = [IoSliceMut::new(&mut packet)];
+        let read = preadv2(&self.fd, &mut pieces, NO_PLACE, ReadWriteFlags::NOWAIT);
+        !matches!(read, Err(Errno::OPNOTSUPP | Errno::NOSYS))
+    }
+
     /// Calls until it was not interrupted, with the flags that keep the call from waiting, or without where the kernel
     /// does not know them.
     fn at_once(

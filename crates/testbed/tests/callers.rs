@@ -88,3 +88,41 @@ fn a_user_acts_on_devices_of_its_own_and_of_its_namespace_only() -> Result<()> {
     ensure!(gone && !here.has_device("tun8"), "{text}");
     Ok(())
 }
+
+/// There a TUN queue honours only the flags of its open file, which a tenant has, too (faults D2). The older kernel is
+/// played by strace, which refuses what it does not know.
+#[test]
+fn before_linux_6_4_a_shared_engine_takes_no_device_of_a_tenant() -> Result<()> {
+    let lab = Lab::new()?;
+    if !lab.is_privileged() {
+        skip("no second user in an unprivileged lab");
+        return Ok(());
+    }
+    let host = lab.host("here")?;
+    let binary = udco::binary()?;
+    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let socket = lab.directory().join("engine.sock");
+    let path = socket.to_str().context("a path that is not UTF-8")?;
+    let older = "inject=preadv2,pwritev2:error=EOPNOTSUPP";
+    // The filter of system calls sees another number in a call that strace refuses.
+    let strace = [
+        "env",
+        "UDCO_STRICT=",
+        "strace",
+        "-f",
+        "-o",
+        "/dev/null",
+        "-e",
+        older,
+    ];
+    let daemon = [binary, "daemon", "--socket", path, "--allow-uid", "65534"];
+    let mut daemon = host.spawn("daemon.log", &[&strace[..], &daemon].concat())?;
+    daemon.wait_for_log("listening at", SOON)?;
+    for (is_other, device) in [(false, "tun7"), (true, "tun8")] {
+        let words = ["link", "add", device, "--mode", "mp", "--engine", path];
+        let (made, text) = says(&host, is_other, binary, &words)?;
+        ensure!(made != is_other, "{device}: {text}");
+    }
+    ensure!(!host.has_device("tun8"), "a refused device stays");
+    daemon.wait_for_log("give this user an engine of its own", SOON)
+}

@@ -130,6 +130,11 @@ impl Account {
         self.used[kind as usize].fetch_sub(amount, Ordering::Relaxed);
     }
 
+    /// Whether it is that of a tenant: neither root nor the engine's own user.
+    pub(crate) const fn is_bounded(&self) -> bool {
+        self.is_bounded
+    }
+
     /// The most peers that all of the user's devices have together.
     pub(crate) const fn most_peers(&self) -> usize {
         if self.is_bounded { PEERS } else { usize::MAX }

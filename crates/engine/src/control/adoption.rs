@@ -41,6 +41,13 @@ impl Session {
         if !queues.iter().all(tun::Queue::vnet_header) {
             return Err(malformed("a TUN queue without packet headers"));
         }
+        if self.account.is_bounded() && !queues.iter().all(tun::Queue::never_waits) {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "before Linux 6.4 a program that shares its queues can make the workers wait: \
+                 give this user an engine of its own (udco run without --engine)",
+            ));
+        }
         let proven = prove(&queues, &monitor, (ifindex, api, nonce), &self.client)?;
         self.clear_place(&proven)?;
         let charge = self.account.charge(Kind::Devices).ok_or_else(|| {
