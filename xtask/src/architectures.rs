@@ -18,13 +18,13 @@ const EMULATED: &str = "s390x";
 const WITHOUT_C: [&str; 5] = [
     "udco-core",
     "udco-netlink",
-    "udco-front",
+    "udco-ipc",
     "udco-sys",
     "udco-preload",
 ];
 
 /// Crates whose tests need nothing that an emulator of processors lacks.
-const EMULATED_CRATES: [&str; 4] = ["udco-core", "udco-netlink", "udco-front", "udco-preload"];
+const EMULATED_CRATES: [&str; 4] = ["udco-core", "udco-netlink", "udco-ipc", "udco-preload"];
 
 /// Tests that take minutes there, and have no number of several bytes in them.
 const TOO_SLOW: [&str; 2] = ["replay::tests", "cow_map::tests"];

@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz front`: hostile programs beside root's tunnel (faults D1 to D3).
+//! `cargo xtask fuzz client`: hostile programs beside root's tunnel (faults D1 to D3).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,7 +10,7 @@ use crate::{packages, step};
 /// What is fuzzed, for how long, and how it is repeated.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// `front`: the socket on which clients reach the engine.
+    /// `client`: the socket on which clients reach the engine.
     what: What,
     /// How long to fuzz, in seconds.
     #[arg(long, default_value_t = 60)]
@@ -22,13 +22,15 @@ pub(crate) struct Options {
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum What {
-    Front,
+    /// Also by its old name, `front`.
+    #[value(alias = "front")]
+    Client,
 }
 
 /// Builds, and fails if the engine ends, root's tunnel loses a packet, a question is not answered, or anything is left
 /// behind.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let What::Front = options.what;
+    let What::Client = options.what;
     packages::ensure()?;
     step::run(
         "build",

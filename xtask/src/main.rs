@@ -130,7 +130,7 @@ enum Command {
     Fuzz(fuzz::Options),
     /// A hostile program, run on a lab host.
     #[command(hide = true)]
-    HostileFront {
+    HostileClient {
         /// See `udco_testbed::hostile::main`.
         words: Vec<String>,
     },
@@ -157,7 +157,7 @@ fn main() -> ExitCode {
         Command::Offload(options) => offload::run(&options),
         Command::DifferentialEnd { words } => udco_testbed::differential::main(&words),
         Command::Fuzz(options) => fuzz::run(&options),
-        Command::HostileFront { words } => udco_testbed::hostile::main(&words),
+        Command::HostileClient { words } => udco_testbed::hostile::main(&words),
         Command::Openvpn27 => openvpn27::run(),
     };
     match outcome {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use udco_netlink::Api;
 use udco_sys::socket_file;
 
-use crate::front::Front;
+use crate::client::Client;
 use crate::output::complain;
 use crate::{daemon, interface, left, runtime_dir};
 
@@ -31,7 +31,7 @@ pub(crate) type Silent = (PathBuf, anyhow::Error);
 
 /// A device, and the engine that has it.
 pub(crate) struct Found {
-    pub(crate) front: Front,
+    pub(crate) client: Client,
     pub(crate) ifindex: u32,
     pub(crate) api: Api,
 }
@@ -53,13 +53,13 @@ pub(crate) fn with_device(name: &str, option: &EngineOption) -> Result<Found> {
         bail!("there is no interface {name} here: create it with `udco link add {name}`");
     };
     let (engines, mut failures) = match &option.engine {
-        Some(path) => (vec![(path.clone(), Front::connect(path)?)], Vec::new()),
+        Some(path) => (vec![(path.clone(), Client::connect(path)?)], Vec::new()),
         None => all(),
     };
     let is_none = engines.is_empty();
     let mut unsure = None;
-    for (path, mut front) in engines {
-        let (api, sure) = match has_device(&mut front, name, ifindex) {
+    for (path, mut client) in engines {
+        let (api, sure) = match has_device(&mut client, name, ifindex) {
             Ok(Some(found)) => found,
             Ok(None) => continue,
             // No reason not to ask the others.
@@ -70,7 +70,7 @@ pub(crate) fn with_device(name: &str, option: &EngineOption) -> Result<Found> {
             }
         };
         let found = Found {
-            front,
+            client,
             ifindex,
             api,
         };
@@ -102,12 +102,12 @@ pub(crate) fn with_device(name: &str, option: &EngineOption) -> Result<Found> {
 }
 
 /// Every engine that answers, and why others do not.
-pub(crate) fn all() -> (Vec<(PathBuf, Front)>, Vec<Silent>) {
+pub(crate) fn all() -> (Vec<(PathBuf, Client)>, Vec<Silent>) {
     let mut engines = Vec::new();
     let mut failures = Vec::new();
     for path in runtime_dir::sockets() {
-        match Front::connect(&path) {
-            Ok(front) => engines.push((path, front)),
+        match Client::connect(&path) {
+            Ok(client) => engines.push((path, client)),
             Err(error) if remove_if_dead(&path, &error) => {}
             Err(error) => failures.push((path, error)),
         }
@@ -147,9 +147,9 @@ fn remove_if_dead(path: &Path, error: &anyhow::Error) -> bool {
 
 /// The API of the device if this engine has it, and whether it is certain that it's the one of this namespace: an index
 /// and a name may occur in several.
-fn has_device(front: &mut Front, name: &str, ifindex: u32) -> Result<Option<(Api, bool)>> {
+fn has_device(client: &mut Client, name: &str, ifindex: u32) -> Result<Option<(Api, bool)>> {
     let here = interface::namespace();
-    let mut state = front.state()?;
+    let mut state = client.state()?;
     let engine_here = is_here(&state);
     let devices = state
         .get_mut("devices")

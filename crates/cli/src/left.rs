@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use udco_front::ALIAS;
+use udco_ipc::ALIAS;
 use udco_netlink::client::link;
 use udco_netlink::{left_link, link_names, message_link};
 

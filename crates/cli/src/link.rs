@@ -2,12 +2,12 @@
 
 use anyhow::{Context, Result, bail};
 use clap::{Subcommand, ValueEnum};
-use udco_front::{ToEngine, ToFront};
+use udco_ipc::{ToClient, ToEngine};
 use udco_netlink::client::{self, Told, link};
 use udco_netlink::{Api, Mode};
 
+use crate::client::{Client, TunDevice, is_admin};
 use crate::engines::{self, EngineOption};
-use crate::front::{Front, TunDevice, is_admin};
 use crate::output::line;
 use crate::{interface, refusal, rtnetlink, show};
 
@@ -105,7 +105,7 @@ fn add(arguments: &AddArguments) -> Result<()> {
             arguments.name
         );
     }
-    let mut front = Front::connect(&path)?;
+    let mut client = Client::connect(&path)?;
     let request = link::new(
         &link::New {
             api: match arguments.kind {
@@ -123,7 +123,7 @@ fn add(arguments: &AddArguments) -> Result<()> {
         1,
     );
     // No channel is opened: the device belongs to nobody and stays.
-    let name = create(&mut front, &request)?;
+    let name = create(&mut client, &request)?;
     if name != arguments.name {
         line!("{name}");
     }
@@ -131,13 +131,13 @@ fn add(arguments: &AddArguments) -> Result<()> {
 }
 
 /// Asks for a device and makes what the engine wants; returns its name.
-fn create(front: &mut Front, request: &[u8]) -> Result<String> {
+fn create(client: &mut Client, request: &[u8]) -> Result<String> {
     let mut made: Option<TunDevice> = None;
     let mut failed = None;
-    let mut answer = front.ask(&route(request), &[])?;
+    let mut answer = client.ask(&route(request), &[])?;
     loop {
         answer = match answer {
-            need @ ToFront::NeedTun { .. } => match TunDevice::create(&need) {
+            need @ ToClient::NeedTun { .. } => match TunDevice::create(&need) {
                 Ok(device) => {
                     let device = made.insert(device);
                     let reply = ToEngine::Tun {
@@ -146,7 +146,7 @@ fn create(front: &mut Front, request: &[u8]) -> Result<String> {
                         netns: device.netns(),
                         name: device.name.as_bytes(),
                     };
-                    front.reply(&reply, &device.fds())?
+                    client.reply(&reply, &device.fds())?
                 }
                 Err(error) => {
                     let reply = ToEngine::Tun {
@@ -156,16 +156,16 @@ fn create(front: &mut Front, request: &[u8]) -> Result<String> {
                         name: b"",
                     };
                     failed = Some(error);
-                    front.reply(&reply, &[])?
+                    client.reply(&reply, &[])?
                 }
             },
-            ToFront::Answer { datagram } => match (ended(datagram), failed) {
+            ToClient::Answer { datagram } => match (ended(datagram), failed) {
                 (Some(Ok(())), _) => break,
                 (_, Some(error)) => bail!("{}", device_failure(&error)),
                 (Some(Err(words)), None) => bail!("{words}{}", cure(&words)),
                 (None, None) => bail!("unexpected reply from the engine (version mismatch?)"),
             },
-            ToFront::Pass => bail!("the engine already has this device"),
+            ToClient::Pass => bail!("the engine already has this device"),
             _ => bail!("unexpected reply from the engine (version mismatch?)"),
         };
     }
@@ -178,16 +178,16 @@ fn create(front: &mut Front, request: &[u8]) -> Result<String> {
 fn delete(name: &str, engine: &EngineOption) -> Result<()> {
     let mut found = engines::with_device(name, engine)?;
     let request = link::delete(found.ifindex, 1);
-    match found.front.ask(&route(&request), &[])? {
+    match found.client.ask(&route(&request), &[])? {
         // The engine has let go of it; the interface is the kernel's.
-        ToFront::Pass => match rtnetlink::request(&request) {
+        ToClient::Pass => match rtnetlink::request(&request) {
             Err(error) if interface::index(name).is_some() => {
                 let words = refusal::errno_words(error.raw_os_error().unwrap_or(0));
                 bail!("{words}")
             }
             _ => Ok(()),
         },
-        ToFront::Answer { datagram } => match ended(datagram) {
+        ToClient::Answer { datagram } => match ended(datagram) {
             Some(Err(words)) => bail!(words),
             _ => Ok(()),
         },

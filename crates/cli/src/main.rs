@@ -3,12 +3,12 @@
 // They panic where nobody reads (faults B1): `output` and `udco_sys::lines` do not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod client;
 mod confinement;
 mod daemon;
 mod engine_options;
 mod engines;
 mod escape;
-mod front;
 mod interface;
 mod key;
 mod left;

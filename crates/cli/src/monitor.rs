@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use udco_netlink::{Api, Notification};
 
-use crate::front::{Channel, Front, Heard, wait};
+use crate::client::{Channel, Client, Heard, wait};
 use crate::output::{self, NobodyReads};
 use crate::{engines, interface, notification, runtime_dir};
 
@@ -44,7 +44,7 @@ struct Output<'a> {
 /// Prints until the last engine has ended.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let (engines, failures) = match &arguments.engine {
-        Some(path) => (vec![(path.clone(), Front::connect(path)?)], Vec::new()),
+        Some(path) => (vec![(path.clone(), Client::connect(path)?)], Vec::new()),
         None => engines::all(),
     };
     engines::complain(&failures);
@@ -56,8 +56,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         names: HashMap::new(),
     };
     let mut listened = Vec::new();
-    for (path, front) in engines {
-        listened.push(output.listen(path, front)?);
+    for (path, client) in engines {
+        listened.push(output.listen(path, client)?);
     }
     while !listened.is_empty() {
         let fds: Vec<_> = listened.iter().map(|it| it.channel.as_fd()).collect();
@@ -79,8 +79,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             let new = runtime_dir::sockets().into_iter();
             for path in new.filter(|path| !known.contains(path)) {
                 // One that does not answer is no engine, or one that is about to end.
-                if let Ok(front) = Front::connect(&path) {
-                    listened.extend(output.listen(path, front));
+                if let Ok(client) = Client::connect(&path) {
+                    listened.extend(output.listen(path, client));
                 }
             }
         }
@@ -89,9 +89,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 impl Output<'_> {
-    fn listen(&mut self, path: PathBuf, mut front: Front) -> Result<Listened> {
-        self.learn_names(&front.state()?);
-        let mut channel = Channel::open(front, &[Api::Ovpn, Api::DcoV2])?;
+    fn listen(&mut self, path: PathBuf, mut client: Client) -> Result<Listened> {
+        self.learn_names(&client.state()?);
+        let mut channel = Channel::open(client, &[Api::Ovpn, Api::DcoV2])?;
         channel.join()?;
         let object = json!({ "event": "listening", "engine": path });
         let line = format!("listening to the engine at {}", path.display());

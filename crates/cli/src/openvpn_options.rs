@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use rustix::fs::OFlags;
-use udco_front::OPTIONS_VARIABLE;
+use udco_ipc::OPTIONS_VARIABLE;
 use udco_options::{MAX_FILE, Reading, STANDARD_INPUT_UNREAD, program, read, report};
 
 /// Hands on to the engine what it heeds of the options of `program`, if that is OpenVPN, and names the rest.

@@ -13,8 +13,8 @@ use clap::Subcommand;
 use udco_netlink::client::{Command as Asked, Told};
 use udco_netlink::{Keepalive, PeerSet};
 
+use crate::client::Channel;
 use crate::engines::{self, EngineOption};
-use crate::front::Channel;
 use crate::output::line;
 
 /// The highest peer id that fits into a packet; 0xffffff is "undefined" (dco-behaviour 1.1).
@@ -221,7 +221,7 @@ fn delete(device: &str, id: u32, engine: &EngineOption) -> Result<()> {
 /// Asks the engine that has the device.
 pub(crate) fn ask(device: &str, engine: &EngineOption, asked: &Asked<'_>) -> Result<Vec<Told>> {
     let found = engines::with_device(device, engine)?;
-    let mut channel = Channel::open(found.front, &[found.api])?;
+    let mut channel = Channel::open(found.client, &[found.api])?;
     channel.request(found.ifindex, asked, None)
 }
 

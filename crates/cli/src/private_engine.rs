@@ -70,7 +70,7 @@ fn listen(directory: &Path) -> Option<(Listening, ChildStdin)> {
     Some((listening.without_removal(), sweeper))
 }
 
-/// Says that fronts are served from now on, and lets go of the pipe that says it.
+/// Says that clients are served from now on, and lets go of the pipe that says it.
 fn ready(output: OwnedFd) -> io::Result<()> {
     writeln!(File::from(output), "{READY}")
 }

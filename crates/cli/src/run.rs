@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
-use udco_front::{FD_VARIABLE, SOCKET_VARIABLE};
+use udco_ipc::{FD_VARIABLE, SOCKET_VARIABLE};
 use udco_sys::seqpacket::Connection;
 
 use crate::output::complain;

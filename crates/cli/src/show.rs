@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::ShowArguments;
+use crate::client::Client;
 use crate::engines;
-use crate::front::Front;
 use crate::output::{complain, line};
 use crate::survey::Survey;
 
@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: &ShowArguments) -> Result<u8> {
 /// Prints the devices of this namespace, or the one of this name.
 pub(crate) fn devices(name: Option<&str>, json: bool, engine: Option<&Path>) -> Result<()> {
     let mut states = match engine {
-        Some(path) => vec![Front::connect(path)?.state()?],
+        Some(path) => vec![Client::connect(path)?.state()?],
         None => ask_all(true),
     };
     for state in &mut states {
@@ -93,7 +93,7 @@ fn print_all(states: Vec<Value>) -> Result<usize> {
 
 /// The state of every engine that answers, of this network namespace or of all.
 fn ask_all(everywhere: bool) -> Vec<Value> {
-    let ask = |(path, mut front): (std::path::PathBuf, Front)| match front.state() {
+    let ask = |(path, mut client): (std::path::PathBuf, Client)| match client.state() {
         Ok(state) => Some(state),
         Err(error) => {
             complain!("{}: {error:#}", path.display());

@@ -6,8 +6,8 @@ use std::path::Path;
 use rustix::process::getuid;
 use serde_json::{Value, json};
 
+use crate::client::{Client, Trouble};
 use crate::engines::{self, Silent};
-use crate::front::{Front, Trouble};
 use crate::left::{self, Left};
 
 /// Exit codes of `udco show`, beside 0, 1 and 2.
@@ -37,16 +37,16 @@ impl Survey {
     pub(crate) fn take(path: Option<&Path>, everywhere: bool) -> anyhow::Result<Self> {
         if let Some(path) = path {
             return Ok(Self {
-                states: vec![Front::connect(path)?.state()?],
+                states: vec![Client::connect(path)?.state()?],
                 silent: Vec::new(),
                 unreachable: Vec::new(),
                 left: Vec::new(),
             });
         }
-        let (fronts, mut silent) = engines::all();
+        let (clients, mut silent) = engines::all();
         let mut states = Vec::new();
-        for (path, mut front) in fronts {
-            match front.state() {
+        for (path, mut client) in clients {
+            match client.state() {
                 Ok(state) => states.push(state),
                 Err(error) => silent.push((path, error)),
             }

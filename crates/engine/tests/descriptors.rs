@@ -1,8 +1,8 @@
-//! What a front hands over is closed when it is refused, and when the front ends (promises G2).
+//! What a client hands over is closed when it is refused, and when the client ends (promises G2).
 //!
 //! The engine lives in this process, so its descriptors are those of the process: nothing else may open any meanwhile.
 
-mod front;
+mod client;
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -10,11 +10,11 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use udco_front::ToEngine;
+use udco_ipc::ToEngine;
 use udco_sys::seqpacket::Connection;
 
-use crate::front::netlink::new_link;
-use crate::front::{Front, Owned, engine};
+use crate::client::netlink::new_link;
+use crate::client::{Client, Owned, engine};
 
 /// One test at a time.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -47,7 +47,7 @@ fn name_of(fd: &OwnedFd) -> String {
 fn descriptors_of_the_wrong_kind_are_refused_and_closed() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let engine = engine();
-    let front = Front::welcome(&engine);
+    let client = Client::welcome(&engine);
     let path = std::env::temp_dir().join(format!("udco-descriptors-{}", std::process::id()));
     let file = File::create(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
@@ -71,7 +71,7 @@ fn descriptors_of_the_wrong_kind_are_refused_and_closed() {
                 cap_ack: false,
                 datagram: &link,
             };
-            let asked = front.ask(seq, &route, &[]);
+            let asked = client.ask(seq, &route, &[]);
             assert!(matches!(asked, Some(Owned::NeedTun(_))));
             let tun = ToEngine::Tun {
                 errno: 0,
@@ -79,7 +79,7 @@ fn descriptors_of_the_wrong_kind_are_refused_and_closed() {
                 netns: 0,
                 name: b"nope0",
             };
-            let answer = front.ask(seq, &tun, fds);
+            let answer = client.ask(seq, &tun, fds);
             let Some(Owned::Answer(answer)) = answer else {
                 panic!("{answer:?}")
             };
@@ -92,21 +92,21 @@ fn descriptors_of_the_wrong_kind_are_refused_and_closed() {
         let open = open();
         !names.iter().any(|name| open.contains(name))
     });
-    front.end().unwrap();
+    client.end().unwrap();
 }
 
 #[test]
-fn a_thousand_fronts_leave_no_descriptor_behind() {
+fn a_thousand_clients_leave_no_descriptor_behind() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let engine = engine();
-    Front::welcome(&engine).end().unwrap();
+    Client::welcome(&engine).end().unwrap();
     let before = open().len();
     for _ in 0..1000 {
-        let front = Front::welcome(&engine);
+        let client = Client::welcome(&engine);
         let (_ours, theirs) = Connection::pair().unwrap();
-        let opened = front.ask(2, &ToEngine::OpenChannel, &[theirs.as_fd()]);
+        let opened = client.ask(2, &ToEngine::OpenChannel, &[theirs.as_fd()]);
         assert!(matches!(opened, Some(Owned::Channel(_))));
-        front.end().unwrap();
+        client.end().unwrap();
     }
     eventually("no descriptor more than before", || open().len() <= before);
 }

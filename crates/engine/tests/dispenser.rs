@@ -1,6 +1,6 @@
 //! Programs that share an inherited socket have a connection each, and the engine ends with the last of them.
 
-mod front;
+mod client;
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,10 +11,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use udco_engine::{Dispenser, Engine};
-use udco_front::{MAX_MESSAGE, ToEngine};
+use udco_ipc::{MAX_MESSAGE, ToEngine};
 use udco_sys::seqpacket::Connection;
 
-use crate::front::{Front, Owned, engine};
+use crate::client::{Client, Owned, engine};
 
 /// Programs' end of a dispenser, and the thread that serves it.
 struct Run {
@@ -48,15 +48,15 @@ impl Run {
         }
     }
 
-    fn connect(&self) -> Front {
+    fn connect(&self) -> Client {
         let (ours, engines) = Connection::pair().unwrap();
         self.send(&ToEngine::Connect, &[engines.as_fd()]);
-        Front::over(ours)
+        Client::over(ours)
     }
 }
 
-fn serves(front: &Front) -> bool {
-    front.ask(9, &ToEngine::OwnTun, &[]) == Some(Owned::Done(0))
+fn serves(client: &Client) -> bool {
+    client.ask(9, &ToEngine::OwnTun, &[]) == Some(Owned::Done(0))
 }
 
 /// faults C1.
@@ -64,25 +64,25 @@ fn serves(front: &Front) -> bool {
 fn each_program_has_a_connection_and_the_engine_ends_with_the_last() {
     let engine = engine();
     let run = Run::of(&engine);
-    let fronts: Vec<Front> = (0..4).map(|_| run.connect()).collect();
+    let clients: Vec<Client> = (0..4).map(|_| run.connect()).collect();
     // Open questions of all of them at a time: each gets its own answers, and in their order.
-    let channels: Vec<_> = fronts.iter().map(Front::open_channel).collect();
+    let channels: Vec<_> = clients.iter().map(Client::open_channel).collect();
     for seq in 10..60 {
-        for front in &fronts {
-            front.tell(seq, &ToEngine::OwnTun, &[]);
+        for client in &clients {
+            client.tell(seq, &ToEngine::OwnTun, &[]);
         }
-        for front in &fronts {
-            assert_eq!(front.hear(), Some(Owned::Done(0)));
+        for client in &clients {
+            assert_eq!(client.hear(), Some(Owned::Done(0)));
         }
     }
     drop(channels);
     let Run { dispenser, thread } = run;
     drop(dispenser);
     // No other can come, and those that are there go on.
-    let mut left = fronts;
-    while let Some(front) = left.pop() {
+    let mut left = clients;
+    while let Some(client) = left.pop() {
         assert!(!thread.is_finished());
-        assert!(serves(&front));
+        assert!(serves(&client));
     }
     thread.join().unwrap().unwrap();
 }
@@ -95,7 +95,7 @@ fn a_forked_child_asks_on_the_connection_of_its_parent() {
     let (ours, engines) = Connection::pair().unwrap();
     parent.tell(0, &ToEngine::Connect, &[engines.as_fd()]);
     drop(engines);
-    let child = Front::over(ours);
+    let child = Client::over(ours);
     assert!(serves(&parent) && serves(&child));
     drop(parent);
     let Run { dispenser, thread } = run;
@@ -139,7 +139,7 @@ fn what_is_no_request_to_connect_is_harmless_and_closed() {
         }
         run.send(&ToEngine::Connect, &[writer.as_fd(); 9]);
     }
-    // Older than this is the front of another release: it gets no answer, which may be somebody else's.
+    // Older than this is the client of another release: it gets no answer, which may be somebody else's.
     let hello = ToEngine::Hello {
         version: 3,
         pid: 1,

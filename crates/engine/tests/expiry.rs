@@ -1,6 +1,6 @@
 //! Many peers that expire while nobody reads: each end is told, once (promises F5, J8).
 
-mod front;
+mod client;
 
 use std::fs;
 use std::net::UdpSocket;
@@ -9,11 +9,11 @@ use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use udco_front::ToEngine;
+use udco_ipc::ToEngine;
 use udco_sys::seqpacket::Connection;
 
-use crate::front::netlink::{self, attribute, find_number, nest, number};
-use crate::front::{Channel, Front, Owned, engine, namespace};
+use crate::client::netlink::{self, attribute, find_number, nest, number};
+use crate::client::{Channel, Client, Owned, engine, namespace};
 
 /// Names of attributes and commands are those of `<linux/ovpn.h>`.
 const PEER_NEW: u8 = 1;
@@ -64,7 +64,7 @@ const BATCH: usize = 100;
 
 /// A device of `ovpn` for many peers, a channel that configures it, and one that listens.
 struct Office {
-    front: Front,
+    client: Client,
     requests: Channel,
     listener: Channel,
     family: u16,
@@ -77,22 +77,22 @@ struct Office {
 
 impl Office {
     fn open() -> Self {
-        let front = Front::welcome(&engine());
-        let (requests, listener) = (front.open_channel(), front.open_channel());
-        let (family, group) = family(&front, &requests);
+        let client = Client::welcome(&engine());
+        let (requests, listener) = (client.open_channel(), client.open_channel());
+        let (family, group) = family(&client, &requests);
         let join = ToEngine::SetOption {
             channel: listener.number,
             name: NETLINK_ADD_MEMBERSHIP,
             value: group,
         };
-        assert_eq!(front.ask(5, &join, &[]), Some(Owned::Done(0)));
-        let ifindex = front.make_device("ovpn", "expiry0");
+        assert_eq!(client.ask(5, &join, &[]), Some(Owned::Done(0)));
+        let ifindex = client.make_device("ovpn", "expiry0");
         let (control, relay) = Connection::pair().unwrap();
         Self {
             socket: UdpSocket::bind("127.0.0.1:0").unwrap().into(),
             relay: relay.into_fd(),
             _control: control,
-            front,
+            client,
             requests,
             listener,
             family,
@@ -112,7 +112,7 @@ impl Office {
         for start in ids.clone().step_by(batch) {
             let requests: Vec<Vec<u8>> = (start..ids.end).take(batch).map(&request).collect();
             let socket = Some([&self.socket, &self.relay]);
-            self.front
+            self.client
                 .request(&self.requests, &requests.concat(), socket);
             let answers = self.requests.drain();
             assert_eq!(answers.len(), requests.len());
@@ -125,7 +125,7 @@ impl Office {
     fn everybody_expires_while_nobody_reads(&self, sleep: Duration) -> u32 {
         thread::sleep(sleep);
         let get = netlink::dump(self.family, PEER_GET, &[number(1, self.ifindex)]);
-        self.front.request(&self.requests, &get, None);
+        self.client.request(&self.requests, &get, None);
         let left = self.requests.drain();
         assert_eq!(left.len(), 1, "no peer, only the end of the dump");
 
@@ -186,16 +186,16 @@ impl Office {
 }
 
 /// The numbers of the family `ovpn` and of its group, as CTRL_CMD_GETFAMILY tells them.
-fn family(front: &Front, channel: &Channel) -> (u16, i32) {
+fn family(client: &Client, channel: &Channel) -> (u16, i32) {
     let ask = netlink::request(0x10, 3, &[attribute(2, b"ovpn\0")]);
-    front.request(channel, &ask, None);
+    client.request(channel, &ask, None);
     let answers = channel.drain();
     let family = find_number(&answers[0], &[1]).unwrap();
     let group = find_number(&answers[0], &[7, 1, 2]).unwrap();
     (family as u16, group as i32)
 }
 
-/// Resident memory of this process, engine and front, in bytes.
+/// Resident memory of this process, engine and client, in bytes.
 fn resident() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

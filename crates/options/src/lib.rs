@@ -32,5 +32,5 @@ mod words;
 pub use reading::{MAX_FILE, STANDARD_INPUT_UNREAD, read};
 pub use report::{Report, RulesOut, WithoutEffect, report};
 pub use setting::{Origin, Problem, Reading, Setting};
-pub use udco_front::{MssFix, ProgramOptions};
+pub use udco_ipc::{MssFix, ProgramOptions};
 pub use words::{BadLine, words};

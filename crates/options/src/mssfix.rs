@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use udco_front::MssFix;
+use udco_ipc::MssFix;
 
 use crate::setting::Setting;
 

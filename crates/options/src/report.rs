@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use udco_front::ProgramOptions;
+use udco_ipc::ProgramOptions;
 
 use crate::mssfix;
 use crate::setting::Setting;

@@ -306,13 +306,10 @@ mod tests {
         let given = link_alias(7, b"udco ovpn");
         assert_eq!(Header::first(&given).unwrap().len as usize, given.len());
         assert_eq!(given[20..24], 7u32.to_ne_bytes());
-        let left = udco_front::Interface::Left { several: None };
-        assert_eq!(udco_front::interface(&given), left);
+        let left = udco_ipc::Interface::Left { several: None };
+        assert_eq!(udco_ipc::interface(&given), left);
         let foreign = link_alias(7, b"a name");
-        assert_eq!(
-            udco_front::interface(&foreign),
-            udco_front::Interface::Foreign
-        );
+        assert_eq!(udco_ipc::interface(&foreign), udco_ipc::Interface::Foreign);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::state::{self, Entry, Guard, State};
 use crate::{transport, tun};
 use libc::c_int;
 use std::time::Instant;
-use udco_front::{Begun, MAX_MESSAGE, REQUEST_MARK, ToEngine, ToFront};
+use udco_ipc::{Begun, MAX_MESSAGE, REQUEST_MARK, ToClient, ToEngine};
 
 /// Room for answers: as much as OpenVPN asks for on its own end, and a dump of many peers more.
 const BUFFER: c_int = 4 << 20;
@@ -72,7 +72,7 @@ pub(crate) fn open(state: &mut State, kind: c_int) -> Option<Result<c_int, Errno
     let outcome = state.connection().and_then(|connection| {
         let mut question = connection.ask(&ToEngine::OpenChannel, &[engine.raw()])?;
         match connection.answer(&mut question, &mut buffer)? {
-            ToFront::Channel { channel } => Ok(channel),
+            ToClient::Channel { channel } => Ok(channel),
             _ => Err(Lost::Dead),
         }
     });
@@ -214,20 +214,20 @@ fn request(state: &mut State, question: &ToEngine<'_>) -> Result<bool, Lost> {
     let outcome = loop {
         let mut buffer = vec![0; MAX_MESSAGE];
         match state.connection()?.answer(&mut question, &mut buffer) {
-            Ok(ToFront::Done { swap, more, .. }) => {
+            Ok(ToClient::Done { swap, more, .. }) => {
                 if swap && let Some(offer) = offer.take() {
                     transport::swap(state, offer);
                 }
                 break Ok(more);
             }
-            Ok(ToFront::NeedLink { ifindex }) => {
+            Ok(ToClient::NeedLink { ifindex }) => {
                 let exists = tun::is_there(ifindex);
                 let reply = ToEngine::Link { exists };
                 if let Err(lost) = state.connection()?.reply(&mut question, &reply, &[]) {
                     break Err(lost);
                 }
             }
-            Ok(ToFront::NeedSocket { fd }) => {
+            Ok(ToClient::NeedSocket { fd }) => {
                 let (errno, begun, fds) = match transport::offer(state, fd) {
                     Ok((made, engine)) => {
                         let (real, begun) = (made.real(), made.begun());

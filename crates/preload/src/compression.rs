@@ -10,7 +10,7 @@ use crate::state;
 use libc::{c_char, c_int};
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicU32, Ordering};
-use udco_front::ToEngine;
+use udco_ipc::ToEngine;
 
 /// What the line begins with, in 2.6 and 2.7.
 const REFUSAL: &[u8] =

@@ -9,9 +9,9 @@ use std::cell::Cell;
 use std::ffi::{CStr, CString};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
-use udco_front::{
-    FD_VARIABLE, MAX_MESSAGE, MssFix, OPTIONS_VARIABLE, ProgramOptions, SOCKET_VARIABLE, ToEngine,
-    ToFront, VERSION,
+use udco_ipc::{
+    FD_VARIABLE, MAX_MESSAGE, MssFix, OPTIONS_VARIABLE, ProgramOptions, SOCKET_VARIABLE, ToClient,
+    ToEngine, VERSION,
 };
 
 /// The network namespace of this process.
@@ -185,7 +185,7 @@ impl Connection {
         &self,
         question: &mut Question,
         buffer: &'b mut [u8],
-    ) -> Result<ToFront<'b>, Lost> {
+    ) -> Result<ToClient<'b>, Lost> {
         let len = loop {
             match calls::receive(self.fd.raw(), buffer, libc::MSG_DONTWAIT) {
                 Ok(0) => return Err(Lost::Dead),
@@ -194,7 +194,7 @@ impl Connection {
                         question.deadline = Instant::now() + PATIENCE;
                     }
                     let message = buffer.get(..len).ok_or(Lost::Dead)?;
-                    let (seq, _) = ToFront::decode(message).map_err(|_| Lost::Dead)?;
+                    let (seq, _) = ToClient::decode(message).map_err(|_| Lost::Dead)?;
                     if seq == question.seq {
                         break len;
                     }
@@ -209,7 +209,7 @@ impl Connection {
             }
         };
         let message = buffer.get(..len).ok_or(Lost::Dead)?;
-        ToFront::decode(message)
+        ToClient::decode(message)
             .map(|(_, answer)| answer)
             .map_err(|_| Lost::Dead)
     }
@@ -218,7 +218,7 @@ impl Connection {
     pub(crate) fn ask_errno(&mut self, question: &ToEngine<'_>) -> Result<Errno, Lost> {
         let mut question = self.ask(question, &[])?;
         match self.answer(&mut question, &mut vec![0; MAX_MESSAGE])? {
-            ToFront::Done { errno, .. } => Ok(errno),
+            ToClient::Done { errno, .. } => Ok(errno),
             _ => Err(Lost::Dead),
         }
     }
@@ -286,11 +286,13 @@ impl Connection {
             .ask(&hello, &[])
             .and_then(|mut question| self.answer(&mut question, &mut buffer));
         match answer {
-            Ok(ToFront::Welcome { version: VERSION }) => Ok(()),
-            Ok(ToFront::Welcome { version }) => Err(format!(
+            Ok(ToClient::Welcome { version: VERSION }) => Ok(()),
+            Ok(ToClient::Welcome { version }) => Err(format!(
                 "the engine speaks version {version}, not {VERSION}"
             )),
-            Ok(ToFront::Refused { errno }) => Err(format!("the engine refuses: {}", reason(errno))),
+            Ok(ToClient::Refused { errno }) => {
+                Err(format!("the engine refuses: {}", reason(errno)))
+            }
             Err(Lost::Silent) => Err("the engine does not answer".into()),
             Ok(_) | Err(_) => Err("no engine at the other end".into()),
         }
@@ -342,7 +344,7 @@ mod tests {
     use crate::calls;
     use crate::secret::tests::wiped;
     use std::cell::Cell;
-    use udco_front::{MAX_MESSAGE, ToEngine};
+    use udco_ipc::{MAX_MESSAGE, ToEngine};
 
     #[test]
     fn the_copy_of_a_question_is_wiped_whether_it_is_sent_or_not() {
@@ -352,7 +354,7 @@ mod tests {
             is_private: true,
             seq: 0,
             patience: Cell::new(PATIENCE),
-            options: udco_front::ProgramOptions::default(),
+            options: udco_ipc::ProgramOptions::default(),
         };
         let question = ToEngine::Request {
             channel: 1,

@@ -5,7 +5,7 @@ use crate::connection::{PATIENCE, reason};
 use libc::c_int;
 use std::ffi::CStr;
 use std::time::Instant;
-use udco_front::{FD_VARIABLE, ToEngine};
+use udco_ipc::{FD_VARIABLE, ToEngine};
 
 /// Room for a request to connect, or for word that there will be none.
 const ROOM: usize = 64;

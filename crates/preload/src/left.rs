@@ -13,7 +13,7 @@ use crate::state::{self, State};
 use crate::tun;
 use std::ffi::{CStr, CString};
 use std::net::IpAddr;
-use udco_front::Interface;
+use udco_ipc::Interface;
 
 /// Bytes of `struct ifinfomsg`.
 const LINK: usize = 16;
@@ -267,7 +267,7 @@ fn left_devices() -> Vec<u32> {
 
 /// Whether it is a device of ours, served or left.
 fn is_ours(ifindex: u32) -> bool {
-    link(ifindex).is_some_and(|told| udco_front::interface(&told) != Interface::Foreign)
+    link(ifindex).is_some_and(|told| udco_ipc::interface(&told) != Interface::Foreign)
 }
 
 fn is_left(ifindex: u32) -> bool {

@@ -11,7 +11,7 @@ use crate::state::{self, Entry, Guard, State};
 use crate::tun::{Device, Wanted};
 use libc::c_int;
 use std::collections::VecDeque;
-use udco_front::{MAX_MESSAGE, ToEngine, ToFront};
+use udco_ipc::{MAX_MESSAGE, ToClient, ToEngine};
 
 /// The requests of which the engine may want to know.
 const WATCHED: [u16; 4] = [
@@ -137,7 +137,7 @@ fn show(state: &mut State, question: &ToEngine<'_>) -> Result<Vec<u8>, Lost> {
     let outcome = state.connection().and_then(|connection| {
         let mut question = connection.ask(question, &[])?;
         match connection.answer(&mut question, &mut vec![0; MAX_MESSAGE])? {
-            ToFront::Answer { datagram } => Ok(datagram.to_vec()),
+            ToClient::Answer { datagram } => Ok(datagram.to_vec()),
             _ => Err(Lost::Dead),
         }
     });
@@ -309,8 +309,8 @@ fn consult(
     loop {
         // A device still held when this fails is removed again.
         match connection.answer(&mut question, &mut buffer)? {
-            ToFront::Pass => return Ok(None),
-            ToFront::Answer { datagram } => {
+            ToClient::Pass => return Ok(None),
+            ToClient::Answer { datagram } => {
                 if !answer::is_refusal(datagram)
                     && let Some(device) = device.take()
                 {
@@ -319,7 +319,7 @@ fn consult(
                 }
                 return Ok(Some(datagram.to_vec()));
             }
-            ToFront::NeedTun {
+            ToClient::NeedTun {
                 queues,
                 mtu,
                 multicast,

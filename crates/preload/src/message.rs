@@ -4,7 +4,7 @@ use crate::calls::empty_message;
 use crate::secret::Secret;
 use libc::{c_int, c_void, iovec, msghdr, sockaddr, socklen_t};
 use std::ptr::null_mut;
-use udco_front::STREAM_ERROR;
+use udco_ipc::STREAM_ERROR;
 
 /// What the program sends.
 pub(crate) struct Outgoing<'a> {

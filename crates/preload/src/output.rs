@@ -7,7 +7,7 @@ use crate::marks;
 use libc::{c_char, c_int};
 use std::ffi::CStr;
 use std::sync::{Mutex, PoisonError};
-use udco_front::ToEngine;
+use udco_ipc::ToEngine;
 
 /// The longest name on syslog that is passed on.
 pub(crate) const MAX_IDENT: usize = 64;

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, TryLockError};
-use udco_front::ToEngine;
+use udco_ipc::ToEngine;
 
 /// Everything that is behind the lock.
 pub(crate) struct State {

@@ -9,7 +9,7 @@ use crate::message::Incoming;
 use crate::real;
 use crate::state::{self, Entry};
 use libc::c_int;
-use udco_front::Begun;
+use udco_ipc::Begun;
 
 /// Where a stream of packets, each with its length in front, stands.
 #[derive(Clone, Copy, Default)]

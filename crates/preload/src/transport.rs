@@ -12,7 +12,7 @@ use crate::{marks, real};
 use libc::{c_int, iovec};
 use std::mem::size_of;
 use std::net::{IpAddr, SocketAddr};
-use udco_front::{Begun, RelayHeader, TRANSPORT_BUFFER};
+use udco_ipc::{Begun, RelayHeader, TRANSPORT_BUFFER};
 
 /// Control packets come in bursts when many clients connect.
 const BUFFER: c_int = 1 << 20;

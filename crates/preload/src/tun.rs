@@ -4,7 +4,7 @@ use crate::answer;
 use crate::calls::{self, Errno, Fd};
 use libc::{c_char, c_int, c_short, ifreq};
 use std::time::{Duration, Instant};
-use udco_front::{Alias, Interface};
+use udco_ipc::{Alias, Interface};
 
 /// Flags of every queue. Whatever the engine reads and writes with the packets is settled here.
 const FLAGS: c_int = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
@@ -82,7 +82,7 @@ impl Device {
     /// `EEXIST` if anything else has the name, `EINVAL` for more queues than a message takes, else what the kernel said.
     pub(crate) fn create(wanted: &Wanted<'_>) -> Result<Self, Errno> {
         let Wanted { name, queues, .. } = *wanted;
-        if usize::from(queues) >= udco_front::MAX_FDS {
+        if usize::from(queues) >= udco_ipc::MAX_FDS {
             return Err(libc::EINVAL);
         }
         let names = names()?;
@@ -175,7 +175,7 @@ impl Drop for Device {
 /// Whether what the kernel tells of a link shows a device of ours that nobody serves. One that has no peer is without a
 /// carrier too, so only who asks for the queue learns that somebody has it; if nobody has, it is had for a moment.
 pub(crate) fn is_left(told: &[u8], name: &[u8]) -> bool {
-    match udco_front::interface(told) {
+    match udco_ipc::interface(told) {
         Interface::Foreign | Interface::Served => false,
         Interface::Left {
             several: Some(true),
@@ -212,7 +212,7 @@ fn take(ifindex: u32, request: &mut ifreq, wanted: u16) -> Result<Vec<Fd>, Errno
     let deadline = Instant::now() + LETTING_GO;
     loop {
         let told = ask(&answer::about_link(libc::RTM_GETLINK, ifindex))?;
-        let taken = match udco_front::interface(&told) {
+        let taken = match udco_ipc::interface(&told) {
             Interface::Foreign => return Err(libc::EEXIST),
             Interface::Served => Err(libc::EBUSY),
             Interface::Left { several } => attach_all(request, wanted, several),

@@ -11,7 +11,7 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::time::Duration;
-use udco_front::{Begun, REQUEST_MARK, RelayHeader, ToEngine, ToFront};
+use udco_ipc::{Begun, REQUEST_MARK, RelayHeader, ToClient, ToEngine};
 
 /// What the tests start under the library.
 #[test]
@@ -63,7 +63,7 @@ fn an_engine_that_refuses_leaves_the_kernel() {
     needs_tun!();
     let (engine, program) = Engine::start("kernel");
     let hello = engine.next();
-    engine.say(hello.seq, &ToFront::Refused { errno: libc::EPERM });
+    engine.say(hello.seq, &ToClient::Refused { errno: libc::EPERM });
     let said = program.finish();
     assert_eq!(said.matches("udco: ").count(), 1, "{said}");
     assert!(said.contains("Operation not permitted"), "{said}");
@@ -86,7 +86,7 @@ fn requests_and_options_go_to_the_engine_and_answers_back() {
             value,
         };
         assert_eq!(option.message(), expected);
-        let done = ToFront::Done {
+        let done = ToClient::Done {
             errno,
             swap: false,
             more: false,
@@ -255,7 +255,7 @@ fn what_is_no_transport_socket_is_not_handed_over() {
         let request = engine.begin_request(&channel);
         let asked = datagram(&request);
         let fd = i32::from_ne_bytes(asked[16..20].try_into().unwrap());
-        engine.say(request.seq, &ToFront::NeedSocket { fd });
+        engine.say(request.seq, &ToClient::NeedSocket { fd });
         let socket = engine.next();
         let expected = ToEngine::Socket {
             errno,
@@ -278,10 +278,10 @@ fn only_links_of_ours_are_answered_by_the_engine() {
     let _channel = engine.channel();
     let show = engine.next();
     assert!(matches!(show.message(), ToEngine::Route { port, .. } if port != 0));
-    engine.say(show.seq, &ToFront::Pass);
+    engine.say(show.seq, &ToClient::Pass);
     let delete = engine.next();
     let answer = acknowledgement(&datagram(&delete));
-    engine.say(delete.seq, &ToFront::Answer { datagram: &answer });
+    engine.say(delete.seq, &ToClient::Answer { datagram: &answer });
     program.finish();
 }
 
@@ -326,7 +326,7 @@ fn makes_a_device(name: &str) {
     };
     let engine = engine.welcome();
     let _channel = engine.channel();
-    let need = ToFront::NeedTun {
+    let need = ToClient::NeedTun {
         queues: 2,
         mtu: 1416,
         multicast: false,
@@ -344,7 +344,7 @@ fn makes_a_device(name: &str) {
     // On a machine where making it has taken long, too (faults B3).
     std::thread::sleep(Duration::from_millis(1500));
     let answer = acknowledgement(&datagram(&create));
-    engine.say(create.seq, &ToFront::Answer { datagram: &answer });
+    engine.say(create.seq, &ToClient::Answer { datagram: &answer });
     let again = engine.next();
     engine.say(again.seq, &need);
     let taken = engine.next();
@@ -361,10 +361,10 @@ fn makes_a_device(name: &str) {
     );
     let mut refusal = acknowledgement(&datagram(&again));
     refusal[16..20].copy_from_slice(&(-libc::EEXIST).to_ne_bytes());
-    engine.say(again.seq, &ToFront::Answer { datagram: &refusal });
+    engine.say(again.seq, &ToClient::Answer { datagram: &refusal });
     // The kernel removes it.
     let delete = engine.next();
-    engine.say(delete.seq, &ToFront::Pass);
+    engine.say(delete.seq, &ToClient::Pass);
     program.finish();
 }
 
@@ -377,7 +377,7 @@ fn a_device_goes_with_an_engine_that_dies_before_it_answers() {
     let engine = engine.welcome();
     let channel = engine.channel();
     let create = engine.next();
-    let need = ToFront::NeedTun {
+    let need = ToClient::NeedTun {
         queues: 1,
         mtu: 1416,
         multicast: false,
@@ -441,8 +441,8 @@ fn a_daemon_says_where_its_lines_go_now() {
     let hello = engine.next();
     engine.say(
         hello.seq,
-        &ToFront::Welcome {
-            version: udco_front::VERSION,
+        &ToClient::Welcome {
+            version: udco_ipc::VERSION,
         },
     );
     // Standard error, a pipe here; then a file by dup2; then nothing, after daemon(3).
@@ -454,7 +454,7 @@ fn a_daemon_says_where_its_lines_go_now() {
     .map(|kind| {
         let mut output = engine.next();
         if let ToEngine::OpenChannel = output.message() {
-            engine.say(output.seq, &ToFront::Channel { channel: 7 });
+            engine.say(output.seq, &ToClient::Channel { channel: 7 });
             output = engine.next();
         }
         assert!(matches!(

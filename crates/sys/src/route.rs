@@ -1,7 +1,7 @@
 //! The kernel's links, addresses and routes as a stream of rtnetlink messages.
 //!
 //! This is only the socket; what the messages mean is the reader's business.  The socket belongs to
-//! the network namespace it was made in, so the front makes it there and passes it.
+//! the network namespace it was made in, so the client makes it there and passes it.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

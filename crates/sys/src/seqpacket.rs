@@ -336,7 +336,7 @@ impl AsFd for Connection {
     }
 }
 
-/// A socket file at which fronts connect.
+/// A socket file at which clients connect.
 #[derive(Debug)]
 pub struct Listener {
     fd: OwnedFd,

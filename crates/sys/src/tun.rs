@@ -1,6 +1,6 @@
 //! Queues of a TUN interface.
 //!
-//! The front makes the interface (it has the capability and the namespace) and passes its queues;
+//! The client makes the interface (it has the capability and the namespace) and passes its queues;
 //! the engine adopts them.  A queue reads and writes whole packets, each after a virtio-net header
 //! of [`VNET_HEADER_LEN`] bytes when [`Queue::vnet_header`] says so.
 #![allow(unsafe_code)]

@@ -3,8 +3,8 @@
 //! Each is a process of its own, so that it can run as another user and in another namespace: [`main`] is what it does.
 
 mod attack;
+mod client;
 mod descriptors;
-mod front;
 mod fuzzer;
 mod scene;
 

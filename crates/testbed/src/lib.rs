@@ -29,11 +29,11 @@
 
 pub mod capture;
 pub mod chaos;
+mod client_proxy;
 pub mod confinement;
 mod crowd;
 pub mod differential;
 mod directory;
-mod front_proxy;
 mod host;
 pub mod hostile;
 pub mod icmp_forger;
@@ -52,8 +52,8 @@ pub mod udco;
 pub mod version;
 mod wait;
 
+pub use client_proxy::{Asked, ClientProxy, Fault, Hit};
 pub use crowd::{Crowd, Vanished};
-pub use front_proxy::{Asked, Fault, FrontProxy, Hit};
 pub use host::Host;
 pub use lab::{Lab, Link};
 pub use management::Management;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use udco_testbed::{
-    Asked, Builder, CONNECT, Endpoint, Fault, FrontProxy, Hit, Launch, Management, Pair, Proto,
+    Asked, Builder, CONNECT, ClientProxy, Endpoint, Fault, Hit, Launch, Management, Pair, Proto,
     Signal, Version, eventually, skip, udco,
 };
 
@@ -138,7 +138,7 @@ fn provoke(
     let [real, proxied] = ["real.sock", "proxied.sock"].map(|name| directory.join(name));
     let daemon = Daemon::start(&real)?;
     let engine = (real.as_path(), daemon.0.id());
-    let proxy = FrontProxy::start(&proxied, engine, version, asked, fault)?;
+    let proxy = ClientProxy::start(&proxied, engine, version, asked, fault)?;
 
     let (server, client) = builders(pair, asked);
     let offloaded = |builder: Builder| {
@@ -182,7 +182,7 @@ fn provoke(
 }
 
 /// What has to live on while OpenVPN is watched.
-type Ends = (FrontProxy, Daemon, Endpoint, Endpoint);
+type Ends = (ClientProxy, Daemon, Endpoint, Endpoint);
 
 /// An engine outside the lab: it has to see the process id of the proxy, which is this process.
 struct Daemon(Child);
@@ -226,7 +226,7 @@ fn builders(pair: &Pair, asked: Asked) -> (Builder, Builder) {
 }
 
 /// Waits until this end stands, or the fault has come.
-fn await_start(end: &Endpoint, proxy: &FrontProxy) -> Result<()> {
+fn await_start(end: &Endpoint, proxy: &ClientProxy) -> Result<()> {
     eventually("a connection or the request", NEED, || {
         let stands = end.log().contains("Initialization Sequence Completed");
         Ok((stands || proxy.hit().is_some()).then_some(()))

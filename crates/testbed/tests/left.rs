@@ -57,7 +57,7 @@ fn a_left_device_is_taken_over_with_other_workers() -> Result<()> {
 
 /// Made by `udco link add` with one number of queues, made again with another, and taken by OpenVPN.
 #[test]
-fn a_left_device_is_taken_over_by_either_front() -> Result<()> {
+fn a_left_device_is_taken_over_by_either_client() -> Result<()> {
     if udco::harness_only() {
         skip("OpenVPN's own data path has no command line");
         return Ok(());

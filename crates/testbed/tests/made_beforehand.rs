@@ -20,8 +20,8 @@ fn a_device_made_beforehand_is_used_and_stays() -> Result<()> {
     let mut daemon = pair.server.spawn("daemon.log", &daemon)?;
     daemon.wait_for_log("listening at", SOON)?;
     let ip = |host: &Host, words: &[&str]| {
-        let front = [binary, "run", "--engine", path, "--", "ip"];
-        host.output(&[&front, words].concat())
+        let client = [binary, "run", "--engine", path, "--", "ip"];
+        host.output(&[&client, words].concat())
     };
     let add = ["link", "add", "tun7", "type", "ovpn-dco"];
     for host in [&pair.server, &pair.client] {
@@ -61,7 +61,7 @@ fn a_device_made_beforehand_is_used_and_stays() -> Result<()> {
         daemon.log()
     );
 
-    // Whoever deletes it, through a front or not: the engine lets go of it.
+    // Whoever deletes it, through a client or not: the engine lets go of it.
     let shown = || {
         let show = [binary, "show", "--json", "--engine", path];
         let text = pair.server.run(&show)?;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use udco_testbed::hostile::{Attack, Scene, fuzz};
 use udco_testbed::skip;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_udco-hostile-front");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_udco-hostile-client");
 
 #[test]
 fn hostile_programs_cost_root_nothing() -> Result<()> {
@@ -41,9 +41,9 @@ fn hostile_programs_cost_root_nothing() -> Result<()> {
     Ok(())
 }
 
-/// `cargo xtask fuzz front` does it for longer, and with other seeds.
+/// `cargo xtask fuzz client` does it for longer, and with other seeds.
 #[test]
-fn whatever_a_front_says_costs_root_nothing() -> Result<()> {
+fn whatever_a_client_says_costs_root_nothing() -> Result<()> {
     match fuzz(PROGRAM, 20_261_128, Duration::from_secs(20))? {
         None => skip("no second user in an unprivileged lab"),
         Some(told) => println!("{told}"),

@@ -11,8 +11,8 @@ use udco_sys::signal::Termination;
 use super::list::{self, Peer};
 use super::transport::{self, Control, Transport};
 use super::{NewArguments, scoped};
+use crate::client::{Channel, Heard, wait};
 use crate::engines::{self, Found};
-use crate::front::{Channel, Heard, wait};
 use crate::notification;
 use crate::output::NobodyReads;
 
@@ -75,7 +75,7 @@ impl<'a> Held<'a> {
         peers: &[Peer],
         mut transports: Vec<Transport>,
     ) -> Result<Self> {
-        let mut channel = Channel::open(found.front, &[found.api])?;
+        let mut channel = Channel::open(found.client, &[found.api])?;
         // First, so that the end of a peer is not missed.
         channel.join()?;
         let is_tcp = arguments.socket.is_tcp();

@@ -8,11 +8,11 @@ use anyhow::{Context, Result, bail};
 use rustix::net::{
     AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt,
 };
-use udco_front::{RelayHeader, STREAM_ERROR, TRANSPORT_BUFFER};
+use udco_ipc::{RelayHeader, STREAM_ERROR, TRANSPORT_BUFFER};
 use udco_sys::seqpacket::Connection;
 use udco_sys::udp::UdpSocket;
 
-use crate::front::Offer;
+use crate::client::Offer;
 
 /// The largest datagram that a relay carries.
 const DATAGRAM: usize = 65_535 + RelayHeader::LEN;

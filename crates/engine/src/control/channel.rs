@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 use std::thread::ThreadId;
 
-use udco_front::REQUEST_MARK;
+use udco_ipc::REQUEST_MARK;
 use udco_netlink::{Api, FamilyIds, Notification};
 use udco_sys::epoll::{Interest, Poller};
 use udco_sys::seqpacket::Connection;

@@ -1,4 +1,4 @@
-//! A front's connection: the conversation of [`udco_front`], from the engine's side.
+//! A front's connection: the conversation of [`udco_ipc`], from the engine's side.
 //!
 //! Each connection has a thread of its own. What a program handed over, and so what goes when its connection ends,
 //! however it ends, is in [`crate::control::resources`].
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use udco_core::mss;
-use udco_front::{MssFix, ToEngine, ToFront, VERSION};
+use udco_ipc::{MssFix, ToClient, ToEngine, VERSION};
 use udco_netlink::{Answers, Asker, membership, serve};
 use udco_sys::epoll::{Events, Interest};
 use udco_sys::seqpacket::{Connection, Credentials, FdList};
@@ -113,7 +113,7 @@ impl Session {
     fn handle(&mut self, message: &mut [u8], fds: FdList) -> io::Result<()> {
         let outcome = match ToEngine::decode(message) {
             Ok((seq, question)) => self.answer(seq, question, fds),
-            Err(udco_front::Malformed) => Err(malformed("not of this protocol")),
+            Err(udco_ipc::Malformed) => Err(malformed("not of this protocol")),
         };
         // It may have held a key (promises H1).
         message.zeroize();
@@ -139,11 +139,11 @@ impl Session {
                             "{program}: the client speaks version {version}, this engine {VERSION}: install both from the same release"
                         );
                     });
-                    return self.send(seq, ToFront::Refused { errno: EINVAL });
+                    return self.send(seq, ToClient::Refused { errno: EINVAL });
                 }
                 self.is_greeted = true;
                 tracing::debug!("{} connected", self.program);
-                self.send(seq, ToFront::Welcome { version: VERSION })
+                self.send(seq, ToClient::Welcome { version: VERSION })
             }
             ToEngine::OpenChannel => {
                 let end = fds
@@ -163,7 +163,7 @@ impl Session {
                 self.next_channel += 1;
                 self.resources.end_with_program();
                 self.channels.insert(channel, (Arc::new(opened), charge));
-                self.send(seq, ToFront::Channel { channel })
+                self.send(seq, ToClient::Channel { channel })
             }
             ToEngine::SetOption {
                 channel,
@@ -332,7 +332,7 @@ impl Session {
         let more = !channel.end_answer(answers.into_datagrams());
         self.send(
             seq,
-            ToFront::Done {
+            ToClient::Done {
                 errno: 0,
                 swap,
                 more,

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use udco_front::{MAX_MESSAGE, ToEngine, VERSION};
+use udco_ipc::{MAX_MESSAGE, ToEngine, VERSION};
 use udco_sys::seqpacket::{Connection, FdList};
 
 use crate::control::conversation::new_connection;

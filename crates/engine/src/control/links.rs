@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use udco_core::Mode;
-use udco_front::{ALIAS, ToEngine, ToFront};
+use udco_ipc::{ALIAS, ToClient, ToEngine};
 use udco_netlink::{
     Api, Asker, Errno, LinkNew, LinkRequest, LinkTarget, Messages, acknowledgement, link_request,
     link_view, marked_link, message_link, refusal,
@@ -30,54 +30,54 @@ impl Session {
     /// A datagram sent to rtnetlink about a link.
     pub(crate) fn route(&mut self, seq: u32, asker: &Asker, datagram: &[u8]) -> io::Result<()> {
         let Some(message) = Messages::of(datagram).next() else {
-            return self.send(seq, ToFront::Pass);
+            return self.send(seq, ToClient::Pass);
         };
         match link_request(asker, message) {
             LinkRequest::New(link) => match self.new_link(seq, &link)? {
-                None => self.send(seq, ToFront::Pass),
+                None => self.send(seq, ToClient::Pass),
                 Some((Errno(0), _)) => {
                     let datagram = &acknowledgement(asker, message);
-                    self.send(seq, ToFront::Answer { datagram })
+                    self.send(seq, ToClient::Answer { datagram })
                 }
                 Some((errno, text)) => {
                     let datagram = &refusal(asker, message, errno, text);
-                    self.send(seq, ToFront::Answer { datagram })
+                    self.send(seq, ToClient::Answer { datagram })
                 }
             },
             LinkRequest::SetMtu(target, mtu) => match self.mtu_refusal(target, mtu) {
-                None => self.send(seq, ToFront::Pass),
+                None => self.send(seq, ToClient::Pass),
                 Some(text) => {
                     let datagram = &refusal(asker, message, Errno::EINVAL, Some(text));
-                    self.send(seq, ToFront::Answer { datagram })
+                    self.send(seq, ToClient::Answer { datagram })
                 }
             },
             LinkRequest::Delete(target) => {
                 let Some(device) = self.engine.registry().find_link(&self.client, target) else {
                     if !self.end_away() {
-                        return self.send(seq, ToFront::Pass);
+                        return self.send(seq, ToClient::Pass);
                     }
                     // It has the name of the program's device, but is another one.
                     let datagram = &acknowledgement(asker, message);
-                    return self.send(seq, ToFront::Answer { datagram });
+                    return self.send(seq, ToClient::Answer { datagram });
                 };
                 if !asker.admin {
                     // The kernel refuses it.
                     let session = self.client.id;
                     self.engine.registry().wants_end(&device, session);
-                    return self.send(seq, ToFront::Pass);
+                    return self.send(seq, ToClient::Pass);
                 }
                 if self.engine.registry().is_lent_to(&device, self.client.id) {
                     // It was there before the program, and stays.
                     self.engine.registry().release(&device);
                     let datagram = &acknowledgement(asker, message);
-                    return self.send(seq, ToFront::Answer { datagram });
+                    return self.send(seq, ToClient::Answer { datagram });
                 }
                 // Ours first, so that the peers' end is told before the kernel takes the interface.
                 self.engine.remove_device(&device);
-                self.send(seq, ToFront::Pass)
+                self.send(seq, ToClient::Pass)
             }
-            LinkRequest::Refused(answer) => self.send(seq, ToFront::Answer { datagram: &answer }),
-            _ => self.send(seq, ToFront::Pass),
+            LinkRequest::Refused(answer) => self.send(seq, ToClient::Answer { datagram: &answer }),
+            _ => self.send(seq, ToClient::Pass),
         }
     }
 
@@ -96,12 +96,12 @@ impl Session {
             (None, Some(api)) => link_view(message, api, udco_netlink::Mode::P2p),
             (None, None) => message.to_vec(),
         };
-        self.send(seq, ToFront::Answer { datagram: &view })
+        self.send(seq, ToClient::Answer { datagram: &view })
     }
 
     /// Whether the program has an interface with this index, whatever it is.
     pub(crate) fn is_link(&mut self, seq: u32, ifindex: u32) -> bool {
-        if self.send(seq, ToFront::NeedLink { ifindex }).is_err() {
+        if self.send(seq, ToClient::NeedLink { ifindex }).is_err() {
             return false;
         }
         let reply = self.reply(seq);
@@ -149,7 +149,7 @@ impl Session {
         }
         let name = link.target.name.filter(|name| !name.is_empty());
         let nonce = proof::nonce()?;
-        let need = ToFront::NeedTun {
+        let need = ToClient::NeedTun {
             queues: match mode {
                 // All packets of a peer leave through one queue.
                 Mode::P2p => 1,

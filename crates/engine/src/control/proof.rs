@@ -13,7 +13,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use udco_front::Alias;
+use udco_ipc::Alias;
 use udco_netlink::{Api, identity, identity_request};
 use udco_sys::route::{Monitor, Received};
 use udco_sys::tun::Queue;

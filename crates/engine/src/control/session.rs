@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use udco_front::{Begun, MAX_MESSAGE, ToEngine, ToFront};
+use udco_ipc::{Begun, MAX_MESSAGE, ToClient, ToEngine};
 use udco_sys::epoll::Poller;
 use udco_sys::seqpacket::{Connection, Credentials, FdList};
 use zeroize::Zeroize;
@@ -107,7 +107,7 @@ impl Session {
 
     /// Asks the front for a transport socket, in the middle of a request.
     pub(crate) fn need_socket(&mut self, seq: u32, fd: i32) -> Option<HandedOver> {
-        self.send(seq, ToFront::NeedSocket { fd }).ok()?;
+        self.send(seq, ToClient::NeedSocket { fd }).ok()?;
         let (reply, mut fds) = self.reply(seq)?;
         match decode(&reply) {
             Ok(ToEngine::Socket { errno, begun }) => Some(HandedOver {
@@ -151,7 +151,7 @@ impl Session {
     pub(super) fn done(&mut self, seq: u32, errno: i32) -> io::Result<()> {
         self.send(
             seq,
-            ToFront::Done {
+            ToClient::Done {
                 errno,
                 swap: false,
                 more: false,
@@ -159,10 +159,10 @@ impl Session {
         )
     }
 
-    pub(crate) fn send(&mut self, seq: u32, message: ToFront<'_>) -> io::Result<()> {
+    pub(crate) fn send(&mut self, seq: u32, message: ToClient<'_>) -> io::Result<()> {
         let len = message
             .encode(seq, &mut self.reply)
-            .map_err(|udco_front::TooLong| malformed("an answer that is too long"))?;
+            .map_err(|udco_ipc::TooLong| malformed("an answer that is too long"))?;
         for _ in 0..TELLS {
             match self.connection.send(&self.reply[..len], &[]) {
                 Err(error) if is_passing(&error) => self.rest(&error),
@@ -186,7 +186,7 @@ pub(super) fn is_passing(error: &io::Error) -> bool {
 pub(crate) fn decode(reply: &[u8]) -> io::Result<ToEngine<'_>> {
     match ToEngine::decode(reply) {
         Ok((_, message)) => Ok(message),
-        Err(udco_front::Malformed) => Err(malformed("not of this protocol")),
+        Err(udco_ipc::Malformed) => Err(malformed("not of this protocol")),
     }
 }
 

@@ -33,7 +33,7 @@ use crate::threads;
 const REMOVAL: Duration = Duration::from_millis(500);
 
 /// The most queues of a device: so many fds travel beside a message.
-const MAX_QUEUES: usize = udco_front::MAX_FDS - 1;
+const MAX_QUEUES: usize = udco_ipc::MAX_FDS - 1;
 
 /// Where packets come from.
 #[derive(Clone)]

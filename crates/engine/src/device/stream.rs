@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use udco_core::framing::{PREFIX, boundary};
-use udco_front::{Begun, STREAM_ERROR};
+use udco_ipc::{Begun, STREAM_ERROR};
 use udco_sys::epoll::Interest;
 use udco_sys::seqpacket::Connection;
 use udco_sys::tcp;

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use udco_front::TRANSPORT_BUFFER;
-use udco_front::{Begun, RelayHeader};
+use udco_ipc::TRANSPORT_BUFFER;
+use udco_ipc::{Begun, RelayHeader};
 use udco_sys::seqpacket::Connection;
 use udco_sys::tcp;
 use udco_sys::udp::{Datagram, UdpSocket};

@@ -5,13 +5,13 @@
 #[path = "../wire/api.rs"]
 #[allow(dead_code, reason = "shared with the other tests")]
 mod api;
+#[path = "../client/mod.rs"]
+mod client;
 #[path = "../wire/eventually.rs"]
 mod eventually;
 #[path = "../wire/forger.rs"]
 #[allow(dead_code, reason = "shared with the other tests")]
 mod forger;
-#[path = "../front/mod.rs"]
-mod front;
 #[path = "../wire/inner.rs"]
 #[allow(dead_code, reason = "shared with the other tests")]
 mod inner;
@@ -26,8 +26,8 @@ mod traffic;
 use std::time::{Duration, Instant};
 
 use crate::api::{BOTH, PRIMARY};
+use crate::client::namespace::{enter, say};
 use crate::counting::{Counted, Counting};
-use crate::front::namespace::{enter, say};
 use crate::mirror::Mirror;
 use crate::site::Site;
 use crate::traffic::Traffic;

@@ -4,13 +4,13 @@
 #[path = "../wire/api.rs"]
 #[allow(dead_code, reason = "shared with the other tests")]
 mod api;
+#[path = "../client/mod.rs"]
+mod client;
 #[path = "../wire/eventually.rs"]
 mod eventually;
 #[path = "../wire/forger.rs"]
 #[allow(dead_code, reason = "shared with the other tests")]
 mod forger;
-#[path = "../front/mod.rs"]
-mod front;
 #[path = "../wire/inner.rs"]
 #[allow(dead_code, reason = "shared with the other tests")]
 mod inner;
@@ -26,8 +26,8 @@ use std::time::{Duration, Instant};
 use udco_engine::Options;
 
 use crate::api::{BOTH, PRIMARY};
+use crate::client::namespace::{enter, say};
 use crate::forger::{Forger, KEEPALIVE};
-use crate::front::namespace::{enter, say};
 use crate::site::{Plan, Site};
 
 #[global_allocator]

@@ -2,8 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::client::netlink::{self, attribute, find, find_number, nest, number, request};
 use crate::forger::{Direction, Secret, Tally};
-use crate::front::netlink::{self, attribute, find, find_number, nest, number, request};
 
 /// A family, and the kind of link that goes with it.
 #[derive(Clone, Copy, Debug, PartialEq)]

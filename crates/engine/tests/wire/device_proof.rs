@@ -1,24 +1,24 @@
-//! Index, name and namespace of a device are the kernel's word, whatever a front says (faults D1).
+//! Index, name and namespace of a device are the kernel's word, whatever a client says (faults D1).
 //!
-//! The hostile front is a user who may make TUN devices in a namespace of its own, where it may do all it likes, and can
+//! The hostile client is a user who may make TUN devices in a namespace of its own, where it may do all it likes, and can
 //! reach the engine from the namespace of the others, in which it may change nothing.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::thread;
 
 use rustix::thread::UnshareFlags;
-use udco_front::Alias;
+use udco_ipc::Alias;
 use udco_sys::network_namespace;
 use udco_sys::route::Monitor;
 use udco_sys::tun;
 
 use crate::api::{Api, BOTH};
-use crate::front::namespace::enter;
-use crate::front::netlink::MULTI_PEER;
-use crate::front::{Front, set_alias};
+use crate::client::namespace::enter;
+use crate::client::netlink::MULTI_PEER;
+use crate::client::{Client, set_alias};
 use crate::site::Site;
 
-/// A device of the hostile front's own namespace, and a monitor of that.
+/// A device of the hostile client's own namespace, and a monitor of that.
 struct Elsewhere {
     queue: OwnedFd,
     ifindex: u32,
@@ -69,8 +69,8 @@ fn enter_new_namespace() {
 }
 
 /// Names of the engine's devices with their indices.
-fn devices(front: &Front) -> Vec<(String, u64)> {
-    let state = front.show();
+fn devices(client: &Client) -> Vec<(String, u64)> {
+    let state = client.show();
     let devices = state["devices"].as_array().unwrap().iter();
     let devices = devices.map(|it| {
         let name = it["name"].as_str().unwrap().to_owned();
@@ -91,7 +91,7 @@ fn a_device_is_never_registered_for_an_index_that_it_has_not() {
         let here = Monitor::open().unwrap();
         let netns = network_namespace(here.as_fd());
         let present = site.program.target.ifindex;
-        let hostile = Front::welcome(&site.engine);
+        let hostile = Client::welcome(&site.engine);
         // The index of the others' device, and the one that comes next.
         for ifindex in [present, present + 1] {
             for name in ["wire0", "wire1", "other0"] {
@@ -101,12 +101,12 @@ fn a_device_is_never_registered_for_an_index_that_it_has_not() {
                 // Its queue with a monitor of the others' namespace.
                 let fds = [own.queue.as_fd(), here.as_fd()];
                 assert_ne!(hostile.hand_over((ifindex, netns, name), &fds), 0, "{name}");
-                assert_eq!(devices(&site.program.front).len(), 1);
+                assert_eq!(devices(&site.program.client).len(), 1);
             }
         }
         // The index is free for its owner, and the traffic is where it was.
         assert_eq!(
-            site.program.front.make_device(api.kind(), "wire1"),
+            site.program.client.make_device(api.kind(), "wire1"),
             present + 1
         );
         site.require_traffic(&forger, b"after");
@@ -123,7 +123,7 @@ fn a_device_of_another_namespace_takes_no_name_or_index_here() {
     let here = Monitor::open().unwrap();
     let netns = network_namespace(here.as_fd());
     let next = site.program.target.ifindex + 1;
-    let hostile = Front::welcome(&site.engine);
+    let hostile = Client::welcome(&site.engine);
     let nonce = hostile.ask_for_device("ovpn", "wire1", MULTI_PEER);
     let own = Elsewhere::make("wire1", next, &Alias::new("ovpn", nonce));
     assert_ne!(own.netns(), netns);
@@ -131,13 +131,13 @@ fn a_device_of_another_namespace_takes_no_name_or_index_here() {
     let fds = [own.queue.as_fd(), own.monitor.as_fd()];
     assert_eq!(hostile.hand_over((own.ifindex, netns, "wire1"), &fds), 0);
     // Neither its name nor its index is in anybody's way here.
-    assert_eq!(site.program.front.make_device("ovpn", "wire1"), next);
+    assert_eq!(site.program.client.make_device("ovpn", "wire1"), next);
     let expected = [
         ("wire0".to_owned(), u64::from(next) - 1),
         ("wire1".to_owned(), next.into()),
         ("wire1".to_owned(), next.into()),
     ];
-    assert_eq!(devices(&site.program.front), expected);
+    assert_eq!(devices(&site.program.client), expected);
     site.require_traffic(&forger, b"here");
     // It got nothing of it.
     let queue = tun::Queue::adopt(own.queue).unwrap();
@@ -151,7 +151,7 @@ fn a_nonce_is_good_for_one_question_of_one_program() {
         return;
     }
     let site = Site::open(Api::Ovpn);
-    let (victim, hostile) = (Front::welcome(&site.engine), Front::welcome(&site.engine));
+    let (victim, hostile) = (Client::welcome(&site.engine), Client::welcome(&site.engine));
     // Anybody reads in `ip link` what another one was asked.
     let others = victim.ask_for_device("ovpn", "wire1", MULTI_PEER);
     let made = tun::create("wire1", 1).unwrap();
@@ -193,8 +193,8 @@ fn queues_of_different_interfaces_are_no_device() {
         return;
     }
     let site = Site::open(Api::Ovpn);
-    let front = Front::welcome(&site.engine);
-    let nonce = front.ask_for_device("ovpn", "wire1", MULTI_PEER);
+    let client = Client::welcome(&site.engine);
+    let nonce = client.ask_for_device("ovpn", "wire1", MULTI_PEER);
     let (one, other) = (
         tun::create("wire1", 1).unwrap(),
         tun::create("wire2", 1).unwrap(),
@@ -202,12 +202,12 @@ fn queues_of_different_interfaces_are_no_device() {
     set_alias(one.ifindex, Alias::new("ovpn", nonce).as_bytes());
     let here = Monitor::open().unwrap();
     let fds = [one.queues[0].as_fd(), other.queues[0].as_fd(), here.as_fd()];
-    assert_ne!(front.hand_over((one.ifindex, 0, "wire1"), &fds), 0);
+    assert_ne!(client.hand_over((one.ifindex, 0, "wire1"), &fds), 0);
     // Nor is one that lacks its index in the monitor's namespace.
-    front.ask_for_device("ovpn", "wire1", MULTI_PEER);
+    client.ask_for_device("ovpn", "wire1", MULTI_PEER);
     let fds = [one.queues[0].as_fd(), here.as_fd()];
-    assert_ne!(front.hand_over((1_000_000, 0, "wire1"), &fds), 0);
-    assert_eq!(devices(&front).len(), 1);
+    assert_ne!(client.hand_over((1_000_000, 0, "wire1"), &fds), 0);
+    assert_eq!(devices(&client).len(), 1);
 }
 
 #[test]
@@ -216,14 +216,14 @@ fn a_name_is_looked_up_as_the_kernel_has_it_now() {
         return;
     }
     let site = Site::open(Api::Ovpn);
-    let front = Front::welcome(&site.engine);
-    let first = front.make_device("ovpn", "wire1");
+    let client = Client::welcome(&site.engine);
+    let first = client.make_device("ovpn", "wire1");
     crate::site::ip(&["link set wire1 down", "link set wire1 name moved1"]);
     // The name is free, and so it can be had.
-    let second = front.make_device("ovpn", "wire1");
+    let second = client.make_device("ovpn", "wire1");
     assert_ne!(first, second);
     // And the renamed one has its new name.
     crate::site::ip(&["link set moved1 alias x"]);
-    front.let_go_of_device(first);
-    assert_eq!(devices(&front).len(), 2);
+    client.let_go_of_device(first);
+    assert_eq!(devices(&client).len(), 2);
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use udco_engine::Options;
 
 use crate::api::{Api, BOTH, PRIMARY, Told};
+use crate::client::namespace::enter;
 use crate::eventually::eventually;
-use crate::front::namespace::enter;
 use crate::inner::{PORT, send_at_once};
 use crate::site::{A_WHILE, Plan, Site, vpn_of};
 

@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use udco_engine::Options;
 
 use crate::api::{Api, BOTH, PRIMARY, SECONDARY};
+use crate::client::namespace::enter;
 use crate::forger::Forger;
-use crate::front::namespace::enter;
 use crate::site::{Plan, Site};
 
 const EEXIST: i32 = 17;

@@ -1,10 +1,10 @@
 //! What a dump tells of peers that have just ended (faults E7).
 
 use crate::api::{Api, BOTH, Counters};
+use crate::client::namespace::enter;
+use crate::client::netlink::find_number;
 use crate::eventually::eventually_equal;
 use crate::forger::Forger;
-use crate::front::namespace::enter;
-use crate::front::netlink::find_number;
 use crate::inner::udp4;
 use crate::site::{HERE4, Program, Site, vpn_of};
 

@@ -1,9 +1,9 @@
 //! What the engine does with packets and requests, seen from outside: each test has a network namespace of its own with
 //! a TUN device, a plain UDP socket as the remote peer that seals and opens records itself, and programs that ask over
-//! the fronts' protocol.
+//! the clients' protocol.
 
-#[path = "../front/mod.rs"]
-mod front;
+#[path = "../client/mod.rs"]
+mod client;
 
 mod api;
 mod device_proof;

@@ -1,9 +1,9 @@
 //! Which packets are merged for the device (faults B4).
 
 use crate::api::Api;
+use crate::client::namespace::enter;
 use crate::eventually::eventually_equal;
 use crate::forger::Forger;
-use crate::front::namespace::enter;
 use crate::inner::{tcp4, udp6};
 use crate::older_kernel;
 use crate::site::{HERE4, HERE6, Site, vpn_of};
@@ -61,7 +61,7 @@ fn both_kinds_are_merged_where_the_kernel_takes_them() {
     }
     let site = Site::open(Api::Ovpn);
     let forger = site.add_peer(1);
-    let state = site.program.front.show();
+    let state = site.program.client.show();
     let offloads = &state["devices"][0]["offloads"];
     assert_eq!(offloads["merge"], true);
     assert!(merges(&site, &forger, segments));
@@ -81,7 +81,7 @@ fn bursts_of_udp_before_linux_6_2_leave_tcp_merged() {
     let forger = site.add_peer(1);
     assert!(!merges(&site, &forger, datagrams));
     assert!(merges(&site, &forger, segments));
-    let state = site.program.front.show();
+    let state = site.program.client.show();
     let offloads = &state["devices"][0]["offloads"];
     assert_eq!(offloads["merge"], true);
     assert_eq!(offloads["merge-udp"], false);

@@ -1,9 +1,9 @@
 //! Which packets move a peer to another address (dco-behaviour 5.4, design decision 10, faults E1).
 
 use crate::api::{BOTH, SECONDARY};
+use crate::client::namespace::enter;
 use crate::eventually::eventually;
 use crate::forger::{Forger, Record};
-use crate::front::namespace::enter;
 use crate::inner::udp4;
 use crate::site::{A_WHILE, HERE4, Site, vpn_of};
 
@@ -44,7 +44,7 @@ fn a_withheld_packet_of_an_old_key_moves_nobody() {
             for withheld in [11, 9, 4000] {
                 delivers(&site, &elsewhere, 0, withheld);
                 assert_eq!(site.told(), []);
-                let state = site.program.front.show();
+                let state = site.program.client.show();
                 let remote = state["devices"][0]["peers"][0]["remote"].to_string();
                 let endpoint = home.address().to_string();
                 assert!(

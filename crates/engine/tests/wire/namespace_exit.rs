@@ -11,9 +11,9 @@ use std::thread;
 use udco_engine::{Access, Listening};
 
 use crate::api::{Api, PRIMARY, Target};
+use crate::client::namespace::{enter, say};
+use crate::client::{Client, engine};
 use crate::eventually::eventually;
-use crate::front::namespace::{enter, say};
-use crate::front::{Front, engine};
 use crate::site::{
     Program, TransportSocket, configure, ip, is_interface, no_more_fds_than, open_fds,
 };
@@ -41,7 +41,7 @@ fn a_killed_program_leaves_a_dead_interface_and_its_namespace_goes() {
         let engine = engine.clone();
         thread::spawn(move || listening.serve(&engine));
     }
-    let here = Front::welcome(&engine);
+    let here = Client::welcome(&engine);
     let mut before = 0;
     for round in 0..10 {
         if round == 2 {
@@ -97,17 +97,17 @@ fn has_device(namespace: &File) -> bool {
 
 /// The program: a device with peers in a namespace of its own, until somebody kills it.
 fn be_killed(path: &Path) {
-    let front = Front::connect(path);
-    let requests = front.open_channel();
-    let (family, _) = front.family(&requests, "ovpn");
-    let ifindex = front.make_device("ovpn", "exit0");
+    let client = Client::connect(path);
+    let requests = client.open_channel();
+    let (family, _) = client.family(&requests, "ovpn");
+    let ifindex = client.make_device("ovpn", "exit0");
     configure("exit0");
     let target = Target {
         api: Api::Ovpn,
         family,
         ifindex,
     };
-    let program = Program::new(front, target, TransportSocket::open());
+    let program = Program::new(client, target, TransportSocket::open());
     for id in 0..50 {
         program.must(&target.peer_new(&program.new_peer(id, program.transport.address)));
         program.must(&target.key_new(id, PRIMARY, 0));

@@ -1,10 +1,10 @@
 //! A peer that is there already (dco-behaviour 2.6, check 19).
 
 use crate::api::{BOTH, EEXIST, PRIMARY, TEARDOWN, Told};
+use crate::client::namespace::enter;
+use crate::client::netlink::POINT_TO_POINT;
 use crate::eventually::eventually;
 use crate::forger::{Forger, Record};
-use crate::front::namespace::enter;
-use crate::front::netlink::POINT_TO_POINT;
 use crate::inner::udp4;
 use crate::site::{A_WHILE, HERE4, Plan, Program, Site, no_more_fds_than, open_fds, vpn_of};
 
@@ -50,7 +50,7 @@ fn a_second_peer_of_the_same_id_is_refused_and_the_first_works_on() {
         let another = Program::beside(&site);
         assert_eq!(another.ask(&target.peer_new(&second)), Err(EEXIST));
         works(&site, 1, &forger);
-        another.front.end().unwrap();
+        another.client.end().unwrap();
         drop((another.requests, another.transport));
         no_more_fds_than(before);
         assert_eq!(site.peers(), [1]);
@@ -71,8 +71,8 @@ fn on_a_point_to_point_device_a_peer_replaces_the_one_before() {
         });
         let (program, target) = (&site.program, site.program.target);
         // On the channel that asks, so that the order is seen.
-        let (_, group) = program.front.family(&program.requests, api.family());
-        program.front.join(&program.requests, group);
+        let (_, group) = program.client.family(&program.requests, api.family());
+        program.client.join(&program.requests, group);
         let (mut old, mut older) = (1, site.add_peer(1));
         works(&site, old, &older);
         // By a peer of the same id, and by one of another.

@@ -8,16 +8,16 @@ use std::sync::mpsc::{TryRecvError, channel};
 use std::thread;
 use std::time::Duration;
 
-use udco_front::ToEngine;
+use udco_ipc::ToEngine;
 
 use crate::api::{
     Api, BOTH, EEXIST, ENODEV, ENOENT, PRIMARY, TEARDOWN, TRANSPORT_DISCONNECT, Target, Told,
     USERSPACE,
 };
+use crate::client::netlink::{MULTI_PEER, POINT_TO_POINT};
+use crate::client::{Client, Owned, engine, namespace::enter};
 use crate::eventually::eventually;
 use crate::forger::Forger;
-use crate::front::netlink::{MULTI_PEER, POINT_TO_POINT};
-use crate::front::{Front, Owned, engine, namespace::enter};
 use crate::inner::{PORT, udp4};
 use crate::site::{
     HERE4, Plan, Program, Site, TransportSocket, configure, ip, is_interface, no_more_fds_than,
@@ -82,7 +82,11 @@ fn a_peer_deleted_while_its_socket_closes_ends_once() {
             program.must(&target.peer_new(&new));
             program.must(&target.key_new(1, PRIMARY, 0));
         },
-        || program.front.ask(8, &ToEngine::SocketClosed { fd: 9 }, &[]),
+        || {
+            program
+                .client
+                .ask(8, &ToEngine::SocketClosed { fd: 9 }, &[])
+        },
         move || another.ask(&target.peer_del(1)),
         |round, closed, removed| {
             assert_eq!(closed, Some(Owned::Done(0)));
@@ -126,7 +130,7 @@ fn a_peer_deleted_while_its_program_dies_ends_once() {
             program.must(&target.peer_new(&new));
             dying.set(Some(program));
         },
-        || dying.take().unwrap().front.end().unwrap(),
+        || dying.take().unwrap().client.end().unwrap(),
         move || another.ask(&target.peer_del(1)),
         |round, (), removed| {
             let reason = match removed {
@@ -197,7 +201,7 @@ fn a_device_is_deleted_while_packets_flow_and_peers_are_added() {
         return;
     }
     let engine = engine();
-    let maker = Front::welcome(&engine);
+    let maker = Client::welcome(&engine);
     let requests = maker.open_channel();
     let mut before = 0;
     for round in 0..DEVICES {
@@ -215,8 +219,8 @@ fn a_device_is_deleted_while_packets_flow_and_peers_are_added() {
             family,
             ifindex,
         };
-        let front = Front::welcome(&engine);
-        let program = Program::new(front, target, TransportSocket::open());
+        let client = Client::welcome(&engine);
+        let program = Program::new(client, target, TransportSocket::open());
         let forger = Forger::new(program.transport.address, 1);
         program.must(&target.peer_new(&program.new_peer(1, forger.address())));
         program.must(&target.key_new(1, PRIMARY, 0));

@@ -5,9 +5,9 @@ use std::thread;
 use std::time::Duration;
 
 use crate::api::{Api, BOTH, NewPeer};
+use crate::client::namespace::enter;
 use crate::eventually::eventually_equal;
 use crate::forger::{Forger, KEEPALIVE, Record, Tally, UNDEFINED};
-use crate::front::namespace::enter;
 use crate::inner::{PORT, udp4, udp6};
 use crate::site::{HERE4, HERE6, Site, delivered, ip, vpn_of};
 

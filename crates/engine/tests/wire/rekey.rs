@@ -5,9 +5,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::api::{BOTH, SECONDARY};
+use crate::client::namespace::enter;
 use crate::eventually::eventually;
 use crate::forger::Forger;
-use crate::front::namespace::enter;
 use crate::inner::udp4;
 use crate::site::{HERE4, Site, vpn_of};
 

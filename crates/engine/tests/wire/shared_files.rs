@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::net::{Shutdown, shutdown};
-use udco_front::Alias;
+use udco_ipc::Alias;
 use udco_sys::route::Monitor;
 use udco_sys::seqpacket::Connection;
 use udco_sys::{hostile, tun};
 
 use crate::api::{Api, NewPeer, PRIMARY, Target};
+use crate::client::namespace::enter;
+use crate::client::netlink::POINT_TO_POINT;
+use crate::client::{Channel, Client, set_alias};
 use crate::forger::Forger;
-use crate::front::namespace::enter;
-use crate::front::netlink::POINT_TO_POINT;
-use crate::front::{Channel, Front, set_alias};
 use crate::inner::PORT;
 use crate::site::{Program, Site, TransportSocket, ip};
 
@@ -57,8 +57,8 @@ impl Hostile {
     fn beside(site: &Site, number: u8) -> Self {
         let name = format!("wire{number}");
         let (here, _) = network(number);
-        let front = Front::welcome(&site.engine);
-        let nonce = front.ask_for_device("ovpn", &name, POINT_TO_POINT);
+        let client = Client::welcome(&site.engine);
+        let nonce = client.ask_for_device("ovpn", &name, POINT_TO_POINT);
         let made = tun::create(&name, 1).unwrap();
         set_alias(made.ifindex, Alias::new("ovpn", nonce).as_bytes());
         let (queue, monitor) = (
@@ -66,22 +66,22 @@ impl Hostile {
             Monitor::open().unwrap(),
         );
         let fds = [queue.as_fd(), monitor.as_fd()];
-        assert_eq!(front.hand_over((made.ifindex, 0, &name), &fds), 0);
+        assert_eq!(client.hand_over((made.ifindex, 0, &name), &fds), 0);
         ip(&[
             &format!("link set {name} multicast off addrgenmode none mtu 1400 up"),
             &format!("addr add {here}/16 dev {name}"),
         ]);
         let (unread, engines) = Connection::pair().unwrap();
-        let unread = front.open_channel_on(unread, &engines);
+        let unread = client.open_channel_on(unread, &engines);
         let target = Target {
             ifindex: made.ifindex,
             ..site.program.target
         };
-        front.join(
+        client.join(
             &unread,
-            site.program.front.family(&site.program.requests, "ovpn").1,
+            site.program.client.family(&site.program.requests, "ovpn").1,
         );
-        let program = Program::new(front, target, TransportSocket::open());
+        let program = Program::new(client, target, TransportSocket::open());
         let remote = Forger::new(program.transport.address, 1);
         program.must(&target.peer_new(&NewPeer {
             id: 1,

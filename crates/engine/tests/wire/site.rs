@@ -13,10 +13,10 @@ use udco_engine::{Engine, Options};
 use udco_sys::seqpacket::Connection;
 
 use crate::api::{Api, Counters, NewPeer, PRIMARY, Target, Told};
+use crate::client::netlink::{self, MULTI_PEER};
+use crate::client::{Channel, Client, engine_with};
 use crate::eventually::{eventually, eventually_equal};
 use crate::forger::Forger;
-use crate::front::netlink::{self, MULTI_PEER};
-use crate::front::{Channel, Front, engine_with};
 use crate::inner::{PORT, udp4};
 
 /// The namespace's own VPN addresses.
@@ -37,7 +37,7 @@ pub(crate) struct Site {
 
 /// A program that configures a device.
 pub(crate) struct Program {
-    pub(crate) front: Front,
+    pub(crate) client: Client,
     pub(crate) requests: Channel,
     pub(crate) target: Target,
     mode: u8,
@@ -80,11 +80,11 @@ impl Site {
     pub(crate) fn planned(plan: &Plan) -> Self {
         let engine = engine_with(plan.options.clone());
         let name = "wire0";
-        let front = Front::welcome(&engine);
-        let (requests, listener) = (front.open_channel(), front.open_channel());
-        let (family, group) = front.family(&requests, plan.api.family());
-        front.join(&listener, group);
-        let ifindex = front.make_device_in(plan.api.kind(), name, plan.mode);
+        let client = Client::welcome(&engine);
+        let (requests, listener) = (client.open_channel(), client.open_channel());
+        let (family, group) = client.family(&requests, plan.api.family());
+        client.join(&listener, group);
+        let ifindex = client.make_device_in(plan.api.kind(), name, plan.mode);
         configure(name);
         let target = Target {
             api: plan.api,
@@ -92,7 +92,7 @@ impl Site {
             ifindex,
         };
         let program = Program {
-            front,
+            client,
             requests,
             target,
             mode: plan.mode,
@@ -127,7 +127,7 @@ impl Site {
 
     /// Ids of the peers that there are.
     pub(crate) fn peers(&self) -> Vec<u64> {
-        let state = self.program.front.show();
+        let state = self.program.client.show();
         let peers = state["devices"][0]["peers"].as_array().unwrap();
         let ids = peers.iter().map(|peer| peer["id"].as_u64().unwrap());
         ids.collect()
@@ -147,7 +147,7 @@ impl Site {
 
     /// How many packets were dropped for a reason.
     pub(crate) fn drops(&self, reason: &str) -> u64 {
-        let state = self.program.front.show();
+        let state = self.program.client.show();
         state["devices"][0]["drops"][reason].as_u64().unwrap_or(0)
     }
 
@@ -158,7 +158,7 @@ impl Site {
 
     /// All drops, by reason.
     pub(crate) fn all_drops(&self) -> serde_json::Value {
-        self.program.front.show()["devices"][0]["drops"].clone()
+        self.program.client.show()["devices"][0]["drops"].clone()
     }
 
     /// What the listener was told since it last looked.
@@ -194,23 +194,23 @@ impl Site {
 }
 
 impl Program {
-    /// A program of this front for a multi-peer device.
-    pub(crate) fn new(front: Front, target: Target, transport: TransportSocket) -> Self {
+    /// A program of this client for a multi-peer device.
+    pub(crate) fn new(client: Client, target: Target, transport: TransportSocket) -> Self {
         Self {
-            requests: front.open_channel(),
-            front,
+            requests: client.open_channel(),
+            client,
             target,
             mode: MULTI_PEER,
             transport,
         }
     }
 
-    /// A program with a front of its own, which uses a device that is there.
+    /// A program with a client of its own, which uses a device that is there.
     pub(crate) fn beside(other: &Site) -> Self {
-        let front = Front::welcome(&other.engine);
+        let client = Client::welcome(&other.engine);
         Self {
             mode: other.program.mode,
-            ..Self::new(front, other.program.target, TransportSocket::open())
+            ..Self::new(client, other.program.target, TransportSocket::open())
         }
     }
 
@@ -228,7 +228,7 @@ impl Program {
     pub(crate) fn ask(&self, datagram: &[u8]) -> Result<Vec<Vec<u8>>, i32> {
         let transport = &self.transport;
         let socket = Some([&transport.socket, &transport.relay]);
-        self.front.request(&self.requests, datagram, socket);
+        self.client.request(&self.requests, datagram, socket);
         let mut answers = self.requests.drain();
         let last = answers.pop().expect("an answer");
         match netlink::errno(&last) {

@@ -4,9 +4,9 @@ use std::thread;
 use std::time::Duration;
 
 use crate::api::{BOTH, Counters};
+use crate::client::namespace::enter;
 use crate::eventually::eventually_equal;
 use crate::forger::{Forger, KEEPALIVE, Record, Tally};
-use crate::front::namespace::enter;
 use crate::inner::{HEADER4, HEADER6, PORT, send_at_once, udp4, udp6};
 use crate::site::{HERE4, HERE6, Site, delivered, vpn_of};
 

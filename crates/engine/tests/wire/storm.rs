@@ -4,8 +4,8 @@ use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use crate::api::{BOTH, Told};
+use crate::client::namespace::enter;
 use crate::eventually::{eventually, eventually_equal};
-use crate::front::namespace::enter;
 use crate::inner::udp4;
 use crate::site::{A_WHILE, HERE4, Site, vpn_of};
 

@@ -1,11 +1,11 @@
 //! A kernel before Linux 5.14, which does not number network namespaces (faults B5).
 
-use udco_front::ToEngine;
+use udco_ipc::ToEngine;
 
 use crate::api::{Api, BOTH, Told};
+use crate::client::namespace::enter;
+use crate::client::{Client, Owned};
 use crate::eventually::eventually_equal;
-use crate::front::namespace::enter;
-use crate::front::{Front, Owned};
 use crate::inner::udp4;
 use crate::older_kernel;
 use crate::site::{HERE4, Program, Site, TransportSocket, ip, vpn_of};
@@ -26,7 +26,7 @@ fn devices_and_paths_are_served_where_the_kernel_does_not_number_namespaces() {
         let target = site.program.target;
         let forger = site.add_peer(1);
         // The path to the peer is known, so the MSS of TCP inside is clamped to it.
-        let path_mtu = || site.program.front.show()["devices"][0]["peers"][0]["path_mtu"].clone();
+        let path_mtu = || site.program.client.show()["devices"][0]["peers"][0]["path_mtu"].clone();
         eventually_equal(&serde_json::json!(1300), path_mtu);
         // Another program of the same user and namespace acts on the device, as the command line does.
         let other = Program::beside(&site);
@@ -56,14 +56,14 @@ fn a_program_elsewhere_or_nowhere_is_not_served_from_an_unnumbered_namespace() {
     site.add_peer(1);
     let target = site.program.target;
     for inode in [None, Some(7_u64), Some(0), Some(u64::MAX)] {
-        let front = Front::stranger(&site.engine);
+        let client = Client::stranger(&site.engine);
         if let Some(inode) = inode {
-            let told = front.ask(1, &ToEngine::Namespace { inode }, &[]);
+            let told = client.ask(1, &ToEngine::Namespace { inode }, &[]);
             assert_eq!(told, Some(Owned::Done(0)));
         }
-        let program = Program::new(front, target, TransportSocket::open());
+        let program = Program::new(client, target, TransportSocket::open());
         let answer = program.ask(&target.peer_get(1));
-        // Its front says that there is such an interface here, but the engine has none of that index for it.
+        // Its client says that there is such an interface here, but the engine has none of that index for it.
         assert!(matches!(answer, Err(ENODEV | 22)), "{inode:?}: {answer:?}");
     }
 }

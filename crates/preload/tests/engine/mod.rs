@@ -12,7 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use udco_front::{Begun, MAX_MESSAGE, REQUEST_MARK, ToEngine, ToFront, VERSION};
+use udco_ipc::{Begun, MAX_MESSAGE, REQUEST_MARK, ToClient, ToEngine, VERSION};
 
 /// The engine's end of a connection.
 pub(crate) struct Engine {
@@ -22,7 +22,7 @@ pub(crate) struct Engine {
     socket: OnceCell<OwnedFd>,
 }
 
-/// A message from the front with what came beside it.
+/// A message from the client with what came beside it.
 pub(crate) struct Asked {
     pub(crate) seq: u32,
     bytes: Vec<u8>,
@@ -100,7 +100,7 @@ impl Engine {
         assert!(
             matches!(hello.message(), ToEngine::Hello { version: VERSION, program, .. } if !program.is_empty())
         );
-        self.say(hello.seq, &ToFront::Welcome { version: VERSION });
+        self.say(hello.seq, &ToClient::Welcome { version: VERSION });
         assert!(matches!(self.next().message(), ToEngine::Output { .. }));
         self
     }
@@ -109,7 +109,7 @@ impl Engine {
     pub(crate) fn channel(&self) -> OwnedFd {
         let mut asked = self.next();
         assert_eq!(asked.message(), ToEngine::OpenChannel);
-        self.say(asked.seq, &ToFront::Channel { channel: 7 });
+        self.say(asked.seq, &ToClient::Channel { channel: 7 });
         asked.fds.pop().expect("the end of a channel")
     }
 
@@ -118,12 +118,12 @@ impl Engine {
         self.try_next().expect("a message")
     }
 
-    /// The next message; `None` when the front has gone.
+    /// The next message; `None` when the client has gone.
     pub(crate) fn try_next(&self) -> Option<Asked> {
         receive(self.socket()?)
     }
 
-    pub(crate) fn say(&self, seq: u32, message: &ToFront<'_>) {
+    pub(crate) fn say(&self, seq: u32, message: &ToClient<'_>) {
         let mut buffer = vec![0; MAX_MESSAGE];
         let len = message.encode(seq, &mut buffer).expect("it fits");
         put(self.socket().expect("a connection"), &buffer[..len]);
@@ -134,7 +134,7 @@ impl Engine {
     }
 
     pub(crate) fn done_with(&self, asked: &Asked, swap: bool, more: bool) {
-        let done = ToFront::Done {
+        let done = ToClient::Done {
             errno: 0,
             swap,
             more,
@@ -170,7 +170,7 @@ impl Engine {
         let request = self.begin_request(channel);
         let datagram = datagram(&request);
         let fd = i32::from_ne_bytes(datagram[16..20].try_into().expect("four bytes"));
-        self.say(request.seq, &ToFront::NeedSocket { fd });
+        self.say(request.seq, &ToClient::NeedSocket { fd });
         let mut socket = self.next();
         assert_eq!(socket.message(), ToEngine::Socket { errno: 0, begun });
         assert_eq!(socket.seq, request.seq);

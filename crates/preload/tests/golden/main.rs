@@ -1,7 +1,7 @@
 //! Replays what was recorded of the kernel's driver, and compares byte for byte (docs/netlink-api.md).
 //!
 //! Each scenario runs as a program of its own under `udco run`, in a network namespace of its own: this executable once
-//! more, with the test [`replay`]. So the whole chain is compared: preload library, front protocol, engine.
+//! more, with the test [`replay`]. So the whole chain is compared: preload library, client protocol, engine.
 #![allow(unsafe_code)]
 
 mod calls;

@@ -47,11 +47,11 @@ fn packets() -> Vec<Call> {
         any(libc::SYS_sendmmsg, "the same"),
         any(
             libc::SYS_recvmsg,
-            "messages of fronts with descriptors, and of streams",
+            "messages of clients with descriptors, and of streams",
         ),
         any(
             libc::SYS_sendmsg,
-            "answers to fronts, control packets to programs",
+            "answers to clients, control packets to programs",
         ),
         any(
             libc::SYS_recvfrom,
@@ -78,7 +78,7 @@ fn packets() -> Vec<Call> {
         any(libc::SYS_pwritev2, "the same, and lines, without waiting"),
         any(
             libc::SYS_getsockopt,
-            "what a socket is that a front passes, and what has become of it",
+            "what a socket is that a client passes, and what has become of it",
         ),
         any(libc::SYS_getsockname, "its local address"),
         any(libc::SYS_getpeername, "the other end of a stream"),
@@ -134,7 +134,7 @@ fn descriptors() -> Vec<Call> {
             "programs that connect to the engine's own socket",
         ),
         any(libc::SYS_close, "everything comes to an end"),
-        any(libc::SYS_fstat, "what a descriptor is that a front passes"),
+        any(libc::SYS_fstat, "what a descriptor is that a client passes"),
         one_of(
             libc::SYS_fcntl,
             [
@@ -154,7 +154,7 @@ fn waiting() -> Vec<Call> {
     let mut calls = vec![
         any(
             libc::SYS_epoll_create1,
-            "each worker and each front's connection waits",
+            "each worker and each client's connection waits",
         ),
         any(libc::SYS_epoll_ctl, "the same"),
         any(libc::SYS_epoll_pwait, "the same"),
@@ -236,7 +236,7 @@ fn threads(process: u32) -> Vec<Call> {
         one_of(
             libc::SYS_clone,
             [vec![masked(0, thread | namespaces as u32, thread)]],
-            "a thread for each front and each program: no processes",
+            "a thread for each client and each program: no processes",
         ),
         any(libc::SYS_set_robust_list, "each thread has one"),
         any(

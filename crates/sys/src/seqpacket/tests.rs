@@ -27,9 +27,9 @@ fn borrow(fds: &[OwnedFd]) -> Vec<BorrowedFd<'_>> {
 
 #[test]
 fn seventeen_descriptors_arrive_in_order_and_are_closed_with_the_list() {
-    let (front, engine) = Connection::pair().unwrap();
+    let (client, engine) = Connection::pair().unwrap();
     let (reader, ends) = write_ends(MAX_FDS);
-    front.send(b"hello", &borrow(&ends)).unwrap();
+    client.send(b"hello", &borrow(&ends)).unwrap();
     drop(ends);
     let mut buffer = [0; 64];
     let mut received = engine.receive(&mut buffer).unwrap();
@@ -46,12 +46,12 @@ fn seventeen_descriptors_arrive_in_order_and_are_closed_with_the_list() {
 
 #[test]
 fn order_is_kept() {
-    let (front, engine) = Connection::pair().unwrap();
+    let (client, engine) = Connection::pair().unwrap();
     let files = [
         File::open("/dev/null").unwrap(),
         File::open("/dev/zero").unwrap(),
     ];
-    front
+    client
         .send(b"x", &[files[0].as_fd(), files[1].as_fd()])
         .unwrap();
     let mut received = engine.receive(&mut [0; 8]).unwrap();
@@ -65,14 +65,14 @@ fn order_is_kept() {
 #[test]
 fn too_many_descriptors_are_an_error_and_all_closed() {
     for count in [MAX_FDS + 1, MAX_FDS + 2, 100, 253] {
-        let (front, engine) = Connection::pair().unwrap();
+        let (client, engine) = Connection::pair().unwrap();
         let (reader, ends) = write_ends(count);
         let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         let fds = borrow(&ends);
         assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
         let message = [IoSlice::new(b"flood")];
-        sendmsg(front.as_fd(), &message, &mut control, SendFlags::empty()).unwrap();
+        sendmsg(client.as_fd(), &message, &mut control, SendFlags::empty()).unwrap();
         drop(ends);
         let error = engine.receive(&mut [0; 64]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{count}");
@@ -82,10 +82,10 @@ fn too_many_descriptors_are_an_error_and_all_closed() {
 
 #[test]
 fn a_message_longer_than_the_buffer_is_an_error_and_its_descriptors_closed() {
-    let (front, engine) = Connection::pair().unwrap();
+    let (client, engine) = Connection::pair().unwrap();
     let (reader, ends) = write_ends(2);
-    front.send(&[7; 65], &borrow(&ends)).unwrap();
-    front.send(b"next", &[]).unwrap();
+    client.send(&[7; 65], &borrow(&ends)).unwrap();
+    client.send(b"next", &[]).unwrap();
     drop(ends);
     let mut buffer = [0; 64];
     let error = engine.receive(&mut buffer).unwrap_err();
@@ -96,16 +96,16 @@ fn a_message_longer_than_the_buffer_is_an_error_and_its_descriptors_closed() {
 
 #[test]
 fn bad_sends_are_refused() {
-    let (front, _engine) = Connection::pair().unwrap();
+    let (client, _engine) = Connection::pair().unwrap();
     let (_reader, ends) = write_ends(MAX_FDS + 1);
-    for result in [front.send(b"", &[]), front.send(b"x", &borrow(&ends))] {
+    for result in [client.send(b"", &[]), client.send(b"x", &borrow(&ends))] {
         assert_eq!(result.unwrap_err().raw_os_error(), Some(libc::EINVAL));
     }
 }
 
 #[test]
 fn nothing_blocks_and_the_end_is_a_message_of_length_zero() {
-    let (front, engine) = Connection::pair().unwrap();
+    let (client, engine) = Connection::pair().unwrap();
     let mut buffer = [0; 8];
     let kind = engine.receive(&mut buffer).unwrap_err().kind();
     assert_eq!(kind, io::ErrorKind::WouldBlock);
@@ -113,12 +113,12 @@ fn nothing_blocks_and_the_end_is_a_message_of_length_zero() {
     let error = engine.receive_within(&mut buffer, limit).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::ETIMEDOUT));
     let full = loop {
-        if let Err(error) = front.send(&[1; 1_000], &[]) {
+        if let Err(error) = client.send(&[1; 1_000], &[]) {
             break error;
         }
     };
     assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
-    drop(front);
+    drop(client);
     let mut large = [0; 2_000];
     while engine.receive_within(&mut large, limit).unwrap().len > 0 {}
     let error = engine.send(b"x", &[]).unwrap_err();

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use rustix::fs::{OFlags, fcntl_setfl};
-use udco_front::ToEngine;
+use udco_ipc::ToEngine;
 use udco_sys::seqpacket::Connection;
 
-use super::front::Front;
+use super::client::Client;
 use super::{STRANGER, Scene, TENANT};
 
 /// What a hostile program does, over and over.
@@ -107,21 +107,21 @@ impl Attack {
 }
 
 fn unread(socket: &Path, end: Instant) -> io::Result<()> {
-    let mut front = Front::greeted(socket)?;
-    let (channel, _end) = front.open_channel()?;
+    let mut client = Client::greeted(socket)?;
+    let (channel, _end) = client.open_channel()?;
     let datagram = [7; 30_000];
     while Instant::now() < end {
         let datagram = &datagram;
-        front.say(&ToEngine::Return { channel, datagram }, &[])?;
+        client.say(&ToEngine::Return { channel, datagram }, &[])?;
     }
     Ok(())
 }
 
 fn channels(socket: &Path, end: Instant) -> io::Result<()> {
-    let mut front = Front::greeted(socket)?;
+    let mut client = Client::greeted(socket)?;
     let mut ends = Vec::new();
     while Instant::now() < end {
-        ends.push(front.open_channel()?);
+        ends.push(client.open_channel()?);
     }
     Ok(())
 }
@@ -136,15 +136,15 @@ fn silent(socket: &Path, held: &mut Vec<Connection>) -> io::Result<()> {
 }
 
 fn full_pipe(socket: &Path, held: &mut Vec<Connection>) -> io::Result<()> {
-    let mut front = Front::greeted(socket)?;
+    let mut client = Client::greeted(socket)?;
     let (_reader, mut writer) = io::pipe()?;
     fcntl_setfl(&writer, OFlags::NONBLOCK)?;
     while writer.write(&[0; 4096]).is_ok() {}
     fcntl_setfl(&writer, OFlags::empty())?;
     for _ in 0..64 {
-        front.say(&ToEngine::Show, &[writer.as_fd()])?;
+        client.say(&ToEngine::Show, &[writer.as_fd()])?;
     }
-    held.push(front.connection);
+    held.push(client.connection);
     if held.len() > 64 {
         held.clear();
     }
@@ -152,10 +152,10 @@ fn full_pipe(socket: &Path, held: &mut Vec<Connection>) -> io::Result<()> {
 }
 
 fn lines(socket: &Path, end: Instant) -> io::Result<()> {
-    let mut front = Front::greeted(socket)?;
+    let mut client = Client::greeted(socket)?;
     while Instant::now() < end {
-        front.say(&ToEngine::OwnTun, &[])?;
-        front.hear(Duration::from_secs(1))?;
+        client.say(&ToEngine::OwnTun, &[])?;
+        client.hear(Duration::from_secs(1))?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A front that says whatever comes to it: valid, mutated and out of order, with descriptors of all kinds.
+//! A client that says whatever comes to it: valid, mutated and out of order, with descriptors of all kinds.
 //!
 //! What it does is decided by its seed, and by what the engine answers.
 
@@ -8,13 +8,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use udco_front::{Alias, Begun, ToEngine, ToFront};
+use udco_ipc::{Alias, Begun, ToClient, ToEngine};
 use udco_sys::route::Monitor;
 use udco_sys::seqpacket::Connection;
 use udco_sys::tun;
 
+use super::client::Client;
 use super::descriptors::{Descriptors, tamper};
-use super::front::Front;
 use super::scene::Scene;
 
 /// Fuzzing programs at a time.
@@ -61,7 +61,7 @@ pub fn fuzz(program: &str, seed: u64, time: Duration) -> Result<Option<String>> 
     });
     let hostile = hostile.collect::<Result<_>>()?;
     let (asked, most) = scene.require_service(hostile, time).with_context(|| {
-        format!("again: cargo xtask fuzz front --seed {seed} --seconds {seconds}")
+        format!("again: cargo xtask fuzz client --seed {seed} --seconds {seconds}")
     })?;
     scene.discard_logs();
     let lines = scene.log_lines();
@@ -76,7 +76,7 @@ pub(super) fn run(socket: &Path, seed: u64, seconds: u64) -> Result<()> {
     let mut fuzzer = Fuzzer {
         dice: Dice(seed),
         descriptors: Descriptors::open(socket),
-        fronts: Vec::new(),
+        clients: Vec::new(),
         channels: Vec::new(),
         devices: Vec::new(),
         shared: Vec::new(),
@@ -106,7 +106,7 @@ pub(super) fn run(socket: &Path, seed: u64, seconds: u64) -> Result<()> {
 struct Fuzzer {
     dice: Dice,
     descriptors: Descriptors,
-    fronts: Vec<Front>,
+    clients: Vec<Client>,
     /// Numbers of channels, and the program's ends.
     channels: Vec<(u32, Connection)>,
     /// Indices of the devices that were handed over last.
@@ -127,7 +127,7 @@ impl Fuzzer {
         match self.dice.below(40) {
             0 => self.descriptors = Descriptors::open(socket),
             1 => {
-                self.fronts.clear();
+                self.clients.clear();
                 self.channels.clear();
                 self.shared.clear();
             }
@@ -138,41 +138,41 @@ impl Fuzzer {
                 }
             }
             // Silent ones take places.
-            4 => self.fronts.push(Front::connect(socket)?),
+            4 => self.clients.push(Client::connect(socket)?),
             5..9 => {
                 self.is_calm = true;
-                let front = self.begin_well(socket);
+                let client = self.begin_well(socket);
                 self.is_calm = false;
-                self.fronts.push(front?);
+                self.clients.push(client?);
             }
             _ => {}
         }
-        if self.fronts.is_empty() || self.dice.below(50) == 0 {
-            self.fronts.push(Front::greeted(socket)?);
+        if self.clients.is_empty() || self.dice.below(50) == 0 {
+            self.clients.push(Client::greeted(socket)?);
             self.reached[0] += 1;
         }
-        if self.fronts.len() > 12 {
-            self.fronts.remove(0);
+        if self.clients.len() > 12 {
+            self.clients.remove(0);
         }
-        let last = self.fronts.len() - 1;
+        let last = self.clients.len() - 1;
         let at = match self.dice.below(4) {
-            0 => self.dice.below(self.fronts.len() as u64) as usize,
+            0 => self.dice.below(self.clients.len() as u64) as usize,
             _ => last,
         };
-        let mut front = self.fronts.swap_remove(at);
-        let said = self.say(&mut front);
-        let heard = said.and_then(|()| self.hear(&mut front));
+        let mut client = self.clients.swap_remove(at);
+        let said = self.say(&mut client);
+        let heard = said.and_then(|()| self.hear(&mut client));
         if heard.is_ok() {
-            self.fronts.push(front);
+            self.clients.push(client);
         }
         heard
     }
 
     /// A device with a peer and a key, as OpenVPN would make them.
-    fn begin_well(&mut self, socket: &Path) -> io::Result<Front> {
-        let mut front = Front::greeted(socket)?;
+    fn begin_well(&mut self, socket: &Path) -> io::Result<Client> {
+        let mut client = Client::greeted(socket)?;
         self.reached[0] += 1;
-        let channel = front.open_channel()?;
+        let channel = client.open_channel()?;
         self.reached[1] += 1;
         let number = channel.0;
         self.channels.push(channel);
@@ -187,8 +187,8 @@ impl Fuzzer {
             cap_ack: true,
             datagram: &message(16, 0x605, &body),
         };
-        front.say(&route, &[])?;
-        self.hear(&mut front)?;
+        client.say(&route, &[])?;
+        self.hear(&mut client)?;
         let ifindex = self.devices.last().copied().unwrap_or(0);
         for request in [peer_new(&mut self.dice), key_new(&mut self.dice)] {
             let (command, nested) = request;
@@ -199,14 +199,14 @@ impl Fuzzer {
                 admin: true,
                 datagram: &about(ifindex, 0x7d0, (command, 5), nested),
             };
-            front.say(&request, &[])?;
-            self.hear(&mut front)?;
+            client.say(&request, &[])?;
+            self.hear(&mut client)?;
         }
-        Ok(front)
+        Ok(client)
     }
 
     /// Says one thing, or floods.
-    fn say(&mut self, front: &mut Front) -> io::Result<()> {
+    fn say(&mut self, client: &mut Client) -> io::Result<()> {
         let dice = &mut self.dice;
         let channel = match self.channels.last() {
             Some((channel, _)) if dice.below(8) > 0 => *channel,
@@ -216,23 +216,23 @@ impl Fuzzer {
         match dice.below(60) {
             0 => {
                 let bytes = [dice.bytes(200), vec![0]].concat();
-                front.say_bytes(&bytes, &[])
+                client.say_bytes(&bytes, &[])
             }
             1 => {
                 // A kind that there is, with anything in it and beside it.
                 let mut bytes = ((1 + dice.below(14)) as u16).to_ne_bytes().to_vec();
                 bytes.extend_from_slice(&[0; 2]);
-                bytes.extend_from_slice(&front.seq.to_ne_bytes());
+                bytes.extend_from_slice(&client.seq.to_ne_bytes());
                 bytes.extend(dice.bytes(300));
                 let fds = self.descriptors.some(dice, 5);
-                front.say_bytes(&bytes, &borrow(&fds))
+                client.say_bytes(&bytes, &borrow(&fds))
             }
             2 => {
                 let fds = self.descriptors.some(dice, 2);
-                front.say(&ToEngine::OpenChannel, &borrow(&fds))
+                client.say(&ToEngine::OpenChannel, &borrow(&fds))
             }
             3..7 => {
-                let opened = front.open_channel()?;
+                let opened = client.open_channel()?;
                 self.reached[1] += 1;
                 self.channels.push(opened);
                 if self.channels.len() > 16 {
@@ -247,7 +247,7 @@ impl Fuzzer {
                     name,
                     value,
                 };
-                front.say(&option, &[])
+                client.say(&option, &[])
             }
             8..40 => {
                 let datagram = &generic(dice, &self.devices);
@@ -258,7 +258,7 @@ impl Fuzzer {
                     admin,
                     datagram,
                 };
-                front.say(&request, &[])
+                client.say(&request, &[])
             }
             40..50 => {
                 let datagram = &link(dice);
@@ -269,24 +269,24 @@ impl Fuzzer {
                     cap_ack: dice.below(2) == 0,
                     datagram,
                 };
-                front.say(&route, &[])
+                client.say(&route, &[])
             }
             50 => {
                 let fds = self.descriptors.some(dice, 2);
-                front.say(&ToEngine::Show, &borrow(&fds))
+                client.say(&ToEngine::Show, &borrow(&fds))
             }
             51 => {
                 let fd = dice.below(20) as i32;
-                front.say(&ToEngine::SocketClosed { fd }, &[])
+                client.say(&ToEngine::SocketClosed { fd }, &[])
             }
             52 | 53 => {
                 // Nobody reads what comes of it.
                 let datagram = &dice.bytes(2_000);
                 for _ in 0..dice.below(500) {
                     match dice.below(3) {
-                        0 => front.say(&ToEngine::OwnTun, &[])?,
-                        1 => front.say(&ToEngine::Return { channel, datagram }, &[])?,
-                        _ => front.say(
+                        0 => client.say(&ToEngine::OwnTun, &[])?,
+                        1 => client.say(&ToEngine::Return { channel, datagram }, &[])?,
+                        _ => client.say(
                             &ToEngine::Shown {
                                 netns: 0,
                                 message: datagram,
@@ -303,28 +303,28 @@ impl Fuzzer {
                     errno: 0,
                     begun: Begun::Packet(dice.next() as u16),
                 };
-                front.say(&reply, &borrow(&fds))
+                client.say(&reply, &borrow(&fds))
             }
         }
     }
 
     /// Reads what is there, and replies to the engine's questions: rightly, wrongly, late or not at all.
-    fn hear(&mut self, front: &mut Front) -> io::Result<()> {
+    fn hear(&mut self, client: &mut Client) -> io::Result<()> {
         for _ in 0..8 {
             let limit = if self.is_calm { 30 * SHORT } else { SHORT };
-            let message = match front.hear(limit) {
+            let message = match client.hear(limit) {
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => return Ok(()),
                 message => message?.to_vec(),
             };
-            let Ok((seq, question)) = ToFront::decode(&message) else {
+            let Ok((seq, question)) = ToClient::decode(&message) else {
                 continue;
             };
             let is_end = matches!(
                 question,
-                ToFront::Answer { .. } | ToFront::Done { .. } | ToFront::Pass
+                ToClient::Answer { .. } | ToClient::Done { .. } | ToClient::Pass
             );
             match question {
-                ToFront::NeedTun {
+                ToClient::NeedTun {
                     queues,
                     nonce,
                     name,
@@ -333,18 +333,18 @@ impl Fuzzer {
                 } => {
                     let kind = if multicast { "ovpn-dco" } else { "ovpn" };
                     let alias = Alias::new(kind, nonce);
-                    self.hand_over_device(front, (seq, queues), name, &alias)?;
+                    self.hand_over_device(client, (seq, queues), name, &alias)?;
                 }
-                ToFront::NeedSocket { .. } => self.hand_over_socket(front, seq)?,
-                ToFront::Answer { datagram } => {
+                ToClient::NeedSocket { .. } => self.hand_over_socket(client, seq)?,
+                ToClient::Answer { datagram } => {
                     let errno = datagram.get(16..20).and_then(|errno| errno.first_chunk());
                     let is_taken = std::mem::take(&mut self.gave_device) && errno == Some(&[0; 4]);
                     self.reached[2] += u64::from(is_taken);
                 }
-                ToFront::Done { swap: true, .. } => self.reached[3] += 1,
-                ToFront::NeedLink { .. } => {
+                ToClient::Done { swap: true, .. } => self.reached[3] += 1,
+                ToClient::NeedLink { .. } => {
                     let exists = self.dice.below(2) == 0;
-                    front.say_as(seq, &ToEngine::Link { exists }, &[])?;
+                    client.say_as(seq, &ToEngine::Link { exists }, &[])?;
                 }
                 _ => {}
             }
@@ -357,7 +357,7 @@ impl Fuzzer {
 
     fn hand_over_device(
         &mut self,
-        front: &Front,
+        client: &Client,
         (seq, queues): (u32, u16),
         name: &[u8],
         alias: &Alias,
@@ -371,7 +371,7 @@ impl Fuzzer {
         };
         if dice.below(4) == 0 && !self.is_calm {
             let fds = self.descriptors.some(dice, 17);
-            return front.say_as(seq, &tun(dice.below(9) as u32), &borrow(&fds));
+            return client.say_as(seq, &tun(dice.below(9) as u32), &borrow(&fds));
         }
         let made = tun::create("fuzz%d", usize::from(queues))?;
         let monitor = Monitor::open()?;
@@ -385,7 +385,7 @@ impl Fuzzer {
         let mut fds: Vec<OwnedFd> = made.queues;
         fds.push(monitor.into_fd());
         let all: Vec<&OwnedFd> = fds.iter().collect();
-        front.say_as(seq, &tun(ifindex), &borrow(&all))?;
+        client.say_as(seq, &tun(ifindex), &borrow(&all))?;
         self.gave_device = true;
         // In time for the engine to look at it first, or not.
         if dice.below(2) == 0 || self.is_calm {
@@ -408,7 +408,7 @@ impl Fuzzer {
         Ok(())
     }
 
-    fn hand_over_socket(&mut self, front: &Front, seq: u32) -> io::Result<()> {
+    fn hand_over_socket(&mut self, client: &Client, seq: u32) -> io::Result<()> {
         let dice = &mut self.dice;
         let reply = ToEngine::Socket {
             errno: 0,
@@ -416,12 +416,12 @@ impl Fuzzer {
         };
         if dice.below(3) == 0 && !self.is_calm {
             let fds = self.descriptors.some(dice, 3);
-            return front.say_as(seq, &reply, &borrow(&fds));
+            return client.say_as(seq, &reply, &borrow(&fds));
         }
         let socket = OwnedFd::from(std::net::UdpSocket::bind("127.0.0.1:0")?);
         let (_ours, theirs) = Connection::pair()?;
         let theirs = theirs.into_fd();
-        front.say_as(seq, &reply, &[socket.as_fd(), theirs.as_fd()])?;
+        client.say_as(seq, &reply, &[socket.as_fd(), theirs.as_fd()])?;
         std::thread::sleep(SHORT);
         for fd in [socket, theirs] {
             if !self.is_calm {

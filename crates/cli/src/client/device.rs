@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-use udco_front::{Alias, Interface, MAX_FDS, ToFront};
+use udco_ipc::{Alias, Interface, MAX_FDS, ToClient};
 use udco_netlink::Api;
 use udco_netlink::client::link;
 use udco_netlink::client::link::{MULTICAST, UP};
@@ -28,13 +28,13 @@ pub(crate) struct TunDevice {
 }
 
 impl TunDevice {
-    /// Makes the device that a [`ToFront::NeedTun`] describes; it stays when all descriptors are closed. One of that name
+    /// Makes the device that a [`ToClient::NeedTun`] describes; it stays when all descriptors are closed. One of that name
     /// that a dead engine has left is taken over, with the queues that it was made for (faults A5).
     ///
     /// # Errors
     /// `EEXIST` if the name is taken; of the kernel.
-    pub(crate) fn create(wanted: &ToFront<'_>) -> io::Result<Self> {
-        let ToFront::NeedTun {
+    pub(crate) fn create(wanted: &ToClient<'_>) -> io::Result<Self> {
+        let ToClient::NeedTun {
             queues,
             mtu,
             multicast,
@@ -112,7 +112,7 @@ fn take(name: &str, ifindex: u32, queues: usize) -> io::Result<Created> {
     let deadline = Instant::now() + LETTING_GO;
     loop {
         let told = rtnetlink::dump(&link::show(ifindex, 1))?.concat();
-        let taken = match udco_front::interface(&told) {
+        let taken = match udco_ipc::interface(&told) {
             Interface::Foreign => return Err(exists()),
             Interface::Served => Err(io::ErrorKind::ResourceBusy.into()),
             Interface::Left { several } => tun::take(name, queues, several),

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
-use udco_front::{MAX_MESSAGE, ToEngine, ToFront, VERSION};
+use udco_ipc::{MAX_MESSAGE, ToClient, ToEngine, VERSION};
 use udco_sys::seqpacket::Connection;
 use zeroize::Zeroizing;
 
@@ -37,14 +37,14 @@ pub(crate) enum Trouble {
 }
 
 /// An engine that has said welcome.
-pub(crate) struct Front {
+pub(crate) struct Client {
     connection: Connection,
     seq: u32,
     /// Holds the last message of either direction. What was sent is wiped at once: it may have been a key.
     buffer: Zeroizing<Vec<u8>>,
 }
 
-impl Front {
+impl Client {
     /// Connects to the engine that listens at `path`.
     pub(crate) fn connect(path: &Path) -> Result<Self> {
         let connection = Connection::connect(path).map_err(|error| {
@@ -68,7 +68,7 @@ impl Front {
 
     /// Greets the engine at the other end of a connection.
     pub(crate) fn over(connection: Connection) -> Result<Self> {
-        let mut front = Self {
+        let mut client = Self {
             connection,
             seq: 0,
             buffer: Zeroizing::new(vec![0; MAX_MESSAGE]),
@@ -78,12 +78,12 @@ impl Front {
             pid: std::process::id(),
             program: PROGRAM,
         };
-        match front.ask(&hello, &[])? {
-            ToFront::Welcome { .. } => {
-                front.say_where()?;
-                Ok(front)
+        match client.ask(&hello, &[])? {
+            ToClient::Welcome { .. } => {
+                client.say_where()?;
+                Ok(client)
             }
-            ToFront::Refused { .. } => {
+            ToClient::Refused { .. } => {
                 bail!("the engine has a different version: install both from the same release")
             }
             _ => Err(nonsense()),
@@ -107,7 +107,7 @@ impl Front {
         let file = udco_sys::process::memory_file("udco-show");
         let mut file = file.context("cannot create a memory file")?;
         match self.ask(&ToEngine::Show, &[file.as_fd()])? {
-            ToFront::Done { errno: 0, .. } => {}
+            ToClient::Done { errno: 0, .. } => {}
             _ => return Err(nonsense()),
         }
         let mut text = String::new();
@@ -121,7 +121,7 @@ impl Front {
         &mut self,
         question: &ToEngine<'_>,
         fds: &[BorrowedFd<'_>],
-    ) -> Result<ToFront<'_>> {
+    ) -> Result<ToClient<'_>> {
         self.seq = self.seq.wrapping_add(1);
         self.reply(question, fds)
     }
@@ -131,10 +131,10 @@ impl Front {
         &mut self,
         reply: &ToEngine<'_>,
         fds: &[BorrowedFd<'_>],
-    ) -> Result<ToFront<'_>> {
+    ) -> Result<ToClient<'_>> {
         let len = reply
             .encode(self.seq, &mut self.buffer)
-            .map_err(|udco_front::TooLong| anyhow!("message too long"))?;
+            .map_err(|udco_ipc::TooLong| anyhow!("message too long"))?;
         let message = self.buffer.get_mut(..len).unwrap_or_default();
         let sent = self.connection.send(message, fds);
         // It may have held a key (promises H1).
@@ -147,18 +147,18 @@ impl Front {
                 return Err(Trouble::Denied.into());
             }
             let message = self.buffer.get(..len).unwrap_or_default();
-            let (seq, _) = ToFront::decode(message).map_err(|_| nonsense())?;
+            let (seq, _) = ToClient::decode(message).map_err(|_| nonsense())?;
             if seq == self.seq {
                 break len;
             }
         };
         let message = self.buffer.get(..len).unwrap_or_default();
-        let (_, answer) = ToFront::decode(message).map_err(|_| nonsense())?;
+        let (_, answer) = ToClient::decode(message).map_err(|_| nonsense())?;
         Ok(answer)
     }
 }
 
-impl AsFd for Front {
+impl AsFd for Client {
     /// Readable when the engine has ended.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.connection.as_fd()

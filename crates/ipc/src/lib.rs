@@ -1,18 +1,18 @@
-//! What a *front* (the preload library inside OpenVPN, or the CLI) and the engine say to each other.
+//! What a *client* (the preload library inside OpenVPN, or the CLI) and the engine say to each other.
 //!
 //! Both ends of the conversation are local and built from one source tree, so integers are in host order and a
 //! [`VERSION`] in the first message is all the compatibility there is. Every message is one datagram on a
 //! `SOCK_SEQPACKET` Unix socket: [`HEADER`] bytes of header, then the body. File descriptors travel beside a message
 //! with `SCM_RIGHTS`, in the order given at each variant.
 //!
-//! The front asks, the engine answers; a front has one question open at a time. Each question carries a sequence
-//! number, its answers repeat it, and a front throws away an answer with another number (it belongs to a question on
-//! which it had given up). An engine that needs something of the front before it can answer says so
-//! ([`ToFront::NeedTun`], [`ToFront::NeedSocket`], [`ToFront::NeedLink`]) and the front replies under the same number.
+//! The client asks, the engine answers; a client has one question open at a time. Each question carries a sequence
+//! number, its answers repeat it, and a client throws away an answer with another number (it belongs to a question on
+//! which it had given up). An engine that needs something of the client before it can answer says so
+//! ([`ToClient::NeedTun`], [`ToClient::NeedSocket`], [`ToClient::NeedLink`]) and the client replies under the same number.
 //!
 //! A *channel* is what the program believes to be a generic-netlink socket: a SEQPACKET pair, one end in the program's
-//! fd table, the other in the engine. Requests go over the front's connection ([`ToEngine::Request`]), so that the
-//! front can wait until every answer lies readable in the channel before its `sendmsg` returns; OpenVPN spins on
+//! fd table, the other in the engine. Requests go over the client's connection ([`ToEngine::Request`]), so that the
+//! client can wait until every answer lies readable in the channel before its `sendmsg` returns; OpenVPN spins on
 //! `EAGAIN` otherwise.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
@@ -41,14 +41,14 @@ pub const MAX_MESSAGE: usize = 32 * 1024;
 /// The most file descriptors beside one message: 16 TUN queues and the route monitor.
 pub const MAX_FDS: usize = 17;
 
-/// Bytes that a transport socket over UDP should hold in each direction. The front sees to it, as the engine has no right
+/// Bytes that a transport socket over UDP should hold in each direction. The client sees to it, as the engine has no right
 /// to exceed the system's limit.
 pub const TRANSPORT_BUFFER: usize = 4 << 20;
 
 /// What the engine puts into a channel when it begins with a request: whatever lies before it was not caused by the
 /// request. Shorter than any netlink message, so that it cannot be taken for one.
 ///
-/// OpenVPN 2.6 forgets a notification that it reads while it waits for an answer. So the front gives such a notification
+/// OpenVPN 2.6 forgets a notification that it reads while it waits for an answer. So the client gives such a notification
 /// back ([`ToEngine::Return`]), and the engine queues it behind the answer.
 pub const REQUEST_MARK: &[u8] = b"mark";
 
@@ -81,10 +81,10 @@ pub enum Begun {
     Packet(u16),
 }
 
-/// A message from a front to the engine.
+/// A message from a client to the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToEngine<'a> {
-    /// The first message on a connection. Answer: [`ToFront::Welcome`] or [`ToFront::Refused`].
+    /// The first message on a connection. Answer: [`ToClient::Welcome`] or [`ToClient::Refused`].
     Hello {
         /// [`VERSION`] of the sender.
         version: u16,
@@ -93,10 +93,10 @@ pub enum ToEngine<'a> {
         /// Name of the program (for messages to people only).
         program: &'a [u8],
     },
-    /// A new channel. Beside it: the engine's end of the pair. Answer: [`ToFront::Channel`].
+    /// A new channel. Beside it: the engine's end of the pair. Answer: [`ToClient::Channel`].
     OpenChannel,
     /// `setsockopt(SOL_NETLINK, name, value)` on a channel: membership, `NETLINK_EXT_ACK`, `NETLINK_CAP_ACK`.
-    /// Answer: [`ToFront::Done`] with the errno.
+    /// Answer: [`ToClient::Done`] with the errno.
     SetOption {
         /// The channel it was called on.
         channel: u32,
@@ -105,8 +105,8 @@ pub enum ToEngine<'a> {
         /// Option value.
         value: i32,
     },
-    /// A datagram that the program sent on a channel. Answer: [`ToFront::Done`], after all replies are readable in
-    /// the channel (or [`ToFront::NeedSocket`] or [`ToFront::NeedLink`] first).
+    /// A datagram that the program sent on a channel. Answer: [`ToClient::Done`], after all replies are readable in
+    /// the channel (or [`ToClient::NeedSocket`] or [`ToClient::NeedLink`] first).
     Request {
         /// The channel it was sent on.
         channel: u32,
@@ -128,7 +128,7 @@ pub enum ToEngine<'a> {
         datagram: &'a [u8],
     },
     /// An rtnetlink request that creates, deletes or shows a link (`RTM_NEWLINK`, `RTM_DELLINK`, `RTM_GETLINK`).
-    /// Answer: [`ToFront::Pass`], [`ToFront::Answer`], or [`ToFront::NeedTun`] first.
+    /// Answer: [`ToClient::Pass`], [`ToClient::Answer`], or [`ToClient::NeedTun`] first.
     Route {
         /// Netlink port id of the asking socket.
         port: u32,
@@ -142,25 +142,25 @@ pub enum ToEngine<'a> {
         datagram: &'a [u8],
     },
     /// What the kernel tells of a link that may be ours, and the program is about to read: one `RTM_NEWLINK` message.
-    /// Answer: [`ToFront::Answer`] with the message as it shall be read.
+    /// Answer: [`ToClient::Answer`] with the message as it shall be read.
     Shown {
         /// As in [`ToEngine::Tun`].
         netns: u64,
         /// The message.
         message: &'a [u8],
     },
-    /// Reply to [`ToFront::NeedLink`]. Has the same answer as the question before it.
+    /// Reply to [`ToClient::NeedLink`]. Has the same answer as the question before it.
     Link {
         /// Whether there is such an interface.
         exists: bool,
     },
-    /// Reply to [`ToFront::NeedTun`]. Beside it, if `errno` is 0: the TUN queues, then a `NETLINK_ROUTE` socket of
+    /// Reply to [`ToClient::NeedTun`]. Beside it, if `errno` is 0: the TUN queues, then a `NETLINK_ROUTE` socket of
     /// the same network namespace that has joined the groups for links, addresses and routes of both families.
-    /// Answer: [`ToFront::Answer`].
+    /// Answer: [`ToClient::Answer`].
     Tun {
         /// 0, or why there is no device.
         errno: i32,
-        /// Interface index of the device in the front's network namespace. The engine asks the kernel whether the
+        /// Interface index of the device in the client's network namespace. The engine asks the kernel whether the
         /// device has it (faults D1).
         ifindex: u32,
         /// The kernel's number of that namespace (`SO_NETNS_COOKIE`); 0 if it has none. Never believed.
@@ -168,8 +168,8 @@ pub enum ToEngine<'a> {
         /// Name that the device got. Never believed.
         name: &'a [u8],
     },
-    /// Reply to [`ToFront::NeedSocket`]. Beside it, if `errno` is 0: the real transport socket, then the engine's end
-    /// of the relay, SEQPACKET (see [`RelayHeader`] for UDP, [`STREAM_ERROR`] for TCP). Answer: [`ToFront::Done`].
+    /// Reply to [`ToClient::NeedSocket`]. Beside it, if `errno` is 0: the real transport socket, then the engine's end
+    /// of the relay, SEQPACKET (see [`RelayHeader`] for UDP, [`STREAM_ERROR`] for TCP). Answer: [`ToClient::Done`].
     Socket {
         /// 0, or why there is no such socket: `EBADF` or `ENOTSOCK` if the number names none; `EOPNOTSUPP` if it is
         /// neither UDP nor TCP; `EBUSY` for a UDP socket with an encapsulation of its own.
@@ -177,24 +177,24 @@ pub enum ToEngine<'a> {
         /// The packet of a TCP stream that the program has read a part of.
         begun: Begun,
     },
-    /// The program closed a transport socket that the engine has. Answer: [`ToFront::Done`], after the engine has let
+    /// The program closed a transport socket that the engine has. Answer: [`ToClient::Done`], after the engine has let
     /// go of it, so that its port is free.
     SocketClosed {
         /// The fd number by which the program knew it.
         fd: i32,
     },
-    /// The program opened `/dev/net/tun` by itself: it runs its own data path. Answer: [`ToFront::Done`].
+    /// The program opened `/dev/net/tun` by itself: it runs its own data path. Answer: [`ToClient::Done`].
     OwnTun,
-    /// Asks for the engine's state as JSON. Beside it: the file to write it to. Answer: [`ToFront::Done`].
+    /// Asks for the engine's state as JSON. Beside it: the file to write it to. Answer: [`ToClient::Done`].
     Show,
-    /// Which network namespace the front is in, before Linux 5.14, where the kernel does not tell (`SO_NETNS_COOKIE`).
+    /// Which network namespace the client is in, before Linux 5.14, where the kernel does not tell (`SO_NETNS_COOKIE`).
     /// Comes right after [`ToEngine::Hello`]. It counts only among programs of one user (faults B5). Answer:
-    /// [`ToFront::Done`].
+    /// [`ToClient::Done`].
     Namespace {
         /// Inode of `/proc/self/ns/net`.
         inode: u64,
     },
-    /// What the program's own options say of the data path of its devices. Answer: [`ToFront::Done`].
+    /// What the program's own options say of the data path of its devices. Answer: [`ToClient::Done`].
     Options {
         /// Up to which size TCP segments are kept.
         mssfix: MssFix,
@@ -217,13 +217,13 @@ pub enum ToEngine<'a> {
         /// The file is a socket of syslog(3), on which the program has this name; empty for any other file.
         ident: &'a [u8],
     },
-    /// OpenVPN has refused again what its server pushes, since that rules offload out. Answer: [`ToFront::Done`].
+    /// OpenVPN has refused again what its server pushes, since that rules offload out. Answer: [`ToClient::Done`].
     CompressionRefused,
 }
 
-/// A message from the engine to a front.
+/// A message from the engine to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ToFront<'a> {
+pub enum ToClient<'a> {
     /// The connection stands.
     Welcome {
         /// [`VERSION`] of the engine.
@@ -459,7 +459,7 @@ impl<'a> ToEngine<'a> {
     }
 }
 
-impl<'a> ToFront<'a> {
+impl<'a> ToClient<'a> {
     /// Writes the message with its header and returns its length.
     ///
     /// # Errors

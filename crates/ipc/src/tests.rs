@@ -81,23 +81,23 @@ fn messages_to_the_engine_come_back_as_they_went() {
 }
 
 #[test]
-fn messages_to_the_front_come_back_as_they_went() {
+fn messages_to_the_client_come_back_as_they_went() {
     let messages = [
-        ToFront::Welcome { version: VERSION },
-        ToFront::Refused { errno: 1 },
-        ToFront::Channel { channel: 4 },
-        ToFront::Done {
+        ToClient::Welcome { version: VERSION },
+        ToClient::Refused { errno: 1 },
+        ToClient::Channel { channel: 4 },
+        ToClient::Done {
             errno: 0,
             swap: true,
             more: false,
         },
-        ToFront::Done {
+        ToClient::Done {
             errno: 22,
             swap: false,
             more: true,
         },
-        ToFront::Pass,
-        ToFront::NeedTun {
+        ToClient::Pass,
+        ToClient::NeedTun {
             queues: 2,
             mtu: 1416,
             multicast: false,
@@ -105,14 +105,14 @@ fn messages_to_the_front_come_back_as_they_went() {
             nonce: u64::MAX - 1,
             name: b"tun1",
         },
-        ToFront::NeedLink { ifindex: 1 },
-        ToFront::Answer { datagram: b"ack" },
-        ToFront::NeedSocket { fd: 12 },
+        ToClient::NeedLink { ifindex: 1 },
+        ToClient::Answer { datagram: b"ack" },
+        ToClient::NeedSocket { fd: 12 },
     ];
     let mut buffer = [0; 64];
     for (seq, message) in (7..).zip(messages) {
         let len = message.encode(seq, &mut buffer).unwrap();
-        assert_eq!(ToFront::decode(&buffer[..len]), Ok((seq, message)));
+        assert_eq!(ToClient::decode(&buffer[..len]), Ok((seq, message)));
     }
 }
 

@@ -3,7 +3,7 @@
 use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 /// What precedes each datagram in the relay of a UDP socket: where the packet came from and at which local address it
-/// arrived, enough for a front to fill in `msg_name` and an `IP_PKTINFO` control message.
+/// arrived, enough for a client to fill in `msg_name` and an `IP_PKTINFO` control message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RelayHeader {
     /// Source address and port. On a dual-stack socket an IPv4 source is given as the kernel gives it: v4-mapped.

@@ -1,4 +1,4 @@
-//! What a program that makes a TUN device finds under its name: both fronts, the preload library and the command line,
+//! What a program that makes a TUN device finds under its name: both clients, the preload library and the command line,
 //! go by these rules (faults A5).
 
 use crate::ALIAS;

@@ -1,6 +1,6 @@
-//! Between a front and its engine: stops or kills the engine at the very moment when a certain request is sent.
+//! Between a client and its engine: stops or kills the engine at the very moment when a certain request is sent.
 //!
-//! The proxy hands every message on with its file descriptors. When the front sends the first request of the wanted
+//! The proxy hands every message on with its file descriptors. When the client sends the first request of the wanted
 //! kind, the engine gets a signal, and then the message: a stopped engine has it in its socket and does not answer.
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rustix::net::{Shutdown, shutdown};
 use rustix::process::Signal;
-use udco_front::{MAX_MESSAGE, ToEngine};
+use udco_ipc::{MAX_MESSAGE, ToEngine};
 use udco_sys::seqpacket::{Connection, Listener};
 
 use crate::procfs::{Proc, signal_pid};
@@ -62,7 +62,7 @@ impl Asked {
         Self::DelLink,
     ];
 
-    /// Whether this message of a front is such a request; the numbers are those of the family that this OpenVPN uses
+    /// Whether this message of a client is such a request; the numbers are those of the family that this OpenVPN uses
     /// (dco-behaviour 2.2, 3.1).
     fn is_in(self, message: &[u8], version: Version) -> bool {
         let by_version = |v26, v27| match version {
@@ -113,7 +113,7 @@ pub enum Fault {
 pub struct Hit {
     /// When.
     pub at: Instant,
-    /// The front's process.
+    /// The client's process.
     pub program: Proc,
     /// Its processor time until then.
     pub cpu: Duration,
@@ -121,7 +121,7 @@ pub struct Hit {
 
 /// A proxy, until it is dropped.
 #[derive(Debug)]
-pub struct FrontProxy {
+pub struct ClientProxy {
     path: PathBuf,
     shared: Arc<Shared>,
 }
@@ -137,8 +137,8 @@ struct Shared {
     ended: AtomicBool,
 }
 
-impl FrontProxy {
-    /// Listens at `path` for fronts of an OpenVPN of this version, and hands on to the engine that listens at
+impl ClientProxy {
+    /// Listens at `path` for clients of an OpenVPN of this version, and hands on to the engine that listens at
     /// `engine.0` and has process id `engine.1`.
     ///
     /// # Errors
@@ -188,7 +188,7 @@ impl FrontProxy {
     }
 }
 
-impl Drop for FrontProxy {
+impl Drop for ClientProxy {
     fn drop(&mut self) {
         self.shared.ended.store(true, Ordering::Relaxed);
     }
@@ -197,21 +197,24 @@ impl Drop for FrontProxy {
 impl Shared {
     fn accept(self: Arc<Self>, listener: &Listener) {
         while !self.ended.load(Ordering::Relaxed) {
-            let Ok(front) = listener.accept() else {
+            let Ok(client) = listener.accept() else {
                 thread::sleep(Duration::from_millis(5));
                 continue;
             };
-            // A front without an engine finds the connection closed.
+            // A client without an engine finds the connection closed.
             if let Ok(engine) = Connection::connect(&self.engine.0) {
-                let (front, engine) = (Arc::new(front), Arc::new(engine));
-                let (shared, ends) = (Arc::clone(&self), (Arc::clone(&front), Arc::clone(&engine)));
+                let (client, engine) = (Arc::new(client), Arc::new(engine));
+                let (shared, ends) = (
+                    Arc::clone(&self),
+                    (Arc::clone(&client), Arc::clone(&engine)),
+                );
                 thread::spawn(move || {
                     let program = ends.0.peer_credentials();
                     let program = program.map_or(0, |program| program.pid.unsigned_abs());
                     shared.hand_on(&ends.0, &ends.1, |message| shared.strike(message, program));
                 });
                 let shared = Arc::clone(&self);
-                thread::spawn(move || shared.hand_on(&engine, &front, |_| ()));
+                thread::spawn(move || shared.hand_on(&engine, &client, |_| ()));
             }
         }
     }
@@ -262,7 +265,7 @@ impl Shared {
             Fault::Stop => (Signal::STOP, 'T'),
             Fault::Kill => (Signal::KILL, 'Z'),
         };
-        // Before the signal: the front may see the engine's end, and be gone, before this thread goes on.
+        // Before the signal: the client may see the engine's end, and be gone, before this thread goes on.
         let Some(program) = Proc::read(program) else {
             return;
         };

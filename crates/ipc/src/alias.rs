@@ -7,7 +7,7 @@ pub const ALIAS: &str = "udco ";
 /// Room for the prefix, a kind of up to 9 bytes, a space and 16 digits.
 const ROOM: usize = 32;
 
-/// The alias that the front gives a device: [`ALIAS`], the kind of link, and the nonce of the engine's question in hex.
+/// The alias that the client gives a device: [`ALIAS`], the kind of link, and the nonce of the engine's question in hex.
 ///
 /// Only who has `CAP_NET_ADMIN` in the network namespace of a device can set its alias, and the kernel tells everybody
 /// what it is. So an engine that reads its nonce there knows that whoever it asked made, or may administer, this device
@@ -19,7 +19,7 @@ pub struct Alias {
 }
 
 impl Alias {
-    /// The alias for a device of this kind, as a [`crate::ToFront::NeedTun`] asks for it.
+    /// The alias for a device of this kind, as a [`crate::ToClient::NeedTun`] asks for it.
     #[must_use]
     pub fn new(kind: &str, nonce: u64) -> Self {
         let mut alias = Self {

@@ -1,4 +1,4 @@
-//! A front for tests, with its engine's thread at the other end: it says what the preload library would say.
+//! A client for tests, with its engine's thread at the other end: it says what the preload library would say.
 #![allow(dead_code, reason = "each test program uses its part")]
 
 pub(crate) mod namespace;
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use rustix::net::netdevice;
 use udco_engine::{Engine, Options};
-use udco_front::{Alias, Begun, MAX_MESSAGE, ToEngine, ToFront, VERSION};
+use udco_ipc::{Alias, Begun, MAX_MESSAGE, ToClient, ToEngine, VERSION};
 use udco_sys::process::memory_file;
 use udco_sys::route::Monitor;
 use udco_sys::seqpacket::Connection;
@@ -27,15 +27,15 @@ const ANSWER: Duration = Duration::from_secs(2);
 
 const NETLINK_ADD_MEMBERSHIP: i32 = 1;
 
-/// A front, with its engine's thread at the other end.
-pub(crate) struct Front {
+/// A client, with its engine's thread at the other end.
+pub(crate) struct Client {
     connection: Option<Connection>,
     thread: Option<JoinHandle<std::io::Result<()>>>,
     /// Kept, so that what is measured is the engine's time.
     buffer: RefCell<Vec<u8>>,
 }
 
-impl Front {
+impl Client {
     pub(crate) fn new(engine: &Arc<Engine>) -> Self {
         let (ours, theirs) = Connection::pair().unwrap();
         let engine = Arc::clone(engine);
@@ -47,24 +47,24 @@ impl Front {
         }
     }
 
-    /// A front that has said hello.
+    /// A client that has said hello.
     pub(crate) fn welcome(engine: &Arc<Engine>) -> Self {
         Self::new(engine).greeted()
     }
 
-    /// A front of an engine in another process, which listens at this path.
+    /// A client of an engine in another process, which listens at this path.
     pub(crate) fn connect(path: &Path) -> Self {
         Self::over(Connection::connect(path).unwrap())
     }
 
-    /// A front at the other end of whose connection an engine is.
+    /// A client at the other end of whose connection an engine is.
     pub(crate) fn over(connection: Connection) -> Self {
-        let front = Self {
+        let client = Self {
             connection: Some(connection),
             thread: None,
             buffer: RefCell::new(vec![0; MAX_MESSAGE]),
         };
-        front.greeted()
+        client.greeted()
     }
 
     /// One that has said hello, and nothing else.
@@ -117,16 +117,16 @@ impl Front {
     pub(crate) fn hear(&self) -> Option<Owned> {
         let mut buffer = self.buffer.borrow_mut();
         let received = self.connection().receive_within(&mut buffer, ANSWER).ok()?;
-        match ToFront::decode(&buffer[..received.len]).ok()?.1 {
-            ToFront::Welcome { .. } => Some(Owned::Welcome),
-            ToFront::Refused { errno } => Some(Owned::Refused(errno)),
-            ToFront::Channel { channel } => Some(Owned::Channel(channel)),
-            ToFront::Done { errno, .. } => Some(Owned::Done(errno)),
-            ToFront::Pass => Some(Owned::Pass),
-            ToFront::NeedTun { nonce, .. } => Some(Owned::NeedTun(nonce)),
-            ToFront::Answer { datagram } => Some(Owned::Answer(datagram.to_vec())),
-            ToFront::NeedSocket { fd } => Some(Owned::NeedSocket(fd)),
-            ToFront::NeedLink { ifindex } => Some(Owned::NeedLink(ifindex)),
+        match ToClient::decode(&buffer[..received.len]).ok()?.1 {
+            ToClient::Welcome { .. } => Some(Owned::Welcome),
+            ToClient::Refused { errno } => Some(Owned::Refused(errno)),
+            ToClient::Channel { channel } => Some(Owned::Channel(channel)),
+            ToClient::Done { errno, .. } => Some(Owned::Done(errno)),
+            ToClient::Pass => Some(Owned::Pass),
+            ToClient::NeedTun { nonce, .. } => Some(Owned::NeedTun(nonce)),
+            ToClient::Answer { datagram } => Some(Owned::Answer(datagram.to_vec())),
+            ToClient::NeedSocket { fd } => Some(Owned::NeedSocket(fd)),
+            ToClient::NeedLink { ifindex } => Some(Owned::NeedLink(ifindex)),
         }
     }
 
@@ -297,7 +297,7 @@ impl Front {
     }
 }
 
-impl Drop for Front {
+impl Drop for Client {
     fn drop(&mut self) {
         self.connection.take();
         if let Some(thread) = self.thread.take() {

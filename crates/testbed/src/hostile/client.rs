@@ -5,16 +5,16 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use udco_front::{MAX_MESSAGE, ToEngine, VERSION};
+use udco_ipc::{MAX_MESSAGE, ToEngine, VERSION};
 use udco_sys::seqpacket::Connection;
 
-pub(super) struct Front {
+pub(super) struct Client {
     pub(super) connection: Connection,
     pub(super) seq: u32,
     buffer: Vec<u8>,
 }
 
-impl Front {
+impl Client {
     pub(super) fn connect(path: &Path) -> io::Result<Self> {
         Ok(Self {
             connection: Connection::connect(path)?,
@@ -25,15 +25,15 @@ impl Front {
 
     /// One that was let in.
     pub(super) fn greeted(path: &Path) -> io::Result<Self> {
-        let mut front = Self::connect(path)?;
+        let mut client = Self::connect(path)?;
         let hello = ToEngine::Hello {
             version: VERSION,
             pid: std::process::id(),
             program: b"hostile\n\x1b[2J",
         };
-        front.say(&hello, &[])?;
-        front.hear(Duration::from_secs(3))?;
-        Ok(front)
+        client.say(&hello, &[])?;
+        client.hear(Duration::from_secs(3))?;
+        Ok(client)
     }
 
     /// Sends a message under the next number, waiting for room.
@@ -83,8 +83,8 @@ impl Front {
         let (ours, theirs) = Connection::pair()?;
         self.say(&ToEngine::OpenChannel, &[theirs.as_fd()])?;
         let answer = self.hear(Duration::from_secs(3))?;
-        match udco_front::ToFront::decode(answer) {
-            Ok((_, udco_front::ToFront::Channel { channel })) => Ok((channel, ours)),
+        match udco_ipc::ToClient::decode(answer) {
+            Ok((_, udco_ipc::ToClient::Channel { channel })) => Ok((channel, ours)),
             _ => Err(io::ErrorKind::InvalidData.into()),
         }
     }

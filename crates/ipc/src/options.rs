@@ -1,5 +1,5 @@
 //! What a program's own options say of its data path: `udco run` reads them, a variable in the environment carries them to
-//! the front, and the front to the engine, for the devices of that program and no other (faults E5).
+//! the client, and the client to the engine, for the devices of that program and no other (faults E5).
 
 use core::fmt;
 

@@ -9,13 +9,13 @@ use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
 use rustix::thread::CapabilitySet;
-use udco_front::{Begun, MAX_MESSAGE, REQUEST_MARK, ToEngine, ToFront};
+use udco_ipc::{Begun, MAX_MESSAGE, REQUEST_MARK, ToClient, ToEngine};
 use udco_netlink::client::{self, Command, Family, Told};
 use udco_netlink::{Api, Notification};
 use udco_sys::seqpacket::Connection;
 use zeroize::Zeroizing;
 
-use super::{ANSWER, Front, nonsense};
+use super::{ANSWER, Client, nonsense};
 use crate::refusal;
 
 /// Netlink options, of `<linux/netlink.h>`.
@@ -23,9 +23,9 @@ const NETLINK_ADD_MEMBERSHIP: i32 = 1;
 const NETLINK_CAP_ACK: i32 = 10;
 const NETLINK_EXT_ACK: i32 = 11;
 
-/// A channel, and the front that it goes through.
+/// A channel, and the client that it goes through.
 pub(crate) struct Channel {
-    front: Front,
+    client: Client,
     end: Connection,
     number: u32,
     families: Vec<Family>,
@@ -48,14 +48,14 @@ pub(crate) type Offer<'a> = [BorrowedFd<'a>; 2];
 
 impl Channel {
     /// Opens a channel, and asks for the families of these APIs.
-    pub(crate) fn open(mut front: Front, apis: &[Api]) -> Result<Self> {
+    pub(crate) fn open(mut client: Client, apis: &[Api]) -> Result<Self> {
         let (end, engines) = Connection::pair().context("cannot create a channel")?;
-        let opened = front.ask(&ToEngine::OpenChannel, &[engines.as_fd()])?;
-        let ToFront::Channel { channel: number } = opened else {
+        let opened = client.ask(&ToEngine::OpenChannel, &[engines.as_fd()])?;
+        let ToClient::Channel { channel: number } = opened else {
             return Err(nonsense());
         };
         let mut channel = Self {
-            front,
+            client,
             end,
             number,
             families: Vec::new(),
@@ -124,10 +124,10 @@ impl Channel {
     /// Has the engine close its copy of a transport socket, which it knows by this number: the peers on it end.
     pub(crate) fn close_socket(&mut self, number: i32) -> Result<()> {
         match self
-            .front
+            .client
             .ask(&ToEngine::SocketClosed { fd: number }, &[])?
         {
-            ToFront::Done { .. } => Ok(()),
+            ToClient::Done { .. } => Ok(()),
             _ => Err(nonsense()),
         }
     }
@@ -169,8 +169,8 @@ impl Channel {
             name,
             value,
         };
-        match self.front.ask(&option, &[])? {
-            ToFront::Done { errno: 0, .. } => Ok(()),
+        match self.client.ask(&option, &[])? {
+            ToClient::Done { errno: 0, .. } => Ok(()),
             _ => Err(nonsense()),
         }
     }
@@ -184,16 +184,16 @@ impl Channel {
             admin: is_admin(),
             datagram: request,
         };
-        let mut answer = self.front.ask(&question, &[])?;
+        let mut answer = self.client.ask(&question, &[])?;
         loop {
             answer = match answer {
-                ToFront::Done { .. } => break,
-                ToFront::NeedLink { ifindex } => {
+                ToClient::Done { .. } => break,
+                ToClient::NeedLink { ifindex } => {
                     let exists = is_link(ifindex);
-                    self.front.reply(&ToEngine::Link { exists }, &[])?
+                    self.client.reply(&ToEngine::Link { exists }, &[])?
                 }
-                ToFront::NeedSocket { .. } => match offer {
-                    Some(fds) => self.front.reply(
+                ToClient::NeedSocket { .. } => match offer {
+                    Some(fds) => self.client.reply(
                         &ToEngine::Socket {
                             errno: 0,
                             begun: Begun::Nothing,
@@ -202,7 +202,7 @@ impl Channel {
                     )?,
                     None => {
                         let errno = rustix::io::Errno::BADF.raw_os_error();
-                        self.front.reply(
+                        self.client.reply(
                             &ToEngine::Socket {
                                 errno,
                                 begun: Begun::Nothing,
