@@ -14,8 +14,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 use udco_ipc::{MAX_MESSAGE, ToClient, ToEngine, VERSION};
+use udco_netlink::Api;
 use udco_sys::seqpacket::Connection;
 use zeroize::Zeroizing;
+
+use crate::interface;
 
 /// How long an engine may take to answer.
 const ANSWER: Duration = Duration::from_secs(3);
@@ -34,6 +37,13 @@ pub(crate) enum Trouble {
     /// It does not answer in time.
     #[error("the engine does not answer")]
     Silent,
+}
+
+/// A device that an engine has.
+pub(crate) struct HasDevice {
+    pub(crate) api: Api,
+    /// It is the one of this network namespace: an index and a name may occur in several.
+    pub(crate) is_certain: bool,
 }
 
 /// An engine that has said welcome.
@@ -92,11 +102,10 @@ impl Client {
 
     /// Says in which network namespace this process is, where the kernel does not (before Linux 5.14, faults B5).
     fn say_where(&mut self) -> Result<()> {
-        if crate::interface::namespace() != 0 {
+        if interface::namespace() != 0 {
             return Ok(());
         }
-        if let Ok(file) = std::fs::metadata("/proc/self/ns/net") {
-            let inode = std::os::unix::fs::MetadataExt::ino(&file);
+        if let Some(inode) = interface::namespace_inode() {
             self.ask(&ToEngine::Namespace { inode }, &[])?;
         }
         Ok(())
@@ -114,6 +123,27 @@ impl Client {
         file.rewind()?;
         file.read_to_string(&mut text)?;
         serde_json::from_str(&text).context("the engine's reply is not JSON")
+    }
+
+    /// The device of this name and index in this network namespace, if the engine has it.
+    pub(crate) fn find_device(&mut self, name: &str, ifindex: u32) -> Result<Option<HasDevice>> {
+        let question = ToEngine::FindDevice {
+            netns: interface::namespace(),
+            ifindex,
+            name: name.as_bytes(),
+        };
+        match self.ask(&question, &[])? {
+            ToClient::Device {
+                is_dco_v2,
+                is_certain,
+                engine,
+            } => Ok(Some(HasDevice {
+                api: if is_dco_v2 { Api::DcoV2 } else { Api::Ovpn },
+                is_certain: is_certain || Some(engine) == interface::namespace_inode(),
+            })),
+            ToClient::Done { .. } => Ok(None),
+            _ => Err(nonsense()),
+        }
     }
 
     /// Asks a question, with descriptors beside it, and returns the answer, or what the engine wants before it answers.

@@ -5,7 +5,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
 use serde_json::Value;
 use udco_netlink::Api;
 use udco_sys::socket_file;
@@ -36,17 +35,6 @@ pub(crate) struct Found {
     pub(crate) api: Api,
 }
 
-/// As much of a device's state as tells which it is.
-#[derive(Debug, Deserialize)]
-struct Device {
-    name: String,
-    ifindex: u32,
-    api: String,
-    /// The kernel's number of its network namespace; 0 or absent if unknown.
-    #[serde(default)]
-    netns: u64,
-}
-
 /// The engine that has the device `name` of this network namespace.
 pub(crate) fn with_device(name: &str, option: &EngineOption) -> Result<Found> {
     let Some(ifindex) = interface::index(name) else {
@@ -59,8 +47,8 @@ pub(crate) fn with_device(name: &str, option: &EngineOption) -> Result<Found> {
     let is_none = engines.is_empty();
     let mut unsure = None;
     for (path, mut client) in engines {
-        let (api, sure) = match has_device(&mut client, name, ifindex) {
-            Ok(Some(found)) => found,
+        let has = match client.find_device(name, ifindex) {
+            Ok(Some(has)) => has,
             Ok(None) => continue,
             // No reason not to ask the others.
             Err(error) => {
@@ -72,9 +60,9 @@ pub(crate) fn with_device(name: &str, option: &EngineOption) -> Result<Found> {
         let found = Found {
             client,
             ifindex,
-            api,
+            api: has.api,
         };
-        if sure {
+        if has.is_certain {
             return Ok(found);
         }
         unsure.get_or_insert(found);
@@ -145,35 +133,6 @@ fn remove_if_dead(path: &Path, error: &anyhow::Error) -> bool {
     is_dead
 }
 
-/// The API of the device if this engine has it, and whether it is certain that it's the one of this namespace: an index
-/// and a name may occur in several.
-fn has_device(client: &mut Client, name: &str, ifindex: u32) -> Result<Option<(Api, bool)>> {
-    let here = interface::namespace();
-    let mut state = client.state()?;
-    let engine_here = is_here(&state);
-    let devices = state
-        .get_mut("devices")
-        .map(Value::take)
-        .unwrap_or_default();
-    let devices: Vec<Device> =
-        serde_json::from_value(devices).context("the engine has a different version")?;
-    let found = devices.into_iter().find_map(|device| {
-        let known = device.netns != 0 && here != 0;
-        let is_it = device.ifindex == ifindex
-            && if known {
-                device.netns == here
-            } else {
-                device.name == name
-            };
-        let api = match device.api.as_str() {
-            "ovpn-dco-v2" => Api::DcoV2,
-            _ => Api::Ovpn,
-        };
-        is_it.then_some((api, known || engine_here))
-    });
-    Ok(found)
-}
-
 /// Whether a device with this state is in this network namespace, as far as that is told.
 pub(crate) fn is_device_here(device: &Value) -> bool {
     let number = |name| device.get(name).and_then(Value::as_u64).unwrap_or(0);
@@ -188,8 +147,6 @@ pub(crate) fn is_device_here(device: &Value) -> bool {
 
 /// Whether an engine with this state is in this network namespace.
 pub(crate) fn is_here(state: &Value) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let here = std::fs::metadata("/proc/self/ns/net").map(|ns| ns.ino());
     let there = state.get("netns").and_then(Value::as_u64);
-    here.is_ok_and(|here| there == Some(here))
+    there.is_some() && there == interface::namespace_inode()
 }

@@ -19,6 +19,12 @@ pub(crate) fn namespace() -> u64 {
     any_socket().map_or(0, |any| udco_sys::network_namespace(any.as_fd()))
 }
 
+/// The inode of this network namespace, by which an engine names its own.
+pub(crate) fn namespace_inode() -> Option<u64> {
+    let file = std::fs::metadata("/proc/self/ns/net").ok()?;
+    Some(std::os::unix::fs::MetadataExt::ino(&file))
+}
+
 fn any_socket() -> Option<OwnedFd> {
     let flags = SocketFlags::CLOEXEC;
     socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None).ok()

@@ -145,6 +145,11 @@ impl Engine {
         &self.watch
     }
 
+    /// The network namespace of this process, by its file's number; 0 if it is not known.
+    pub(crate) const fn netns(&self) -> u64 {
+        self.netns
+    }
+
     /// A number for a connection.
     pub(crate) fn new_session(&self) -> ClientId {
         self.next_session.fetch_add(1, Ordering::Relaxed)

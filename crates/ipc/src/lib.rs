@@ -30,7 +30,7 @@ pub use relay::RelayHeader;
 use wire::{Body, Fields};
 
 /// Version of this protocol; both ends must have the same.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 
 /// Bytes of header before each body: kind (u16), unused (u16), sequence number (u32).
 pub const HEADER: usize = 8;
@@ -217,6 +217,16 @@ pub enum ToEngine<'a> {
         /// The file is a socket of syslog(3), on which the program has this name; empty for any other file.
         ident: &'a [u8],
     },
+    /// Which device of this index the engine has in the client's network namespace, so that a client need not read the
+    /// whole state. Answer: [`ToClient::Device`], or [`ToClient::Done`] with `ENODEV`.
+    FindDevice {
+        /// As in [`ToEngine::Tun`].
+        netns: u64,
+        /// Interface index in the client's network namespace.
+        ifindex: u32,
+        /// Its name there: it counts where the kernel does not number namespaces.
+        name: &'a [u8],
+    },
     /// OpenVPN has refused again what its server pushes, since that rules offload out. Answer: [`ToClient::Done`].
     CompressionRefused,
 }
@@ -275,6 +285,16 @@ pub enum ToClient<'a> {
     Answer {
         /// The datagram.
         datagram: &'a [u8],
+    },
+    /// The engine has the device of a [`ToEngine::FindDevice`].
+    Device {
+        /// It was made by the API `ovpn-dco-v2`, not by `ovpn`.
+        is_dco_v2: bool,
+        /// Both network namespaces have a number, the same. Otherwise only index and name agree, which may occur in
+        /// several namespaces.
+        is_certain: bool,
+        /// Inode of the engine's own network namespace; 0 if unknown.
+        engine: u64,
     },
     /// Hand over the transport socket that the program knows by this number.
     NeedSocket {
@@ -368,6 +388,11 @@ impl<'a> ToEngine<'a> {
                 let (kind, size) = mssfix.to_wire();
                 body.header(14, seq).u16(kind).u16(size).u16(passtos.into())
             }
+            Self::FindDevice {
+                netns,
+                ifindex,
+                name,
+            } => body.header(19, seq).u64(netns).u32(ifindex).rest(name),
             Self::Connect => body.header(16, seq),
             Self::Output {
                 pid,
@@ -452,6 +477,11 @@ impl<'a> ToEngine<'a> {
                 ident: fields.rest(),
             },
             18 => Self::CompressionRefused,
+            19 => Self::FindDevice {
+                netns: fields.u64()?,
+                ifindex: fields.u32()?,
+                name: fields.rest(),
+            },
             _ => return Err(Malformed),
         };
         fields.end()?;
@@ -494,6 +524,15 @@ impl<'a> ToClient<'a> {
             Self::Answer { datagram } => body.header(107, seq).rest(datagram),
             Self::NeedSocket { fd } => body.header(108, seq).i32(fd),
             Self::NeedLink { ifindex } => body.header(109, seq).u32(ifindex),
+            Self::Device {
+                is_dco_v2,
+                is_certain,
+                engine,
+            } => body
+                .header(110, seq)
+                .u16(is_dco_v2.into())
+                .u16(is_certain.into())
+                .u64(engine),
         };
         body.finish()
     }
@@ -534,6 +573,11 @@ impl<'a> ToClient<'a> {
             108 => Self::NeedSocket { fd: fields.i32()? },
             109 => Self::NeedLink {
                 ifindex: fields.u32()?,
+            },
+            110 => Self::Device {
+                is_dco_v2: fields.u16()? != 0,
+                is_certain: fields.u16()? != 0,
+                engine: fields.u64()?,
             },
             _ => return Err(Malformed),
         };

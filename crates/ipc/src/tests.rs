@@ -52,6 +52,11 @@ fn messages_to_the_engine_come_back_as_they_went() {
         ToEngine::OwnTun,
         ToEngine::Namespace { inode: 0xF000_0000 },
         ToEngine::CompressionRefused,
+        ToEngine::FindDevice {
+            netns: 1 << 50,
+            ifindex: 7,
+            name: b"tun3",
+        },
         ToEngine::Show,
         ToEngine::Return {
             channel: 2,
@@ -107,6 +112,11 @@ fn messages_to_the_client_come_back_as_they_went() {
         },
         ToClient::NeedLink { ifindex: 1 },
         ToClient::Answer { datagram: b"ack" },
+        ToClient::Device {
+            is_dco_v2: true,
+            is_certain: false,
+            engine: 0xF000_0000,
+        },
         ToClient::NeedSocket { fd: 12 },
     ];
     let mut buffer = [0; 64];

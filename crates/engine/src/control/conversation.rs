@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use udco_core::mss;
 use udco_ipc::{MssFix, ToClient, ToEngine, VERSION};
-use udco_netlink::{Answers, Asker, membership, serve};
+use udco_netlink::{Answers, Api, Asker, membership, serve};
 use udco_sys::epoll::{Events, Interest};
 use udco_sys::seqpacket::{Connection, Credentials, FdList};
 use zeroize::Zeroize;
@@ -38,6 +38,7 @@ const NETLINK_DROP_MEMBERSHIP: i32 = 2;
 const NETLINK_CAP_ACK: i32 = 10;
 const NETLINK_EXT_ACK: i32 = 11;
 
+const ENODEV: i32 = 19;
 const EINVAL: i32 = 22;
 
 /// Serves a client until it goes. It has to greet in time, if there is a time for it.
@@ -263,6 +264,21 @@ impl Session {
                 };
                 self.done(seq, errno)
             }
+            ToEngine::FindDevice {
+                netns,
+                ifindex,
+                name,
+            } => match self.engine.registry().called(netns, ifindex, name) {
+                Some((device, is_certain)) => self.send(
+                    seq,
+                    ToClient::Device {
+                        is_dco_v2: device.api == Api::DcoV2,
+                        is_certain,
+                        engine: self.engine.netns(),
+                    },
+                ),
+                None => self.done(seq, ENODEV),
+            },
             ToEngine::Connect => {
                 // If it is refused, its end says so.
                 if let Ok((connection, client)) = new_connection(fds.take(0))

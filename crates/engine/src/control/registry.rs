@@ -151,6 +151,26 @@ impl Registry {
         entry.map(|entry| Arc::clone(&entry.device))
     }
 
+    /// The device that a client has under this index, as `udco show` lists it: whoever made it. And whether that is
+    /// certain: where namespaces have no number, the same index and name may occur in several.
+    pub(crate) fn called(
+        &self,
+        netns: u64,
+        ifindex: u32,
+        name: &[u8],
+    ) -> Option<(Arc<Device>, bool)> {
+        let held = lock(&self.held);
+        held.devices.iter().find_map(|Entry { device, .. }| {
+            let is_numbered = device.interface.netns != 0 && netns != 0;
+            let is_here = match is_numbered {
+                true => device.interface.netns == netns,
+                false => device.interface.name.as_bytes() == name,
+            };
+            let is_it = device.interface.ifindex == ifindex && is_here;
+            is_it.then(|| (Arc::clone(device), is_numbered))
+        })
+    }
+
     /// A device that is registered for this place already.
     pub(crate) fn at(&self, netns: u64, ifindex: u32) -> Option<Arc<Device>> {
         let held = lock(&self.held);

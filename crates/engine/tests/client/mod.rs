@@ -127,6 +127,7 @@ impl Client {
             ToClient::Answer { datagram } => Some(Owned::Answer(datagram.to_vec())),
             ToClient::NeedSocket { fd } => Some(Owned::NeedSocket(fd)),
             ToClient::NeedLink { ifindex } => Some(Owned::NeedLink(ifindex)),
+            ToClient::Device { is_certain, .. } => Some(Owned::Device(is_certain)),
         }
     }
 
@@ -340,6 +341,7 @@ pub(crate) enum Owned {
     Answer(Vec<u8>),
     NeedSocket(i32),
     NeedLink(u32),
+    Device(bool),
 }
 
 pub(crate) fn engine() -> Arc<Engine> {

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::thread;
 
 use rustix::thread::UnshareFlags;
-use udco_ipc::Alias;
+use udco_ipc::{Alias, ToEngine};
 use udco_sys::network_namespace;
 use udco_sys::route::Monitor;
 use udco_sys::tun;
@@ -15,7 +15,7 @@ use udco_sys::tun;
 use crate::api::{Api, BOTH};
 use crate::client::namespace::enter;
 use crate::client::netlink::MULTI_PEER;
-use crate::client::{Client, set_alias};
+use crate::client::{Client, Owned, set_alias};
 use crate::site::Site;
 
 /// A device of the hostile client's own namespace, and a monitor of that.
@@ -226,4 +226,32 @@ fn a_name_is_looked_up_as_the_kernel_has_it_now() {
     crate::site::ip(&["link set moved1 alias x"]);
     client.let_go_of_device(first);
     assert_eq!(devices(&client).len(), 2);
+}
+
+#[test]
+fn a_device_is_found_in_its_namespace_by_its_index() {
+    if !enter("device_proof::a_device_is_found_in_its_namespace_by_its_index") {
+        return;
+    }
+    let site = Site::open(Api::Ovpn);
+    let ifindex = site.program.target.ifindex;
+    let here = network_namespace(Monitor::open().unwrap().as_fd());
+    // Whoever asks: only to learn which engine to speak to.
+    let client = Client::stranger(&site.engine);
+    let find = |netns, ifindex, name: &str| {
+        let name = name.as_bytes();
+        let question = ToEngine::FindDevice {
+            netns,
+            ifindex,
+            name,
+        };
+        client.ask(9, &question, &[])
+    };
+    let nothing = Some(Owned::Done(19));
+    assert_eq!(find(here, ifindex, "renamed"), Some(Owned::Device(true)));
+    assert_eq!(find(here + 1, ifindex, "wire0"), nothing);
+    assert_eq!(find(here, ifindex + 1, "wire0"), nothing);
+    // Where namespaces have no number.
+    assert_eq!(find(0, ifindex, "wire0"), Some(Owned::Device(false)));
+    assert_eq!(find(0, ifindex, "other"), nothing);
 }

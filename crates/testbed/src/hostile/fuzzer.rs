@@ -283,8 +283,16 @@ impl Fuzzer {
                 // Nobody reads what comes of it.
                 let datagram = &dice.bytes(2_000);
                 for _ in 0..dice.below(500) {
-                    match dice.below(3) {
+                    match dice.below(4) {
                         0 => client.say(&ToEngine::OwnTun, &[])?,
+                        3 => client.say(
+                            &ToEngine::FindDevice {
+                                netns: dice.below(2),
+                                ifindex: dice.below(9) as u32,
+                                name: datagram,
+                            },
+                            &[],
+                        )?,
                         1 => client.say(&ToEngine::Return { channel, datagram }, &[])?,
                         _ => client.say(
                             &ToEngine::Shown {
