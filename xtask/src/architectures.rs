@@ -15,10 +15,11 @@ const ARCHITECTURES: [&str; 3] = ["aarch64", "i686", "s390x"];
 const EMULATED: &str = "s390x";
 
 /// What is compiled where a C compiler for the architecture is missing: all that has no C in it.
-const WITHOUT_C: [&str; 5] = [
+const WITHOUT_C: [&str; 6] = [
     "udco-core",
     "udco-netlink",
     "udco-ipc",
+    "udco-state",
     "udco-sys",
     "udco-preload",
 ];

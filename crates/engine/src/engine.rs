@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use udco_core::packet_id::PacketIds;
+use udco_state::EngineState;
 
 use crate::client::{Client, ClientId};
 use crate::control::account::Accounts;
 use crate::control::places::Places;
 use crate::control::registry::Registry;
-use crate::control::show::{DeviceState, EngineState};
+use crate::control::show;
 use crate::datapath::worker::Workers;
 use crate::device::cipher::Digester;
 use crate::device::keepalive::KeepaliveTimer;
@@ -182,7 +183,8 @@ impl Engine {
 
     pub(crate) fn show(&self, client: &Client) -> EngineState {
         EngineState {
-            version: env!("CARGO_PKG_VERSION"),
+            format: udco_state::FORMAT,
+            version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             netns: self.netns,
             workers: self.workers.count(),
@@ -190,7 +192,7 @@ impl Engine {
                 .registry
                 .all_for(client)
                 .iter()
-                .map(|(device, owner, may_use)| DeviceState::of(device, *owner, *may_use))
+                .map(|(device, owner, may_use)| show::device(device, *owner, *may_use))
                 .collect(),
         }
     }

@@ -1,12 +1,11 @@
 //! The program under test: where its binary is, and what `udco show --json` says.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::Deserialize;
-use serde_json::Value;
+use udco_state::Report;
+pub use udco_state::{Device, Peer, Traffic as Counters};
 
 use crate::host::Host;
 
@@ -62,80 +61,17 @@ pub fn show(host: &Host) -> Result<Shown> {
     let binary = binary()?;
     let output = host.output(&[&binary.to_string_lossy(), "show", "--json"])?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    serde_json::from_str(&text).with_context(|| format!("`udco show --json` said: {text}"))
+    let report: Report =
+        serde_json::from_str(&text).with_context(|| format!("`udco show --json` said: {text}"))?;
+    let devices = report.devices;
+    Ok(Shown { devices })
 }
 
-/// The answer of `udco show --json`. Members that are absent read as empty; those unknown here are passed over.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+/// The devices of `udco show --json`.
+#[derive(Clone, Debug)]
 pub struct Shown {
-    /// Virtual devices.
+    /// Of all engines that answered.
     pub devices: Vec<Device>,
-}
-
-/// A virtual device.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Device {
-    /// Interface name.
-    pub name: String,
-    /// Interface index.
-    pub ifindex: u32,
-    /// Datagrams that the kernel had to fragment.
-    pub fragmented: u64,
-    /// Dropped packets by reason; 0 or absent if none.
-    pub drops: BTreeMap<String, u64>,
-    /// Its peers.
-    pub peers: Vec<Peer>,
-}
-
-/// A peer of a device.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Peer {
-    /// Peer id.
-    pub id: u32,
-    /// Outer address, in whatever form.
-    pub remote: Value,
-    /// The address of ours that it talks to; null if the route decides.
-    pub local: Value,
-    /// MTU of the path to it, over UDP.
-    pub path_mtu: Option<u16>,
-    /// The MSS that follows for TCP inside.
-    pub mss: Option<Mss>,
-    /// Address inside.
-    pub vpn4: Value,
-    /// IPv6 address inside.
-    pub vpn6: Value,
-    /// Key slots.
-    pub keys: Value,
-    /// What crossed the wire.
-    pub link: Counters,
-    /// What crossed the virtual device.
-    pub vpn: Counters,
-}
-
-/// An MSS by the family inside.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-pub struct Mss {
-    /// Over IPv4.
-    pub ipv4: u16,
-    /// Over IPv6.
-    pub ipv6: u16,
-}
-
-/// Bytes and packets of both directions.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(default)]
-pub struct Counters {
-    /// Bytes received.
-    pub rx_bytes: u64,
-    /// Packets received.
-    pub rx_packets: u64,
-    /// Bytes sent.
-    pub tx_bytes: u64,
-    /// Packets sent.
-    pub tx_packets: u64,
 }
 
 impl Shown {
@@ -167,35 +103,9 @@ impl Shown {
     }
 }
 
-impl Peer {
-    /// True if the outer address is `address`, whatever the port.
-    pub fn is_at(&self, address: &str) -> bool {
-        let text = self.remote.to_string();
-        // 192.0.2.7 is not 192.0.2.77.
-        text.match_indices(address).any(|(at, _)| {
-            let after = text
-                .get(at + address.len()..)
-                .and_then(|rest| rest.chars().next());
-            !after.is_some_and(|c| c.is_ascii_hexdigit())
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Shown;
-
-    #[test]
-    fn the_expected_shape_and_absent_members_are_read() {
-        let text = r#"{"devices":[{"name":"tun0","ifindex":3,"mode":"mp","api":"ovpn-dco-v2",
-            "drops":{"rx_spoofed_source":2,"rx_bad_tag":1},"peers":[{"id":0,"remote":"192.0.2.77:4000","vpn4":"10.8.0.2",
-            "link":{"rx_bytes":5000000000,"rx_packets":1,"tx_bytes":2,"tx_packets":3}}]}]}"#;
-        let shown: Shown = serde_json::from_str(text).expect("valid");
-        let peer = shown.peers().next().expect("one peer");
-        assert_eq!(peer.link.rx_bytes, 5_000_000_000);
-        assert!(peer.is_at("192.0.2.77"));
-        assert!(!peer.is_at("192.0.2.7"));
-        assert_eq!(shown.dropped(&["spoofed"]), 2);
-        assert!(shown.require_authentic().is_err());
-    }
+/// True if the outer address of a peer is `address`, whatever the port.
+#[must_use]
+pub fn is_at(peer: &Peer, address: &str) -> bool {
+    let at = peer.remote.map(|remote| remote.ip().to_canonical());
+    at.is_some_and(|at| Ok(at) == address.parse())
 }

@@ -155,6 +155,6 @@ fn path_becomes(endpoint: &Endpoint, mtu: u16) -> Result<()> {
 fn remote(endpoint: &Endpoint) -> Result<String> {
     let shown = endpoint.show()?;
     let peer = shown.peers().next().context("no peer")?;
-    let remote = peer.remote.as_str().context("no address")?;
-    Ok(remote.to_owned())
+    let remote = peer.remote.context("no address")?;
+    Ok(remote.to_string())
 }

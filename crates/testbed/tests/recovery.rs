@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use udco_testbed::measure::Ping;
 use udco_testbed::{
-    Builder, Endpoint, Host, Launch, Pair, Proto, addresses as at, connect, eventually,
+    Builder, Endpoint, Host, Launch, Pair, Proto, addresses as at, connect, eventually, udco,
 };
 
 /// From the cure to the first answer.
@@ -164,7 +164,7 @@ fn an_address_of_a_multihomed_server_that_was_gone() -> Result<()> {
     }
     let shown = tunnel.client.show()?;
     let peer = shown.peers().next().context("no peer")?;
-    ensure!(peer.is_at(at::SERVER), "{:?}", peer.remote);
+    ensure!(udco::is_at(peer, at::SERVER), "{:?}", peer.remote);
     Ok(())
 }
 

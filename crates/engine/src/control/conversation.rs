@@ -3,7 +3,7 @@
 //! Each connection has a thread of its own. What a program handed over, and so what goes when its connection ends,
 //! however it ends, is in [`crate::control::resources`].
 
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,6 +23,7 @@ use crate::control::output;
 use crate::control::places::Lease;
 use crate::control::requests::Requests;
 use crate::control::session::{Admit, Session, is_passing, malformed};
+use crate::control::show;
 use crate::device::snapshot::Tuning;
 use crate::engine::Engine;
 
@@ -371,11 +372,10 @@ impl Session {
             return EINVAL;
         }
         self.account.one_at_a_time(|| {
-            let mut file = io::BufWriter::new(std::fs::File::from(file));
-            let written = serde_json::to_writer(&mut file, &self.engine.show(&self.client));
-            match written.map(|()| file.flush()) {
-                Ok(Ok(())) => 0,
-                _ => EINVAL,
+            let state = self.engine.show(&self.client);
+            match show::write(&state, std::fs::File::from(file)) {
+                Ok(()) => 0,
+                Err(_) => EINVAL,
             }
         })
     }

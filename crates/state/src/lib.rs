@@ -1,0 +1,206 @@
+//! The state of engines as JSON: what an engine writes when it is asked, and what `udco show --json` makes of it.
+//!
+//! Members may be added, and readers pass over those that they do not know. [`FORMAT`] counts what breaks them: a member
+//! that goes, or means something else.
+#![forbid(unsafe_code)]
+
+mod peer;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use peer::{Keepalive, Key, Keys, Mss, Peer, Traffic};
+
+/// Version of the format.
+pub const FORMAT: u32 = 1;
+
+/// What `udco show --json` prints: the state of all engines, and what is wrong with others.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Report<D = Device> {
+    /// [`FORMAT`]; 0 of a udco that had no number for it.
+    #[serde(default)]
+    pub format: u32,
+    /// The devices of all engines.
+    pub devices: Vec<D>,
+    /// The engines that answered.
+    pub engines: Vec<Engine>,
+    /// Names of devices whose engine or OpenVPN was killed.
+    pub left: Vec<String>,
+    /// Engines that did not answer.
+    pub silent: Vec<Silent>,
+    /// Process ids of engines that have no socket which can be found.
+    pub unreachable: Vec<u32>,
+}
+
+/// An engine that did not answer.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Silent {
+    /// Where it listens.
+    pub socket: String,
+    /// It may not be used by the caller.
+    pub denied: bool,
+    /// Why not, for people.
+    pub error: String,
+}
+
+/// What one engine tells when it is asked for its state.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct EngineState<D = Device> {
+    /// [`FORMAT`] of the engine.
+    pub format: u32,
+    /// As [`Engine::version`].
+    pub version: Cow<'static, str>,
+    /// As [`Engine::pid`].
+    pub pid: u32,
+    /// As [`Engine::netns`].
+    pub netns: u64,
+    /// As [`Engine::workers`].
+    pub workers: usize,
+    /// Its devices. Last, so that all else has been read before them.
+    pub devices: Vec<D>,
+}
+
+impl<D> EngineState<D> {
+    /// The engine and its devices.
+    pub fn into_parts(self) -> (Engine, Vec<D>) {
+        let engine = Engine {
+            version: self.version,
+            pid: self.pid,
+            netns: self.netns,
+            workers: self.workers,
+        };
+        (engine, self.devices)
+    }
+}
+
+/// An engine.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Engine {
+    /// The release of udco.
+    pub version: Cow<'static, str>,
+    /// Process id, in the engine's own pid namespace.
+    pub pid: u32,
+    /// Inode of its network namespace, as `/proc/PID/ns/net` names it; 0 if unknown.
+    pub netns: u64,
+    /// Threads that move packets.
+    pub workers: usize,
+}
+
+/// A device. Who does not need its peers may read them as anything, e.g. as the text that they are.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Device<P = Vec<Peer>> {
+    /// Its name when it was made.
+    pub name: String,
+    /// Interface index.
+    pub ifindex: u32,
+    /// The kernel's number of its network namespace (`SO_NETNS_COOKIE`); 0 if unknown.
+    pub netns: u64,
+    /// Whether it has one peer or many.
+    pub mode: Mode,
+    /// The API by which it was made.
+    pub api: Api,
+    /// The user whose program made it, as the engine sees its number.
+    pub owner: u32,
+    /// What the kernel does in big pieces for it.
+    pub offloads: Offloads,
+    /// Prefixes in the mirror of the kernel's main table.
+    pub routes: usize,
+    /// Datagrams that did not fit the path, so that the kernel fragmented them.
+    pub fragmented: u64,
+    /// Dropped packets by reason; reasons that never occurred are left out.
+    pub drops: BTreeMap<String, u64>,
+    /// Its peers by their ids; none if the caller may not use the device.
+    pub peers: P,
+}
+
+/// Mode of a device.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// One peer gets everything.
+    P2p,
+    /// Many, told apart by their VPN addresses.
+    Mp,
+}
+
+/// API of a device.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub enum Api {
+    /// That of Linux 6.16 and OpenVPN 2.7.
+    #[serde(rename = "ovpn")]
+    Ovpn,
+    /// That of OpenVPN 2.6.
+    #[serde(rename = "ovpn-dco-v2")]
+    DcoV2,
+}
+
+/// Offloads by their names on the command line (`--without`), and whether they are in use.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Offloads {
+    /// TCP leaves the device in super-packets.
+    pub device_tcp: bool,
+    /// The same of UDP.
+    pub device_udp: bool,
+    /// TCP segments are merged on the way in.
+    pub merge: bool,
+    /// The same of UDP, where `merge` is not forbidden and the kernel can (Linux 6.2).
+    pub merge_udp: bool,
+    /// Of the socket of one of the peers; `None` if there is no peer, or over TCP.
+    pub segment: Option<bool>,
+    /// As `segment`, for what comes in.
+    pub coalesce: Option<bool>,
+    /// Queues of the device.
+    pub queues: usize,
+}
+
+impl Mode {
+    /// As in the JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::P2p => "p2p",
+            Self::Mp => "mp",
+        }
+    }
+}
+
+impl Api {
+    /// As in the JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ovpn => "ovpn",
+            Self::DcoV2 => "ovpn-dco-v2",
+        }
+    }
+
+    /// The kind of link by which `ip link add` makes such a device.
+    #[must_use]
+    pub const fn link_kind(self) -> &'static str {
+        match self {
+            Self::Ovpn => "ovpn",
+            Self::DcoV2 => "ovpn-dco",
+        }
+    }
+}
+
+impl Offloads {
+    /// The names of those in use.
+    pub fn in_use(&self) -> impl Iterator<Item = &'static str> {
+        let all = [
+            ("coalesce", self.coalesce == Some(true)),
+            ("device-tcp", self.device_tcp),
+            ("device-udp", self.device_udp),
+            ("merge", self.merge),
+            ("merge-udp", self.merge_udp),
+            ("segment", self.segment == Some(true)),
+        ];
+        all.into_iter().filter_map(|(name, is)| is.then_some(name))
+    }
+}
+
+#[cfg(test)]
+mod tests;
