@@ -12,7 +12,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use serde_json::Value;
 use udco_ipc::{MAX_MESSAGE, ToClient, ToEngine, VERSION};
 use udco_netlink::Api;
 use udco_sys::seqpacket::Connection;
@@ -111,8 +110,8 @@ impl Client {
         Ok(())
     }
 
-    /// The engine's state, of the shape of `udco show --json`.
-    pub(crate) fn state(&mut self) -> Result<Value> {
+    /// The engine's state, as it wrote it: a [`udco_state::EngineState`].
+    pub(crate) fn state(&mut self) -> Result<String> {
         let file = udco_sys::process::memory_file("udco-show");
         let mut file = file.context("cannot create a memory file")?;
         match self.ask(&ToEngine::Show, &[file.as_fd()])? {
@@ -122,7 +121,7 @@ impl Client {
         let mut text = String::new();
         file.rewind()?;
         file.read_to_string(&mut text)?;
-        serde_json::from_str(&text).context("the engine's reply is not JSON")
+        Ok(text)
     }
 
     /// The device of this name and index in this network namespace, if the engine has it.

@@ -5,7 +5,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
 use udco_netlink::Api;
 use udco_sys::socket_file;
 
@@ -52,7 +51,6 @@ pub(crate) fn with_device(name: &str, option: &EngineOption) -> Result<Found> {
             Ok(None) => continue,
             // No reason not to ask the others.
             Err(error) => {
-                let error = error.context(path.display().to_string());
                 failures.push((path, error));
                 continue;
             }
@@ -105,8 +103,20 @@ pub(crate) fn all() -> (Vec<(PathBuf, Client)>, Vec<Silent>) {
 
 /// Says why engines do not answer.
 pub(crate) fn complain(failures: &[Silent]) {
-    for (_, error) in failures {
-        complain!("{error:#}");
+    for failure in failures {
+        complain!("{}", why(failure));
+    }
+}
+
+/// Why an engine does not answer, and which.
+pub(crate) fn why((path, error): &Silent) -> String {
+    let path = path.display().to_string();
+    let why = format!("{error:#}");
+    // An error of the connection names the path itself.
+    if why.contains(&path) {
+        why
+    } else {
+        format!("{path}: {why}")
     }
 }
 
@@ -131,22 +141,4 @@ fn remove_if_dead(path: &Path, error: &anyhow::Error) -> bool {
         let _ = socket_file::remove_dead(path);
     }
     is_dead
-}
-
-/// Whether a device with this state is in this network namespace, as far as that is told.
-pub(crate) fn is_device_here(device: &Value) -> bool {
-    let number = |name| device.get(name).and_then(Value::as_u64).unwrap_or(0);
-    let (netns, here) = (number("netns"), interface::namespace());
-    if netns != 0 && here != 0 {
-        return netns == here;
-    }
-    let name = device.get("name").and_then(Value::as_str);
-    let index = name.and_then(interface::index).map(u64::from);
-    index == Some(number("ifindex"))
-}
-
-/// Whether an engine with this state is in this network namespace.
-pub(crate) fn is_here(state: &Value) -> bool {
-    let there = state.get("netns").and_then(Value::as_u64);
-    there.is_some() && there == interface::namespace_inode()
 }

@@ -27,6 +27,7 @@ mod rtnetlink;
 mod run;
 mod runtime_dir;
 mod show;
+mod state;
 mod survey;
 mod sweep;
 mod user;

@@ -11,6 +11,7 @@ use udco_netlink::{Api, Notification};
 
 use crate::client::{Channel, Client, Heard, wait};
 use crate::output::{self, NobodyReads};
+use crate::state::{self, EngineState};
 use crate::{engines, interface, notification, runtime_dir};
 
 /// How often to look whether an engine has come.
@@ -90,7 +91,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 impl Output<'_> {
     fn listen(&mut self, path: PathBuf, mut client: Client) -> Result<Listened> {
-        self.learn_names(&client.state()?);
+        self.learn_names(&state::read(&client.state()?)?);
         let mut channel = Channel::open(client, &[Api::Ovpn, Api::DcoV2])?;
         channel.join()?;
         let object = json!({ "event": "listening", "engine": path });
@@ -100,13 +101,10 @@ impl Output<'_> {
     }
 
     /// Remembers the devices that an engine has here.
-    fn learn_names(&mut self, state: &Value) {
-        let devices = state.get("devices").and_then(Value::as_array);
-        for device in devices.into_iter().flatten() {
-            let ifindex = device.get("ifindex").and_then(Value::as_u64);
-            let ifindex = ifindex.and_then(|it| u32::try_from(it).ok()).unwrap_or(0);
-            if let Some(name) = interface::name(ifindex) {
-                self.names.insert(ifindex, name);
+    fn learn_names(&mut self, state: &EngineState<'_>) {
+        for device in &state.devices {
+            if let Some(name) = interface::name(device.ifindex) {
+                self.names.insert(device.ifindex, name);
             }
         }
     }

@@ -1,12 +1,16 @@
 //! What a command prints: on standard output, which may be closed, full or a pipe whose reader has gone (faults B1).
 
 use std::fmt::{self, Write as _};
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Write as _};
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde::Serialize;
 
 use crate::escape::Escaping;
+
+/// Bytes that are printed at a time where there is much.
+const ROOM: usize = 16 << 10;
 
 /// Nobody reads standard output any more, as behind `| head`: no reason to complain, nor to print on.
 #[derive(Debug)]
@@ -38,6 +42,20 @@ pub(crate) fn write(line: fmt::Arguments<'_>) -> Result<()> {
     explain(writeln!(io::stdout().lock(), "{text}"))
 }
 
+/// Prints JSON with its line feed; what is in there as text already goes as it is.
+///
+/// # Errors
+/// As [`write()`].
+pub(crate) fn json(value: &impl Serialize) -> Result<()> {
+    let mut to = Plain(BufWriter::with_capacity(ROOM, io::stdout().lock()));
+    let printed = serde_json::to_writer_pretty(&mut to, value).map_err(io::Error::from);
+    explain(
+        printed
+            .and_then(|()| writeln!(to))
+            .and_then(|()| to.flush()),
+    )
+}
+
 /// Prints what has been kept back: nothing after a line. The last call before the end.
 ///
 /// # Errors
@@ -52,6 +70,30 @@ pub(crate) fn is_abandoned() -> bool {
     let mut polled = [PollFd::new(&stdout, PollFlags::empty())];
     poll(&mut polled, Some(&Timespec::default())).is_ok()
         && polled[0].revents().contains(PollFlags::ERR)
+}
+
+/// Lets characters through that are to be seen only, whoever chose the names. Nearly all text is plain ASCII, of which a
+/// look is enough.
+struct Plain<W>(W);
+
+impl<W: io::Write> io::Write for Plain<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let is_seen = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n');
+        // Without a branch for each byte.
+        let is_plain = |part: &[u8]| part.iter().fold(true, |all, byte| all & is_seen(byte));
+        if bytes.chunks(ROOM).all(is_plain) {
+            self.0.write_all(bytes)?;
+        } else {
+            let mut text = String::new();
+            let _ = Escaping::text(&mut text).write_str(&String::from_utf8_lossy(bytes));
+            self.0.write_all(text.as_bytes())?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Says why printing has failed.
@@ -77,4 +119,17 @@ pub(crate) fn complain_of(what: fmt::Arguments<'_>) {
     let mut line = String::new();
     let _ = Escaping::line(&mut line).write_fmt(what);
     let _ = writeln!(io::stderr().lock(), "udco: {line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_has_no_control_characters_either() {
+        let mut told = Plain(Vec::new());
+        told.write_all("{\n  \"tun\u{9b}0 Größe\"}".as_bytes())
+            .unwrap();
+        assert_eq!(told.0, "{\n  \"tun\\u{9b}0 Größe\"}".as_bytes());
+    }
 }

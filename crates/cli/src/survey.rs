@@ -1,14 +1,15 @@
 //! What runs here: which engines answer, and what stands in the way of the others (faults C4).
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::process::getuid;
-use serde_json::{Value, json};
+use udco_state::{FORMAT, Report};
 
 use crate::client::{Client, Trouble};
 use crate::engines::{self, Silent};
 use crate::left::{self, Left};
+use crate::state::{self, EngineState};
 
 /// Exit codes of `udco show`, beside 0, 1 and 2.
 const NONE_RUNS: u8 = 3;
@@ -17,10 +18,13 @@ const SILENT: u8 = 5;
 const UNREACHABLE: u8 = 6;
 const LEFT: u8 = 7;
 
+/// What each engine wrote that answered, by its socket; and those that did not.
+type Answers = (Vec<(PathBuf, String)>, Vec<Silent>);
+
 /// All that could be learnt.
-pub(crate) struct Survey {
+pub(crate) struct Survey<'a> {
     /// The state of each engine that answers.
-    pub(crate) states: Vec<Value>,
+    pub(crate) states: Vec<EngineState<'a>>,
     /// Engines that do not, by their sockets, and why.
     silent: Vec<Silent>,
     /// Processes of engines that have no socket where one is looked for.
@@ -29,36 +33,62 @@ pub(crate) struct Survey {
     left: Vec<Left>,
 }
 
-impl Survey {
-    /// Asks the engine at `path`, or every one there is, of this network namespace or of all.
+/// Asks the engine at `path`, or every one there is.
+///
+/// # Errors
+/// If the engine that was named does not answer.
+pub(crate) fn ask(path: Option<&Path>) -> anyhow::Result<Answers> {
+    if let Some(path) = path {
+        let text = Client::connect(path)?.state()?;
+        return Ok((vec![(path.to_owned(), text)], Vec::new()));
+    }
+    let (clients, mut silent) = engines::all();
+    let mut texts = Vec::new();
+    for (path, mut client) in clients {
+        match client.state() {
+            Ok(text) => texts.push((path, text)),
+            Err(error) => silent.push((path, error)),
+        }
+    }
+    Ok((texts, silent))
+}
+
+impl<'a> Survey<'a> {
+    /// What the one engine tells that was named.
     ///
     /// # Errors
-    /// If the engine that was named does not answer.
-    pub(crate) fn take(path: Option<&Path>, everywhere: bool) -> anyhow::Result<Self> {
-        if let Some(path) = path {
-            return Ok(Self {
-                states: vec![Client::connect(path)?.state()?],
-                silent: Vec::new(),
-                unreachable: Vec::new(),
-                left: Vec::new(),
-            });
-        }
-        let (clients, mut silent) = engines::all();
-        let mut states = Vec::new();
-        for (path, mut client) in clients {
-            match client.state() {
+    /// If it is of another version.
+    pub(crate) fn of_one(texts: &'a [(PathBuf, String)]) -> anyhow::Result<Self> {
+        let states = texts.iter().map(|(_, text)| state::read(text));
+        Ok(Self {
+            states: states.collect::<anyhow::Result<_>>()?,
+            silent: Vec::new(),
+            unreachable: Vec::new(),
+            left: Vec::new(),
+        })
+    }
+
+    /// What all engines tell, of this network namespace or of every one, and what is wrong beside them.
+    pub(crate) fn of_all(
+        texts: &'a [(PathBuf, String)],
+        mut silent: Vec<Silent>,
+        everywhere: bool,
+    ) -> Self {
+        let mut states: Vec<EngineState<'a>> = Vec::new();
+        for (path, text) in texts {
+            match state::read(text) {
                 Ok(state) => states.push(state),
-                Err(error) => silent.push((path, error)),
+                Err(error) => silent.push((path.clone(), error)),
             }
         }
         let known: HashSet<u32> = states
             .iter()
-            .filter_map(|state| u32::try_from(state.get("pid")?.as_u64()?).ok())
+            .map(|state| state.pid)
             .chain(silent.iter().filter_map(|(path, _)| process_of(path)))
             .collect();
         let left = left::devices(&served(&states));
-        states.retain(|state| everywhere || engines::is_here(state));
-        Ok(Self {
+        states.retain(|state| everywhere || state::is_engine_here(state));
+        Self {
             states,
             silent,
             unreachable: processes(everywhere)
@@ -67,13 +97,12 @@ impl Survey {
                 .map(|(pid, _)| pid)
                 .collect(),
             left,
-        })
+        }
     }
 
     /// How many devices the engines serve.
     pub(crate) fn devices(&self) -> usize {
-        let devices = |state: &Value| state.get("devices")?.as_array().map(Vec::len);
-        self.states.iter().filter_map(devices).sum()
+        self.states.iter().map(|state| state.devices.len()).sum()
     }
 
     /// What a person must know besides the devices, a line each.
@@ -85,16 +114,7 @@ impl Survey {
                  go on without the tunnel, in the clear, run `ip link del {name}`"
             ));
         }
-        for (path, error) in &self.silent {
-            let path = path.display().to_string();
-            let why = format!("{error:#}");
-            // An error of the connection names the path itself.
-            lines.push(if why.contains(&path) {
-                why
-            } else {
-                format!("{path}: {why}")
-            });
-        }
+        lines.extend(self.silent.iter().map(engines::why));
         for pid in &self.unreachable {
             lines.push(format!(
                 "process {pid} is an engine that cannot be reached: it had no place for its socket (is /run writable?), or \
@@ -117,7 +137,6 @@ impl Survey {
 
     /// The worst of what was found, as an exit code; 0 if nothing is wrong.
     pub(crate) fn exit_code(&self) -> u8 {
-        let is_denied = |error: &anyhow::Error| error.downcast_ref() == Some(&Trouble::Denied);
         let any_silent = self.silent.iter().any(|(_, error)| !is_denied(error));
         if !self.left.is_empty() {
             LEFT
@@ -136,32 +155,40 @@ impl Survey {
         }
     }
 
-    /// What `--json` has of this, beside devices and engines.
-    pub(crate) fn troubles(&self) -> Value {
-        let left: Vec<&str> = self.left.iter().map(|left| left.name.as_str()).collect();
-        let silent = self.silent.iter().map(|(path, error)| {
-            let denied = error.downcast_ref() == Some(&Trouble::Denied);
-            json!({
-                "socket": path.display().to_string(),
-                "denied": denied,
-                "error": format!("{error:#}"),
-            })
+    /// The object that `--json` prints.
+    pub(crate) fn into_report(self) -> Report<state::Device<'a>> {
+        let silent = self.silent.iter().map(|(path, error)| udco_state::Silent {
+            socket: path.display().to_string(),
+            denied: is_denied(error),
+            error: format!("{error:#}"),
         });
-        json!({
-            "left": left,
-            "silent": silent.collect::<Vec<_>>(),
-            "unreachable": self.unreachable,
-        })
+        let mut report = Report {
+            format: FORMAT,
+            devices: Vec::new(),
+            engines: Vec::new(),
+            left: self.left.into_iter().map(|left| left.name).collect(),
+            silent: silent.collect(),
+            unreachable: self.unreachable,
+        };
+        for state in self.states {
+            let (engine, devices) = state.into_parts();
+            report.engines.push(engine);
+            report.devices.extend(devices);
+        }
+        report
     }
 }
 
+/// Whether an engine does not let the caller in.
+fn is_denied(error: &anyhow::Error) -> bool {
+    error.downcast_ref() == Some(&Trouble::Denied)
+}
+
 /// Indexes of the devices of this network namespace that engines serve.
-fn served(states: &[Value]) -> HashSet<u32> {
-    let devices = states.iter().filter_map(|state| state.get("devices"));
-    let devices = devices.filter_map(Value::as_array).flatten();
-    let here = devices.filter(|device| engines::is_device_here(device));
-    here.filter_map(|device| u32::try_from(device.get("ifindex")?.as_u64()?).ok())
-        .collect()
+fn served(states: &[EngineState<'_>]) -> HashSet<u32> {
+    let devices = states.iter().flat_map(|state| &state.devices);
+    let here = devices.filter(|device| state::is_here(device));
+    here.map(|device| device.ifindex).collect()
 }
 
 /// The process id in the name of the socket of an engine of one program.

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail, ensure};
-use udco_state::Report;
 pub use udco_state::{Device, Peer, Traffic as Counters};
+use udco_state::{FORMAT, Report};
 
 use crate::host::Host;
 
@@ -63,6 +63,7 @@ pub fn show(host: &Host) -> Result<Shown> {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let report: Report =
         serde_json::from_str(&text).with_context(|| format!("`udco show --json` said: {text}"))?;
+    ensure!(report.format == FORMAT, "another format: {text}");
     let devices = report.devices;
     Ok(Shown { devices })
 }

@@ -1,0 +1,38 @@
+//! The state of an engine: the text that it wrote, read only as far as is needed. Peers may be very many; they are printed
+//! as the text that they are, or read when they are looked at.
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use udco_state::Peer;
+
+use crate::interface;
+
+/// A device, with its peers as text.
+pub(crate) type Device<'a> = udco_state::Device<&'a RawValue>;
+
+/// An engine with such devices.
+pub(crate) type EngineState<'a> = udco_state::EngineState<Device<'a>>;
+
+/// Reads what an engine wrote.
+pub(crate) fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T> {
+    serde_json::from_str(text).context("an engine of another version")
+}
+
+/// The peers of a device.
+pub(crate) fn peers(device: &Device<'_>) -> Result<Vec<Peer>> {
+    read(device.peers.get())
+}
+
+/// Whether a device is in this network namespace, as far as that is told.
+pub(crate) fn is_here(device: &Device<'_>) -> bool {
+    match (device.netns, interface::namespace()) {
+        (0, _) | (_, 0) => interface::index(&device.name) == Some(device.ifindex),
+        (netns, here) => netns == here,
+    }
+}
+
+/// Whether an engine is in this network namespace.
+pub(crate) fn is_engine_here(engine: &EngineState<'_>) -> bool {
+    Some(engine.netns) == interface::namespace_inode()
+}
