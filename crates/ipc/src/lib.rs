@@ -18,12 +18,16 @@
 #![forbid(unsafe_code)]
 
 mod alias;
+pub mod client;
+mod device;
+mod errno;
 mod left;
 mod options;
 mod relay;
 mod wire;
 
 pub use alias::{ALIAS, Alias};
+pub use device::{Kernel, Made, Name, QUEUE_FLAGS, Shape, Wanted, make};
 pub use left::{Interface, interface};
 pub use options::{MssFix, OPTIONS_VARIABLE, ProgramOptions};
 pub use relay::RelayHeader;

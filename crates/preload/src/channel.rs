@@ -3,13 +3,15 @@
 use crate::answer::{self, Header};
 use crate::calls::{self, Errno};
 use crate::connection::{self, Lost, PATIENCE};
+use crate::exchange::Exchange;
 use crate::message::{Incoming, Outgoing};
 use crate::secret::Secret;
 use crate::state::{self, Entry, Guard, State};
-use crate::{transport, tun};
+use crate::transport;
 use libc::c_int;
 use std::time::Instant;
-use udco_ipc::{Begun, MAX_MESSAGE, REQUEST_MARK, ToClient, ToEngine};
+use udco_ipc::client;
+use udco_ipc::{MAX_MESSAGE, REQUEST_MARK, ToClient, ToEngine};
 
 /// Room for answers: as much as OpenVPN asks for on its own end, and a dump of many peers more.
 const BUFFER: c_int = 4 << 20;
@@ -70,8 +72,7 @@ pub(crate) fn open(state: &mut State, kind: c_int) -> Option<Result<c_int, Errno
     }
     let mut buffer = vec![0; MAX_MESSAGE];
     let outcome = state.connection().and_then(|connection| {
-        let mut question = connection.ask(&ToEngine::OpenChannel, &[engine.raw()])?;
-        match connection.answer(&mut question, &mut buffer)? {
+        match connection.ask(&ToEngine::OpenChannel, &[engine.raw()], &mut buffer)? {
             ToClient::Channel { channel } => Ok(channel),
             _ => Err(Lost::Dead),
         }
@@ -209,50 +210,26 @@ pub(crate) fn send(state: &mut State, fd: c_int, outgoing: &Outgoing<'_>) -> Res
 
 /// Asks, and hands over the transport sockets that the engine wants. Returns whether more of the answer will follow.
 fn request(state: &mut State, question: &ToEngine<'_>) -> Result<bool, Lost> {
-    let mut question = state.connection()?.ask(question, &[])?;
-    let mut offer = None;
-    let outcome = loop {
-        let mut buffer = vec![0; MAX_MESSAGE];
-        match state.connection()?.answer(&mut question, &mut buffer) {
-            Ok(ToClient::Done { swap, more, .. }) => {
-                if swap && let Some(offer) = offer.take() {
-                    transport::swap(state, offer);
-                }
-                break Ok(more);
-            }
-            Ok(ToClient::NeedLink { ifindex }) => {
-                let exists = tun::is_there(ifindex);
-                let reply = ToEngine::Link { exists };
-                if let Err(lost) = state.connection()?.reply(&mut question, &reply, &[]) {
-                    break Err(lost);
-                }
-            }
-            Ok(ToClient::NeedSocket { fd }) => {
-                let (errno, begun, fds) = match transport::offer(state, fd) {
-                    Ok((made, engine)) => {
-                        let (real, begun) = (made.real(), made.begun());
-                        offer = Some(made);
-                        (0, begun, Some((real, engine)))
-                    }
-                    Err(errno) => (errno, Begun::Nothing, None),
-                };
-                let fds = fds.as_ref().map(|(real, engine)| [*real, engine.raw()]);
-                let fds = fds.as_ref().map_or(&[][..], |fds| &fds[..]);
-                let reply = ToEngine::Socket { errno, begun };
-                if let Err(lost) = state.connection()?.reply(&mut question, &reply, fds) {
-                    break Err(lost);
-                }
-            }
-            Ok(_) => break Err(Lost::Dead),
-            Err(lost) => break Err(lost),
-        }
+    let mut exchange = Exchange::new(state);
+    let mut buffer = vec![0; MAX_MESSAGE];
+    let outcome = match client::ask(&mut exchange, question, &mut buffer) {
+        Ok(ToClient::Done { swap, more, .. }) => Ok((swap, more)),
+        Ok(_) => Err(Lost::Dead),
+        Err(lost) => Err(lost),
     };
-    if let (Err(Lost::Silent), Some(offer)) = (&outcome, offer) {
-        // The engine may still take what we have given up: it reads this next and lets go. The answer is not awaited.
-        let question = ToEngine::SocketClosed { fd: offer.fd() };
-        let _ = state.connection()?.ask(&question, &[]);
+    match (outcome, exchange.into_offer()) {
+        (Ok((true, more)), Some(offer)) => {
+            transport::swap(state, offer);
+            Ok(more)
+        }
+        (Err(Lost::Silent), Some(offer)) => {
+            // The engine may still take what we have given up: it reads this next and lets go. The answer is not awaited.
+            let closed = ToEngine::SocketClosed { fd: offer.fd() };
+            let _ = state.connection()?.tell(&closed);
+            Err(Lost::Silent)
+        }
+        (outcome, _) => outcome.map(|(_, more)| more),
     }
-    outcome
 }
 
 /// `recvmsg`.
@@ -301,7 +278,7 @@ pub(crate) fn receive(
                     channel,
                     datagram: &datagram,
                 };
-                let _ = state.connection().and_then(|engine| engine.ask(&back, &[]));
+                let _ = state.connection().and_then(|engine| engine.tell(&back));
             }
             Ok(Some(datagram)) => {
                 if !incoming.is_peek() {

@@ -5,10 +5,10 @@ use crate::dispenser::{above_standard, draw, inherited};
 use crate::secret::Secret;
 use crate::{output, real, tun};
 use libc::c_int;
-use std::cell::Cell;
 use std::ffi::{CStr, CString};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
+use udco_ipc::client::{self, Beside, Conversation, Greeted, Host};
 use udco_ipc::{
     FD_VARIABLE, MAX_MESSAGE, MssFix, OPTIONS_VARIABLE, ProgramOptions, SOCKET_VARIABLE, ToClient,
     ToEngine, VERSION,
@@ -20,36 +20,19 @@ const NAMESPACE: &str = "/proc/self/ns/net";
 /// How long the engine may take for an answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long it may take while it owes an answer already: a program that ends has several questions, and should not wait
-/// a second for each.
-const IMPATIENCE: Duration = Duration::from_millis(100);
-
-/// How long it may take to go on with a new device, on a machine that has taken as long to make it (faults B3). The true
-/// sign that it is lost is the end of the connection.
-const TAKE_OVER: Duration = Duration::from_secs(60);
-
 /// A connection on which the engine has said welcome.
 pub(crate) struct Connection {
     fd: Fd,
     is_private: bool,
-    seq: u32,
-    /// How long the next answer may take.
-    patience: Cell<Duration>,
+    pub(crate) conversation: Conversation,
     /// What the program's own options say of its data path.
     pub(crate) options: ProgramOptions,
 }
 
-/// An open question.
-pub(crate) struct Question {
-    seq: u32,
-    deadline: Instant,
-}
-
-impl Question {
-    /// The engine has got a device: it has much to do before it answers.
-    pub(crate) fn await_take_over(&mut self) {
-        self.deadline = Instant::now() + TAKE_OVER;
-    }
+/// A connection while a question is open for which the engine wants nothing, with what goes beside the question.
+struct Asking<'a> {
+    connection: &'a mut Connection,
+    fds: &'a [c_int],
 }
 
 /// Why there is no answer.
@@ -124,8 +107,7 @@ impl Connection {
         let mut connection = Self {
             fd: fd.hide(),
             is_private,
-            seq: 0,
-            patience: Cell::new(PATIENCE),
+            conversation: Conversation::new(PATIENCE),
             options,
         };
         connection.greet()?;
@@ -146,80 +128,76 @@ impl Connection {
     }
 
     /// Asks a question, with fds beside it.
-    pub(crate) fn ask(&mut self, question: &ToEngine<'_>, fds: &[c_int]) -> Result<Question, Lost> {
-        self.seq = self.seq.wrapping_add(1);
-        let mut open = Question {
-            seq: self.seq,
-            deadline: Instant::now() + self.patience.get(),
-        };
-        self.reply(&mut open, question, fds)?;
-        Ok(open)
+    pub(crate) fn ask<'b>(
+        &mut self,
+        question: &ToEngine<'_>,
+        fds: &[c_int],
+        buffer: &'b mut [u8],
+    ) -> Result<ToClient<'b>, Lost> {
+        client::ask(
+            &mut Asking {
+                connection: self,
+                fds,
+            },
+            question,
+            buffer,
+        )
     }
 
-    /// Gives the engine what it wanted before it could answer. From then on it has its time anew.
-    pub(crate) fn reply(
+    /// Says something of which no answer is awaited.
+    pub(crate) fn tell(&mut self, message: &ToEngine<'_>) -> Result<(), Lost> {
+        let fds = &[];
+        client::tell(
+            &mut Asking {
+                connection: self,
+                fds,
+            },
+            message,
+        )
+    }
+
+    /// Asks a question that is answered by an errno.
+    pub(crate) fn ask_errno(&mut self, question: &ToEngine<'_>) -> Result<Errno, Lost> {
+        match self.ask(question, &[], &mut vec![0; MAX_MESSAGE])? {
+            ToClient::Done { errno, .. } => Ok(errno),
+            _ => Err(Lost::Dead),
+        }
+    }
+
+    /// Sends a message; see [`Host::send`].
+    pub(crate) fn send(
         &self,
-        question: &mut Question,
-        reply: &ToEngine<'_>,
+        seq: u32,
+        message: &ToEngine<'_>,
         fds: &[c_int],
+        until: Instant,
     ) -> Result<(), Lost> {
-        question.deadline = Instant::now() + self.patience.get();
         let mut buffer = Secret::zeroed(MAX_MESSAGE);
-        let len = reply
-            .encode(question.seq, &mut buffer)
+        let len = message
+            .encode(seq, &mut buffer)
             .map_err(|_| Lost::TooLong)?;
         let message = buffer.get(..len).unwrap_or_default();
         loop {
             match calls::send(self.fd.raw(), message, fds) {
                 Ok(()) => return Ok(()),
                 Err(libc::EINTR) => {}
-                Err(libc::EAGAIN) => self.wait(libc::POLLOUT, question)?,
+                Err(libc::EAGAIN) if self.wait(libc::POLLOUT, until)? => {}
+                Err(libc::EAGAIN) => return Err(Lost::Silent),
                 Err(_) => return Err(Lost::Dead),
             }
         }
     }
 
-    /// The next answer to a question. Answers to earlier questions, on which we had given up, are thrown away; they
-    /// show that the engine is back, and give it its whole time.
-    pub(crate) fn answer<'b>(
-        &self,
-        question: &mut Question,
-        buffer: &'b mut [u8],
-    ) -> Result<ToClient<'b>, Lost> {
-        let len = loop {
-            match calls::receive(self.fd.raw(), buffer, libc::MSG_DONTWAIT) {
-                Ok(0) => return Err(Lost::Dead),
-                Ok(len) => {
-                    if self.patience.replace(PATIENCE) != PATIENCE {
-                        question.deadline = Instant::now() + PATIENCE;
-                    }
-                    let message = buffer.get(..len).ok_or(Lost::Dead)?;
-                    let (seq, _) = ToClient::decode(message).map_err(|_| Lost::Dead)?;
-                    if seq == question.seq {
-                        break len;
-                    }
-                }
+    /// Receives a message; see [`Host::receive`].
+    pub(crate) fn receive(&self, into: &mut [u8], until: Instant) -> Result<Option<usize>, Lost> {
+        loop {
+            match calls::receive(self.fd.raw(), into, libc::MSG_DONTWAIT) {
+                Ok(len) => return Ok(Some(len)),
                 Err(libc::EINTR) => {}
-                Err(libc::EAGAIN) => self.wait(libc::POLLIN, question).inspect_err(|lost| {
-                    if *lost == Lost::Silent {
-                        self.patience.set(IMPATIENCE);
-                    }
-                })?,
+                Err(libc::EAGAIN) if self.wait(libc::POLLIN, until)? => {}
+                Err(libc::EAGAIN) => return Ok(None),
                 Err(_) => return Err(Lost::Dead),
             }
-        };
-        let message = buffer.get(..len).ok_or(Lost::Dead)?;
-        ToClient::decode(message)
-            .map(|(_, answer)| answer)
-            .map_err(|_| Lost::Dead)
-    }
-
-    /// Asks a question that is answered by an errno.
-    pub(crate) fn ask_errno(&mut self, question: &ToEngine<'_>) -> Result<Errno, Lost> {
-        let mut question = self.ask(question, &[])?;
-        match self.answer(&mut question, &mut vec![0; MAX_MESSAGE])? {
-            ToClient::Done { errno, .. } => Ok(errno),
-            _ => Err(Lost::Dead),
         }
     }
 
@@ -241,12 +219,9 @@ impl Connection {
         }
     }
 
-    fn wait(&self, events: libc::c_short, question: &Question) -> Result<(), Lost> {
-        match calls::wait(self.fd.raw(), events, Some(question.deadline)) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Lost::Silent),
-            Err(_) => Err(Lost::Dead),
-        }
+    /// Waits until one of `events` is there; `false` if none is until then.
+    fn wait(&self, events: libc::c_short, until: Instant) -> Result<bool, Lost> {
+        calls::wait(self.fd.raw(), events, Some(until)).map_err(|_| Lost::Dead)
     }
 
     /// Says in which network namespace this process is, where the kernel does not (before Linux 5.14, faults B5). An engine
@@ -259,10 +234,7 @@ impl Connection {
             return;
         };
         let place = ToEngine::Namespace { inode: file.ino() };
-        let mut buffer = vec![0; MAX_MESSAGE];
-        let _ = self
-            .ask(&place, &[])
-            .and_then(|mut question| self.answer(&mut question, &mut buffer).map(drop));
+        let _ = self.ask_errno(&place);
     }
 
     /// Has the engine heed the program's options (faults E5). If it does not answer now, the next question says so.
@@ -276,25 +248,56 @@ impl Connection {
     }
 
     fn greet(&mut self) -> Result<(), String> {
-        let hello = ToEngine::Hello {
-            version: VERSION,
-            pid: calls::process(),
-            program: &calls::program(),
+        let mut asking = Asking {
+            connection: self,
+            fds: &[],
         };
         let mut buffer = vec![0; MAX_MESSAGE];
-        let answer = self
-            .ask(&hello, &[])
-            .and_then(|mut question| self.answer(&mut question, &mut buffer));
-        match answer {
-            Ok(ToClient::Welcome { version: VERSION }) => Ok(()),
-            Ok(ToClient::Welcome { version }) => Err(format!(
+        let program = calls::program();
+        match client::greet(&mut asking, calls::process(), &program, &mut buffer) {
+            Ok(Greeted::Welcome) => Ok(()),
+            Ok(Greeted::OtherVersion(version)) => Err(format!(
                 "the engine speaks version {version}, not {VERSION}"
             )),
-            Ok(ToClient::Refused { errno }) => {
-                Err(format!("the engine refuses: {}", reason(errno)))
-            }
+            Ok(Greeted::Refused(errno)) => Err(format!("the engine refuses: {}", reason(errno))),
             Err(Lost::Silent) => Err("the engine does not answer".into()),
-            Ok(_) | Err(_) => Err("no engine at the other end".into()),
+            Err(_) => Err("no engine at the other end".into()),
+        }
+    }
+}
+
+impl Host for Asking<'_> {
+    type Error = Lost;
+    type Time = Instant;
+
+    fn conversation(&mut self) -> Result<&mut Conversation, Lost> {
+        Ok(&mut self.connection.conversation)
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn send(
+        &mut self,
+        seq: u32,
+        message: &ToEngine<'_>,
+        _beside: Beside,
+        until: Instant,
+    ) -> Result<(), Lost> {
+        self.connection.send(seq, message, self.fds, until)
+    }
+
+    fn receive(&mut self, into: &mut [u8], until: Instant) -> Result<Option<usize>, Lost> {
+        self.connection.receive(into, until)
+    }
+}
+
+impl From<client::Lost> for Lost {
+    fn from(lost: client::Lost) -> Self {
+        match lost {
+            client::Lost::Silent => Self::Silent,
+            client::Lost::Ended | client::Lost::Nonsense => Self::Dead,
         }
     }
 }
@@ -343,7 +346,7 @@ mod tests {
     use super::{Connection, PATIENCE};
     use crate::calls;
     use crate::secret::tests::wiped;
-    use std::cell::Cell;
+    use udco_ipc::client::Conversation;
     use udco_ipc::{MAX_MESSAGE, ToEngine};
 
     #[test]
@@ -352,8 +355,7 @@ mod tests {
         let mut connection = Connection {
             fd,
             is_private: true,
-            seq: 0,
-            patience: Cell::new(PATIENCE),
+            conversation: Conversation::new(PATIENCE),
             options: udco_ipc::ProgramOptions::default(),
         };
         let question = ToEngine::Request {
@@ -363,10 +365,10 @@ mod tests {
             admin: true,
             datagram: b"a request with a key",
         };
-        let sent = wiped(|| assert!(connection.ask(&question, &[]).is_ok()));
+        let sent = wiped(|| assert!(connection.tell(&question).is_ok()));
         assert!(sent >= MAX_MESSAGE);
         drop(engine);
-        let lost = wiped(|| assert!(connection.ask(&question, &[]).is_err()));
+        let lost = wiped(|| assert!(connection.tell(&question).is_err()));
         assert!(lost >= MAX_MESSAGE);
     }
 }

@@ -17,6 +17,7 @@ mod compression;
 mod connection;
 mod dispenser;
 mod epoll;
+mod exchange;
 mod fib;
 mod left;
 mod link;

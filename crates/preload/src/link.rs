@@ -4,13 +4,14 @@ use crate::answer::{self, Header};
 use crate::calls;
 use crate::calls::Errno;
 use crate::connection::Lost;
+use crate::exchange::Exchange;
 use crate::left;
 use crate::message::{Incoming, Outgoing};
 use crate::route;
 use crate::state::{self, Entry, Guard, State};
-use crate::tun::{Device, Wanted};
 use libc::c_int;
 use std::collections::VecDeque;
+use udco_ipc::client;
 use udco_ipc::{MAX_MESSAGE, ToClient, ToEngine};
 
 /// The requests of which the engine may want to know.
@@ -135,8 +136,7 @@ fn rewritten(state: &mut State, fd: c_int, datagram: &[u8]) -> Option<Vec<u8>> {
 
 fn show(state: &mut State, question: &ToEngine<'_>) -> Result<Vec<u8>, Lost> {
     let outcome = state.connection().and_then(|connection| {
-        let mut question = connection.ask(question, &[])?;
-        match connection.answer(&mut question, &mut vec![0; MAX_MESSAGE])? {
+        match connection.ask(question, &[], &mut vec![0; MAX_MESSAGE])? {
             ToClient::Answer { datagram } => Ok(datagram.to_vec()),
             _ => Err(Lost::Dead),
         }
@@ -302,66 +302,23 @@ fn consult(
         cap_ack: is_on(libc::NETLINK_CAP_ACK),
         datagram,
     };
-    let connection = state.connection()?;
-    let mut question = connection.ask(&question, &[])?;
-    let mut device: Option<Device> = None;
+    let mut exchange = Exchange::new(state);
     let mut buffer = vec![0; MAX_MESSAGE];
-    loop {
-        // A device still held when this fails is removed again.
-        match connection.answer(&mut question, &mut buffer)? {
-            ToClient::Pass => return Ok(None),
-            ToClient::Answer { datagram } => {
-                if !answer::is_refusal(datagram)
-                    && let Some(device) = device.take()
-                {
-                    state.devices.extend(c_int::try_from(device.ifindex));
-                    Device::keep(device);
-                }
-                return Ok(Some(datagram.to_vec()));
+    let outcome = client::ask(&mut exchange, &question, &mut buffer);
+    *was_asked = exchange.was_asked;
+    // A device still held when this fails is removed again.
+    let device = exchange.device.take();
+    match outcome? {
+        ToClient::Pass => Ok(None),
+        ToClient::Answer { datagram } => {
+            if !answer::is_refusal(datagram)
+                && let Some(device) = device
+            {
+                state.devices.extend(c_int::try_from(device.made.ifindex));
+                device.keep();
             }
-            ToClient::NeedTun {
-                queues,
-                mtu,
-                multicast,
-                up,
-                nonce,
-                name,
-            } => {
-                *was_asked = true;
-                let made = Device::create(&Wanted {
-                    name,
-                    queues,
-                    mtu,
-                    multicast,
-                    up,
-                    nonce,
-                    txqueuelen: connection.options.txqueuelen,
-                });
-                let (reply, fds) = match &made {
-                    Ok(made) => (
-                        ToEngine::Tun {
-                            errno: 0,
-                            ifindex: made.ifindex,
-                            netns: calls::network_namespace(fd),
-                            name: &made.name,
-                        },
-                        made.fds(),
-                    ),
-                    Err(errno) => (
-                        ToEngine::Tun {
-                            errno: *errno,
-                            ifindex: 0,
-                            netns: 0,
-                            name,
-                        },
-                        Vec::new(),
-                    ),
-                };
-                connection.reply(&mut question, &reply, &fds)?;
-                question.await_take_over();
-                device = made.ok();
-            }
-            _ => return Err(Lost::Dead),
+            Ok(Some(datagram.to_vec()))
         }
+        _ => Err(Lost::Dead),
     }
 }

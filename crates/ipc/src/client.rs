@@ -1,0 +1,324 @@
+//! The client's side of the conversation, without a system call: numbers, deadlines, which answer belongs to the question,
+//! and what the engine wants before it answers. The two programs that speak to engines, the preload library and the command
+//! line, are its [`Host`]s.
+
+#[cfg(test)]
+mod tests;
+
+use core::fmt;
+use core::ops::Add;
+use core::time::Duration;
+
+use crate::{Begun, Made, ToClient, ToEngine, VERSION, Wanted};
+
+/// How long the engine may take while it owes an answer already: a program that ends has several questions, and should not
+/// wait its whole time for each.
+const IMPATIENCE: Duration = Duration::from_millis(100);
+
+/// How long it may take to go on with a new device, on a machine that has taken as long to make it (faults B3). The true
+/// sign that it is lost is the end of the connection.
+const TAKE_OVER: Duration = Duration::from_secs(60);
+
+/// What is known of the conversation on one connection.
+#[derive(Debug)]
+pub struct Conversation {
+    seq: u32,
+    /// How long the engine may take for an answer.
+    patience: Duration,
+    /// It owes one on which this client has given up.
+    is_overdue: bool,
+}
+
+/// Descriptors that go along with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beside {
+    /// None.
+    Nothing,
+    /// Those of the question.
+    Question,
+    /// The queues of the device that [`Host::make_device`] has made, then the monitor.
+    Device,
+    /// The socket that [`Host::hand_over`] was asked for, then the engine's end of its relay.
+    Socket,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// None came in time.
+    Silent,
+    /// The engine has closed the connection.
+    Ended,
+    /// What came is no message of this protocol, or no answer to this question.
+    Nonsense,
+}
+
+/// The program around a conversation: its system calls, and what it has that the engine may want.
+pub trait Host {
+    /// Why a question stays without an answer.
+    type Error: From<Lost>;
+    /// A clock that does not jump.
+    type Time: Copy + Add<Duration, Output = Self::Time>;
+
+    /// The conversation.
+    ///
+    /// # Errors
+    /// If its connection is gone.
+    fn conversation(&mut self) -> Result<&mut Conversation, Self::Error>;
+
+    /// The time.
+    fn now(&self) -> Self::Time;
+
+    /// Sends a message, encoded with this number. It may hold a key: no copy of it stays (promises H1).
+    ///
+    /// # Errors
+    /// If it cannot be sent, at `until` at the latest.
+    fn send(
+        &mut self,
+        seq: u32,
+        message: &ToEngine<'_>,
+        beside: Beside,
+        until: Self::Time,
+    ) -> Result<(), Self::Error>;
+
+    /// Receives a message, and returns its length: 0 if the engine has ended, `None` if none has come until then.
+    ///
+    /// # Errors
+    /// Of the connection.
+    fn receive(&mut self, into: &mut [u8], until: Self::Time)
+    -> Result<Option<usize>, Self::Error>;
+
+    /// Whether there is an interface with this index.
+    fn is_link(&mut self, _ifindex: u32) -> bool {
+        false
+    }
+
+    /// Makes a TUN device ([`crate::make`]).
+    ///
+    /// # Errors
+    /// Why there is none, as an errno.
+    fn make_device(&mut self, _wanted: &Wanted<'_>) -> Result<Made, i32> {
+        Err(crate::errno::EOPNOTSUPP)
+    }
+
+    /// Prepares the handing over of the transport socket that the program knows by this number. Returns what the program
+    /// has read of a packet of its stream.
+    ///
+    /// # Errors
+    /// Why there is no such socket, as an errno (see [`ToEngine::Socket`]).
+    fn hand_over(&mut self, _fd: i32) -> Result<Begun, i32> {
+        Err(crate::errno::EBADF)
+    }
+}
+
+/// Asks a question, gives the engine what it wants before it can answer, and returns the answer.
+///
+/// # Errors
+/// The host's, or why there is no answer.
+pub fn ask<'b, H: Host>(
+    host: &mut H,
+    question: &ToEngine<'_>,
+    buffer: &'b mut [u8],
+) -> Result<ToClient<'b>, H::Error> {
+    let mut open = Question::begin(host, question)?;
+    let len = loop {
+        let len = open.receive(host, buffer)?;
+        let (reply, beside) = match decode(buffer, len)?.1 {
+            ToClient::NeedLink { ifindex } => {
+                let exists = host.is_link(ifindex);
+                (ToEngine::Link { exists }, Beside::Nothing)
+            }
+            ToClient::NeedSocket { fd } => match host.hand_over(fd) {
+                Ok(begun) => (ToEngine::Socket { errno: 0, begun }, Beside::Socket),
+                Err(errno) => {
+                    let begun = Begun::Nothing;
+                    (ToEngine::Socket { errno, begun }, Beside::Nothing)
+                }
+            },
+            ToClient::NeedTun {
+                queues,
+                mtu,
+                multicast,
+                up,
+                nonce,
+                name,
+            } => {
+                let wanted = Wanted {
+                    queues,
+                    mtu,
+                    multicast,
+                    up,
+                    nonce,
+                    name,
+                };
+                let made = host.make_device(&wanted);
+                open.reply_with_device(host, &wanted, made)?;
+                continue;
+            }
+            _ => break len,
+        };
+        open.reply(host, &reply, beside)?;
+    };
+    Ok(decode(buffer, len)?.1)
+}
+
+/// Says something whose answer is not awaited, if it has one.
+///
+/// # Errors
+/// The host's.
+pub fn tell<H: Host>(host: &mut H, message: &ToEngine<'_>) -> Result<(), H::Error> {
+    Question::begin(host, message).map(drop)
+}
+
+/// How an engine has received a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Greeted {
+    /// The conversation may begin.
+    Welcome,
+    /// It speaks this version of the protocol, not [`VERSION`].
+    OtherVersion(u16),
+    /// It refuses, with this errno.
+    Refused(i32),
+}
+
+/// Says hello: the first message on a connection.
+///
+/// # Errors
+/// As [`ask`].
+pub fn greet<H: Host>(
+    host: &mut H,
+    pid: u32,
+    program: &[u8],
+    buffer: &mut [u8],
+) -> Result<Greeted, H::Error> {
+    let hello = ToEngine::Hello {
+        version: VERSION,
+        pid,
+        program,
+    };
+    match ask(host, &hello, buffer)? {
+        ToClient::Welcome { version: VERSION } => Ok(Greeted::Welcome),
+        ToClient::Welcome { version } => Ok(Greeted::OtherVersion(version)),
+        ToClient::Refused { errno } => Ok(Greeted::Refused(errno)),
+        _ => Err(Lost::Nonsense.into()),
+    }
+}
+
+impl Conversation {
+    /// A conversation on a new connection with an engine that may take this long for an answer.
+    #[must_use]
+    pub const fn new(patience: Duration) -> Self {
+        Self {
+            seq: 0,
+            patience,
+            is_overdue: false,
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        if self.is_overdue {
+            IMPATIENCE.min(self.patience)
+        } else {
+            self.patience
+        }
+    }
+}
+
+/// An open question.
+struct Question<T> {
+    seq: u32,
+    until: T,
+}
+
+impl<T: Copy + Add<Duration, Output = T>> Question<T> {
+    fn begin<H: Host<Time = T>>(host: &mut H, question: &ToEngine<'_>) -> Result<Self, H::Error> {
+        let now = host.now();
+        let conversation = host.conversation()?;
+        conversation.seq = conversation.seq.wrapping_add(1);
+        let open = Self {
+            seq: conversation.seq,
+            until: now + conversation.patience(),
+        };
+        host.send(open.seq, question, Beside::Question, open.until)?;
+        Ok(open)
+    }
+
+    /// Gives the engine what it wanted. From then on it has its time anew.
+    fn reply<H: Host<Time = T>>(
+        &mut self,
+        host: &mut H,
+        reply: &ToEngine<'_>,
+        beside: Beside,
+    ) -> Result<(), H::Error> {
+        self.until = host.now() + host.conversation()?.patience();
+        host.send(self.seq, reply, beside, self.until)
+    }
+
+    /// Gives it a device, or says why there is none. It has much to do with one before it answers.
+    fn reply_with_device<H: Host<Time = T>>(
+        &mut self,
+        host: &mut H,
+        wanted: &Wanted<'_>,
+        made: Result<Made, i32>,
+    ) -> Result<(), H::Error> {
+        let (errno, beside, ifindex, netns) = match &made {
+            Ok(made) => (0, Beside::Device, made.ifindex, made.netns),
+            Err(errno) => (*errno, Beside::Nothing, 0, 0),
+        };
+        let name = made.as_ref().map_or(wanted.name, |made| made.name());
+        let reply = ToEngine::Tun {
+            errno,
+            ifindex,
+            netns,
+            name,
+        };
+        self.reply(host, &reply, beside)?;
+        self.until = host.now() + TAKE_OVER;
+        Ok(())
+    }
+
+    /// The length of the next message of the engine about this question. Answers to earlier ones, on which this client had
+    /// given up, are thrown away; they show that the engine is back, and give it its whole time.
+    fn receive<H: Host<Time = T>>(
+        &mut self,
+        host: &mut H,
+        buffer: &mut [u8],
+    ) -> Result<usize, H::Error> {
+        loop {
+            let received = host.receive(buffer, self.until)?;
+            let now = host.now();
+            let conversation = host.conversation()?;
+            let Some(len) = received else {
+                conversation.is_overdue = true;
+                return Err(Lost::Silent.into());
+            };
+            if len == 0 {
+                return Err(Lost::Ended.into());
+            }
+            if conversation.is_overdue {
+                conversation.is_overdue = false;
+                self.until = now + conversation.patience;
+            }
+            if decode(buffer, len)?.0 == self.seq {
+                return Ok(len);
+            }
+        }
+    }
+}
+
+fn decode(buffer: &[u8], len: usize) -> Result<(u32, ToClient<'_>), Lost> {
+    let message = buffer.get(..len).ok_or(Lost::Nonsense)?;
+    ToClient::decode(message).map_err(|crate::Malformed| Lost::Nonsense)
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(match self {
+            Self::Silent => "the engine does not answer",
+            Self::Ended => "the engine is gone",
+            Self::Nonsense => "the engine gave an answer that makes no sense",
+        })
+    }
+}
+
+impl core::error::Error for Lost {}

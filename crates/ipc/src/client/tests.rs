@@ -1,0 +1,195 @@
+use std::collections::VecDeque;
+
+use super::*;
+use crate::MAX_MESSAGE;
+
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// An engine that says what it is told to, and a clock that only waiting moves.
+struct Fake {
+    conversation: Conversation,
+    now: Duration,
+    /// What comes, and when: relative to the number of the last question.
+    coming: VecDeque<(Duration, u32, ToClient<'static>)>,
+    sent: Vec<(u32, Vec<u8>, Beside)>,
+    device: Result<Made, i32>,
+}
+
+impl Fake {
+    fn new(coming: &[(u64, u32, ToClient<'static>)]) -> Self {
+        let coming = coming.iter();
+        Self {
+            conversation: Conversation::new(PATIENCE),
+            now: Duration::ZERO,
+            coming: coming
+                .map(|(at, seq, message)| (Duration::from_millis(*at), *seq, *message))
+                .collect(),
+            sent: Vec::new(),
+            device: Err(crate::errno::EBUSY),
+        }
+    }
+
+    fn asks(&mut self) -> Result<String, Lost> {
+        let mut buffer = vec![0; MAX_MESSAGE];
+        ask(self, &ToEngine::OwnTun, &mut buffer).map(|answer| format!("{answer:?}"))
+    }
+
+    fn replies(&self) -> Vec<(u32, String, Beside)> {
+        let sent = self.sent.iter();
+        sent.map(|(seq, bytes, beside)| {
+            let message = ToEngine::decode(bytes).unwrap().1;
+            (*seq, format!("{message:?}"), *beside)
+        })
+        .collect()
+    }
+}
+
+impl Host for Fake {
+    type Error = Lost;
+    type Time = Duration;
+
+    fn conversation(&mut self) -> Result<&mut Conversation, Lost> {
+        Ok(&mut self.conversation)
+    }
+
+    fn now(&self) -> Duration {
+        self.now
+    }
+
+    fn send(
+        &mut self,
+        seq: u32,
+        message: &ToEngine<'_>,
+        beside: Beside,
+        until: Duration,
+    ) -> Result<(), Lost> {
+        assert!(until > self.now);
+        let mut bytes = vec![0; MAX_MESSAGE];
+        let len = message.encode(seq, &mut bytes).unwrap();
+        bytes.truncate(len);
+        self.sent.push((seq, bytes, beside));
+        Ok(())
+    }
+
+    fn receive(&mut self, into: &mut [u8], until: Duration) -> Result<Option<usize>, Lost> {
+        match self.coming.front() {
+            Some((at, seq, message)) if *at <= until => {
+                self.now = self.now.max(*at);
+                let len = message.encode(*seq, into).unwrap();
+                self.coming.pop_front();
+                Ok(Some(len))
+            }
+            _ => {
+                self.now = until;
+                Ok(None)
+            }
+        }
+    }
+
+    fn is_link(&mut self, ifindex: u32) -> bool {
+        ifindex == 3
+    }
+
+    fn make_device(&mut self, _wanted: &Wanted<'_>) -> Result<Made, i32> {
+        self.device
+    }
+
+    fn hand_over(&mut self, fd: i32) -> Result<Begun, i32> {
+        if fd == 5 {
+            Ok(Begun::Length(1))
+        } else {
+            Err(9)
+        }
+    }
+}
+
+fn done(errno: i32) -> ToClient<'static> {
+    ToClient::Done {
+        errno,
+        swap: false,
+        more: false,
+    }
+}
+
+#[test]
+fn an_answer_to_an_earlier_question_is_none() {
+    let mut host = Fake::new(&[(1500, 1, done(1)), (1600, 2, done(2))]);
+    assert_eq!(host.asks(), Err(Lost::Silent));
+    assert_eq!(host.now, PATIENCE);
+    host.now = Duration::from_millis(1450);
+    // The late answer comes in time for its successor, and gives the engine all its time again.
+    assert_eq!(host.asks(), Ok(format!("{:?}", done(2))));
+    assert!(!host.conversation.is_overdue);
+}
+
+#[test]
+fn an_engine_that_owes_an_answer_has_less_time_for_the_next() {
+    let mut host = Fake::new(&[]);
+    assert_eq!(host.asks(), Err(Lost::Silent));
+    let begin = host.now;
+    assert_eq!(host.asks(), Err(Lost::Silent));
+    assert_eq!(host.now - begin, IMPATIENCE);
+}
+
+#[test]
+fn the_engine_gets_what_it_wants_under_the_same_number() {
+    let mut host = Fake::new(&[
+        (0, 1, ToClient::NeedLink { ifindex: 3 }),
+        (0, 1, ToClient::NeedLink { ifindex: 4 }),
+        (0, 1, ToClient::NeedSocket { fd: 5 }),
+        (0, 1, ToClient::NeedSocket { fd: 6 }),
+        // Each reply gives it its time anew.
+        (900, 1, ToClient::NeedLink { ifindex: 4 }),
+        (1800, 1, done(0)),
+    ]);
+    assert_eq!(host.asks(), Ok(format!("{:?}", done(0))));
+    let sent = host.replies();
+    assert!(sent.iter().all(|(seq, _, _)| *seq == 1));
+    let expected = [
+        ("OwnTun", Beside::Question),
+        ("Link { exists: true }", Beside::Nothing),
+        ("Link { exists: false }", Beside::Nothing),
+        ("Socket { errno: 0, begun: Length(1) }", Beside::Socket),
+        ("Socket { errno: 9, begun: Nothing }", Beside::Nothing),
+        ("Link { exists: false }", Beside::Nothing),
+    ];
+    let sent: Vec<_> = sent
+        .iter()
+        .map(|(_, message, beside)| (message.as_str(), *beside))
+        .collect();
+    assert_eq!(sent, expected);
+}
+
+/// The kernel may take seconds for what the engine does with a device (faults B3).
+#[test]
+fn an_engine_with_a_new_device_has_its_time() {
+    let need = ToClient::NeedTun {
+        queues: 1,
+        mtu: 1400,
+        multicast: true,
+        up: false,
+        nonce: 1,
+        name: b"tun3",
+    };
+    let answer = ToClient::Answer { datagram: b"ack" };
+    let mut host = Fake::new(&[(0, 1, need), (59_000, 1, answer)]);
+    assert_eq!(host.asks(), Ok(format!("{answer:?}")));
+    let (_, message, beside) = &host.replies()[1];
+    assert_eq!(*beside, Beside::Nothing);
+    assert!(message.starts_with("Tun { errno: 16, ifindex: 0, netns: 0"));
+}
+
+#[test]
+fn what_makes_no_sense_is_told_from_silence() {
+    let mut host = Fake::new(&[(0, 1, done(22))]);
+    let mut buffer = vec![0; MAX_MESSAGE];
+    assert_eq!(
+        greet(&mut host, 1, b"test", &mut buffer),
+        Err(Lost::Nonsense)
+    );
+    let mut host = Fake::new(&[(0, 1, ToClient::Welcome { version: 1 })]);
+    let greeted = greet(&mut host, 1, b"test", &mut buffer);
+    assert_eq!(greeted, Ok(Greeted::OtherVersion(1)));
+    let mut host = Fake::new(&[]);
+    assert_eq!(tell(&mut host, &ToEngine::OwnTun), Ok(()));
+}

@@ -1,0 +1,265 @@
+//! How a client makes the TUN device that an engine wants: what to do next, given what is found under its name. What is
+//! done is the client's ([`Kernel`]), in the network namespace and with the rights of its program.
+
+#[cfg(test)]
+mod tests;
+
+use core::time::Duration;
+
+use crate::errno::{EBUSY, EEXIST, EINVAL, ENODEV};
+use crate::{Alias, Interface, MAX_FDS};
+
+/// Flags of every queue, for `TUNSETIFF`: `IFF_TUN`, `IFF_NO_PI` and `IFF_VNET_HDR` of `<linux/if_tun.h>`. Whatever the
+/// engine reads and writes with the packets is settled here.
+pub const QUEUE_FLAGS: u16 = 0x0001 | 0x1000 | 0x4000;
+/// `IFF_MULTI_QUEUE`: of a device that has several queues.
+const MULTI_QUEUE: u16 = 0x0100;
+/// `IFF_TUN_EXCL`: only for the first queue, the name must be new.
+const EXCLUSIVE: u16 = 0x8000;
+
+/// `IFF_UP` and `IFF_MULTICAST` of `<linux/if.h>`.
+const UP: u32 = 1;
+const MULTICAST: u32 = 0x1000;
+
+/// How long an engine may need to let go of a device whose program was killed a moment ago: so often, after such a pause.
+const TRIES: u32 = 30;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Longest name of an interface, with the zero behind it.
+const NAME_ROOM: usize = 16;
+
+/// What a device shall be like; see [`crate::ToClient::NeedTun`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted<'a> {
+    /// How many queues.
+    pub queues: u16,
+    /// Its MTU.
+    pub mtu: u32,
+    /// Whether it has the flag `IFF_MULTICAST`.
+    pub multicast: bool,
+    /// Whether to set it up.
+    pub up: bool,
+    /// What its alias has to end with.
+    pub nonce: u64,
+    /// Its name; `%d` stands for the first free number.
+    pub name: &'a [u8],
+}
+
+/// A device as it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Made {
+    name: Name,
+    /// Interface index.
+    pub ifindex: u32,
+    /// The kernel's number of its network namespace; 0 if it has none.
+    pub netns: u64,
+    /// A dead engine or program had left it: it stays whatever comes.
+    pub was_left: bool,
+}
+
+/// The name of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Name {
+    bytes: [u8; NAME_ROOM],
+}
+
+/// What makes a TUN device look like a link of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Its MTU.
+    pub mtu: u32,
+    /// `IFF_*` that it has, of those in `mask`; the others stay as they are.
+    pub flags: u32,
+    /// See `flags`.
+    pub mask: u32,
+    /// Its alias.
+    pub alias: Alias,
+}
+
+/// What a client does with a device. Errors are errnos.
+pub trait Kernel {
+    /// The index of the interface of this name.
+    fn index(&mut self, name: &[u8]) -> Option<u32>;
+
+    /// What the interface with this index is ([`crate::interface`]).
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn interface(&mut self, ifindex: u32) -> Result<Interface, i32>;
+
+    /// Opens one more queue of the device of this name, with these flags of `TUNSETIFF`, and keeps it. Returns the name
+    /// that the device has.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn attach(&mut self, name: &[u8], flags: u16) -> Result<Name, i32>;
+
+    /// Closes all queues.
+    fn detach(&mut self);
+
+    /// Has the device outlive its queues.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn persist(&mut self) -> Result<(), i32>;
+
+    /// Gives the device its look.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn shape(&mut self, ifindex: u32, shape: &Shape) -> Result<(), i32>;
+
+    /// Removes a device that was made in vain, whoever has copies of its queues. Without an index it is not persistent yet.
+    fn remove(&mut self, ifindex: Option<u32>);
+
+    /// The kernel's number of the device's network namespace; 0 if it has none.
+    fn namespace(&self) -> u64;
+
+    /// Waits.
+    fn pause(&self, time: Duration);
+}
+
+/// Makes a device that stays when all descriptors are closed: no packet leaves in the clear after the engine has died. One
+/// of that name that a dead engine or program has left is taken as it is: with the queues that it was made for (faults A5),
+/// and with its addresses too, since with the last of them the kernel would take its routes away (promises I1).
+///
+/// # Errors
+/// `EEXIST` if anything else has the name, `EINVAL` for more queues than a message takes, else what the kernel said.
+pub fn make<K: Kernel>(kernel: &mut K, wanted: &Wanted<'_>) -> Result<Made, i32> {
+    if usize::from(wanted.queues) >= MAX_FDS {
+        return Err(EINVAL);
+    }
+    let left = if wanted.name.is_empty() {
+        None
+    } else {
+        kernel.index(wanted.name)
+    };
+    let name = match left {
+        Some(ifindex) => take(kernel, ifindex, wanted)?,
+        None => create(kernel, wanted)?,
+    };
+    let finished = finish(kernel, &name, wanted);
+    if let Err((ifindex, _)) = finished
+        && left.is_none()
+    {
+        kernel.remove(ifindex);
+    }
+    Ok(Made {
+        name,
+        ifindex: finished.map_err(|(_, errno)| errno)?,
+        netns: kernel.namespace(),
+        was_left: left.is_some(),
+    })
+}
+
+/// Makes the device what it shall be. Returns its index, and if it is known, also with an error.
+fn finish<K: Kernel>(
+    kernel: &mut K,
+    name: &Name,
+    wanted: &Wanted<'_>,
+) -> Result<u32, (Option<u32>, i32)> {
+    kernel.persist().map_err(|errno| (None, errno))?;
+    let index = kernel.index(name.as_bytes());
+    let ifindex = index.ok_or((None, ENODEV))?;
+    let shaped = kernel.shape(ifindex, &Shape::of(wanted));
+    shaped.map(|()| ifindex).map_err(|errno| (index, errno))
+}
+
+/// The queues of a new device. What was made goes with them if this fails: it is not persistent yet.
+fn create<K: Kernel>(kernel: &mut K, wanted: &Wanted<'_>) -> Result<Name, i32> {
+    let flags = QUEUE_FLAGS | if wanted.queues > 1 { MULTI_QUEUE } else { 0 };
+    let first = kernel.attach(wanted.name, flags | EXCLUSIVE);
+    let name = first.map_err(|errno| match errno {
+        // Another process has made it in between.
+        EBUSY => EEXIST,
+        errno => errno,
+    })?;
+    for _ in 1..wanted.queues {
+        kernel.attach(name.as_bytes(), flags)?;
+    }
+    Ok(name)
+}
+
+/// The queues of a device that was left: as many as are wanted, or the only one. `EEXIST` if it is not such a device, or
+/// somebody has it; any other error is one of those that end OpenVPN, which takes `EEXIST` for success.
+fn take<K: Kernel>(kernel: &mut K, ifindex: u32, wanted: &Wanted<'_>) -> Result<Name, i32> {
+    for _ in 0..=TRIES {
+        let taken = match kernel.interface(ifindex)? {
+            Interface::Foreign => return Err(EEXIST),
+            Interface::Served => Err(EBUSY),
+            Interface::Left { several } => attach_all(kernel, wanted, several),
+        };
+        match taken {
+            Ok(()) => return Ok(Name::of(wanted.name)),
+            Err(EBUSY) => kernel.pause(PAUSE),
+            Err(EEXIST) => return Err(EINVAL),
+            Err(errno) => return Err(errno),
+        }
+    }
+    Err(EEXIST)
+}
+
+fn attach_all<K: Kernel>(
+    kernel: &mut K,
+    wanted: &Wanted<'_>,
+    several: Option<bool>,
+) -> Result<(), i32> {
+    let is_several = several.unwrap_or(wanted.queues > 1);
+    let (flags, count) = if is_several {
+        (QUEUE_FLAGS | MULTI_QUEUE, wanted.queues.max(1))
+    } else {
+        (QUEUE_FLAGS, 1)
+    };
+    let all = (0..count).try_for_each(|_| kernel.attach(wanted.name, flags).map(drop));
+    if all.is_err() {
+        kernel.detach();
+    }
+    match all {
+        // It was made the other way.
+        Err(EINVAL) if several.is_none() => attach_all(kernel, wanted, Some(!is_several)),
+        all => all,
+    }
+}
+
+impl Made {
+    /// Name that the device got.
+    #[must_use]
+    pub fn name(&self) -> &[u8] {
+        self.name.as_bytes()
+    }
+}
+
+impl Name {
+    /// A name, up to its first zero.
+    #[must_use]
+    pub fn of(name: &[u8]) -> Self {
+        let mut bytes = [0; NAME_ROOM];
+        let ends_with_zero = bytes.iter_mut().take(NAME_ROOM - 1);
+        let name = name.iter().take_while(|byte| **byte != 0);
+        for (to, from) in ends_with_zero.zip(name) {
+            *to = *from;
+        }
+        Self { bytes }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        let len = self.bytes.iter().take_while(|byte| **byte != 0).count();
+        self.bytes.get(..len).unwrap_or_default()
+    }
+}
+
+impl Shape {
+    fn of(wanted: &Wanted<'_>) -> Self {
+        let up = if wanted.up { UP } else { 0 };
+        let multicast = if wanted.multicast { MULTICAST } else { 0 };
+        // The one kind has the flag, the other has not.
+        let kind = if wanted.multicast { "ovpn-dco" } else { "ovpn" };
+        Self {
+            mtu: wanted.mtu,
+            flags: up | multicast,
+            // Up only if wanted, but down for nobody.
+            mask: up | MULTICAST,
+            alias: Alias::new(kind, wanted.nonce),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! A question for which the engine may want something of the program: a device, a socket, or to know of a link.
+
+use crate::calls::Fd;
+use crate::connection::Lost;
+use crate::state::State;
+use crate::transport::{self, Offer};
+use crate::tun::{self, Device};
+use libc::c_int;
+use std::time::Instant;
+use udco_ipc::client::{Beside, Conversation, Host};
+use udco_ipc::{Begun, Made, ToEngine, Wanted};
+
+/// The program, while a question is open.
+pub(crate) struct Exchange<'a> {
+    state: &'a mut State,
+    /// The device that was made; removed again if this is dropped.
+    pub(crate) device: Option<Device>,
+    /// The engine has wanted a device: the kernel mustn't be asked for it any more.
+    pub(crate) was_asked: bool,
+    /// The socket that was handed over, and the engine's end of its relay.
+    offer: Option<(Offer, Fd)>,
+}
+
+impl<'a> Exchange<'a> {
+    pub(crate) fn new(state: &'a mut State) -> Self {
+        Self {
+            state,
+            device: None,
+            was_asked: false,
+            offer: None,
+        }
+    }
+
+    /// The socket that the engine has wanted.
+    pub(crate) fn into_offer(self) -> Option<Offer> {
+        self.offer.map(|(offer, _engine)| offer)
+    }
+}
+
+impl Host for Exchange<'_> {
+    type Error = Lost;
+    type Time = Instant;
+
+    fn conversation(&mut self) -> Result<&mut Conversation, Lost> {
+        Ok(&mut self.state.connection()?.conversation)
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn send(
+        &mut self,
+        seq: u32,
+        message: &ToEngine<'_>,
+        beside: Beside,
+        until: Instant,
+    ) -> Result<(), Lost> {
+        let fds: Vec<c_int> = match (beside, &self.device, &self.offer) {
+            (Beside::Device, Some(device), _) => device.fds(),
+            (Beside::Socket, _, Some((offer, engine))) => vec![offer.real(), engine.raw()],
+            _ => Vec::new(),
+        };
+        self.state.connection()?.send(seq, message, &fds, until)
+    }
+
+    fn receive(&mut self, into: &mut [u8], until: Instant) -> Result<Option<usize>, Lost> {
+        self.state.connection()?.receive(into, until)
+    }
+
+    fn is_link(&mut self, ifindex: u32) -> bool {
+        tun::is_there(ifindex)
+    }
+
+    fn make_device(&mut self, wanted: &Wanted<'_>) -> Result<Made, i32> {
+        self.was_asked = true;
+        let connection = self.state.connection.as_ref();
+        let options = connection.map(|connection| connection.options);
+        let device = Device::create(wanted, options.and_then(|options| options.txqueuelen))?;
+        Ok(self.device.insert(device).made)
+    }
+
+    fn hand_over(&mut self, fd: i32) -> Result<Begun, i32> {
+        let (offer, _) = self.offer.insert(transport::offer(self.state, fd)?);
+        Ok(offer.begun())
+    }
+}
