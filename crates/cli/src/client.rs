@@ -2,9 +2,11 @@
 
 mod channel;
 mod device;
+mod exchange;
 
 pub(crate) use channel::{Channel, Heard, Offer, is_admin, wait};
 pub(crate) use device::TunDevice;
+pub(crate) use exchange::Supplies;
 
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,11 +14,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use udco_ipc::{MAX_MESSAGE, ToClient, ToEngine, VERSION};
+use udco_ipc::client::{self, Greeted};
+use udco_ipc::{MAX_MESSAGE, ToClient, ToEngine};
 use udco_netlink::Api;
 use udco_sys::seqpacket::Connection;
-use zeroize::Zeroizing;
 
+use self::exchange::{Exchange, Failure, Line};
 use crate::interface;
 
 /// How long an engine may take to answer.
@@ -47,10 +50,9 @@ pub(crate) struct HasDevice {
 
 /// An engine that has said welcome.
 pub(crate) struct Client {
-    connection: Connection,
-    seq: u32,
-    /// Holds the last message of either direction. What was sent is wiped at once: it may have been a key.
-    buffer: Zeroizing<Vec<u8>>,
+    line: Line,
+    /// Holds the last message of the engine.
+    buffer: Vec<u8>,
 }
 
 impl Client {
@@ -78,24 +80,23 @@ impl Client {
     /// Greets the engine at the other end of a connection.
     pub(crate) fn over(connection: Connection) -> Result<Self> {
         let mut client = Self {
-            connection,
-            seq: 0,
-            buffer: Zeroizing::new(vec![0; MAX_MESSAGE]),
+            line: Line::new(connection),
+            buffer: vec![0; MAX_MESSAGE],
         };
-        let hello = ToEngine::Hello {
-            version: VERSION,
-            pid: std::process::id(),
-            program: PROGRAM,
+        let mut exchange = Exchange {
+            line: &mut client.line,
+            supplies: Supplies::default(),
         };
-        match client.ask(&hello, &[])? {
-            ToClient::Welcome { .. } => {
+        let pid = std::process::id();
+        let greeted = client::greet(&mut exchange, pid, PROGRAM, &mut client.buffer);
+        match greeted.map_err(|Failure(error)| error)? {
+            Greeted::Welcome => {
                 client.say_where()?;
                 Ok(client)
             }
-            ToClient::Refused { .. } => {
+            Greeted::OtherVersion(_) | Greeted::Refused(_) => {
                 bail!("the engine has a different version: install both from the same release")
             }
-            _ => Err(nonsense()),
         }
     }
 
@@ -145,52 +146,35 @@ impl Client {
         }
     }
 
-    /// Asks a question, with descriptors beside it, and returns the answer, or what the engine wants before it answers.
+    /// Asks a question, with descriptors beside it.
     pub(crate) fn ask(
         &mut self,
         question: &ToEngine<'_>,
         fds: &[BorrowedFd<'_>],
     ) -> Result<ToClient<'_>> {
-        self.seq = self.seq.wrapping_add(1);
-        self.reply(question, fds)
+        let supplies = Supplies {
+            fds,
+            ..Supplies::default()
+        };
+        self.exchange(question, supplies)
     }
 
-    /// Gives the engine what it wanted.
-    pub(crate) fn reply(
+    /// Asks a question for which the engine may want something.
+    pub(crate) fn exchange(
         &mut self,
-        reply: &ToEngine<'_>,
-        fds: &[BorrowedFd<'_>],
+        question: &ToEngine<'_>,
+        supplies: Supplies<'_>,
     ) -> Result<ToClient<'_>> {
-        let len = reply
-            .encode(self.seq, &mut self.buffer)
-            .map_err(|udco_ipc::TooLong| anyhow!("message too long"))?;
-        let message = self.buffer.get_mut(..len).unwrap_or_default();
-        let sent = self.connection.send(message, fds);
-        // It may have held a key (promises H1).
-        zeroize::Zeroize::zeroize(message);
-        sent.map_err(lost)?;
-        let len = loop {
-            let received = self.connection.receive_within(&mut self.buffer, ANSWER);
-            let len = received.map_err(lost)?.len;
-            if len == 0 {
-                return Err(Trouble::Denied.into());
-            }
-            let message = self.buffer.get(..len).unwrap_or_default();
-            let (seq, _) = ToClient::decode(message).map_err(|_| nonsense())?;
-            if seq == self.seq {
-                break len;
-            }
-        };
-        let message = self.buffer.get(..len).unwrap_or_default();
-        let (_, answer) = ToClient::decode(message).map_err(|_| nonsense())?;
-        Ok(answer)
+        let line = &mut self.line;
+        let mut exchange = Exchange { line, supplies };
+        client::ask(&mut exchange, question, &mut self.buffer).map_err(|Failure(error)| error)
     }
 }
 
 impl AsFd for Client {
     /// Readable when the engine has ended.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.connection.as_fd()
+        self.line.connection.as_fd()
     }
 }
 

@@ -6,12 +6,10 @@ use udco_ipc::{ToClient, ToEngine};
 use udco_netlink::client::{self, Told, link};
 use udco_netlink::{Api, Mode};
 
-use crate::client::{Client, TunDevice, is_admin};
+use crate::client::{Client, Supplies, is_admin};
 use crate::engines::{self, EngineOption};
 use crate::output::line;
 use crate::{interface, refusal, rtnetlink, show};
-
-const EINVAL: i32 = rustix::io::Errno::INVAL.raw_os_error();
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -132,47 +130,23 @@ fn add(arguments: &AddArguments) -> Result<()> {
 
 /// Asks for a device and makes what the engine wants; returns its name.
 fn create(client: &mut Client, request: &[u8]) -> Result<String> {
-    let mut made: Option<TunDevice> = None;
-    let mut failed = None;
-    let mut answer = client.ask(&route(request), &[])?;
-    loop {
-        answer = match answer {
-            need @ ToClient::NeedTun { .. } => match TunDevice::create(&need) {
-                Ok(device) => {
-                    let device = made.insert(device);
-                    let reply = ToEngine::Tun {
-                        errno: 0,
-                        ifindex: device.ifindex,
-                        netns: device.netns(),
-                        name: device.name.as_bytes(),
-                    };
-                    client.reply(&reply, &device.fds())?
-                }
-                Err(error) => {
-                    let reply = ToEngine::Tun {
-                        errno: error.raw_os_error().unwrap_or(EINVAL),
-                        ifindex: 0,
-                        netns: 0,
-                        name: b"",
-                    };
-                    failed = Some(error);
-                    client.reply(&reply, &[])?
-                }
-            },
-            ToClient::Answer { datagram } => match (ended(datagram), failed) {
-                (Some(Ok(())), _) => break,
-                (_, Some(error)) => bail!("{}", device_failure(&error)),
-                (Some(Err(words)), None) => bail!("{words}{}", cure(&words)),
-                (None, None) => bail!("unexpected reply from the engine (version mismatch?)"),
-            },
-            ToClient::Pass => bail!("the engine already has this device"),
-            _ => bail!("unexpected reply from the engine (version mismatch?)"),
-        };
+    let mut made = None;
+    let supplies = Supplies {
+        device: Some(&mut made),
+        ..Supplies::default()
+    };
+    let answer = match client.exchange(&route(request), supplies)? {
+        ToClient::Answer { datagram } => ended(datagram),
+        ToClient::Pass => bail!("the engine already has this device"),
+        _ => None,
+    };
+    match (answer, made) {
+        (_, Some(Err(error))) => bail!("{}", device_failure(&error)),
+        (Some(Ok(())), Some(Ok(device))) => Ok(device.keep()),
+        (Some(Ok(())), None) => bail!("the engine already has this device"),
+        (Some(Err(words)), _) => bail!("{words}{}", cure(&words)),
+        (None, _) => bail!("unexpected reply from the engine (version mismatch?)"),
     }
-    let device = made.context("the engine already has this device")?;
-    let name = device.name.clone();
-    device.keep();
-    Ok(name)
 }
 
 fn delete(name: &str, engine: &EngineOption) -> Result<()> {

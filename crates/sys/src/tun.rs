@@ -195,7 +195,7 @@ impl Queue {
     ///
     /// `EBADFD`: the interface is gone.
     pub fn set_persist(&self, persist: bool) -> io::Result<()> {
-        ioctl_with_value(self.fd.as_fd(), libc::TUNSETPERSIST, c_ulong::from(persist))
+        set_persist(self.fd.as_fd(), persist)
     }
 
     /// Whether the interface has a carrier, as a cable that is plugged in. It has one as soon as it has a queue.
@@ -292,7 +292,7 @@ pub fn create(name: &str, queues: usize) -> io::Result<Created> {
     )?;
     let ifindex = netdevice::name_to_index(&any, &name)?;
     if let Some(first) = made.first() {
-        ioctl_with_value(first.as_fd(), libc::TUNSETPERSIST, 1)?;
+        set_persist(first.as_fd(), true)?;
     }
     Ok(Created {
         queues: made,
@@ -301,34 +301,25 @@ pub fn create(name: &str, queues: usize) -> io::Result<Created> {
     })
 }
 
-/// Attaches to an interface that was left without a queue: with `wanted` queues, or the only one it was made for. Whether
-/// it was made for several is tried if it is not known (`None`).
+/// [`Queue::set_persist`] of a queue that was not adopted.
 ///
 /// # Errors
 ///
-/// `EBUSY`: somebody has its queue; `EPERM`; `EINVAL`: not a TUN interface, or made the other way.
-pub fn take(name: &str, wanted: usize, several: Option<bool>) -> io::Result<Vec<OwnedFd>> {
-    let is_several = several.unwrap_or(wanted > 1);
-    let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
-    let (flags, count) = if is_several {
-        (flags | libc::IFF_MULTI_QUEUE, wanted.max(1))
-    } else {
-        (flags, 1)
-    };
-    let attached = (0..count).map(|_| Ok(attach(name, flags)?.0)).collect();
-    match attached {
-        Err(error) if several.is_none() && is_errno(&error, Errno::INVAL) => {
-            take(name, wanted, Some(!is_several))
-        }
-        attached => attached,
-    }
+/// `EBADFD`: the interface is gone.
+pub fn set_persist(queue: BorrowedFd<'_>, persist: bool) -> io::Result<()> {
+    ioctl_with_value(queue, libc::TUNSETPERSIST, c_ulong::from(persist))
 }
 
-fn is_errno(error: &io::Error, errno: Errno) -> bool {
-    error.raw_os_error() == Some(errno.raw_os_error())
+/// Opens one more queue, of a new or an existing interface, with these flags of `TUNSETIFF`. Returns the interface's name,
+/// too.
+///
+/// # Errors
+///
+/// `EBUSY`: somebody has its only queue; `EPERM`; `EINVAL`: no valid name, not a TUN interface, or made the other way.
+pub fn open_queue(name: &str, flags: u16) -> io::Result<(OwnedFd, String)> {
+    attach(name, flags.into())
 }
 
-/// Opens one more queue, of a new or an existing interface.
 fn attach(name: &str, flags: c_int) -> io::Result<(OwnedFd, String)> {
     let fd = open(
         "/dev/net/tun",

@@ -7,15 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
 use rustix::thread::CapabilitySet;
-use udco_ipc::{Begun, MAX_MESSAGE, REQUEST_MARK, ToClient, ToEngine};
+use udco_ipc::{MAX_MESSAGE, REQUEST_MARK, ToClient, ToEngine};
 use udco_netlink::client::{self, Command, Family, Told};
 use udco_netlink::{Api, Notification};
 use udco_sys::seqpacket::Connection;
 use zeroize::Zeroizing;
 
-use super::{ANSWER, Client, nonsense};
+use super::{ANSWER, Client, Supplies, nonsense};
 use crate::refusal;
 
 /// Netlink options, of `<linux/netlink.h>`.
@@ -184,37 +183,14 @@ impl Channel {
             admin: is_admin(),
             datagram: request,
         };
-        let mut answer = self.client.ask(&question, &[])?;
-        loop {
-            answer = match answer {
-                ToClient::Done { .. } => break,
-                ToClient::NeedLink { ifindex } => {
-                    let exists = is_link(ifindex);
-                    self.client.reply(&ToEngine::Link { exists }, &[])?
-                }
-                ToClient::NeedSocket { .. } => match offer {
-                    Some(fds) => self.client.reply(
-                        &ToEngine::Socket {
-                            errno: 0,
-                            begun: Begun::Nothing,
-                        },
-                        &fds,
-                    )?,
-                    None => {
-                        let errno = rustix::io::Errno::BADF.raw_os_error();
-                        self.client.reply(
-                            &ToEngine::Socket {
-                                errno,
-                                begun: Begun::Nothing,
-                            },
-                            &[],
-                        )?
-                    }
-                },
-                _ => return Err(nonsense()),
-            };
+        let supplies = Supplies {
+            offer,
+            ..Supplies::default()
+        };
+        match self.client.exchange(&question, supplies)? {
+            ToClient::Done { .. } => self.collect(),
+            _ => Err(nonsense()),
         }
-        self.collect()
     }
 
     /// Reads up to the end of an answer. Notifications before it are in what is returned.
@@ -268,10 +244,4 @@ pub(crate) fn wait(fds: &[BorrowedFd<'_>], limit: Option<Duration>) -> io::Resul
 pub(crate) fn is_admin() -> bool {
     rustix::thread::capabilities(None)
         .is_ok_and(|sets| sets.effective.contains(CapabilitySet::NET_ADMIN))
-}
-
-fn is_link(ifindex: u32) -> bool {
-    let flags = SocketFlags::CLOEXEC;
-    socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)
-        .is_ok_and(|any| netdevice::index_to_name(any, ifindex).is_ok())
 }

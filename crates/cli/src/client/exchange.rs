@@ -1,0 +1,133 @@
+//! A question on its way: what this program does for a conversation, and what it has that the engine may want.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use udco_ipc::client::{Beside, Conversation, Host, Lost};
+use udco_ipc::{Begun, MAX_MESSAGE, Made, ToEngine, Wanted};
+use udco_sys::seqpacket::Connection;
+use zeroize::{Zeroize, Zeroizing};
+
+use super::{ANSWER, Offer, Trouble, TunDevice, lost, nonsense};
+use crate::interface;
+
+/// A connection.
+pub(super) struct Line {
+    pub(super) connection: Connection,
+    conversation: Conversation,
+    /// Holds what is being sent. It is wiped at once: it may have been a key (promises H1).
+    outgoing: Zeroizing<Vec<u8>>,
+}
+
+/// What this program has for the engine, of its own accord or if it is asked.
+#[derive(Default)]
+pub(crate) struct Supplies<'a> {
+    /// What goes beside the question.
+    pub(crate) fds: &'a [BorrowedFd<'a>],
+    /// The socket of a new peer.
+    pub(crate) offer: Option<Offer<'a>>,
+    /// Where a device goes that the engine wants made, or why there is none. Without it no device is made: an engine of
+    /// another user may want anything.
+    pub(crate) device: Option<&'a mut Option<io::Result<TunDevice>>>,
+}
+
+/// An open question.
+pub(super) struct Exchange<'a> {
+    pub(super) line: &'a mut Line,
+    pub(super) supplies: Supplies<'a>,
+}
+
+/// Why there is no answer.
+pub(super) struct Failure(pub(super) anyhow::Error);
+
+impl Line {
+    pub(super) fn new(connection: Connection) -> Self {
+        Self {
+            connection,
+            conversation: Conversation::new(ANSWER),
+            outgoing: Zeroizing::new(vec![0; MAX_MESSAGE]),
+        }
+    }
+}
+
+impl Host for Exchange<'_> {
+    type Error = Failure;
+    type Time = Instant;
+
+    fn conversation(&mut self) -> Result<&mut Conversation, Failure> {
+        Ok(&mut self.line.conversation)
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn send(
+        &mut self,
+        seq: u32,
+        message: &ToEngine<'_>,
+        beside: Beside,
+        _until: Instant,
+    ) -> Result<(), Failure> {
+        let fds = match (beside, &self.supplies.device, &self.supplies.offer) {
+            (Beside::Question, ..) => self.supplies.fds.to_vec(),
+            (Beside::Device, Some(Some(Ok(device))), _) => device.fds(),
+            (Beside::Socket, _, Some(offer)) => offer.to_vec(),
+            _ => Vec::new(),
+        };
+        let Line {
+            connection,
+            outgoing,
+            ..
+        } = &mut *self.line;
+        let len = message
+            .encode(seq, outgoing)
+            .map_err(|udco_ipc::TooLong| Failure(anyhow!("a message that is too long")))?;
+        let message = outgoing.get_mut(..len).unwrap_or_default();
+        let sent = connection.send(message, &fds);
+        message.zeroize();
+        sent.map_err(|error| Failure(lost(error)))
+    }
+
+    fn receive(&mut self, into: &mut [u8], until: Instant) -> Result<Option<usize>, Failure> {
+        let left: Duration = until.saturating_duration_since(Instant::now());
+        match self.line.connection.receive_within(into, left) {
+            Ok(received) => Ok(Some(received.len)),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(None),
+            Err(error) => Err(Failure(lost(error))),
+        }
+    }
+
+    fn is_link(&mut self, ifindex: u32) -> bool {
+        interface::name(ifindex).is_some()
+    }
+
+    fn make_device(&mut self, wanted: &Wanted<'_>) -> Result<Made, i32> {
+        let Some(place) = self.supplies.device.as_deref_mut() else {
+            return Err(rustix::io::Errno::OPNOTSUPP.raw_os_error());
+        };
+        match place.insert(TunDevice::create(wanted)) {
+            Ok(device) => Ok(device.made),
+            Err(error) => Err(super::device::errno(error)),
+        }
+    }
+
+    fn hand_over(&mut self, _fd: i32) -> Result<Begun, i32> {
+        match self.supplies.offer {
+            Some(_) => Ok(Begun::Nothing),
+            None => Err(rustix::io::Errno::BADF.raw_os_error()),
+        }
+    }
+}
+
+impl From<Lost> for Failure {
+    fn from(why: Lost) -> Self {
+        Self(match why {
+            Lost::Silent => Trouble::Silent.into(),
+            Lost::Ended => Trouble::Denied.into(),
+            Lost::Nonsense => nonsense(),
+        })
+    }
+}
