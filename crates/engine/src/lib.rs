@@ -1,11 +1,11 @@
 //! The engine: devices, the workers that move their packets, and the conversations with the clients that made them.
 //!
 //! Three rooms; each uses only those below it:
-//! - [`control`]: `listen`, `dispenser` and `admission` (who is served), `conversation`, `links` and `requests` (what a
+//! - `control`: `listen`, `dispenser` and `admission` (who is served), `conversation`, `links` and `requests` (what a
 //!   client asks for), `registry` and `resources` (whose is what), `notifications`;
-//! - [`datapath`]: `worker` (who moves packets), `transmit` and `receive` (a packet's way out and in), `placement` and
+//! - `datapath`: `worker` (who moves packets), `transmit` and `receive` (a packet's way out and in), `placement` and
 //!   `coalesce` (where, and when);
-//! - [`device`]: what both meet: `interface`, `state` and `snapshot`, `transport` and `stream`, and the threads that look
+//! - `device`: what both meet: `interface`, `state` and `snapshot`, `transport` and `stream`, and the threads that look
 //!   after it: `watch` (routes and paths) and `keepalive`.
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
