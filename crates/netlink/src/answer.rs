@@ -26,16 +26,16 @@ mod extack {
     pub(super) const MISSING_NEST: u16 = 6;
 }
 
-/// Who asks, as far as the answers depend on it.
+/// The party that sent a request: properties of its socket and its rights on which the answers depend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asker {
-    /// The Netlink port of the asking socket, put into every answer.
+pub struct Requester {
+    /// Netlink port of its socket (`nlmsg_pid` of every answer).
     pub port: u32,
-    /// Whether the socket has `NETLINK_EXT_ACK` on.
+    /// Whether its socket has `NETLINK_EXT_ACK` on.
     pub ext_ack: bool,
-    /// Whether the socket has `NETLINK_CAP_ACK` on.
+    /// Whether its socket has `NETLINK_CAP_ACK` on.
     pub cap_ack: bool,
-    /// Whether the caller has `CAP_NET_ADMIN`.
+    /// Whether it has `CAP_NET_ADMIN`.
     pub admin: bool,
 }
 
@@ -51,12 +51,13 @@ impl Answers {
     /// (sitnl's) takes.
     pub const DUMP_ROOM: usize = 16 * 1024;
 
-    /// Bytes of dump in one datagram for an asker of whom nothing is known, and at most (golden `ctrl_getpolicy`).
+    /// Bounds of the bytes of a dump in one datagram; the lower one applies until the requester has received something
+    /// (golden `ctrl_getpolicy`).
     const LEAST_DUMP_ROOM: usize = 3776;
     const MOST_DUMP_ROOM: usize = 32_448;
 
-    /// Nothing yet, for an asker who received with buffers of at most `bytes` so far, or not at all (0): a dump is cut
-    /// as the kernel cuts it, so that each datagram fits what the asker is known to have, or the least.
+    /// No answers yet, for a requester whose largest receive buffer so far was `bytes`; 0 if it has not received yet. Dumps
+    /// are split for that buffer, as the kernel splits them.
     pub fn for_reader(bytes: usize) -> Self {
         Self::with_dump_room(bytes.clamp(Self::LEAST_DUMP_ROOM, Self::MOST_DUMP_ROOM))
     }
@@ -94,7 +95,7 @@ impl Answers {
     /// does).
     pub(crate) fn push_dump(
         &mut self,
-        asker: &Asker,
+        requester: &Requester,
         request: &Request<'_>,
         messages: impl Iterator<Item = Vec<u8>>,
     ) {
@@ -108,7 +109,12 @@ impl Answers {
         if !datagram.is_empty() {
             self.push(datagram);
         }
-        self.push(done(asker, request.message, Errno(0), &Extack::default()));
+        self.push(done(
+            requester,
+            request.message,
+            Errno(0),
+            &Extack::default(),
+        ));
     }
 }
 
@@ -212,16 +218,16 @@ impl Rejection {
 }
 
 /// Encodes the ACK of `request`, which is one whole message.
-pub fn acknowledgement(asker: &Asker, request: &[u8]) -> Vec<u8> {
-    error_message(asker, request, Errno(0), &Extack::default())
+pub fn acknowledgement(requester: &Requester, request: &[u8]) -> Vec<u8> {
+    error_message(requester, request, Errno(0), &Extack::default())
 }
 
 /// Encodes the refusal of `request`, which is one whole message, with `text` as the extended ACK's
 /// words.
-pub fn refusal(asker: &Asker, request: &[u8], errno: Errno, text: Option<&str>) -> Vec<u8> {
+pub fn refusal(requester: &Requester, request: &[u8], errno: Errno, text: Option<&str>) -> Vec<u8> {
     let text = text.map(|text| Cow::Owned(text.to_owned()));
     error_message(
-        asker,
+        requester,
         request,
         errno,
         &Extack {
@@ -233,14 +239,14 @@ pub fn refusal(asker: &Asker, request: &[u8], errno: Errno, text: Option<&str>) 
 
 /// `NLMSG_ERROR` for `request`; an ACK if the errno is 0 (dco-behaviour 2.16, golden `no_ext_ack`).
 pub(crate) fn error_message(
-    asker: &Asker,
+    requester: &Requester,
     request: &[u8],
     errno: Errno,
     extack: &Extack,
 ) -> Vec<u8> {
     let mut flags = 0;
     // Of a request that succeeded, only the header is echoed.
-    let echo = if errno.0 == 0 || asker.cap_ack {
+    let echo = if errno.0 == 0 || requester.cap_ack {
         flags |= FLAG_CAPPED;
         request.get(..HEADER).unwrap_or(request)
     } else {
@@ -249,30 +255,35 @@ pub(crate) fn error_message(
     let mut body = (-errno.0).to_ne_bytes().to_vec();
     body.extend_from_slice(echo);
     body.resize(tlv::align(body.len()), 0);
-    finish(asker, request, TYPE_ERROR, flags, &body, extack)
+    finish(requester, request, TYPE_ERROR, flags, &body, extack)
 }
 
 /// `NLMSG_DONE` of a dump: a dump that fails in its handler ends with this, too (golden
 /// `ifindex_errors`).
-pub(crate) fn done(asker: &Asker, request: &[u8], errno: Errno, extack: &Extack) -> Vec<u8> {
+pub(crate) fn done(
+    requester: &Requester,
+    request: &[u8],
+    errno: Errno,
+    extack: &Extack,
+) -> Vec<u8> {
     let body = (-errno.0).to_ne_bytes();
-    finish(asker, request, TYPE_DONE, FLAG_MULTI, &body, extack)
+    finish(requester, request, TYPE_DONE, FLAG_MULTI, &body, extack)
 }
 
 fn finish(
-    asker: &Asker,
+    requester: &Requester,
     request: &[u8],
     kind: u16,
     mut flags: u16,
     body: &[u8],
     extack: &Extack,
 ) -> Vec<u8> {
-    let told = asker.ext_ack && !extack.is_empty();
+    let told = requester.ext_ack && !extack.is_empty();
     if told {
         flags |= FLAG_ACK_TLVS;
     }
     let sequence = Header::of(request).map_or(0, |header| header.sequence);
-    let mut message = message::start(kind, flags, sequence, asker.port);
+    let mut message = message::start(kind, flags, sequence, requester.port);
     message.extend_from_slice(body);
     let mut writer = Writer::after(message);
     if told {

@@ -1,4 +1,4 @@
-//! The asking half: requests to either family as bytes, and what comes back as types.
+//! The client side: encodes requests to either family, decodes what comes back.
 //!
 //! Made for the CLI, but true of any generic Netlink family of these names: the numbers are asked for, not known.
 
@@ -60,7 +60,7 @@ pub enum Command<'a> {
     KeyDel(u32, Slot),
 }
 
-/// What a message to the asker says.
+/// The content of a message from the driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
     /// The request is done, or refused: nothing follows.

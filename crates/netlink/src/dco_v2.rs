@@ -10,7 +10,7 @@ pub(crate) use schema::FAMILY;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::answer::{Answers, Asker, Rejection};
+use crate::answer::{Answers, Rejection, Requester};
 use crate::message::{self, FLAG_MULTI, Request};
 use crate::tlv::{Attribute, Members, Writer};
 use crate::{
@@ -26,9 +26,9 @@ use self::schema::{
 /// don't.
 const MAX_PEER_ID: u32 = 0xff_ffff;
 
-/// Does a validated plain request. The ACK is the caller's.
+/// Carries out a validated plain request; [`crate::serve()`] adds the ACK.
 pub(crate) fn plain(
-    asker: &Asker,
+    requester: &Requester,
     request: &Request<'_>,
     service: &mut dyn Service,
     answers: &mut Answers,
@@ -57,7 +57,7 @@ pub(crate) fn plain(
         command::GET_PEER => {
             let id = peer_id(&nest(top::GET_PEER)?, get_peer::PEER_ID)?;
             let peer = service.peer_get(ifindex, id).map_err(refused)?;
-            answers.push(encode_peer(asker, request, 0, &peer));
+            answers.push(encode_peer(requester, request, 0, &peer));
             Ok(())
         }
         command::NEW_KEY => {
@@ -82,7 +82,7 @@ pub(crate) fn plain(
 /// Answers a validated dump, which is one of GET_PEER: a message a peer; none in P2P (dco-behaviour
 /// 3.1).
 pub(crate) fn dump(
-    asker: &Asker,
+    requester: &Requester,
     request: &Request<'_>,
     service: &mut dyn Service,
 ) -> Result<Vec<Vec<u8>>, Rejection> {
@@ -93,7 +93,7 @@ pub(crate) fn dump(
             let peers = service.peers(ifindex);
             Ok(peers
                 .iter()
-                .map(|peer| encode_peer(asker, request, FLAG_MULTI, peer))
+                .map(|peer| encode_peer(requester, request, FLAG_MULTI, peer))
                 .collect())
         }
     }
@@ -266,9 +266,14 @@ fn address(bytes: &[u8]) -> Result<IpAddr, Rejection> {
 
 /// GET_PEER's reply: byte counters are 8 bytes always, packet counters wrap at 32 bits
 /// (dco-behaviour 3.1).
-fn encode_peer(asker: &Asker, request: &Request<'_>, flags: u16, state: &PeerState) -> Vec<u8> {
+fn encode_peer(
+    requester: &Requester,
+    request: &Request<'_>,
+    flags: u16,
+    state: &PeerState,
+) -> Vec<u8> {
     message::reply(
-        asker,
+        requester,
         request,
         FAMILY.version,
         flags,

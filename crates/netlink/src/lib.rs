@@ -1,8 +1,8 @@
 //! The Netlink APIs of OpenVPN's data channel offload as bytes.
 //!
-//! The answering half: a request datagram goes in, a [`Service`] is asked, answer datagrams come out:
-//! [`serve()`]. Link requests of rtnetlink are read by [`link_request`]. The asking half, which the CLI needs, is
-//! [`client`]. Nothing here has a socket, a clock or a state.
+//! The driver's side is [`serve()`]: it decodes and validates a datagram of requests, calls a [`Service`] and encodes the
+//! answers. [`link_request`] decodes link requests of rtnetlink. The client's side, for the command line, is [`client`].
+//! Nothing here has a socket, a clock or a state.
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
@@ -22,7 +22,7 @@ mod serve;
 mod service;
 mod tlv;
 
-pub use answer::{Answers, Asker, acknowledgement, refusal};
+pub use answer::{Answers, Requester, acknowledgement, refusal};
 pub use link_view::{
     LinkIdentity, identity, identity_request, left_link, link_names, link_view, marked_link,
     message_link,

@@ -1,6 +1,6 @@
 //! Messages: their two headers, read and written.
 
-use crate::answer::Asker;
+use crate::answer::Requester;
 use crate::tlv::{self, Attributes, Writer};
 
 /// Length of `nlmsghdr`.
@@ -108,10 +108,10 @@ impl<'a> Request<'a> {
     }
 }
 
-/// A generic Netlink message to `asker`, answering `request`, with the attributes that `fill`
+/// A generic Netlink message to `requester`, answering `request`, with the attributes that `fill`
 /// writes.
 pub(crate) fn reply(
-    asker: &Asker,
+    requester: &Requester,
     request: &Request<'_>,
     version: u8,
     flags: u16,
@@ -122,7 +122,7 @@ pub(crate) fn reply(
         request.header.kind,
         flags,
         request.header.sequence,
-        asker.port,
+        requester.port,
     );
     generic(start, version, command, fill)
 }

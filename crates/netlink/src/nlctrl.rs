@@ -3,7 +3,7 @@
 
 mod policy;
 
-use crate::answer::{self, Answers, Asker, Extack, Rejection};
+use crate::answer::{self, Answers, Extack, Rejection, Requester};
 use crate::message::{FLAG_ACK, FLAG_MULTI, Request};
 use crate::schema::{self, Command, Family, Kind, Policy, Strictness};
 use crate::tlv::Members;
@@ -42,7 +42,7 @@ mod told_group {
     pub(super) const ID: u16 = 2;
 }
 
-/// The asking half's: command and attribute of [`crate::client::family_request`].
+/// For the client side: command and attribute of [`crate::client::family_request`].
 pub(crate) const GETFAMILY_NUMBER: u8 = command::GETFAMILY;
 pub(crate) const FAMILY_NAME: u16 = top::FAMILY_NAME;
 
@@ -97,24 +97,29 @@ static GETPOLICY: Policy = Policy {
 /// Does a request: unlike those of our families, with its ACK.
 pub(crate) fn answer(
     families: &FamilyIds,
-    asker: &Asker,
+    requester: &Requester,
     request: &Request<'_>,
     answers: &mut Answers,
 ) -> Result<(), Rejection> {
     match (request.command, request.header.is_dump()) {
         (command::GETFAMILY, false) => {
-            let warning = family(families, asker, request, answers)?;
+            let warning = family(families, requester, request, answers)?;
             if request.header.flags & FLAG_ACK != 0 {
                 let message = request.message;
-                answers.push(answer::error_message(asker, message, Errno(0), &warning));
+                answers.push(answer::error_message(
+                    requester,
+                    message,
+                    Errno(0),
+                    &warning,
+                ));
             }
             Ok(())
         }
         (command::GETFAMILY, true) => {
             schema::validate(&GETFAMILY, request.attributes(), Strictness::Strict)?;
             let all = Found::all(families);
-            let messages = all.map(|family| family.encode(asker, request, FLAG_MULTI));
-            answers.push_dump(asker, request, messages);
+            let messages = all.map(|family| family.encode(requester, request, FLAG_MULTI));
+            answers.push_dump(requester, request, messages);
             Ok(())
         }
         (command::GETPOLICY, true) => {
@@ -124,8 +129,8 @@ pub(crate) fn answer(
             let parts = policy::parts(found.family, asked)?;
             let messages = parts
                 .iter()
-                .map(|part| part.encode(asker, request, found.id));
-            answers.push_dump(asker, request, messages);
+                .map(|part| part.encode(requester, request, found.id));
+            answers.push_dump(requester, request, messages);
             Ok(())
         }
         (known, _) => {
@@ -142,7 +147,7 @@ pub(crate) fn answer(
 /// or not.
 fn family(
     families: &FamilyIds,
-    asker: &Asker,
+    requester: &Requester,
     request: &Request<'_>,
     answers: &mut Answers,
 ) -> Result<Extack, Rejection> {
@@ -150,7 +155,7 @@ fn family(
     let warning = schema::warning(request.attributes());
     match Found::by(families, request) {
         Ok(found) => {
-            answers.push(found.encode(asker, request, 0));
+            answers.push(found.encode(requester, request, 0));
             Ok(warning)
         }
         Err(refused) => Err(Rejection::with(refused.errno, warning)),
@@ -201,9 +206,9 @@ impl Found {
     }
 
     /// NEWFAMILY; its nests don't have the mark of nests.
-    fn encode(&self, asker: &Asker, request: &Request<'_>, flags: u16) -> Vec<u8> {
+    fn encode(&self, requester: &Requester, request: &Request<'_>, flags: u16) -> Vec<u8> {
         message::reply(
-            asker,
+            requester,
             request,
             FAMILY.version,
             flags,

@@ -8,16 +8,16 @@ mod schema;
 pub(crate) use encode::notification;
 pub(crate) use schema::FAMILY;
 
-use crate::answer::{Answers, Asker, Extack, Rejection};
+use crate::answer::{Answers, Extack, Rejection, Requester};
 use crate::message::{FLAG_MULTI, Request};
 use crate::tlv::{Attribute, Members};
 use crate::{Api, Errno, Mode, NoDevice, Refused, Service};
 
 use self::schema::{command, top};
 
-/// Does a validated plain request. The ACK is the caller's.
+/// Carries out a validated plain request; [`crate::serve()`] adds the ACK.
 pub(crate) fn plain(
-    asker: &Asker,
+    requester: &Requester,
     request: &Request<'_>,
     service: &mut dyn Service,
     answers: &mut Answers,
@@ -41,7 +41,7 @@ pub(crate) fn plain(
         command::PEER_GET => {
             let id = decode::peer_get(&nest(top::PEER)?)?;
             let peer = service.peer_get(ifindex, id).map_err(refused)?;
-            answers.push(encode::peer(asker, request, 0, &peer));
+            answers.push(encode::peer(requester, request, 0, &peer));
             Ok(())
         }
         command::PEER_DEL => {
@@ -55,7 +55,7 @@ pub(crate) fn plain(
         command::KEY_GET => {
             let (peer, slot) = decode::key_get(&nest(top::KEYCONF)?)?;
             let key = service.key_get(ifindex, peer, slot).map_err(refused)?;
-            answers.push(encode::key(asker, request, &key));
+            answers.push(encode::key(requester, request, &key));
             Ok(())
         }
         command::KEY_SWAP => {
@@ -72,7 +72,7 @@ pub(crate) fn plain(
 
 /// Answers a validated dump, which is one of PEER_GET: a message a peer.
 pub(crate) fn dump(
-    asker: &Asker,
+    requester: &Requester,
     request: &Request<'_>,
     service: &mut dyn Service,
 ) -> Result<Vec<Vec<u8>>, Rejection> {
@@ -81,7 +81,7 @@ pub(crate) fn dump(
     let peers = service.peers(ifindex);
     Ok(peers
         .iter()
-        .map(|peer| encode::peer(asker, request, FLAG_MULTI, peer))
+        .map(|peer| encode::peer(requester, request, FLAG_MULTI, peer))
         .collect())
 }
 

@@ -127,9 +127,9 @@ pub fn told(datagram: &[u8], port: u32) -> impl Iterator<Item = Told> + '_ {
 
 /// Whether a message answers one of our questions, and so is no news.
 pub(crate) fn is_answer(message: &[u8], port: u32) -> bool {
-    // The port is the asker's, in the news about a change that somebody else asked for, too.
-    let asker = message.get(12..).and_then(|port| port.first_chunk());
-    asker.copied().map(u32::from_ne_bytes) == Some(port)
+    // A notification carries the port of the requester that caused it.
+    let requester = message.get(12..).and_then(|port| port.first_chunk());
+    requester.copied().map(u32::from_ne_bytes) == Some(port)
         && Header::of(message).is_some_and(|header| header.sequence >= FIRST_QUESTION)
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Everything is lax here, as in the kernel: nests need no mark, what isn't known is passed over.
 
-use crate::answer::{self, Asker, Rejection};
+use crate::answer::{self, Rejection, Requester};
 use crate::message::{FLAG_REQUEST, HEADER, Header};
 use crate::schema::{self, Kind, Policy, Strictness};
 use crate::tlv::{Attributes, Members};
@@ -108,18 +108,18 @@ pub struct LinkTarget<'a> {
 /// Reads one message sent to rtnetlink; see [`crate::Messages`] for a datagram.
 ///
 /// Answers to it are made by [`crate::acknowledgement`] and [`crate::refusal`].
-pub fn link_request<'a>(asker: &Asker, message: &'a [u8]) -> LinkRequest<'a> {
+pub fn link_request<'a>(requester: &Requester, message: &'a [u8]) -> LinkRequest<'a> {
     let read = match Header::of(message) {
-        Some(header) if header.flags & FLAG_REQUEST != 0 => read(asker, &header, message),
+        Some(header) if header.flags & FLAG_REQUEST != 0 => read(requester, &header, message),
         _ => Ok(LinkRequest::NotOurs),
     };
     read.unwrap_or_else(|Rejection { errno, extack }| {
-        LinkRequest::Refused(answer::error_message(asker, message, errno, &extack))
+        LinkRequest::Refused(answer::error_message(requester, message, errno, &extack))
     })
 }
 
 fn read<'a>(
-    asker: &Asker,
+    requester: &Requester,
     header: &Header,
     message: &'a [u8],
 ) -> Result<LinkRequest<'a>, Rejection> {
@@ -141,21 +141,25 @@ fn read<'a>(
         GETLINK => Ok(LinkRequest::Show(target)),
         DELLINK if target == LinkTarget::default() => Ok(LinkRequest::NotOurs),
         DELLINK => Ok(LinkRequest::Delete(target)),
-        SETLINK => Ok(set_mtu(asker, &members, target)),
-        _ => read_new(asker, header, message, &members, target),
+        SETLINK => Ok(set_mtu(requester, &members, target)),
+        _ => read_new(requester, header, message, &members, target),
     }
 }
 
 /// A change of the MTU, if that is in it; whoever may not make it hears so from the kernel.
-fn set_mtu<'a>(asker: &Asker, members: &Members<'_>, target: LinkTarget<'a>) -> LinkRequest<'a> {
+fn set_mtu<'a>(
+    requester: &Requester,
+    members: &Members<'_>,
+    target: LinkTarget<'a>,
+) -> LinkRequest<'a> {
     match members.find(ifla::MTU).and_then(|found| found.u32()) {
-        Some(mtu) if asker.admin => LinkRequest::SetMtu(target, mtu),
+        Some(mtu) if requester.admin => LinkRequest::SetMtu(target, mtu),
         _ => LinkRequest::NotOurs,
     }
 }
 
 fn read_new<'a>(
-    asker: &Asker,
+    requester: &Requester,
     header: &Header,
     message: &'a [u8],
     members: &Members<'a>,
@@ -168,10 +172,10 @@ fn read_new<'a>(
     let api = match kind {
         Some("ovpn") => Api::Ovpn,
         Some("ovpn-dco") => Api::DcoV2,
-        None => return Ok(set_mtu(asker, members, target)),
+        None => return Ok(set_mtu(requester, members, target)),
         Some(_) => return Ok(LinkRequest::NotOurs),
     };
-    if !asker.admin {
+    if !requester.admin {
         return Err(Rejection::bare(Errno::EPERM));
     }
     schema::validate(

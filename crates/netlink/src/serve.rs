@@ -1,6 +1,6 @@
 //! The entry: a datagram of requests in, datagrams of answers out.
 
-use crate::answer::{self, Answers, Asker, Rejection};
+use crate::answer::{self, Answers, Rejection, Requester};
 use crate::message::{self, FLAG_ACK, FLAG_ECHO, FLAG_REQUEST, Header, Messages, Request};
 use crate::schema::{self, Family, Strictness};
 use crate::{Api, Errno, Notification, Service, dco_v2, nlctrl, ovpn};
@@ -35,12 +35,11 @@ impl FamilyIds {
 
 /// Answers a datagram sent to generic Netlink, which may hold several requests.
 ///
-/// Notifications that `service` causes must reach the asker, if it listens, before what is in
-/// `answers` (dco-behaviour 4.5). Bytes that can't be a message are passed over in silence, as by
-/// the kernel.
+/// Notifications that `service` causes must reach a requester that listens to them before `answers` do (dco-behaviour
+/// 4.5). Bytes that cannot be a message are ignored, as by the kernel.
 pub fn serve(
     families: &FamilyIds,
-    asker: &Asker,
+    requester: &Requester,
     datagram: &[u8],
     service: &mut dyn Service,
     answers: &mut Answers,
@@ -51,17 +50,17 @@ pub fn serve(
         };
         let request = header.flags & FLAG_REQUEST != 0 && header.kind >= message::TYPE_FIRST;
         let outcome = match request {
-            true => answer(families, asker, &header, message, service, answers),
+            true => answer(families, requester, &header, message, service, answers),
             // Not for us, but an ACK is due (golden `genl_header`).
             false => Ok(Acknowledge::IfAsked),
         };
         match outcome {
             Ok(Acknowledge::IfAsked) if header.flags & FLAG_ACK != 0 => {
-                answers.push(answer::acknowledgement(asker, message));
+                answers.push(answer::acknowledgement(requester, message));
             }
             Ok(_) => {}
             Err(Rejection { errno, extack }) => {
-                answers.push(answer::error_message(asker, message, errno, &extack))
+                answers.push(answer::error_message(requester, message, errno, &extack))
             }
         }
     }
@@ -100,7 +99,7 @@ enum Acknowledge {
 /// The order of checks is the kernel's (golden `genl_header`, `unprivileged`).
 fn answer(
     families: &FamilyIds,
-    asker: &Asker,
+    requester: &Requester,
     header: &Header,
     message: &[u8],
     service: &mut dyn Service,
@@ -112,37 +111,37 @@ fn answer(
     }
     let request = Request::of(message).ok_or_else(|| Rejection::bare(Errno::EINVAL))?;
     let Some(api) = api else {
-        nlctrl::answer(families, asker, &request, answers)?;
+        nlctrl::answer(families, requester, &request, answers)?;
         return Ok(Acknowledge::Done);
     };
     let family = match api {
         Api::Ovpn => &ovpn::FAMILY,
         Api::DcoV2 => &dco_v2::FAMILY,
     };
-    check(family, asker, &request)?;
+    check(family, requester, &request)?;
     if !header.is_dump() {
         match api {
-            Api::Ovpn => ovpn::plain(asker, &request, service, answers)?,
-            Api::DcoV2 => dco_v2::plain(asker, &request, service, answers)?,
+            Api::Ovpn => ovpn::plain(requester, &request, service, answers)?,
+            Api::DcoV2 => dco_v2::plain(requester, &request, service, answers)?,
         }
         return Ok(Acknowledge::IfAsked);
     }
     let messages = match api {
-        Api::Ovpn => ovpn::dump(asker, &request, service),
-        Api::DcoV2 => dco_v2::dump(asker, &request, service),
+        Api::Ovpn => ovpn::dump(requester, &request, service),
+        Api::DcoV2 => dco_v2::dump(requester, &request, service),
     };
     match messages {
-        Ok(messages) => answers.push_dump(asker, &request, messages.into_iter()),
+        Ok(messages) => answers.push_dump(requester, &request, messages.into_iter()),
         // What a dump's handler refuses ends the dump (golden `ifindex_errors`).
         Err(Rejection { errno, extack }) => {
-            answers.push(answer::done(asker, message, errno, &extack))
+            answers.push(answer::done(requester, message, errno, &extack))
         }
     }
     Ok(Acknowledge::Done)
 }
 
 /// All that comes before a handler (dco-behaviour 2.4).
-fn check(family: &Family, asker: &Asker, request: &Request<'_>) -> Result<(), Rejection> {
+fn check(family: &Family, requester: &Requester, request: &Request<'_>) -> Result<(), Rejection> {
     check_header(request)?;
     let command = family.command(request.command);
     let policy = command.and_then(|command| match request.header.is_dump() {
@@ -152,7 +151,7 @@ fn check(family: &Family, asker: &Asker, request: &Request<'_>) -> Result<(), Re
     let (Some(command), Some(policy)) = (command, policy) else {
         return Err(Rejection::bare(Errno::EOPNOTSUPP));
     };
-    if command.admin && !asker.admin {
+    if command.admin && !requester.admin {
         return Err(Rejection::bare(Errno::EPERM));
     }
     schema::validate(policy, request.attributes(), Strictness::Strict)

@@ -95,7 +95,7 @@ pub struct PeerNew {
     pub remote: Option<SocketAddr>,
     /// Local address to send from.
     pub local: Option<IpAddr>,
-    /// Number of the transport socket in the caller's fd table.
+    /// File descriptor of the transport socket, in the requester's process.
     pub socket: u32,
     /// The peer's address inside the VPN (multi-peer only).
     pub vpn4: Option<Ipv4Addr>,
@@ -168,7 +168,7 @@ pub struct PeerState {
     pub id: u32,
     /// Peer id in sent packets.
     pub tx_id: u32,
-    /// Network namespace id of the transport socket as the caller sees it, if it is not the caller's own.
+    /// Network namespace id of the transport socket, as the requester sees it; `None` if it is in the requester's own.
     pub socket_netnsid: Option<i32>,
     /// The peer's VPN address.
     pub vpn4: Option<Ipv4Addr>,
@@ -249,7 +249,7 @@ pub struct Refused {
 /// Why there is no device for an interface index (dco-behaviour 2.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoDevice {
-    /// No interface has this index in the caller's network namespace.
+    /// No interface has this index in the requester's network namespace.
     Unknown,
     /// The interface is not a device of this API.
     NotOurs,
@@ -259,7 +259,7 @@ pub enum NoDevice {
 
 /// The engine, as the API sees it. Every call is one validated request; errors change nothing.
 pub trait Service {
-    /// Mode of the device with this index, as the caller of the request sees it.
+    /// Mode of the device with this index in the requester's network namespace.
     ///
     /// # Errors
     /// [`NoDevice`].

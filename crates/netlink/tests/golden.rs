@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use udco_netlink::{
-    Answers, Api, Asker, Errno, FamilyIds, LinkRequest, LinkTarget, acknowledgement, link_request,
-    notification, refusal, serve,
+    Answers, Api, Errno, FamilyIds, LinkRequest, LinkTarget, Requester, acknowledgement,
+    link_request, notification, refusal, serve,
 };
 
 use fake::{Fake, Fd};
@@ -105,7 +105,7 @@ impl Replay {
                 .collect(),
             fake: Fake::default(),
             admin: true,
-            // There, the asking socket listens itself.
+            // In this one the requesting socket listens itself.
             joined: BTreeSet::from([if scenario["name"] == "order_same_socket" {
                 "g"
             } else {
@@ -144,21 +144,21 @@ impl Replay {
     fn request(&mut self, step: &Value) -> Option<Result<(), String>> {
         let on = step["on"].as_str().unwrap();
         let request = bytes(&step["req"]);
-        let asker = Asker {
+        let requester = Requester {
             port: self.ports[on],
             ext_ack: self.ext_ack.get(on).copied().unwrap_or(true),
             cap_ack: self.cap_ack.get(on).copied().unwrap_or(false),
             admin: self.admin,
         };
         let answers = match on {
-            "r" => vec![self.link(&asker, &request)?],
+            "r" => vec![self.link(&requester, &request)?],
             _ => {
                 let fresh = self.received.insert(on.to_owned());
                 let mut answers =
                     Answers::with_dump_room(if fresh { FIRST_DUMP_ROOM } else { DUMP_ROOM });
                 serve(
                     &self.families,
-                    &asker,
+                    &requester,
                     &request,
                     &mut self.fake,
                     &mut answers,
@@ -197,7 +197,7 @@ impl Replay {
     }
 
     /// The answer to a link request, if it's one of ours.
-    fn link(&mut self, asker: &Asker, request: &[u8]) -> Option<Vec<u8>> {
+    fn link(&mut self, requester: &Requester, request: &[u8]) -> Option<Vec<u8>> {
         let found = |fake: &Fake, target: LinkTarget<'_>| {
             let mut devices = fake.devices.iter();
             let wanted = |(index, device): &(&u32, &fake::Device)| match target.ifindex {
@@ -206,22 +206,22 @@ impl Replay {
             };
             devices.find(wanted).map(|(index, _)| *index)
         };
-        match link_request(asker, request) {
+        match link_request(requester, request) {
             LinkRequest::NotOurs => None,
             LinkRequest::Refused(answer) => Some(answer),
             LinkRequest::New(new) => {
-                let refuse = |errno| Some(refusal(asker, request, errno, None));
+                let refuse = |errno| Some(refusal(requester, request, errno, None));
                 if new.api == Api::DcoV2 {
                     // The recorded kernel doesn't know the kind.
                     let text = Some("Unknown device type");
-                    return Some(refusal(asker, request, Errno::EOPNOTSUPP, text));
+                    return Some(refusal(requester, request, Errno::EOPNOTSUPP, text));
                 }
                 match found(&self.fake, new.target) {
                     Some(_) if new.exclusive => return refuse(Errno::EEXIST),
                     Some(_) if new.replace || new.has_data => return refuse(Errno::EOPNOTSUPP),
                     Some(_) => {
                         let text = new.api.mtu_refusal(new.mtu?)?;
-                        return Some(refusal(asker, request, Errno::EINVAL, Some(text)));
+                        return Some(refusal(requester, request, Errno::EINVAL, Some(text)));
                     }
                     None if !new.create => return refuse(Errno::ENODEV),
                     None => {}
@@ -234,23 +234,23 @@ impl Replay {
                     new.target.name.unwrap_or("ovpn0"),
                     new.mode,
                 );
-                Some(acknowledgement(asker, request))
+                Some(acknowledgement(requester, request))
             }
             LinkRequest::SetMtu(target, mtu) => {
                 let device = self.fake.devices.get(&found(&self.fake, target)?)?;
                 let text = device.api.mtu_refusal(mtu)?;
-                Some(refusal(asker, request, Errno::EINVAL, Some(text)))
+                Some(refusal(requester, request, Errno::EINVAL, Some(text)))
             }
             LinkRequest::Delete(target) => Some(match found(&self.fake, target) {
                 Some(ifindex) => {
                     self.fake.remove_device(ifindex);
-                    acknowledgement(asker, request)
+                    acknowledgement(requester, request)
                 }
-                None => refusal(asker, request, Errno::ENODEV, None),
+                None => refusal(requester, request, Errno::ENODEV, None),
             }),
             LinkRequest::Show(target) => match found(&self.fake, target) {
                 Some(_) => None,
-                None => Some(refusal(asker, request, Errno::ENODEV, None)),
+                None => Some(refusal(requester, request, Errno::ENODEV, None)),
             },
         }
     }

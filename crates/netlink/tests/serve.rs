@@ -3,7 +3,7 @@
 mod fake;
 
 use proptest::prelude::*;
-use udco_netlink::{Answers, Api, Asker, FamilyIds, Messages, Mode, membership, serve};
+use udco_netlink::{Answers, Api, FamilyIds, Messages, Mode, Requester, membership, serve};
 
 use fake::{Fake, Fd};
 
@@ -13,7 +13,7 @@ const FAMILIES: FamilyIds = FamilyIds {
     dco_v2: 0x21,
     dco_v2_peers: 6,
 };
-const ASKER: Asker = Asker {
+const REQUESTER: Requester = Requester {
     port: 4711,
     ext_ack: false,
     cap_ack: false,
@@ -67,7 +67,7 @@ fn request(family: u16, flags: u16, command: u8, attributes: &[Vec<u8>]) -> Vec<
 
 fn ask(fake: &mut Fake, datagram: &[u8]) -> Vec<Vec<u8>> {
     let mut answers = Answers::new();
-    serve(&FAMILIES, &ASKER, datagram, fake, &mut answers);
+    serve(&FAMILIES, &REQUESTER, datagram, fake, &mut answers);
     answers.into_datagrams()
 }
 
@@ -225,16 +225,16 @@ fn headers_are_looked_at_before_the_command() {
 }
 
 #[test]
-fn a_caller_without_the_capability_is_refused() {
-    let asker = Asker {
+fn a_requester_without_the_capability_is_refused() {
+    let requester = Requester {
         admin: false,
-        ..ASKER
+        ..REQUESTER
     };
     for (family, command) in [(FAMILIES.ovpn, 3), (FAMILIES.dco_v2, 7)] {
         for flags in [REQUEST_ACK, DUMP] {
             let mut answers = Answers::new();
             let request = request(family, flags, command, &[]);
-            serve(&FAMILIES, &asker, &request, &mut fake(), &mut answers);
+            serve(&FAMILIES, &requester, &request, &mut fake(), &mut answers);
             assert_eq!(answers.datagrams()[0][16..20], (-1_i32).to_ne_bytes());
         }
     }

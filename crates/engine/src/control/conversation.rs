@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use udco_core::mss;
 use udco_ipc::{MssFix, ToClient, ToEngine, VERSION};
-use udco_netlink::{Answers, Api, Asker, membership, serve};
+use udco_netlink::{Answers, Api, Requester, membership, serve};
 use udco_sys::epoll::{Events, Interest};
 use udco_sys::seqpacket::{Connection, Credentials, FdList};
 use zeroize::Zeroize;
@@ -190,13 +190,13 @@ impl Session {
                     return self.done(seq, EINVAL);
                 };
                 let (ext_ack, cap_ack) = channel.acknowledgement_options();
-                let asker = Asker {
+                let requester = Requester {
                     port,
                     ext_ack,
                     cap_ack,
                     admin,
                 };
-                self.request(seq, &channel, &asker, room as usize, datagram)
+                self.request(seq, &channel, &requester, room as usize, datagram)
             }
             ToEngine::Return { channel, datagram } => {
                 if let Some((channel, _)) = self.channels.get(&channel) {
@@ -211,13 +211,13 @@ impl Session {
                 cap_ack,
                 datagram,
             } => {
-                let asker = Asker {
+                let requester = Requester {
                     port,
                     ext_ack,
                     cap_ack,
                     admin,
                 };
-                self.route(seq, &asker, datagram)
+                self.route(seq, &requester, datagram)
             }
             ToEngine::Shown { netns, message } => self.show_link(seq, netns, message),
             ToEngine::SocketClosed { fd } => {
@@ -329,7 +329,7 @@ impl Session {
         &mut self,
         seq: u32,
         channel: &Channel,
-        asker: &Asker,
+        requester: &Requester,
         room: usize,
         datagram: &[u8],
     ) -> io::Result<()> {
@@ -344,7 +344,7 @@ impl Session {
             seq,
             swap: false,
         };
-        serve(&FAMILIES, asker, datagram, &mut requests, &mut answers);
+        serve(&FAMILIES, requester, datagram, &mut requests, &mut answers);
         let swap = requests.swap;
         let more = !channel.end_answer(answers.into_datagrams());
         self.send(

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use udco_core::Mode;
 use udco_ipc::{ALIAS, ToClient, ToEngine};
 use udco_netlink::{
-    Api, Asker, Errno, LinkNew, LinkRequest, LinkTarget, Messages, acknowledgement, link_request,
-    link_view, marked_link, message_link, refusal,
+    Api, Errno, LinkNew, LinkRequest, LinkTarget, Messages, Requester, acknowledgement,
+    link_request, link_view, marked_link, message_link, refusal,
 };
 
 use crate::client::may_be_same_netns;
@@ -28,26 +28,31 @@ const ANY_NAME: &str = "ovpn%d";
 
 impl Session {
     /// A datagram sent to rtnetlink about a link.
-    pub(crate) fn route(&mut self, seq: u32, asker: &Asker, datagram: &[u8]) -> io::Result<()> {
+    pub(crate) fn route(
+        &mut self,
+        seq: u32,
+        requester: &Requester,
+        datagram: &[u8],
+    ) -> io::Result<()> {
         let Some(message) = Messages::of(datagram).next() else {
             return self.send(seq, ToClient::Pass);
         };
-        match link_request(asker, message) {
+        match link_request(requester, message) {
             LinkRequest::New(link) => match self.new_link(seq, &link)? {
                 None => self.send(seq, ToClient::Pass),
                 Some((Errno(0), _)) => {
-                    let datagram = &acknowledgement(asker, message);
+                    let datagram = &acknowledgement(requester, message);
                     self.send(seq, ToClient::Answer { datagram })
                 }
                 Some((errno, text)) => {
-                    let datagram = &refusal(asker, message, errno, text);
+                    let datagram = &refusal(requester, message, errno, text);
                     self.send(seq, ToClient::Answer { datagram })
                 }
             },
             LinkRequest::SetMtu(target, mtu) => match self.mtu_refusal(target, mtu) {
                 None => self.send(seq, ToClient::Pass),
                 Some(text) => {
-                    let datagram = &refusal(asker, message, Errno::EINVAL, Some(text));
+                    let datagram = &refusal(requester, message, Errno::EINVAL, Some(text));
                     self.send(seq, ToClient::Answer { datagram })
                 }
             },
@@ -57,10 +62,10 @@ impl Session {
                         return self.send(seq, ToClient::Pass);
                     }
                     // It has the name of the program's device, but is another one.
-                    let datagram = &acknowledgement(asker, message);
+                    let datagram = &acknowledgement(requester, message);
                     return self.send(seq, ToClient::Answer { datagram });
                 };
-                if !asker.admin {
+                if !requester.admin {
                     // The kernel refuses it.
                     let session = self.client.id;
                     self.engine.registry().wants_end(&device, session);
@@ -69,7 +74,7 @@ impl Session {
                 if self.engine.registry().is_lent_to(&device, self.client.id) {
                     // It was there before the program, and stays.
                     self.engine.registry().release(&device);
-                    let datagram = &acknowledgement(asker, message);
+                    let datagram = &acknowledgement(requester, message);
                     return self.send(seq, ToClient::Answer { datagram });
                 }
                 // Ours first, so that the peers' end is told before the kernel takes the interface.

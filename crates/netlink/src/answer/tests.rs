@@ -1,7 +1,7 @@
 use super::*;
 use crate::tlv::{Attribute, Attributes};
 
-const ASKER: Asker = Asker {
+const REQUESTER: Requester = Requester {
     port: 1001,
     ext_ack: true,
     cap_ack: false,
@@ -33,7 +33,7 @@ fn parts(error: &[u8], echo: usize) -> (u16, &[u8], Vec<u16>) {
         (header.length, header.kind, header.sequence),
         (error.len(), TYPE_ERROR, 9)
     );
-    assert_eq!(error[12..16], ASKER.port.to_ne_bytes());
+    assert_eq!(error[12..16], REQUESTER.port.to_ne_bytes());
     let start = HEADER + 4 + echo;
     let attributes = Attributes::of(error, start).map(|attribute| attribute.number());
     (
@@ -45,14 +45,14 @@ fn parts(error: &[u8], echo: usize) -> (u16, &[u8], Vec<u16>) {
 
 #[test]
 fn an_ack_echoes_the_header() {
-    let ack = acknowledgement(&ASKER, &request());
+    let ack = acknowledgement(&REQUESTER, &request());
     assert_eq!(ack.len(), 36);
     assert_eq!(parts(&ack, 16), (FLAG_CAPPED, &request()[..16], vec![]));
 }
 
 #[test]
 fn an_error_echoes_all_unless_capped() {
-    let error = error_message(&ASKER, &request(), Errno::EINVAL, &extack());
+    let error = error_message(&REQUESTER, &request(), Errno::EINVAL, &extack());
     assert_eq!(error[HEADER..HEADER + 4], (-22_i32).to_ne_bytes());
     let order = vec![1, 2, 4, 5, 6];
     assert_eq!(
@@ -60,28 +60,28 @@ fn an_error_echoes_all_unless_capped() {
         (FLAG_ACK_TLVS, &request()[..], order.clone())
     );
 
-    let asker = Asker {
+    let requester = Requester {
         cap_ack: true,
-        ..ASKER
+        ..REQUESTER
     };
-    let error = error_message(&asker, &request(), Errno::EINVAL, &extack());
+    let error = error_message(&requester, &request(), Errno::EINVAL, &extack());
     assert_eq!(
         parts(&error, 16),
         (FLAG_CAPPED | FLAG_ACK_TLVS, &request()[..16], order)
     );
 
-    let asker = Asker {
+    let requester = Requester {
         ext_ack: false,
-        ..ASKER
+        ..REQUESTER
     };
-    let error = error_message(&asker, &request(), Errno::EINVAL, &extack());
+    let error = error_message(&requester, &request(), Errno::EINVAL, &extack());
     assert_eq!(parts(&error, 40), (0, &request()[..], vec![]));
 }
 
 #[test]
 fn an_odd_request_is_padded_in_the_echo() {
     let request = &request()[..37];
-    let error = refusal(&ASKER, request, Errno::ENODEV, Some("gone"));
+    let error = refusal(&REQUESTER, request, Errno::ENODEV, Some("gone"));
     let (_, echo, attributes) = parts(&error, 40);
     assert_eq!((echo.len(), attributes), (40, vec![1]));
     assert_eq!(echo[37..], [0; 3]);
@@ -91,7 +91,7 @@ fn an_odd_request_is_padded_in_the_echo() {
 fn big_endian_policies_are_not_told() {
     let policy = Some(Kind::Be16 { min: 1 });
     let error = error_message(
-        &ASKER,
+        &REQUESTER,
         &request(),
         Errno::ERANGE,
         &Extack { policy, ..extack() },
@@ -101,12 +101,12 @@ fn big_endian_policies_are_not_told() {
 
 #[test]
 fn the_end_of_a_dump() {
-    let end = done(&ASKER, &request(), Errno(0), &Extack::default());
+    let end = done(&REQUESTER, &request(), Errno(0), &Extack::default());
     assert_eq!(
         (end.len(), Header::of(&end).unwrap().flags),
         (20, FLAG_MULTI)
     );
-    let end = done(&ASKER, &request(), Errno::ENODEV, &extack());
+    let end = done(&REQUESTER, &request(), Errno::ENODEV, &extack());
     assert_eq!(Header::of(&end).unwrap().flags, FLAG_MULTI | FLAG_ACK_TLVS);
     let text = Attributes::of(&end, 20).next();
     assert_eq!(text.as_ref().and_then(Attribute::text), Some("no"));

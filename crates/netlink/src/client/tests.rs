@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    Answers, Asker, CipherAlg, DeleteReason, Keepalive, KeyDirection, Mode, NoDevice, Refused,
+    Answers, CipherAlg, DeleteReason, Keepalive, KeyDirection, Mode, NoDevice, Refused, Requester,
     Service, Traffic, serve,
 };
 
@@ -10,7 +10,7 @@ const FAMILIES: FamilyIds = FamilyIds {
     dco_v2: 0x41,
     dco_v2_peers: 8,
 };
-const ASKER: Asker = Asker {
+const REQUESTER: Requester = Requester {
     port: 9,
     ext_ack: true,
     cap_ack: true,
@@ -117,7 +117,7 @@ impl Service for Remembering {
     }
 }
 
-/// What the answering half understood, and what of its answer the asking half understands.
+/// The request as the driver side decoded it, and its answer as the client side decoded that.
 fn round(api: Api, mode: Mode, command: &Command<'_>) -> (String, Vec<Told>) {
     let mut service = Remembering {
         api,
@@ -126,7 +126,7 @@ fn round(api: Api, mode: Mode, command: &Command<'_>) -> (String, Vec<Told>) {
     };
     let mut ask = |request: &[u8]| {
         let mut answers = Answers::new();
-        serve(&FAMILIES, &ASKER, request, &mut service, &mut answers);
+        serve(&FAMILIES, &REQUESTER, request, &mut service, &mut answers);
         answers.into_datagrams()
     };
     let answers = ask(&family_request(api, 1));
@@ -174,7 +174,7 @@ fn families_are_found_by_name() {
     };
     for api in [Api::Ovpn, Api::DcoV2] {
         let request = family_request(api, 5);
-        serve(&FAMILIES, &ASKER, &request, &mut service, &mut answers);
+        serve(&FAMILIES, &REQUESTER, &request, &mut service, &mut answers);
     }
     let ids = [(Api::Ovpn, 0), (Api::DcoV2, 2)]
         .map(|(api, at)| family(api, &answers.datagrams()[at]).map(|it| (it.id, it.peers)));
@@ -323,7 +323,7 @@ fn what_an_api_has_not_is_said_beforehand() {
 }
 
 #[test]
-fn links_are_asked_for_as_the_answering_half_reads_them() {
+fn link_requests_are_read_back_as_written() {
     for (api, mode) in [(Api::Ovpn, Mode::Mp), (Api::DcoV2, Mode::P2p)] {
         let new = link::New {
             api,
@@ -333,7 +333,7 @@ fn links_are_asked_for_as_the_answering_half_reads_them() {
             up: true,
         };
         let request = link::new(&new, 1);
-        let crate::LinkRequest::New(read) = crate::link_request(&ASKER, &request) else {
+        let crate::LinkRequest::New(read) = crate::link_request(&REQUESTER, &request) else {
             panic!("not read");
         };
         assert_eq!((read.api, read.mode), (api, mode));
@@ -341,7 +341,7 @@ fn links_are_asked_for_as_the_answering_half_reads_them() {
         assert!(read.create && read.exclusive && read.up && !read.replace);
     }
     let deletion = link::delete(6, 1);
-    let crate::LinkRequest::Delete(target) = crate::link_request(&ASKER, &deletion) else {
+    let crate::LinkRequest::Delete(target) = crate::link_request(&REQUESTER, &deletion) else {
         panic!("not read");
     };
     assert_eq!(target.ifindex, Some(6));

@@ -3,7 +3,7 @@
 
 use super::{FAMILY, command, top};
 use crate::Errno;
-use crate::answer::{Asker, Extack, Rejection};
+use crate::answer::{Extack, Rejection, Requester};
 use crate::message::{self, FLAG_MULTI, Request};
 use crate::schema::{Command, Family, Kind, Policy};
 use crate::tlv::{Attribute, Writer};
@@ -73,12 +73,24 @@ pub(super) enum Part {
 
 impl Part {
     /// The message, for the family with this id.
-    pub(super) fn encode(&self, asker: &Asker, request: &Request<'_>, family: u16) -> Vec<u8> {
+    pub(super) fn encode(
+        &self,
+        requester: &Requester,
+        request: &Request<'_>,
+        family: u16,
+    ) -> Vec<u8> {
         let (version, command) = (FAMILY.version, command::GETPOLICY);
-        message::reply(asker, request, version, FLAG_MULTI, command, |message| {
-            message.u16(top::FAMILY_ID, family);
-            self.write(message);
-        })
+        message::reply(
+            requester,
+            request,
+            version,
+            FLAG_MULTI,
+            command,
+            |message| {
+                message.u16(top::FAMILY_ID, family);
+                self.write(message);
+            },
+        )
     }
 
     fn write(&self, message: &mut Writer) {

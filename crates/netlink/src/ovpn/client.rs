@@ -1,4 +1,4 @@
-//! The asking half of the family: requests written, replies and notifications read.
+//! The client side of the family: encodes requests, decodes replies and notifications.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 

@@ -3,15 +3,20 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::schema::{FAMILY, cipher, command, keyconf, peer, top};
-use crate::answer::Asker;
+use crate::answer::Requester;
 use crate::message::{self, Request};
 use crate::tlv::Writer;
 use crate::{CipherAlg, KeyState, Notification, PeerState, Slot};
 
 /// PEER_GET's reply.
-pub(super) fn peer(asker: &Asker, request: &Request<'_>, flags: u16, state: &PeerState) -> Vec<u8> {
+pub(super) fn peer(
+    requester: &Requester,
+    request: &Request<'_>,
+    flags: u16,
+    state: &PeerState,
+) -> Vec<u8> {
     message::reply(
-        asker,
+        requester,
         request,
         FAMILY.version,
         flags,
@@ -23,9 +28,9 @@ pub(super) fn peer(asker: &Asker, request: &Request<'_>, flags: u16, state: &Pee
 }
 
 /// KEY_GET's reply.
-pub(super) fn key(asker: &Asker, request: &Request<'_>, state: &KeyState) -> Vec<u8> {
+pub(super) fn key(requester: &Requester, request: &Request<'_>, state: &KeyState) -> Vec<u8> {
     message::reply(
-        asker,
+        requester,
         request,
         FAMILY.version,
         0,

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::tlv::Writer;
 
-const ASKER: Asker = Asker {
+const REQUESTER: Requester = Requester {
     port: 7,
     ext_ack: true,
     cap_ack: false,
@@ -35,7 +35,7 @@ fn new_link(kind: &[u8], data: impl FnOnce(&mut Writer)) -> Vec<u8> {
 }
 
 fn mode_of(request: &[u8]) -> Option<(Api, Mode)> {
-    match link_request(&ASKER, request) {
+    match link_request(&REQUESTER, request) {
         LinkRequest::New(new) => Some((new.api, new.mode)),
         _ => None,
     }
@@ -44,7 +44,7 @@ fn mode_of(request: &[u8]) -> Option<(Api, Mode)> {
 #[test]
 fn a_link_is_made() {
     let request = new_link(b"ovpn-dco\0", |data| data.u8(ifla::OVPN_MODE, 1));
-    let LinkRequest::New(new) = link_request(&ASKER, &request) else {
+    let LinkRequest::New(new) = link_request(&REQUESTER, &request) else {
         panic!("not read")
     };
     assert_eq!((new.api, new.mode), (Api::DcoV2, Mode::Mp));
@@ -77,13 +77,13 @@ fn the_mode_is_read_laxly() {
 fn a_mode_that_is_none_is_refused() {
     let text = |answer: &[u8]| String::from_utf8_lossy(answer).into_owned();
     let request = new_link(b"ovpn\0", |data| data.u8(ifla::OVPN_MODE, 2));
-    let LinkRequest::Refused(answer) = link_request(&ASKER, &request) else {
+    let LinkRequest::Refused(answer) = link_request(&REQUESTER, &request) else {
         panic!("taken")
     };
     assert_eq!(answer[16..20], (-34_i32).to_ne_bytes());
     assert!(text(&answer).contains("integer out of range"));
     let request = new_link(b"ovpn\0", |data| data.put(ifla::OVPN_MODE, &[]));
-    let LinkRequest::Refused(answer) = link_request(&ASKER, &request) else {
+    let LinkRequest::Refused(answer) = link_request(&REQUESTER, &request) else {
         panic!("taken")
     };
     assert_eq!(answer[16..20], (-34_i32).to_ne_bytes());
@@ -95,7 +95,7 @@ fn others_are_left_to_the_kernel() {
     let up = message(NEWLINK, 5, 2, |_| {});
     let all = message(GETLINK, 0x301, 0, |_| {});
     for request in [new_link(b"dummy\0", |_| {}), up, all, Vec::new()] {
-        assert_eq!(link_request(&ASKER, &request), LinkRequest::NotOurs);
+        assert_eq!(link_request(&REQUESTER, &request), LinkRequest::NotOurs);
     }
 }
 
@@ -108,12 +108,12 @@ fn the_mtu_of_any_link_may_concern_us() {
     for kind in [NEWLINK, SETLINK] {
         let request = message(kind, 5, 2, |message| message.u32(ifla::MTU, 65_452));
         let expected = LinkRequest::SetMtu(target, 65_452);
-        assert_eq!(link_request(&ASKER, &request), expected);
-        let asker = Asker {
+        assert_eq!(link_request(&REQUESTER, &request), expected);
+        let requester = Requester {
             admin: false,
-            ..ASKER
+            ..REQUESTER
         };
-        assert_eq!(link_request(&asker, &request), LinkRequest::NotOurs);
+        assert_eq!(link_request(&requester, &request), LinkRequest::NotOurs);
     }
 }
 
@@ -124,7 +124,7 @@ fn a_target_is_an_index_or_a_name() {
         name: None,
     };
     assert_eq!(
-        link_request(&ASKER, &message(DELLINK, 5, 5, |_| {})),
+        link_request(&REQUESTER, &message(DELLINK, 5, 5, |_| {})),
         LinkRequest::Delete(target)
     );
     let by_name = message(GETLINK, 1, 0, |message| {
@@ -134,17 +134,20 @@ fn a_target_is_an_index_or_a_name() {
         ifindex: None,
         name: Some("tun0"),
     };
-    assert_eq!(link_request(&ASKER, &by_name), LinkRequest::Show(target));
+    assert_eq!(
+        link_request(&REQUESTER, &by_name),
+        LinkRequest::Show(target)
+    );
 }
 
 #[test]
 fn links_take_a_capability() {
-    let asker = Asker {
+    let requester = Requester {
         admin: false,
-        ..ASKER
+        ..REQUESTER
     };
     let request = new_link(b"ovpn\0", |_| {});
-    let LinkRequest::Refused(answer) = link_request(&asker, &request) else {
+    let LinkRequest::Refused(answer) = link_request(&requester, &request) else {
         panic!("taken")
     };
     assert_eq!(answer[16..20], (-1_i32).to_ne_bytes());
@@ -155,6 +158,6 @@ proptest! {
     fn any_bytes_can_be_read(kind in 15_u16..20, tail in prop::collection::vec(any::<u8>(), 0..80)) {
         let mut request = message(kind, 0x605, 0, |_| {});
         request.extend_from_slice(&tail);
-        link_request(&ASKER, &request);
+        link_request(&REQUESTER, &request);
     }
 }

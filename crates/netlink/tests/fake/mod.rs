@@ -23,7 +23,7 @@ pub(crate) struct Peer {
     keys: [Option<(u8, CipherAlg)>; 2],
 }
 
-/// What a file descriptor of the caller is.
+/// The kinds of file descriptors of the requester.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fd {
     NoSocket,
