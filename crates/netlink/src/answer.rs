@@ -5,7 +5,8 @@ use std::borrow::Cow;
 
 use crate::Errno;
 use crate::message::{self, FLAG_MULTI, HEADER, Header, Request};
-use crate::schema::Kind;
+use crate::rejection::Extack;
+use crate::requester::Requester;
 use crate::tlv::{self, Writer};
 
 /// `NLMSG_ERROR`: an error, or the ACK.
@@ -16,28 +17,6 @@ const TYPE_DONE: u16 = 3;
 const FLAG_CAPPED: u16 = 0x100;
 /// In answers: attributes follow the echoed request.
 const FLAG_ACK_TLVS: u16 = 0x200;
-
-/// `NLMSGERR_ATTR_*`.
-mod extack {
-    pub(super) const MESSAGE: u16 = 1;
-    pub(super) const OFFSET: u16 = 2;
-    pub(super) const POLICY: u16 = 4;
-    pub(super) const MISSING_TYPE: u16 = 5;
-    pub(super) const MISSING_NEST: u16 = 6;
-}
-
-/// The party that sent a request: properties of its socket and its rights on which the answers depend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Requester {
-    /// Netlink port of its socket (`nlmsg_pid` of every answer).
-    pub port: u32,
-    /// Whether its socket has `NETLINK_EXT_ACK` on.
-    pub ext_ack: bool,
-    /// Whether its socket has `NETLINK_CAP_ACK` on.
-    pub cap_ack: bool,
-    /// Whether it has `CAP_NET_ADMIN`.
-    pub admin: bool,
-}
 
 /// Answer datagrams, in the order they are to be received. Has no `Debug`: an error echoes its
 /// request, keys and all.
@@ -121,99 +100,6 @@ impl Answers {
 impl Default for Answers {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// The extended part of an ACK or error.
-#[derive(Clone, Default)]
-pub(crate) struct Extack {
-    /// Words for people.
-    pub(crate) text: Option<Cow<'static, str>>,
-    /// Offset of the offending attribute in the request.
-    pub(crate) offset: Option<usize>,
-    /// What the attribute should have been.
-    pub(crate) policy: Option<Kind>,
-    /// Number of the missing attribute.
-    pub(crate) missing: Option<u16>,
-    /// Offset of the nest it is missing in.
-    pub(crate) missing_in: Option<usize>,
-}
-
-impl Extack {
-    /// In the kernel's order (golden: MSG, OFFS, POLICY; MISS_TYPE, MISS_NEST).
-    fn write(&self, to: &mut Writer) {
-        if let Some(text) = &self.text {
-            to.string(extack::MESSAGE, text);
-        }
-        if let Some(offset) = self.offset {
-            to.u32(extack::OFFSET, u32::try_from(offset).unwrap_or(u32::MAX));
-        }
-        if let Some(policy) = self.policy.filter(Kind::is_told) {
-            to.nest(extack::POLICY, |nest| policy.describe(nest, None));
-        }
-        if let Some(missing) = self.missing {
-            to.u32(extack::MISSING_TYPE, missing.into());
-        }
-        if let Some(nest) = self.missing_in {
-            to.u32(
-                extack::MISSING_NEST,
-                u32::try_from(nest).unwrap_or(u32::MAX),
-            );
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.text.is_none()
-            && self.offset.is_none()
-            && self.missing.is_none()
-            && self.missing_in.is_none()
-    }
-}
-
-/// Why a request is refused, with all that the answer tells of it.
-#[derive(Clone)]
-pub(crate) struct Rejection {
-    pub(crate) errno: Errno,
-    pub(crate) extack: Box<Extack>,
-}
-
-impl Rejection {
-    /// Only a number.
-    pub(crate) fn bare(errno: Errno) -> Self {
-        Self::with(errno, Extack::default())
-    }
-
-    /// A number and what else there is to say.
-    pub(crate) fn with(errno: Errno, extack: Extack) -> Self {
-        Self {
-            errno,
-            extack: Box::new(extack),
-        }
-    }
-
-    /// A number and words.
-    pub(crate) fn text(errno: Errno, text: impl Into<Cow<'static, str>>) -> Self {
-        let text = Some(text.into());
-        Self::with(
-            errno,
-            Extack {
-                text,
-                ..Extack::default()
-            },
-        )
-    }
-
-    /// A missing attribute, at top level or in the nest at that offset.
-    pub(crate) fn missing(number: u16, nest: Option<usize>) -> Self {
-        let (missing, missing_in) = (Some(number), nest);
-        Self::with(
-            Errno::EINVAL,
-            Extack {
-                missing,
-                missing_in,
-                ..Extack::default()
-            },
-        )
     }
 }
 

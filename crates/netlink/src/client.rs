@@ -2,16 +2,18 @@
 //!
 //! Made for the CLI, but true of any generic Netlink family of these names: the numbers are asked for, not known.
 
+mod command;
 pub mod link;
+mod told;
+
+pub use command::{Command, Unsupported};
+pub use told::{Failure, Told};
 
 use crate::message::{
     self, FLAG_ACK, FLAG_DUMP, FLAG_REQUEST, GENERIC_HEADER, HEADER, Header, Messages, Request,
 };
 use crate::tlv::{self, Attributes, Members, Writer};
-use crate::{
-    Api, Errno, FamilyIds, KeyNew, KeyState, Notification, PeerNew, PeerSet, PeerState, Slot,
-    dco_v2, nlctrl, ovpn,
-};
+use crate::{Api, Errno, FamilyIds, dco_v2, nlctrl, ovpn};
 
 /// `NLMSG_ERROR` and `NLMSG_DONE`.
 const TYPE_ERROR: u16 = 2;
@@ -36,59 +38,6 @@ pub struct Family {
     /// Id of its group `peers`, for `NETLINK_ADD_MEMBERSHIP`.
     pub peers: u32,
 }
-
-/// What to ask of a device. Has no `Debug`: it may hold a key.
-#[derive(Clone, Copy)]
-pub enum Command<'a> {
-    /// Add a peer.
-    PeerNew(&'a PeerNew),
-    /// Change one.
-    PeerSet(&'a PeerSet),
-    /// Tell of one.
-    PeerGet(u32),
-    /// Tell of all: a dump.
-    Peers,
-    /// Delete one.
-    PeerDel(u32),
-    /// Install a key.
-    KeyNew(&'a KeyNew<'a>),
-    /// Tell of a key.
-    KeyGet(u32, Slot),
-    /// Exchange the keys of a peer.
-    KeySwap(u32),
-    /// Delete a key.
-    KeyDel(u32, Slot),
-}
-
-/// The content of a message from the driver.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
-    /// The request is done, or refused: nothing follows.
-    Ended(Result<(), Failure>),
-    /// A peer.
-    Peer(PeerState),
-    /// A key.
-    Key(KeyState),
-    /// What happened to a device, unasked.
-    Notification(Notification),
-    /// Something that nobody here reads.
-    Other,
-}
-
-/// Why a request was refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// As a number.
-    pub errno: Errno,
-    /// In words, with the family's prefix (`ovpn: `).
-    pub text: Option<String>,
-    /// Number of an attribute that is missing.
-    pub missing: Option<u16>,
-}
-
-/// The API has no such command, or not all of it: what it cannot, as a verb and its object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unsupported(pub &'static str);
 
 /// Asks `nlctrl` for a family.
 pub fn family_request(api: Api, sequence: u32) -> Vec<u8> {

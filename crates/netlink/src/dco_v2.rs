@@ -10,8 +10,10 @@ pub(crate) use schema::FAMILY;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::answer::{Answers, Rejection, Requester};
+use crate::answer::Answers;
 use crate::message::{self, FLAG_MULTI, Request};
+use crate::rejection::Rejection;
+use crate::requester::Requester;
 use crate::tlv::{Attribute, Members, Writer};
 use crate::{
     Api, CipherAlg, Errno, Keepalive, KeyDirection, KeyNew, Mode, NoDevice, Notification, PeerNew,

@@ -10,24 +10,30 @@ mod answer;
 pub mod client;
 mod dco_v2;
 mod errno;
+mod families;
 mod link_view;
 mod message;
 mod nlctrl;
 mod ovpn;
 pub mod path;
+mod rejection;
+mod requester;
 pub mod route;
 mod rtnl;
 mod schema;
 mod serve;
 mod service;
 mod tlv;
+mod validate;
 
-pub use answer::{Answers, Requester, acknowledgement, refusal};
+pub use answer::{Answers, acknowledgement, refusal};
+pub use families::{FamilyIds, membership};
 pub use link_view::{
     LinkIdentity, identity, identity_request, left_link, link_names, link_view, marked_link,
     message_link,
 };
 pub use message::Messages;
+pub use requester::Requester;
 pub use rtnl::{LinkNew, LinkRequest, LinkTarget, link_request};
-pub use serve::{FamilyIds, membership, notification, serve};
+pub use serve::{notification, serve};
 pub use service::*;

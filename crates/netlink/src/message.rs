@@ -1,6 +1,6 @@
 //! Messages: their two headers, read and written.
 
-use crate::answer::Requester;
+use crate::requester::Requester;
 use crate::tlv::{self, Attributes, Writer};
 
 /// Length of `nlmsghdr`.

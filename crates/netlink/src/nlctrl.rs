@@ -3,11 +3,14 @@
 
 mod policy;
 
-use crate::answer::{self, Answers, Extack, Rejection, Requester};
+use crate::answer::{self, Answers};
 use crate::message::{FLAG_ACK, FLAG_MULTI, Request};
-use crate::schema::{self, Command, Family, Kind, Policy, Strictness};
+use crate::rejection::{Extack, Rejection};
+use crate::requester::Requester;
+use crate::schema::{Command, Family, Kind, Policy};
 use crate::tlv::Members;
-use crate::{Errno, FamilyIds, dco_v2, message, ovpn, serve};
+use crate::validate::{self, Strictness};
+use crate::{Errno, FamilyIds, dco_v2, message, ovpn};
 
 /// Command numbers.
 mod command {
@@ -116,14 +119,14 @@ pub(crate) fn answer(
             Ok(())
         }
         (command::GETFAMILY, true) => {
-            schema::validate(&GETFAMILY, request.attributes(), Strictness::Strict)?;
+            validate::attributes(&GETFAMILY, request.attributes(), Strictness::Strict)?;
             let all = Found::all(families);
             let messages = all.map(|family| family.encode(requester, request, FLAG_MULTI));
             answers.push_dump(requester, request, messages);
             Ok(())
         }
         (command::GETPOLICY, true) => {
-            schema::validate(&GETPOLICY, request.attributes(), Strictness::Strict)?;
+            validate::attributes(&GETPOLICY, request.attributes(), Strictness::Strict)?;
             let found = Found::by(families, request)?;
             let asked = Members::of(request.attributes()).find(top::COMMAND);
             let parts = policy::parts(found.family, asked)?;
@@ -136,7 +139,7 @@ pub(crate) fn answer(
         (known, _) => {
             // Commands up to GETPOLICY are older than the rules for headers.
             if known > command::GETPOLICY {
-                serve::check_header(request)?;
+                validate::header(request)?;
             }
             Err(Rejection::bare(Errno::EOPNOTSUPP))
         }
@@ -151,8 +154,8 @@ fn family(
     request: &Request<'_>,
     answers: &mut Answers,
 ) -> Result<Extack, Rejection> {
-    schema::validate(&GETFAMILY, request.attributes(), Strictness::Lax)?;
-    let warning = schema::warning(request.attributes());
+    validate::attributes(&GETFAMILY, request.attributes(), Strictness::Lax)?;
+    let warning = validate::warning(request.attributes());
     match Found::by(families, request) {
         Ok(found) => {
             answers.push(found.encode(requester, request, 0));

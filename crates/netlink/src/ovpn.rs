@@ -8,8 +8,10 @@ mod schema;
 pub(crate) use encode::notification;
 pub(crate) use schema::FAMILY;
 
-use crate::answer::{Answers, Extack, Rejection, Requester};
+use crate::answer::Answers;
 use crate::message::{FLAG_MULTI, Request};
+use crate::rejection::{Extack, Rejection};
+use crate::requester::Requester;
 use crate::tlv::{Attribute, Members};
 use crate::{Api, Errno, Mode, NoDevice, Refused, Service};
 

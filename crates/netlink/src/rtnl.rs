@@ -3,10 +3,13 @@
 //!
 //! Everything is lax here, as in the kernel: nests need no mark, what isn't known is passed over.
 
-use crate::answer::{self, Rejection, Requester};
+use crate::answer;
 use crate::message::{FLAG_REQUEST, HEADER, Header};
-use crate::schema::{self, Kind, Policy, Strictness};
+use crate::rejection::Rejection;
+use crate::requester::Requester;
+use crate::schema::{Kind, Policy};
 use crate::tlv::{Attributes, Members};
+use crate::validate::{self, Strictness};
 use crate::{Api, Errno, Mode};
 
 /// Message types.
@@ -178,7 +181,7 @@ fn read_new<'a>(
     if !requester.admin {
         return Err(Rejection::bare(Errno::EPERM));
     }
-    schema::validate(
+    validate::attributes(
         &LINK,
         Attributes::of(message, HEADER + IFINFO),
         Strictness::Lax,
@@ -195,7 +198,7 @@ fn read_new<'a>(
     let data = info.and_then(|info| info.find(ifla::INFO_DATA));
     let mut mode = Mode::P2p;
     if let Some(data) = data {
-        schema::validate(&INFO_DATA, data.members(), Strictness::Lax)?;
+        validate::attributes(&INFO_DATA, data.members(), Strictness::Lax)?;
         let given = Members::of(data.members())
             .find(ifla::OVPN_MODE)
             .and_then(|found| found.u8());

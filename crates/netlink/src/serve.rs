@@ -1,37 +1,12 @@
 //! The entry: a datagram of requests in, datagrams of answers out.
 
-use crate::answer::{self, Answers, Rejection, Requester};
-use crate::message::{self, FLAG_ACK, FLAG_ECHO, FLAG_REQUEST, Header, Messages, Request};
-use crate::schema::{self, Family, Strictness};
-use crate::{Api, Errno, Notification, Service, dco_v2, nlctrl, ovpn};
-
-/// The numbers under which the families are offered. An id of 0: that family isn't.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FamilyIds {
-    /// Message type of `ovpn`.
-    pub ovpn: u16,
-    /// Id of its group `peers`.
-    pub ovpn_peers: u32,
-    /// Message type of `ovpn-dco-v2`.
-    pub dco_v2: u16,
-    /// Id of its group `peers`.
-    pub dco_v2_peers: u32,
-}
-
-impl FamilyIds {
-    /// Message type of `nlctrl`, the same on every Linux.
-    pub const NLCTRL: u16 = 0x10;
-
-    /// The family with this message type.
-    fn api(&self, kind: u16) -> Option<Api> {
-        match kind {
-            0 => None,
-            _ if kind == self.ovpn => Some(Api::Ovpn),
-            _ if kind == self.dco_v2 => Some(Api::DcoV2),
-            _ => None,
-        }
-    }
-}
+use crate::answer::{self, Answers};
+use crate::message::{self, FLAG_ACK, FLAG_REQUEST, Header, Messages, Request};
+use crate::rejection::Rejection;
+use crate::requester::Requester;
+use crate::schema::Family;
+use crate::validate::{self, Strictness};
+use crate::{Api, Errno, FamilyIds, Notification, Service, dco_v2, nlctrl, ovpn};
 
 /// Answers a datagram sent to generic Netlink, which may hold several requests.
 ///
@@ -75,16 +50,6 @@ pub fn notification(
     match api {
         Api::Ovpn => Some(ovpn::notification(families.ovpn, notification)),
         Api::DcoV2 => dco_v2::notification(families.dco_v2, notification),
-    }
-}
-
-/// Whose notifications the multicast group with this id gets; the argument is that of
-/// `NETLINK_ADD_MEMBERSHIP`.
-pub fn membership(families: &FamilyIds, group: u32) -> Option<Api> {
-    match group {
-        _ if families.ovpn != 0 && group == families.ovpn_peers => Some(Api::Ovpn),
-        _ if families.dco_v2 != 0 && group == families.dco_v2_peers => Some(Api::DcoV2),
-        _ => None,
     }
 }
 
@@ -142,7 +107,7 @@ fn answer(
 
 /// All that comes before a handler (dco-behaviour 2.4).
 fn check(family: &Family, requester: &Requester, request: &Request<'_>) -> Result<(), Rejection> {
-    check_header(request)?;
+    validate::header(request)?;
     let command = family.command(request.command);
     let policy = command.and_then(|command| match request.header.is_dump() {
         true => command.dump,
@@ -154,27 +119,5 @@ fn check(family: &Family, requester: &Requester, request: &Request<'_>) -> Resul
     if command.admin && !requester.admin {
         return Err(Rejection::bare(Errno::EPERM));
     }
-    schema::validate(policy, request.attributes(), Strictness::Strict)
-}
-
-/// Refuses what the two headers must not hold. It comes before the command is looked at (Linux
-/// 6.18).
-pub(crate) fn check_header(request: &Request<'_>) -> Result<(), Rejection> {
-    if request.reserved != 0 {
-        return Err(Rejection::text(
-            Errno::EINVAL,
-            "genlmsghdr.reserved field is not 0",
-        ));
-    }
-    let mut flags = request.header.flags;
-    if request.header.is_dump() {
-        flags &= !message::FLAG_DUMP;
-    }
-    if flags & !(FLAG_REQUEST | FLAG_ACK | FLAG_ECHO) != 0 {
-        return Err(Rejection::text(
-            Errno::EINVAL,
-            "ambiguous or reserved bits set in nlmsg_flags",
-        ));
-    }
-    Ok(())
+    validate::attributes(policy, request.attributes(), Strictness::Strict)
 }

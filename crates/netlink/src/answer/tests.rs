@@ -1,4 +1,5 @@
 use super::*;
+use crate::schema::Kind;
 use crate::tlv::{Attribute, Attributes};
 
 const REQUESTER: Requester = Requester {

@@ -1,7 +1,8 @@
 use super::*;
 use crate::{
-    Answers, CipherAlg, DeleteReason, Keepalive, KeyDirection, Mode, NoDevice, Refused, Requester,
-    Service, Traffic, serve,
+    Answers, CipherAlg, DeleteReason, Errno, Keepalive, KeyDirection, KeyNew, KeyState, Mode,
+    NoDevice, Notification, PeerNew, PeerSet, PeerState, Refused, Requester, Service, Slot,
+    Traffic, serve,
 };
 
 const FAMILIES: FamilyIds = FamilyIds {

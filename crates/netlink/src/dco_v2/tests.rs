@@ -1,7 +1,7 @@
 use super::*;
 use crate::DeleteReason;
-use crate::schema::{Strictness, validate};
 use crate::tlv::Attributes;
+use crate::validate::{Strictness, attributes as validate};
 
 /// A message's attributes behind a dummy of the two headers.
 fn attributes(fill: impl FnOnce(&mut Writer)) -> Vec<u8> {

@@ -3,8 +3,9 @@
 
 use super::{FAMILY, command, top};
 use crate::Errno;
-use crate::answer::{Extack, Rejection, Requester};
 use crate::message::{self, FLAG_MULTI, Request};
+use crate::rejection::{Extack, Rejection};
+use crate::requester::Requester;
 use crate::schema::{Command, Family, Kind, Policy};
 use crate::tlv::{Attribute, Writer};
 

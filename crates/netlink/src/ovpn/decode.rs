@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use super::own_text;
 use super::schema::{cipher, keyconf, keydir, peer};
-use crate::answer::Rejection;
+use crate::rejection::Rejection;
 use crate::tlv::{Attribute, Members};
 use crate::{Api, CipherAlg, Errno, Keepalive, KeyDirection, KeyNew, Mode, PeerNew, PeerSet, Slot};
 

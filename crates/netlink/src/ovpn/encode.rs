@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::schema::{FAMILY, cipher, command, keyconf, peer, top};
-use crate::answer::Requester;
 use crate::message::{self, Request};
+use crate::requester::Requester;
 use crate::tlv::Writer;
 use crate::{CipherAlg, KeyState, Notification, PeerState, Slot};
 

@@ -1,6 +1,6 @@
 use super::schema::{keyconf, keydir, peer};
 use super::*;
-use crate::answer::Rejection;
+use crate::rejection::Rejection;
 use crate::tlv::{Attributes, Writer};
 use crate::{CipherAlg, Keepalive, Slot};
 

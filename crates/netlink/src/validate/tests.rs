@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
-use super::*;
+use super::{attributes as validate, *};
+use crate::tlv::Writer;
 
 static OUTER: Policy = Policy {
     max: 10,

@@ -1,0 +1,110 @@
+//! Why a request is refused: an error number and the attributes of an extended ACK.
+
+use std::borrow::Cow;
+
+use crate::Errno;
+use crate::schema::Kind;
+use crate::tlv::Writer;
+
+/// `NLMSGERR_ATTR_*`.
+mod extack {
+    pub(super) const MESSAGE: u16 = 1;
+    pub(super) const OFFSET: u16 = 2;
+    pub(super) const POLICY: u16 = 4;
+    pub(super) const MISSING_TYPE: u16 = 5;
+    pub(super) const MISSING_NEST: u16 = 6;
+}
+
+/// The extended part of an ACK or error.
+#[derive(Clone, Default)]
+pub(crate) struct Extack {
+    /// Words for people.
+    pub(crate) text: Option<Cow<'static, str>>,
+    /// Offset of the offending attribute in the request.
+    pub(crate) offset: Option<usize>,
+    /// What the attribute should have been.
+    pub(crate) policy: Option<Kind>,
+    /// Number of the missing attribute.
+    pub(crate) missing: Option<u16>,
+    /// Offset of the nest it is missing in.
+    pub(crate) missing_in: Option<usize>,
+}
+
+impl Extack {
+    /// In the kernel's order (golden: MSG, OFFS, POLICY; MISS_TYPE, MISS_NEST).
+    pub(crate) fn write(&self, to: &mut Writer) {
+        if let Some(text) = &self.text {
+            to.string(extack::MESSAGE, text);
+        }
+        if let Some(offset) = self.offset {
+            to.u32(extack::OFFSET, u32::try_from(offset).unwrap_or(u32::MAX));
+        }
+        if let Some(policy) = self.policy.filter(Kind::is_told) {
+            to.nest(extack::POLICY, |nest| policy.describe(nest, None));
+        }
+        if let Some(missing) = self.missing {
+            to.u32(extack::MISSING_TYPE, missing.into());
+        }
+        if let Some(nest) = self.missing_in {
+            to.u32(
+                extack::MISSING_NEST,
+                u32::try_from(nest).unwrap_or(u32::MAX),
+            );
+        }
+    }
+
+    /// Whether there is nothing to write.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.text.is_none()
+            && self.offset.is_none()
+            && self.missing.is_none()
+            && self.missing_in.is_none()
+    }
+}
+
+/// Why a request is refused, with all that the answer tells of it.
+#[derive(Clone)]
+pub(crate) struct Rejection {
+    pub(crate) errno: Errno,
+    pub(crate) extack: Box<Extack>,
+}
+
+impl Rejection {
+    /// Only a number.
+    pub(crate) fn bare(errno: Errno) -> Self {
+        Self::with(errno, Extack::default())
+    }
+
+    /// A number and what else there is to say.
+    pub(crate) fn with(errno: Errno, extack: Extack) -> Self {
+        Self {
+            errno,
+            extack: Box::new(extack),
+        }
+    }
+
+    /// A number and words.
+    pub(crate) fn text(errno: Errno, text: impl Into<Cow<'static, str>>) -> Self {
+        let text = Some(text.into());
+        Self::with(
+            errno,
+            Extack {
+                text,
+                ..Extack::default()
+            },
+        )
+    }
+
+    /// A missing attribute, at top level or in the nest at that offset.
+    pub(crate) fn missing(number: u16, nest: Option<usize>) -> Self {
+        let (missing, missing_in) = (Some(number), nest);
+        Self::with(
+            Errno::EINVAL,
+            Extack {
+                missing,
+                missing_in,
+                ..Extack::default()
+            },
+        )
+    }
+}
