@@ -4,19 +4,13 @@
 use std::borrow::Cow;
 
 use crate::Errno;
-use crate::message::{self, FLAG_MULTI, HEADER, Header, Request};
+use crate::message::{Header, Request};
+use crate::numbers::{
+    NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_MULTI, NLMSG_DONE, NLMSG_ERROR, NLMSG_HDRLEN,
+};
 use crate::rejection::Extack;
 use crate::requester::Requester;
-use crate::tlv::{self, Writer};
-
-/// `NLMSG_ERROR`: an error, or the ACK.
-const TYPE_ERROR: u16 = 2;
-/// `NLMSG_DONE`: the end of a dump.
-const TYPE_DONE: u16 = 3;
-/// In answers: the request is cut to its header.
-const FLAG_CAPPED: u16 = 0x100;
-/// In answers: attributes follow the echoed request.
-const FLAG_ACK_TLVS: u16 = 0x200;
+use crate::tlv;
 
 /// Answer datagrams, in the order they are to be received. Has no `Debug`: an error echoes its
 /// request, keys and all.
@@ -133,15 +127,15 @@ pub(crate) fn error_message(
     let mut flags = 0;
     // Of a request that succeeded, only the header is echoed.
     let echo = if errno.0 == 0 || requester.cap_ack {
-        flags |= FLAG_CAPPED;
-        request.get(..HEADER).unwrap_or(request)
+        flags |= NLM_F_CAPPED;
+        request.get(..NLMSG_HDRLEN).unwrap_or(request)
     } else {
         request
     };
     let mut body = (-errno.0).to_ne_bytes().to_vec();
     body.extend_from_slice(echo);
     body.resize(tlv::align(body.len()), 0);
-    finish(requester, request, TYPE_ERROR, flags, &body, extack)
+    finish(requester, request, NLMSG_ERROR, flags, &body, extack)
 }
 
 /// `NLMSG_DONE` of a dump: a dump that fails in its handler ends with this, too (golden
@@ -153,9 +147,10 @@ pub(crate) fn done(
     extack: &Extack,
 ) -> Vec<u8> {
     let body = (-errno.0).to_ne_bytes();
-    finish(requester, request, TYPE_DONE, FLAG_MULTI, &body, extack)
+    finish(requester, request, NLMSG_DONE, NLM_F_MULTI, &body, extack)
 }
 
+/// Encodes the answer, with the attributes of `extack` if there are any and the requester understands them.
 fn finish(
     requester: &Requester,
     request: &[u8],
@@ -164,20 +159,21 @@ fn finish(
     body: &[u8],
     extack: &Extack,
 ) -> Vec<u8> {
-    let told = requester.ext_ack && !extack.is_empty();
-    if told {
-        flags |= FLAG_ACK_TLVS;
+    let extended = requester.ext_ack && !extack.is_empty();
+    if extended {
+        flags |= NLM_F_ACK_TLVS;
     }
-    let sequence = Header::of(request).map_or(0, |header| header.sequence);
-    let mut message = message::start(kind, flags, sequence, requester.port);
-    message.extend_from_slice(body);
-    let mut writer = Writer::after(message);
-    if told {
-        extack.write(&mut writer);
-    }
-    let mut message = writer.into_bytes();
-    message::set_length(&mut message);
-    message
+    let header = Header {
+        kind,
+        flags,
+        sequence: Header::of(request).map_or(0, |header| header.sequence),
+        port: requester.port,
+    };
+    header.write(body, |attributes| {
+        if extended {
+            extack.write(attributes);
+        }
+    })
 }
 
 #[cfg(test)]

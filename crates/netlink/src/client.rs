@@ -9,24 +9,21 @@ mod told;
 pub use command::{Command, Unsupported};
 pub use told::{Failure, Told};
 
-use crate::message::{
-    self, FLAG_ACK, FLAG_DUMP, FLAG_REQUEST, GENERIC_HEADER, HEADER, Header, Messages, Request,
+use crate::message::{Header, Messages, Request, stated_length};
+use crate::numbers::{
+    CTRL_ATTR_FAMILY_ID, CTRL_ATTR_FAMILY_NAME, CTRL_ATTR_MCAST_GROUPS, CTRL_ATTR_MCAST_GRP_ID,
+    CTRL_CMD_GETFAMILY, GENL_ID_CTRL, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP,
+    NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NLMSG_HDRLEN, NLMSGERR_ATTR_MISS_TYPE,
+    NLMSGERR_ATTR_MSG,
 };
-use crate::tlv::{self, Attributes, Members, Writer};
-use crate::{Api, Errno, FamilyIds, dco_v2, nlctrl, ovpn};
-
-/// `NLMSG_ERROR` and `NLMSG_DONE`.
-const TYPE_ERROR: u16 = 2;
-const TYPE_DONE: u16 = 3;
-/// In answers: the request is cut to its header; attributes follow.
-const FLAG_CAPPED: u16 = 0x100;
-const FLAG_ACK_TLVS: u16 = 0x200;
-/// `NLMSGERR_ATTR_MSG` and `_MISS_TYPE`.
-const EXTACK_TEXT: u16 = 1;
-const EXTACK_MISSING: u16 = 5;
+use crate::tlv::{self, Attributes, Members};
+use crate::{Api, Errno, dco_v2, ovpn};
 
 /// Room for the largest request. A request never moves while it is written: it may hold a key (promises H1).
 const ROOM: usize = 1024;
+
+/// Version in `genlmsghdr` of requests; no family looks at it.
+const VERSION: u8 = 1;
 
 /// A family, as `nlctrl` tells of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,26 +38,33 @@ pub struct Family {
 
 /// Asks `nlctrl` for a family.
 pub fn family_request(api: Api, sequence: u32) -> Vec<u8> {
-    let flags = FLAG_REQUEST | FLAG_ACK;
+    let header = Header {
+        kind: GENL_ID_CTRL,
+        flags: NLM_F_REQUEST | NLM_F_ACK,
+        sequence,
+        port: 0,
+    };
     let name = match api {
         Api::Ovpn => ovpn::FAMILY.name,
         Api::DcoV2 => dco_v2::FAMILY.name,
     };
-    generic(
-        FamilyIds::NLCTRL,
-        flags,
-        sequence,
-        nlctrl::GETFAMILY_NUMBER,
-        |message| message.string(nlctrl::FAMILY_NAME, name),
-    )
+    header.write_generic(CTRL_CMD_GETFAMILY, VERSION, |message| {
+        message.string(CTRL_ATTR_FAMILY_NAME, name);
+    })
 }
 
 /// Reads the answer to [`family_request`]; `None` if this message is not it.
 pub fn family(api: Api, message: &[u8]) -> Option<Family> {
-    let request = Request::of(message)?;
-    (request.header.kind == FamilyIds::NLCTRL).then_some(())?;
-    let (id, peers) = nlctrl::read_family(&Members::of(request.attributes()))?;
-    Some(Family { api, id, peers })
+    let answer = Request::of(message)?;
+    (answer.header.kind == GENL_ID_CTRL).then_some(())?;
+    let members = Members::of(answer.attributes());
+    let group = members.find(CTRL_ATTR_MCAST_GROUPS)?.members().next()?;
+    let group = Members::of(group.members()).find(CTRL_ATTR_MCAST_GRP_ID)?;
+    Some(Family {
+        api,
+        id: members.find(CTRL_ATTR_FAMILY_ID)?.u16()?,
+        peers: group.u32()?,
+    })
 }
 
 /// Encodes a request about the device with this index.
@@ -74,23 +78,27 @@ pub fn request(
     command: &Command<'_>,
 ) -> Result<Vec<u8>, Unsupported> {
     let flags = match command {
-        Command::Peers => FLAG_REQUEST | FLAG_DUMP,
-        _ => FLAG_REQUEST | FLAG_ACK,
+        Command::Peers => NLM_F_REQUEST | NLM_F_DUMP,
+        _ => NLM_F_REQUEST | NLM_F_ACK,
     };
     let number = match family.api {
         Api::Ovpn => ovpn::client::number(command),
         Api::DcoV2 => dco_v2::client::number(command)?,
     };
-    Ok(generic(
-        family.id,
+    let header = Header {
+        kind: family.id,
         flags,
         sequence,
-        number,
-        |message| match family.api {
+        port: 0,
+    };
+    let buffer = Vec::with_capacity(ROOM);
+    let generic = [number, VERSION, 0, 0];
+    Ok(
+        header.write_into(buffer, &generic, |message| match family.api {
             Api::Ovpn => ovpn::client::write(message, ifindex, command),
             Api::DcoV2 => dco_v2::client::write(message, ifindex, command),
-        },
-    ))
+        }),
+    )
 }
 
 /// Reads the messages of a datagram, each with its sequence number.
@@ -104,7 +112,7 @@ pub fn told(families: &[Family], datagram: &[u8]) -> Vec<(u32, Told)> {
 }
 
 fn read(families: &[Family], header: &Header, message: &[u8]) -> Told {
-    if matches!(header.kind, TYPE_ERROR | TYPE_DONE) {
+    if matches!(header.kind, NLMSG_ERROR | NLMSG_DONE) {
         return ended(header, message).map_or(Told::Other, Told::Ended);
     }
     let family = families.iter().find(|family| family.id == header.kind);
@@ -120,44 +128,26 @@ fn read(families: &[Family], header: &Header, message: &[u8]) -> Told {
 
 /// The end of an answer: a positive or negative acknowledgement, or the end of a dump.
 fn ended(header: &Header, message: &[u8]) -> Option<Result<(), Failure>> {
-    let errno = i32::from_ne_bytes(*message.get(HEADER..)?.first_chunk()?);
+    let errno = i32::from_ne_bytes(*message.get(NLMSG_HDRLEN..)?.first_chunk()?);
     if errno == 0 {
         return Some(Ok(()));
     }
-    let echo = message.get(HEADER + 4..)?;
-    let echoed = match (header.kind, header.flags & FLAG_CAPPED) {
-        (TYPE_DONE, _) => 0,
-        (_, 0) => tlv::align(Header::of(echo)?.length),
-        _ => HEADER,
+    let echo = message.get(NLMSG_HDRLEN + 4..)?;
+    let echoed = match (header.kind, header.flags & NLM_F_CAPPED) {
+        (NLMSG_DONE, _) => 0,
+        (_, 0) => tlv::align(stated_length(echo)?),
+        _ => NLMSG_HDRLEN,
     };
-    let extack = (header.flags & FLAG_ACK_TLVS != 0)
-        .then(|| Members::of(Attributes::of(message, HEADER + 4 + echoed)));
+    let extack = (header.flags & NLM_F_ACK_TLVS != 0)
+        .then(|| Members::of(Attributes::of(message, NLMSG_HDRLEN + 4 + echoed)));
     Some(Err(Failure {
         errno: Errno(errno.saturating_neg()),
-        text: extack.and_then(|extack| Some(extack.find(EXTACK_TEXT)?.text()?.to_owned())),
+        text: extack.and_then(|extack| Some(extack.find(NLMSGERR_ATTR_MSG)?.text()?.to_owned())),
         missing: extack.and_then(|extack| {
-            let number = extack.find(EXTACK_MISSING)?.u32()?;
+            let number = extack.find(NLMSGERR_ATTR_MISS_TYPE)?.u32()?;
             u16::try_from(number).ok()
         }),
     }))
-}
-
-fn generic(
-    kind: u16,
-    flags: u16,
-    sequence: u32,
-    command: u8,
-    fill: impl FnOnce(&mut Writer),
-) -> Vec<u8> {
-    let mut message = Vec::with_capacity(ROOM);
-    message.extend_from_slice(&message::start(kind, flags, sequence, 0));
-    message.extend_from_slice(&[command, 1, 0, 0]);
-    debug_assert_eq!(message.len(), GENERIC_HEADER);
-    let mut writer = Writer::after(message);
-    fill(&mut writer);
-    let mut message = writer.into_bytes();
-    message::set_length(&mut message);
-    message
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ pub(crate) use schema::FAMILY;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::answer::Answers;
-use crate::message::{self, FLAG_MULTI, Request};
+use crate::message::{self, Request};
+use crate::numbers::NLM_F_MULTI;
 use crate::rejection::Rejection;
 use crate::requester::Requester;
 use crate::tlv::{Attribute, Members, Writer};
@@ -95,7 +96,7 @@ pub(crate) fn dump(
             let peers = service.peers(ifindex);
             Ok(peers
                 .iter()
-                .map(|peer| encode_peer(requester, request, FLAG_MULTI, peer))
+                .map(|peer| encode_peer(requester, request, NLM_F_MULTI, peer))
                 .collect())
         }
     }

@@ -16,9 +16,6 @@ pub struct FamilyIds {
 }
 
 impl FamilyIds {
-    /// Message type of `nlctrl`, the same on every Linux.
-    pub const NLCTRL: u16 = 0x10;
-
     /// The family with this message type.
     pub(crate) fn api(&self, kind: u16) -> Option<Api> {
         match kind {

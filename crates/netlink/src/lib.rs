@@ -11,9 +11,11 @@ pub mod client;
 mod dco_v2;
 mod errno;
 mod families;
+mod fixed_header;
 mod link_view;
 mod message;
 mod nlctrl;
+pub mod numbers;
 mod ovpn;
 pub mod path;
 mod rejection;
@@ -23,7 +25,7 @@ mod rtnl;
 mod schema;
 mod serve;
 mod service;
-mod tlv;
+pub mod tlv;
 mod validate;
 
 pub use answer::{Answers, acknowledgement, refusal};
@@ -32,7 +34,7 @@ pub use link_view::{
     LinkIdentity, identity, identity_request, left_link, link_names, link_view, marked_link,
     message_link,
 };
-pub use message::Messages;
+pub use message::{Header, Messages};
 pub use requester::Requester;
 pub use rtnl::{LinkNew, LinkRequest, LinkTarget, link_request};
 pub use serve::{notification, serve};

@@ -1,27 +1,14 @@
 //! How a link of ours is shown: what the kernel tells of the TUN device, told as of an `ovpn` link.
 
-use crate::message::{self, FLAG_REQUEST, HEADER, Header, Messages};
-use crate::tlv::{Attributes, Writer};
+use crate::fixed_header::LinkHeader;
+use crate::message::{Header, Messages};
+use crate::numbers::{
+    IFLA_CARRIER, IFLA_IFALIAS, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO,
+    IFLA_MAX_MTU, IFLA_MIN_MTU, IFLA_OVPN_MODE, NLM_F_REQUEST, NLMSG_ERROR, NLMSG_HDRLEN,
+    RTM_GETLINK, RTM_NEWLINK,
+};
+use crate::tlv::Attributes;
 use crate::{Api, Mode};
-
-/// Bytes of `ifinfomsg`.
-const IFINFO: usize = 16;
-
-/// Types of messages.
-const ERROR: u16 = 2;
-const NEWLINK: u16 = 16;
-const GETLINK: u16 = 18;
-
-/// `IFLA_*`, `IFLA_INFO_*`, `IFLA_OVPN_*`.
-const IFNAME: u16 = 3;
-const LINKINFO: u16 = 18;
-const IFALIAS: u16 = 20;
-const CARRIER: u16 = 33;
-const MIN_MTU: u16 = 50;
-const MAX_MTU: u16 = 51;
-const INFO_KIND: u16 = 1;
-const INFO_DATA: u16 = 2;
-const OVPN_MODE: u16 = 1;
 
 /// The least MTU of any device with IPv4.
 const LEAST_MTU: u32 = 68;
@@ -67,8 +54,7 @@ impl Api {
 
 /// The interface index in an `RTM_NEWLINK` message.
 pub fn message_link(message: &[u8]) -> Option<u32> {
-    let index = message.get(HEADER + 4..)?.first_chunk()?;
-    Some(u32::from_ne_bytes(*index))
+    LinkHeader::of(message).map(|link| link.ifindex)
 }
 
 /// What the kernel says of one link.
@@ -84,34 +70,38 @@ pub struct LinkIdentity<'a> {
 
 /// `RTM_GETLINK`: asks what the link with this index is.
 pub fn identity_request(ifindex: u32, sequence: u32) -> Vec<u8> {
-    let mut request = message::start(GETLINK, FLAG_REQUEST, sequence, 0);
-    request.extend_from_slice(&[0; 4]);
-    request.extend_from_slice(&ifindex.to_ne_bytes());
-    request.resize(HEADER + IFINFO, 0);
-    message::set_length(&mut request);
-    request
+    let header = Header {
+        kind: RTM_GETLINK,
+        flags: NLM_F_REQUEST,
+        sequence,
+        port: 0,
+    };
+    let link = LinkHeader {
+        ifindex,
+        ..LinkHeader::default()
+    };
+    header.write(&link.bytes(), |_| ())
 }
 
 /// The kernel's answer to an [`identity_request`] with this sequence number, sent by the socket with this port; the other
 /// messages of a datagram are news. `Some(None)`: there is no such link.
 pub fn identity(datagram: &[u8], sequence: u32, port: u32) -> Option<Option<LinkIdentity<'_>>> {
-    let answer = Messages::of(datagram).find(|message| {
-        let to = message.get(HEADER - 4..).and_then(<[u8]>::first_chunk);
-        let is_ours = to.is_some_and(|to| u32::from_ne_bytes(*to) == port);
-        let kind = Header::of(message).filter(|header| header.sequence == sequence);
-        let kind = kind.map(|header| header.kind);
-        is_ours && matches!(kind, Some(NEWLINK | ERROR))
+    let (kind, answer) = Messages::of(datagram).find_map(|message| {
+        let header = Header::of(message)?;
+        let is_ours = header.port == port && header.sequence == sequence;
+        let is_answer = is_ours && matches!(header.kind, RTM_NEWLINK | NLMSG_ERROR);
+        is_answer.then_some((header.kind, message))
     })?;
-    let is_link = Header::of(answer).is_some_and(|header| header.kind == NEWLINK);
+    let is_link = kind == RTM_NEWLINK;
     let mut identity = LinkIdentity {
         ifindex: message_link(answer).unwrap_or(0),
         name: "",
         alias: &[],
     };
-    for attribute in Attributes::of(answer, HEADER + IFINFO) {
+    for attribute in Attributes::of(answer, LinkHeader::END) {
         match attribute.number() {
-            IFNAME => identity.name = attribute.text().unwrap_or_default(),
-            IFALIAS => {
+            IFLA_IFNAME => identity.name = attribute.text().unwrap_or_default(),
+            IFLA_IFALIAS => {
                 let end = attribute.payload.iter().position(|byte| *byte == 0);
                 let end = end.unwrap_or(attribute.payload.len());
                 identity.alias = attribute.payload.get(..end).unwrap_or_default();
@@ -123,27 +113,27 @@ pub fn identity(datagram: &[u8], sequence: u32, port: u32) -> Option<Option<Link
 }
 
 /// The name and the alias in an `RTM_NEWLINK` message; an alias that is not there is empty.
-pub fn link_names(told: &[u8]) -> Option<(&str, &str)> {
+pub fn link_names(message: &[u8]) -> Option<(&str, &str)> {
     let text = |number| {
-        let mut all = Attributes::of(told, HEADER + IFINFO);
+        let mut all = Attributes::of(message, LinkHeader::END);
         all.find(|attribute| attribute.number() == number)?.text()
     };
-    Some((text(IFNAME)?, text(IFALIAS).unwrap_or_default()))
+    Some((text(IFLA_IFNAME)?, text(IFLA_IFALIAS).unwrap_or_default()))
 }
 
 /// Which link an `RTM_NEWLINK` message of the kernel is about, if it is a device that a dead engine left: it has no carrier,
 /// and its alias is `alias`, followed by the kind, and whatever comes behind a space.
-pub fn left_link(told: &[u8], alias: &str) -> Option<Api> {
-    let mut all = Attributes::of(told, HEADER + IFINFO);
-    let carrier = all.find(|attribute| attribute.number() == CARRIER)?;
-    marked_link(told, alias).filter(|_| carrier.u8() == Some(0))
+pub fn left_link(message: &[u8], alias: &str) -> Option<Api> {
+    let mut all = Attributes::of(message, LinkHeader::END);
+    let carrier = all.find(|attribute| attribute.number() == IFLA_CARRIER)?;
+    marked_link(message, alias).filter(|_| carrier.u8() == Some(0))
 }
 
 /// Which link an `RTM_NEWLINK` message of the kernel is about, if it is marked as a device of ours: its alias is `alias`,
 /// followed by the kind, and whatever comes behind a space.
-pub fn marked_link(told: &[u8], alias: &str) -> Option<Api> {
-    let mut all = Attributes::of(told, HEADER + IFINFO);
-    let mark = all.find(|attribute| attribute.number() == IFALIAS)?;
+pub fn marked_link(message: &[u8], alias: &str) -> Option<Api> {
+    let mut all = Attributes::of(message, LinkHeader::END);
+    let mark = all.find(|attribute| attribute.number() == IFLA_IFALIAS)?;
     let kind = mark.text()?.strip_prefix(alias)?;
     let kind = kind.split(' ').next()?;
     [Api::Ovpn, Api::DcoV2]
@@ -153,27 +143,28 @@ pub fn marked_link(told: &[u8], alias: &str) -> Option<Api> {
 
 /// Tells an `RTM_NEWLINK` message of the kernel about a device of ours in the words of the module: kind, mode, and the
 /// bounds of the MTU. All else is true of the TUN device. A message that is cut short is told as it is.
-pub fn link_view(told: &[u8], api: Api, mode: Mode) -> Vec<u8> {
-    let Some(head) = told.get(..HEADER + IFINFO) else {
-        return told.to_vec();
+pub fn link_view(message: &[u8], api: Api, mode: Mode) -> Vec<u8> {
+    let (Some(header), Some(link)) = (
+        Header::of(message),
+        message.get(NLMSG_HDRLEN..LinkHeader::END),
+    ) else {
+        return message.to_vec();
     };
-    let mut writer = Writer::after(head.to_vec());
-    for attribute in Attributes::of(told, HEADER + IFINFO) {
-        match attribute.number() {
-            LINKINFO => writer.plain_nest(LINKINFO, |info| {
-                info.string(INFO_KIND, api.link_kind());
-                info.plain_nest(INFO_DATA, |data| {
-                    data.u8(OVPN_MODE, u8::from(mode == Mode::Mp))
-                });
-            }),
-            MIN_MTU => writer.u32(MIN_MTU, LEAST_MTU),
-            MAX_MTU => writer.u32(MAX_MTU, api.largest_mtu()),
-            _ => writer.put(attribute.kind(), attribute.payload),
+    header.write(link, |view| {
+        for attribute in Attributes::of(message, LinkHeader::END) {
+            match attribute.number() {
+                IFLA_LINKINFO => view.plain_nest(IFLA_LINKINFO, |info| {
+                    info.string(IFLA_INFO_KIND, api.link_kind());
+                    info.plain_nest(IFLA_INFO_DATA, |data| {
+                        data.u8(IFLA_OVPN_MODE, u8::from(mode == Mode::Mp))
+                    });
+                }),
+                IFLA_MIN_MTU => view.u32(IFLA_MIN_MTU, LEAST_MTU),
+                IFLA_MAX_MTU => view.u32(IFLA_MAX_MTU, api.largest_mtu()),
+                _ => view.put(attribute.kind(), attribute.payload),
+            }
         }
-    }
-    let mut view = writer.into_bytes();
-    message::set_length(&mut view);
-    view
+    })
 }
 
 #[cfg(test)]
@@ -181,25 +172,35 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::tlv::Members;
+    use crate::numbers::IFLA_TXQLEN;
+    use crate::tlv::{Members, Writer};
+
+    /// The kernel's message about the link with index 3.
+    fn answer(sequence: u32, port: u32, fill: impl FnOnce(&mut Writer)) -> Vec<u8> {
+        let header = Header {
+            kind: RTM_NEWLINK,
+            sequence,
+            port,
+            ..Header::default()
+        };
+        let link = LinkHeader {
+            ifindex: 3,
+            ..LinkHeader::default()
+        };
+        header.write(&link.bytes(), fill)
+    }
 
     fn told(fill: impl FnOnce(&mut Writer)) -> Vec<u8> {
-        let mut head = vec![7; HEADER + IFINFO];
-        head[4..6].copy_from_slice(&16_u16.to_ne_bytes());
-        let mut writer = Writer::after(head);
-        fill(&mut writer);
-        let mut told = writer.into_bytes();
-        message::set_length(&mut told);
-        told
+        answer(0, 0, fill)
     }
 
     #[test]
     fn kind_mode_and_mtu_bounds_are_the_modules() {
         let told = told(|link| {
-            link.string(3, "tun0");
-            link.u32(MAX_MTU, 65_535);
-            link.nest(LINKINFO, |info| info.string(INFO_KIND, "tun"));
-            link.u32(13, 500);
+            link.string(IFLA_IFNAME, "tun0");
+            link.u32(IFLA_MAX_MTU, 65_535);
+            link.nest(IFLA_LINKINFO, |info| info.string(IFLA_INFO_KIND, "tun"));
+            link.u32(IFLA_TXQLEN, 500);
         });
         for (api, mode, kind, bytes) in [
             (Api::Ovpn, Mode::Mp, "ovpn", 65_451),
@@ -207,21 +208,27 @@ mod tests {
         ] {
             let view = link_view(&told, api, mode);
             assert_eq!(view[..4], u32::try_from(view.len()).unwrap().to_ne_bytes());
-            let members = Members::of(Attributes::of(&view, HEADER + IFINFO));
-            assert_eq!(members.find(3).and_then(|name| name.text()), Some("tun0"));
-            assert_eq!(members.find(13).and_then(|queue| queue.u32()), Some(500));
-            let mut all = Attributes::of(&view, HEADER + IFINFO);
-            let largest = all.find(|attribute| attribute.number() == MAX_MTU);
-            assert_eq!(largest.and_then(|mtu| mtu.u32()), Some(bytes));
-            let info = Members::of(members.find(LINKINFO).unwrap().members());
+            let members = Members::of(Attributes::of(&view, LinkHeader::END));
             assert_eq!(
-                info.find(INFO_KIND).and_then(|kind| kind.text()),
+                members.find(IFLA_IFNAME).and_then(|name| name.text()),
+                Some("tun0")
+            );
+            assert_eq!(
+                members.find(IFLA_TXQLEN).and_then(|queue| queue.u32()),
+                Some(500)
+            );
+            let mut all = Attributes::of(&view, LinkHeader::END);
+            let largest = all.find(|attribute| attribute.number() == IFLA_MAX_MTU);
+            assert_eq!(largest.and_then(|mtu| mtu.u32()), Some(bytes));
+            let info = Members::of(members.find(IFLA_LINKINFO).unwrap().members());
+            assert_eq!(
+                info.find(IFLA_INFO_KIND).and_then(|kind| kind.text()),
                 Some(kind)
             );
-            let data = Members::of(info.find(INFO_DATA).unwrap().members());
+            let data = Members::of(info.find(IFLA_INFO_DATA).unwrap().members());
             let expected = u8::from(mode == Mode::Mp);
             assert_eq!(
-                data.find(OVPN_MODE).and_then(|mode| mode.u8()),
+                data.find(IFLA_OVPN_MODE).and_then(|mode| mode.u8()),
                 Some(expected)
             );
         }
@@ -230,7 +237,7 @@ mod tests {
     #[test]
     fn a_link_of_ours_is_known_by_its_alias() {
         let link = |alias: &str| {
-            let told = told(|link| link.string(IFALIAS, alias));
+            let told = told(|link| link.string(IFLA_IFALIAS, alias));
             marked_link(&told, "mark ")
         };
         assert_eq!(link("mark ovpn"), Some(Api::Ovpn));
@@ -244,27 +251,23 @@ mod tests {
 
     #[test]
     fn an_identity_is_the_answer_to_our_own_question_only() {
-        let answer = |sequence: u32, port: u32| {
-            let mut bytes = told(|link| {
-                link.string(IFNAME, "tun0");
-                link.put(IFALIAS, b"udco ovpn 7");
-            });
-            bytes[8..12].copy_from_slice(&sequence.to_ne_bytes());
-            bytes[12..16].copy_from_slice(&port.to_ne_bytes());
-            bytes[20..24].copy_from_slice(&3u32.to_ne_bytes());
-            bytes
+        let identified = |sequence: u32, port: u32| {
+            answer(sequence, port, |link| {
+                link.string(IFLA_IFNAME, "tun0");
+                link.put(IFLA_IFALIAS, b"udco ovpn 7");
+            })
         };
         let expected = LinkIdentity {
             ifindex: 3,
             name: "tun0",
             alias: b"udco ovpn 7",
         };
-        let both = [answer(0, 0), answer(9, 5)].concat();
+        let both = [identified(0, 0), identified(9, 5)].concat();
         assert_eq!(identity(&both, 9, 5), Some(Some(expected)));
-        assert_eq!(identity(&answer(9, 5), 9, 6), None, "another socket's");
-        assert_eq!(identity(&answer(8, 5), 9, 5), None, "an earlier answer");
-        let mut refusal = answer(9, 5);
-        refusal[4..6].copy_from_slice(&ERROR.to_ne_bytes());
+        assert_eq!(identity(&identified(9, 5), 9, 6), None, "another socket's");
+        assert_eq!(identity(&identified(8, 5), 9, 5), None, "an earlier answer");
+        let mut refusal = identified(9, 5);
+        refusal[4..6].copy_from_slice(&NLMSG_ERROR.to_ne_bytes());
         assert_eq!(identity(&refusal, 9, 5), Some(None));
         let request = identity_request(3, 9);
         assert_eq!(request.len(), 32);

@@ -1,28 +1,10 @@
-//! Messages: their two headers, read and written.
+//! Messages: `nlmsghdr` and `genlmsghdr`, read and written.
 
+use crate::numbers::{GENL_HDRLEN, NLM_F_DUMP, NLMSG_HDRLEN};
 use crate::requester::Requester;
 use crate::tlv::{self, Attributes, Writer};
 
-/// Length of `nlmsghdr`.
-pub(crate) const HEADER: usize = 16;
-/// Length of `nlmsghdr` and `genlmsghdr`.
-pub(crate) const GENERIC_HEADER: usize = HEADER + 4;
-
-/// Message types below are the protocol's own.
-pub(crate) const TYPE_FIRST: u16 = 0x10;
-
-/// A request.
-pub(crate) const FLAG_REQUEST: u16 = 1;
-/// One of several answers, `NLMSG_DONE` comes last.
-pub(crate) const FLAG_MULTI: u16 = 2;
-/// Answer with an ACK.
-pub(crate) const FLAG_ACK: u16 = 4;
-/// Show the result of a change, too: allowed, and without effect.
-pub(crate) const FLAG_ECHO: u16 = 8;
-/// Both bits of a dump.
-pub(crate) const FLAG_DUMP: u16 = 0x300;
-/// The messages of a datagram: each of the length that its header tells. Ends at the first one that
-/// can't be.
+/// The messages of a datagram, each of the length that its header states. Ends at the first impossible length.
 #[derive(Clone, Debug)]
 pub struct Messages<'a> {
     rest: &'a [u8],
@@ -39,8 +21,8 @@ impl<'a> Iterator for Messages<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        let length = Header::of(self.rest)?.length;
-        if length < HEADER {
+        let length = stated_length(self.rest)?;
+        if length < NLMSG_HDRLEN {
             return None;
         }
         let message = self.rest.get(..length)?;
@@ -49,35 +31,87 @@ impl<'a> Iterator for Messages<'a> {
     }
 }
 
-/// `nlmsghdr`.
-#[derive(Clone, Copy)]
-pub(crate) struct Header {
-    pub(crate) length: usize,
-    pub(crate) kind: u16,
-    pub(crate) flags: u16,
-    pub(crate) sequence: u32,
+/// The length in bytes that a message states of itself.
+pub(crate) fn stated_length(message: &[u8]) -> Option<usize> {
+    let length = u32::from_ne_bytes(*message.first_chunk()?);
+    Some(usize::try_from(length).unwrap_or(usize::MAX))
+}
+
+/// `nlmsghdr`, except for the length, which follows from the message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Header {
+    /// Message type: of the protocol (`NLMSG_*`), of rtnetlink (`RTM_*`), or the number of a family.
+    pub kind: u16,
+    /// `NLM_F_*`.
+    pub flags: u16,
+    /// Sequence number, which answers copy from their request; 0 in notifications.
+    pub sequence: u32,
+    /// In answers, the Netlink port of the requester's socket (`nlmsg_pid`).
+    pub port: u32,
 }
 
 impl Header {
-    /// The header of this message, if it's that long.
-    pub(crate) fn of(message: &[u8]) -> Option<Self> {
-        let [l0, l1, l2, l3, k0, k1, f0, f1, s0, s1, s2, s3, _, _, _, _] =
+    /// The header of this message; `None` if the message is shorter.
+    pub fn of(message: &[u8]) -> Option<Self> {
+        let [_, _, _, _, k0, k1, f0, f1, s0, s1, s2, s3, p0, p1, p2, p3] =
             *message.first_chunk()?;
         Some(Self {
-            length: usize::try_from(u32::from_ne_bytes([l0, l1, l2, l3])).unwrap_or(usize::MAX),
             kind: u16::from_ne_bytes([k0, k1]),
             flags: u16::from_ne_bytes([f0, f1]),
             sequence: u32::from_ne_bytes([s0, s1, s2, s3]),
+            port: u32::from_ne_bytes([p0, p1, p2, p3]),
         })
     }
 
-    /// Whether this asks for a dump: both bits, each alone means something else.
-    pub(crate) fn is_dump(&self) -> bool {
-        self.flags & FLAG_DUMP == FLAG_DUMP
+    /// Whether this requests a dump: both bits of the flag, each of which alone means something else.
+    pub fn is_dump(&self) -> bool {
+        self.flags & NLM_F_DUMP == NLM_F_DUMP
+    }
+
+    /// Encodes a message: this header, then `fixed`, which is the family's own header or any other body, then the
+    /// attributes that `fill` writes.
+    pub fn write(self, fixed: &[u8], fill: impl FnOnce(&mut Writer)) -> Vec<u8> {
+        self.write_into(Vec::new(), fixed, fill)
+    }
+
+    /// [`Self::write`] into `buffer`, whose contents it replaces: with enough capacity, the message never moves while it
+    /// is written, and leaves no copy of a key behind.
+    pub fn write_into(
+        self,
+        mut buffer: Vec<u8>,
+        fixed: &[u8],
+        fill: impl FnOnce(&mut Writer),
+    ) -> Vec<u8> {
+        buffer.clear();
+        // Of the length, which is set last.
+        buffer.extend_from_slice(&[0; 4]);
+        buffer.extend_from_slice(&self.kind.to_ne_bytes());
+        buffer.extend_from_slice(&self.flags.to_ne_bytes());
+        buffer.extend_from_slice(&self.sequence.to_ne_bytes());
+        buffer.extend_from_slice(&self.port.to_ne_bytes());
+        buffer.extend_from_slice(fixed);
+        let mut writer = Writer::after(buffer);
+        fill(&mut writer);
+        let mut message = writer.into_bytes();
+        let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+        if let Some(field) = message.first_chunk_mut() {
+            *field = length.to_ne_bytes();
+        }
+        message
+    }
+
+    /// Encodes a generic Netlink message: this header, `genlmsghdr`, the attributes that `fill` writes.
+    pub fn write_generic(
+        self,
+        command: u8,
+        version: u8,
+        fill: impl FnOnce(&mut Writer),
+    ) -> Vec<u8> {
+        self.write(&[command, version, 0, 0], fill)
     }
 }
 
-/// A generic Netlink request.
+/// A generic Netlink message.
 #[derive(Clone, Copy)]
 pub(crate) struct Request<'a> {
     /// All of it.
@@ -90,10 +124,10 @@ pub(crate) struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// The request in this message, if both headers are there.
+    /// The request in this message; `None` if it is shorter than the two headers.
     pub(crate) fn of(message: &'a [u8]) -> Option<Self> {
         let header = Header::of(message)?;
-        let [command, _version, r0, r1] = *message.get(HEADER..)?.first_chunk()?;
+        let [command, _version, r0, r1] = *message.get(NLMSG_HDRLEN..)?.first_chunk()?;
         Some(Self {
             message,
             header,
@@ -104,12 +138,11 @@ impl<'a> Request<'a> {
 
     /// Its attributes.
     pub(crate) fn attributes(&self) -> Attributes<'a> {
-        Attributes::of(self.message, GENERIC_HEADER)
+        Attributes::of(self.message, NLMSG_HDRLEN + GENL_HDRLEN)
     }
 }
 
-/// A generic Netlink message to `requester`, answering `request`, with the attributes that `fill`
-/// writes.
+/// Encodes a generic Netlink message that answers `request`, with the attributes that `fill` writes.
 pub(crate) fn reply(
     requester: &Requester,
     request: &Request<'_>,
@@ -118,53 +151,24 @@ pub(crate) fn reply(
     command: u8,
     fill: impl FnOnce(&mut Writer),
 ) -> Vec<u8> {
-    let start = start(
-        request.header.kind,
+    let header = Header {
         flags,
-        request.header.sequence,
-        requester.port,
-    );
-    generic(start, version, command, fill)
+        port: requester.port,
+        ..request.header
+    };
+    header.write_generic(command, version, fill)
 }
 
-/// A generic Netlink message to listeners: no sequence number, no port (dco-behaviour 2.14).
+/// Encodes a notification, which has neither sequence number nor port (dco-behaviour 2.14).
 pub(crate) fn multicast(
     family: u16,
     version: u8,
     command: u8,
     fill: impl FnOnce(&mut Writer),
 ) -> Vec<u8> {
-    generic(start(family, 0, 0, 0), version, command, fill)
-}
-
-fn generic(
-    mut message: Vec<u8>,
-    version: u8,
-    command: u8,
-    fill: impl FnOnce(&mut Writer),
-) -> Vec<u8> {
-    message.extend_from_slice(&[command, version, 0, 0]);
-    let mut writer = Writer::after(message);
-    fill(&mut writer);
-    let mut message = writer.into_bytes();
-    set_length(&mut message);
-    message
-}
-
-/// `nlmsghdr`, the length of which is still to be set.
-pub(crate) fn start(kind: u16, flags: u16, sequence: u32, port: u32) -> Vec<u8> {
-    let mut message = vec![0; 4];
-    message.extend_from_slice(&kind.to_ne_bytes());
-    message.extend_from_slice(&flags.to_ne_bytes());
-    message.extend_from_slice(&sequence.to_ne_bytes());
-    message.extend_from_slice(&port.to_ne_bytes());
-    message
-}
-
-/// Sets the length of a finished message.
-pub(crate) fn set_length(message: &mut [u8]) {
-    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
-    if let Some(field) = message.get_mut(..4) {
-        field.copy_from_slice(&length.to_ne_bytes());
-    }
+    let header = Header {
+        kind: family,
+        ..Header::default()
+    };
+    header.write_generic(command, version, fill)
 }

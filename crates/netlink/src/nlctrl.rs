@@ -4,57 +4,19 @@
 mod policy;
 
 use crate::answer::{self, Answers};
-use crate::message::{FLAG_ACK, FLAG_MULTI, Request};
+use crate::message::{self, Request};
+use crate::numbers::{
+    CTRL_ATTR_FAMILY_ID, CTRL_ATTR_FAMILY_NAME, CTRL_ATTR_HDRSIZE, CTRL_ATTR_MAXATTR,
+    CTRL_ATTR_MCAST_GROUPS, CTRL_ATTR_MCAST_GRP_ID, CTRL_ATTR_MCAST_GRP_NAME, CTRL_ATTR_OP,
+    CTRL_ATTR_OP_FLAGS, CTRL_ATTR_OP_ID, CTRL_ATTR_OPS, CTRL_ATTR_VERSION, CTRL_CMD_GETFAMILY,
+    CTRL_CMD_GETPOLICY, CTRL_CMD_NEWFAMILY, GENL_ID_CTRL, NLM_F_ACK, NLM_F_MULTI,
+};
 use crate::rejection::{Extack, Rejection};
 use crate::requester::Requester;
 use crate::schema::{Command, Family, Kind, Policy};
 use crate::tlv::Members;
 use crate::validate::{self, Strictness};
-use crate::{Errno, FamilyIds, dco_v2, message, ovpn};
-
-/// Command numbers.
-mod command {
-    pub(super) const NEWFAMILY: u8 = 1;
-    pub(super) const GETFAMILY: u8 = 3;
-    pub(super) const GETPOLICY: u8 = 10;
-}
-
-/// Attributes.
-mod top {
-    pub(super) const FAMILY_ID: u16 = 1;
-    pub(super) const FAMILY_NAME: u16 = 2;
-    pub(super) const VERSION: u16 = 3;
-    pub(super) const HEADER_SIZE: u16 = 4;
-    pub(super) const MAX_ATTRIBUTE: u16 = 5;
-    pub(super) const COMMANDS: u16 = 6;
-    pub(super) const GROUPS: u16 = 7;
-    pub(super) const POLICY: u16 = 8;
-    pub(super) const COMMAND_POLICY: u16 = 9;
-    pub(super) const COMMAND: u16 = 10;
-}
-
-/// Members of a command in COMMANDS.
-mod told_command {
-    pub(super) const NUMBER: u16 = 1;
-    pub(super) const FLAGS: u16 = 2;
-}
-
-/// Members of a group in GROUPS.
-mod told_group {
-    pub(super) const NAME: u16 = 1;
-    pub(super) const ID: u16 = 2;
-}
-
-/// For the client side: command and attribute of [`crate::client::family_request`].
-pub(crate) const GETFAMILY_NUMBER: u8 = command::GETFAMILY;
-pub(crate) const FAMILY_NAME: u16 = top::FAMILY_NAME;
-
-/// Reads a family's id and that of its first group.
-pub(crate) fn read_family(members: &Members<'_>) -> Option<(u16, u32)> {
-    let group = members.find(top::GROUPS)?.members().next()?;
-    let group = Members::of(group.members()).find(told_group::ID)?;
-    Some((members.find(top::FAMILY_ID)?.u16()?, group.u32()?))
-}
+use crate::{Errno, FamilyIds, dco_v2, ovpn};
 
 /// The longest name of a family.
 const NAME: Kind = Kind::NulString(15);
@@ -68,32 +30,32 @@ pub(crate) static FAMILY: Family = Family {
     group: "notify",
     commands: &[
         Command {
-            number: command::GETFAMILY,
+            number: CTRL_CMD_GETFAMILY,
             plain: Some(&GETFAMILY),
             dump: Some(&GETFAMILY),
             admin: false,
         },
         Command {
-            number: command::GETPOLICY,
+            number: CTRL_CMD_GETPOLICY,
             plain: None,
             dump: Some(&GETPOLICY),
             admin: false,
         },
     ],
 };
-/// Id of the group `notify`; nothing is ever told there.
-const NOTIFY: u32 = 0x10;
+/// Id of the group `notify`, in which nothing is ever sent.
+const NOTIFY: u32 = GENL_ID_CTRL as u32;
 
 static GETFAMILY: Policy = Policy {
-    max: top::FAMILY_NAME,
-    attributes: &[(top::FAMILY_ID, ID), (top::FAMILY_NAME, NAME)],
+    max: CTRL_ATTR_FAMILY_NAME,
+    attributes: &[(CTRL_ATTR_FAMILY_ID, ID), (CTRL_ATTR_FAMILY_NAME, NAME)],
 };
 static GETPOLICY: Policy = Policy {
-    max: top::COMMAND,
+    max: CTRL_ATTR_OP,
     attributes: &[
-        (top::FAMILY_ID, ID),
-        (top::FAMILY_NAME, NAME),
-        (top::COMMAND, Kind::U32(u32::MAX)),
+        (CTRL_ATTR_FAMILY_ID, ID),
+        (CTRL_ATTR_FAMILY_NAME, NAME),
+        (CTRL_ATTR_OP, Kind::U32(u32::MAX)),
     ],
 };
 
@@ -105,9 +67,9 @@ pub(crate) fn answer(
     answers: &mut Answers,
 ) -> Result<(), Rejection> {
     match (request.command, request.header.is_dump()) {
-        (command::GETFAMILY, false) => {
+        (CTRL_CMD_GETFAMILY, false) => {
             let warning = family(families, requester, request, answers)?;
-            if request.header.flags & FLAG_ACK != 0 {
+            if request.header.flags & NLM_F_ACK != 0 {
                 let message = request.message;
                 answers.push(answer::error_message(
                     requester,
@@ -118,17 +80,17 @@ pub(crate) fn answer(
             }
             Ok(())
         }
-        (command::GETFAMILY, true) => {
+        (CTRL_CMD_GETFAMILY, true) => {
             validate::attributes(&GETFAMILY, request.attributes(), Strictness::Strict)?;
             let all = Found::all(families);
-            let messages = all.map(|family| family.encode(requester, request, FLAG_MULTI));
+            let messages = all.map(|family| family.encode(requester, request, NLM_F_MULTI));
             answers.push_dump(requester, request, messages);
             Ok(())
         }
-        (command::GETPOLICY, true) => {
+        (CTRL_CMD_GETPOLICY, true) => {
             validate::attributes(&GETPOLICY, request.attributes(), Strictness::Strict)?;
             let found = Found::by(families, request)?;
-            let asked = Members::of(request.attributes()).find(top::COMMAND);
+            let asked = Members::of(request.attributes()).find(CTRL_ATTR_OP);
             let parts = policy::parts(found.family, asked)?;
             let messages = parts
                 .iter()
@@ -138,7 +100,7 @@ pub(crate) fn answer(
         }
         (known, _) => {
             // Commands up to GETPOLICY are older than the rules for headers.
-            if known > command::GETPOLICY {
+            if known > CTRL_CMD_GETPOLICY {
                 validate::header(request)?;
             }
             Err(Rejection::bare(Errno::EOPNOTSUPP))
@@ -176,7 +138,7 @@ impl Found {
     /// Those on offer.
     fn all(families: &FamilyIds) -> impl Iterator<Item = Self> {
         let list = [
-            (&FAMILY, FamilyIds::NLCTRL, NOTIFY),
+            (&FAMILY, GENL_ID_CTRL, NOTIFY),
             (&ovpn::FAMILY, families.ovpn, families.ovpn_peers),
             (&dco_v2::FAMILY, families.dco_v2, families.dco_v2_peers),
         ];
@@ -190,15 +152,17 @@ impl Found {
     /// the id.
     fn by(families: &FamilyIds, request: &Request<'_>) -> Result<Self, Rejection> {
         let members = Members::of(request.attributes());
-        let id = members.find(top::FAMILY_ID).and_then(|found| found.u16());
+        let id = members
+            .find(CTRL_ATTR_FAMILY_ID)
+            .and_then(|found| found.u16());
         let name = members
-            .find(top::FAMILY_NAME)
+            .find(CTRL_ATTR_FAMILY_NAME)
             .and_then(|found| found.text());
-        if !members.has(top::FAMILY_ID) && !members.has(top::FAMILY_NAME) {
+        if !members.has(CTRL_ATTR_FAMILY_ID) && !members.has(CTRL_ATTR_FAMILY_NAME) {
             return Err(Rejection::bare(Errno::EINVAL));
         }
-        let by_id = members.has(top::FAMILY_ID)
-            && (request.command == command::GETPOLICY || !members.has(top::FAMILY_NAME));
+        let by_id = members.has(CTRL_ATTR_FAMILY_ID)
+            && (request.command == CTRL_CMD_GETPOLICY || !members.has(CTRL_ATTR_FAMILY_NAME));
         let wanted = |found: &Self| match by_id {
             true => Some(found.id) == id,
             false => Some(found.family.name) == name,
@@ -215,25 +179,25 @@ impl Found {
             request,
             FAMILY.version,
             flags,
-            command::NEWFAMILY,
+            CTRL_CMD_NEWFAMILY,
             |message| {
-                message.string(top::FAMILY_NAME, self.family.name);
-                message.u16(top::FAMILY_ID, self.id);
-                message.u32(top::VERSION, self.family.version.into());
-                message.u32(top::HEADER_SIZE, 0);
-                message.u32(top::MAX_ATTRIBUTE, self.family.max_attribute);
-                message.plain_nest(top::COMMANDS, |list| {
+                message.string(CTRL_ATTR_FAMILY_NAME, self.family.name);
+                message.u16(CTRL_ATTR_FAMILY_ID, self.id);
+                message.u32(CTRL_ATTR_VERSION, self.family.version.into());
+                message.u32(CTRL_ATTR_HDRSIZE, 0);
+                message.u32(CTRL_ATTR_MAXATTR, self.family.max_attribute);
+                message.plain_nest(CTRL_ATTR_OPS, |list| {
                     for (index, command) in (1..).zip(self.family.commands) {
                         list.plain_nest(index, |entry| {
-                            entry.u32(told_command::NUMBER, command.number.into());
-                            entry.u32(told_command::FLAGS, command.flags());
+                            entry.u32(CTRL_ATTR_OP_ID, command.number.into());
+                            entry.u32(CTRL_ATTR_OP_FLAGS, command.flags());
                         });
                     }
                 });
-                message.plain_nest(top::GROUPS, |list| {
+                message.plain_nest(CTRL_ATTR_MCAST_GROUPS, |list| {
                     list.plain_nest(1, |entry| {
-                        entry.u32(told_group::ID, self.group);
-                        entry.string(told_group::NAME, self.family.group);
+                        entry.u32(CTRL_ATTR_MCAST_GRP_ID, self.group);
+                        entry.string(CTRL_ATTR_MCAST_GRP_NAME, self.family.group);
                     });
                 });
             },

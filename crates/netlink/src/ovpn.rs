@@ -9,7 +9,8 @@ pub(crate) use encode::notification;
 pub(crate) use schema::FAMILY;
 
 use crate::answer::Answers;
-use crate::message::{FLAG_MULTI, Request};
+use crate::message::Request;
+use crate::numbers::NLM_F_MULTI;
 use crate::rejection::{Extack, Rejection};
 use crate::requester::Requester;
 use crate::tlv::{Attribute, Members};
@@ -83,7 +84,7 @@ pub(crate) fn dump(
     let peers = service.peers(ifindex);
     Ok(peers
         .iter()
-        .map(|peer| encode::peer(requester, request, FLAG_MULTI, peer))
+        .map(|peer| encode::peer(requester, request, NLM_F_MULTI, peer))
         .collect())
 }
 

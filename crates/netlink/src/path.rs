@@ -6,24 +6,14 @@
 
 use std::net::IpAddr;
 
-use crate::message::{HEADER, Header, Messages};
-use crate::route::{AF_INET, AF_INET6, NLM_F_REQUEST, NLMSG_ERROR, ROUTE_HEADER};
-use crate::route::{RTA_DST, RTA_OIF, RTM_GETROUTE, RTM_NEWLINK, RTM_NEWROUTE};
+use crate::fixed_header::{LinkHeader, RouteHeader};
+use crate::message::{Header, Messages};
+use crate::numbers::{
+    AF_INET, AF_INET6, DEVCONF_MTU6, IFLA_AF_SPEC, IFLA_INET6_CONF, IFLA_MTU, NLM_F_REQUEST,
+    NLMSG_ERROR, RTA_DST, RTA_MARK, RTA_METRICS, RTA_OIF, RTA_SRC, RTAX_MTU, RTM_GETLINK,
+    RTM_GETROUTE, RTM_NEWLINK, RTM_NEWROUTE,
+};
 use crate::tlv::{Attributes, Writer};
-
-const RTM_GETLINK: u16 = 18;
-const RTA_SRC: u16 = 2;
-const RTA_METRICS: u16 = 8;
-const RTA_MARK: u16 = 16;
-const RTAX_MTU: u16 = 2;
-
-/// Length of `ifinfomsg`, which follows the message header.
-const LINK_HEADER: usize = 16;
-const IFLA_MTU: u16 = 4;
-const IFLA_AF_SPEC: u16 = 26;
-const IFLA_INET6_CONF: u16 = 2;
-/// Place of the IPv6 MTU in `IFLA_INET6_CONF`, an array of 32-bit numbers: a router's advertisement may lower it.
-const DEVCONF_MTU6: usize = 2;
 
 /// Questions have numbers from here on; the sequence numbers below are those of dumps.
 pub const FIRST_QUESTION: u32 = 0x100;
@@ -78,12 +68,13 @@ pub fn path_question(path: &Path, question: u32) -> Vec<u8> {
     let local = path
         .local
         .filter(|local| local.is_ipv4() == path.remote.is_ipv4() && !local.is_unspecified());
-    let mut rtmsg = [0; ROUTE_HEADER];
-    let [at_family, at_remote, at_local, ..] = &mut rtmsg;
-    *at_family = family;
-    *at_remote = bits;
-    *at_local = if local.is_some() { bits } else { 0 };
-    request(RTM_GETROUTE, question, &rtmsg, |attributes| {
+    let route = RouteHeader {
+        family,
+        destination_bits: bits,
+        source_bits: if local.is_some() { bits } else { 0 },
+        ..RouteHeader::default()
+    };
+    request(RTM_GETROUTE, question).write(&route.bytes(), |attributes| {
         put(attributes, RTA_DST, path.remote);
         if let Some(local) = local {
             put(attributes, RTA_SRC, local);
@@ -99,11 +90,11 @@ pub fn path_question(path: &Path, question: u32) -> Vec<u8> {
 
 /// The question for a device.
 pub fn link_question(ifindex: u32, question: u32) -> Vec<u8> {
-    let mut ifinfomsg = [0; LINK_HEADER];
-    for (to, from) in ifinfomsg.iter_mut().skip(4).zip(ifindex.to_ne_bytes()) {
-        *to = from;
-    }
-    request(RTM_GETLINK, question, &ifinfomsg, |_| ())
+    let link = LinkHeader {
+        ifindex,
+        ..LinkHeader::default()
+    };
+    request(RTM_GETLINK, question).write(&link.bytes(), |_| ())
 }
 
 /// What the messages of a datagram say of paths and links. `port` is that of our own socket.
@@ -114,7 +105,7 @@ pub fn told(datagram: &[u8], port: u32) -> impl Iterator<Item = Told> + '_ {
         if header.kind == RTM_NEWLINK {
             return link(message);
         }
-        if !is_answer(message, port) {
+        if !is_answer(&header, port) {
             return None;
         }
         match header.kind {
@@ -125,30 +116,19 @@ pub fn told(datagram: &[u8], port: u32) -> impl Iterator<Item = Told> + '_ {
     })
 }
 
-/// Whether a message answers one of our questions, and so is no news.
-pub(crate) fn is_answer(message: &[u8], port: u32) -> bool {
+/// Whether a message answers one of our questions, and so is no notification. `port` is that of our own socket.
+pub(crate) fn is_answer(header: &Header, port: u32) -> bool {
     // A notification carries the port of the requester that caused it.
-    let requester = message.get(12..).and_then(|port| port.first_chunk());
-    requester.copied().map(u32::from_ne_bytes) == Some(port)
-        && Header::of(message).is_some_and(|header| header.sequence >= FIRST_QUESTION)
+    header.port == port && header.sequence >= FIRST_QUESTION
 }
 
-fn request(kind: u16, question: u32, header: &[u8], fill: impl FnOnce(&mut Writer)) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEADER + header.len() + 48);
-    bytes.extend_from_slice(&[0; 4]);
-    bytes.extend_from_slice(&kind.to_ne_bytes());
-    bytes.extend_from_slice(&NLM_F_REQUEST.to_ne_bytes());
-    bytes.extend_from_slice(&question.to_ne_bytes());
-    bytes.extend_from_slice(&[0; 4]);
-    bytes.extend_from_slice(header);
-    let mut writer = Writer::after(bytes);
-    fill(&mut writer);
-    let mut bytes = writer.into_bytes();
-    let length = (bytes.len() as u32).to_ne_bytes();
-    for (to, from) in bytes.iter_mut().zip(length) {
-        *to = from;
+fn request(kind: u16, question: u32) -> Header {
+    Header {
+        kind,
+        flags: NLM_F_REQUEST,
+        sequence: question,
+        port: 0,
     }
-    bytes
 }
 
 fn put(attributes: &mut Writer, number: u16, address: IpAddr) {
@@ -160,7 +140,7 @@ fn put(attributes: &mut Writer, number: u16, address: IpAddr) {
 
 fn path(message: &[u8], question: u32) -> Told {
     let (mut mtu, mut ifindex) = (None, 0);
-    for attribute in Attributes::of(message, HEADER + ROUTE_HEADER) {
+    for attribute in Attributes::of(message, RouteHeader::END) {
         match attribute.number() {
             RTA_OIF => ifindex = attribute.u32().unwrap_or(0),
             RTA_METRICS => {
@@ -181,9 +161,9 @@ fn path(message: &[u8], question: u32) -> Told {
 }
 
 fn link(message: &[u8]) -> Option<Told> {
-    let ifindex = u32::from_ne_bytes(*message.get(HEADER + 4..)?.first_chunk()?);
+    let ifindex = LinkHeader::of(message)?.ifindex;
     let (mut mtu, mut mtu6) = (None, None);
-    for attribute in Attributes::of(message, HEADER + LINK_HEADER) {
+    for attribute in Attributes::of(message, LinkHeader::END) {
         match attribute.number() {
             IFLA_MTU => mtu = attribute.u32(),
             IFLA_AF_SPEC => {

@@ -3,17 +3,12 @@
 use std::borrow::Cow;
 
 use crate::Errno;
+use crate::numbers::{
+    NLMSGERR_ATTR_MISS_NEST, NLMSGERR_ATTR_MISS_TYPE, NLMSGERR_ATTR_MSG, NLMSGERR_ATTR_OFFS,
+    NLMSGERR_ATTR_POLICY,
+};
 use crate::schema::Kind;
 use crate::tlv::Writer;
-
-/// `NLMSGERR_ATTR_*`.
-mod extack {
-    pub(super) const MESSAGE: u16 = 1;
-    pub(super) const OFFSET: u16 = 2;
-    pub(super) const POLICY: u16 = 4;
-    pub(super) const MISSING_TYPE: u16 = 5;
-    pub(super) const MISSING_NEST: u16 = 6;
-}
 
 /// The extended part of an ACK or error.
 #[derive(Clone, Default)]
@@ -34,20 +29,23 @@ impl Extack {
     /// In the kernel's order (golden: MSG, OFFS, POLICY; MISS_TYPE, MISS_NEST).
     pub(crate) fn write(&self, to: &mut Writer) {
         if let Some(text) = &self.text {
-            to.string(extack::MESSAGE, text);
+            to.string(NLMSGERR_ATTR_MSG, text);
         }
         if let Some(offset) = self.offset {
-            to.u32(extack::OFFSET, u32::try_from(offset).unwrap_or(u32::MAX));
+            to.u32(
+                NLMSGERR_ATTR_OFFS,
+                u32::try_from(offset).unwrap_or(u32::MAX),
+            );
         }
         if let Some(policy) = self.policy.filter(Kind::is_told) {
-            to.nest(extack::POLICY, |nest| policy.describe(nest, None));
+            to.nest(NLMSGERR_ATTR_POLICY, |nest| policy.describe(nest, None));
         }
         if let Some(missing) = self.missing {
-            to.u32(extack::MISSING_TYPE, missing.into());
+            to.u32(NLMSGERR_ATTR_MISS_TYPE, missing.into());
         }
         if let Some(nest) = self.missing_in {
             to.u32(
-                extack::MISSING_NEST,
+                NLMSGERR_ATTR_MISS_NEST,
                 u32::try_from(nest).unwrap_or(u32::MAX),
             );
         }

@@ -2,42 +2,16 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::message::{HEADER, Messages};
+use crate::fixed_header::{LinkHeader, RouteHeader};
+use crate::message::{Header, Messages};
+use crate::numbers::{
+    AF_INET, AF_INET6, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
+    RT_TABLE_MAIN, RTA_DST, RTA_GATEWAY, RTA_MULTIPATH, RTA_OIF, RTA_PRIORITY, RTA_TABLE, RTA_VIA,
+    RTM_DELADDR, RTM_DELLINK, RTM_DELROUTE, RTM_F_CLONED, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWLINK,
+    RTM_NEWROUTE, RTN_UNICAST, RTNEXTHOP_LEN,
+};
 use crate::path::is_answer;
 use crate::tlv::{Attribute, Attributes};
-
-pub(crate) const RTM_NEWLINK: u16 = 16;
-const RTM_DELLINK: u16 = 17;
-const RTM_NEWADDR: u16 = 20;
-const RTM_DELADDR: u16 = 21;
-pub(crate) const RTM_NEWROUTE: u16 = 24;
-const RTM_DELROUTE: u16 = 25;
-pub(crate) const RTM_GETROUTE: u16 = 26;
-
-pub(crate) const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-pub(crate) const NLM_F_REQUEST: u16 = 1;
-const NLM_F_DUMP: u16 = 0x300;
-const NLM_F_REPLACE: u16 = 0x100;
-
-/// Length of `rtmsg`, which follows the message header.
-pub(crate) const ROUTE_HEADER: usize = 12;
-const RTM_F_CLONED: u32 = 0x200;
-const RTN_UNICAST: u8 = 1;
-/// The main table: the one that OpenVPN writes to and that a look-up without marks ends in.
-const MAIN_TABLE: u32 = 254;
-
-pub(crate) const RTA_DST: u16 = 1;
-pub(crate) const RTA_OIF: u16 = 4;
-const RTA_GATEWAY: u16 = 5;
-const RTA_PRIORITY: u16 = 6;
-const RTA_MULTIPATH: u16 = 9;
-const RTA_TABLE: u16 = 15;
-const RTA_VIA: u16 = 18;
-
-/// Address families, as in `<sys/socket.h>`.
-pub(crate) const AF_INET: u8 = 2;
-pub(crate) const AF_INET6: u8 = 10;
 
 /// A route of the main table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,41 +64,41 @@ pub enum Family {
 
 /// A request for all routes of a family.
 pub fn dump_request(family: Family, seq: u32) -> Vec<u8> {
-    let mut request = Vec::with_capacity(HEADER + ROUTE_HEADER);
-    request.extend_from_slice(&((HEADER + ROUTE_HEADER) as u32).to_ne_bytes());
-    request.extend_from_slice(&RTM_GETROUTE.to_ne_bytes());
-    request.extend_from_slice(&(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
-    request.extend_from_slice(&seq.to_ne_bytes());
-    request.extend_from_slice(&0u32.to_ne_bytes());
-    request.push(if family == Family::V4 {
-        AF_INET
-    } else {
-        AF_INET6
-    });
-    request.resize(HEADER + ROUTE_HEADER, 0);
-    request
+    let header = Header {
+        kind: RTM_GETROUTE,
+        flags: NLM_F_REQUEST | NLM_F_DUMP,
+        sequence: seq,
+        port: 0,
+    };
+    let route = RouteHeader {
+        family: match family {
+            Family::V4 => AF_INET,
+            Family::V6 => AF_INET6,
+        },
+        ..RouteHeader::default()
+    };
+    header.write(&route.bytes(), |_| ())
 }
 
 /// What the messages of a datagram say; those of no concern, and answers to a socket with this port about paths
 /// ([`crate::path`]), are left out.
 pub fn changes(datagram: &[u8], port: u32) -> impl Iterator<Item = Change> + '_ {
-    Messages::of(datagram)
-        .filter(move |message| !is_answer(message, port))
-        .filter_map(change)
+    Messages::of(datagram).filter_map(move |message| {
+        let header = Header::of(message)?;
+        change(&header, message).filter(|_| !is_answer(&header, port))
+    })
 }
 
-fn change(message: &[u8]) -> Option<Change> {
-    let kind = u16::from_ne_bytes(*message.get(4..)?.first_chunk()?);
-    let flags = u16::from_ne_bytes(*message.get(6..)?.first_chunk()?);
-    match kind {
+fn change(header: &Header, message: &[u8]) -> Option<Change> {
+    match header.kind {
         RTM_NEWROUTE => {
-            let replaced = flags & NLM_F_REPLACE != 0;
+            let replaced = header.flags & NLM_F_REPLACE != 0;
             route(message).map(|route| Change::Added { route, replaced })
         }
         RTM_DELROUTE => route(message).map(Change::Removed),
         RTM_NEWLINK | RTM_NEWADDR | RTM_DELADDR => Some(Change::Surroundings),
         RTM_DELLINK => {
-            let ifindex = u32::from_ne_bytes(*message.get(HEADER + 4..)?.first_chunk()?);
+            let ifindex = LinkHeader::of(message)?.ifindex;
             Some(Change::LinkGone { ifindex })
         }
         NLMSG_DONE => Some(Change::DumpDone),
@@ -135,9 +109,9 @@ fn change(message: &[u8]) -> Option<Change> {
 
 /// The route of a message, if it is one of the main table that decides where packets go.
 fn route(message: &[u8]) -> Option<Route> {
-    let [family, prefix, _, _, table, _, _, kind, flags @ ..] =
-        *message.get(HEADER..)?.first_chunk::<ROUTE_HEADER>()?;
-    if u32::from_ne_bytes(flags) & RTM_F_CLONED != 0 {
+    let header = RouteHeader::of(message)?;
+    let family = header.family;
+    if header.flags & RTM_F_CLONED != 0 {
         return None;
     }
     let mut route = Route {
@@ -146,13 +120,13 @@ fn route(message: &[u8]) -> Option<Route> {
             AF_INET6 => Ipv6Addr::UNSPECIFIED.into(),
             _ => return None,
         },
-        prefix,
+        prefix: header.destination_bits,
         metric: 0,
         gateway: None,
         ifindex: 0,
     };
-    let mut table = u32::from(table);
-    for attribute in Attributes::of(message, HEADER + ROUTE_HEADER) {
+    let mut table = u32::from(header.table);
+    for attribute in Attributes::of(message, RouteHeader::END) {
         match attribute.number() {
             RTA_DST => route.destination = address(family, &attribute)?,
             RTA_PRIORITY => route.metric = attribute.u32()?,
@@ -161,12 +135,12 @@ fn route(message: &[u8]) -> Option<Route> {
             _ => hop(&mut route, family, &attribute)?,
         }
     }
-    if kind != RTN_UNICAST {
+    if header.kind != RTN_UNICAST {
         // A blackhole takes its addresses away from every peer: it is kept as a route to nowhere.
         route.gateway = None;
         route.ifindex = 0;
     }
-    (table == MAIN_TABLE).then_some(route)
+    (table == u32::from(RT_TABLE_MAIN)).then_some(route)
 }
 
 /// An attribute that tells of the next hop.
@@ -189,10 +163,10 @@ fn hop(route: &mut Route, family: u8, attribute: &Attribute<'_>) -> Option<()> {
 
 /// The first of several next hops: the kernel's choice among them cannot be known here.
 fn first_hop(route: &mut Route, family: u8, hops: &[u8]) -> Option<()> {
-    let [a, b, _, _, ifindex @ ..] = *hops.first_chunk::<8>()?;
+    let [a, b, _, _, ifindex @ ..] = *hops.first_chunk::<RTNEXTHOP_LEN>()?;
     route.ifindex = u32::from_ne_bytes(ifindex);
     let length = usize::from(u16::from_ne_bytes([a, b]));
-    for attribute in Attributes::of(hops.get(..length)?, 8) {
+    for attribute in Attributes::of(hops.get(..length)?, RTNEXTHOP_LEN) {
         hop(route, family, &attribute)?;
     }
     Some(())
@@ -208,26 +182,27 @@ fn address(family: u8, attribute: &Attribute<'_>) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tlv::Writer;
 
     /// A route message: type, flags, then `rtmsg` with this family, prefix length and kind, then attributes.
     fn message(kind: u16, flags: u16, rtmsg: (u8, u8, u8), attributes: &[(u16, &[u8])]) -> Vec<u8> {
-        let (family, prefix, route_kind) = rtmsg;
-        let mut bytes = vec![0; HEADER + ROUTE_HEADER];
-        bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
-        bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
-        bytes[16] = family;
-        bytes[17] = prefix;
-        bytes[20] = MAIN_TABLE as u8;
-        bytes[23] = route_kind;
-        let mut writer = Writer::after(bytes);
-        for (number, payload) in attributes {
-            writer.put(*number, payload);
-        }
-        let mut bytes = writer.into_bytes();
-        let length = bytes.len() as u32;
-        bytes[..4].copy_from_slice(&length.to_ne_bytes());
-        bytes
+        let (family, destination_bits, route_kind) = rtmsg;
+        let header = Header {
+            kind,
+            flags,
+            ..Header::default()
+        };
+        let route = RouteHeader {
+            family,
+            destination_bits,
+            table: RT_TABLE_MAIN,
+            kind: route_kind,
+            ..RouteHeader::default()
+        };
+        header.write(&route.bytes(), |writer| {
+            for (number, payload) in attributes {
+                writer.put(*number, payload);
+            }
+        })
     }
 
     fn only(datagram: &[u8]) -> Option<Change> {

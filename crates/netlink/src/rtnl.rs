@@ -4,7 +4,13 @@
 //! Everything is lax here, as in the kernel: nests need no mark, what isn't known is passed over.
 
 use crate::answer;
-use crate::message::{FLAG_REQUEST, HEADER, Header};
+use crate::fixed_header::LinkHeader;
+use crate::message::Header;
+use crate::numbers::{
+    IFF_UP, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MTU, IFLA_OVPN_MODE,
+    IFNAME_LEN, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, RTM_DELLINK, RTM_GETLINK,
+    RTM_NEWLINK, RTM_SETLINK,
+};
 use crate::rejection::Rejection;
 use crate::requester::Requester;
 use crate::schema::{Kind, Policy};
@@ -12,50 +18,22 @@ use crate::tlv::{Attributes, Members};
 use crate::validate::{self, Strictness};
 use crate::{Api, Errno, Mode};
 
-/// Message types.
-const NEWLINK: u16 = 16;
-const DELLINK: u16 = 17;
-const GETLINK: u16 = 18;
-const SETLINK: u16 = 19;
-
-/// Flags of NEWLINK.
-const FLAG_REPLACE: u16 = 0x100;
-const FLAG_EXCLUSIVE: u16 = 0x200;
-const FLAG_CREATE: u16 = 0x400;
-
-/// Length of `ifinfomsg`, and where its fields are.
-const IFINFO: usize = 16;
-const IFINFO_INDEX: usize = HEADER + 4;
-const IFINFO_FLAGS: usize = HEADER + 8;
-const IFF_UP: u32 = 1;
-
-/// `IFLA_*`, `IFLA_INFO_*`, `IFLA_OVPN_*`.
-mod ifla {
-    pub(super) const IFNAME: u16 = 3;
-    pub(super) const MTU: u16 = 4;
-    pub(super) const LINKINFO: u16 = 18;
-    pub(super) const MAX: u16 = LINKINFO;
-    pub(super) const INFO_KIND: u16 = 1;
-    pub(super) const INFO_DATA: u16 = 2;
-    pub(super) const OVPN_MODE: u16 = 1;
-}
-
 /// Only what we read.
 static LINK: Policy = Policy {
-    max: ifla::MAX,
+    max: IFLA_LINKINFO,
     attributes: &[
-        (ifla::IFNAME, Kind::String(15)),
-        (ifla::MTU, Kind::U32(u32::MAX)),
-        (ifla::LINKINFO, Kind::Nest(&LINKINFO)),
+        (IFLA_IFNAME, Kind::String(IFNAME_LEN)),
+        (IFLA_MTU, Kind::U32(u32::MAX)),
+        (IFLA_LINKINFO, Kind::Nest(&LINKINFO)),
     ],
 };
 static LINKINFO: Policy = Policy {
-    max: ifla::INFO_DATA,
+    max: IFLA_INFO_DATA,
     attributes: &[],
 };
 static INFO_DATA: Policy = Policy {
-    max: ifla::OVPN_MODE,
-    attributes: &[(ifla::OVPN_MODE, Kind::U8(1))],
+    max: IFLA_OVPN_MODE,
+    attributes: &[(IFLA_OVPN_MODE, Kind::U8(1))],
 };
 
 /// What a message to rtnetlink is to us.
@@ -113,7 +91,7 @@ pub struct LinkTarget<'a> {
 /// Answers to it are made by [`crate::acknowledgement`] and [`crate::refusal`].
 pub fn link_request<'a>(requester: &Requester, message: &'a [u8]) -> LinkRequest<'a> {
     let read = match Header::of(message) {
-        Some(header) if header.flags & FLAG_REQUEST != 0 => read(requester, &header, message),
+        Some(header) if header.flags & NLM_F_REQUEST != 0 => read(requester, &header, message),
         _ => Ok(LinkRequest::NotOurs),
     };
     read.unwrap_or_else(|Rejection { errno, extack }| {
@@ -126,25 +104,30 @@ fn read<'a>(
     header: &Header,
     message: &'a [u8],
 ) -> Result<LinkRequest<'a>, Rejection> {
-    if message.len() < HEADER + IFINFO || header.kind < NEWLINK || header.kind > SETLINK {
+    let Some(link) = LinkHeader::of(message) else {
+        return Ok(LinkRequest::NotOurs);
+    };
+    if header.kind < RTM_NEWLINK || header.kind > RTM_SETLINK {
         return Ok(LinkRequest::NotOurs);
     }
-    let attributes = Attributes::of(message, HEADER + IFINFO);
+    let attributes = Attributes::of(message, LinkHeader::END);
     let members = Members::of(attributes);
     let target = LinkTarget {
-        ifindex: Some(field(message, IFINFO_INDEX)).filter(|index| *index != 0),
+        ifindex: Some(link.ifindex).filter(|index| *index != 0),
         name: members
-            .find(ifla::IFNAME)
+            .find(IFLA_IFNAME)
             .and_then(|found| found.text())
             .filter(|name| !name.is_empty()),
     };
     match header.kind {
         // Asking for all links is the kernel's business.
-        GETLINK if header.is_dump() || target == LinkTarget::default() => Ok(LinkRequest::NotOurs),
-        GETLINK => Ok(LinkRequest::Show(target)),
-        DELLINK if target == LinkTarget::default() => Ok(LinkRequest::NotOurs),
-        DELLINK => Ok(LinkRequest::Delete(target)),
-        SETLINK => Ok(set_mtu(requester, &members, target)),
+        RTM_GETLINK if header.is_dump() || target == LinkTarget::default() => {
+            Ok(LinkRequest::NotOurs)
+        }
+        RTM_GETLINK => Ok(LinkRequest::Show(target)),
+        RTM_DELLINK if target == LinkTarget::default() => Ok(LinkRequest::NotOurs),
+        RTM_DELLINK => Ok(LinkRequest::Delete(target)),
+        RTM_SETLINK => Ok(set_mtu(requester, &members, target)),
         _ => read_new(requester, header, message, &members, target),
     }
 }
@@ -155,7 +138,7 @@ fn set_mtu<'a>(
     members: &Members<'_>,
     target: LinkTarget<'a>,
 ) -> LinkRequest<'a> {
-    match members.find(ifla::MTU).and_then(|found| found.u32()) {
+    match members.find(IFLA_MTU).and_then(|found| found.u32()) {
         Some(mtu) if requester.admin => LinkRequest::SetMtu(target, mtu),
         _ => LinkRequest::NotOurs,
     }
@@ -169,9 +152,9 @@ fn read_new<'a>(
     target: LinkTarget<'a>,
 ) -> Result<LinkRequest<'a>, Rejection> {
     let info = members
-        .find(ifla::LINKINFO)
+        .find(IFLA_LINKINFO)
         .map(|found| Members::of(found.members()));
-    let kind = info.and_then(|info| info.find(ifla::INFO_KIND)?.text());
+    let kind = info.and_then(|info| info.find(IFLA_INFO_KIND)?.text());
     let api = match kind {
         Some("ovpn") => Api::Ovpn,
         Some("ovpn-dco") => Api::DcoV2,
@@ -183,11 +166,11 @@ fn read_new<'a>(
     }
     validate::attributes(
         &LINK,
-        Attributes::of(message, HEADER + IFINFO),
+        Attributes::of(message, LinkHeader::END),
         Strictness::Lax,
     )?;
     // An empty name is none; one that isn't text is left to nobody, as the engine can't name it.
-    let named = members.find(ifla::IFNAME).and_then(|found| found.u8());
+    let named = members.find(IFLA_IFNAME).and_then(|found| found.u8());
     let bad = match target.name {
         Some(name) => !is_name(name),
         None => named.is_some_and(|first| first != 0),
@@ -195,12 +178,12 @@ fn read_new<'a>(
     if bad {
         return Err(Rejection::bare(Errno::EINVAL));
     }
-    let data = info.and_then(|info| info.find(ifla::INFO_DATA));
+    let data = info.and_then(|info| info.find(IFLA_INFO_DATA));
     let mut mode = Mode::P2p;
     if let Some(data) = data {
         validate::attributes(&INFO_DATA, data.members(), Strictness::Lax)?;
         let given = Members::of(data.members())
-            .find(ifla::OVPN_MODE)
+            .find(IFLA_OVPN_MODE)
             .and_then(|found| found.u8());
         if given == Some(1) {
             mode = Mode::Mp;
@@ -211,11 +194,11 @@ fn read_new<'a>(
         target,
         mode,
         has_data: data.is_some(),
-        create: header.flags & FLAG_CREATE != 0,
-        exclusive: header.flags & FLAG_EXCLUSIVE != 0,
-        replace: header.flags & FLAG_REPLACE != 0,
-        mtu: members.find(ifla::MTU).and_then(|found| found.u32()),
-        up: field(message, IFINFO_FLAGS) & IFF_UP != 0,
+        create: header.flags & NLM_F_CREATE != 0,
+        exclusive: header.flags & NLM_F_EXCL != 0,
+        replace: header.flags & NLM_F_REPLACE != 0,
+        mtu: members.find(IFLA_MTU).and_then(|found| found.u32()),
+        up: LinkHeader::of(message).is_some_and(|link| link.flags & IFF_UP != 0),
     }))
 }
 
@@ -223,11 +206,6 @@ fn read_new<'a>(
 fn is_name(name: &str) -> bool {
     let bad = |c: char| c == '/' || c == ':' || c.is_ascii_whitespace() || c == '\x0b';
     name != "." && name != ".." && !name.contains(bad)
-}
-
-fn field(message: &[u8], at: usize) -> u32 {
-    let bytes = message.get(at..).and_then(<[u8]>::first_chunk);
-    bytes.map_or(0, |bytes| u32::from_ne_bytes(*bytes))
 }
 
 #[cfg(test)]

@@ -1,6 +1,15 @@
 //! The schema of a family: its commands and the attributes that each takes. One table drives validation, the texts of
 //! refusals and the answer to `CTRL_CMD_GETPOLICY`.
 
+use crate::numbers::{
+    GENL_ADMIN_PERM, GENL_CMD_CAP_DO, GENL_CMD_CAP_DUMP, GENL_CMD_CAP_HASPOL, NL_ATTR_TYPE_BINARY,
+    NL_ATTR_TYPE_NESTED, NL_ATTR_TYPE_NUL_STRING, NL_ATTR_TYPE_S32, NL_ATTR_TYPE_STRING,
+    NL_ATTR_TYPE_U8, NL_ATTR_TYPE_U16, NL_ATTR_TYPE_U32, NL_ATTR_TYPE_UINT,
+    NL_POLICY_TYPE_ATTR_MAX_LENGTH, NL_POLICY_TYPE_ATTR_MAX_VALUE_S,
+    NL_POLICY_TYPE_ATTR_MAX_VALUE_U, NL_POLICY_TYPE_ATTR_MIN_LENGTH,
+    NL_POLICY_TYPE_ATTR_MIN_VALUE_S, NL_POLICY_TYPE_ATTR_MIN_VALUE_U,
+    NL_POLICY_TYPE_ATTR_POLICY_IDX, NL_POLICY_TYPE_ATTR_POLICY_MAXTYPE, NL_POLICY_TYPE_ATTR_TYPE,
+};
 use crate::tlv::Writer;
 
 /// A generic Netlink family.
@@ -37,12 +46,11 @@ pub(crate) struct Command {
 impl Command {
     /// `OP_FLAGS` of GETFAMILY (dco-behaviour 2.1).
     pub(crate) fn flags(&self) -> u32 {
-        let (admin, plain, dump, has_policy) = (1, 2, 4, 8);
-        let mut flags = has_policy;
+        let mut flags = GENL_CMD_CAP_HASPOL;
         for (set, flag) in [
-            (self.admin, admin),
-            (self.plain.is_some(), plain),
-            (self.dump.is_some(), dump),
+            (self.admin, GENL_ADMIN_PERM),
+            (self.plain.is_some(), GENL_CMD_CAP_DO),
+            (self.dump.is_some(), GENL_CMD_CAP_DUMP),
         ] {
             flags |= if set { flag } else { 0 };
         }
@@ -99,19 +107,6 @@ pub(crate) enum Kind {
     Nest(&'static Policy),
 }
 
-/// `NL_POLICY_TYPE_ATTR_*`.
-mod told {
-    pub(super) const TYPE: u16 = 1;
-    pub(super) const MIN_SIGNED: u16 = 2;
-    pub(super) const MAX_SIGNED: u16 = 3;
-    pub(super) const MIN: u16 = 4;
-    pub(super) const MAX: u16 = 5;
-    pub(super) const MIN_LENGTH: u16 = 6;
-    pub(super) const MAX_LENGTH: u16 = 7;
-    pub(super) const NEST_INDEX: u16 = 8;
-    pub(super) const NEST_MAX: u16 = 9;
-}
-
 impl Kind {
     /// Whether the kernel tells what it is, in errors and in GETPOLICY; not the big-endian ones
     /// (golden).
@@ -122,45 +117,51 @@ impl Kind {
     /// Writes what it is; `index` is that of a nest's policy in a GETPOLICY dump.
     pub(crate) fn describe(&self, to: &mut Writer, index: Option<u32>) {
         if let Some(max) = self.max() {
-            to.u64(told::MIN, 0);
-            to.u64(told::MAX, max);
+            to.u64(NL_POLICY_TYPE_ATTR_MIN_VALUE_U, 0);
+            to.u64(NL_POLICY_TYPE_ATTR_MAX_VALUE_U, max);
         }
         match self {
             Self::S32 => {
-                to.put(told::MIN_SIGNED, &i64::from(i32::MIN).to_ne_bytes());
-                to.put(told::MAX_SIGNED, &i64::from(i32::MAX).to_ne_bytes());
+                to.put(
+                    NL_POLICY_TYPE_ATTR_MIN_VALUE_S,
+                    &i64::from(i32::MIN).to_ne_bytes(),
+                );
+                to.put(
+                    NL_POLICY_TYPE_ATTR_MAX_VALUE_S,
+                    &i64::from(i32::MAX).to_ne_bytes(),
+                );
             }
             // A bound on one side only isn't told (golden: CIPHER_KEY).
             Self::Exactly(length) => {
-                to.u32(told::MIN_LENGTH, (*length).into());
-                to.u32(told::MAX_LENGTH, (*length).into());
+                to.u32(NL_POLICY_TYPE_ATTR_MIN_LENGTH, (*length).into());
+                to.u32(NL_POLICY_TYPE_ATTR_MAX_LENGTH, (*length).into());
             }
             Self::NulString(length) | Self::String(length) => {
-                to.u32(told::MAX_LENGTH, (*length).into())
+                to.u32(NL_POLICY_TYPE_ATTR_MAX_LENGTH, (*length).into())
             }
             Self::Nest(policy) => {
                 if let Some(index) = index {
-                    to.u32(told::NEST_INDEX, index);
-                    to.u32(told::NEST_MAX, policy.max.into());
+                    to.u32(NL_POLICY_TYPE_ATTR_POLICY_IDX, index);
+                    to.u32(NL_POLICY_TYPE_ATTR_POLICY_MAXTYPE, policy.max.into());
                 }
             }
             _ => {}
         }
-        to.u32(told::TYPE, self.told_type());
+        to.u32(NL_POLICY_TYPE_ATTR_TYPE, self.reported_type());
     }
 
     /// `NL_ATTR_TYPE_*`.
-    fn told_type(&self) -> u32 {
+    fn reported_type(&self) -> u32 {
         match self {
-            Self::U8(_) => 2,
-            Self::U16(_) | Self::Be16 { .. } => 3,
-            Self::U32(_) | Self::Be32 => 4,
-            Self::S32 => 8,
-            Self::Exactly(_) | Self::AtMost(_) | Self::AtLeast(_) => 10,
-            Self::String(_) => 11,
-            Self::NulString(_) => 12,
-            Self::Nest(_) => 13,
-            Self::Uint => 17,
+            Self::U8(_) => NL_ATTR_TYPE_U8,
+            Self::U16(_) | Self::Be16 { .. } => NL_ATTR_TYPE_U16,
+            Self::U32(_) | Self::Be32 => NL_ATTR_TYPE_U32,
+            Self::S32 => NL_ATTR_TYPE_S32,
+            Self::Exactly(_) | Self::AtMost(_) | Self::AtLeast(_) => NL_ATTR_TYPE_BINARY,
+            Self::String(_) => NL_ATTR_TYPE_STRING,
+            Self::NulString(_) => NL_ATTR_TYPE_NUL_STRING,
+            Self::Nest(_) => NL_ATTR_TYPE_NESTED,
+            Self::Uint => NL_ATTR_TYPE_UINT,
         }
     }
 

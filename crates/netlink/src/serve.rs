@@ -1,7 +1,8 @@
 //! The entry: a datagram of requests in, datagrams of answers out.
 
 use crate::answer::{self, Answers};
-use crate::message::{self, FLAG_ACK, FLAG_REQUEST, Header, Messages, Request};
+use crate::message::{Header, Messages, Request};
+use crate::numbers::{GENL_ID_CTRL, NLM_F_ACK, NLM_F_REQUEST, NLMSG_MIN_TYPE};
 use crate::rejection::Rejection;
 use crate::requester::Requester;
 use crate::schema::Family;
@@ -23,14 +24,14 @@ pub fn serve(
         let Some(header) = Header::of(message) else {
             return;
         };
-        let request = header.flags & FLAG_REQUEST != 0 && header.kind >= message::TYPE_FIRST;
+        let request = header.flags & NLM_F_REQUEST != 0 && header.kind >= NLMSG_MIN_TYPE;
         let outcome = match request {
             true => answer(families, requester, &header, message, service, answers),
             // Not for us, but an ACK is due (golden `genl_header`).
             false => Ok(Acknowledge::IfAsked),
         };
         match outcome {
-            Ok(Acknowledge::IfAsked) if header.flags & FLAG_ACK != 0 => {
+            Ok(Acknowledge::IfAsked) if header.flags & NLM_F_ACK != 0 => {
                 answers.push(answer::acknowledgement(requester, message));
             }
             Ok(_) => {}
@@ -71,7 +72,7 @@ fn answer(
     answers: &mut Answers,
 ) -> Result<Acknowledge, Rejection> {
     let api = families.api(header.kind);
-    if api.is_none() && header.kind != FamilyIds::NLCTRL {
+    if api.is_none() && header.kind != GENL_ID_CTRL {
         return Err(Rejection::bare(Errno::ENOENT));
     }
     let request = Request::of(message).ok_or_else(|| Rejection::bare(Errno::EINVAL))?;

@@ -3,79 +3,70 @@
 //! An attribute is `u16 length, u16 type, payload`, each aligned to 4 bytes; integers are host
 //! endian.
 
-/// Alignment of messages and attributes.
-pub(crate) const ALIGN: usize = 4;
-/// Length of an attribute's header.
-pub(crate) const ATTRIBUTE_HEADER: usize = 4;
-/// The type bit that marks a nest.
-pub(crate) const NESTED: u16 = 0x8000;
-/// The type bit that marks an integer in network order.
-const NET_BYTEORDER: u16 = 0x4000;
-/// The bits of the type field that are the number: the upper two are `NESTED` and `NET_BYTEORDER`.
-const NUMBER_MASK: u16 = 0x3fff;
+use crate::numbers::{NLA_F_NESTED, NLA_F_NET_BYTEORDER, NLA_HDRLEN, NLA_TYPE_MASK, NLMSG_ALIGNTO};
 
 /// Rounds up to the alignment.
-pub(crate) const fn align(length: usize) -> usize {
-    length.saturating_add(ALIGN - 1) & !(ALIGN - 1)
+pub const fn align(length: usize) -> usize {
+    length.saturating_add(NLMSG_ALIGNTO - 1) & !(NLMSG_ALIGNTO - 1)
 }
 
 /// One attribute of a message.
 #[derive(Clone, Copy)]
-pub(crate) struct Attribute<'a> {
+pub struct Attribute<'a> {
     /// Offset of its header from the start of the message.
-    pub(crate) offset: usize,
+    pub offset: usize,
     /// The type field as sent, flag bits included.
     raw_type: u16,
     /// What follows the header, without padding.
-    pub(crate) payload: &'a [u8],
+    pub payload: &'a [u8],
 }
 
 impl<'a> Attribute<'a> {
     /// The attribute's number, without flag bits.
-    pub(crate) fn number(&self) -> u16 {
-        self.raw_type & NUMBER_MASK
+    pub fn number(&self) -> u16 {
+        self.raw_type & NLA_TYPE_MASK
     }
 
     /// The type field as sent, flag bits included.
-    pub(crate) fn kind(&self) -> u16 {
+    pub fn kind(&self) -> u16 {
         self.raw_type
     }
 
     /// Whether it's marked as a nest.
-    pub(crate) fn is_nested(&self) -> bool {
-        self.raw_type & NESTED != 0
+    pub fn is_nested(&self) -> bool {
+        self.raw_type & NLA_F_NESTED != 0
     }
 
     /// The attributes inside.
-    pub(crate) fn members(&self) -> Attributes<'a> {
+    pub fn members(&self) -> Attributes<'a> {
         Attributes {
             rest: self.payload,
-            offset: self.offset + ATTRIBUTE_HEADER,
+            offset: self.offset + NLA_HDRLEN,
         }
     }
 
     /// The first byte.
-    pub(crate) fn u8(&self) -> Option<u8> {
+    pub fn u8(&self) -> Option<u8> {
         self.payload.first().copied()
     }
 
     /// The first two bytes as an integer.
-    pub(crate) fn u16(&self) -> Option<u16> {
+    pub fn u16(&self) -> Option<u16> {
         self.array().map(u16::from_ne_bytes)
     }
 
     /// The first four bytes as an integer.
-    pub(crate) fn u32(&self) -> Option<u32> {
+    pub fn u32(&self) -> Option<u32> {
         self.array().map(u32::from_ne_bytes)
     }
 
     /// The first `N` bytes.
-    pub(crate) fn array<const N: usize>(&self) -> Option<[u8; N]> {
+    pub fn array<const N: usize>(&self) -> Option<[u8; N]> {
         self.payload.first_chunk().copied()
     }
 
     /// The bytes before the first NUL, as text.
-    pub(crate) fn text(&self) -> Option<&'a str> {
+    pub fn text(&self) -> Option<&'a str> {
         let text = self.payload.split(|&byte| byte == 0).next()?;
         str::from_utf8(text).ok()
     }
@@ -83,14 +74,14 @@ impl<'a> Attribute<'a> {
 
 /// The attributes of a message or a nest, in order. Ends at the first one whose length can't be.
 #[derive(Clone, Copy)]
-pub(crate) struct Attributes<'a> {
+pub struct Attributes<'a> {
     rest: &'a [u8],
     offset: usize,
 }
 
 impl<'a> Attributes<'a> {
     /// The attributes of `message` from byte `start` on.
-    pub(crate) fn of(message: &'a [u8], start: usize) -> Self {
+    pub fn of(message: &'a [u8], start: usize) -> Self {
         Self {
             rest: message.get(start..).unwrap_or_default(),
             offset: start,
@@ -98,7 +89,7 @@ impl<'a> Attributes<'a> {
     }
 
     /// Whether bytes are left that aren't an attribute: to be asked when the iterator has ended.
-    pub(crate) fn leftover(&self) -> bool {
+    pub fn leftover(&self) -> bool {
         !self.rest.is_empty()
     }
 }
@@ -109,7 +100,7 @@ impl<'a> Iterator for Attributes<'a> {
     fn next(&mut self) -> Option<Attribute<'a>> {
         let [a, b, c, d] = *self.rest.first_chunk()?;
         let length = usize::from(u16::from_ne_bytes([a, b]));
-        let payload = self.rest.get(ATTRIBUTE_HEADER..length)?;
+        let payload = self.rest.get(NLA_HDRLEN..length)?;
         let attribute = Attribute {
             offset: self.offset,
             raw_type: u16::from_ne_bytes([c, d]),
@@ -127,13 +118,13 @@ const MEMBERS: usize = 32;
 
 /// The attributes of one nest by number; of a repeated one the last counts, as in the kernel.
 #[derive(Clone, Copy)]
-pub(crate) struct Members<'a> {
+pub struct Members<'a> {
     found: [Option<Attribute<'a>>; MEMBERS],
 }
 
 impl<'a> Members<'a> {
     /// Sorts attributes by number.
-    pub(crate) fn of(attributes: Attributes<'a>) -> Self {
+    pub fn of(attributes: Attributes<'a>) -> Self {
         let mut found = [None; MEMBERS];
         for attribute in attributes {
             if let Some(slot) = found.get_mut(usize::from(attribute.number())) {
@@ -144,17 +135,17 @@ impl<'a> Members<'a> {
     }
 
     /// The attribute with this number.
-    pub(crate) fn find(&self, number: u16) -> Option<Attribute<'a>> {
+    pub fn find(&self, number: u16) -> Option<Attribute<'a>> {
         self.found.get(usize::from(number)).copied().flatten()
     }
 
     /// Whether there is one with this number.
-    pub(crate) fn has(&self, number: u16) -> bool {
+    pub fn has(&self, number: u16) -> bool {
         self.find(number).is_some()
     }
 
     /// The lowest number that is there and not in `expected`.
-    pub(crate) fn unexpected(&self, expected: &[u16]) -> Option<u16> {
+    pub fn unexpected(&self, expected: &[u16]) -> Option<u16> {
         let mut numbers = self.found.iter().flatten().map(Attribute::number);
         numbers.find(|number| !expected.contains(number))
     }
@@ -162,26 +153,26 @@ impl<'a> Members<'a> {
 
 /// Writes attributes.
 #[derive(Default)]
-pub(crate) struct Writer {
+pub struct Writer {
     bytes: Vec<u8>,
 }
 
 impl Writer {
     /// Goes on after these bytes.
-    pub(crate) fn after(bytes: Vec<u8>) -> Self {
+    pub fn after(bytes: Vec<u8>) -> Self {
         Self { bytes }
     }
 
     /// What was written.
-    pub(crate) fn into_bytes(self) -> Vec<u8> {
+    pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
 
     /// Adds an attribute; one too long for its length field is cut, and none of ours comes near.
-    pub(crate) fn put(&mut self, kind: u16, payload: &[u8]) {
-        let most = usize::from(u16::MAX) - ATTRIBUTE_HEADER;
+    pub fn put(&mut self, kind: u16, payload: &[u8]) {
+        let most = usize::from(u16::MAX) - NLA_HDRLEN;
         let payload = payload.get(..most).unwrap_or(payload);
-        let length = u16::try_from(ATTRIBUTE_HEADER + payload.len()).unwrap_or(u16::MAX);
+        let length = u16::try_from(NLA_HDRLEN + payload.len()).unwrap_or(u16::MAX);
         self.bytes.extend_from_slice(&length.to_ne_bytes());
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
         self.bytes.extend_from_slice(payload);
@@ -189,33 +180,33 @@ impl Writer {
     }
 
     /// Adds a byte.
-    pub(crate) fn u8(&mut self, kind: u16, value: u8) {
+    pub fn u8(&mut self, kind: u16, value: u8) {
         self.put(kind, &[value]);
     }
 
     /// Adds a 16 bit integer.
-    pub(crate) fn u16(&mut self, kind: u16, value: u16) {
+    pub fn u16(&mut self, kind: u16, value: u16) {
         self.put(kind, &value.to_ne_bytes());
     }
 
     /// Adds a 16 bit integer in network order, marked as such: the kernel does so with ports
     /// (golden), not with addresses.
-    pub(crate) fn be16(&mut self, kind: u16, value: u16) {
-        self.put(kind | NET_BYTEORDER, &value.to_be_bytes());
+    pub fn be16(&mut self, kind: u16, value: u16) {
+        self.put(kind | NLA_F_NET_BYTEORDER, &value.to_be_bytes());
     }
 
     /// Adds a 32 bit integer.
-    pub(crate) fn u32(&mut self, kind: u16, value: u32) {
+    pub fn u32(&mut self, kind: u16, value: u32) {
         self.put(kind, &value.to_ne_bytes());
     }
 
     /// Adds a 64 bit integer.
-    pub(crate) fn u64(&mut self, kind: u16, value: u64) {
+    pub fn u64(&mut self, kind: u16, value: u64) {
         self.put(kind, &value.to_ne_bytes());
     }
 
     /// Adds a `uint`: 4 bytes where they are enough, else 8 (dco-behaviour 2.3).
-    pub(crate) fn uint(&mut self, kind: u16, value: u64) {
+    pub fn uint(&mut self, kind: u16, value: u64) {
         match u32::try_from(value) {
             Ok(small) => self.u32(kind, small),
             Err(_) => self.u64(kind, value),
@@ -223,19 +214,19 @@ impl Writer {
     }
 
     /// Adds a string with its NUL.
-    pub(crate) fn string(&mut self, kind: u16, text: &str) {
+    pub fn string(&mut self, kind: u16, text: &str) {
         let mut bytes = text.as_bytes().to_vec();
         bytes.push(0);
         self.put(kind, &bytes);
     }
 
     /// Adds a nest as `fill` writes it, marked as one.
-    pub(crate) fn nest(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
-        self.plain_nest(kind | NESTED, fill);
+    pub fn nest(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
+        self.plain_nest(kind | NLA_F_NESTED, fill);
     }
 
     /// Adds a nest without the mark: nlctrl's old ones (dco-behaviour 2.1), and all of sitnl's.
-    pub(crate) fn plain_nest(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
+    pub fn plain_nest(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
         let start = self.bytes.len();
         self.put(kind, &[]);
         fill(self);
@@ -296,7 +287,7 @@ mod tests {
         #[test]
         fn any_bytes_can_be_read(bytes in prop::collection::vec(any::<u8>(), 0..200), start in 0_usize..300) {
             for attribute in Attributes::of(&bytes, start) {
-                prop_assert!(attribute.offset + ATTRIBUTE_HEADER + attribute.payload.len() <= bytes.len());
+                prop_assert!(attribute.offset + NLA_HDRLEN + attribute.payload.len() <= bytes.len());
                 Members::of(attribute.members());
             }
         }

@@ -1,10 +1,11 @@
 //! Validation of requests, with the kernel's checks in the kernel's order.
 
 use crate::Errno;
-use crate::message::{self, FLAG_ACK, FLAG_ECHO, FLAG_REQUEST, Request};
+use crate::message::Request;
+use crate::numbers::{NLA_HDRLEN, NLM_F_ACK, NLM_F_DUMP, NLM_F_ECHO, NLM_F_REQUEST};
 use crate::rejection::{Extack, Rejection};
 use crate::schema::{Kind, Policy};
-use crate::tlv::{ATTRIBUTE_HEADER, Attribute, Attributes};
+use crate::tlv::{Attribute, Attributes};
 
 /// How much of what is wrong is refused.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,9 +26,9 @@ pub(crate) fn header(request: &Request<'_>) -> Result<(), Rejection> {
     }
     let mut flags = request.header.flags;
     if request.header.is_dump() {
-        flags &= !message::FLAG_DUMP;
+        flags &= !NLM_F_DUMP;
     }
-    if flags & !(FLAG_REQUEST | FLAG_ACK | FLAG_ECHO) != 0 {
+    if flags & !(NLM_F_REQUEST | NLM_F_ACK | NLM_F_ECHO) != 0 {
         return Err(Rejection::text(
             Errno::EINVAL,
             "ambiguous or reserved bits set in nlmsg_flags",
@@ -108,7 +109,7 @@ fn validate_one(kind: Kind, attribute: &Attribute<'_>, how: Strictness) -> Resul
             if length == 0 {
                 return Ok(());
             }
-            if length < ATTRIBUTE_HEADER {
+            if length < NLA_HDRLEN {
                 return wrong(Errno::ERANGE, UNREADABLE);
             }
             attributes(policy, attribute.members(), how)

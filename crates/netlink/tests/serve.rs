@@ -3,7 +3,12 @@
 mod fake;
 
 use proptest::prelude::*;
-use udco_netlink::{Answers, Api, FamilyIds, Messages, Mode, Requester, membership, serve};
+use udco_netlink::numbers::{
+    CTRL_ATTR_FAMILY_NAME, CTRL_CMD_GETFAMILY, CTRL_CMD_GETPOLICY, GENL_ID_CTRL, NLM_F_ACK,
+    NLM_F_DUMP, NLM_F_REQUEST,
+};
+use udco_netlink::tlv::Writer;
+use udco_netlink::{Answers, Api, FamilyIds, Header, Messages, Mode, Requester, membership, serve};
 
 use fake::{Fake, Fd};
 
@@ -19,8 +24,8 @@ const REQUESTER: Requester = Requester {
     cap_ack: false,
     admin: true,
 };
-const REQUEST_ACK: u16 = 5;
-const DUMP: u16 = 0x305;
+const REQUEST_ACK: u16 = NLM_F_REQUEST | NLM_F_ACK;
+const DUMP: u16 = REQUEST_ACK | NLM_F_DUMP;
 
 fn fake() -> Fake {
     let mut fake = Fake::default();
@@ -32,37 +37,27 @@ fn fake() -> Fake {
     fake
 }
 
-fn attribute(kind: u16, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = u16::try_from(4 + payload.len())
-        .unwrap()
-        .to_ne_bytes()
-        .to_vec();
-    bytes.extend(kind.to_ne_bytes());
-    bytes.extend(payload);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
+fn request(family: u16, flags: u16, command: u8, attributes: impl FnOnce(&mut Writer)) -> Vec<u8> {
+    let header = Header {
+        kind: family,
+        flags,
+        sequence: 1,
+        port: 0,
+    };
+    header.write_generic(command, 0, attributes)
 }
 
-fn number(kind: u16, value: u32) -> Vec<u8> {
-    attribute(kind, &value.to_ne_bytes())
+/// A request to `ovpn-dco-v2` about a device, with the members of the command's nest.
+fn v2(ifindex: u32, command: u8, nest: u16, members: impl FnOnce(&mut Writer)) -> Vec<u8> {
+    request(FAMILIES.dco_v2, REQUEST_ACK, command, |message| {
+        message.u32(1, ifindex);
+        message.nest(nest, members);
+    })
 }
 
-fn nest(kind: u16, members: &[Vec<u8>]) -> Vec<u8> {
-    attribute(kind | 0x8000, &members.concat())
-}
-
-fn request(family: u16, flags: u16, command: u8, attributes: &[Vec<u8>]) -> Vec<u8> {
-    let body = attributes.concat();
-    let mut bytes = u32::try_from(20 + body.len())
-        .unwrap()
-        .to_ne_bytes()
-        .to_vec();
-    bytes.extend(family.to_ne_bytes());
-    bytes.extend(flags.to_ne_bytes());
-    bytes.extend(1_u32.to_ne_bytes());
-    bytes.extend([0, 0, 0, 0, command, 0, 0, 0]);
-    bytes.extend(body);
-    bytes
+/// A dump of the peers of a device of `ovpn-dco-v2`.
+fn dump_v2(ifindex: u32) -> Vec<u8> {
+    request(FAMILIES.dco_v2, DUMP, 7, |message| message.u32(1, ifindex))
 }
 
 fn ask(fake: &mut Fake, datagram: &[u8]) -> Vec<Vec<u8>> {
@@ -85,97 +80,63 @@ fn new_peer_v2(ifindex: u32, id: u32, socket: u32) -> Vec<u8> {
     // A sockaddr_in: the family as the machine has it, port and address as the network has them.
     let mut remote = [0, 0, 4, 0xaa, 192, 0, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0];
     remote[..2].copy_from_slice(&2_u16.to_ne_bytes());
-    let members = [
-        number(1, id),
-        attribute(2, &remote),
-        number(3, socket),
-        attribute(4, &[10, 8, 0, id as u8]),
-    ];
-    request(
-        FAMILIES.dco_v2,
-        REQUEST_ACK,
-        1,
-        &[number(1, ifindex), nest(2, &members)],
-    )
+    v2(ifindex, 1, 2, |peer| {
+        peer.u32(1, id);
+        peer.put(2, &remote);
+        peer.u32(3, socket);
+        peer.put(4, &[10, 8, 0, id as u8]);
+    })
 }
 
 fn new_key_v2(ifindex: u32, peer: u32, slot: u8, key_id: u8) -> Vec<u8> {
-    let direction = [attribute(1, &[7; 32]), attribute(2, &[8; 8])];
-    let members = [
-        number(1, peer),
-        attribute(2, &[slot]),
-        attribute(3, &[key_id]),
-        attribute(4, &1_u16.to_ne_bytes()),
-        nest(5, &direction),
-        nest(6, &direction),
-    ];
-    request(
-        FAMILIES.dco_v2,
-        REQUEST_ACK,
-        4,
-        &[number(1, ifindex), nest(5, &members)],
-    )
+    let direction = |nest: &mut Writer| {
+        nest.put(1, &[7; 32]);
+        nest.put(2, &[8; 8]);
+    };
+    v2(ifindex, 4, 5, |key| {
+        key.u32(1, peer);
+        key.u8(2, slot);
+        key.u8(3, key_id);
+        key.u16(4, 1);
+        key.nest(5, direction);
+        key.nest(6, direction);
+    })
 }
 
 #[test]
 fn what_openvpn_2_6_asks_of_a_server() {
     let mut fake = fake();
     assert_eq!(outcome(&mut fake, &new_peer_v2(2, 7, 9)), 0);
-    let set = [number(1, 7), number(2, 10), number(3, 60)];
-    let set = request(
-        FAMILIES.dco_v2,
-        REQUEST_ACK,
-        2,
-        &[number(1, 2), nest(3, &set)],
-    );
+    let set = v2(2, 2, 3, |peer| {
+        peer.u32(1, 7);
+        peer.u32(2, 10);
+        peer.u32(3, 60);
+    });
     assert_eq!(outcome(&mut fake, &set), 0);
     assert_eq!(outcome(&mut fake, &new_key_v2(2, 7, 0, 0)), 0);
     assert_eq!(outcome(&mut fake, &new_key_v2(2, 7, 1, 1)), 0);
-    let swap = request(
-        FAMILIES.dco_v2,
-        REQUEST_ACK,
-        5,
-        &[number(1, 2), nest(6, &[number(1, 7)])],
-    );
+    let swap = v2(2, 5, 6, |keys| keys.u32(1, 7));
     assert_eq!(outcome(&mut fake, &swap), 0);
-    let del_key = nest(7, &[number(1, 7), attribute(2, &[1])]);
-    let del_key = request(FAMILIES.dco_v2, REQUEST_ACK, 6, &[number(1, 2), del_key]);
+    let del_key = v2(2, 6, 7, |key| {
+        key.u32(1, 7);
+        key.u8(2, 1);
+    });
     assert_eq!(outcome(&mut fake, &del_key), 0);
 
-    let dump = ask(
-        &mut fake,
-        &request(FAMILIES.dco_v2, DUMP, 7, &[number(1, 2)]),
-    );
+    let dump = ask(&mut fake, &dump_v2(2));
     assert_eq!(dump.len(), 2);
     // GET_PEER{PEER_ID, IPV4, INTERVAL, TIMEOUT, SOCKADDR_REMOTE, LOCAL_IP, LOCAL_PORT, 4 x (u64,
     // u32)}
     assert_eq!(dump[0].len(), 20 + 4 + 4 * 8 + 20 + 8 + 8 + 4 * (12 + 8));
     assert_eq!(dump[1][4..6], 3_u16.to_ne_bytes());
-    let get = request(
-        FAMILIES.dco_v2,
-        REQUEST_ACK,
-        7,
-        &[number(1, 2), nest(8, &[number(1, 7)])],
-    );
+    let get = v2(2, 7, 8, |peer| peer.u32(1, 7));
     assert_eq!(ask(&mut fake, &get).len(), 2);
 
-    let del_peer = request(
-        FAMILIES.dco_v2,
-        REQUEST_ACK,
-        3,
-        &[number(1, 2), nest(4, &[number(2, 7)])],
-    );
+    let del_peer = v2(2, 3, 4, |peer| peer.u32(2, 7));
     assert_eq!(outcome(&mut fake, &del_peer), 0);
     assert_eq!(fake.told.len(), 1);
     assert_eq!(outcome(&mut fake, &del_peer), -2);
-    assert_eq!(
-        ask(
-            &mut fake,
-            &request(FAMILIES.dco_v2, DUMP, 7, &[number(1, 2)])
-        )
-        .len(),
-        1
-    );
+    assert_eq!(ask(&mut fake, &dump_v2(2)).len(), 1);
 }
 
 #[test]
@@ -183,19 +144,14 @@ fn what_is_peculiar_to_v2() {
     let mut fake = fake();
     // A P2P dump is empty; a remote with TCP is passed on.
     assert_eq!(outcome(&mut fake, &new_peer_v2(3, 7, 10)), 0);
-    assert_eq!(
-        ask(
-            &mut fake,
-            &request(FAMILIES.dco_v2, DUMP, 7, &[number(1, 3)])
-        )
-        .len(),
-        1
-    );
+    assert_eq!(ask(&mut fake, &dump_v2(3)).len(), 1);
     // Ids have 24 bits on the wire.
     assert_eq!(outcome(&mut fake, &new_peer_v2(3, 0x0100_0000, 9)), -22);
     // Half a keepalive, even of nobody, succeeds.
-    let half = nest(3, &[number(1, 99), number(2, 10)]);
-    let half = request(FAMILIES.dco_v2, REQUEST_ACK, 2, &[number(1, 3), half]);
+    let half = v2(3, 2, 3, |peer| {
+        peer.u32(1, 99);
+        peer.u32(2, 10);
+    });
     assert_eq!(outcome(&mut fake, &half), 0);
     // The other API's device isn't one.
     assert_eq!(outcome(&mut fake, &new_peer_v2(4, 7, 9)), -22);
@@ -214,14 +170,17 @@ fn headers_are_looked_at_before_the_command() {
         (0x8005, -22),
     ];
     for (flags, errno) in outcomes {
-        let unknown = request(FAMILIES.ovpn, flags, 99, &[]);
+        let unknown = request(FAMILIES.ovpn, flags, 99, |_| ());
         assert_eq!(outcome(&mut fake, &unknown), errno);
     }
-    let mut reserved = request(FAMILIES.ovpn, REQUEST_ACK, 3, &[]);
+    let mut reserved = request(FAMILIES.ovpn, REQUEST_ACK, 3, |_| ());
     reserved[18] = 1;
     assert_eq!(outcome(&mut fake, &reserved), -22);
-    assert_eq!(outcome(&mut fake, &request(0x99, REQUEST_ACK, 3, &[])), -2);
-    assert_eq!(outcome(&mut fake, &request(FAMILIES.ovpn, 4, 3, &[])), 0);
+    assert_eq!(
+        outcome(&mut fake, &request(0x99, REQUEST_ACK, 3, |_| ())),
+        -2
+    );
+    assert_eq!(outcome(&mut fake, &request(FAMILIES.ovpn, 4, 3, |_| ())), 0);
 }
 
 #[test]
@@ -233,7 +192,7 @@ fn a_requester_without_the_capability_is_refused() {
     for (family, command) in [(FAMILIES.ovpn, 3), (FAMILIES.dco_v2, 7)] {
         for flags in [REQUEST_ACK, DUMP] {
             let mut answers = Answers::new();
-            let request = request(family, flags, command, &[]);
+            let request = request(family, flags, command, |_| ());
             serve(&FAMILIES, &requester, &request, &mut fake(), &mut answers);
             assert_eq!(answers.datagrams()[0][16..20], (-1_i32).to_ne_bytes());
         }
@@ -246,10 +205,7 @@ fn a_dump_is_cut_into_datagrams() {
     for id in 1..=250 {
         assert_eq!(outcome(&mut fake, &new_peer_v2(2, id, 9)), 0);
     }
-    let dump = ask(
-        &mut fake,
-        &request(FAMILIES.dco_v2, DUMP, 7, &[number(1, 2)]),
-    );
+    let dump = ask(&mut fake, &dump_v2(2));
     assert!(
         dump.len() > 2
             && dump
@@ -266,7 +222,10 @@ fn a_dump_is_cut_into_datagrams() {
 #[test]
 fn all_three_families_are_listed() {
     let mut fake = fake();
-    let dump = ask(&mut fake, &request(FamilyIds::NLCTRL, DUMP, 3, &[]));
+    let dump = ask(
+        &mut fake,
+        &request(GENL_ID_CTRL, DUMP, CTRL_CMD_GETFAMILY, |_| ()),
+    );
     assert_eq!(
         dump.iter()
             .flat_map(|datagram| Messages::of(datagram))
@@ -274,10 +233,13 @@ fn all_three_families_are_listed() {
         4
     );
     for name in ["nlctrl", "ovpn", "ovpn-dco-v2"] {
-        let name = [name.as_bytes(), &[0]].concat();
-        let get = request(FamilyIds::NLCTRL, REQUEST_ACK, 3, &[attribute(2, &name)]);
+        let get = request(GENL_ID_CTRL, REQUEST_ACK, CTRL_CMD_GETFAMILY, |message| {
+            message.string(CTRL_ATTR_FAMILY_NAME, name);
+        });
         assert_eq!(ask(&mut fake, &get).len(), 2);
-        let policy = request(FamilyIds::NLCTRL, DUMP, 10, &[attribute(2, &name)]);
+        let policy = request(GENL_ID_CTRL, DUMP, CTRL_CMD_GETPOLICY, |message| {
+            message.string(CTRL_ATTR_FAMILY_NAME, name);
+        });
         assert!(ask(&mut fake, &policy).len() > 1);
     }
     assert_eq!(membership(&FAMILIES, 6), Some(Api::DcoV2));
@@ -288,30 +250,40 @@ fn all_three_families_are_listed() {
 /// What Linux 6.18 answers about `nlctrl` itself, for libnl asks for that first.
 #[test]
 fn nlctrl_tells_of_itself_as_linux_does() {
-    let answers = ask(
-        &mut fake(),
-        &request(
-            FamilyIds::NLCTRL,
-            REQUEST_ACK,
-            3,
-            &[attribute(2, b"nlctrl\0")],
-        ),
-    );
-    let operation =
-        |index, command, flags| attribute(index, &[number(1, command), number(2, flags)].concat());
-    let group = [number(2, 16), attribute(1, b"notify\0")].concat();
-    let mut expected = 136_u32.to_ne_bytes().to_vec();
-    expected.extend([16_u16.to_ne_bytes(), 0_u16.to_ne_bytes()].concat());
-    expected.extend([1_u32.to_ne_bytes(), 4711_u32.to_ne_bytes()].concat());
-    expected.extend([1, 2, 0, 0]);
-    expected.extend(attribute(2, b"nlctrl\0"));
-    expected.extend(attribute(1, &16_u16.to_ne_bytes()));
-    expected.extend([number(3, 2), number(4, 0), number(5, 0)].concat());
-    expected.extend(attribute(
-        6,
-        &[operation(1, 3, 14), operation(2, 10, 12)].concat(),
-    ));
-    expected.extend(attribute(7, &attribute(1, &group)));
+    let get = request(GENL_ID_CTRL, REQUEST_ACK, CTRL_CMD_GETFAMILY, |message| {
+        message.string(CTRL_ATTR_FAMILY_NAME, "nlctrl");
+    });
+    let answers = ask(&mut fake(), &get);
+    let operation = |list: &mut Writer, index, command, flags| {
+        list.plain_nest(index, |entry| {
+            entry.u32(1, command);
+            entry.u32(2, flags);
+        });
+    };
+    let header = Header {
+        kind: 16,
+        flags: 0,
+        sequence: 1,
+        port: 4711,
+    };
+    let expected = header.write_generic(1, 2, |message| {
+        message.string(2, "nlctrl");
+        message.u16(1, 16);
+        message.u32(3, 2);
+        message.u32(4, 0);
+        message.u32(5, 0);
+        message.plain_nest(6, |list| {
+            operation(list, 1, 3, 14);
+            operation(list, 2, 10, 12);
+        });
+        message.plain_nest(7, |list| {
+            list.plain_nest(1, |group| {
+                group.u32(2, 16);
+                group.string(1, "notify");
+            });
+        });
+    });
+    assert_eq!(expected.len(), 136);
     assert_eq!(answers[0], expected);
 }
 
@@ -332,8 +304,14 @@ proptest! {
         number_of_nest in 2_u16..9,
         cut in 0_usize..3,
     ) {
-        let members: Vec<_> = members.iter().map(|(kind, payload)| attribute(*kind, payload)).collect();
-        let mut datagram = request(family, flags, command, &[number(1, ifindex), nest(number_of_nest, &members)]);
+        let mut datagram = request(family, flags, command, |message| {
+            message.u32(1, ifindex);
+            message.nest(number_of_nest, |nest| {
+                for (kind, payload) in &members {
+                    nest.put(*kind, payload);
+                }
+            });
+        });
         datagram.truncate(datagram.len() - cut);
         let length = u32::try_from(datagram.len()).unwrap();
         datagram[..4].copy_from_slice(&length.to_ne_bytes());

@@ -1,4 +1,6 @@
 use super::*;
+use crate::message::stated_length;
+use crate::numbers::{NLM_F_ACK, NLM_F_REQUEST};
 use crate::schema::Kind;
 use crate::tlv::{Attribute, Attributes};
 
@@ -11,10 +13,13 @@ const REQUESTER: Requester = Requester {
 
 /// 40 bytes of a request with sequence number 9.
 fn request() -> Vec<u8> {
-    let mut message = message::start(0x20, 5, 9, 77);
-    message.extend_from_slice(&[1; 24]);
-    message::set_length(&mut message);
-    message
+    let header = Header {
+        kind: 0x20,
+        flags: NLM_F_REQUEST | NLM_F_ACK,
+        sequence: 9,
+        port: 77,
+    };
+    header.write(&[1; 24], |_| ())
 }
 
 fn extack() -> Extack {
@@ -31,15 +36,15 @@ fn extack() -> Extack {
 fn parts(error: &[u8], echo: usize) -> (u16, &[u8], Vec<u16>) {
     let header = Header::of(error).unwrap();
     assert_eq!(
-        (header.length, header.kind, header.sequence),
-        (error.len(), TYPE_ERROR, 9)
+        (stated_length(error), header.kind, header.sequence),
+        (Some(error.len()), NLMSG_ERROR, 9)
     );
-    assert_eq!(error[12..16], REQUESTER.port.to_ne_bytes());
-    let start = HEADER + 4 + echo;
+    assert_eq!(header.port, REQUESTER.port);
+    let start = NLMSG_HDRLEN + 4 + echo;
     let attributes = Attributes::of(error, start).map(|attribute| attribute.number());
     (
         header.flags,
-        &error[HEADER + 4..start],
+        &error[NLMSG_HDRLEN + 4..start],
         attributes.collect(),
     )
 }
@@ -48,17 +53,20 @@ fn parts(error: &[u8], echo: usize) -> (u16, &[u8], Vec<u16>) {
 fn an_ack_echoes_the_header() {
     let ack = acknowledgement(&REQUESTER, &request());
     assert_eq!(ack.len(), 36);
-    assert_eq!(parts(&ack, 16), (FLAG_CAPPED, &request()[..16], vec![]));
+    assert_eq!(parts(&ack, 16), (NLM_F_CAPPED, &request()[..16], vec![]));
 }
 
 #[test]
 fn an_error_echoes_all_unless_capped() {
     let error = error_message(&REQUESTER, &request(), Errno::EINVAL, &extack());
-    assert_eq!(error[HEADER..HEADER + 4], (-22_i32).to_ne_bytes());
+    assert_eq!(
+        error[NLMSG_HDRLEN..NLMSG_HDRLEN + 4],
+        (-22_i32).to_ne_bytes()
+    );
     let order = vec![1, 2, 4, 5, 6];
     assert_eq!(
         parts(&error, 40),
-        (FLAG_ACK_TLVS, &request()[..], order.clone())
+        (NLM_F_ACK_TLVS, &request()[..], order.clone())
     );
 
     let requester = Requester {
@@ -68,7 +76,7 @@ fn an_error_echoes_all_unless_capped() {
     let error = error_message(&requester, &request(), Errno::EINVAL, &extack());
     assert_eq!(
         parts(&error, 16),
-        (FLAG_CAPPED | FLAG_ACK_TLVS, &request()[..16], order)
+        (NLM_F_CAPPED | NLM_F_ACK_TLVS, &request()[..16], order)
     );
 
     let requester = Requester {
@@ -105,10 +113,13 @@ fn the_end_of_a_dump() {
     let end = done(&REQUESTER, &request(), Errno(0), &Extack::default());
     assert_eq!(
         (end.len(), Header::of(&end).unwrap().flags),
-        (20, FLAG_MULTI)
+        (20, NLM_F_MULTI)
     );
     let end = done(&REQUESTER, &request(), Errno::ENODEV, &extack());
-    assert_eq!(Header::of(&end).unwrap().flags, FLAG_MULTI | FLAG_ACK_TLVS);
+    assert_eq!(
+        Header::of(&end).unwrap().flags,
+        NLM_F_MULTI | NLM_F_ACK_TLVS
+    );
     let text = Attributes::of(&end, 20).next();
     assert_eq!(text.as_ref().and_then(Attribute::text), Some("no"));
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
-    Answers, CipherAlg, DeleteReason, Errno, Keepalive, KeyDirection, KeyNew, KeyState, Mode,
-    NoDevice, Notification, PeerNew, PeerSet, PeerState, Refused, Requester, Service, Slot,
+    Answers, CipherAlg, DeleteReason, Errno, FamilyIds, Keepalive, KeyDirection, KeyNew, KeyState,
+    Mode, NoDevice, Notification, PeerNew, PeerSet, PeerState, Refused, Requester, Service, Slot,
     Traffic, serve,
 };
 

@@ -2,8 +2,10 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
+use crate::numbers;
+
+const AF_INET: u16 = numbers::AF_INET as u16;
+const AF_INET6: u16 = numbers::AF_INET6 as u16;
 /// Length of `sockaddr_in`.
 const LENGTH4: usize = 16;
 /// Length of `sockaddr_in6`.

@@ -1,19 +1,17 @@
 //! The answer to `CTRL_CMD_GETPOLICY`: which policies the commands use, then every attribute of
 //! every policy (golden `ctrl_getpolicy`).
 
-use super::{FAMILY, command, top};
+use super::FAMILY;
 use crate::Errno;
-use crate::message::{self, FLAG_MULTI, Request};
+use crate::message::{self, Request};
+use crate::numbers::{
+    CTRL_ATTR_FAMILY_ID, CTRL_ATTR_OP_POLICY, CTRL_ATTR_POLICY, CTRL_ATTR_POLICY_DO,
+    CTRL_ATTR_POLICY_DUMP, CTRL_CMD_GETPOLICY, NLM_F_MULTI,
+};
 use crate::rejection::{Extack, Rejection};
 use crate::requester::Requester;
 use crate::schema::{Command, Family, Kind, Policy};
 use crate::tlv::{Attribute, Writer};
-
-/// Members of a command in COMMAND_POLICY: indexes into POLICY.
-mod told_policy {
-    pub(super) const PLAIN: u16 = 1;
-    pub(super) const DUMP: u16 = 2;
-}
 
 /// The parts of a family's answer; of one command's, if `asked` names one.
 pub(super) fn parts(
@@ -80,15 +78,15 @@ impl Part {
         request: &Request<'_>,
         family: u16,
     ) -> Vec<u8> {
-        let (version, command) = (FAMILY.version, command::GETPOLICY);
+        let (version, command) = (FAMILY.version, CTRL_CMD_GETPOLICY);
         message::reply(
             requester,
             request,
             version,
-            FLAG_MULTI,
+            NLM_F_MULTI,
             command,
             |message| {
-                message.u16(top::FAMILY_ID, family);
+                message.u16(CTRL_ATTR_FAMILY_ID, family);
                 self.write(message);
             },
         )
@@ -100,13 +98,13 @@ impl Part {
                 number,
                 plain,
                 dump,
-            } => message.nest(top::COMMAND_POLICY, |list| {
+            } => message.nest(CTRL_ATTR_OP_POLICY, |list| {
                 list.nest(number.into(), |entry| {
                     if let Some(index) = plain {
-                        entry.u32(told_policy::PLAIN, index);
+                        entry.u32(CTRL_ATTR_POLICY_DO, index);
                     }
                     if let Some(index) = dump {
-                        entry.u32(told_policy::DUMP, index);
+                        entry.u32(CTRL_ATTR_POLICY_DUMP, index);
                     }
                 });
             }),
@@ -115,7 +113,7 @@ impl Part {
                 number,
                 kind,
                 nest,
-            } => message.nest(top::POLICY, |list| {
+            } => message.nest(CTRL_ATTR_POLICY, |list| {
                 list.nest(policy, |entry| {
                     entry.nest(number, |told| kind.describe(told, nest))
                 });

@@ -1,6 +1,7 @@
 //! Questions byte by byte; answers as the kernel gives them, cut anywhere.
 
 use super::*;
+use crate::numbers::{IFINFOMSG_LEN, RTMSG_LEN};
 use crate::route::{Change, changes};
 
 const PORT: u32 = 77;
@@ -21,13 +22,17 @@ fn v4(last: u8) -> IpAddr {
 
 /// A message of the kernel's, to a socket with this port.
 fn message(kind: u16, (number, port): (u32, u32), rest: &[u8]) -> Vec<u8> {
-    let mut bytes = request(kind, number, rest, |_| ());
-    bytes[12..16].copy_from_slice(&port.to_ne_bytes());
-    bytes
+    let header = Header {
+        kind,
+        sequence: number,
+        port,
+        ..Header::default()
+    };
+    header.write(rest, |_| ())
 }
 
 fn route(number: (u32, u32), attributes: &[(u16, &[u8])]) -> Vec<u8> {
-    let mut rest = vec![0; ROUTE_HEADER];
+    let mut rest = vec![0; RTMSG_LEN];
     rest[0] = AF_INET;
     rest[1] = 32;
     rest[4] = 254;
@@ -125,7 +130,7 @@ fn an_answer_tells_device_and_mtu_and_is_no_news() {
 
 #[test]
 fn a_link_tells_its_mtu_for_both_families_whoever_asked() {
-    let mut rest = vec![0; LINK_HEADER];
+    let mut rest = vec![0; IFINFOMSG_LEN];
     rest[4..8].copy_from_slice(&longs(&[9]));
     let mut writer = Writer::after(rest);
     writer.u32(IFLA_MTU, 1500);

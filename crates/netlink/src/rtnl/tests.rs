@@ -11,25 +11,25 @@ const REQUESTER: Requester = Requester {
 };
 
 fn message(kind: u16, flags: u16, index: u32, fill: impl FnOnce(&mut Writer)) -> Vec<u8> {
-    let mut bytes = vec![0; HEADER + IFINFO];
-    bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
-    bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
-    bytes[IFINFO_INDEX..IFINFO_INDEX + 4].copy_from_slice(&index.to_ne_bytes());
-    let mut writer = Writer::after(bytes);
-    fill(&mut writer);
-    let mut bytes = writer.into_bytes();
-    let length = u32::try_from(bytes.len()).unwrap();
-    bytes[..4].copy_from_slice(&length.to_ne_bytes());
-    bytes
+    let header = Header {
+        kind,
+        flags,
+        ..Header::default()
+    };
+    let link = LinkHeader {
+        ifindex: index,
+        ..LinkHeader::default()
+    };
+    header.write(&link.bytes(), fill)
 }
 
 /// NEWLINK as sitnl makes it, with this in INFO_DATA.
 fn new_link(kind: &[u8], data: impl FnOnce(&mut Writer)) -> Vec<u8> {
-    message(NEWLINK, 0x605, 0, |message| {
-        message.string(ifla::IFNAME, "tun0");
-        message.plain_nest(ifla::LINKINFO, |info| {
-            info.put(ifla::INFO_KIND, kind);
-            info.plain_nest(ifla::INFO_DATA, data);
+    message(RTM_NEWLINK, 0x605, 0, |message| {
+        message.string(IFLA_IFNAME, "tun0");
+        message.plain_nest(IFLA_LINKINFO, |info| {
+            info.put(IFLA_INFO_KIND, kind);
+            info.plain_nest(IFLA_INFO_DATA, data);
         });
     })
 }
@@ -43,7 +43,7 @@ fn mode_of(request: &[u8]) -> Option<(Api, Mode)> {
 
 #[test]
 fn a_link_is_made() {
-    let request = new_link(b"ovpn-dco\0", |data| data.u8(ifla::OVPN_MODE, 1));
+    let request = new_link(b"ovpn-dco\0", |data| data.u8(IFLA_OVPN_MODE, 1));
     let LinkRequest::New(new) = link_request(&REQUESTER, &request) else {
         panic!("not read")
     };
@@ -63,9 +63,9 @@ fn a_link_is_made() {
 
 #[test]
 fn the_mode_is_read_laxly() {
-    let wide = new_link(b"ovpn\0", |data| data.u32(ifla::OVPN_MODE, u32::from_le(1)));
+    let wide = new_link(b"ovpn\0", |data| data.u32(IFLA_OVPN_MODE, u32::from_le(1)));
     let unknown = new_link(b"ovpn\0", |data| {
-        data.u8(ifla::OVPN_MODE, 1);
+        data.u8(IFLA_OVPN_MODE, 1);
         data.u32(9, 9);
     });
     for request in [wide, unknown] {
@@ -76,13 +76,13 @@ fn the_mode_is_read_laxly() {
 #[test]
 fn a_mode_that_is_none_is_refused() {
     let text = |answer: &[u8]| String::from_utf8_lossy(answer).into_owned();
-    let request = new_link(b"ovpn\0", |data| data.u8(ifla::OVPN_MODE, 2));
+    let request = new_link(b"ovpn\0", |data| data.u8(IFLA_OVPN_MODE, 2));
     let LinkRequest::Refused(answer) = link_request(&REQUESTER, &request) else {
         panic!("taken")
     };
     assert_eq!(answer[16..20], (-34_i32).to_ne_bytes());
     assert!(text(&answer).contains("integer out of range"));
-    let request = new_link(b"ovpn\0", |data| data.put(ifla::OVPN_MODE, &[]));
+    let request = new_link(b"ovpn\0", |data| data.put(IFLA_OVPN_MODE, &[]));
     let LinkRequest::Refused(answer) = link_request(&REQUESTER, &request) else {
         panic!("taken")
     };
@@ -92,8 +92,8 @@ fn a_mode_that_is_none_is_refused() {
 
 #[test]
 fn others_are_left_to_the_kernel() {
-    let up = message(NEWLINK, 5, 2, |_| {});
-    let all = message(GETLINK, 0x301, 0, |_| {});
+    let up = message(RTM_NEWLINK, 5, 2, |_| {});
+    let all = message(RTM_GETLINK, 0x301, 0, |_| {});
     for request in [new_link(b"dummy\0", |_| {}), up, all, Vec::new()] {
         assert_eq!(link_request(&REQUESTER, &request), LinkRequest::NotOurs);
     }
@@ -105,8 +105,8 @@ fn the_mtu_of_any_link_may_concern_us() {
         ifindex: Some(2),
         name: None,
     };
-    for kind in [NEWLINK, SETLINK] {
-        let request = message(kind, 5, 2, |message| message.u32(ifla::MTU, 65_452));
+    for kind in [RTM_NEWLINK, RTM_SETLINK] {
+        let request = message(kind, 5, 2, |message| message.u32(IFLA_MTU, 65_452));
         let expected = LinkRequest::SetMtu(target, 65_452);
         assert_eq!(link_request(&REQUESTER, &request), expected);
         let requester = Requester {
@@ -124,11 +124,11 @@ fn a_target_is_an_index_or_a_name() {
         name: None,
     };
     assert_eq!(
-        link_request(&REQUESTER, &message(DELLINK, 5, 5, |_| {})),
+        link_request(&REQUESTER, &message(RTM_DELLINK, 5, 5, |_| {})),
         LinkRequest::Delete(target)
     );
-    let by_name = message(GETLINK, 1, 0, |message| {
-        message.string(ifla::IFNAME, "tun0")
+    let by_name = message(RTM_GETLINK, 1, 0, |message| {
+        message.string(IFLA_IFNAME, "tun0")
     });
     let target = LinkTarget {
         ifindex: None,
