@@ -175,8 +175,8 @@ fn set(arguments: &SetArguments) -> Result<()> {
         local: arguments.local_address,
         vpn4: arguments.vpn4,
         vpn6: arguments.vpn6,
-        unusable: None,
         keepalive: arguments.keepalive,
+        ..PeerSet::default()
     };
     ask(
         &arguments.device,

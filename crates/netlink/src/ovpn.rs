@@ -1,11 +1,12 @@
 //! The family `ovpn` of Linux 6.16 and OpenVPN 2.7 (dco-behaviour 2.1 to 2.16).
 
 pub(crate) mod client;
-mod decode;
-mod encode;
+mod endpoint;
+pub(crate) mod notification;
+mod reply;
+mod request;
 mod schema;
 
-pub(crate) use encode::notification;
 pub(crate) use schema::FAMILY;
 
 use crate::answer::Answers;
@@ -34,39 +35,39 @@ pub(crate) fn plain(
     };
     match request.command {
         command::PEER_NEW => {
-            let peer = decode::peer_new(&nest(top::PEER)?, mode)?;
+            let peer = request::peer_new(&nest(top::PEER)?, mode)?;
             service.peer_new(ifindex, &peer).map_err(refused)
         }
         command::PEER_SET => {
-            let peer = decode::peer_set(&nest(top::PEER)?, mode)?;
+            let peer = request::peer_set(&nest(top::PEER)?, mode)?;
             service.peer_set(ifindex, &peer).map_err(refused)
         }
         command::PEER_GET => {
-            let id = decode::peer_get(&nest(top::PEER)?)?;
+            let id = request::peer_get(&nest(top::PEER)?)?;
             let peer = service.peer_get(ifindex, id).map_err(refused)?;
-            answers.push(encode::peer(requester, request, 0, &peer));
+            answers.push(reply::peer(requester, request, 0, &peer));
             Ok(())
         }
         command::PEER_DEL => {
-            let id = decode::peer_del(&nest(top::PEER)?)?;
+            let id = request::peer_del(&nest(top::PEER)?)?;
             service.peer_del(ifindex, id).map_err(refused)
         }
         command::KEY_NEW => {
-            let key = decode::key_new(&nest(top::KEYCONF)?)?;
+            let key = request::key_new(&nest(top::KEYCONF)?)?;
             service.key_new(ifindex, &key).map_err(refused)
         }
         command::KEY_GET => {
-            let (peer, slot) = decode::key_get(&nest(top::KEYCONF)?)?;
+            let (peer, slot) = request::key_get(&nest(top::KEYCONF)?)?;
             let key = service.key_get(ifindex, peer, slot).map_err(refused)?;
-            answers.push(encode::key(requester, request, &key));
+            answers.push(reply::key(requester, request, &key));
             Ok(())
         }
         command::KEY_SWAP => {
-            let peer = decode::key_swap(&nest(top::KEYCONF)?)?;
+            let peer = request::key_swap(&nest(top::KEYCONF)?)?;
             service.key_swap(ifindex, peer).map_err(refused)
         }
         command::KEY_DEL => {
-            let (peer, slot) = decode::key_del(&nest(top::KEYCONF)?)?;
+            let (peer, slot) = request::key_del(&nest(top::KEYCONF)?)?;
             service.key_del(ifindex, peer, slot).map_err(refused)
         }
         _ => Err(Rejection::bare(Errno::EOPNOTSUPP)),
@@ -84,7 +85,7 @@ pub(crate) fn dump(
     let peers = service.peers(ifindex);
     Ok(peers
         .iter()
-        .map(|peer| encode::peer(requester, request, NLM_F_MULTI, peer))
+        .map(|peer| reply::peer(requester, request, NLM_F_MULTI, peer))
         .collect())
 }
 
@@ -111,6 +112,14 @@ fn not_ours(attribute: &Attribute<'_>) -> Rejection {
         ..Extack::default()
     };
     Rejection::with(Errno::EINVAL, extack)
+}
+
+fn invalid(text: &str) -> Rejection {
+    own_text(Errno::EINVAL, text)
+}
+
+fn u32_of(members: &Members<'_>, member: u16) -> Option<u32> {
+    members.find(member)?.u32()
 }
 
 /// A refusal with words of the module, not of Netlink's core.

@@ -49,8 +49,8 @@ pub fn notification(
     notification: &Notification,
 ) -> Option<Vec<u8>> {
     match api {
-        Api::Ovpn => Some(ovpn::notification(families.ovpn, notification)),
-        Api::DcoV2 => dco_v2::notification(families.dco_v2, notification),
+        Api::Ovpn => Some(ovpn::notification::encode(families.ovpn, notification)),
+        Api::DcoV2 => dco_v2::notification::encode(families.dco_v2, notification),
     }
 }
 

@@ -105,8 +105,25 @@ pub struct PeerNew {
     pub keepalive: Option<Keepalive>,
 }
 
+impl PeerNew {
+    /// A new peer with nothing but what every request has.
+    pub fn new(api: Api, id: u32, socket: u32) -> Self {
+        Self {
+            api,
+            id,
+            tx_id: None,
+            remote: None,
+            local: None,
+            socket,
+            vpn4: None,
+            vpn6: None,
+            keepalive: None,
+        }
+    }
+}
+
 /// `PEER_SET`: what is `Some` changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeerSet {
     /// Peer id.
     pub id: u32,
@@ -161,8 +178,8 @@ pub struct Traffic {
     pub packets: u64,
 }
 
-/// What `PEER_GET` tells of a peer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The reply to `PEER_GET`: the state of a peer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeerState {
     /// Peer id, in received packets.
     pub id: u32,

@@ -83,15 +83,13 @@ impl<'a> Held<'a> {
             let at = if is_tcp { at } else { 0 };
             let transport = transports.get_mut(at).context("a peer without a socket")?;
             let new = PeerNew {
-                api: found.api,
-                id: peer.id,
                 tx_id: peer.tx_id,
                 remote: peer.remote,
                 local: arguments.local_address,
-                socket: transport.number(),
                 vpn4: peer.vpn4,
                 vpn6: peer.vpn6,
                 keepalive: arguments.keepalive,
+                ..PeerNew::new(found.api, peer.id, transport.number())
             };
             let asked = Asked::PeerNew(&new);
             channel.request(found.ifindex, &asked, transport.offer())?;

@@ -68,25 +68,13 @@ impl EndedPeers {
 
 #[cfg(test)]
 mod tests {
-    use udco_netlink::{Keepalive, Traffic};
-
     use super::*;
 
     fn peer(id: u32) -> PeerState {
         PeerState {
             id,
             tx_id: id,
-            socket_netnsid: None,
-            vpn4: None,
-            vpn6: None,
-            keepalive: Keepalive::default(),
-            remote: None,
-            local: None,
-            local_port: 0,
-            vpn_rx: Traffic::default(),
-            vpn_tx: Traffic::default(),
-            link_rx: Traffic::default(),
-            link_tx: Traffic::default(),
+            ..PeerState::default()
         }
     }
 

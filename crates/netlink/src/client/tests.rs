@@ -30,7 +30,6 @@ fn state(id: u32) -> PeerState {
     PeerState {
         id,
         tx_id: id,
-        socket_netnsid: None,
         vpn4: Some([10, 8, 0, 2].into()),
         vpn6: None,
         keepalive: Keepalive {
@@ -44,6 +43,7 @@ fn state(id: u32) -> PeerState {
         vpn_tx: traffic(1 << 40),
         link_rx: traffic(6),
         link_tx: traffic(7),
+        ..PeerState::default()
     }
 }
 
@@ -150,18 +150,16 @@ fn done() -> Vec<Told> {
 
 fn peer_new(api: Api) -> PeerNew {
     PeerNew {
-        api,
-        id: 1,
         tx_id: (api == Api::Ovpn).then_some(9),
         remote: Some("[fe80::1%3]:1194".parse().unwrap()),
         local: Some("fe80::2".parse().unwrap()),
-        socket: 12,
         vpn4: Some([10, 8, 0, 2].into()),
         vpn6: Some("fd00::2".parse().unwrap()),
         keepalive: (api == Api::Ovpn).then_some(Keepalive {
             interval: 10,
             timeout: 60,
         }),
+        ..PeerNew::new(api, 1, 12)
     }
 }
 
@@ -208,8 +206,8 @@ fn changes_of_peers_arrive() {
         local: Some("192.0.2.2".parse().unwrap()),
         vpn4: new.vpn4,
         vpn6: new.vpn6,
-        unusable: None,
         keepalive: new.keepalive,
+        ..PeerSet::default()
     };
     let (asked, told) = round(Api::Ovpn, Mode::Mp, &Command::PeerSet(&set));
     assert_eq!((asked, told), (format!("4 {set:?}"), done()));

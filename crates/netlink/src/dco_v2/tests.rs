@@ -1,7 +1,10 @@
+use std::net::Ipv4Addr;
+
+use super::schema::{new_peer, set_peer};
 use super::*;
-use crate::DeleteReason;
-use crate::tlv::Attributes;
+use crate::tlv::{Attributes, Writer};
 use crate::validate::{Strictness, attributes as validate};
+use crate::{DeleteReason, Notification};
 
 /// A message's attributes behind a dummy of the two headers.
 fn attributes(fill: impl FnOnce(&mut Writer)) -> Vec<u8> {
@@ -37,7 +40,7 @@ fn new_peer_of_a_server() {
     let bytes = openvpn_new_peer(|nest| nest.put(new_peer::LOCAL_IP, &[192, 0, 2, 9]));
     let policy = FAMILY.command(command::NEW_PEER).unwrap().plain.unwrap();
     assert!(validate(policy, Attributes::of(&bytes, 0), Strictness::Strict).is_ok());
-    let Ok(peer) = decode_new_peer(&new_peer_members(&bytes), Mode::Mp) else {
+    let Ok(peer) = request::new_peer(&new_peer_members(&bytes), Mode::Mp) else {
         panic!("refused")
     };
     assert_eq!(
@@ -52,7 +55,7 @@ fn new_peer_of_a_server() {
 #[test]
 fn vpn_addresses_in_p2p_are_dropped() {
     let bytes = openvpn_new_peer(|_| {});
-    let Ok(peer) = decode_new_peer(&new_peer_members(&bytes), Mode::P2p) else {
+    let Ok(peer) = request::new_peer(&new_peer_members(&bytes), Mode::P2p) else {
         panic!("refused")
     };
     assert_eq!((peer.vpn4, peer.vpn6), (None, None));
@@ -64,7 +67,7 @@ fn new_peer_is_refused() {
     let other_family = openvpn_new_peer(|nest| nest.put(new_peer::LOCAL_IP, &[0; 16]));
     let odd_address = openvpn_new_peer(|nest| nest.put(new_peer::LOCAL_IP, &[0; 5]));
     for bytes in [too_big, other_family, odd_address] {
-        let refused = decode_new_peer(&new_peer_members(&bytes), Mode::Mp)
+        let refused = request::new_peer(&new_peer_members(&bytes), Mode::Mp)
             .err()
             .unwrap();
         assert_eq!(refused.errno, Errno::EINVAL);
@@ -74,7 +77,7 @@ fn new_peer_is_refused() {
 #[test]
 fn a_remote_that_is_none_is_left_to_the_engine() {
     let odd = openvpn_new_peer(|nest| nest.put(new_peer::SOCKADDR_REMOTE, &[2; 20]));
-    let peer = decode_new_peer(&new_peer_members(&odd), Mode::Mp)
+    let peer = request::new_peer(&new_peer_members(&odd), Mode::Mp)
         .ok()
         .unwrap();
     assert_eq!(peer.remote, None);
@@ -86,7 +89,7 @@ fn half_a_keepalive_changes_nothing() {
         nest.u32(set_peer::PEER_ID, 1);
         nest.u32(set_peer::KEEPALIVE_TIMEOUT, 60);
     });
-    let decoded = decode_set_peer(&Members::of(Attributes::of(&half, 0)))
+    let decoded = request::set_peer(&Members::of(Attributes::of(&half, 0)))
         .ok()
         .unwrap();
     assert_eq!(decoded, None);
@@ -112,11 +115,11 @@ fn only_deletions_are_told() {
     ]
     .concat();
     if cfg!(target_endian = "little") {
-        assert_eq!(notification(0x20, &deleted), Some(expected));
+        assert_eq!(notification::encode(0x20, &deleted), Some(expected));
     }
     let remote = "192.0.2.1:1".parse().unwrap();
     assert_eq!(
-        notification(
+        notification::encode(
             0x20,
             &Notification::PeerFloated {
                 ifindex,
@@ -127,7 +130,7 @@ fn only_deletions_are_told() {
         None
     );
     assert_eq!(
-        notification(
+        notification::encode(
             0x20,
             &Notification::KeySwap {
                 ifindex,

@@ -18,7 +18,7 @@ const MAPPED: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1
 
 /// The words that PEER_NEW is refused with, or the missing attribute's number.
 fn refusal_of(mode: Mode, fill: impl FnOnce(&mut Writer)) -> String {
-    let refused = nested(fill, |nest| decode::peer_new(nest, mode)).expect_err("accepted");
+    let refused = nested(fill, |nest| request::peer_new(nest, mode)).expect_err("accepted");
     match (
         refused.extack.text,
         refused.extack.missing,
@@ -120,7 +120,7 @@ fn peer_new_is_read() {
         nest.u32(peer::KEEPALIVE_TIMEOUT, 60);
         nest.u32(peer::TX_ID, 5);
     };
-    let peer = nested(fill, |nest| decode::peer_new(nest, Mode::Mp))
+    let peer = nested(fill, |nest| request::peer_new(nest, Mode::Mp))
         .ok()
         .unwrap();
     assert_eq!((peer.id, peer.tx_id, peer.socket), (1, Some(5), 9));
@@ -142,7 +142,7 @@ fn peer_set_keeps_what_clears_an_address() {
         nest.u32(peer::ID, 1);
         nest.put(peer::VPN_IPV4, &[0; 4]);
     };
-    let change = nested(fill, |nest| decode::peer_set(nest, Mode::Mp))
+    let change = nested(fill, |nest| request::peer_set(nest, Mode::Mp))
         .ok()
         .unwrap();
     assert_eq!(change.vpn4, Some([0; 4].into()));
@@ -156,7 +156,7 @@ fn gets_name_what_they_do_not_expect() {
         nest.u32(peer::SOCKET, 1);
         nest.put(peer::REMOTE_IPV4, &[0; 4]);
     };
-    let refused = nested(fill, |nest| decode::peer_get(nest).err());
+    let refused = nested(fill, |nest| request::peer_get(nest).err());
     assert_eq!(
         text(refused).as_deref(),
         Some("ovpn: unexpected attribute 2")
@@ -166,7 +166,7 @@ fn gets_name_what_they_do_not_expect() {
         nest.u32(keyconf::SLOT, 1);
         nest.u32(keyconf::KEY_ID, 1);
     };
-    let refused = nested(fill, |nest| decode::key_get(nest).err());
+    let refused = nested(fill, |nest| request::key_get(nest).err());
     assert_eq!(
         text(refused).as_deref(),
         Some("ovpn: unexpected attribute 3")
@@ -190,7 +190,7 @@ fn key_new_is_read() {
         }
     };
     nested(fill(2), |nest| {
-        let key = decode::key_new(nest).ok().unwrap();
+        let key = request::key_new(nest).ok().unwrap();
         assert_eq!((key.peer, key.slot, key.key_id), (1, Slot::Secondary, 7));
         assert_eq!(key.cipher, CipherAlg::ChaCha20Poly1305);
         assert_eq!(
@@ -208,7 +208,7 @@ fn key_new_is_read() {
                 .contains(&key.encrypt.key.as_ptr())
         );
     });
-    let refused = nested(fill(0), |nest| decode::key_new(nest).err()).unwrap();
+    let refused = nested(fill(0), |nest| request::key_new(nest).err()).unwrap();
     assert_eq!(
         refused.extack.text.as_deref(),
         Some("ovpn: unsupported cipher")
@@ -222,7 +222,7 @@ fn notifications() {
     use crate::{DeleteReason, Notification};
 
     let hex = |told: Notification| {
-        let bytes = notification(0x15, &told);
+        let bytes = notification::encode(0x15, &told);
         bytes
             .iter()
             .map(|byte| format!("{byte:02x}"))

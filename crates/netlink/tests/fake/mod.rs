@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use udco_netlink::{
     Api, CipherAlg, DeleteReason, Errno, KeyNew, KeyState, Mode, NoDevice, Notification, PeerNew,
-    PeerSet, PeerState, Refused, Service, Slot, Traffic,
+    PeerSet, PeerState, Refused, Service, Slot,
 };
 
 /// A device.
@@ -187,17 +187,13 @@ impl Service for Fake {
         let state = PeerState {
             id: peer.id,
             tx_id: peer.tx_id.unwrap_or(peer.id),
-            socket_netnsid: None,
             vpn4: peer.vpn4,
             vpn6: peer.vpn6,
             keepalive: peer.keepalive.unwrap_or_default(),
             remote: peer.remote.filter(|_| !tcp),
             local: peer.local,
             local_port,
-            vpn_rx: Traffic::default(),
-            vpn_tx: Traffic::default(),
-            link_rx: Traffic::default(),
-            link_tx: Traffic::default(),
+            ..PeerState::default()
         };
         let (socket, keys) = (peer.socket, [None; 2]);
         self.device(ifindex).peers.push(Peer {

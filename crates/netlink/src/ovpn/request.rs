@@ -1,12 +1,12 @@
-//! From validated attributes to typed requests: what the module checks by the message and the mode
-//! alone.
+//! Requests: decoded with what the driver checks by the message and the device's mode alone, and written by clients.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::own_text;
+use super::endpoint::{self, address4, address6};
 use super::schema::{cipher, keyconf, keydir, peer};
+use super::{invalid, own_text, u32_of};
 use crate::rejection::Rejection;
-use crate::tlv::{Attribute, Members};
+use crate::tlv::{Attribute, Members, Writer};
 use crate::{Api, CipherAlg, Errno, Keepalive, KeyDirection, KeyNew, Mode, PeerNew, PeerSet, Slot};
 
 /// PEER_NEW, as far as check 12 of dco-behaviour 2.6, and whether its VPN addresses can be used: before the socket is
@@ -37,6 +37,23 @@ pub(super) fn peer_new(nest: &Attribute<'_>, mode: Mode) -> Result<PeerNew, Reje
     })
 }
 
+/// Writes the members of PEER_NEW.
+pub(super) fn write_peer_new(nest: &mut Writer, new: &PeerNew) {
+    nest.u32(peer::ID, new.id);
+    if let Some(id) = new.tx_id {
+        nest.u32(peer::TX_ID, id);
+    }
+    endpoint::write_request(nest, new.remote, new.local);
+    nest.u32(peer::SOCKET, new.socket);
+    if let Some(address) = new.vpn4 {
+        nest.put(peer::VPN_IPV4, &address.octets());
+    }
+    if let Some(address) = new.vpn6 {
+        nest.put(peer::VPN_IPV6, &address.octets());
+    }
+    write_keepalive(nest, new.keepalive);
+}
+
 /// PEER_SET: the same checks, but nothing besides the id is required (dco-behaviour 2.7).
 pub(super) fn peer_set(nest: &Attribute<'_>, mode: Mode) -> Result<PeerSet, Rejection> {
     let members = Members::of(nest.members());
@@ -51,6 +68,22 @@ pub(super) fn peer_set(nest: &Attribute<'_>, mode: Mode) -> Result<PeerSet, Reje
         unusable: checked.unusable,
         keepalive: checked.keepalive,
     })
+}
+
+/// Writes the members of PEER_SET.
+pub(super) fn write_peer_set(nest: &mut Writer, set: &PeerSet) {
+    nest.u32(peer::ID, set.id);
+    if let Some(id) = set.tx_id {
+        nest.u32(peer::TX_ID, id);
+    }
+    endpoint::write_request(nest, set.remote, set.local);
+    if let Some(address) = set.vpn4 {
+        nest.put(peer::VPN_IPV4, &address.octets());
+    }
+    if let Some(address) = set.vpn6 {
+        nest.put(peer::VPN_IPV6, &address.octets());
+    }
+    write_keepalive(nest, set.keepalive);
 }
 
 /// The id in PEER_GET, which may hold nothing else.
@@ -91,6 +124,25 @@ pub(super) fn key_new<'a>(nest: &Attribute<'a>) -> Result<KeyNew<'a>, Rejection>
     })
 }
 
+/// Writes the members of KEY_NEW.
+pub(super) fn write_key(nest: &mut Writer, key: &KeyNew<'_>) {
+    write_slot(nest, key.peer, key.slot);
+    nest.u32(keyconf::KEY_ID, key.key_id.into());
+    nest.u32(
+        keyconf::CIPHER_ALG,
+        match key.cipher {
+            CipherAlg::AesGcm => cipher::AES_GCM,
+            CipherAlg::ChaCha20Poly1305 => cipher::CHACHA20_POLY1305,
+        },
+    );
+    let direction = |nest: &mut Writer, direction: &KeyDirection<'_>| {
+        nest.put(keydir::CIPHER_KEY, direction.key);
+        nest.put(keydir::NONCE_TAIL, &direction.nonce_tail);
+    };
+    nest.nest(keyconf::ENCRYPT_DIR, |nest| direction(nest, &key.encrypt));
+    nest.nest(keyconf::DECRYPT_DIR, |nest| direction(nest, &key.decrypt));
+}
+
 /// Peer and slot in KEY_GET, which may hold nothing else.
 pub(super) fn key_get(nest: &Attribute<'_>) -> Result<(u32, Slot), Rejection> {
     let named = key_del(nest)?;
@@ -113,6 +165,12 @@ pub(super) fn key_del(nest: &Attribute<'_>) -> Result<(u32, Slot), Rejection> {
     Ok((id, required_slot(nest, &members)?))
 }
 
+/// Writes the members of KEY_GET and KEY_DEL.
+pub(super) fn write_slot(nest: &mut Writer, id: u32, slot: Slot) {
+    nest.u32(keyconf::PEER_ID, id);
+    nest.u32(keyconf::SLOT, slot as u32);
+}
+
 /// What PEER_NEW and PEER_SET have in common, after checks 1 to 10 of dco-behaviour 2.6.
 struct Checked {
     id: u32,
@@ -129,8 +187,8 @@ struct Checked {
 impl Checked {
     fn of(nest: &Attribute<'_>, members: &Members<'_>, mode: Mode) -> Result<Self, Rejection> {
         let id = required(nest, members, peer::ID)?;
-        let remote = remote(members)?;
-        let local = local(members, remote)?;
+        let remote = endpoint::remote(members)?;
+        let local = endpoint::local(members, remote)?;
         if members.has(peer::REMOTE_IPV6_SCOPE_ID) && !remote.is_some_and(|remote| remote.is_ipv6())
         {
             return Err(invalid(
@@ -151,7 +209,7 @@ impl Checked {
         };
         Ok(Self {
             id,
-            tx_id: number(members, peer::TX_ID),
+            tx_id: u32_of(members, peer::TX_ID),
             remote,
             local,
             vpn4,
@@ -162,69 +220,24 @@ impl Checked {
     }
 }
 
-/// Checks 2 to 4.
-fn remote(members: &Members<'_>) -> Result<Option<SocketAddr>, Rejection> {
-    let (v4, v6) = (
-        address4(members, peer::REMOTE_IPV4),
-        address6(members, peer::REMOTE_IPV6),
-    );
-    let port = members
-        .find(peer::REMOTE_PORT)
-        .and_then(|found| found.array());
-    if v4.is_some() && v6.is_some() {
-        return Err(invalid("cannot specify both remote IPv4 or IPv6 address"));
-    }
-    let (address, port) = match (either(v4, v6), port) {
-        (None, Some(_)) => return Err(invalid("cannot specify remote port without IP address")),
-        (Some(_), None) => return Err(invalid("cannot specify remote IP address without port")),
-        (None, None) => return Ok(None),
-        (Some(address), Some(port)) => (address, u16::from_be_bytes(port)),
-    };
-    let scope = number(members, peer::REMOTE_IPV6_SCOPE_ID).unwrap_or(0);
-    Ok(Some(match address {
-        IpAddr::V4(_) => SocketAddr::new(address, port),
-        IpAddr::V6(address) => SocketAddrV6::new(address, port, 0, scope).into(),
-    }))
-}
-
-/// Checks 5 to 7. The family that was asked for counts in 5 and 6, what is left of it in 7.
-fn local(members: &Members<'_>, remote: Option<SocketAddr>) -> Result<Option<IpAddr>, Rejection> {
-    let (v4, v6) = (
-        address4(members, peer::LOCAL_IPV4),
-        address6(members, peer::LOCAL_IPV6),
-    );
-    if v4.is_some() && !members.has(peer::REMOTE_IPV4) {
-        return Err(invalid("cannot specify local IPv4 address without remote"));
-    }
-    if v6.is_some() && !members.has(peer::REMOTE_IPV6) {
-        return Err(invalid("cannot specify local IPV6 address without remote"));
-    }
-    let local = either(v4, v6);
-    if let (Some(local), Some(remote)) = (local, remote)
-        && local.is_ipv4() != remote.is_ipv4()
-    {
-        return Err(invalid("mismatching local and remote address families"));
-    }
-    Ok(local)
-}
-
-/// The one that is there; v4-mapped addresses are IPv4.
-fn either(v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>) -> Option<IpAddr> {
-    let v4 = v4.map(IpAddr::V4);
-    v4.or_else(|| v6.map(|address| IpAddr::V6(address).to_canonical()))
-}
-
 /// Check 10.
 fn keepalive(members: &Members<'_>) -> Result<Option<Keepalive>, Rejection> {
     match (
-        number(members, peer::KEEPALIVE_INTERVAL),
-        number(members, peer::KEEPALIVE_TIMEOUT),
+        u32_of(members, peer::KEEPALIVE_INTERVAL),
+        u32_of(members, peer::KEEPALIVE_TIMEOUT),
     ) {
         (None, None) => Ok(None),
         (Some(interval), Some(timeout)) => Ok(Some(Keepalive { interval, timeout })),
         _ => Err(invalid(
             "keepalive interval and timeout are required together",
         )),
+    }
+}
+
+fn write_keepalive(nest: &mut Writer, keepalive: Option<Keepalive>) {
+    if let Some(keepalive) = keepalive {
+        nest.u32(peer::KEEPALIVE_INTERVAL, keepalive.interval);
+        nest.u32(peer::KEEPALIVE_TIMEOUT, keepalive.timeout);
     }
 }
 
@@ -277,20 +290,4 @@ fn only(members: &Members<'_>, expected: &[u16]) -> Result<(), Rejection> {
         Some(number) => Err(invalid(&format!("unexpected attribute {number}"))),
         None => Ok(()),
     }
-}
-
-fn number(members: &Members<'_>, member: u16) -> Option<u32> {
-    members.find(member)?.u32()
-}
-
-fn address4(members: &Members<'_>, member: u16) -> Option<Ipv4Addr> {
-    members.find(member)?.array::<4>().map(Ipv4Addr::from)
-}
-
-fn address6(members: &Members<'_>, member: u16) -> Option<Ipv6Addr> {
-    members.find(member)?.array::<16>().map(Ipv6Addr::from)
-}
-
-fn invalid(text: &str) -> Rejection {
-    own_text(Errno::EINVAL, text)
 }
