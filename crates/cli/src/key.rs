@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
-use udco_netlink::client::{Command as Asked, Told};
+use udco_netlink::client::{Command as Asked, Received};
 use udco_netlink::{CipherAlg, KeyNew, Slot};
 
 use crate::engines::EngineOption;
@@ -169,9 +169,9 @@ fn install(arguments: &NewArguments) -> Result<()> {
 
 fn show(place: &Place, slot: SlotName, json: bool) -> Result<()> {
     let asked = Asked::KeyGet(place.peer, slot.slot());
-    let told = ask(&place.device, &place.engine, &asked)?;
-    let key = told.into_iter().find_map(|told| match told {
-        Told::Key(key) => Some(key),
+    let received = ask(&place.device, &place.engine, &asked)?;
+    let key = received.into_iter().find_map(|received| match received {
+        Received::Key(key) => Some(key),
         _ => None,
     });
     let key = key.context("unexpected reply from the engine (version mismatch?)")?;

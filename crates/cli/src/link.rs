@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use clap::{Subcommand, ValueEnum};
 use udco_ipc::{ToClient, ToEngine};
-use udco_netlink::client::{self, Told, link};
+use udco_netlink::client::{self, Received, link};
 use udco_netlink::{Api, Mode};
 
 use crate::client::{Client, Supplies, is_admin};
@@ -181,9 +181,9 @@ fn route(datagram: &[u8]) -> ToEngine<'_> {
 
 /// How a request ended, if this is the end of one; with words for people.
 fn ended(datagram: &[u8]) -> Option<Result<(), String>> {
-    let told = client::told(&[], datagram).into_iter();
-    let mut ends = told.filter_map(|(_, told)| match told {
-        Told::Ended(end) => Some(end.map_err(|failure| refusal::words(&failure))),
+    let received = client::decode(&[], datagram).into_iter();
+    let mut ends = received.filter_map(|(_, received)| match received {
+        Received::Ended(end) => Some(end.map_err(|failure| refusal::words(&failure))),
         _ => None,
     });
     ends.next()

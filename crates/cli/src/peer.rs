@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Subcommand;
-use udco_netlink::client::{Command as Asked, Told};
+use udco_netlink::client::{Command as Asked, Received};
 use udco_netlink::{Keepalive, PeerSet};
 
 use crate::client::Channel;
@@ -188,10 +188,10 @@ fn set(arguments: &SetArguments) -> Result<()> {
 
 fn show(device: &str, id: Option<u32>, json: bool, engine: &EngineOption) -> Result<()> {
     let asked = id.map_or(Asked::Peers, Asked::PeerGet);
-    let told = ask(device, engine, &asked)?.into_iter();
-    let mut peers: Vec<_> = told
-        .filter_map(|told| match told {
-            Told::Peer(peer) => Some(peer),
+    let received = ask(device, engine, &asked)?.into_iter();
+    let mut peers: Vec<_> = received
+        .filter_map(|received| match received {
+            Received::Peer(peer) => Some(peer),
             _ => None,
         })
         .collect();
@@ -219,7 +219,7 @@ fn delete(device: &str, id: u32, engine: &EngineOption) -> Result<()> {
 }
 
 /// Asks the engine that has the device.
-pub(crate) fn ask(device: &str, engine: &EngineOption, asked: &Asked<'_>) -> Result<Vec<Told>> {
+pub(crate) fn ask(device: &str, engine: &EngineOption, asked: &Asked<'_>) -> Result<Vec<Received>> {
     let found = engines::with_device(device, engine)?;
     let mut channel = Channel::open(found.client, &[found.api])?;
     channel.request(found.ifindex, asked, None)

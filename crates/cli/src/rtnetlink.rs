@@ -7,7 +7,7 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recvfrom, sendto, socket_with,
 };
 use udco_netlink::Messages;
-use udco_netlink::client::{self, Told};
+use udco_netlink::client::{self, Received};
 
 /// Sends one request that wants an acknowledgement, and waits for that.
 ///
@@ -22,11 +22,11 @@ pub(crate) fn request(message: &[u8]) -> io::Result<()> {
 /// # Errors
 /// The kernel's.
 pub(crate) fn dump(message: &[u8]) -> io::Result<Vec<Vec<u8>>> {
-    let mut told = Vec::new();
+    let mut received = Vec::new();
     exchange(message, |datagram| {
-        told.extend(Messages::of(datagram).map(<[u8]>::to_vec));
+        received.extend(Messages::of(datagram).map(<[u8]>::to_vec));
     })?;
-    Ok(told)
+    Ok(received)
 }
 
 /// Sends a request, and shows each datagram of the answer until its end.
@@ -44,10 +44,10 @@ fn exchange(message: &[u8], mut show: impl FnMut(&[u8])) -> io::Result<()> {
         };
         let datagram = buffer.get(..len).unwrap_or_default();
         show(datagram);
-        for (_, told) in client::told(&[], datagram) {
-            match told {
-                Told::Ended(Ok(())) => return Ok(()),
-                Told::Ended(Err(failure)) => {
+        for (_, received) in client::decode(&[], datagram) {
+            match received {
+                Received::Ended(Ok(())) => return Ok(()),
+                Received::Ended(Err(failure)) => {
                     return Err(io::Error::from_raw_os_error(failure.errno.0));
                 }
                 _ => {}

@@ -1,13 +1,13 @@
 //! The client side: encodes requests to either family, decodes what comes back.
 //!
-//! Made for the CLI, but true of any generic Netlink family of these names: the numbers are asked for, not known.
+//! It also talks to the kernel's own driver: the numbers of families and groups are looked up by name.
 
 mod command;
 pub mod link;
-mod told;
+mod received;
 
 pub use command::{Command, Unsupported};
-pub use told::{Failure, Told};
+pub use received::{Failure, Received};
 
 use crate::message::{Header, Messages, Request, stated_length};
 use crate::numbers::{
@@ -25,18 +25,18 @@ const ROOM: usize = 1024;
 /// Version in `genlmsghdr` of requests; no family looks at it.
 const VERSION: u8 = 1;
 
-/// A family, as `nlctrl` tells of it.
+/// A family, as `nlctrl` reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Family {
-    /// Which it is.
+    /// Which of the two APIs it is.
     pub api: Api,
-    /// Its message type.
+    /// Its number, which is the type of its messages.
     pub id: u16,
     /// Id of its group `peers`, for `NETLINK_ADD_MEMBERSHIP`.
     pub peers: u32,
 }
 
-/// Asks `nlctrl` for a family.
+/// Encodes `CTRL_CMD_GETFAMILY`, which looks a family up by its name. [`family`] reads the answer.
 pub fn family_request(api: Api, sequence: u32) -> Vec<u8> {
     let header = Header {
         kind: GENL_ID_CTRL,
@@ -70,7 +70,7 @@ pub fn family(api: Api, message: &[u8]) -> Option<Family> {
 /// Encodes a request about the device with this index.
 ///
 /// # Errors
-/// [`Unsupported`]: `ovpn-dco-v2` has fewer commands and attributes.
+/// [`Unsupported`]: `ovpn-dco-v2` lacks the command or one of its attributes.
 pub fn request(
     family: &Family,
     ifindex: u32,
@@ -101,8 +101,8 @@ pub fn request(
     )
 }
 
-/// Reads the messages of a datagram, each with its sequence number.
-pub fn told(families: &[Family], datagram: &[u8]) -> Vec<(u32, Told)> {
+/// Decodes the messages of a datagram, each with its sequence number; that of notifications is 0.
+pub fn decode(families: &[Family], datagram: &[u8]) -> Vec<(u32, Received)> {
     Messages::of(datagram)
         .filter_map(|message| {
             let header = Header::of(message)?;
@@ -111,22 +111,24 @@ pub fn told(families: &[Family], datagram: &[u8]) -> Vec<(u32, Told)> {
         .collect()
 }
 
-fn read(families: &[Family], header: &Header, message: &[u8]) -> Told {
+fn read(families: &[Family], header: &Header, message: &[u8]) -> Received {
     if matches!(header.kind, NLMSG_ERROR | NLMSG_DONE) {
-        return ended(header, message).map_or(Told::Other, Told::Ended);
+        return ended(header, message).map_or(Received::Other, Received::Ended);
     }
     let family = families.iter().find(|family| family.id == header.kind);
-    let told = family.zip(Request::of(message)).and_then(|(family, told)| {
-        let members = Members::of(told.attributes());
-        match family.api {
-            Api::Ovpn => ovpn::client::read(told.command, &members),
-            Api::DcoV2 => dco_v2::client::read(told.command, header.sequence, &members),
-        }
-    });
-    told.unwrap_or(Told::Other)
+    let received = family
+        .zip(Request::of(message))
+        .and_then(|(family, request)| {
+            let members = Members::of(request.attributes());
+            match family.api {
+                Api::Ovpn => ovpn::client::read(request.command, &members),
+                Api::DcoV2 => dco_v2::client::read(request.command, header.sequence, &members),
+            }
+        });
+    received.unwrap_or(Received::Other)
 }
 
-/// The end of an answer: a positive or negative acknowledgement, or the end of a dump.
+/// The outcome in `NLMSG_ERROR` or `NLMSG_DONE`.
 fn ended(header: &Header, message: &[u8]) -> Option<Result<(), Failure>> {
     let errno = i32::from_ne_bytes(*message.get(NLMSG_HDRLEN..)?.first_chunk()?);
     if errno == 0 {

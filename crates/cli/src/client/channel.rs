@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::thread::CapabilitySet;
 use udco_ipc::{MAX_MESSAGE, REQUEST_MARK, ToClient, ToEngine};
-use udco_netlink::client::{self, Command, Family, Told};
+use udco_netlink::client::{self, Command, Family, Received};
 use udco_netlink::{Api, Notification};
 use udco_sys::seqpacket::Connection;
 use zeroize::Zeroizing;
@@ -85,13 +85,13 @@ impl Channel {
             .try_for_each(|group| self.set(NETLINK_ADD_MEMBERSHIP, group.cast_signed()))
     }
 
-    /// Asks something of the device with this index, and returns what was told. `offer` is the socket of a new peer.
+    /// Asks something of the device with this index, and returns what was received. `offer` is the socket of a new peer.
     pub(crate) fn request(
         &mut self,
         ifindex: u32,
         command: &Command<'_>,
         offer: Option<Offer<'_>>,
-    ) -> Result<Vec<Told>> {
+    ) -> Result<Vec<Received>> {
         let family = *self.families.first().context("no family")?;
         let sequence = self.next_sequence();
         let request = client::request(&family, ifindex, sequence, command);
@@ -106,13 +106,13 @@ impl Channel {
         let datagrams = self.transact(&request, offer)?;
         let mut all = Vec::new();
         for datagram in &datagrams {
-            for (number, told) in client::told(&self.families, datagram) {
-                match told {
-                    Told::Notification(notification) => self.unheard.push_back(notification),
-                    Told::Ended(Err(failure)) if number == sequence => {
+            for (number, received) in client::decode(&self.families, datagram) {
+                match received {
+                    Received::Notification(notification) => self.unheard.push_back(notification),
+                    Received::Ended(Err(failure)) if number == sequence => {
                         bail!(refusal::words(&failure))
                     }
-                    told if number == sequence => all.push(told),
+                    received if number == sequence => all.push(received),
                     _ => {}
                 }
             }
@@ -149,8 +149,8 @@ impl Channel {
                 return Ok(Heard::End);
             }
             let datagram = self.buffer.get(..len).unwrap_or_default();
-            for (_, told) in client::told(&self.families, datagram) {
-                if let Told::Notification(notification) = told {
+            for (_, received) in client::decode(&self.families, datagram) {
+                if let Received::Notification(notification) = received {
                     self.unheard.push_back(notification);
                 }
             }
@@ -206,11 +206,11 @@ impl Channel {
                 _ if datagram == REQUEST_MARK => continue,
                 _ => datagrams.push(datagram.to_vec()),
             }
-            let told = client::told(&self.families, datagram);
-            let is_end = |(sequence, told): &(u32, Told)| {
-                *sequence == self.sequence && matches!(told, Told::Ended(_))
+            let received = client::decode(&self.families, datagram);
+            let is_end = |(sequence, received): &(u32, Received)| {
+                *sequence == self.sequence && matches!(received, Received::Ended(_))
             };
-            if told.iter().any(is_end) {
+            if received.iter().any(is_end) {
                 return Ok(datagrams);
             }
         }

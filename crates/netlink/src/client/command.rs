@@ -2,29 +2,29 @@
 
 use crate::{KeyNew, PeerNew, PeerSet, Slot};
 
-/// What to ask of a device. Has no `Debug`: it may hold a key.
+/// A request about a device. Has no `Debug`: it may hold a key.
 #[derive(Clone, Copy)]
 pub enum Command<'a> {
     /// Add a peer.
     PeerNew(&'a PeerNew),
-    /// Change one.
+    /// Change a peer.
     PeerSet(&'a PeerSet),
-    /// Tell of one.
+    /// Report the peer with this id.
     PeerGet(u32),
-    /// Tell of all: a dump.
+    /// Report all peers: a dump.
     Peers,
-    /// Delete one.
+    /// Delete the peer with this id.
     PeerDel(u32),
     /// Install a key.
     KeyNew(&'a KeyNew<'a>),
-    /// Tell of a key.
+    /// Report the key in a slot of the peer with this id.
     KeyGet(u32, Slot),
-    /// Exchange the keys of a peer.
+    /// Swap the two keys of the peer with this id.
     KeySwap(u32),
-    /// Delete a key.
+    /// Delete the key in a slot of the peer with this id.
     KeyDel(u32, Slot),
 }
 
-/// The API has no such command, or not all of it: what it cannot, as a verb and its object.
+/// The API lacks the command or an attribute of it. The text says what it cannot do, as a verb and its object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unsupported(pub &'static str);

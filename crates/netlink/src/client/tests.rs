@@ -18,11 +18,11 @@ const REQUESTER: Requester = Requester {
     admin: true,
 };
 
-/// A service that remembers what it was asked.
+/// A service that remembers the last request.
 struct Remembering {
     api: Api,
     mode: Mode,
-    asked: String,
+    decoded: String,
 }
 
 fn state(id: u32) -> PeerState {
@@ -57,7 +57,7 @@ impl Service for Remembering {
     }
 
     fn peer_new(&mut self, ifindex: u32, peer: &PeerNew) -> Result<(), Refused> {
-        self.asked = format!("{ifindex} {peer:?}");
+        self.decoded = format!("{ifindex} {peer:?}");
         Err(Refused {
             errno: Errno::EEXIST,
             text: Some("cannot add".into()),
@@ -65,7 +65,7 @@ impl Service for Remembering {
     }
 
     fn peer_set(&mut self, ifindex: u32, peer: &PeerSet) -> Result<(), Refused> {
-        self.asked = format!("{ifindex} {peer:?}");
+        self.decoded = format!("{ifindex} {peer:?}");
         Ok(())
     }
 
@@ -78,13 +78,13 @@ impl Service for Remembering {
     }
 
     fn peer_del(&mut self, _: u32, id: u32) -> Result<(), Refused> {
-        self.asked = format!("delete {id}");
+        self.decoded = format!("delete {id}");
         Ok(())
     }
 
     fn key_new(&mut self, _: u32, key: &KeyNew<'_>) -> Result<(), Refused> {
         let (encrypt, decrypt) = (key.encrypt, key.decrypt);
-        self.asked = format!(
+        self.decoded = format!(
             "{} {:?} {} {:?} {:?} {:?} {:?} {:?}",
             key.peer,
             key.slot,
@@ -108,22 +108,22 @@ impl Service for Remembering {
     }
 
     fn key_swap(&mut self, _: u32, peer: u32) -> Result<(), Refused> {
-        self.asked = format!("swap {peer}");
+        self.decoded = format!("swap {peer}");
         Ok(())
     }
 
     fn key_del(&mut self, _: u32, peer: u32, slot: Slot) -> Result<(), Refused> {
-        self.asked = format!("delete {peer} {slot:?}");
+        self.decoded = format!("delete {peer} {slot:?}");
         Ok(())
     }
 }
 
 /// The request as the driver side decoded it, and its answer as the client side decoded that.
-fn round(api: Api, mode: Mode, command: &Command<'_>) -> (String, Vec<Told>) {
+fn round(api: Api, mode: Mode, command: &Command<'_>) -> (String, Vec<Received>) {
     let mut service = Remembering {
         api,
         mode,
-        asked: String::new(),
+        decoded: String::new(),
     };
     let mut ask = |request: &[u8]| {
         let mut answers = Answers::new();
@@ -133,19 +133,19 @@ fn round(api: Api, mode: Mode, command: &Command<'_>) -> (String, Vec<Told>) {
     let answers = ask(&family_request(api, 1));
     let found = family(api, &answers[0]).unwrap();
     let answers = ask(&request(&found, 4, 77, command).unwrap());
-    let told = answers
+    let received = answers
         .iter()
-        .flat_map(|datagram| told(&[found], datagram))
-        .map(|(sequence, told)| {
+        .flat_map(|datagram| decode(&[found], datagram))
+        .map(|(sequence, received)| {
             assert_eq!(sequence, 77);
-            told
+            received
         });
-    let told = told.collect();
-    (service.asked, told)
+    let received = received.collect();
+    (service.decoded, received)
 }
 
-fn done() -> Vec<Told> {
-    vec![Told::Ended(Ok(()))]
+fn done() -> Vec<Received> {
+    vec![Received::Ended(Ok(()))]
 }
 
 fn peer_new(api: Api) -> PeerNew {
@@ -169,7 +169,7 @@ fn families_are_found_by_name() {
     let mut service = Remembering {
         api: Api::Ovpn,
         mode: Mode::Mp,
-        asked: String::new(),
+        decoded: String::new(),
     };
     for api in [Api::Ovpn, Api::DcoV2] {
         let request = family_request(api, 5);
@@ -184,15 +184,15 @@ fn families_are_found_by_name() {
 fn peers_arrive_as_they_were_sent_and_refusals_come_back() {
     for api in [Api::Ovpn, Api::DcoV2] {
         let new = peer_new(api);
-        let (asked, told) = round(api, Mode::Mp, &Command::PeerNew(&new));
-        assert_eq!(asked, format!("4 {new:?}"));
+        let (decoded, received) = round(api, Mode::Mp, &Command::PeerNew(&new));
+        assert_eq!(decoded, format!("4 {new:?}"));
         let text = (api == Api::Ovpn).then(|| "ovpn: cannot add".to_owned());
         let failure = Failure {
             errno: Errno::EEXIST,
             text,
             missing: None,
         };
-        assert_eq!(told, [Told::Ended(Err(failure))]);
+        assert_eq!(received, [Received::Ended(Err(failure))]);
     }
 }
 
@@ -209,29 +209,32 @@ fn changes_of_peers_arrive() {
         keepalive: new.keepalive,
         ..PeerSet::default()
     };
-    let (asked, told) = round(Api::Ovpn, Mode::Mp, &Command::PeerSet(&set));
-    assert_eq!((asked, told), (format!("4 {set:?}"), done()));
-    let (asked, told) = round(Api::DcoV2, Mode::P2p, &Command::PeerDel(5));
-    assert_eq!((asked.as_str(), told), ("delete 5", done()));
+    let (decoded, received) = round(Api::Ovpn, Mode::Mp, &Command::PeerSet(&set));
+    assert_eq!((decoded, received), (format!("4 {set:?}"), done()));
+    let (decoded, received) = round(Api::DcoV2, Mode::P2p, &Command::PeerDel(5));
+    assert_eq!((decoded.as_str(), received), ("delete 5", done()));
 }
 
 #[test]
-fn states_are_read_as_they_were_told() {
+fn states_are_read_as_they_were_sent() {
     for api in [Api::Ovpn, Api::DcoV2] {
-        let end = Told::Ended(Ok(()));
-        let (_, told) = round(api, Mode::Mp, &Command::PeerGet(3));
-        assert_eq!(told, [Told::Peer(state(3)), end.clone()]);
-        let (_, told) = round(api, Mode::Mp, &Command::Peers);
-        assert_eq!(told, [Told::Peer(state(1)), Told::Peer(state(2)), end]);
+        let end = Received::Ended(Ok(()));
+        let (_, received) = round(api, Mode::Mp, &Command::PeerGet(3));
+        assert_eq!(received, [Received::Peer(state(3)), end.clone()]);
+        let (_, received) = round(api, Mode::Mp, &Command::Peers);
+        assert_eq!(
+            received,
+            [Received::Peer(state(1)), Received::Peer(state(2)), end]
+        );
     }
-    let (_, told) = round(Api::Ovpn, Mode::P2p, &Command::KeyGet(3, Slot::Secondary));
+    let (_, received) = round(Api::Ovpn, Mode::P2p, &Command::KeyGet(3, Slot::Secondary));
     let key = KeyState {
         peer: 3,
         slot: Slot::Secondary,
         key_id: 5,
         cipher: CipherAlg::ChaCha20Poly1305,
     };
-    assert_eq!(told, [Told::Key(key), Told::Ended(Ok(()))]);
+    assert_eq!(received, [Received::Key(key), Received::Ended(Ok(()))]);
 }
 
 #[test]
@@ -249,18 +252,18 @@ fn keys_arrive_and_never_move_while_they_are_written() {
         decrypt: direction(&[2; 32], 4),
     };
     for api in [Api::Ovpn, Api::DcoV2] {
-        let (asked, told) = round(api, Mode::P2p, &Command::KeyNew(&key));
+        let (decoded, received) = round(api, Mode::P2p, &Command::KeyNew(&key));
         let expected = format!(
             "2 Secondary 3 AesGcm {:?} {:?} {:?} {:?}",
             [1; 32], [3; 8], [2; 32], [4; 8]
         );
-        assert_eq!((asked, told), (expected, done()));
+        assert_eq!((decoded, received), (expected, done()));
         for (command, expected) in [
             (Command::KeySwap(2), "swap 2"),
             (Command::KeyDel(2, Slot::Primary), "delete 2 Primary"),
         ] {
-            let (asked, told) = round(api, Mode::P2p, &command);
-            assert_eq!((asked.as_str(), told), (expected, done()));
+            let (decoded, received) = round(api, Mode::P2p, &command);
+            assert_eq!((decoded.as_str(), received), (expected, done()));
         }
         let family = Family {
             api,
@@ -278,7 +281,7 @@ fn keys_arrive_and_never_move_while_they_are_written() {
 }
 
 #[test]
-fn notifications_are_read_as_they_were_told() {
+fn notifications_are_read_as_they_were_sent() {
     let families = [(Api::Ovpn, FAMILIES.ovpn), (Api::DcoV2, FAMILIES.dco_v2)]
         .map(|(api, id)| Family { api, id, peers: 0 });
     let deleted = Notification::PeerDeleted {
@@ -304,13 +307,13 @@ fn notifications_are_read_as_they_were_told() {
     ];
     for (api, sent) in cases {
         let datagram = crate::notification(api, &FAMILIES, sent).unwrap();
-        let read = told(&families, &datagram);
-        assert_eq!(read, [(0, Told::Notification(sent.clone()))]);
+        let read = decode(&families, &datagram);
+        assert_eq!(read, [(0, Received::Notification(sent.clone()))]);
     }
 }
 
 #[test]
-fn what_an_api_has_not_is_said_beforehand() {
+fn what_an_api_lacks_is_refused_beforehand() {
     let family = Family {
         api: Api::DcoV2,
         id: 1,
@@ -367,8 +370,8 @@ fn any_bytes_can_be_read() {
         for flip in [0, 1, 0xff] {
             let mut bytes = datagram.clone();
             bytes[cut] ^= flip;
-            told(&[family], &bytes);
-            told(&[family], &bytes[..cut]);
+            decode(&[family], &bytes);
+            decode(&[family], &bytes[..cut]);
             super::family(Api::Ovpn, &bytes);
         }
     }

@@ -2,12 +2,12 @@
 
 use super::schema::{command, del_key, del_peer, get_peer, swap_keys, top};
 use super::{notification, reply, request};
-use crate::client::{Command, Told, Unsupported};
+use crate::client::{Command, Received, Unsupported};
 use crate::tlv::{Members, Writer};
 
 /// Number of a command in the family.
-pub(crate) fn number(asked: &Command<'_>) -> Result<u8, Unsupported> {
-    Ok(match asked {
+pub(crate) fn number(request: &Command<'_>) -> Result<u8, Unsupported> {
+    Ok(match request {
         Command::PeerNew(new) if new.tx_id.is_some_and(|id| id != new.id) => {
             return Err(Unsupported("give a peer a TX id of its own"));
         }
@@ -23,7 +23,7 @@ pub(crate) fn number(asked: &Command<'_>) -> Result<u8, Unsupported> {
         {
             return Err(Unsupported("change anything but keepalive"));
         }
-        Command::KeyGet(..) => return Err(Unsupported("tell of a key")),
+        Command::KeyGet(..) => return Err(Unsupported("report keys")),
         Command::PeerNew(_) => command::NEW_PEER,
         Command::PeerSet(_) => command::SET_PEER,
         Command::PeerGet(_) | Command::Peers => command::GET_PEER,
@@ -35,9 +35,9 @@ pub(crate) fn number(asked: &Command<'_>) -> Result<u8, Unsupported> {
 }
 
 /// Writes the attributes of a request.
-pub(crate) fn write(message: &mut Writer, ifindex: u32, asked: &Command<'_>) {
+pub(crate) fn write(message: &mut Writer, ifindex: u32, request: &Command<'_>) {
     message.u32(top::IFINDEX, ifindex);
-    match asked {
+    match request {
         Command::PeerNew(new) => {
             message.nest(top::NEW_PEER, |nest| request::write_new_peer(nest, new))
         }
@@ -60,18 +60,18 @@ pub(crate) fn write(message: &mut Writer, ifindex: u32, asked: &Command<'_>) {
             nest.u32(del_key::PEER_ID, *id);
             nest.u8(del_key::KEY_SLOT, *slot as u8);
         }),
-        // The first needs nothing else, the second is not there.
+        // The dump takes nothing else; KEY_GET has no counterpart.
         Command::Peers | Command::KeyGet(..) => {}
     }
 }
 
 /// Reads a reply or a notification, which has no sequence number; `None` if it is not one.
-pub(crate) fn read(number: u8, sequence: u32, members: &Members<'_>) -> Option<Told> {
+pub(crate) fn read(number: u8, sequence: u32, members: &Members<'_>) -> Option<Received> {
     let nest = |number| Some(Members::of(members.find(number)?.members()));
     match number {
-        command::GET_PEER => reply::read_peer(&nest(top::GET_PEER)?).map(Told::Peer),
+        command::GET_PEER => reply::read_peer(&nest(top::GET_PEER)?).map(Received::Peer),
         // The command of the notification is that of a request, which has a sequence number.
-        _ if sequence == 0 => notification::read(number, members).map(Told::Notification),
+        _ if sequence == 0 => notification::read(number, members).map(Received::Notification),
         _ => None,
     }
 }

@@ -2,12 +2,12 @@
 
 use super::schema::{command, keyconf, peer, top};
 use super::{notification, reply, request};
-use crate::client::{Command, Told};
+use crate::client::{Command, Received};
 use crate::tlv::{Members, Writer};
 
 /// Number of a command in the family.
-pub(crate) const fn number(asked: &Command<'_>) -> u8 {
-    match asked {
+pub(crate) const fn number(request: &Command<'_>) -> u8 {
+    match request {
         Command::PeerNew(_) => command::PEER_NEW,
         Command::PeerSet(_) => command::PEER_SET,
         Command::PeerGet(_) | Command::Peers => command::PEER_GET,
@@ -20,9 +20,9 @@ pub(crate) const fn number(asked: &Command<'_>) -> u8 {
 }
 
 /// Writes the attributes of a request.
-pub(crate) fn write(message: &mut Writer, ifindex: u32, asked: &Command<'_>) {
+pub(crate) fn write(message: &mut Writer, ifindex: u32, request: &Command<'_>) {
     message.u32(top::IFINDEX, ifindex);
-    match asked {
+    match request {
         Command::PeerNew(new) => message.nest(top::PEER, |nest| request::write_peer_new(nest, new)),
         Command::PeerSet(set) => message.nest(top::PEER, |nest| request::write_peer_set(nest, set)),
         Command::PeerGet(id) | Command::PeerDel(id) => {
@@ -39,11 +39,11 @@ pub(crate) fn write(message: &mut Writer, ifindex: u32, asked: &Command<'_>) {
 }
 
 /// Reads a reply or a notification; `None` if it is not one.
-pub(crate) fn read(number: u8, members: &Members<'_>) -> Option<Told> {
+pub(crate) fn read(number: u8, members: &Members<'_>) -> Option<Received> {
     let nest = |number| Some(Members::of(members.find(number)?.members()));
     Some(match number {
-        command::PEER_GET => Told::Peer(reply::read_peer(&nest(top::PEER)?)?),
-        command::KEY_GET => Told::Key(reply::read_key(&nest(top::KEYCONF)?)?),
-        _ => Told::Notification(notification::read(number, members)?),
+        command::PEER_GET => Received::Peer(reply::read_peer(&nest(top::PEER)?)?),
+        command::KEY_GET => Received::Key(reply::read_key(&nest(top::KEYCONF)?)?),
+        _ => Received::Notification(notification::read(number, members)?),
     })
 }

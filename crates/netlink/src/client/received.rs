@@ -4,26 +4,26 @@ use crate::{Errno, KeyState, Notification, PeerState};
 
 /// The content of a message from the driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
-    /// The request is done, or refused: nothing follows.
+pub enum Received {
+    /// The end of an answer: the request succeeded or was refused.
     Ended(Result<(), Failure>),
     /// A peer.
     Peer(PeerState),
     /// A key.
     Key(KeyState),
-    /// What happened to a device, unasked.
+    /// A notification, which answers no request.
     Notification(Notification),
-    /// Something that nobody here reads.
+    /// A message of another kind, or one that cannot be read.
     Other,
 }
 
 /// Why a request was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// As a number.
+    /// The kernel's error number.
     pub errno: Errno,
-    /// In words, with the family's prefix (`ovpn: `).
+    /// The kernel's text, with the family's prefix (`ovpn: `).
     pub text: Option<String>,
-    /// Number of an attribute that is missing.
+    /// Number of the missing attribute.
     pub missing: Option<u16>,
 }
