@@ -1,5 +1,4 @@
-//! What every request can be answered with: ACK, error, the end of a dump; and where answers are
-//! collected.
+//! The answers that every request can have: ACK, error, the end of a dump; and the list in which answers are collected.
 
 use std::borrow::Cow;
 
@@ -12,16 +11,15 @@ use crate::rejection::Extack;
 use crate::requester::Requester;
 use crate::tlv;
 
-/// Answer datagrams, in the order they are to be received. Has no `Debug`: an error echoes its
-/// request, keys and all.
+/// Answer datagrams, in the order in which they must be received. Has no `Debug`: an error echoes its request, which
+/// may hold a key.
 pub struct Answers {
     datagrams: Vec<Vec<u8>>,
     dump_room: usize,
 }
 
 impl Answers {
-    /// Bytes of dump in one datagram unless told otherwise: what the smallest fixed buffer in use
-    /// (sitnl's) takes.
+    /// Bytes of a dump in one datagram by default: the smallest fixed buffer in use, OpenVPN's for rtnetlink.
     pub const DUMP_ROOM: usize = 16 * 1024;
 
     /// Bounds of the bytes of a dump in one datagram; the lower one applies until the requester has received something
@@ -29,19 +27,18 @@ impl Answers {
     const LEAST_DUMP_ROOM: usize = 3776;
     const MOST_DUMP_ROOM: usize = 32_448;
 
-    /// No answers yet, for a requester whose largest receive buffer so far was `bytes`; 0 if it has not received yet. Dumps
-    /// are split for that buffer, as the kernel splits them.
+    /// No answers yet, for a requester whose largest receive buffer so far was `bytes`; 0 if it has not received yet.
+    /// Dumps are split for that buffer, as the kernel splits them.
     pub fn for_reader(bytes: usize) -> Self {
         Self::with_dump_room(bytes.clamp(Self::LEAST_DUMP_ROOM, Self::MOST_DUMP_ROOM))
     }
 
-    /// Nothing yet.
+    /// No answers yet, with the default size of dumps.
     pub fn new() -> Self {
         Self::with_dump_room(Self::DUMP_ROOM)
     }
 
-    /// Nothing yet; a dump is cut into datagrams of at most `bytes`, a single message that is
-    /// longer excepted.
+    /// No answers yet. Dumps are split into datagrams of at most `bytes`, except for a single message that is longer.
     pub fn with_dump_room(bytes: usize) -> Self {
         Self {
             datagrams: Vec::new(),
@@ -49,7 +46,7 @@ impl Answers {
         }
     }
 
-    /// What there is so far, one entry a datagram.
+    /// The datagrams so far.
     pub fn datagrams(&self) -> &[Vec<u8>] {
         &self.datagrams
     }
@@ -64,8 +61,7 @@ impl Answers {
         self.datagrams.push(datagram);
     }
 
-    /// Adds the messages of a dump, packed, and its end in a datagram of its own (as the kernel
-    /// does).
+    /// Adds the messages of a dump, packed into datagrams, and its end in a datagram of its own, as the kernel does.
     pub(crate) fn push_dump(
         &mut self,
         requester: &Requester,
@@ -102,8 +98,7 @@ pub fn acknowledgement(requester: &Requester, request: &[u8]) -> Vec<u8> {
     error_message(requester, request, Errno(0), &Extack::default())
 }
 
-/// Encodes the refusal of `request`, which is one whole message, with `text` as the extended ACK's
-/// words.
+/// Encodes the refusal of `request`, which is one whole message, with `text` in the extended ACK.
 pub fn refusal(requester: &Requester, request: &[u8], errno: Errno, text: Option<&str>) -> Vec<u8> {
     let text = text.map(|text| Cow::Owned(text.to_owned()));
     error_message(
@@ -138,8 +133,7 @@ pub(crate) fn error_message(
     finish(requester, request, NLMSG_ERROR, flags, &body, extack)
 }
 
-/// `NLMSG_DONE` of a dump: a dump that fails in its handler ends with this, too (golden
-/// `ifindex_errors`).
+/// Encodes the end of a dump, which is also that of a dump whose handler fails (golden `ifindex_errors`).
 pub(crate) fn done(
     requester: &Requester,
     request: &[u8],

@@ -1,6 +1,6 @@
 //! The family `ovpn-dco-v2` of the out-of-tree module and OpenVPN 2.6 (dco-behaviour 3.1).
 //!
-//! The module says nothing in words: its refusals are bare numbers.
+//! The module's refusals are error numbers without a text.
 
 pub(crate) mod client;
 pub(crate) mod notification;
@@ -76,8 +76,8 @@ pub(crate) fn plain(
     }
 }
 
-/// Answers a validated dump, which is one of GET_PEER: a message a peer; none in P2P (dco-behaviour
-/// 3.1).
+/// Answers a validated dump, which can only be one of GET_PEER, with a message for each peer; empty in P2P mode
+/// (dco-behaviour 3.1).
 pub(crate) fn dump(
     requester: &Requester,
     request: &Request<'_>,

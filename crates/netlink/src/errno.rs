@@ -1,4 +1,4 @@
-//! The error numbers of the API, as on every Linux architecture that we know of (asm-generic).
+//! The error numbers of the API. They are those of `asm-generic`, which all supported architectures use.
 
 use crate::Errno;
 
@@ -9,24 +9,24 @@ impl Errno {
     pub const ENOENT: Self = Self(2);
     /// No memory. Kills OpenVPN (dco-behaviour 4.4).
     pub const ENOMEM: Self = Self(12);
-    /// Somebody else has it, or is at it.
+    /// In use.
     pub const EBUSY: Self = Self(16);
-    /// Exists already.
+    /// Already exists.
     pub const EEXIST: Self = Self(17);
     /// No such interface. Kills OpenVPN (dco-behaviour 4.4).
     pub const ENODEV: Self = Self(19);
-    /// Invalid.
+    /// Invalid request.
     pub const EINVAL: Self = Self(22);
-    /// Out of range.
+    /// Value or length out of range.
     pub const ERANGE: Self = Self(34);
-    /// The schema of a family without one was asked for.
+    /// The family has no policy to report.
     pub const ENODATA: Self = Self(61);
-    /// Not a socket that can be a transport.
+    /// Not a socket, or none that can be a transport.
     pub const ENOTSOCK: Self = Self(88);
     /// No such command.
     pub const EOPNOTSUPP: Self = Self(95);
-    /// The address is somebody else's.
+    /// Another peer has the address.
     pub const EADDRINUSE: Self = Self(98);
-    /// Not an address that can be used.
+    /// Not a usable address.
     pub const EADDRNOTAVAIL: Self = Self(99);
 }

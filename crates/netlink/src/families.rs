@@ -2,7 +2,7 @@
 
 use crate::Api;
 
-/// The numbers under which the families are offered. An id of 0: that family isn't.
+/// The numbers of the registered families; an id of 0: the family is not registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FamilyIds {
     /// Message type of `ovpn`.
@@ -27,8 +27,7 @@ impl FamilyIds {
     }
 }
 
-/// Whose notifications the multicast group with this id gets; the argument is that of
-/// `NETLINK_ADD_MEMBERSHIP`.
+/// The API whose notifications go to the multicast group with this id, the argument of `NETLINK_ADD_MEMBERSHIP`.
 pub fn membership(families: &FamilyIds, group: u32) -> Option<Api> {
     match group {
         _ if families.ovpn != 0 && group == families.ovpn_peers => Some(Api::Ovpn),

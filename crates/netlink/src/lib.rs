@@ -1,8 +1,8 @@
 //! The Netlink APIs of OpenVPN's data channel offload as bytes.
 //!
-//! The driver's side is [`serve()`]: it decodes and validates a datagram of requests, calls a [`Service`] and encodes the
-//! answers. [`link_request`] decodes link requests of rtnetlink. The client's side, for the command line, is [`client`].
-//! Nothing here has a socket, a clock or a state.
+//! The driver's side is [`serve()`]: it decodes and validates a datagram of requests, calls a [`Service`] and encodes
+//! the answers. [`link_request`] decodes link requests of rtnetlink. The client's side, for the command line, is
+//! [`client`]. Nothing here has a socket, a clock or a state.
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
@@ -12,6 +12,7 @@ mod dco_v2;
 mod errno;
 mod families;
 mod fixed_header;
+mod link_identity;
 mod link_view;
 mod message;
 mod nlctrl;
@@ -30,12 +31,15 @@ mod validate;
 
 pub use answer::{Answers, acknowledgement, refusal};
 pub use families::{FamilyIds, membership};
-pub use link_view::{
-    LinkIdentity, identity, identity_request, left_link, link_names, link_view, marked_link,
-    message_link,
+pub use link_identity::{
+    LinkIdentity, identity, identity_request, left_link, link_names, marked_link, message_link,
 };
+pub use link_view::link_view;
 pub use message::{Header, Messages};
 pub use requester::Requester;
 pub use rtnl::{LinkNew, LinkRequest, LinkTarget, link_request};
 pub use serve::{notification, serve};
-pub use service::*;
+pub use service::{
+    Api, CipherAlg, DeleteReason, Errno, Keepalive, KeyDirection, KeyNew, KeyState, Mode, NoDevice,
+    Notification, PeerNew, PeerSet, PeerState, Refused, Service, Slot, Traffic,
+};

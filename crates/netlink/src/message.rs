@@ -74,8 +74,8 @@ impl Header {
         self.write_into(Vec::new(), fixed, fill)
     }
 
-    /// [`Self::write`] into `buffer`, whose contents it replaces: with enough capacity, the message never moves while it
-    /// is written, and leaves no copy of a key behind.
+    /// [`Self::write`] into `buffer`, whose contents it replaces: with enough capacity, the message never moves while
+    /// it is written, and leaves no copy of a key behind.
     pub fn write_into(
         self,
         mut buffer: Vec<u8>,

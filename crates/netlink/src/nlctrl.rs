@@ -1,5 +1,4 @@
-//! The family `nlctrl`: by it, programs find the others, and ask for their schemas (dco-behaviour
-//! 2.1).
+//! The family `nlctrl`, by which programs look up the other families and their policies (dco-behaviour 2.1).
 
 mod policy;
 
@@ -22,7 +21,7 @@ use crate::{Errno, FamilyIds, dco_v2, ovpn};
 const NAME: Kind = Kind::NulString(15);
 const ID: Kind = Kind::U16(u16::MAX);
 
-/// The family, as it tells of itself.
+/// The family, as it reports itself.
 pub(crate) static FAMILY: Family = Family {
     name: "nlctrl",
     version: 2,
@@ -59,7 +58,7 @@ static GETPOLICY: Policy = Policy {
     ],
 };
 
-/// Does a request: unlike those of our families, with its ACK.
+/// Carries out a request; unlike the handlers of our families, with its ACK.
 pub(crate) fn answer(
     families: &FamilyIds,
     requester: &Requester,
@@ -90,8 +89,8 @@ pub(crate) fn answer(
         (CTRL_CMD_GETPOLICY, true) => {
             validate::attributes(&GETPOLICY, request.attributes(), Strictness::Strict)?;
             let found = Found::by(families, request)?;
-            let asked = Members::of(request.attributes()).find(CTRL_ATTR_OP);
-            let parts = policy::parts(found.family, asked)?;
+            let command = Members::of(request.attributes()).find(CTRL_ATTR_OP);
+            let parts = policy::parts(found.family, command)?;
             let messages = parts
                 .iter()
                 .map(|part| part.encode(requester, request, found.id));
@@ -108,8 +107,7 @@ pub(crate) fn answer(
     }
 }
 
-/// Answers GETFAMILY, the oldest command of all: it's lax, and warns instead, whether it succeeds
-/// or not.
+/// Answers GETFAMILY. It is older than strict validation, so it only warns, whether it succeeds or not.
 fn family(
     families: &FamilyIds,
     requester: &Requester,
@@ -135,7 +133,7 @@ struct Found {
 }
 
 impl Found {
-    /// Those on offer.
+    /// The families that are registered.
     fn all(families: &FamilyIds) -> impl Iterator<Item = Self> {
         let list = [
             (&FAMILY, GENL_ID_CTRL, NOTIFY),
@@ -148,8 +146,7 @@ impl Found {
         all.filter(|found| found.id != 0)
     }
 
-    /// The one that a request names. If there are both, GETFAMILY goes by the name, GETPOLICY by
-    /// the id.
+    /// The family that a request names. If it has both name and id, GETFAMILY goes by the name, GETPOLICY by the id.
     fn by(families: &FamilyIds, request: &Request<'_>) -> Result<Self, Rejection> {
         let members = Members::of(request.attributes());
         let id = members
@@ -172,7 +169,7 @@ impl Found {
             .ok_or_else(|| Rejection::bare(Errno::ENOENT))
     }
 
-    /// NEWFAMILY; its nests don't have the mark of nests.
+    /// Encodes NEWFAMILY, whose nests lack the mark of nests.
     fn encode(&self, requester: &Requester, request: &Request<'_>, flags: u16) -> Vec<u8> {
         message::reply(
             requester,

@@ -74,7 +74,7 @@ pub(crate) fn plain(
     }
 }
 
-/// Answers a validated dump, which is one of PEER_GET: a message a peer.
+/// Answers a validated dump, which can only be one of PEER_GET, with a message for each peer.
 pub(crate) fn dump(
     requester: &Requester,
     request: &Request<'_>,
@@ -122,7 +122,7 @@ fn u32_of(members: &Members<'_>, member: u16) -> Option<u32> {
     members.find(member)?.u32()
 }
 
-/// A refusal with words of the module, not of Netlink's core.
+/// A refusal with a text of the module, not of Netlink's core.
 fn own_text(errno: Errno, text: &str) -> Rejection {
     Rejection::text(errno, prefixed(text))
 }
@@ -134,7 +134,7 @@ fn refused(refused: Refused) -> Rejection {
     }
 }
 
-/// The module's name goes before all that it says (dco-behaviour 2.5).
+/// The text with the module's name before it, as all of the module's texts (dco-behaviour 2.5).
 fn prefixed(text: &str) -> String {
     format!("ovpn: {text}")
 }

@@ -1,8 +1,8 @@
-//! Asking the kernel for the MTU of the path to an address: it knows the route's metric and what it has learnt from ICMP,
-//! which it validates.
+//! Requests to the kernel for the MTU of the path to an address. The kernel knows the route's metric and what ICMP,
+//! which it validates, has taught it.
 //!
-//! The questions share a socket with [`crate::route`], so answers are told from news by the socket's port and a number of
-//! their own.
+//! The requests share a socket with [`crate::route`]: answers are distinguished from notifications by the socket's
+//! port and a range of sequence numbers.
 
 use std::net::IpAddr;
 
@@ -15,51 +15,52 @@ use crate::numbers::{
 };
 use crate::tlv::{Attributes, Writer};
 
-/// Questions have numbers from here on; the sequence numbers below are those of dumps.
+/// The sequence numbers of requests start here; those of dumps are smaller.
 pub const FIRST_QUESTION: u32 = 0x100;
 
-/// A path, by its ends.
+/// A path, identified by its ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Path {
-    /// Where it leads.
+    /// The address at its far end.
     pub remote: IpAddr,
-    /// Where it begins; `None`, or one of the other family, leaves it to the route.
+    /// The source address; `None`, or one of the other address family: the route decides.
     pub local: Option<IpAddr>,
-    /// Device that it must leave by (the scope of a link-local address, or the socket's device or VRF); 0 for any.
+    /// Index of the device that it must leave by (the scope of a link-local address, or the socket's device or VRF);
+    /// 0: any.
     pub ifindex: u32,
-    /// Mark of its packets, by which policy routing may choose another table; 0 for none.
+    /// Mark of its packets, by which policy routing may choose another table; 0: none.
     pub mark: u32,
 }
 
-/// What an answer, or news of a link, says.
+/// The content of an answer, or of a notification about a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
     /// A path leaves by this device.
     Path {
-        /// Number of the question.
+        /// Sequence number of the request.
         question: u32,
-        /// MTU of the route or learnt from ICMP; `None` if the device's counts.
+        /// MTU in bytes, that of the route or learnt from ICMP; `None`: that of the device.
         mtu: Option<u32>,
-        /// Index of the device; 0 if there is none.
+        /// Index of the device; 0: none.
         ifindex: u32,
     },
-    /// There is no such path or device, or the question was refused.
+    /// There is no such path or device, or the request was refused.
     Nothing {
-        /// Number of the question.
+        /// Sequence number of the request.
         question: u32,
     },
     /// A device has this MTU.
     Link {
         /// Its index.
         ifindex: u32,
-        /// Its MTU.
+        /// Its MTU in bytes.
         mtu: u32,
-        /// Its MTU for IPv6, where that is told.
+        /// Its MTU for IPv6 in bytes, if the kernel reports it.
         mtu6: Option<u32>,
     },
 }
 
-/// The question for a path, which the kernel answers as if it had a packet to send.
+/// Encodes the request for a path, which the kernel answers as if it had a packet to send.
 pub fn path_question(path: &Path, question: u32) -> Vec<u8> {
     let (family, bits) = match path.remote {
         IpAddr::V4(_) => (AF_INET, 32),
@@ -88,7 +89,7 @@ pub fn path_question(path: &Path, question: u32) -> Vec<u8> {
     })
 }
 
-/// The question for a device.
+/// Encodes the request for a device.
 pub fn link_question(ifindex: u32, question: u32) -> Vec<u8> {
     let link = LinkHeader {
         ifindex,
@@ -97,7 +98,7 @@ pub fn link_question(ifindex: u32, question: u32) -> Vec<u8> {
     request(RTM_GETLINK, question).write(&link.bytes(), |_| ())
 }
 
-/// What the messages of a datagram say of paths and links. `port` is that of our own socket.
+/// Decodes the messages of a datagram about paths and links. `port` is that of our own socket.
 pub fn told(datagram: &[u8], port: u32) -> impl Iterator<Item = Told> + '_ {
     Messages::of(datagram).filter_map(move |message| {
         let header = Header::of(message)?;
@@ -116,7 +117,7 @@ pub fn told(datagram: &[u8], port: u32) -> impl Iterator<Item = Told> + '_ {
     })
 }
 
-/// Whether a message answers one of our questions, and so is no notification. `port` is that of our own socket.
+/// Whether a message answers one of these requests, and so is no notification. `port` is that of our own socket.
 pub(crate) fn is_answer(header: &Header, port: u32) -> bool {
     // A notification carries the port of the requester that caused it.
     header.port == port && header.sequence >= FIRST_QUESTION

@@ -13,11 +13,11 @@ use crate::tlv::Writer;
 /// The extended part of an ACK or error.
 #[derive(Clone, Default)]
 pub(crate) struct Extack {
-    /// Words for people.
+    /// Text for people.
     pub(crate) text: Option<Cow<'static, str>>,
     /// Offset of the offending attribute in the request.
     pub(crate) offset: Option<usize>,
-    /// What the attribute should have been.
+    /// The type and range that the attribute violates.
     pub(crate) policy: Option<Kind>,
     /// Number of the missing attribute.
     pub(crate) missing: Option<u16>,
@@ -26,7 +26,7 @@ pub(crate) struct Extack {
 }
 
 impl Extack {
-    /// In the kernel's order (golden: MSG, OFFS, POLICY; MISS_TYPE, MISS_NEST).
+    /// Writes its attributes in the kernel's order (golden: MSG, OFFS, POLICY; MISS_TYPE, MISS_NEST).
     pub(crate) fn write(&self, to: &mut Writer) {
         if let Some(text) = &self.text {
             to.string(NLMSGERR_ATTR_MSG, text);
@@ -37,7 +37,7 @@ impl Extack {
                 u32::try_from(offset).unwrap_or(u32::MAX),
             );
         }
-        if let Some(policy) = self.policy.filter(Kind::is_told) {
+        if let Some(policy) = self.policy.filter(Kind::is_reported) {
             to.nest(NLMSGERR_ATTR_POLICY, |nest| policy.describe(nest, None));
         }
         if let Some(missing) = self.missing {
@@ -60,7 +60,7 @@ impl Extack {
     }
 }
 
-/// Why a request is refused, with all that the answer tells of it.
+/// The refusal of a request: all that the answer reports.
 #[derive(Clone)]
 pub(crate) struct Rejection {
     pub(crate) errno: Errno,
@@ -68,12 +68,12 @@ pub(crate) struct Rejection {
 }
 
 impl Rejection {
-    /// Only a number.
+    /// An error number without an extended ACK.
     pub(crate) fn bare(errno: Errno) -> Self {
         Self::with(errno, Extack::default())
     }
 
-    /// A number and what else there is to say.
+    /// An error number and an extended ACK.
     pub(crate) fn with(errno: Errno, extack: Extack) -> Self {
         Self {
             errno,
@@ -81,7 +81,7 @@ impl Rejection {
         }
     }
 
-    /// A number and words.
+    /// An error number and a text.
     pub(crate) fn text(errno: Errno, text: impl Into<Cow<'static, str>>) -> Self {
         let text = Some(text.into());
         Self::with(

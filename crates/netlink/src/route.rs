@@ -1,4 +1,4 @@
-//! What the kernel tells of routes, links and addresses, as far as a mirror of its routes needs it.
+//! The kernel's notifications about routes, links and addresses, as far as a mirror of its routes needs them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -16,44 +16,44 @@ use crate::tlv::{Attribute, Attributes};
 /// A route of the main table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// Network address.
+    /// Address of the destination network.
     pub destination: IpAddr,
-    /// Prefix length.
+    /// Prefix length of the destination, in bits.
     pub prefix: u8,
-    /// Metric.
+    /// Metric; the lowest one wins.
     pub metric: u32,
-    /// Next hop; `None` on the link, or if the route leads nowhere (blackhole and the like).
+    /// Next hop; `None` if the destination is on the link, or the route leads nowhere (blackhole and the like).
     pub gateway: Option<IpAddr>,
-    /// Index of the device it leaves by; 0 if none.
+    /// Index of the device it leaves by; 0: none.
     pub ifindex: u32,
 }
 
-/// What a message of the kernel says.
+/// A change that the kernel reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// There is this route now.
+    /// A route was added.
     Added {
         /// The route.
         route: Route,
-        /// It took the place of those with its prefix and metric.
+        /// Whether it replaced those with its prefix and metric.
         replaced: bool,
     },
-    /// This route is gone.
+    /// A route was removed.
     Removed(Route),
-    /// A link was added or changed, or an address came or went: routes may have gone without a word.
+    /// A link was added or changed, or an address was added or removed: routes may have gone without a notification.
     Surroundings,
-    /// A link is gone.
+    /// A link was deleted.
     LinkGone {
         /// Its index.
         ifindex: u32,
     },
-    /// The dump that was asked for is complete.
+    /// The requested dump is complete.
     DumpDone,
-    /// The dump that was asked for failed.
+    /// The requested dump failed.
     DumpFailed,
 }
 
-/// The two families of routes.
+/// The address family of routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// IPv4.
@@ -62,7 +62,7 @@ pub enum Family {
     V6,
 }
 
-/// A request for all routes of a family.
+/// Encodes the request for a dump of all routes of a family.
 pub fn dump_request(family: Family, seq: u32) -> Vec<u8> {
     let header = Header {
         kind: RTM_GETROUTE,
@@ -80,8 +80,8 @@ pub fn dump_request(family: Family, seq: u32) -> Vec<u8> {
     header.write(&route.bytes(), |_| ())
 }
 
-/// What the messages of a datagram say; those of no concern, and answers to a socket with this port about paths
-/// ([`crate::path`]), are left out.
+/// Decodes the messages of a datagram. It leaves out those of no concern, and answers about paths ([`crate::path`])
+/// to the socket with this port.
 pub fn changes(datagram: &[u8], port: u32) -> impl Iterator<Item = Change> + '_ {
     Messages::of(datagram).filter_map(move |message| {
         let header = Header::of(message)?;
@@ -107,7 +107,7 @@ fn change(header: &Header, message: &[u8]) -> Option<Change> {
     }
 }
 
-/// The route of a message, if it is one of the main table that decides where packets go.
+/// The route in a message, if it belongs to the main table and decides where packets go.
 fn route(message: &[u8]) -> Option<Route> {
     let header = RouteHeader::of(message)?;
     let family = header.family;
@@ -136,14 +136,14 @@ fn route(message: &[u8]) -> Option<Route> {
         }
     }
     if header.kind != RTN_UNICAST {
-        // A blackhole takes its addresses away from every peer: it is kept as a route to nowhere.
+        // A blackhole withholds its addresses from all peers: it is kept as a route to nowhere.
         route.gateway = None;
         route.ifindex = 0;
     }
     (table == u32::from(RT_TABLE_MAIN)).then_some(route)
 }
 
-/// An attribute that tells of the next hop.
+/// Reads an attribute about the next hop.
 fn hop(route: &mut Route, family: u8, attribute: &Attribute<'_>) -> Option<()> {
     match attribute.number() {
         RTA_OIF => route.ifindex = attribute.u32()?,
@@ -161,7 +161,7 @@ fn hop(route: &mut Route, family: u8, attribute: &Attribute<'_>) -> Option<()> {
     Some(())
 }
 
-/// The first of several next hops: the kernel's choice among them cannot be known here.
+/// Reads the first of several next hops: the kernel's choice among them is unknown here.
 fn first_hop(route: &mut Route, family: u8, hops: &[u8]) -> Option<()> {
     let [a, b, _, _, ifindex @ ..] = *hops.first_chunk::<RTNEXTHOP_LEN>()?;
     route.ifindex = u32::from_ne_bytes(ifindex);

@@ -1,7 +1,7 @@
-//! The link requests of rtnetlink that concern us: creation, deletion and look-up (dco-behaviour
+//! Link requests of rtnetlink, decoded as far as they concern us: creation, change, deletion and look-up (dco-behaviour
 //! 2.15, 4.2).
 //!
-//! Everything is lax here, as in the kernel: nests need no mark, what isn't known is passed over.
+//! Validation is lax here, as in the kernel: nests need no mark, and unknown attributes are ignored.
 
 use crate::answer;
 use crate::fixed_header::LinkHeader;
@@ -18,7 +18,7 @@ use crate::tlv::{Attributes, Members};
 use crate::validate::{self, Strictness};
 use crate::{Api, Errno, Mode};
 
-/// Only what we read.
+/// Only the attributes that are read here.
 static LINK: Policy = Policy {
     max: IFLA_LINKINFO,
     attributes: &[
@@ -36,48 +36,47 @@ static INFO_DATA: Policy = Policy {
     attributes: &[(IFLA_OVPN_MODE, Kind::U8(1))],
 };
 
-/// What a message to rtnetlink is to us.
+/// A message to rtnetlink, as far as it concerns us.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkRequest<'a> {
-    /// Nothing: the kernel's.
+    /// It concerns the kernel only.
     NotOurs,
-    /// A link of one of our kinds is to be made, or changed.
+    /// Create or change a link of one of our kinds.
     New(LinkNew<'a>),
-    /// A link gets another MTU, whatever its kind: ours has a smaller maximum than the TUN device below (faults F1).
+    /// Set the MTU of a link of any kind, in bytes: ours have a smaller maximum than the TUN device below (faults F1).
     SetMtu(LinkTarget<'a>, u32),
-    /// A link is to be deleted: ours, if the target is.
+    /// Delete a link, which is ours if the target is.
     Delete(LinkTarget<'a>),
-    /// A link is asked for: ours, if the target is.
+    /// Report a link, which is ours if the target is.
     Show(LinkTarget<'a>),
-    /// One of our kinds, but with something wrong: the answer.
+    /// An invalid request for one of our kinds: the answer.
     Refused(Vec<u8>),
 }
 
 /// RTM_NEWLINK of the kind `ovpn` or `ovpn-dco`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkNew<'a> {
-    /// By the kind: `ovpn-dco` (which has no "-v2") is [`Api::DcoV2`].
+    /// The API of the kind: `ovpn-dco`, without "-v2", is [`Api::DcoV2`].
     pub api: Api,
     /// Name and index; without a name the kernel takes the first free `ovpn%d`.
     pub target: LinkTarget<'a>,
-    /// P2P unless told.
+    /// Mode; P2P by default.
     pub mode: Mode,
-    /// Whether there was INFO_DATA: a change of it is refused with `EOPNOTSUPP`, even if there is
-    /// none.
+    /// Whether it has `IFLA_INFO_DATA`, even an empty one: for an existing link that is `EOPNOTSUPP`.
     pub has_data: bool,
-    /// Whether it may be made; if not, and it isn't there, `ENODEV`.
+    /// Whether to create it if it does not exist, instead of `ENODEV`.
     pub create: bool,
-    /// Whether it is an error that it's there: `EEXIST`.
+    /// Whether to fail with `EEXIST` if it exists.
     pub exclusive: bool,
-    /// Whether it's to be replaced: `EOPNOTSUPP` if it's there.
+    /// Whether to replace it, which is `EOPNOTSUPP` if it exists.
     pub replace: bool,
-    /// MTU to begin with.
+    /// MTU in bytes; `None`: the default of its API.
     pub mtu: Option<u32>,
     /// Whether to set it up.
     pub up: bool,
 }
 
-/// Which link is meant: the index counts if there are both.
+/// The link that a request is about; if it has both, the index counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LinkTarget<'a> {
     /// Interface index.
@@ -86,9 +85,9 @@ pub struct LinkTarget<'a> {
     pub name: Option<&'a str>,
 }
 
-/// Reads one message sent to rtnetlink; see [`crate::Messages`] for a datagram.
+/// Decodes one message sent to rtnetlink; [`crate::Messages`] splits a datagram.
 ///
-/// Answers to it are made by [`crate::acknowledgement`] and [`crate::refusal`].
+/// [`crate::acknowledgement`] and [`crate::refusal`] encode the answers.
 pub fn link_request<'a>(requester: &Requester, message: &'a [u8]) -> LinkRequest<'a> {
     let read = match Header::of(message) {
         Some(header) if header.flags & NLM_F_REQUEST != 0 => read(requester, &header, message),
@@ -120,7 +119,7 @@ fn read<'a>(
             .filter(|name| !name.is_empty()),
     };
     match header.kind {
-        // Asking for all links is the kernel's business.
+        // The kernel answers dumps of all links.
         RTM_GETLINK if header.is_dump() || target == LinkTarget::default() => {
             Ok(LinkRequest::NotOurs)
         }
@@ -132,7 +131,7 @@ fn read<'a>(
     }
 }
 
-/// A change of the MTU, if that is in it; whoever may not make it hears so from the kernel.
+/// A change of the MTU, if the request has one. A requester without the right to it is left to the kernel's refusal.
 fn set_mtu<'a>(
     requester: &Requester,
     members: &Members<'_>,
@@ -169,7 +168,7 @@ fn read_new<'a>(
         Attributes::of(message, LinkHeader::END),
         Strictness::Lax,
     )?;
-    // An empty name is none; one that isn't text is left to nobody, as the engine can't name it.
+    // An empty name counts as absent. A name that is not UTF-8 is invalid, because the engine cannot represent it.
     let named = members.find(IFLA_IFNAME).and_then(|found| found.u8());
     let bad = match target.name {
         Some(name) => !is_name(name),
@@ -202,7 +201,7 @@ fn read_new<'a>(
     }))
 }
 
-/// What the kernel takes as an interface's name.
+/// Whether the kernel accepts this as an interface's name.
 fn is_name(name: &str) -> bool {
     let bad = |c: char| c == '/' || c == ':' || c.is_ascii_whitespace() || c == '\x0b';
     name != "." && name != ".." && !name.contains(bad)

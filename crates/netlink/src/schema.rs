@@ -16,7 +16,7 @@ use crate::tlv::Writer;
 pub(crate) struct Family {
     pub(crate) name: &'static str,
     pub(crate) version: u8,
-    /// As told by GETFAMILY; 0 for families whose commands have policies of their own.
+    /// As GETFAMILY reports it; 0 for families whose commands have a policy each.
     pub(crate) max_attribute: u32,
     pub(crate) commands: &'static [Command],
     /// Name of the multicast group.
@@ -32,14 +32,14 @@ impl Family {
     }
 }
 
-/// A command, with what its request may hold.
+/// A command, with the policies of its requests.
 pub(crate) struct Command {
     pub(crate) number: u8,
-    /// Of the plain request, if there is one.
+    /// Policy of the plain form, if there is one.
     pub(crate) plain: Option<&'static Policy>,
-    /// Of the dump, if there is one.
+    /// Policy of the dump, if there is one.
     pub(crate) dump: Option<&'static Policy>,
-    /// Whether it takes `CAP_NET_ADMIN`.
+    /// Whether it requires `CAP_NET_ADMIN`.
     pub(crate) admin: bool,
 }
 
@@ -58,7 +58,7 @@ impl Command {
     }
 }
 
-/// The attributes of a message or nest. A `static` each: GETPOLICY tells them apart by address.
+/// The attributes of a message or nest. Each is a `static`, because GETPOLICY distinguishes them by address.
 pub(crate) struct Policy {
     /// The highest number; above is "Unknown", below and not listed "Unsupported".
     pub(crate) max: u16,
@@ -76,7 +76,7 @@ impl Policy {
     }
 }
 
-/// What one attribute may be.
+/// The type and range of an attribute.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
     /// A byte from 0 to this.
@@ -93,28 +93,27 @@ pub(crate) enum Kind {
     Be16 { min: u16 },
     /// 32 bits in network order.
     Be32,
-    /// Exactly so many bytes.
+    /// Exactly this many bytes.
     Exactly(u16),
-    /// At most so many bytes.
+    /// At most this many bytes.
     AtMost(u16),
-    /// At least so many bytes.
+    /// At least this many bytes.
     AtLeast(u16),
-    /// A string of at most so many bytes, which ends with a NUL.
+    /// A string of at most this many bytes before its NUL, which is required.
     NulString(u16),
-    /// A string of at most so many bytes.
+    /// A string of at most this many bytes; a NUL at its end is optional.
     String(u16),
-    /// Further attributes.
+    /// A nest with attributes of this policy.
     Nest(&'static Policy),
 }
 
 impl Kind {
-    /// Whether the kernel tells what it is, in errors and in GETPOLICY; not the big-endian ones
-    /// (golden).
-    pub(crate) fn is_told(&self) -> bool {
+    /// Whether the kernel reports it, in errors and in GETPOLICY; it leaves out big-endian integers (golden).
+    pub(crate) fn is_reported(&self) -> bool {
         !matches!(self, Self::Be16 { .. } | Self::Be32)
     }
 
-    /// Writes what it is; `index` is that of a nest's policy in a GETPOLICY dump.
+    /// Writes the members that describe it; `index` is that of a nest's policy in a GETPOLICY dump.
     pub(crate) fn describe(&self, to: &mut Writer, index: Option<u32>) {
         if let Some(max) = self.max() {
             to.u64(NL_POLICY_TYPE_ATTR_MIN_VALUE_U, 0);
@@ -131,7 +130,7 @@ impl Kind {
                     &i64::from(i32::MAX).to_ne_bytes(),
                 );
             }
-            // A bound on one side only isn't told (golden: CIPHER_KEY).
+            // A bound on one side only is not reported (golden: CIPHER_KEY).
             Self::Exactly(length) => {
                 to.u32(NL_POLICY_TYPE_ATTR_MIN_LENGTH, (*length).into());
                 to.u32(NL_POLICY_TYPE_ATTR_MAX_LENGTH, (*length).into());

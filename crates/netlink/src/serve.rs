@@ -1,4 +1,4 @@
-//! The entry: a datagram of requests in, datagrams of answers out.
+//! The driver's side: a datagram of requests in, datagrams of answers out.
 
 use crate::answer::{self, Answers};
 use crate::message::{Header, Messages, Request};
@@ -27,11 +27,11 @@ pub fn serve(
         let request = header.flags & NLM_F_REQUEST != 0 && header.kind >= NLMSG_MIN_TYPE;
         let outcome = match request {
             true => answer(families, requester, &header, message, service, answers),
-            // Not for us, but an ACK is due (golden `genl_header`).
-            false => Ok(Acknowledge::IfAsked),
+            // No request to a family, but acknowledged all the same (golden `genl_header`).
+            false => Ok(Acknowledge::IfRequested),
         };
         match outcome {
-            Ok(Acknowledge::IfAsked) if header.flags & NLM_F_ACK != 0 => {
+            Ok(Acknowledge::IfRequested) if header.flags & NLM_F_ACK != 0 => {
                 answers.push(answer::acknowledgement(requester, message));
             }
             Ok(_) => {}
@@ -42,7 +42,7 @@ pub fn serve(
     }
 }
 
-/// Encodes a notification; none where the API has no such one.
+/// Encodes a notification; `None` if the API lacks it.
 pub fn notification(
     api: Api,
     families: &FamilyIds,
@@ -54,15 +54,15 @@ pub fn notification(
     }
 }
 
-/// What is left to do for a request that succeeded.
+/// The acknowledgement of a request that succeeded.
 enum Acknowledge {
-    /// The ACK, if it has the flag for it.
-    IfAsked,
-    /// Nothing: a dump ends with DONE.
+    /// An ACK, if the request has the flag for it.
+    IfRequested,
+    /// None: it was answered in full.
     Done,
 }
 
-/// The order of checks is the kernel's (golden `genl_header`, `unprivileged`).
+/// Answers one request, with the kernel's order of checks (golden `genl_header`, `unprivileged`).
 fn answer(
     families: &FamilyIds,
     requester: &Requester,
@@ -90,7 +90,7 @@ fn answer(
             Api::Ovpn => ovpn::plain(requester, &request, service, answers)?,
             Api::DcoV2 => dco_v2::plain(requester, &request, service, answers)?,
         }
-        return Ok(Acknowledge::IfAsked);
+        return Ok(Acknowledge::IfRequested);
     }
     let messages = match api {
         Api::Ovpn => ovpn::dump(requester, &request, service),
@@ -98,7 +98,7 @@ fn answer(
     };
     match messages {
         Ok(messages) => answers.push_dump(requester, &request, messages.into_iter()),
-        // What a dump's handler refuses ends the dump (golden `ifindex_errors`).
+        // A refusal by a dump's handler ends the dump (golden `ifindex_errors`).
         Err(Rejection { errno, extack }) => {
             answers.push(answer::done(requester, message, errno, &extack))
         }
@@ -106,7 +106,7 @@ fn answer(
     Ok(Acknowledge::Done)
 }
 
-/// All that comes before a handler (dco-behaviour 2.4).
+/// All checks before a handler runs (dco-behaviour 2.4).
 fn check(family: &Family, requester: &Requester, request: &Request<'_>) -> Result<(), Rejection> {
     validate::header(request)?;
     let command = family.command(request.command);

@@ -1,13 +1,13 @@
-//! What the API asks of the engine behind it: typed requests, shared by both families.
+//! The engine as the API sees it: typed requests, shared by both families, and the trait that carries them out.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// A Linux error number, positive.
+/// A Linux error number (errno), positive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Errno(pub i32);
 
-/// Which of the two APIs a device speaks, and a request came by.
+/// One of the two APIs: that of a device, or that by which a request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Api {
     /// `ovpn-dco-v2`, of the module of that name and OpenVPN 2.6 (link kind `ovpn-dco`).
@@ -16,25 +16,25 @@ pub enum Api {
     Ovpn,
 }
 
-/// How many peers a device has (dco-behaviour 2.15).
+/// The mode of a device (dco-behaviour 2.15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Point to point: one peer, which gets every packet.
+    /// Point to point: a single peer, which gets every packet.
     P2p,
-    /// Multi-peer: the peer is found by VPN address.
+    /// Multi-peer: packets go to the peer with the VPN address of their next hop.
     Mp,
 }
 
-/// Primary or secondary: a key slot of a peer, relative to the last swap.
+/// A key slot of a peer, relative to the last swap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slot {
-    /// Its key encrypts, and decrypts.
+    /// Its key encrypts and decrypts.
     Primary,
     /// Its key decrypts only.
     Secondary,
 }
 
-/// A cipher as the API names it: the key length tells which AES it is.
+/// A cipher as the API names it; the length of the key selects the AES variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CipherAlg {
     /// AES-128-GCM, AES-192-GCM or AES-256-GCM.
@@ -43,15 +43,15 @@ pub enum CipherAlg {
     ChaCha20Poly1305,
 }
 
-/// Why a peer was deleted; the number is that of both APIs.
+/// The reason for the deletion of a peer; both APIs number them alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum DeleteReason {
-    /// The device goes, or a P2P peer is replaced.
+    /// The device was deleted, or a new peer replaced it on a P2P device.
     Teardown = 0,
     /// By request.
     Userspace = 1,
-    /// Nothing was received for the keepalive timeout.
+    /// Its keepalive timeout expired.
     Expired = 2,
     /// The transport failed.
     TransportError = 3,
@@ -73,35 +73,35 @@ impl DeleteReason {
     }
 }
 
-/// The keepalive pair, in seconds; 0 and 0 is off.
+/// Keepalive times, in seconds; both 0: off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Keepalive {
-    /// Send something at least this often.
+    /// Longest pause between sent packets.
     pub interval: u32,
-    /// The peer is gone when nothing came for so long.
+    /// Time without a received packet after which the peer expires.
     pub timeout: u32,
 }
 
-/// `PEER_NEW`, checked as far as the message alone and the device's mode allow.
+/// `PEER_NEW`, checked as far as the message and the device's mode allow (dco-behaviour 2.6, checks 1 to 12).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerNew {
     /// The API it came by.
     pub api: Api,
-    /// Peer id, in received packets.
+    /// Peer id in received packets, 24 bits.
     pub id: u32,
-    /// Peer id in sent packets, if it differs.
+    /// Peer id in sent packets, 24 bits; `None`: the same.
     pub tx_id: Option<u32>,
-    /// Remote endpoint; v4-mapped addresses are already folded to IPv4. Scope id in the address.
+    /// Remote endpoint, with scope id; v4-mapped addresses are folded to IPv4.
     pub remote: Option<SocketAddr>,
-    /// Local address to send from.
+    /// Local address to send from; `None`: the route decides.
     pub local: Option<IpAddr>,
     /// File descriptor of the transport socket, in the requester's process.
     pub socket: u32,
-    /// The peer's address inside the VPN (multi-peer only).
+    /// The peer's IPv4 address inside the VPN (multi-peer only).
     pub vpn4: Option<Ipv4Addr>,
     /// The same for IPv6.
     pub vpn6: Option<Ipv6Addr>,
-    /// Keepalive, if given.
+    /// Keepalive; `None`: off.
     pub keepalive: Option<Keepalive>,
 }
 
@@ -122,7 +122,7 @@ impl PeerNew {
     }
 }
 
-/// `PEER_SET`: what is `Some` changes.
+/// `PEER_SET`: fields that are `Some` change (dco-behaviour 2.7).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeerSet {
     /// Peer id.
@@ -133,11 +133,11 @@ pub struct PeerSet {
     pub remote: Option<SocketAddr>,
     /// New local address, only beside a remote.
     pub local: Option<IpAddr>,
-    /// New VPN address; unspecified clears it.
+    /// New VPN IPv4 address; the unspecified address removes it.
     pub vpn4: Option<Ipv4Addr>,
     /// The same for IPv6.
     pub vpn6: Option<Ipv6Addr>,
-    /// Why one of these cannot be a VPN address: `EADDRNOTAVAIL` with this text, after all other checks.
+    /// If one of these cannot be a VPN address: the text of `EADDRNOTAVAIL`, to be returned after all other checks.
     pub unusable: Option<&'static str>,
     /// New keepalive.
     pub keepalive: Option<Keepalive>,
@@ -146,9 +146,9 @@ pub struct PeerSet {
 /// One direction of a key. Has no `Debug`: it is secret.
 #[derive(Clone, Copy)]
 pub struct KeyDirection<'a> {
-    /// 16, 24 or 32 bytes for AES-GCM, 32 for CHACHA20-POLY1305; not yet checked against the cipher.
+    /// 16, 24 or 32 bytes for AES-GCM, 32 for CHACHA20-POLY1305; [`Service::key_new`] checks the length.
     pub key: &'a [u8],
-    /// The 8 bytes of nonce after the packet id.
+    /// The 8 bytes of the nonce after the packet id.
     pub nonce_tail: [u8; 8],
 }
 
@@ -157,7 +157,7 @@ pub struct KeyDirection<'a> {
 pub struct KeyNew<'a> {
     /// Peer id.
     pub peer: u32,
-    /// Where to.
+    /// Slot to install it in.
     pub slot: Slot,
     /// Key id on the wire, 0..=7.
     pub key_id: u8,
@@ -169,7 +169,7 @@ pub struct KeyNew<'a> {
     pub decrypt: KeyDirection<'a>,
 }
 
-/// Bytes and packets of one direction.
+/// Bytes and packets in one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Bytes.
@@ -181,7 +181,7 @@ pub struct Traffic {
 /// The reply to `PEER_GET`: the state of a peer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeerState {
-    /// Peer id, in received packets.
+    /// Peer id in received packets, 24 bits.
     pub id: u32,
     /// Peer id in sent packets.
     pub tx_id: u32,
@@ -195,26 +195,26 @@ pub struct PeerState {
     pub keepalive: Keepalive,
     /// Remote endpoint; none over TCP.
     pub remote: Option<SocketAddr>,
-    /// Local address; unspecified if the route decides.
+    /// Local address; the unspecified address if the route decides.
     pub local: Option<IpAddr>,
     /// Port of the transport socket.
     pub local_port: u16,
-    /// Inner packets received.
+    /// Packets received, as inside the tunnel.
     pub vpn_rx: Traffic,
-    /// Inner packets sent.
+    /// Packets sent, as inside the tunnel.
     pub vpn_tx: Traffic,
-    /// Outer packets received.
+    /// Packets received, as on the transport.
     pub link_rx: Traffic,
-    /// Outer packets sent.
+    /// Packets sent, as on the transport.
     pub link_tx: Traffic,
 }
 
-/// What `KEY_GET` tells of a key: never the key.
+/// The reply to `KEY_GET`, which never contains the key itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyState {
     /// Peer id.
     pub peer: u32,
-    /// The slot asked for.
+    /// The slot that was requested.
     pub slot: Slot,
     /// Key id on the wire.
     pub key_id: u8,
@@ -222,30 +222,30 @@ pub struct KeyState {
     pub cipher: CipherAlg,
 }
 
-/// What a device tells its listeners.
+/// A notification to the listeners of a device's API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notification {
-    /// A peer is gone.
+    /// A peer was deleted.
     PeerDeleted {
-        /// Device.
+        /// Interface index of the device.
         ifindex: u32,
         /// Peer id.
         peer: u32,
-        /// Why.
+        /// The reason.
         reason: DeleteReason,
     },
     /// A peer's remote endpoint changed.
     PeerFloated {
-        /// Device.
+        /// Interface index of the device.
         ifindex: u32,
         /// Peer id.
         peer: u32,
-        /// Where it is now.
+        /// Its new remote endpoint.
         remote: SocketAddr,
     },
-    /// A key is nearly worn out: exchange it.
+    /// A key has reached its usage limit and must be replaced.
     KeySwap {
-        /// Device.
+        /// Interface index of the device.
         ifindex: u32,
         /// Peer id.
         peer: u32,
@@ -254,27 +254,27 @@ pub enum Notification {
     },
 }
 
-/// A request that the engine refuses: the errno, and the extended-ack text without the family's prefix (`ovpn: `).
+/// A refusal by the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// Why, as a number.
+    /// Error number.
     pub errno: Errno,
-    /// Why, in the kernel's words.
+    /// Text for the extended ACK, without the family's prefix (`ovpn: `).
     pub text: Option<Cow<'static, str>>,
 }
 
-/// Why there is no device for an interface index (dco-behaviour 2.5).
+/// The reason why an interface index leads to no device (dco-behaviour 2.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoDevice {
     /// No interface has this index in the requester's network namespace.
     Unknown,
     /// The interface is not a device of this API.
     NotOurs,
-    /// It is a device of another user.
+    /// The device belongs to another user.
     Forbidden,
 }
 
-/// The engine, as the API sees it. Every call is one validated request; errors change nothing.
+/// The engine, as the API sees it. Each call is one validated request; a call that fails changes nothing.
 pub trait Service {
     /// Mode of the device with this index in the requester's network namespace.
     ///
@@ -294,13 +294,13 @@ pub trait Service {
     /// As dco-behaviour 2.7.
     fn peer_set(&mut self, ifindex: u32, peer: &PeerSet) -> Result<(), Refused>;
 
-    /// Tells of a peer.
+    /// Reports a peer.
     ///
     /// # Errors
     /// `ENOENT` for an unknown id.
     fn peer_get(&mut self, ifindex: u32, id: u32) -> Result<PeerState, Refused>;
 
-    /// Tells of every peer.
+    /// Reports all peers, in any order.
     fn peers(&mut self, ifindex: u32) -> Vec<PeerState>;
 
     /// Deletes a peer.
@@ -315,13 +315,13 @@ pub trait Service {
     /// As dco-behaviour 2.10.
     fn key_new(&mut self, ifindex: u32, key: &KeyNew<'_>) -> Result<(), Refused>;
 
-    /// Tells of a key.
+    /// Reports a key.
     ///
     /// # Errors
     /// As dco-behaviour 2.11.
     fn key_get(&mut self, ifindex: u32, peer: u32, slot: Slot) -> Result<KeyState, Refused>;
 
-    /// Exchanges primary and secondary key.
+    /// Swaps primary and secondary key.
     ///
     /// # Errors
     /// As dco-behaviour 2.12.

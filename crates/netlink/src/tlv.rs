@@ -1,7 +1,7 @@
-//! Netlink attributes: a reader that never trusts a length, and a writer.
+//! Netlink attributes: a reader that trusts no length, and a writer.
 //!
-//! An attribute is `u16 length, u16 type, payload`, each aligned to 4 bytes; integers are host
-//! endian.
+//! An attribute is `u16 length, u16 type, payload`, padded to 4 bytes; the length is that of header and payload.
+//! Integers are in host byte order.
 
 use crate::numbers::{NLA_F_NESTED, NLA_F_NET_BYTEORDER, NLA_HDRLEN, NLA_TYPE_MASK, NLMSG_ALIGNTO};
 
@@ -13,11 +13,11 @@ pub const fn align(length: usize) -> usize {
 /// One attribute of a message.
 #[derive(Clone, Copy)]
 pub struct Attribute<'a> {
-    /// Offset of its header from the start of the message.
+    /// Offset of its header from the start of the message, in bytes.
     pub offset: usize,
     /// The type field as sent, flag bits included.
     raw_type: u16,
-    /// What follows the header, without padding.
+    /// The bytes after the header, without padding.
     pub payload: &'a [u8],
 }
 
@@ -32,7 +32,7 @@ impl<'a> Attribute<'a> {
         self.raw_type
     }
 
-    /// Whether it's marked as a nest.
+    /// Whether it is marked as a nest.
     pub fn is_nested(&self) -> bool {
         self.raw_type & NLA_F_NESTED != 0
     }
@@ -45,34 +45,34 @@ impl<'a> Attribute<'a> {
         }
     }
 
-    /// The first byte.
+    /// The first byte; `None` if the payload is empty.
     pub fn u8(&self) -> Option<u8> {
         self.payload.first().copied()
     }
 
-    /// The first two bytes as an integer.
+    /// The first two bytes as an integer; `None` if the payload is shorter.
     pub fn u16(&self) -> Option<u16> {
         self.array().map(u16::from_ne_bytes)
     }
 
-    /// The first four bytes as an integer.
+    /// The first four bytes as an integer; `None` if the payload is shorter.
     pub fn u32(&self) -> Option<u32> {
         self.array().map(u32::from_ne_bytes)
     }
 
-    /// The first `N` bytes.
+    /// The first `N` bytes; `None` if the payload is shorter.
     pub fn array<const N: usize>(&self) -> Option<[u8; N]> {
         self.payload.first_chunk().copied()
     }
 
-    /// The bytes before the first NUL, as text.
+    /// The bytes before the first NUL; `None` if they are not UTF-8.
     pub fn text(&self) -> Option<&'a str> {
         let text = self.payload.split(|&byte| byte == 0).next()?;
         str::from_utf8(text).ok()
     }
 }
 
-/// The attributes of a message or a nest, in order. Ends at the first one whose length can't be.
+/// The attributes of a message or a nest, in order. Ends at the first impossible length.
 #[derive(Clone, Copy)]
 pub struct Attributes<'a> {
     rest: &'a [u8],
@@ -88,7 +88,7 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// Whether bytes are left that aren't an attribute: to be asked when the iterator has ended.
+    /// Whether bytes are left that are no attribute. Valid once the iterator has ended.
     pub fn leftover(&self) -> bool {
         !self.rest.is_empty()
     }
@@ -113,10 +113,10 @@ impl<'a> Iterator for Attributes<'a> {
     }
 }
 
-/// More than the highest attribute number of any schema here.
+/// One more than the highest attribute number that [`Members`] holds, which covers all schemas of the crate.
 const MEMBERS: usize = 32;
 
-/// The attributes of one nest by number; of a repeated one the last counts, as in the kernel.
+/// The attributes of one nest by number; the last of a repeated attribute counts, as in the kernel.
 #[derive(Clone, Copy)]
 pub struct Members<'a> {
     found: [Option<Attribute<'a>>; MEMBERS],
@@ -144,7 +144,7 @@ impl<'a> Members<'a> {
         self.find(number).is_some()
     }
 
-    /// The lowest number that is there and not in `expected`.
+    /// The lowest number present that is not in `expected`.
     pub fn unexpected(&self, expected: &[u16]) -> Option<u16> {
         let mut numbers = self.found.iter().flatten().map(Attribute::number);
         numbers.find(|number| !expected.contains(number))
@@ -158,17 +158,17 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Goes on after these bytes.
+    /// Continues after these bytes.
     pub fn after(bytes: Vec<u8>) -> Self {
         Self { bytes }
     }
 
-    /// What was written.
+    /// The bytes written.
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
 
-    /// Adds an attribute; one too long for its length field is cut, and none of ours comes near.
+    /// Adds an attribute. A payload too long for the length field is cut; none of ours comes near that.
     pub fn put(&mut self, kind: u16, payload: &[u8]) {
         let most = usize::from(u16::MAX) - NLA_HDRLEN;
         let payload = payload.get(..most).unwrap_or(payload);
@@ -205,7 +205,7 @@ impl Writer {
         self.put(kind, &value.to_ne_bytes());
     }
 
-    /// Adds a `uint`: 4 bytes where they are enough, else 8 (dco-behaviour 2.3).
+    /// Adds a `uint`: 4 bytes if they suffice, else 8 (dco-behaviour 2.3).
     pub fn uint(&mut self, kind: u16, value: u64) {
         match u32::try_from(value) {
             Ok(small) => self.u32(kind, small),
@@ -220,7 +220,7 @@ impl Writer {
         self.put(kind, &bytes);
     }
 
-    /// Adds a nest as `fill` writes it, marked as one.
+    /// Adds a nest with the attributes that `fill` writes, marked as one.
     pub fn nest(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
         self.plain_nest(kind | NLA_F_NESTED, fill);
     }

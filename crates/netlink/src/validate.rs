@@ -7,12 +7,12 @@ use crate::rejection::{Extack, Rejection};
 use crate::schema::{Kind, Policy};
 use crate::tlv::{Attribute, Attributes};
 
-/// How much of what is wrong is refused.
+/// The strictness of validation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Strictness {
-    /// Everything: all commands of our families.
+    /// Refuses everything that the policy does not list: all commands of our families.
     Strict,
-    /// Only what can't be read: rtnetlink, and nlctrl's GETFAMILY.
+    /// Refuses only what cannot be read: rtnetlink, and nlctrl's GETFAMILY.
     Lax,
 }
 
@@ -39,8 +39,7 @@ pub(crate) fn header(request: &Request<'_>) -> Result<(), Rejection> {
 
 /// Checks attributes against a policy.
 ///
-/// The checks and their order are the kernel's, as far as they show (dco-behaviour 2.4, golden
-/// `validation_peer_new`).
+/// Checks and order are the kernel's, as far as they are visible (dco-behaviour 2.4, golden `validation_peer_new`).
 pub(crate) fn attributes(
     policy: &'static Policy,
     mut list: Attributes<'_>,
@@ -78,10 +77,10 @@ pub(crate) fn attributes(
     Ok(())
 }
 
-/// What strict validation refuses bytes behind the attributes with, and lax validation warns with.
+/// Text about bytes behind the attributes: strict validation refuses them, lax validation warns of them.
 pub(crate) const LEFTOVER: &str = "bytes leftover after parsing attributes";
 
-/// What lax validation accepts with a warning, which goes into the ACK.
+/// The warning of lax validation, which goes into the ACK.
 pub(crate) fn warning(mut attributes: Attributes<'_>) -> Extack {
     attributes.by_ref().for_each(drop);
     Extack {

@@ -166,13 +166,13 @@ impl Replay {
                 answers.into_datagrams()
             }
         };
-        let told = std::mem::take(&mut self.fake.told);
-        let told: Vec<_> = told
+        let notifications = std::mem::take(&mut self.fake.notifications);
+        let notifications: Vec<_> = notifications
             .iter()
-            .filter_map(|told| notification(Api::Ovpn, &self.families, told))
+            .filter_map(|event| notification(Api::Ovpn, &self.families, event))
             .collect();
         let own = if self.joined.contains(on) {
-            told.clone()
+            notifications.clone()
         } else {
             Vec::new()
         };
@@ -181,7 +181,7 @@ impl Replay {
             return None;
         }
         let expected: Vec<_> = step["rx"].as_array().unwrap().iter().map(bytes).collect();
-        let expected_told: Vec<_> = step["ntf"]
+        let expected_notifications: Vec<_> = step["ntf"]
             .as_array()
             .into_iter()
             .flatten()
@@ -190,7 +190,7 @@ impl Replay {
         let listening = self.joined.contains("n");
         let result =
             compare(&answers, &expected, is_peer_dump(&request)).and_then(|()| match listening {
-                true => compare(&told, &expected_told, true),
+                true => compare(&notifications, &expected_notifications, true),
                 false => Ok(()),
             });
         Some(result)
@@ -306,7 +306,7 @@ impl Replay {
             "seteuid" => self.admin = false,
             "close" => {
                 self.fake.close(number("fd"));
-                self.fake.told.clear();
+                self.fake.notifications.clear();
             }
             "send" | "inject" | "wait" => self.traffic = true,
             _ => {}

@@ -1,4 +1,4 @@
-//! The entry as a whole: what OpenVPN 2.6 does, and what nobody should.
+//! The driver's side as a whole: the requests of OpenVPN 2.6, and requests that are wrong.
 
 mod fake;
 
@@ -104,7 +104,7 @@ fn new_key_v2(ifindex: u32, peer: u32, slot: u8, key_id: u8) -> Vec<u8> {
 }
 
 #[test]
-fn what_openvpn_2_6_asks_of_a_server() {
+fn the_requests_of_an_openvpn_2_6_server() {
     let mut fake = fake();
     assert_eq!(outcome(&mut fake, &new_peer_v2(2, 7, 9)), 0);
     let set = v2(2, 2, 3, |peer| {
@@ -134,13 +134,13 @@ fn what_openvpn_2_6_asks_of_a_server() {
 
     let del_peer = v2(2, 3, 4, |peer| peer.u32(2, 7));
     assert_eq!(outcome(&mut fake, &del_peer), 0);
-    assert_eq!(fake.told.len(), 1);
+    assert_eq!(fake.notifications.len(), 1);
     assert_eq!(outcome(&mut fake, &del_peer), -2);
     assert_eq!(ask(&mut fake, &dump_v2(2)).len(), 1);
 }
 
 #[test]
-fn what_is_peculiar_to_v2() {
+fn peculiarities_of_v2() {
     let mut fake = fake();
     // A P2P dump is empty; a remote with TCP is passed on.
     assert_eq!(outcome(&mut fake, &new_peer_v2(3, 7, 10)), 0);
@@ -247,9 +247,9 @@ fn all_three_families_are_listed() {
     assert_eq!(membership(&FAMILIES, 16), None);
 }
 
-/// What Linux 6.18 answers about `nlctrl` itself, for libnl asks for that first.
+/// Linux 6.18's answer about `nlctrl` itself, which libnl requests first.
 #[test]
-fn nlctrl_tells_of_itself_as_linux_does() {
+fn nlctrl_reports_itself_as_linux_does() {
     let get = request(GENL_ID_CTRL, REQUEST_ACK, CTRL_CMD_GETFAMILY, |message| {
         message.string(CTRL_ATTR_FAMILY_NAME, "nlctrl");
     });

@@ -97,7 +97,7 @@ fn an_odd_request_is_padded_in_the_echo() {
 }
 
 #[test]
-fn big_endian_policies_are_not_told() {
+fn big_endian_policies_are_not_reported() {
     let policy = Some(Kind::Be16 { min: 1 });
     let error = error_message(
         &REQUESTER,

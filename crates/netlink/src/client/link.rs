@@ -1,4 +1,4 @@
-//! Requests of rtnetlink about links of ours: to make, to change, to show and to delete one.
+//! The client side of rtnetlink: requests to create, change, report and delete links of our kinds.
 
 use crate::fixed_header::LinkHeader;
 use crate::message::Header;
@@ -10,16 +10,16 @@ use crate::numbers::{
 use crate::tlv::Writer;
 use crate::{Api, Mode};
 
-/// A link to be made.
+/// A link to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct New<'a> {
-    /// By its kind: `ovpn` or `ovpn-dco`.
+    /// The API, which determines its kind: `ovpn` or `ovpn-dco`.
     pub api: Api,
     /// Its name, at most 15 bytes; `%d` stands for the first free number.
     pub name: &'a str,
-    /// How many peers it has.
+    /// Its mode.
     pub mode: Mode,
-    /// MTU, if not the API's own.
+    /// MTU in bytes; `None`: the default of its API.
     pub mtu: Option<u32>,
     /// Whether to set it up.
     pub up: bool,
@@ -59,11 +59,11 @@ pub fn all(sequence: u32) -> Vec<u8> {
     )
 }
 
-/// How many packets the queue of a link of ours takes: as the driver's (faults E5).
+/// Packets in the transmit queue of a link of ours, as in the driver's (faults E5).
 const QUEUE_LENGTH: u32 = 1000;
 
-/// `RTM_NEWLINK` that makes a TUN device look like a link of ours: the MTU, those of the flags that are in `mask`, and the
-/// length of the queue.
+/// `RTM_NEWLINK` that makes a TUN device look like a link of ours: sets its MTU in bytes, the flags (`IFF_*`) that
+/// are in `mask`, and the length of its queue.
 pub fn change(ifindex: u32, mtu: u32, flags: u32, mask: u32, sequence: u32) -> Vec<u8> {
     let header = LinkHeader {
         ifindex,

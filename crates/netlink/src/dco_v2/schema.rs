@@ -2,7 +2,7 @@
 
 use crate::schema::{Command, Family, Kind, Policy};
 
-/// Command numbers; DEL_PEER is that of the notification, too.
+/// Command numbers; DEL_PEER is also the number of the notification.
 pub(super) mod command {
     pub(in crate::dco_v2) const NEW_PEER: u8 = 1;
     pub(in crate::dco_v2) const SET_PEER: u8 = 2;
@@ -42,7 +42,7 @@ pub(super) mod set_peer {
     pub(in crate::dco_v2) const KEEPALIVE_TIMEOUT: u16 = 3;
 }
 
-/// Members of DEL_PEER: the reason is only told, and comes first.
+/// Members of DEL_PEER; the reason is in notifications only, and comes first.
 pub(super) mod del_peer {
     pub(in crate::dco_v2) const REASON: u16 = 1;
     pub(in crate::dco_v2) const PEER_ID: u16 = 2;
@@ -75,7 +75,7 @@ pub(super) mod del_key {
     pub(in crate::dco_v2) const KEY_SLOT: u16 = 2;
 }
 
-/// Members of GET_PEER: the request holds the first, the reply all.
+/// Members of GET_PEER: the request has the first, the reply all.
 pub(super) mod get_peer {
     pub(in crate::dco_v2) const PEER_ID: u16 = 1;
     pub(in crate::dco_v2) const SOCKADDR_REMOTE: u16 = 2;
@@ -95,7 +95,7 @@ pub(super) mod get_peer {
     pub(in crate::dco_v2) const LINK_TX_PACKETS: u16 = 16;
 }
 
-/// `CIPHER_ALG`; 0 is "none", which nobody supports.
+/// `CIPHER_ALG`; 0 is "none", which is not supported.
 pub(super) mod cipher {
     pub(in crate::dco_v2) const AES_GCM: u16 = 1;
     pub(in crate::dco_v2) const CHACHA20_POLY1305: u16 = 2;

@@ -96,7 +96,7 @@ fn half_a_keepalive_changes_nothing() {
 }
 
 #[test]
-fn only_deletions_are_told() {
+fn only_deletions_are_notified() {
     let (ifindex, peer) = (3, 7);
     let deleted = Notification::PeerDeleted {
         ifindex,

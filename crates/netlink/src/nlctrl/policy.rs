@@ -13,20 +13,20 @@ use crate::requester::Requester;
 use crate::schema::{Command, Family, Kind, Policy};
 use crate::tlv::{Attribute, Writer};
 
-/// The parts of a family's answer; of one command's, if `asked` names one.
+/// The parts of the answer about a family, or about one of its commands if the request names one.
 pub(super) fn parts(
     family: &'static Family,
-    asked: Option<Attribute<'_>>,
+    named: Option<Attribute<'_>>,
 ) -> Result<Vec<Part>, Rejection> {
-    let commands = match asked {
+    let commands = match named {
         None => family.commands,
-        Some(asked) => only(family, &asked)?,
+        Some(named) => only(family, &named)?,
     };
     let mut list = PolicyList::default();
     let mut parts = Vec::new();
     for command in commands {
         parts.push(Part::Command {
-            // What the kernel puts there for a command without a plain form.
+            // The kernel writes 0 for a command without a plain form.
             number: command.plain.map_or(0, |_| command.number),
             plain: command.plain.map(|policy| list.add(policy)),
             dump: command.dump.map(|policy| list.add(policy)),
@@ -36,13 +36,13 @@ pub(super) fn parts(
     Ok(parts)
 }
 
-fn only(family: &'static Family, asked: &Attribute<'_>) -> Result<&'static [Command], Rejection> {
-    let number = asked.u32().and_then(|number| u8::try_from(number).ok());
+fn only(family: &'static Family, named: &Attribute<'_>) -> Result<&'static [Command], Rejection> {
+    let number = named.u32().and_then(|number| u8::try_from(number).ok());
     let listed = |command: &Command| Some(command.number) == number;
     let at = family.commands.iter().position(listed);
     let found = at.and_then(|at| family.commands.get(at..=at));
     found.ok_or_else(|| {
-        let offset = Some(asked.offset);
+        let offset = Some(named.offset);
         Rejection::with(
             Errno::ENOENT,
             Extack {
@@ -115,7 +115,7 @@ impl Part {
                 nest,
             } => message.nest(CTRL_ATTR_POLICY, |list| {
                 list.nest(policy, |entry| {
-                    entry.nest(number, |told| kind.describe(told, nest))
+                    entry.nest(number, |policy| kind.describe(policy, nest))
                 });
             }),
         }
@@ -159,7 +159,11 @@ impl PolicyList {
     fn attributes(mut self) -> Vec<Part> {
         let mut parts = Vec::new();
         for (index, policy) in (0..).zip(self.policies.clone()) {
-            for (number, kind) in policy.attributes.iter().filter(|(_, kind)| kind.is_told()) {
+            for (number, kind) in policy
+                .attributes
+                .iter()
+                .filter(|(_, kind)| kind.is_reported())
+            {
                 let nest = match kind {
                     Kind::Nest(inner) => Some(self.index(inner)),
                     _ => None,

@@ -33,8 +33,8 @@ pub(super) fn remote(members: &Members<'_>) -> Result<Option<SocketAddr>, Reject
     }))
 }
 
-/// The local address in a request: checks 5 to 7. Checks 5 and 6 go by the attributes, 7 by the families after v4-mapped
-/// addresses are folded.
+/// The local address in a request: checks 5 to 7. Checks 5 and 6 go by the attributes, 7 by the families after
+/// v4-mapped addresses are folded.
 pub(super) fn local(
     members: &Members<'_>,
     remote: Option<SocketAddr>,

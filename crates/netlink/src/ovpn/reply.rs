@@ -1,4 +1,5 @@
-//! Replies: written by the driver, with the members in the kernel's order (dco-behaviour 2.9, 2.11), and read by clients.
+//! Replies: written by the driver, with the members in the kernel's order (dco-behaviour 2.9, 2.11), and read by
+//! clients.
 
 use super::endpoint::{self, address4, address6, read_address};
 use super::schema::{FAMILY, cipher, command, keyconf, peer, top};

@@ -69,7 +69,7 @@ pub(super) mod keydir {
     pub(in crate::ovpn) const NONCE_TAIL: u16 = 2;
 }
 
-/// `CIPHER_ALG`; 0 is "none", which nobody supports.
+/// `CIPHER_ALG`; 0 is "none", which is not supported.
 pub(super) mod cipher {
     pub(in crate::ovpn) const AES_GCM: u32 = 1;
     pub(in crate::ovpn) const CHACHA20_POLY1305: u32 = 2;
@@ -164,7 +164,7 @@ static PEER_GET: Policy = Policy {
     max: top::PEER,
     attributes: &[(top::IFINDEX, ANY), (top::PEER, Kind::Nest(&PEER_GET_NEST))],
 };
-/// All of PEER: the handler refuses what isn't the id (dco-behaviour 2.9).
+/// All of PEER: the handler refuses everything but the id (dco-behaviour 2.9).
 static PEER_GET_NEST: Policy = Policy {
     max: peer::MAX,
     attributes: &[

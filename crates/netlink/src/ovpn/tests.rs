@@ -16,7 +16,7 @@ fn nested<T>(fill: impl FnOnce(&mut Writer), judge: impl FnOnce(&Attribute<'_>) 
 const LOOPBACK6: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 const MAPPED: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1];
 
-/// The words that PEER_NEW is refused with, or the missing attribute's number.
+/// The text with which PEER_NEW is refused, or the missing attribute's number.
 fn refusal_of(mode: Mode, fill: impl FnOnce(&mut Writer)) -> String {
     let refused = nested(fill, |nest| request::peer_new(nest, mode)).expect_err("accepted");
     match (
@@ -26,7 +26,7 @@ fn refusal_of(mode: Mode, fill: impl FnOnce(&mut Writer)) -> String {
     ) {
         (Some(text), None, None) => text.into_owned(),
         (None, Some(number), Some(28)) => format!("missing {number}"),
-        _ => panic!("neither words nor a missing attribute"),
+        _ => panic!("neither a text nor a missing attribute"),
     }
 }
 
@@ -221,8 +221,8 @@ fn key_new_is_read() {
 fn notifications() {
     use crate::{DeleteReason, Notification};
 
-    let hex = |told: Notification| {
-        let bytes = notification::encode(0x15, &told);
+    let hex = |event: Notification| {
+        let bytes = notification::encode(0x15, &event);
         bytes
             .iter()
             .map(|byte| format!("{byte:02x}"))

@@ -1,4 +1,4 @@
-//! Questions byte by byte; answers as the kernel gives them, cut anywhere.
+//! Requests byte by byte; the kernel's answers, whole and truncated at each byte.
 
 use super::*;
 use crate::numbers::{IFINFOMSG_LEN, RTMSG_LEN};
@@ -91,7 +91,7 @@ fn a_question_names_both_ends() {
 }
 
 #[test]
-fn an_answer_tells_device_and_mtu_and_is_no_news() {
+fn an_answer_has_device_and_mtu_and_is_no_notification() {
     let metrics = [shorts(&[8, 2]), longs(&[1400])].concat();
     let oif = 4u32.to_ne_bytes();
     let attributes: [(u16, &[u8]); 2] = [(RTA_OIF, &oif), (RTA_METRICS, &metrics)];
@@ -129,7 +129,7 @@ fn an_answer_tells_device_and_mtu_and_is_no_news() {
 }
 
 #[test]
-fn a_link_tells_its_mtu_for_both_families_whoever_asked() {
+fn a_link_has_its_mtu_for_both_families_whoever_requested_it() {
     let mut rest = vec![0; IFINFOMSG_LEN];
     rest[4..8].copy_from_slice(&longs(&[9]));
     let mut writer = Writer::after(rest);

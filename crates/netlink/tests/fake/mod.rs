@@ -39,8 +39,8 @@ pub(crate) enum Fd {
 pub(crate) struct Fake {
     pub(crate) devices: BTreeMap<u32, Device>,
     pub(crate) fds: BTreeMap<u32, Fd>,
-    /// What listeners would have been told since it was last taken.
-    pub(crate) told: Vec<Notification>,
+    /// The notifications since they were last taken.
+    pub(crate) notifications: Vec<Notification>,
 }
 
 impl Fake {
@@ -62,7 +62,7 @@ impl Fake {
             return false;
         };
         for peer in device.peers {
-            self.told
+            self.notifications
                 .push(deleted(ifindex, peer.state.id, DeleteReason::Teardown));
         }
         true
@@ -73,7 +73,7 @@ impl Fake {
         self.fds.remove(&fd);
         for (ifindex, device) in &mut self.devices {
             for peer in device.peers.extract_if(.., |peer| peer.socket == fd) {
-                self.told.push(deleted(
+                self.notifications.push(deleted(
                     *ifindex,
                     peer.state.id,
                     DeleteReason::TransportDisconnect,
@@ -179,7 +179,7 @@ impl Service for Fake {
             }
             Mode::P2p => {
                 if let Some(old) = device.peers.pop() {
-                    self.told
+                    self.notifications
                         .push(deleted(ifindex, old.state.id, DeleteReason::Teardown));
                 }
             }
@@ -267,7 +267,7 @@ impl Service for Fake {
         self.device(ifindex)
             .peers
             .retain(|peer| peer.state.id != id);
-        self.told
+        self.notifications
             .push(deleted(ifindex, id, DeleteReason::Userspace));
         Ok(())
     }
