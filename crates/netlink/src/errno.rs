@@ -1,6 +1,11 @@
 //! The error numbers of the API. They are those of `asm-generic`, which all supported architectures use.
 
-use crate::Errno;
+use core::error::Error;
+use core::fmt;
+
+/// A Linux error number (errno), positive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Errno(pub i32);
 
 impl Errno {
     /// Not permitted: no `CAP_NET_ADMIN`.
@@ -30,3 +35,11 @@ impl Errno {
     /// Not a usable address.
     pub const EADDRNOTAVAIL: Self = Self(99);
 }
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error {}", self.0)
+    }
+}
+
+impl Error for Errno {}

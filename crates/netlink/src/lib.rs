@@ -7,6 +7,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod answer;
+mod api;
 pub mod client;
 mod dco_v2;
 mod errno;
@@ -30,6 +31,11 @@ pub mod tlv;
 mod validate;
 
 pub use answer::{Answers, acknowledgement, refusal};
+pub use api::{
+    Api, CipherAlg, DeleteReason, Keepalive, KeyDirection, KeyNew, KeyState, Mode, Notification,
+    PeerNew, PeerSet, PeerState, Slot, Traffic,
+};
+pub use errno::Errno;
 pub use families::{FamilyIds, membership};
 pub use link_identity::{
     LinkIdentity, identity, identity_request, left_link, link_names, marked_link, message_link,
@@ -39,7 +45,4 @@ pub use message::{Header, Messages};
 pub use requester::Requester;
 pub use rtnl::{LinkNew, LinkRequest, LinkTarget, link_request};
 pub use serve::{notification, serve};
-pub use service::{
-    Api, CipherAlg, DeleteReason, Errno, Keepalive, KeyDirection, KeyNew, KeyState, Mode, NoDevice,
-    Notification, PeerNew, PeerSet, PeerState, Refused, Service, Slot, Traffic,
-};
+pub use service::{NoDevice, Refused, Service};

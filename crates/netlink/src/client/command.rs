@@ -1,5 +1,8 @@
 //! The requests about a device, typed.
 
+use core::error::Error;
+use core::fmt;
+
 use crate::{KeyNew, PeerNew, PeerSet, Slot};
 
 /// A request about a device. Has no `Debug`: it may hold a key.
@@ -28,3 +31,11 @@ pub enum Command<'a> {
 /// The API lacks the command or an attribute of it. The text says what it cannot do, as a verb and its object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unsupported(pub &'static str);
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the API cannot {}", self.0)
+    }
+}
+
+impl Error for Unsupported {}

@@ -1,5 +1,8 @@
 //! The content of messages from the driver, typed.
 
+use core::error::Error;
+use core::fmt;
+
 use crate::{Errno, KeyState, Notification, PeerState};
 
 /// The content of a message from the driver.
@@ -26,4 +29,40 @@ pub struct Failure {
     pub text: Option<String>,
     /// Number of the missing attribute.
     pub missing: Option<u16>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.text, self.missing) {
+            (Some(text), _) => write!(f, "{text} ({})", self.errno),
+            (None, Some(number)) => write!(f, "attribute {number} is missing ({})", self.errno),
+            (None, None) => self.errno.fmt(f),
+        }
+    }
+}
+
+impl Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_errors_with_a_message() {
+        let failure = |text: Option<&str>, missing| Failure {
+            errno: Errno::EINVAL,
+            text: text.map(str::to_owned),
+            missing,
+        };
+        let message = |error: &dyn Error| error.to_string();
+        assert_eq!(
+            message(&failure(Some("ovpn: no"), None)),
+            "ovpn: no (error 22)"
+        );
+        assert_eq!(
+            message(&failure(None, Some(6))),
+            "attribute 6 is missing (error 22)"
+        );
+        assert_eq!(message(&failure(None, None)), "error 22");
+    }
 }
