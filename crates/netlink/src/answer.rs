@@ -1,6 +1,8 @@
 //! The answers that every request can have: ACK, error, the end of a dump; and the list in which answers are collected.
 
-use std::borrow::Cow;
+use alloc::borrow::Cow;
+use alloc::borrow::ToOwned;
+use alloc::vec::Vec;
 
 use crate::Errno;
 use crate::message::{Header, Request};
@@ -71,7 +73,7 @@ impl Answers {
         let mut datagram = Vec::new();
         for message in messages {
             if !datagram.is_empty() && datagram.len() + message.len() > self.dump_room {
-                self.push(std::mem::take(&mut datagram));
+                self.push(core::mem::take(&mut datagram));
             }
             datagram.extend_from_slice(&message);
         }

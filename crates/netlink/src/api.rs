@@ -1,6 +1,6 @@
 //! The contents of requests, replies and notifications, typed and shared by both families.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// One of the two APIs: that of a device, or that by which a request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

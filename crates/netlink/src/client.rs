@@ -9,6 +9,9 @@ mod received;
 pub use command::{Command, Unsupported};
 pub use received::{Failure, Received};
 
+use alloc::borrow::ToOwned;
+use alloc::vec::Vec;
+
 use crate::message::{Header, Messages, Request, stated_length};
 use crate::numbers::{
     CTRL_ATTR_FAMILY_ID, CTRL_ATTR_FAMILY_NAME, CTRL_ATTR_MCAST_GROUPS, CTRL_ATTR_MCAST_GRP_ID,

@@ -11,7 +11,8 @@ mod sockaddr;
 
 pub(crate) use schema::FAMILY;
 
-use std::net::IpAddr;
+use alloc::vec::Vec;
+use core::net::IpAddr;
 
 use crate::answer::Answers;
 use crate::message::Request;

@@ -3,8 +3,11 @@
 //! The driver's side is [`serve()`]: it decodes and validates a datagram of requests, calls a [`Service`] and encodes
 //! the answers. [`link_request`] decodes link requests of rtnetlink. The client's side, for the command line, is
 //! [`client`]. Nothing here has a socket, a clock or a state.
+#![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
+
+extern crate alloc;
 
 mod answer;
 mod api;

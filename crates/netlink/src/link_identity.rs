@@ -1,5 +1,7 @@
 //! The identity of a link, read from the kernel's messages: index, name, and the alias that marks devices of ours.
 
+use alloc::vec::Vec;
+
 use crate::Api;
 use crate::fixed_header::LinkHeader;
 use crate::message::{Header, Messages};

@@ -1,5 +1,7 @@
 //! The view of a link of ours: the kernel's message about the TUN device, rewritten as one about a link of kind `ovpn`.
 
+use alloc::vec::Vec;
+
 use crate::fixed_header::LinkHeader;
 use crate::message::Header;
 use crate::numbers::{

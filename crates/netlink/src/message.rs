@@ -1,5 +1,7 @@
 //! Messages: `nlmsghdr` and `genlmsghdr`, read and written.
 
+use alloc::vec::Vec;
+
 use crate::numbers::{GENL_HDRLEN, NLM_F_DUMP, NLMSG_HDRLEN};
 use crate::requester::Requester;
 use crate::tlv::{self, Attributes, Writer};

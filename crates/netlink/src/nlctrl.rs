@@ -2,6 +2,8 @@
 
 mod policy;
 
+use alloc::vec::Vec;
+
 use crate::answer::{self, Answers};
 use crate::message::{self, Request};
 use crate::numbers::{

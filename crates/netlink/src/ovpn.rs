@@ -9,6 +9,10 @@ mod schema;
 
 pub(crate) use schema::FAMILY;
 
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use crate::answer::Answers;
 use crate::message::Request;
 use crate::numbers::NLM_F_MULTI;

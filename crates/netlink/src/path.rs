@@ -4,7 +4,8 @@
 //! The requests share a socket with [`crate::route`]: answers are distinguished from notifications by the socket's
 //! port and a range of sequence numbers.
 
-use std::net::IpAddr;
+use alloc::vec::Vec;
+use core::net::IpAddr;
 
 use crate::fixed_header::{LinkHeader, RouteHeader};
 use crate::message::{Header, Messages};

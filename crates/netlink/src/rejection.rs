@@ -1,6 +1,7 @@
 //! Why a request is refused: an error number and the attributes of an extended ACK.
 
-use std::borrow::Cow;
+use alloc::borrow::Cow;
+use alloc::boxed::Box;
 
 use crate::Errno;
 use crate::numbers::{

@@ -1,6 +1,7 @@
 //! The kernel's notifications about routes, links and addresses, as far as a mirror of its routes needs them.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::fixed_header::{LinkHeader, RouteHeader};
 use crate::message::{Header, Messages};

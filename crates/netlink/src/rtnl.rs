@@ -3,6 +3,8 @@
 //!
 //! Validation is lax here, as in the kernel: nests need no mark, and unknown attributes are ignored.
 
+use alloc::vec::Vec;
+
 use crate::answer;
 use crate::fixed_header::LinkHeader;
 use crate::message::Header;

@@ -1,5 +1,7 @@
 //! The driver's side: a datagram of requests in, datagrams of answers out.
 
+use alloc::vec::Vec;
+
 use crate::answer::{self, Answers};
 use crate::message::{Header, Messages, Request};
 use crate::numbers::{GENL_ID_CTRL, NLM_F_ACK, NLM_F_REQUEST, NLMSG_MIN_TYPE};

@@ -1,8 +1,9 @@
 //! The engine as the API sees it: the trait that carries out requests, and its refusals.
 
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
 use core::error::Error;
 use core::fmt;
-use std::borrow::Cow;
 
 use crate::{Api, Errno, KeyNew, KeyState, Mode, PeerNew, PeerSet, PeerState, Slot};
 

@@ -3,6 +3,8 @@
 //! An attribute is `u16 length, u16 type, payload`, padded to 4 bytes; the length is that of header and payload.
 //! Integers are in host byte order.
 
+use alloc::vec::Vec;
+
 use crate::numbers::{NLA_F_NESTED, NLA_F_NET_BYTEORDER, NLA_HDRLEN, NLA_TYPE_MASK, NLMSG_ALIGNTO};
 
 /// Rounds up to the alignment.

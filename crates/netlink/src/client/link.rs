@@ -1,5 +1,7 @@
 //! The client side of rtnetlink: requests to create, change, report and delete links of our kinds.
 
+use alloc::vec::Vec;
+
 use crate::fixed_header::LinkHeader;
 use crate::message::Header;
 use crate::numbers::{

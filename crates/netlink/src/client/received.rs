@@ -1,5 +1,6 @@
 //! The content of messages from the driver, typed.
 
+use alloc::string::String;
 use core::error::Error;
 use core::fmt;
 

@@ -1,5 +1,7 @@
 //! Notifications: written by the driver, read by clients.
 
+use alloc::vec::Vec;
+
 use super::schema::{FAMILY, command, del_peer, top};
 use crate::message;
 use crate::tlv::Members;

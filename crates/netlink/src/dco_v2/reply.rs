@@ -1,6 +1,7 @@
 //! The reply to GET_PEER: written by the driver, read by clients.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::schema::{FAMILY, command, get_peer, top};
 use super::{address, sockaddr};

@@ -1,6 +1,6 @@
 //! Requests: decoded with what the module checks by the message and the device's mode alone, and written by clients.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::schema::{cipher, key_direction, new_key, new_peer, set_peer};
 use super::{address, invalid, sockaddr, u32_of};

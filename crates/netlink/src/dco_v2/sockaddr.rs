@@ -1,6 +1,7 @@
 //! `struct sockaddr_in` and `sockaddr_in6` as bytes.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use alloc::vec::Vec;
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use crate::numbers;
 

@@ -1,6 +1,8 @@
 //! The answer to `CTRL_CMD_GETPOLICY`: which policies the commands use, then every attribute of
 //! every policy (golden `ctrl_getpolicy`).
 
+use alloc::vec::Vec;
+
 use super::FAMILY;
 use crate::Errno;
 use crate::message::{self, Request};
@@ -148,7 +150,7 @@ impl PolicyList {
         let known = self
             .policies
             .iter()
-            .position(|known| std::ptr::eq(*known, policy));
+            .position(|known| core::ptr::eq(*known, policy));
         let index = known.unwrap_or_else(|| {
             self.policies.push(policy);
             self.policies.len() - 1

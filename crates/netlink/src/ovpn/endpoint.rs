@@ -1,7 +1,7 @@
 //! The endpoints of a peer, remote and local, as attributes: in requests with the driver's checks, in replies and in
 //! notifications.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use super::schema::peer;
 use super::{invalid, u32_of};

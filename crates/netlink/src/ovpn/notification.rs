@@ -1,5 +1,7 @@
 //! Notifications: written by the driver, read by clients (dco-behaviour 2.14).
 
+use alloc::vec::Vec;
+
 use super::schema::{FAMILY, command, keyconf, peer, top};
 use super::{endpoint, u32_of};
 use crate::message;

@@ -1,6 +1,8 @@
 //! Replies: written by the driver, with the members in the kernel's order (dco-behaviour 2.9, 2.11), and read by
 //! clients.
 
+use alloc::vec::Vec;
+
 use super::endpoint::{self, address4, address6, read_address};
 use super::schema::{FAMILY, cipher, command, keyconf, peer, top};
 use super::u32_of;

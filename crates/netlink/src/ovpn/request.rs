@@ -1,6 +1,7 @@
 //! Requests: decoded with what the driver checks by the message and the device's mode alone, and written by clients.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use alloc::format;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::endpoint::{self, address4, address6};
 use super::schema::{cipher, keyconf, keydir, peer};
