@@ -80,7 +80,7 @@ pub struct Keepalive {
 /// `PEER_NEW`, checked as far as the message and the device's mode allow (dco-behaviour 2.6, checks 1 to 12).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerNew {
-    /// The API it came by.
+    /// The API by which it came.
     pub api: Api,
     /// Peer id in received packets, 24 bits.
     pub id: u32,
@@ -101,7 +101,7 @@ pub struct PeerNew {
 }
 
 impl PeerNew {
-    /// A new peer with nothing but what every request has.
+    /// A peer with no more than the fields that every request has.
     pub fn new(api: Api, id: u32, socket: u32) -> Self {
         Self {
             api,
@@ -141,7 +141,7 @@ pub struct PeerSet {
 /// One direction of a key. Has no `Debug`: it is secret.
 #[derive(Clone, Copy)]
 pub struct KeyDirection<'a> {
-    /// 16, 24 or 32 bytes for AES-GCM, 32 for CHACHA20-POLY1305; [`Service::key_new`] checks the length.
+    /// 16, 24 or 32 bytes for AES-GCM, 32 for CHACHA20-POLY1305; [`crate::Service::key_new`] checks the length.
     pub key: &'a [u8],
     /// The 8 bytes of the nonce after the packet id.
     pub nonce_tail: [u8; 8],
@@ -180,9 +180,9 @@ pub struct PeerState {
     pub id: u32,
     /// Peer id in sent packets.
     pub tx_id: u32,
-    /// Network namespace id of the transport socket, as the requester sees it; `None` if it is in the requester's own.
+    /// Id of the transport socket's network namespace, as the requester sees it; `None`: the requester's own.
     pub socket_netnsid: Option<i32>,
-    /// The peer's VPN address.
+    /// The peer's IPv4 address inside the VPN.
     pub vpn4: Option<Ipv4Addr>,
     /// The same for IPv6.
     pub vpn6: Option<Ipv6Addr>,

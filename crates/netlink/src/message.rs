@@ -33,7 +33,7 @@ impl<'a> Iterator for Messages<'a> {
     }
 }
 
-/// The length in bytes that a message states of itself.
+/// The length of a message in bytes, as its header states it.
 pub(crate) fn stated_length(message: &[u8]) -> Option<usize> {
     let length = u32::from_ne_bytes(*message.first_chunk()?);
     Some(usize::try_from(length).unwrap_or(usize::MAX))
@@ -65,7 +65,7 @@ impl Header {
         })
     }
 
-    /// Whether this requests a dump: both bits of the flag, each of which alone means something else.
+    /// Whether this requests a dump: it has both bits of the flag, each of which alone means something else.
     pub fn is_dump(&self) -> bool {
         self.flags & NLM_F_DUMP == NLM_F_DUMP
     }
@@ -85,7 +85,7 @@ impl Header {
         fill: impl FnOnce(&mut Writer),
     ) -> Vec<u8> {
         buffer.clear();
-        // Of the length, which is set last.
+        // The length is set last.
         buffer.extend_from_slice(&[0; 4]);
         buffer.extend_from_slice(&self.kind.to_ne_bytes());
         buffer.extend_from_slice(&self.flags.to_ne_bytes());
@@ -116,7 +116,7 @@ impl Header {
 /// A generic Netlink message.
 #[derive(Clone, Copy)]
 pub(crate) struct Request<'a> {
-    /// All of it.
+    /// The whole message.
     pub(crate) message: &'a [u8],
     pub(crate) header: Header,
     /// Number of the command in the family.

@@ -1,4 +1,4 @@
-//! Why a request is refused: an error number and the attributes of an extended ACK.
+//! The refusal of a request: an error number and the attributes of an extended ACK.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -22,7 +22,7 @@ pub(crate) struct Extack {
     pub(crate) policy: Option<Kind>,
     /// Number of the missing attribute.
     pub(crate) missing: Option<u16>,
-    /// Offset of the nest it is missing in.
+    /// Offset of the nest that lacks it.
     pub(crate) missing_in: Option<usize>,
 }
 

@@ -104,7 +104,7 @@ fn validate_one(kind: Kind, attribute: &Attribute<'_>, how: Strictness) -> Resul
     }
     match kind {
         Kind::Nest(policy) => {
-            // An empty nest is one; a header cut short isn't.
+            // An empty nest is valid; one that is shorter than a header is not.
             if length == 0 {
                 return Ok(());
             }
@@ -129,8 +129,8 @@ fn validate_one(kind: Kind, attribute: &Attribute<'_>, how: Strictness) -> Resul
 const UNREADABLE: &str = "Attribute failed policy validation";
 const BINARY_SIZE: &str = "binary attribute size out of range";
 
-/// The NUL counts against the length of neither kind, but it must come within it for
-/// [`Kind::NulString`].
+/// Checks a string. The NUL does not count towards its length, but [`Kind::NulString`] requires one right behind at the
+/// latest.
 fn validate_string(kind: Kind, max: usize, attribute: &Attribute<'_>) -> Result<(), Rejection> {
     let bytes = attribute.payload;
     let nul = bytes.iter().take(max + 1).any(|&byte| byte == 0);

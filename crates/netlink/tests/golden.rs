@@ -83,11 +83,6 @@ struct Replay {
     traffic: bool,
 }
 
-/// What the kernel puts into the first datagram of a dump before it knows the reader's buffer, and
-/// after.
-const FIRST_DUMP_ROOM: usize = 3776;
-const DUMP_ROOM: usize = 32_448;
-
 impl Replay {
     fn of(scenario: &Value) -> Self {
         let vars = &scenario["vars"];
@@ -154,8 +149,7 @@ impl Replay {
             "r" => vec![self.link(&requester, &request)?],
             _ => {
                 let fresh = self.received.insert(on.to_owned());
-                let mut answers =
-                    Answers::with_dump_room(if fresh { FIRST_DUMP_ROOM } else { DUMP_ROOM });
+                let mut answers = Answers::for_reader(if fresh { 0 } else { usize::MAX });
                 serve(
                     &self.families,
                     &requester,

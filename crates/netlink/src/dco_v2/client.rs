@@ -2,6 +2,7 @@
 
 use super::schema::{command, del_key, del_peer, get_peer, swap_keys, top};
 use super::{notification, reply, request};
+use crate::PeerSet;
 use crate::client::{Command, Received, Unsupported};
 use crate::tlv::{Members, Writer};
 
@@ -14,13 +15,7 @@ pub(crate) fn number(request: &Command<'_>) -> Result<u8, Unsupported> {
         Command::PeerNew(new) if new.keepalive.is_some() => {
             return Err(Unsupported("give a new peer keepalive (`peer set` can)"));
         }
-        Command::PeerSet(set)
-            if set.tx_id.is_some()
-                || set.remote.is_some()
-                || set.local.is_some()
-                || set.vpn4.is_some()
-                || set.vpn6.is_some() =>
-        {
+        Command::PeerSet(set) if !has_only_keepalive(set) => {
             return Err(Unsupported("change anything but keepalive"));
         }
         Command::KeyGet(..) => return Err(Unsupported("report keys")),
@@ -32,6 +27,15 @@ pub(crate) fn number(request: &Command<'_>) -> Result<u8, Unsupported> {
         Command::KeySwap(_) => command::SWAP_KEYS,
         Command::KeyDel(..) => command::DEL_KEY,
     })
+}
+
+fn has_only_keepalive(set: &PeerSet) -> bool {
+    let keepalive = PeerSet {
+        id: set.id,
+        keepalive: set.keepalive,
+        ..PeerSet::default()
+    };
+    *set == keepalive
 }
 
 /// Writes the attributes of a request.

@@ -8,11 +8,10 @@ use crate::rejection::Rejection;
 use crate::tlv::{Attribute, Members, Writer};
 use crate::{Api, CipherAlg, Keepalive, KeyDirection, KeyNew, Mode, PeerNew, PeerSet, Slot};
 
-/// The highest peer id that fits into a packet. The module's policy takes any 32 bits, its packets
-/// don't.
+/// The highest peer id that fits into a packet. The module's policy accepts any 32 bits.
 const MAX_PEER_ID: u32 = 0xff_ffff;
 
-/// NEW_PEER, as far as the message and the device's mode allow to check it.
+/// NEW_PEER, checked as far as the message and the device's mode allow.
 pub(super) fn new_peer(members: &Members<'_>, mode: Mode) -> Result<PeerNew, Rejection> {
     let id = peer_id(members, new_peer::PEER_ID)?;
     let socket = u32_of(members, new_peer::SOCKET)?;
@@ -25,8 +24,8 @@ pub(super) fn new_peer(members: &Members<'_>, mode: Mode) -> Result<PeerNew, Rej
     if mode == Mode::Mp && vpn4.is_none() && vpn6.is_none() {
         return Err(invalid());
     }
-    // The module reads a remote only for UDP, and refuses a bad one there as if there were none;
-    // which socket it is, only the engine knows.
+    // The module reads a remote only for UDP sockets, and then treats an invalid one as absent. The engine knows what
+    // kind of socket it is.
     let remote = members
         .find(new_peer::SOCKADDR_REMOTE)
         .and_then(|found| sockaddr::decode(found.payload));
@@ -42,7 +41,7 @@ pub(super) fn new_peer(members: &Members<'_>, mode: Mode) -> Result<PeerNew, Rej
     Ok(PeerNew {
         remote,
         local: local.filter(|_| remote.is_some()),
-        // In P2P they are accepted and without use.
+        // In P2P mode they are accepted and have no effect.
         vpn4: vpn4.map(Ipv4Addr::from).filter(|_| mode == Mode::Mp),
         vpn6: vpn6.map(Ipv6Addr::from).filter(|_| mode == Mode::Mp),
         ..PeerNew::new(Api::DcoV2, id, socket)

@@ -12,7 +12,7 @@ const LENGTH4: usize = 16;
 /// Length of `sockaddr_in6`.
 const LENGTH6: usize = 28;
 
-/// Reads an address, v4-mapped ones folded to IPv4; none if family and length don't match.
+/// Reads an address, folding v4-mapped ones to IPv4; `None` if address family and length do not match.
 pub(super) fn decode(bytes: &[u8]) -> Option<SocketAddr> {
     let [f0, f1, p0, p1] = *bytes.first_chunk()?;
     let port = u16::from_be_bytes([p0, p1]);

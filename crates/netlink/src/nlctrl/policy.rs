@@ -73,7 +73,7 @@ pub(super) enum Part {
 }
 
 impl Part {
-    /// The message, for the family with this id.
+    /// Encodes the message, for the family with this id.
     pub(super) fn encode(
         &self,
         requester: &Requester,
@@ -124,14 +124,14 @@ impl Part {
     }
 }
 
-/// The policies of a dump, each once, in the order that gives them their indexes.
+/// The policies of a dump, each once, in the order of their indexes.
 #[derive(Default)]
 struct PolicyList {
     policies: Vec<&'static Policy>,
 }
 
 impl PolicyList {
-    /// Index of a policy; a new one comes last, and those nested in it right behind.
+    /// Index of a policy. A new one is appended, followed by those nested in it.
     fn add(&mut self, policy: &'static Policy) -> u32 {
         let index = self.index(policy);
         let mut next = usize::try_from(index).unwrap_or(usize::MAX);

@@ -10,13 +10,13 @@ use crate::rejection::Rejection;
 use crate::tlv::{Attribute, Members, Writer};
 use crate::{Api, CipherAlg, Errno, Keepalive, KeyDirection, KeyNew, Mode, PeerNew, PeerSet, Slot};
 
-/// PEER_NEW, as far as check 12 of dco-behaviour 2.6, and whether its VPN addresses can be used: before the socket is
-/// looked up, after all else (faults F2).
+/// PEER_NEW: checks 1 to 12 of dco-behaviour 2.6, then whether its VPN addresses can be used, which comes before the
+/// socket is looked up (faults F2).
 pub(super) fn peer_new(nest: &Attribute<'_>, mode: Mode) -> Result<PeerNew, Rejection> {
     let members = Members::of(nest.members());
     let checked = Checked::of(nest, &members, mode)?;
     let socket = required(nest, &members, peer::SOCKET)?;
-    // An unspecified address is none (golden `peer_new_mp`).
+    // An unspecified address counts as absent (golden `peer_new_mp`).
     let vpn4 = checked.vpn4.filter(|address| !address.is_unspecified());
     let vpn6 = checked.vpn6.filter(|address| !address.is_unspecified());
     if mode == Mode::Mp && vpn4.is_none() && vpn6.is_none() {
@@ -55,7 +55,7 @@ pub(super) fn write_peer_new(nest: &mut Writer, new: &PeerNew) {
     write_keepalive(nest, new.keepalive);
 }
 
-/// PEER_SET: the same checks, but nothing besides the id is required (dco-behaviour 2.7).
+/// PEER_SET: the same checks, but only the id is required (dco-behaviour 2.7).
 pub(super) fn peer_set(nest: &Attribute<'_>, mode: Mode) -> Result<PeerSet, Rejection> {
     let members = Members::of(nest.members());
     let checked = Checked::of(nest, &members, mode)?;
@@ -87,7 +87,7 @@ pub(super) fn write_peer_set(nest: &mut Writer, set: &PeerSet) {
     write_keepalive(nest, set.keepalive);
 }
 
-/// The id in PEER_GET, which may hold nothing else.
+/// The id in PEER_GET, which may contain nothing else.
 pub(super) fn peer_get(nest: &Attribute<'_>) -> Result<u32, Rejection> {
     let members = Members::of(nest.members());
     let id = required(nest, &members, peer::ID)?;
@@ -100,8 +100,7 @@ pub(super) fn peer_del(nest: &Attribute<'_>) -> Result<u32, Rejection> {
     required(nest, &Members::of(nest.members()), peer::ID)
 }
 
-/// KEY_NEW; the key is borrowed from the request (dco-behaviour 2.10, order as in golden
-/// `key_new_errors`).
+/// KEY_NEW (dco-behaviour 2.10, in the order of golden `key_new_errors`); the key is borrowed from the request.
 pub(super) fn key_new<'a>(nest: &Attribute<'a>) -> Result<KeyNew<'a>, Rejection> {
     let members = Members::of(nest.members());
     let id = required(nest, &members, keyconf::PEER_ID)?;
@@ -144,7 +143,7 @@ pub(super) fn write_key(nest: &mut Writer, key: &KeyNew<'_>) {
     nest.nest(keyconf::DECRYPT_DIR, |nest| direction(nest, &key.decrypt));
 }
 
-/// Peer and slot in KEY_GET, which may hold nothing else.
+/// Peer and slot in KEY_GET, which may contain nothing else.
 pub(super) fn key_get(nest: &Attribute<'_>) -> Result<(u32, Slot), Rejection> {
     let named = key_del(nest)?;
     only(
@@ -172,7 +171,7 @@ pub(super) fn write_slot(nest: &mut Writer, id: u32, slot: Slot) {
     nest.u32(keyconf::SLOT, slot as u32);
 }
 
-/// What PEER_NEW and PEER_SET have in common, after checks 1 to 10 of dco-behaviour 2.6.
+/// The attributes that PEER_NEW and PEER_SET share, after checks 1 to 10 of dco-behaviour 2.6.
 struct Checked {
     id: u32,
     tx_id: Option<u32>,
@@ -180,7 +179,7 @@ struct Checked {
     local: Option<IpAddr>,
     vpn4: Option<Ipv4Addr>,
     vpn6: Option<Ipv6Addr>,
-    /// Why a VPN address that was given cannot be one.
+    /// The text of refusal if a VPN address cannot be used.
     unusable: Option<&'static str>,
     keepalive: Option<Keepalive>,
 }
@@ -221,7 +220,7 @@ impl Checked {
     }
 }
 
-/// Check 10.
+/// Check 10: interval and timeout only come together.
 fn keepalive(members: &Members<'_>) -> Result<Option<Keepalive>, Rejection> {
     match (
         u32_of(members, peer::KEEPALIVE_INTERVAL),
@@ -242,12 +241,13 @@ fn write_keepalive(nest: &mut Writer, keepalive: Option<Keepalive>) {
     }
 }
 
-/// Linux 7.3 (golden `peer_new_mp`); 240.0.0.0/4 and subnet broadcasts pass.
+/// Whether this can be a VPN address, as Linux 7.3 decides (golden `peer_new_mp`): 240.0.0.0/4 and subnet broadcasts
+/// can.
 fn can_be_vpn4(address: Ipv4Addr) -> bool {
     !(address.is_loopback() || address.is_multicast() || address.is_broadcast())
 }
 
-/// The same for IPv6: neither v4-mapped nor v4-compatible, which takes ::1 along.
+/// The same for IPv6: neither v4-mapped nor v4-compatible, which includes ::1.
 fn can_be_vpn6(address: Ipv6Addr) -> bool {
     address.is_unspecified() || !(address.is_multicast() || address.to_ipv4().is_some())
 }
