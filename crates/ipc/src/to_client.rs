@@ -1,0 +1,173 @@
+//! What the engine says to clients.
+
+use crate::wire::{Body, Fields};
+use crate::{Malformed, TooLong};
+
+/// A message from the engine to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToClient<'a> {
+    /// The connection stands.
+    Welcome {
+        /// [`crate::VERSION`] of the engine.
+        version: u16,
+    },
+    /// The connection is refused: wrong version, or the caller may not.
+    Refused {
+        /// Why, as an errno.
+        errno: i32,
+    },
+    /// The channel is known by this number.
+    Channel {
+        /// Number for [`crate::ToEngine::Request`] and [`crate::ToEngine::SetOption`].
+        channel: u32,
+    },
+    /// The question is answered.
+    Done {
+        /// 0, or why not. For a [`crate::ToEngine::Request`] always 0: errors are netlink messages in the channel.
+        errno: i32,
+        /// The engine has taken the socket of the last [`crate::ToEngine::Socket`]: put the relay in its place now.
+        swap: bool,
+        /// Not all answers fitted into the channel; the rest follows as it is read.
+        more: bool,
+    },
+    /// Not about a device of ours: give the request to the kernel.
+    Pass,
+    /// Say whether there is an interface with this index, in the network namespace of the program.
+    NeedLink {
+        /// The index.
+        ifindex: u32,
+    },
+    /// Make a TUN device, in the network namespace of the program.
+    NeedTun {
+        /// How many queues (`IFF_MULTI_QUEUE` if more than one). A device that is taken over has those it was made for:
+        /// the engine goes by the number that comes.
+        queues: u16,
+        /// Its MTU.
+        mtu: u32,
+        /// Whether it has the flag `IFF_MULTICAST`, as `ovpn-dco` has it and `ovpn` has not.
+        multicast: bool,
+        /// Whether to set it up.
+        up: bool,
+        /// What its alias has to end with (see [`crate::Alias`]): proof that the device is the one made for this question.
+        nonce: u64,
+        /// Its name; `EEXIST` if there is one already, unless it is one that was left ([`crate::Interface::Left`]).
+        name: &'a [u8],
+    },
+    /// The netlink answer to a [`crate::ToEngine::Route`], to be read by the program on the socket on which it asked.
+    Answer {
+        /// The datagram.
+        datagram: &'a [u8],
+    },
+    /// The engine has the device of a [`crate::ToEngine::FindDevice`].
+    Device {
+        /// It was made by the API `ovpn-dco-v2`, not by `ovpn`.
+        is_dco_v2: bool,
+        /// Both network namespaces have a number, the same. Otherwise only index and name agree, which may occur in
+        /// several namespaces.
+        is_certain: bool,
+        /// Inode of the engine's own network namespace; 0 if unknown.
+        engine: u64,
+    },
+    /// Hand over the transport socket that the program knows by this number.
+    NeedSocket {
+        /// Its fd number in the program.
+        fd: i32,
+    },
+}
+
+impl<'a> ToClient<'a> {
+    /// Writes the message with its header and returns its length.
+    ///
+    /// # Errors
+    /// [`TooLong`] if it does not fit.
+    pub fn encode(&self, seq: u32, into: &mut [u8]) -> Result<usize, TooLong> {
+        let mut body = Body::new(into);
+        match *self {
+            Self::Welcome { version } => body.header(101, seq).u16(version),
+            Self::Refused { errno } => body.header(102, seq).i32(errno),
+            Self::Channel { channel } => body.header(103, seq).u32(channel),
+            Self::Done { errno, swap, more } => body
+                .header(104, seq)
+                .i32(errno)
+                .u16(swap.into())
+                .u16(more.into()),
+            Self::Pass => body.header(105, seq),
+            Self::NeedTun {
+                queues,
+                mtu,
+                multicast,
+                up,
+                nonce,
+                name,
+            } => body
+                .header(106, seq)
+                .u16(queues)
+                .u32(mtu)
+                .u16(multicast.into())
+                .u16(up.into())
+                .u64(nonce)
+                .rest(name),
+            Self::Answer { datagram } => body.header(107, seq).rest(datagram),
+            Self::NeedSocket { fd } => body.header(108, seq).i32(fd),
+            Self::NeedLink { ifindex } => body.header(109, seq).u32(ifindex),
+            Self::Device {
+                is_dco_v2,
+                is_certain,
+                engine,
+            } => body
+                .header(110, seq)
+                .u16(is_dco_v2.into())
+                .u16(is_certain.into())
+                .u64(engine),
+        };
+        body.finish()
+    }
+
+    /// Reads a message and its sequence number.
+    ///
+    /// # Errors
+    /// [`Malformed`] as for [`crate::ToEngine::decode`].
+    pub fn decode(message: &'a [u8]) -> Result<(u32, Self), Malformed> {
+        let (kind, seq, mut fields) = Fields::open(message)?;
+        let decoded = match kind {
+            101 => Self::Welcome {
+                version: fields.u16()?,
+            },
+            102 => Self::Refused {
+                errno: fields.i32()?,
+            },
+            103 => Self::Channel {
+                channel: fields.u32()?,
+            },
+            104 => Self::Done {
+                errno: fields.i32()?,
+                swap: fields.u16()? != 0,
+                more: fields.u16()? != 0,
+            },
+            105 => Self::Pass,
+            106 => Self::NeedTun {
+                queues: fields.u16()?,
+                mtu: fields.u32()?,
+                multicast: fields.u16()? != 0,
+                up: fields.u16()? != 0,
+                nonce: fields.u64()?,
+                name: fields.rest(),
+            },
+            107 => Self::Answer {
+                datagram: fields.rest(),
+            },
+            108 => Self::NeedSocket { fd: fields.i32()? },
+            109 => Self::NeedLink {
+                ifindex: fields.u32()?,
+            },
+            110 => Self::Device {
+                is_dco_v2: fields.u16()? != 0,
+                is_certain: fields.u16()? != 0,
+                engine: fields.u64()?,
+            },
+            _ => return Err(Malformed),
+        };
+        fields.end()?;
+        Ok((seq, decoded))
+    }
+}
