@@ -101,8 +101,8 @@ fn print_device(device: &Device<'_>) -> Result<()> {
             key(&peer.keys.primary),
             key(&peer.keys.secondary)
         );
-        print_traffic("vpn", &peer.vpn)?;
-        print_traffic("link", &peer.link)?;
+        print_traffic("    ", "vpn", &peer.vpn)?;
+        print_traffic("    ", "link", &peer.link)?;
     }
     let in_use: Vec<_> = device.offloads.in_use().collect();
     let queues = device.offloads.queues;
@@ -120,9 +120,10 @@ fn key(key: &Option<Key>) -> String {
     }
 }
 
-fn print_traffic(name: &str, traffic: &Traffic) -> Result<()> {
+/// Prints what has crossed the wire or the device.
+pub(crate) fn print_traffic(indent: &str, name: &str, traffic: &Traffic) -> Result<()> {
     line!(
-        "    {name:<5} received {} bytes in {} packets, sent {} bytes in {} packets",
+        "{indent}{name:<5} received {} bytes in {} packets, sent {} bytes in {} packets",
         traffic.rx_bytes,
         traffic.rx_packets,
         traffic.tx_bytes,

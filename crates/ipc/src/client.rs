@@ -2,9 +2,6 @@
 //! and what the engine wants before it answers. The two programs that speak to engines, the preload library and the command
 //! line, are its [`Host`]s.
 
-#[cfg(test)]
-mod tests;
-
 use core::fmt;
 use core::ops::Add;
 use core::time::Duration;
@@ -322,3 +319,6 @@ impl fmt::Display for Lost {
 }
 
 impl core::error::Error for Lost {}
+
+#[cfg(test)]
+mod tests;

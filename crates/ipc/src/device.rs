@@ -1,9 +1,6 @@
 //! How a client makes the TUN device that an engine wants: what to do next, given what is found under its name. What is
 //! done is the client's ([`Kernel`]), in the network namespace and with the rights of its program.
 
-#[cfg(test)]
-mod tests;
-
 use core::time::Duration;
 
 use crate::errno::{EBUSY, EEXIST, EINVAL, ENODEV};
@@ -263,3 +260,6 @@ impl Shape {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,20 +2,14 @@
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use udco_netlink::{PeerState, Traffic};
+use udco_netlink::{PeerState, Traffic as Counted};
+use udco_state::{Keepalive, Traffic};
 
 use crate::output;
+use crate::show::print_traffic;
 
 /// The shape of `udco peer get --json`.
 pub(super) fn object(peer: &PeerState) -> Value {
-    let traffic = |rx: &Traffic, tx: &Traffic| {
-        json!({
-            "rx_bytes": rx.bytes,
-            "rx_packets": rx.packets,
-            "tx_bytes": tx.bytes,
-            "tx_packets": tx.packets,
-        })
-    };
     json!({
         "id": peer.id,
         "tx_id": peer.tx_id,
@@ -25,9 +19,9 @@ pub(super) fn object(peer: &PeerState) -> Value {
         "socket_netnsid": peer.socket_netnsid,
         "vpn4": peer.vpn4,
         "vpn6": peer.vpn6,
-        "keepalive": {
-            "interval": peer.keepalive.interval,
-            "timeout": peer.keepalive.timeout,
+        "keepalive": Keepalive {
+            interval: peer.keepalive.interval,
+            timeout: peer.keepalive.timeout,
         },
         "vpn": traffic(&peer.vpn_rx, &peer.vpn_tx),
         "link": traffic(&peer.link_rx, &peer.link_tx),
@@ -52,17 +46,15 @@ pub(super) fn print(peer: &PeerState) -> Result<()> {
     output::line!("  from  {local}, port {}", peer.local_port);
     let (interval, timeout) = (peer.keepalive.interval, peer.keepalive.timeout);
     output::line!("  alive every {interval} s, gone after {timeout} s (0: never)");
-    print_traffic("vpn", &peer.vpn_rx, &peer.vpn_tx)?;
-    print_traffic("link", &peer.link_rx, &peer.link_tx)
+    print_traffic("  ", "vpn", &traffic(&peer.vpn_rx, &peer.vpn_tx))?;
+    print_traffic("  ", "link", &traffic(&peer.link_rx, &peer.link_tx))
 }
 
-fn print_traffic(name: &str, rx: &Traffic, tx: &Traffic) -> Result<()> {
-    output::line!(
-        "  {name:<5} received {} bytes in {} packets, sent {} bytes in {} packets",
-        rx.bytes,
-        rx.packets,
-        tx.bytes,
-        tx.packets
-    );
-    Ok(())
+fn traffic(rx: &Counted, tx: &Counted) -> Traffic {
+    Traffic {
+        rx_bytes: rx.bytes,
+        rx_packets: rx.packets,
+        tx_bytes: tx.bytes,
+        tx_packets: tx.packets,
+    }
 }
