@@ -4,9 +4,9 @@ mod channel;
 mod device;
 mod exchange;
 
-pub(crate) use channel::{Channel, Heard, Offer, is_admin, wait};
+pub(crate) use channel::{Channel, Heard, is_admin, wait};
 pub(crate) use device::TunDevice;
-pub(crate) use exchange::Supplies;
+pub(crate) use exchange::{Offer, Supplies};
 
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, BorrowedFd};

@@ -2,7 +2,8 @@
 
 use crate::answer::{self, Header};
 use crate::calls::{self, Errno};
-use crate::connection::{self, Lost, PATIENCE};
+use crate::connection::{self, Lost};
+use crate::dispenser::PATIENCE;
 use crate::exchange::Exchange;
 use crate::message::{Incoming, Outgoing};
 use crate::secret::Secret;

@@ -1,13 +1,13 @@
 //! The connection to the engine: one question at a time, each with a deadline.
 
 use crate::calls::{self, Errno, Fd};
-use crate::dispenser::{above_standard, draw, inherited};
+use crate::dispenser::{PATIENCE, above_standard, draw, inherited, reason};
 use crate::secret::Secret;
 use crate::{output, real, tun};
 use libc::c_int;
 use std::ffi::{CStr, CString};
 use std::os::unix::fs::MetadataExt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use udco_ipc::client::{self, Beside, Conversation, Greeted, Host};
 use udco_ipc::{
     FD_VARIABLE, MAX_MESSAGE, MssFix, OPTIONS_VARIABLE, ProgramOptions, SOCKET_VARIABLE, ToClient,
@@ -16,9 +16,6 @@ use udco_ipc::{
 
 /// The network namespace of this process.
 const NAMESPACE: &str = "/proc/self/ns/net";
-
-/// How long the engine may take for an answer.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A connection on which the engine has said welcome.
 pub(crate) struct Connection {
@@ -113,8 +110,15 @@ impl Connection {
         connection.greet()?;
         connection.say_where();
         connection.hand_over_options();
-        output::report(&connection);
+        connection.report_output();
         Ok(connection)
+    }
+
+    /// Tells the engine, if it is the program's own, where the program's lines go.
+    pub(crate) fn report_output(&self) {
+        if self.is_private() {
+            output::report(self.raw());
+        }
     }
 
     /// Whether the engine was started for this program and those around it.
@@ -332,19 +336,11 @@ fn unset(name: &str) {
     }
 }
 
-/// An errno in words.
-pub(crate) fn reason(errno: Errno) -> String {
-    let mut text = std::io::Error::from_raw_os_error(errno).to_string();
-    if let Some(number) = text.find(" (os error") {
-        text.truncate(number);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Connection, PATIENCE};
+    use super::Connection;
     use crate::calls;
+    use crate::dispenser::PATIENCE;
     use crate::secret::tests::wiped;
     use udco_ipc::client::Conversation;
     use udco_ipc::{MAX_MESSAGE, ToEngine};

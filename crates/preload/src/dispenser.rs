@@ -1,14 +1,16 @@
 //! How this process gets a connection of its own from the engine that its parents have started (faults C1).
 
 use crate::calls::{self, Errno, Fd};
-use crate::connection::{PATIENCE, reason};
 use libc::c_int;
 use std::ffi::CStr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use udco_ipc::{FD_VARIABLE, ToEngine};
 
 /// Room for a request to connect, or for word that there will be none.
 const ROOM: usize = 64;
+
+/// How long the engine may take for an answer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The inherited fd, if it is a socket as the engine's would be.
 pub(crate) fn inherited(number: &CStr) -> Result<c_int, String> {
@@ -62,4 +64,13 @@ pub(crate) fn above_standard(fd: Fd) -> Result<Fd, Errno> {
     } else {
         Ok(fd)
     }
+}
+
+/// An errno in words.
+pub(crate) fn reason(errno: Errno) -> String {
+    let mut text = std::io::Error::from_raw_os_error(errno).to_string();
+    if let Some(number) = text.find(" (os error") {
+        text.truncate(number);
+    }
+    text
 }

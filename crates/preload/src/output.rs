@@ -1,7 +1,6 @@
 //! Where the program's lines go, and so those of an engine of its own: the file behind fd 2, or syslog(3) (faults C3).
 
 use crate::calls::{self, Errno, Fd};
-use crate::connection::Connection;
 use crate::dispenser::tell;
 use crate::marks;
 use libc::{c_char, c_int};
@@ -72,18 +71,15 @@ pub(crate) fn has_standard_error() -> bool {
     }
 }
 
-/// Tells the engine, if it is the program's own.
-pub(crate) fn report(connection: &Connection) {
-    if !connection.is_private() {
-        return;
-    }
+/// Tells the program's own engine, over this connection.
+pub(crate) fn report(connection: c_int) {
     let output = |facility: c_int, ident, fds: &[c_int]| {
         let message = ToEngine::Output {
             pid: calls::process(),
             facility: facility as u16,
             ident,
         };
-        let _ = tell(connection.raw(), &message, fds);
+        let _ = tell(connection, &message, fds);
     };
     let syslogged = SYSLOGGED.lock().unwrap_or_else(PoisonError::into_inner);
     match &*syslogged {

@@ -326,7 +326,7 @@ pub(crate) fn own_tun() -> Option<Result<c_int, Errno>> {
 pub(crate) fn report_output() -> Option<Result<c_int, Errno>> {
     let state = lock()?;
     if let Some(connection) = &state.connection {
-        output::report(connection);
+        connection.report_output();
     }
     None
 }

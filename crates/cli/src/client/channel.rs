@@ -14,7 +14,7 @@ use udco_netlink::{Api, Notification};
 use udco_sys::seqpacket::Connection;
 use zeroize::Zeroizing;
 
-use super::{ANSWER, Client, Supplies, nonsense};
+use super::{ANSWER, Client, Offer, Supplies, nonsense};
 use crate::refusal;
 
 /// Netlink options, of `<linux/netlink.h>`.
@@ -41,9 +41,6 @@ pub(crate) enum Heard {
     /// The engine has ended.
     End,
 }
-
-/// A transport socket on offer to the engine: the socket, then the engine's end of its relay.
-pub(crate) type Offer<'a> = [BorrowedFd<'a>; 2];
 
 impl Channel {
     /// Opens a channel, and asks for the families of these APIs.

@@ -10,8 +10,11 @@ use udco_ipc::{Begun, MAX_MESSAGE, Made, ToEngine, Wanted};
 use udco_sys::seqpacket::Connection;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{ANSWER, Offer, Trouble, TunDevice, lost, nonsense};
+use super::{ANSWER, Trouble, TunDevice, lost, nonsense};
 use crate::interface;
+
+/// A transport socket on offer to the engine: the socket, then the engine's end of its relay.
+pub(crate) type Offer<'a> = [BorrowedFd<'a>; 2];
 
 /// A connection.
 pub(super) struct Line {

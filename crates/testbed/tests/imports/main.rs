@@ -16,8 +16,10 @@ use graph::Imports;
 
 /// Circles still to be untied, by crate.
 const OPEN: &[(&str, &str)] = &[
-    ("preload", "channel left link state tally transport"),
-    ("preload", "connection dispenser output"),
+    (
+        "preload",
+        "channel exchange left link state tally transport",
+    ),
     ("testbed", "chaos::process chaos::session"),
     ("testbed", "host lab"),
     ("testbed", "hostile::descriptors hostile::fuzzer"),
