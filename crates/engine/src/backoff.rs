@@ -6,6 +6,8 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use crate::io::Moment;
+
 /// The first pause. Each is twice as long as the one before, up to the longest.
 const FIRST: Duration = Duration::from_millis(1);
 
@@ -18,13 +20,31 @@ const OVER: Duration = Duration::from_secs(1);
 /// At most one line in this time.
 const LINE: Duration = Duration::from_secs(10);
 
+/// A clock's reading.
+pub(crate) trait Reading: Copy {
+    /// How long after `earlier` it was taken; zero if before.
+    fn since(self, earlier: Self) -> Duration;
+}
+
+impl Reading for Instant {
+    fn since(self, earlier: Self) -> Duration {
+        self.saturating_duration_since(earlier)
+    }
+}
+
+impl Reading for Moment {
+    fn since(self, earlier: Self) -> Duration {
+        Self::since(self, earlier)
+    }
+}
+
 /// The failures of one thing.
 #[derive(Debug)]
-pub(crate) struct Backoff {
+pub(crate) struct Backoff<T = Instant> {
     longest: Duration,
     pause: Duration,
-    failed: Option<Instant>,
-    said: Option<Instant>,
+    failed: Option<T>,
+    said: Option<T>,
     unsaid: u32,
 }
 
@@ -50,13 +70,13 @@ impl fmt::Display for Times {
     }
 }
 
-impl Default for Backoff {
+impl<T: Reading> Default for Backoff<T> {
     fn default() -> Self {
         Self::up_to(LONGEST)
     }
 }
 
-impl Backoff {
+impl<T: Reading> Backoff<T> {
     /// With pauses of at most this length.
     pub(crate) const fn up_to(longest: Duration) -> Self {
         Self {
@@ -69,13 +89,13 @@ impl Backoff {
     }
 
     /// When it failed last.
-    pub(crate) const fn last(&self) -> Option<Instant> {
+    pub(crate) const fn last(&self) -> Option<T> {
         self.failed
     }
 
     /// It has failed.
-    pub(crate) fn failed(&mut self, now: Instant) -> Pause {
-        let since = |time: Option<Instant>| time.map(|time| now.saturating_duration_since(time));
+    pub(crate) fn failed(&mut self, now: T) -> Pause {
+        let since = |time: Option<T>| time.map(|time| now.since(time));
         let is_over = since(self.failed).is_none_or(|since| since > OVER + self.pause);
         self.pause = if is_over {
             FIRST

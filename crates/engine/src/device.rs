@@ -29,7 +29,6 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use udco_core::{Endpoint, Mode, Routes, Time};
 use udco_netlink::{Api, DeleteReason, Notification, PeerState};
-use udco_sys::clock;
 
 use crate::client::{Client, ClientId};
 use crate::device::ended::EndedPeers;
@@ -39,15 +38,17 @@ use crate::device::notify::{Audience, Notify};
 use crate::device::peer::{Peer, state_of};
 use crate::device::snapshot::{Snapshot, Tuning};
 use crate::device::state::State;
+use crate::io::Io;
+use crate::linux::Linux;
 use crate::sync::lock;
 
 /// A device.
-pub(crate) struct Device {
-    pub(crate) interface: Arc<Interface>,
+pub(crate) struct Device<I: Io = Linux> {
+    pub(crate) interface: Arc<Interface<I>>,
     pub(crate) api: Api,
     pub(crate) mode: Mode,
-    state: Mutex<State>,
-    snapshot: ArcSwap<Snapshot>,
+    state: Mutex<State<I>>,
+    snapshot: ArcSwap<Snapshot<I>>,
     listeners: Arc<dyn Notify>,
     /// The user whose program made it.
     owner: u32,
@@ -70,15 +71,25 @@ pub(crate) trait Devices: Send + Sync + 'static {
     fn remove(&self, device: &Arc<Device>);
 }
 
-impl Device {
+impl<I: Io> Device<I> {
     /// A device over an interface that a client has handed over, without peers.
     pub(crate) fn new(
-        interface: Arc<Interface>,
-        (api, mode): (Api, Mode),
+        interface: Arc<Interface<I>>,
+        kind: (Api, Mode),
         maker: &Client,
         listeners: Arc<dyn Notify>,
     ) -> Self {
-        let seed = random_seed();
+        Self::seeded(interface, kind, maker, listeners, random_seed())
+    }
+
+    /// The same, with this seed for its tables.
+    pub(crate) fn seeded(
+        interface: Arc<Interface<I>>,
+        (api, mode): (Api, Mode),
+        maker: &Client,
+        listeners: Arc<dyn Notify>,
+        seed: u64,
+    ) -> Self {
         let state = State::new(mode, Routes::new(seed), seed);
         let device = Self {
             interface,
@@ -117,7 +128,7 @@ impl Device {
         device
     }
 
-    fn over(&self, interface: Arc<Interface>, api: Api, mode: Mode) -> Self {
+    fn over(&self, interface: Arc<Interface<I>>, api: Api, mode: Mode) -> Self {
         let maker = Client {
             id: self.client.load(Ordering::Relaxed),
             uid: self.owner,
@@ -137,13 +148,13 @@ impl Device {
     }
 
     /// The present snapshot. Cheap; hold it for a batch, not longer.
-    pub(crate) fn snapshot(&self) -> Guard<Arc<Snapshot>> {
+    pub(crate) fn snapshot(&self) -> Guard<Arc<Snapshot<I>>> {
         self.snapshot.load()
     }
 
     /// Changes the device, publishes what came of it and tells the listeners, in this order and before anybody else
     /// changes anything: a notification lies in its reader's queue before the request that caused it is answered.
-    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut State<I>) -> R) -> R {
         let mut state = lock(&self.state);
         // What the packet path has seen before comes before.
         self.follow_moves(&mut state);
@@ -153,7 +164,7 @@ impl Device {
     }
 
     /// Looks at the master copy.
-    pub(crate) fn look<R>(&self, look: impl FnOnce(&State) -> R) -> R {
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&State<I>) -> R) -> R {
         let mut state = lock(&self.state);
         if !self.moves.is_empty() {
             self.follow_moves(&mut state);
@@ -165,7 +176,7 @@ impl Device {
     /// A peer's newest packet showed another address. Called on the packet path, so it is only noted, unless it is the
     /// first move in a while: then the answer to this very packet should find the peer already. Programs are told by the
     /// watching thread.
-    pub(crate) fn float(&self, peer: &Peer, endpoint: Endpoint, now: Time) {
+    pub(crate) fn float(&self, peer: &Peer<I>, endpoint: Endpoint, now: Time) {
         self.moves.note(Move {
             peer: peer.id,
             activity: Arc::clone(&peer.activity),
@@ -208,7 +219,7 @@ impl Device {
         state.news.next(now)
     }
 
-    fn follow_moves(&self, state: &mut State) {
+    fn follow_moves(&self, state: &mut State<I>) {
         self.moves.take(|moved| {
             let peer = state.core.peers().by_id(moved.peer);
             let is_it = peer.is_some_and(|peer| Arc::ptr_eq(&peer.activity, &moved.activity));
@@ -221,7 +232,7 @@ impl Device {
         });
     }
 
-    fn tell_of_move(&self, state: &mut State, peer: u32, remote: SocketAddr) {
+    fn tell_of_move(&self, state: &mut State<I>, peer: u32, remote: SocketAddr) {
         let told = Notification::PeerFloated {
             ifindex: self.interface.ifindex,
             peer,
@@ -243,7 +254,7 @@ impl Device {
     }
 
     /// The master copy, for the packet path: `None` while somebody changes it.
-    fn try_state(&self) -> Option<MutexGuard<'_, State>> {
+    fn try_state(&self) -> Option<MutexGuard<'_, State<I>>> {
         match self.state.try_lock() {
             Ok(state) => Some(state),
             Err(TryLockError::Poisoned(state)) => Some(state.into_inner()),
@@ -252,33 +263,39 @@ impl Device {
     }
 
     /// Removes peers that `gone` names and tells the listeners why.
-    pub(crate) fn remove_peers(&self, reason: DeleteReason, gone: impl Fn(&Peer) -> bool) -> usize {
-        self.change(|state| self.remove_from(state, reason, gone))
+    pub(crate) fn remove_peers(
+        &self,
+        reason: DeleteReason,
+        now: Time,
+        gone: impl Fn(&Peer<I>) -> bool,
+    ) -> usize {
+        self.change(|state| self.remove_from(state, reason, now, gone))
     }
 
     fn remove_from(
         &self,
-        state: &mut State,
+        state: &mut State<I>,
         reason: DeleteReason,
-        gone: impl Fn(&Peer) -> bool,
+        now: Time,
+        gone: impl Fn(&Peer<I>) -> bool,
     ) -> usize {
         let mut removed = state.core.remove_peers(gone);
         // The kernel's order is that of a hash; this one is for people.
         removed.sort_by_key(|peer| peer.id);
         for peer in &removed {
-            state.notify(peer.transport.netns, self.ended(peer, reason));
+            state.notify(peer.transport.netns, self.ended(peer, reason, now));
         }
         removed.len()
     }
 
     /// Removes the peers whose time is over; returns those that need a keepalive, and whether retired keys are left.
-    pub(crate) fn tick(&self, now: Time) -> (Vec<Arc<Peer>>, bool) {
+    pub(crate) fn tick(&self, now: Time) -> (Vec<Arc<Peer<I>>>, bool) {
         lock(&self.ended).forget_old(now);
         let mut state = lock(&self.state);
         let due = state.core.tick(now);
         for peer in &due.expired {
             tracing::info!("{}: peer {} expired", self.interface.name, peer.id);
-            let told = self.ended(peer, DeleteReason::Expired);
+            let told = self.ended(peer, DeleteReason::Expired, now);
             state.notify(peer.transport.netns, told);
         }
         for (peer, key_id) in &due.worn {
@@ -302,11 +319,10 @@ impl Device {
     }
 
     /// A peer has come to its end: its transport has one less, and this is the notification.
-    pub(crate) fn ended(&self, peer: &Peer, reason: DeleteReason) -> Notification {
+    pub(crate) fn ended(&self, peer: &Peer<I>, reason: DeleteReason, now: Time) -> Notification {
         peer.transport.detach();
         // OpenVPN 2.6 asks for the counters of a client of a server when its peer has ended.
         if (self.api, self.mode) == (Api::DcoV2, Mode::Mp) && reason != DeleteReason::Teardown {
-            let now = Time::from_millis(clock::milliseconds());
             lock(&self.ended).add(state_of(peer), &peer.activity, now);
         }
         Notification::PeerDeleted {
@@ -318,11 +334,11 @@ impl Device {
 
     /// The last counters of peers that have ended a moment ago, told this once to the program that uses the device
     /// (faults E7).
-    pub(crate) fn take_ended(&self, client: ClientId) -> Vec<PeerState> {
+    pub(crate) fn take_ended(&self, client: ClientId, now: Time) -> Vec<PeerState> {
         if self.client.load(Ordering::Relaxed) != client {
             return Vec::new();
         }
-        lock(&self.ended).take(Time::from_millis(clock::milliseconds()))
+        lock(&self.ended).take(now)
     }
 
     /// Another peer has this id now.
@@ -355,7 +371,8 @@ impl Device {
         self.change(|state| {
             state.is_ended = true;
             // At once: whoever is told that there is no device finds that its peers have ended with it.
-            self.remove_from(state, DeleteReason::Teardown, |_| true);
+            // Teardown remembers no counters, so the time does not matter.
+            self.remove_from(state, DeleteReason::Teardown, Time::default(), |_| true);
         });
     }
 
@@ -375,17 +392,17 @@ impl Device {
     }
 
     /// On a point-to-point device of `ovpn` the carrier follows the peer (dco-behaviour 2.15).
-    fn follow_carrier(&self, state: &State) {
+    fn follow_carrier(&self, state: &State<I>) {
         if self.mode == Mode::P2p && self.api == Api::Ovpn {
             self.interface.set_carrier(!state.core.peers().is_empty());
         }
     }
 
-    fn publish_snapshot(&self, state: &State) {
+    fn publish_snapshot(&self, state: &State<I>) {
         self.snapshot.store(Arc::new(state.snapshot()));
     }
 
-    fn publish(&self, state: &mut State) {
+    fn publish(&self, state: &mut State<I>) {
         self.publish_snapshot(state);
         self.follow_carrier(state);
         if state.notifications.is_empty() {

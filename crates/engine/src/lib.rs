@@ -1,12 +1,13 @@
 //! The engine: devices, the workers that move their packets, and the conversations with the clients that made them.
 //!
-//! Three rooms; each uses only those below it:
+//! Four rooms; each uses only those below it:
 //! - `control`: `listen`, `dispenser` and `admission` (who is served), `conversation`, `links` and `requests` (what a
 //!   client asks for), `registry` and `resources` (whose is what), `notifications`;
 //! - `datapath`: `worker` (who moves packets), `transmit` and `receive` (a packet's way out and in), `placement` and
 //!   `coalesce` (where, and when);
 //! - `device`: what both meet: `interface`, `state` and `snapshot`, `transport` and `stream`, and the threads that look
-//!   after it: `watch` (routes and paths) and `keepalive`.
+//!   after it: `watch` (routes and paths) and `keepalive`;
+//! - `io`: what device and data path need of the outside, which `linux` implements.
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
@@ -16,6 +17,8 @@ mod control;
 mod datapath;
 mod device;
 mod engine;
+pub mod io;
+mod linux;
 mod sync;
 mod threads;
 

@@ -278,7 +278,7 @@ impl Registry {
 
     /// A program does not use a device any more, which stays.
     pub(crate) fn release(&self, device: &Arc<Device>) {
-        device.remove_peers(DeleteReason::Teardown, |_| true);
+        device.remove_peers(DeleteReason::Teardown, crate::linux::now().time(), |_| true);
         if let Some(entry) = lock(&self.held).of_mut(device) {
             entry.owner = None;
             entry.stays = true;

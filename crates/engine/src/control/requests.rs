@@ -205,7 +205,7 @@ impl Service for Requests<'_> {
                 }
                 Ok(Some(replaced)) => {
                     transport.attach(peer.id);
-                    let event = device.ended(&replaced, DeleteReason::Teardown);
+                    let event = device.ended(&replaced, DeleteReason::Teardown, now());
                     state.notify(replaced.transport.netns, event);
                     Ok(())
                 }
@@ -279,7 +279,7 @@ impl Service for Requests<'_> {
             return Vec::new();
         };
         let peers = device.look(|state| state.core.peers().clone());
-        let ended = device.take_ended(self.client.id);
+        let ended = device.take_ended(self.client.id, now());
         let ended = ended
             .into_iter()
             .filter(|ended| peers.by_id(ended.id).is_none());
@@ -291,7 +291,7 @@ impl Service for Requests<'_> {
         let device = self.device(ifindex)?;
         device.change(|state| {
             let removed = state.core.remove_peer(id).map_err(|_| no_peer(id))?;
-            let event = device.ended(&removed, DeleteReason::Userspace);
+            let event = device.ended(&removed, DeleteReason::Userspace, now());
             state.notify(removed.transport.netns, event);
             Ok(())
         })

@@ -89,9 +89,11 @@ impl Resources {
             return;
         };
         if let Some(device) = self.engine.registry().served_by(&transport) {
-            device.remove_peers(DeleteReason::TransportDisconnect, |peer| {
-                Arc::ptr_eq(&peer.transport, &transport)
-            });
+            device.remove_peers(
+                DeleteReason::TransportDisconnect,
+                crate::linux::now().time(),
+                |peer| Arc::ptr_eq(&peer.transport, &transport),
+            );
         }
         let workers = self.engine.workers();
         self.engine.registry().detach(workers, &transport);

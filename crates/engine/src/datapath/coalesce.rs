@@ -30,10 +30,8 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// The pace of the calling thread, at `now` in nanoseconds.
-    pub(crate) fn from(now: u64) -> Self {
-        // Without it the pauses are longer.
-        let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(SLACK));
+    /// From `now` on, in nanoseconds.
+    pub(crate) const fn from(now: u64) -> Self {
         Self {
             moved: 0,
             since: now,
@@ -54,7 +52,12 @@ impl Pace {
     }
 }
 
-/// Lets packets come.
+/// Keeps the kernel from prolonging the calling thread's pauses.
+pub(crate) fn prepare() {
+    let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(SLACK));
+}
+
+/// Lets packets accumulate.
 pub(crate) fn pause() {
     std::thread::sleep(PAUSE);
 }

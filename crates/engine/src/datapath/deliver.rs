@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use udco_core::DropReason;
 use udco_core::offload::{Group, MergeError, Merger, merge, virtio};
-use udco_sys::tun;
 
 use crate::device::Device;
 use crate::device::peer::Peer;
+use crate::io::{Io, Tun};
 
 /// Packets in one batch, usually: each received run has at most 64.
 const PACKETS: usize = 1024;
@@ -21,11 +21,11 @@ const PACKETS: usize = 1024;
 const PLAIN: [u8; virtio::LEN] = [0; virtio::LEN];
 
 /// Packets of a batch that are to be handed over.
-pub(crate) struct Delivery {
+pub(crate) struct Delivery<I: Io> {
     merger: Merger,
     packets: Vec<Packet>,
     /// The senders; each packet names its own by index, neighbours share one.
-    peers: Vec<Arc<Peer>>,
+    peers: Vec<Arc<Peer<I>>>,
 }
 
 struct Packet {
@@ -41,7 +41,7 @@ struct Taken {
     bytes: u64,
 }
 
-impl Delivery {
+impl<I: Io> Delivery<I> {
     pub(crate) fn new() -> Self {
         Self {
             merger: Merger::new(PACKETS),
@@ -51,7 +51,7 @@ impl Delivery {
     }
 
     /// Adds a packet; packets are added in the order in which they lie in the buffer.
-    pub(crate) fn add(&mut self, peer: &Arc<Peer>, range: Range<usize>) {
+    pub(crate) fn add(&mut self, peer: &Arc<Peer<I>>, range: Range<usize>) {
         if !self
             .peers
             .last()
@@ -64,7 +64,7 @@ impl Delivery {
     }
 
     /// Hands everything over. `batch` is the buffer in which the packets lie.
-    pub(crate) fn flush(&mut self, device: &Device, batch: &[u8]) {
+    pub(crate) fn flush(&mut self, device: &Device<I>, batch: &[u8]) {
         self.merger
             .enable(device.interface.offloads.merge.enabled());
         let mut added = 0;
@@ -109,19 +109,19 @@ impl Delivery {
 
 /// The queue for packets from a peer: the kernel hands out the packets of the other direction through the same one, so
 /// that most need not be handed over (see [`crate::device::handoff`]).
-pub(crate) fn queue_for(device: &Device, peer: u32) -> Option<&tun::Queue> {
+pub(crate) fn queue_for<I: Io>(device: &Device<I>, peer: u32) -> Option<&I::Tun> {
     device.interface.queues.get(device.interface.queue_of(peer))
 }
 
 /// Hands one packet over that lies in no batch.
-pub(crate) fn write_alone(queue: &tun::Queue, packet: &[u8]) -> io::Result<()> {
+pub(crate) fn write_alone(queue: &impl Tun, packet: &[u8]) -> io::Result<()> {
     queue
         .write_vectored(&[IoSlice::new(&PLAIN), IoSlice::new(packet)])
         .map(drop)
 }
 
 /// Writes a group.
-fn write(device: &Device, queue: &tun::Queue, batch: &[u8], group: &Group<'_>) -> Taken {
+fn write<I: Io>(device: &Device<I>, queue: &I::Tun, batch: &[u8], group: &Group<'_>) -> Taken {
     let mut pieces = [IoSlice::new(&[]); merge::MAX_SEGMENTS + 1];
     let payloads = group.payloads().filter_map(|range| batch.get(range));
     let parts = std::iter::once(group.head).chain(payloads);

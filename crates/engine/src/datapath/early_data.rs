@@ -11,6 +11,7 @@ use udco_core::Time;
 use udco_core::inbound::Origin;
 
 use crate::device::transport::Transport;
+use crate::io::Io;
 
 /// How many packets may wait in one worker. Anybody who knows a peer id can fill it, so it is small.
 const SLOTS: usize = 64;
@@ -22,22 +23,22 @@ const SLOT_LEN: usize = 2048;
 const PATIENCE: u64 = 500;
 
 /// Packets that wait, oldest first.
-pub(crate) struct Parking {
-    waiting: VecDeque<Parked>,
+pub(crate) struct Parking<I: Io> {
+    waiting: VecDeque<Parked<I>>,
     free: Vec<Box<[u8]>>,
 }
 
 /// A packet that waits.
-pub(crate) struct Parked {
+pub(crate) struct Parked<I: Io> {
     buffer: Box<[u8]>,
     len: usize,
-    transport: Weak<Transport>,
+    transport: Weak<Transport<I>>,
     /// Where it came from; `None` on a stream, which says it all.
     pub(crate) origin: Option<Origin>,
     since: Time,
 }
 
-impl Parking {
+impl<I: Io> Parking<I> {
     pub(crate) fn new() -> Self {
         let free = (0..SLOTS).map(|_| vec![0; SLOT_LEN].into()).collect();
         Self {
@@ -53,7 +54,7 @@ impl Parking {
     /// Lets a packet wait; `false` if there is no room for it.
     pub(crate) fn park(
         &mut self,
-        transport: &Arc<Transport>,
+        transport: &Arc<Transport<I>>,
         packet: &[u8],
         origin: Option<Origin>,
         now: Time,
@@ -82,17 +83,17 @@ impl Parking {
     }
 
     /// Takes out the packet that has waited longest.
-    pub(crate) fn pop(&mut self) -> Option<Parked> {
+    pub(crate) fn pop(&mut self) -> Option<Parked<I>> {
         self.waiting.pop_front()
     }
 
     /// Lets a packet wait on. Who looks at all packets in turn and puts each one back keeps their order.
-    pub(crate) fn push(&mut self, parked: Parked) {
+    pub(crate) fn push(&mut self, parked: Parked<I>) {
         self.waiting.push_back(parked);
     }
 
     /// A packet needs its place no more.
-    pub(crate) fn free(&mut self, parked: Parked) {
+    pub(crate) fn free(&mut self, parked: Parked<I>) {
         self.free.push(parked.buffer);
     }
 
@@ -110,14 +111,14 @@ impl Parking {
     }
 }
 
-impl Parked {
+impl<I: Io> Parked<I> {
     /// The packet.
     pub(crate) fn packet(&mut self) -> &mut [u8] {
         &mut self.buffer[..self.len]
     }
 
     /// Whether it came by this socket.
-    pub(crate) fn is_from(&self, transport: &Arc<Transport>) -> bool {
+    pub(crate) fn is_from(&self, transport: &Arc<Transport<I>>) -> bool {
         self.transport.as_ptr() == Arc::as_ptr(transport)
     }
 

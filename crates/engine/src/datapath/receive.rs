@@ -5,10 +5,8 @@ use std::sync::Arc;
 
 use udco_core::framing::Frames;
 use udco_core::inbound::{self, Inbound, Origin, Payload};
-use udco_core::wire::{Datagram, classify};
+use udco_core::wire::{Datagram as Packet, classify};
 use udco_core::{DropReason, Endpoint, Time, View};
-use udco_sys::clock;
-use udco_sys::udp::Inbox;
 
 use crate::datapath::deliver::{Delivery, queue_for, write_alone};
 use crate::datapath::early_data::Parking;
@@ -17,6 +15,7 @@ use crate::device::cipher::DirectionKey;
 use crate::device::peer::Peer;
 use crate::device::stream::{Progress, RAW_PIECE, Stream};
 use crate::device::transport::{Socket, Transport, relay_header, relay_scratch};
+use crate::io::{Datagrams, Inbox, Io};
 
 /// Datagrams, or runs of coalesced ones, in one batch: where the link does not coalesce, as many as a super-packet has.
 const BATCH: usize = 64;
@@ -31,16 +30,16 @@ const STREAM_BUFFER: usize = 256 << 10;
 const TURNS: usize = 4;
 
 /// Buffers of a worker for packets on their way in.
-pub(crate) struct Receiver {
-    inbox: Inbox,
+pub(crate) struct Receiver<I: Io> {
+    inbox: <I::Datagrams as Datagrams>::Inbox,
     relay_scratch: Vec<u8>,
-    parking: Parking,
-    delivery: Delivery,
+    parking: Parking<I>,
+    delivery: Delivery<I>,
     stream_buffer: Box<[u8]>,
     taken: u64,
 }
 
-impl Receiver {
+impl<I: Io> Receiver<I> {
     pub(crate) fn new() -> Self {
         Self {
             inbox: Inbox::new(BATCH, MAX_DATAGRAM),
@@ -67,15 +66,20 @@ impl Receiver {
     ///
     /// # Errors
     /// Of the socket itself; errors that peers cause are none.
-    pub(crate) fn run(&mut self, device: &Device, transport: &Arc<Transport>) -> io::Result<()> {
+    pub(crate) fn run(
+        &mut self,
+        device: &Device<I>,
+        transport: &Arc<Transport<I>>,
+        now: Time,
+    ) -> io::Result<()> {
         let Socket::Udp(socket, _) = transport.socket() else {
             return Ok(());
         };
-        self.retry(device, transport);
+        self.retry(device, transport, now);
         for _ in 0..TURNS {
             let received = self.inbox.receive(socket)?;
             self.taken = self.taken.wrapping_add(received as u64);
-            self.batch(device, transport, received);
+            self.batch(device, transport, received, now);
             if received < BATCH {
                 break;
             }
@@ -83,12 +87,17 @@ impl Receiver {
         Ok(())
     }
 
-    fn batch(&mut self, device: &Device, transport: &Arc<Transport>, received: usize) {
+    fn batch(
+        &mut self,
+        device: &Device<I>,
+        transport: &Arc<Transport<I>>,
+        received: usize,
+        now: Time,
+    ) {
         let snapshot = device.snapshot();
         let view = snapshot.view(device.mode);
-        let now = Time::from_millis(clock::milliseconds());
-        let buffer = self.inbox.buffer().as_ptr_range();
         for index in 0..received {
+            let mut end = self.inbox.offset(index);
             let Some(datagram) = self.inbox.datagram(index) else {
                 continue;
             };
@@ -110,6 +119,7 @@ impl Receiver {
             };
             let header = relay_header(&datagram);
             for datagram in datagram.into_segments() {
+                end += datagram.len();
                 match inbound::receive(&view, datagram, origin, now) {
                     Inbound::Control => {
                         if !transport.relay(&header, datagram, &mut self.relay_scratch) {
@@ -130,8 +140,8 @@ impl Receiver {
                         floated,
                     } => {
                         follow(device, peer, floated, now);
-                        let start = packet.as_ptr().addr() - buffer.start.addr();
-                        self.delivery.add(peer, start..start + packet.len());
+                        // A packet is the tail of its record.
+                        self.delivery.add(peer, end - packet.len()..end);
                     }
                     other => finish(device, other, now),
                 }
@@ -141,7 +151,7 @@ impl Receiver {
     }
 
     /// Gives a datagram to OpenVPN, whatever it is: the socket serves no peer.
-    fn relay_all(&mut self, device: &Device, transport: &Transport, index: usize) {
+    fn relay_all(&mut self, device: &Device<I>, transport: &Transport<I>, index: usize) {
         let Some(datagram) = self.inbox.datagram(index) else {
             return;
         };
@@ -166,18 +176,19 @@ impl Receiver {
     /// Of a call that has failed while the stream goes on.
     pub(crate) fn run_stream(
         &mut self,
-        device: &Device,
-        transport: &Arc<Transport>,
-        stream: &Stream,
+        device: &Device<I>,
+        transport: &Arc<Transport<I>>,
+        stream: &Stream<I>,
+        now: Time,
     ) -> io::Result<()> {
-        self.retry(device, transport);
+        self.retry(device, transport, now);
         for _ in 0..TURNS {
             let received = match stream.receive(&mut self.stream_buffer) {
                 Progress::Bytes(received) => received,
                 Progress::Nothing => break,
                 Progress::Failed(errno) => return Err(io::Error::from_raw_os_error(errno)),
             };
-            self.stream_batch(device, transport, stream, received);
+            self.stream_batch(device, (transport, stream), received, now);
             if received < self.stream_buffer.len() {
                 break;
             }
@@ -188,15 +199,13 @@ impl Receiver {
     /// The packets in the first `received` bytes of the buffer.
     fn stream_batch(
         &mut self,
-        device: &Device,
-        transport: &Arc<Transport>,
-        stream: &Stream,
+        device: &Device<I>,
+        (transport, stream): (&Arc<Transport<I>>, &Stream<I>),
         received: usize,
+        now: Time,
     ) {
         let snapshot = device.snapshot();
         let view = snapshot.view(device.mode);
-        let now = Time::from_millis(clock::milliseconds());
-        let start = self.stream_buffer.as_ptr().addr();
         let bytes = self.stream_buffer.get_mut(..received).unwrap_or_default();
         let Some(peer) = owner(&view, transport, stream) else {
             // It serves no peer: an ordinary stream, OpenVPN's.
@@ -209,13 +218,14 @@ impl Receiver {
         };
         let mut frames = Frames::of(bytes);
         let mut is_sound = true;
-        for frame in &mut frames {
+        while let Some(frame) = frames.next() {
+            let end = received - frames.unparsed();
             let Ok(frame) = frame else {
                 stream.derail();
                 is_sound = false;
                 break;
             };
-            if matches!(classify(frame.peek()), Ok(Datagram::Control)) {
+            if matches!(classify(frame.peek()), Ok(Packet::Control)) {
                 if !stream.relay(frame.with_prefix()) {
                     device.interface.drops.count(DropReason::RxRelayFull);
                 }
@@ -235,8 +245,7 @@ impl Receiver {
                     payload: Payload::Packet(packet),
                     ..
                 } => {
-                    let at = packet.as_ptr().addr() - start;
-                    self.delivery.add(peer, at..at + packet.len());
+                    self.delivery.add(peer, end - packet.len()..end);
                 }
                 other => {
                     if let Inbound::Dropped {
@@ -263,13 +272,12 @@ impl Receiver {
     }
 
     /// Tries packets again that came before their key.
-    pub(crate) fn retry(&mut self, device: &Device, transport: &Arc<Transport>) {
+    pub(crate) fn retry(&mut self, device: &Device<I>, transport: &Arc<Transport<I>>, now: Time) {
         if self.parking.is_empty() {
             return;
         }
         let snapshot = device.snapshot();
         let view = snapshot.view(device.mode);
-        let now = Time::from_millis(clock::milliseconds());
         for _ in 0..self.parking.len() {
             let Some(mut parked) = self.parking.pop() else {
                 break;
@@ -309,17 +317,21 @@ impl Receiver {
 }
 
 /// The peer of a stream.
-fn owner<'v>(
-    view: &View<'v, DirectionKey, Arc<Transport>>,
-    transport: &Arc<Transport>,
-    stream: &Stream,
-) -> Option<&'v Arc<Peer>> {
+fn owner<'v, I: Io>(
+    view: &View<'v, DirectionKey, Arc<Transport<I>>>,
+    transport: &Arc<Transport<I>>,
+    stream: &Stream<I>,
+) -> Option<&'v Arc<Peer<I>>> {
     let peer = view.peers.by_id(stream.peer())?;
     Arc::ptr_eq(&peer.transport, transport).then_some(peer)
 }
 
 /// The end of the way of a datagram that is not delivered with its batch.
-fn finish(device: &Device, inbound: Inbound<'_, DirectionKey, Arc<Transport>>, now: Time) {
+fn finish<I: Io>(
+    device: &Device<I>,
+    inbound: Inbound<'_, DirectionKey, Arc<Transport<I>>>,
+    now: Time,
+) {
     match inbound {
         Inbound::Data {
             peer,
@@ -348,7 +360,7 @@ fn finish(device: &Device, inbound: Inbound<'_, DirectionKey, Arc<Transport>>, n
 }
 
 /// Follows a peer to where it has moved.
-fn follow(device: &Device, peer: &Peer, floated: Option<Endpoint>, now: Time) {
+fn follow<I: Io>(device: &Device<I>, peer: &Peer<I>, floated: Option<Endpoint>, now: Time) {
     if let Some(endpoint) = floated {
         device.float(peer, endpoint, now);
     }

@@ -15,8 +15,6 @@ use udco_core::outbound::{self, Sealer};
 use udco_core::recursion;
 use udco_core::wire::OVERHEAD;
 use udco_core::{DropReason, Endpoint, Time, View, framing};
-use udco_sys::clock;
-use udco_sys::udp::{MAX_SEGMENTS, Message, Outbox, Outcome, UdpSocket};
 
 use crate::device::Device;
 use crate::device::cipher::DirectionKey;
@@ -24,6 +22,7 @@ use crate::device::handoff::packet_buffer;
 use crate::device::peer::Peer;
 use crate::device::snapshot::Tuning;
 use crate::device::transport::{Socket, Transport};
+use crate::io::{Datagrams, Io, MAX_SEGMENTS, Message, Outbox, Outcome, Tun};
 
 /// Bytes of records in one batch: half of what a core's cache holds, and at least one packet of any size.
 const ARENA: usize = 8 * (OVERHEAD + 65_535);
@@ -41,34 +40,34 @@ const MAX_SEND: usize = 65_507;
 const STREAM_RUN: usize = 64 << 10;
 
 /// Buffers of a worker for packets on their way out.
-pub(crate) struct Transmitter {
+pub(crate) struct Transmitter<I: Io> {
     /// The packet that was read last, behind its virtio header.
     packet: Box<[u8]>,
-    records: Records,
+    records: Records<I>,
     taken: u64,
 }
 
 /// Sealed records of a batch, and the messages that they will leave by.
-struct Records {
+struct Records<I: Io> {
     arena: Box<[u8]>,
     /// Where the next record begins.
     at: usize,
-    outbox: Outbox,
+    outbox: <I::Datagrams as Datagrams>::Outbox,
     /// Whose each message in the outbox is, by peer id.
     owners: Vec<u32>,
     /// The socket by which the messages leave; a record for another one begins a new batch.
-    transport: Option<Arc<Transport>>,
+    transport: Option<Arc<Transport<I>>>,
     /// Records that will make the next message.
-    run: Option<Run>,
+    run: Option<Run<I>>,
     /// A stream that is full.
-    full: Option<Arc<Transport>>,
+    full: Option<Arc<Transport<I>>>,
     /// Of the device whose packets they are.
     tuning: Tuning,
 }
 
 /// Records that lie next to each other and go to one peer.
-struct Run {
-    peer: Arc<Peer>,
+struct Run<I: Io> {
+    peer: Arc<Peer<I>>,
     range: Range<usize>,
     /// Length of each record; only the last may be shorter.
     record: usize,
@@ -81,7 +80,7 @@ struct Run {
     closed: bool,
 }
 
-impl Transmitter {
+impl<I: Io> Transmitter<I> {
     pub(crate) fn new() -> Self {
         let records = Records {
             arena: vec![0; ARENA].into(),
@@ -112,12 +111,13 @@ impl Transmitter {
     /// Of reading the queue: the device is gone.
     pub(crate) fn run(
         &mut self,
-        device: &Device,
+        device: &Device<I>,
         queue: usize,
-    ) -> io::Result<Option<Arc<Transport>>> {
+        now: Time,
+    ) -> io::Result<Option<Arc<Transport<I>>>> {
         self.records.full = None;
         for _ in 0..TURNS {
-            if !self.batch(device, queue)? {
+            if !self.batch(device, queue, now)? {
                 break;
             }
         }
@@ -125,14 +125,13 @@ impl Transmitter {
     }
 
     /// One batch: read, find the peer, split, seal, send. Returns whether there may be more.
-    fn batch(&mut self, device: &Device, queue: usize) -> io::Result<bool> {
+    fn batch(&mut self, device: &Device<I>, queue: usize, now: Time) -> io::Result<bool> {
         let Some(source) = device.interface.queues.get(queue) else {
             return Ok(false);
         };
         let snapshot = device.snapshot();
         let view = snapshot.view(device.mode);
         self.records.tuning = snapshot.tuning;
-        let now = Time::from_millis(clock::milliseconds());
         let mut outcome = Ok(true);
         for _ in 0..BATCH {
             let len = match source.read(&mut self.packet) {
@@ -168,8 +167,8 @@ impl Transmitter {
     /// The packet that was read last, from this queue: for a peer of another one it is handed over.
     fn one(
         &mut self,
-        device: &Device,
-        view: &View<'_, DirectionKey, Arc<Transport>>,
+        device: &Device<I>,
+        view: &View<'_, DirectionKey, Arc<Transport<I>>>,
         queue: usize,
         len: usize,
         now: Time,
@@ -192,7 +191,7 @@ impl Transmitter {
     }
 
     /// Sends what other workers read for the peers of a queue.
-    pub(crate) fn run_handed_over(&mut self, device: &Device, queue: usize) {
+    pub(crate) fn run_handed_over(&mut self, device: &Device<I>, queue: usize, now: Time) {
         let Some(way) = device.interface.handoffs.to(queue) else {
             return;
         };
@@ -200,7 +199,6 @@ impl Transmitter {
         let snapshot = device.snapshot();
         let view = snapshot.view(device.mode);
         self.records.tuning = snapshot.tuning;
-        let now = Time::from_millis(clock::milliseconds());
         for _ in 0..BATCH {
             let Some(parcel) = way.take() else {
                 break;
@@ -226,10 +224,10 @@ impl Transmitter {
 }
 
 /// Finds the peer for a packet, unless it is for the peer's own outer address (faults A6).
-fn select<'v>(
-    view: &View<'v, DirectionKey, Arc<Transport>>,
+fn select<'v, I: Io>(
+    view: &View<'v, DirectionKey, Arc<Transport<I>>>,
     packet: &[u8],
-) -> Result<&'v Arc<Peer>, DropReason> {
+) -> Result<&'v Arc<Peer<I>>, DropReason> {
     let peer = outbound::select(view, packet)?;
     if let Some(remote) = peer.transport.stream_remote()
         && recursion::is_for(packet, remote, recursion::TCP)
@@ -255,12 +253,12 @@ fn packets_in(buffer: &[u8], len: usize) -> u64 {
     splitter.map_or(1, |splitter| splitter.count() as u64)
 }
 
-impl Records {
+impl<I: Io> Records<I> {
     /// Makes records of a packet of the device for its peer.
     fn take(
         &mut self,
-        device: &Device,
-        peer: &Arc<Peer>,
+        device: &Device<I>,
+        peer: &Arc<Peer<I>>,
         header: &[u8; virtio::LEN],
         packet: &[u8],
         now: Time,
@@ -327,8 +325,8 @@ impl Records {
     /// ones can leave together.
     fn append(
         &mut self,
-        device: &Device,
-        peer: &Arc<Peer>,
+        device: &Device<I>,
+        peer: &Arc<Peer<I>>,
         range: Range<usize>,
         (joins, traffic_class): (bool, u8),
     ) {
@@ -357,7 +355,7 @@ impl Records {
     }
 
     /// Makes a message of the records collected so far.
-    fn close_run(&mut self, device: &Device) {
+    fn close_run(&mut self, device: &Device<I>) {
         let Some(run) = self.run.take() else { return };
         if let Some(stream) = run.peer.transport.as_stream() {
             let records = self.arena.get(run.range).unwrap_or_default();
@@ -405,14 +403,14 @@ impl Records {
     }
 
     /// Sends everything; the buffer is empty then.
-    fn flush(&mut self, device: &Device) {
+    fn flush(&mut self, device: &Device<I>) {
         self.close_run(device);
         self.send(device);
         self.at = 0;
     }
 
     /// Sends the messages collected so far.
-    fn send(&mut self, device: &Device) {
+    fn send(&mut self, device: &Device<I>) {
         let Some(transport) = self.transport.take() else {
             return;
         };
@@ -423,7 +421,7 @@ impl Records {
         let sent = self.outbox.send(socket, &self.arena);
         let outcomes = self.outbox.outcomes();
         if sent.failed + sent.not_sent > 0 || outcomes.contains(&Outcome::SentWithoutLocal) {
-            for index in 0..self.outbox.len() {
+            for index in 0..self.outbox.messages().len() {
                 self.account(device, &transport, socket, index);
             }
         }
@@ -434,9 +432,9 @@ impl Records {
     /// Sees to a message that may not have left, or not as it should.
     fn account(
         &mut self,
-        device: &Device,
-        transport: &Transport,
-        socket: &UdpSocket,
+        device: &Device<I>,
+        transport: &Transport<I>,
+        socket: &I::Datagrams,
         index: usize,
     ) {
         let (Some(outcome), Some(message)) = (
@@ -487,7 +485,7 @@ impl Records {
 
     /// Has the device forget a local address without which a message has left (promises D8): trying it costs a call for
     /// each message.
-    fn heed_local(&self, device: &Device, index: usize) {
+    fn heed_local(&self, device: &Device<I>, index: usize) {
         if self.outbox.outcomes().get(index) == Some(&Outcome::SentWithoutLocal)
             && let Some(message) = self.outbox.messages().get(index)
             && let Some(owner) = self.owners.get(index)
@@ -501,9 +499,9 @@ impl Records {
     }
 }
 
-impl Run {
+impl<I: Io> Run<I> {
     /// Whether a record can leave together with these.
-    fn takes(&self, peer: &Arc<Peer>, range: &Range<usize>, traffic_class: u8) -> bool {
+    fn takes(&self, peer: &Arc<Peer<I>>, range: &Range<usize>, traffic_class: u8) -> bool {
         let follows =
             !self.closed && Arc::ptr_eq(&self.peer, peer) && self.range.end == range.start;
         if self.is_stream {

@@ -7,10 +7,10 @@
 //! direction were delivered.
 
 mod resting;
-mod running;
+pub(crate) mod running;
+mod thread;
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, sched_setaffinity};
-use udco_sys::wake::Waker;
 
 use crate::datapath::load::LastLook;
 use crate::datapath::placement::Seat;
@@ -26,6 +25,8 @@ use crate::device::Device;
 use crate::device::registration::{EpollSet, WAKER};
 use crate::device::stream::Stream;
 use crate::device::transport::Transport;
+use crate::io::{Io, Waker};
+use crate::linux::{self, Linux};
 use crate::sync::lock;
 use crate::threads;
 
@@ -37,11 +38,11 @@ const MAX_QUEUES: usize = udco_ipc::MAX_FDS - 1;
 
 /// Where packets come from.
 #[derive(Clone)]
-pub(crate) enum Source {
+pub(crate) enum Source<I: Io = Linux> {
     /// Inner packets from a queue of a device.
-    Tun(Arc<Device>, usize),
+    Tun(Arc<Device<I>>, usize),
     /// Outer packets from a transport socket, for the peers of a device.
-    Network(Arc<Device>, Arc<Transport>),
+    Network(Arc<Device<I>>, Arc<Transport<I>>),
 }
 
 /// What makes packets move.
@@ -58,18 +59,20 @@ pub(crate) struct Placed {
 }
 
 struct Worker {
-    shared: Arc<Shared>,
+    shared: Arc<Shared<Linux>>,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Shared {
-    set: Arc<EpollSet>,
-    orders: Mutex<Vec<Order>>,
+/// What others reach a worker by.
+pub(crate) struct Shared<I: Io> {
+    set: Arc<EpollSet<I>>,
+    orders: Mutex<Vec<Order<I>>>,
     load: LastLook,
 }
 
-enum Order {
-    Add(u64, Source, Seat),
+/// What a worker is told to do.
+pub(crate) enum Order<I: Io> {
+    Add(u64, Source<I>, Seat),
     Remove(u64, Sender<()>),
     /// A key was installed: packets may wait for it.
     Retry,
@@ -164,7 +167,11 @@ impl Drop for Workers {
 
 impl Worker {
     /// Starts the thread with this number of all.
-    fn start(number: usize, all: &Arc<[Arc<Shared>]>, cpu: Option<usize>) -> io::Result<Self> {
+    fn start(
+        number: usize,
+        all: &Arc<[Arc<Shared<Linux>>]>,
+        cpu: Option<usize>,
+    ) -> io::Result<Self> {
         let shared = Arc::clone(&all[number]);
         let thread = {
             let (pinned, is_pinned) = channel();
@@ -176,7 +183,7 @@ impl Worker {
                     let may_run = outcome.is_ok();
                     let _ = pinned.send(outcome);
                     if may_run {
-                        running::Running::new(number, all).run();
+                        running::Running::new(number, all, linux::now()).run();
                     }
                 })
             })?;
@@ -190,13 +197,13 @@ impl Worker {
         })
     }
 
-    fn order(&self, order: Order) {
+    fn order(&self, order: Order<Linux>) {
         self.shared.order(order);
     }
 }
 
-impl Shared {
-    fn new() -> io::Result<Self> {
+impl<I: Io> Shared<I> {
+    pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
             set: Arc::new(EpollSet::new()?),
             orders: Mutex::new(Vec::with_capacity(running::ROOM)),
@@ -204,7 +211,7 @@ impl Shared {
         })
     }
 
-    fn order(&self, order: Order) {
+    pub(crate) fn order(&self, order: Order<I>) {
         lock(&self.orders).push(order);
         self.set.waker.wake();
     }
@@ -225,15 +232,16 @@ fn pin(cpu: usize) -> io::Result<()> {
     })
 }
 
-impl Source {
-    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+impl<I: Io> Source<I> {
+    fn handle(&self) -> Option<I::Handle<'_>> {
+        use crate::io::Source;
         match self {
-            Self::Tun(device, queue) => device.interface.queues.get(*queue).map(AsFd::as_fd),
-            Self::Network(_, transport) => Some(transport.as_fd()),
+            Self::Tun(device, queue) => device.interface.queues.get(*queue).map(Source::handle),
+            Self::Network(_, transport) => Some(transport.handle()),
         }
     }
 
-    fn device(&self) -> &Device {
+    fn device(&self) -> &Device<I> {
         match self {
             Self::Tun(device, _) | Self::Network(device, _) => device,
         }
@@ -248,14 +256,14 @@ impl Source {
     }
 
     /// Wakes the worker for packets that are handed over to it.
-    fn waker(&self) -> Option<&Waker> {
+    fn waker(&self) -> Option<&I::Waker> {
         match self {
             Self::Tun(device, queue) => device.interface.handoffs.to(*queue).map(|way| &way.waker),
             Self::Network(..) => None,
         }
     }
 
-    fn stream(&self) -> Option<&Stream> {
+    fn stream(&self) -> Option<&Stream<I>> {
         match self {
             Self::Network(_, transport) => transport.as_stream(),
             Self::Tun(..) => None,

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_queue::ArrayQueue;
 use udco_core::offload::virtio;
-use udco_sys::wake::Waker;
+
+use crate::io::Waker;
 
 /// Packets that wait for the worker of one queue.
 const WAITING: usize = 64;
@@ -28,21 +29,21 @@ pub(crate) struct Parcel {
 }
 
 /// The ways between the queues of a device; none if it has one queue.
-pub(crate) struct Handoffs {
-    ways: Vec<Handoff>,
+pub(crate) struct Handoffs<W> {
+    ways: Vec<Handoff<W>>,
     /// Empty buffers: whoever hands a packet over in its buffer goes on with one of these.
     spare: ArrayQueue<Box<[u8]>>,
 }
 
 /// The way to one queue's worker.
-pub(crate) struct Handoff {
+pub(crate) struct Handoff<W> {
     waiting: ArrayQueue<Parcel>,
     /// It was woken, and has not looked since.
     rung: AtomicBool,
-    pub(crate) waker: Waker,
+    pub(crate) waker: W,
 }
 
-impl Handoffs {
+impl<W: Waker> Handoffs<W> {
     /// For a device that has no queues any more.
     pub(crate) fn none() -> Self {
         Self {
@@ -71,7 +72,7 @@ impl Handoffs {
     }
 
     /// The way to the worker of a queue, if there are several queues.
-    pub(crate) fn to(&self, queue: usize) -> Option<&Handoff> {
+    pub(crate) fn to(&self, queue: usize) -> Option<&Handoff<W>> {
         self.ways.get(queue)
     }
 
@@ -102,12 +103,12 @@ impl Handoffs {
     }
 }
 
-impl Handoff {
+impl<W: Waker> Handoff<W> {
     fn new() -> io::Result<Self> {
         Ok(Self {
             waiting: ArrayQueue::new(WAITING),
             rung: AtomicBool::new(false),
-            waker: Waker::new()?,
+            waker: W::new()?,
         })
     }
 
@@ -141,9 +142,12 @@ pub(crate) fn packet_buffer() -> Box<[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::thread;
     use std::time::{Duration, Instant};
+
+    use super::*;
+
+    type Handoffs = super::Handoffs<udco_sys::wake::Waker>;
 
     const LEN: usize = 16;
 

@@ -8,17 +8,19 @@ use udco_sys::tun;
 
 use crate::device::handoff::Handoffs;
 use crate::device::offload::Merging;
+use crate::io::{Io, Tun};
+use crate::linux::Linux;
 
 /// A TUN interface of the engine.
-pub(crate) struct Interface {
+pub(crate) struct Interface<I: Io = Linux> {
     pub(crate) ifindex: u32,
     /// The kernel's number of the network namespace in which it has this index; 0 if unknown.
     pub(crate) netns: u64,
     /// The name that it had when it was handed over.
     pub(crate) name: String,
-    pub(crate) queues: Vec<tun::Queue>,
+    pub(crate) queues: Vec<I::Tun>,
     /// Between the workers that have the queues.
-    pub(crate) handoffs: Handoffs,
+    pub(crate) handoffs: Handoffs<I::Waker>,
     pub(crate) offloads: Offloads,
     pub(crate) drops: DropCounters,
     /// Datagrams that were sent although they do not fit the path, so that the kernel fragments them.
@@ -31,7 +33,7 @@ pub(crate) struct Interface {
 
 /// What an interface does in big pieces.
 pub(crate) struct Offloads {
-    /// What the kernel leaves undone in the packets that it hands out: flags of [`tun::offload`].
+    /// What the kernel leaves undone in the packets that it hands out: flags of [`udco_sys::tun::offload`].
     pub(crate) from_device: u32,
     /// It takes super-packets.
     pub(crate) merge: Merging,
@@ -43,9 +45,24 @@ impl Interface {
     /// # Errors
     /// If file descriptors are short.
     pub(crate) fn new(
-        (netns, ifindex): (u64, u32),
+        place: (u64, u32),
         name: String,
         queues: Vec<tun::Queue>,
+        offloads: Offloads,
+    ) -> io::Result<Self> {
+        Self::over(place, name, queues, offloads)
+    }
+}
+
+impl<I: Io> Interface<I> {
+    /// An interface with these queues, by its namespace and index.
+    ///
+    /// # Errors
+    /// Of making wakers.
+    pub(crate) fn over(
+        (netns, ifindex): (u64, u32),
+        name: String,
+        queues: Vec<I::Tun>,
         offloads: Offloads,
     ) -> io::Result<Self> {
         Ok(Self {

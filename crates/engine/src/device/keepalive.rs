@@ -9,18 +9,18 @@ use std::time::Duration;
 use udco_core::framing::{PREFIX, prefix};
 use udco_core::wire::{KEEPALIVE, OVERHEAD};
 use udco_core::{DropReason, Time, outbound};
-use udco_sys::clock;
-use udco_sys::udp::{Message, Outbox, Outcome};
 
 use crate::device::peer::Peer;
 use crate::device::stream::{Stream, Written};
 use crate::device::transport::Socket;
 use crate::device::{Device, Devices};
+use crate::io::{Datagrams, Io, Message, Outbox, Outcome};
+use crate::linux;
 use crate::sync::lock;
 use crate::threads;
 
 /// A peer expires within a second of its timeout; half of that leaves room for a busy machine.
-const PERIOD: Duration = Duration::from_millis(500);
+pub(crate) const PERIOD: Duration = Duration::from_millis(500);
 
 /// The period while there are deleted keys to be wiped.
 pub(crate) const LINGERING: Duration = Duration::from_millis(250);
@@ -37,7 +37,7 @@ impl KeepaliveTimer {
         let stopped = Arc::new(Mutex::new(stopped));
         let keep = |devices: Weak<D>, stopped: Arc<Mutex<Receiver<()>>>| {
             let stopped = lock(&stopped);
-            let mut outbox = Outbox::new(1);
+            let mut outbox = udco_sys::udp::Outbox::new(1);
             let mut period = PERIOD;
             let mut doubted = Vec::new();
             while stopped.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {
@@ -52,7 +52,7 @@ impl KeepaliveTimer {
                         devices.remove(&device);
                         continue;
                     }
-                    if tick(&device, &mut outbox) {
+                    if tick(&device, &mut outbox, linux::now().time()) {
                         period = LINGERING;
                     }
                     // The watching thread hears of it first, unless a tenant keeps it from hearing (faults D1).
@@ -90,9 +90,12 @@ impl Drop for KeepaliveTimer {
     }
 }
 
-/// Returns whether there are deleted keys to be wiped soon.
-fn tick(device: &Device, outbox: &mut Outbox) -> bool {
-    let now = Time::from_millis(clock::milliseconds());
+/// Expires peers, and sends keepalives to those that are due. Returns whether there are deleted keys to be wiped soon.
+pub(crate) fn tick<I: Io>(
+    device: &Device<I>,
+    outbox: &mut <I::Datagrams as Datagrams>::Outbox,
+    now: Time,
+) -> bool {
     let (pings, lingers) = device.tick(now);
     for peer in pings {
         if let Err(reason) = ping(device, &peer, now, outbox) {
@@ -102,11 +105,11 @@ fn tick(device: &Device, outbox: &mut Outbox) -> bool {
     lingers
 }
 
-fn ping(
-    device: &Device,
-    peer: &Arc<Peer>,
+fn ping<I: Io>(
+    device: &Device<I>,
+    peer: &Arc<Peer<I>>,
     now: Time,
-    outbox: &mut Outbox,
+    outbox: &mut <I::Datagrams as Datagrams>::Outbox,
 ) -> Result<(), DropReason> {
     let mut record = [0; OVERHEAD + KEEPALIVE.len()];
     let socket = match peer.transport.socket() {
@@ -137,7 +140,7 @@ fn ping(
     }
 }
 
-fn ping_by_stream(stream: &Stream, record: &[u8]) -> Result<(), DropReason> {
+fn ping_by_stream<I: Io>(stream: &Stream<I>, record: &[u8]) -> Result<(), DropReason> {
     let mut packet = [0; PREFIX + OVERHEAD + KEEPALIVE.len()];
     let (length, rest) = packet.split_at_mut(PREFIX);
     length.copy_from_slice(&prefix(record.len()).unwrap_or_default());

@@ -8,12 +8,14 @@ use udco_netlink::{Keepalive, PeerState, Traffic};
 
 use crate::device::cipher::DirectionKey;
 use crate::device::transport::Transport;
+use crate::io::Io;
+use crate::linux::Linux;
 
 /// A peer, with the cipher and the transport that the engine uses.
-pub(crate) type Peer = udco_core::Peer<DirectionKey, Arc<Transport>>;
+pub(crate) type Peer<I = Linux> = udco_core::Peer<DirectionKey, Arc<Transport<I>>>;
 
 /// What is told of a peer, but for its socket's namespace.
-pub(crate) fn state_of(peer: &Peer) -> PeerState {
+pub(crate) fn state_of<I: Io>(peer: &Peer<I>) -> PeerState {
     let endpoint = peer.endpoint();
     let remote = endpoint.map(|endpoint| endpoint.remote);
     let unspecified = |remote: SocketAddr| match remote {

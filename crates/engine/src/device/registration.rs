@@ -1,15 +1,12 @@
 //! A stream's entry in the epoll set of the worker that has it.
 //!
-//! Who may write to a stream, or free room in it, changes what its worker waits for: with a registration, without knowing
-//! of workers.
+//! Whoever writes to a stream, or frees room in it, changes what its worker waits for through a registration, without
+//! knowing of workers.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 
-use udco_sys::epoll::{Interest, Poller};
-use udco_sys::wake::Waker;
-
+use crate::io::{Interest, Io, Poller, Source, Waker};
 use crate::sync::lock;
 
 /// Token of a worker's waker; sources have tokens from 1 on.
@@ -23,9 +20,9 @@ pub(crate) const SECOND: u64 = 1 << 63;
 const ROOM: usize = 32;
 
 /// What a worker waits with, and the requests that others leave for it.
-pub(crate) struct EpollSet {
-    pub(crate) poller: Poller,
-    pub(crate) waker: Waker,
+pub(crate) struct EpollSet<I: Io> {
+    pub(crate) poller: I::Poller,
+    pub(crate) waker: I::Waker,
     requests: Mutex<Vec<Request>>,
 }
 
@@ -41,15 +38,15 @@ pub(crate) enum Request {
 
 /// A source's entry in a worker's set: its holder may change what the worker waits for.
 #[derive(Clone)]
-pub(crate) struct Registration {
-    set: Arc<EpollSet>,
+pub(crate) struct Registration<I: Io> {
+    set: Arc<EpollSet<I>>,
     token: u64,
 }
 
-impl EpollSet {
+impl<I: Io> EpollSet<I> {
     pub(crate) fn new() -> io::Result<Self> {
-        let (poller, waker) = (Poller::new()?, Waker::new()?);
-        poller.add(&waker, WAKER, Interest::READ)?;
+        let (poller, waker) = (I::Poller::new()?, I::Waker::new()?);
+        poller.set(waker.handle(), WAKER, Interest::READ)?;
         Ok(Self {
             poller,
             waker,
@@ -68,9 +65,9 @@ impl EpollSet {
     }
 }
 
-impl Registration {
+impl<I: Io> Registration<I> {
     /// The entry of the source with this token.
-    pub(crate) const fn new(set: Arc<EpollSet>, token: u64) -> Self {
+    pub(crate) const fn new(set: Arc<EpollSet<I>>, token: u64) -> Self {
         Self { set, token }
     }
 
@@ -83,7 +80,7 @@ impl Registration {
     /// now. If that is not what was asked for, it tries again after a pause.
     pub(crate) fn watch(
         &self,
-        fd: impl AsFd,
+        source: I::Handle<'_>,
         before: Option<Interest>,
         now: Option<Interest>,
     ) -> Option<Interest> {
@@ -91,11 +88,11 @@ impl Registration {
         let watched = match (before, now) {
             (before, now) if before == now => Ok(()),
             // Removing it may have failed.
-            (None, Some(interest)) => poller.set(fd, token, interest),
-            (Some(_), Some(interest)) => poller.modify(fd, token, interest),
+            (None, Some(interest)) => poller.set(source, token, interest),
+            (Some(_), Some(interest)) => poller.modify(source, token, interest),
             (_, None) => {
                 // It may have left the set by itself.
-                let _ = poller.remove(fd);
+                let _ = poller.remove(source);
                 Ok(())
             }
         };

@@ -7,10 +7,11 @@ use udco_core::{Mode, Peers, Routes, View, ip};
 
 use crate::device::cipher::DirectionKey;
 use crate::device::transport::Transport;
+use crate::io::Io;
 
 /// A value that no request changes: each change publishes another one (design decision 7).
-pub(crate) struct Snapshot {
-    pub(crate) peers: Peers<DirectionKey, Arc<Transport>>,
+pub(crate) struct Snapshot<I: Io> {
+    pub(crate) peers: Peers<DirectionKey, Arc<Transport<I>>>,
     pub(crate) routes: Routes,
     pub(crate) tuning: Tuning,
 }
@@ -36,9 +37,9 @@ impl Tuning {
     }
 }
 
-impl Snapshot {
+impl<I: Io> Snapshot<I> {
     /// What a packet sees of it.
-    pub(crate) fn view(&self, mode: Mode) -> View<'_, DirectionKey, Arc<Transport>> {
+    pub(crate) fn view(&self, mode: Mode) -> View<'_, DirectionKey, Arc<Transport<I>>> {
         View::new(mode, &self.peers, &self.routes).with_mssfix(self.tuning.mssfix)
     }
 }

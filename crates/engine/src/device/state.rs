@@ -9,14 +9,15 @@ use crate::device::cipher::DirectionKey;
 use crate::device::moves::News;
 use crate::device::snapshot::{Snapshot, Tuning};
 use crate::device::transport::Transport;
+use crate::io::Io;
 
 /// The most peers that are looked at by themselves between two looks at all.
 pub(crate) const MAX_UNMEASURED: usize = 1 << 11;
 
 /// The master copy.
-pub(crate) struct State {
+pub(crate) struct State<I: Io> {
     /// The peers.
-    pub(crate) core: udco_core::Device<DirectionKey, Arc<Transport>>,
+    pub(crate) core: udco_core::Device<DirectionKey, Arc<Transport<I>>>,
     /// The routes of the device's network namespace.
     pub(crate) routes: Routes,
     /// What the options of its program say.
@@ -31,7 +32,7 @@ pub(crate) struct State {
     pub(super) notifications: Vec<(u64, Notification)>,
 }
 
-impl State {
+impl<I: Io> State<I> {
     pub(super) fn new(mode: Mode, routes: Routes, seed: u64) -> Self {
         Self {
             core: udco_core::Device::new(mode, seed),
@@ -64,7 +65,7 @@ impl State {
     }
 
     /// What the packet path reads from now on.
-    pub(super) fn snapshot(&self) -> Snapshot {
+    pub(super) fn snapshot(&self) -> Snapshot<I> {
         Snapshot {
             peers: self.core.peers().clone(),
             routes: self.routes.clone(),

@@ -6,17 +6,15 @@
 //! told to hold back few unsent bytes, and who could read more from the device stops where that harms nobody else.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use udco_core::framing::{PREFIX, boundary};
 use udco_ipc::{Begun, STREAM_ERROR};
-use udco_sys::epoll::Interest;
-use udco_sys::seqpacket::Connection;
-use udco_sys::tcp;
 
 use crate::device::registration::Registration;
+use crate::io::{ByteStream, Interest, Io, Relay, Source};
+use crate::linux::Linux;
 use crate::sync::lock;
 
 /// Bytes that the socket may hold and not have sent: what a burst needs, and what the next packet has to wait for.
@@ -41,11 +39,11 @@ pub(crate) const RAW_PIECE: usize = 16 << 10;
 const MAX_MESSAGE: usize = PREFIX + 65_535;
 
 /// A stream that the engine owns.
-pub(crate) struct Stream {
-    socket: tcp::Stream,
+pub(crate) struct Stream<I: Io = Linux> {
+    socket: I::Stream,
     /// The engine's end of the pair that stands in OpenVPN's fd table in place of the socket.
-    relay: Connection,
-    writer: Mutex<Writer>,
+    relay: I::Relay,
+    writer: Mutex<Writer<I>>,
     reader: Mutex<Reader>,
     /// The id of its peer.
     peer: AtomicU32,
@@ -85,7 +83,7 @@ struct Reader {
 
 /// The sending side, and what the stream is waited for.
 #[derive(Default)]
-struct Writer {
+struct Writer<I: Io> {
     /// Packets, whole but for the first: the socket may have taken a part of it.
     pending: Vec<u8>,
     /// Where the socket goes on.
@@ -101,24 +99,23 @@ struct Writer {
     /// A call has failed: the socket is left alone for a while.
     rests: bool,
     /// With the worker that has the stream.
-    registered: Option<Registered>,
+    registered: Option<Registered<I>>,
     /// Who has stopped to read packets until there is room.
-    waiting: Option<Registration>,
+    waiting: Option<Registration<I>>,
     /// How many peers it has: one, or for a moment two.
     peers: u32,
 }
 
 /// What a worker waits for; `None` is not even for the end.
-struct Registered {
-    registration: Registration,
+struct Registered<I: Io> {
+    registration: Registration<I>,
     socket: Option<Interest>,
     relay: Option<Interest>,
 }
 
-impl Stream {
-    pub(crate) fn new(socket: tcp::Stream, relay: Connection, begun: Begun) -> Self {
-        // Without it only more waits in the socket.
-        let _ = socket.set_unsent_limit(UNSENT);
+impl<I: Io> Stream<I> {
+    pub(crate) fn new(socket: I::Stream, relay: I::Relay, begun: Begun) -> Self {
+        socket.limit_unsent(UNSENT);
         Self {
             socket,
             relay,
@@ -177,7 +174,7 @@ impl Stream {
             return Progress::Nothing;
         }
         if let Err(error) = &received
-            && !tcp::has_ended(error)
+            && !I::Stream::has_ended(error)
         {
             return Progress::Failed(error.raw_os_error().unwrap_or_default());
         }
@@ -187,7 +184,7 @@ impl Stream {
             Ok(0) => {
                 drop(reader);
                 self.stop_reading();
-                let _ = self.relay.finish();
+                self.relay.finish();
                 Progress::Nothing
             }
             Ok(read) => {
@@ -204,7 +201,7 @@ impl Stream {
                 drop(reader);
                 self.stop_reading();
                 tell_error(&self.relay, &error);
-                let _ = self.relay.finish();
+                self.relay.finish();
                 Progress::Nothing
             }
         }
@@ -241,7 +238,7 @@ impl Stream {
         if writer.is_flushed() && !writer.is_broken {
             match self.socket.send(packets) {
                 Ok(taken) => sent = taken,
-                Err(error) if tcp::has_ended(&error) => writer.is_broken = true,
+                Err(error) if I::Stream::has_ended(&error) => writer.is_broken = true,
                 // There is no room, or the worker finds out what else is wrong ([`Stream::go_on`]).
                 Err(_) => {}
             }
@@ -267,7 +264,7 @@ impl Stream {
     }
 
     /// Whether this queue has to wait for room, and is to be resumed then; `false` if there is room by now.
-    pub(crate) fn wait(&self, queue: Registration) -> bool {
+    pub(crate) fn wait(&self, queue: Registration<I>) -> bool {
         let mut writer = lock(&self.writer);
         let has_to = !writer.is_flushed()
             && !writer.is_broken
@@ -281,7 +278,7 @@ impl Stream {
     }
 
     /// Registers the stream and its relay with a worker's epoll set.
-    pub(crate) fn register(&self, registration: Registration) {
+    pub(crate) fn register(&self, registration: Registration<I>) {
         let mut writer = lock(&self.writer);
         writer.registered = Some(Registered {
             registration,
@@ -302,9 +299,9 @@ impl Stream {
         if let Some(registered) = writer.registered.take() {
             let _ = registered
                 .registration
-                .watch(&self.socket, registered.socket, None);
+                .watch(self.socket.handle(), registered.socket, None);
             let relay = registered.registration.of_relay();
-            let _ = relay.watch(&self.relay, registered.relay, None);
+            let _ = relay.watch(self.relay.handle(), registered.relay, None);
         }
         if let Some(waiting) = writer.waiting.take() {
             waiting.resume();
@@ -349,7 +346,7 @@ impl Stream {
     /// The socket has an error, and may go on. Reading takes it away, but not once the end was read.
     pub(crate) fn stumble(&self) {
         if lock(&self.writer).is_read {
-            self.socket.forget_error();
+            self.socket.clear_error();
         }
     }
 
@@ -364,9 +361,9 @@ impl Stream {
                 break;
             }
             match self.relay.receive(scratch) {
-                Ok(received) if received.len > 0 => {
+                Ok(received @ 1..) => {
                     // As it is, whatever its length says: nobody checks it in the kernel driver either.
-                    let message = scratch.get(..received.len).unwrap_or_default();
+                    let message = scratch.get(..received).unwrap_or_default();
                     self.write_within(message, usize::MAX);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -392,11 +389,11 @@ impl Stream {
 
     /// Gives OpenVPN a packet, with its length in front, as it is; `false` if the relay is full or gone.
     pub(crate) fn relay(&self, packet: &[u8]) -> bool {
-        self.relay.send(packet, &[]).is_ok()
+        self.relay.send(packet).is_ok()
     }
 
     /// Has the peer removed. Where it is not registered yet, [`Stream::register`] does it.
-    fn fail_once(&self, writer: &MutexGuard<'_, Writer>) {
+    fn fail_once(&self, writer: &MutexGuard<'_, Writer<I>>) {
         if !self.has_failed.swap(true, Ordering::Relaxed)
             && let Some(registered) = &writer.registered
         {
@@ -405,7 +402,7 @@ impl Stream {
     }
 
     /// Has the worker wait for what is wanted now.
-    fn watch(&self, writer: &mut Writer) {
+    fn watch(&self, writer: &mut Writer<I>) {
         let socket = (!writer.is_over && !writer.rests).then_some(Interest {
             readable: !writer.is_read,
             // Who waits is resumed by the next event, whoever has made room.
@@ -419,9 +416,9 @@ impl Stream {
             registered.socket =
                 registered
                     .registration
-                    .watch(&self.socket, registered.socket, socket);
+                    .watch(self.socket.handle(), registered.socket, socket);
             let relay = registered.registration.of_relay();
-            registered.relay = relay.watch(&self.relay, registered.relay, control);
+            registered.relay = relay.watch(self.relay.handle(), registered.relay, control);
         }
     }
 }
@@ -448,14 +445,14 @@ impl Reader {
     }
 }
 
-impl Writer {
+impl<I: Io> Writer<I> {
     /// Gives the socket what waits for it.
-    fn flush(&mut self, socket: &tcp::Stream) -> io::Result<()> {
+    fn flush(&mut self, socket: &I::Stream) -> io::Result<()> {
         while !self.is_flushed() && !self.is_broken {
             match socket.send(self.pending.get(self.sent..).unwrap_or_default()) {
                 Ok(taken) => self.sent += taken,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if tcp::has_ended(&error) => self.is_broken = true,
+                Err(error) if I::Stream::has_ended(&error) => self.is_broken = true,
                 Err(error) => return Err(error),
             }
         }
@@ -491,15 +488,15 @@ impl Writer {
     }
 }
 
-impl Drop for Stream {
+impl<I: Io> Drop for Stream<I> {
     fn drop(&mut self) {
-        self.socket.forget_linger();
+        self.socket.clear_linger();
     }
 }
 
-impl AsFd for Stream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+impl<I: Io> Source<I> for Stream<I> {
+    fn handle(&self) -> I::Handle<'_> {
+        self.socket.handle()
     }
 }
 
@@ -526,11 +523,11 @@ fn taken(packets: &[u8], sent: usize, room: usize) -> usize {
 }
 
 /// OpenVPN's next call to receive fails with this error.
-fn tell_error(relay: &Connection, error: &io::Error) {
+fn tell_error(relay: &impl Relay, error: &io::Error) {
     const EIO: u8 = 5;
     let errno = error.raw_os_error().and_then(|it| u8::try_from(it).ok());
     let [first, second] = STREAM_ERROR;
-    let _ = relay.send(&[first, second, errno.unwrap_or(EIO)], &[]);
+    let _ = relay.send(&[first, second, errno.unwrap_or(EIO)]);
 }
 
 #[cfg(test)]

@@ -9,17 +9,19 @@ use udco_ipc::TRANSPORT_BUFFER;
 use udco_ipc::{Begun, RelayHeader};
 use udco_sys::seqpacket::Connection;
 use udco_sys::tcp;
-use udco_sys::udp::{Datagram, UdpSocket};
+use udco_sys::udp::UdpSocket;
 
 use crate::device::offload::{Forbidden, InUse, Offload};
 use crate::device::stream::Stream;
+use crate::io::{Datagram, Io, Relay, Source};
+use crate::linux::Linux;
 
 /// The largest packet that a UDP datagram can carry.
 const MAX_DATAGRAM: usize = 65_535;
 
 /// A transport socket. It is closed when the last peer and the last worker let go of it.
-pub(crate) struct Transport {
-    socket: Socket,
+pub(crate) struct Transport<I: Io = Linux> {
+    socket: Socket<I>,
     local: SocketAddr,
     /// The other end of a stream.
     remote: Option<SocketAddr>,
@@ -37,13 +39,25 @@ pub(crate) struct Transport {
     pub(crate) coalescing: bool,
 }
 
-/// What it is made of.
-pub(crate) enum Socket {
+/// The addresses of a socket, and its offloads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Traits {
+    pub(crate) local: SocketAddr,
+    /// The other end of a stream.
+    pub(crate) remote: Option<SocketAddr>,
+    /// One send may hold several datagrams.
+    pub(crate) segmentation: bool,
+    /// Several received datagrams may come as one.
+    pub(crate) coalescing: bool,
+}
+
+/// The underlying socket.
+pub(crate) enum Socket<I: Io = Linux> {
     /// Datagrams, of any number of peers; and the engine's end of the pair that stands in OpenVPN's fd table in place of
     /// the socket.
-    Udp(UdpSocket, Connection),
+    Udp(I::Datagrams, I::Relay),
     /// A stream, of one peer.
-    Tcp(Stream),
+    Tcp(Stream<I>),
 }
 
 impl Transport {
@@ -54,20 +68,15 @@ impl Transport {
         begun: Begun,
         netns: u64,
     ) -> io::Result<Self> {
-        let local = socket.local_addr()?;
-        let remote = socket.remote_addr().ok();
-        let (mark, bound_to) = routing_of(socket.as_fd());
-        Ok(Self {
-            socket: Socket::Tcp(Stream::new(socket, relay, begun)),
-            local,
-            remote,
-            netns,
-            mark,
-            bound_to,
-            peers: AtomicUsize::new(0),
-            segmentation: InUse::new(false),
+        let traits = Traits {
+            local: socket.local_addr()?,
+            remote: socket.remote_addr().ok(),
+            segmentation: false,
             coalescing: false,
-        })
+        };
+        let routing = routing_of(socket.as_fd());
+        let socket = Socket::Tcp(Stream::new(socket, relay, begun));
+        Ok(Self::over(socket, traits, netns, routing))
     }
 
     /// Takes over a UDP socket of OpenVPN's, likewise.
@@ -87,27 +96,45 @@ impl Transport {
         let coalescing = forbidden.permits(Offload::Coalesce) && socket.enable_gro().is_ok();
         let _ = socket.raise_receive_buffer(TRANSPORT_BUFFER);
         let _ = socket.raise_send_buffer(TRANSPORT_BUFFER);
-        let local = socket.local_addr()?;
-        Ok(Self {
-            socket: Socket::Udp(socket, relay),
-            local,
+        let traits = Traits {
+            local: socket.local_addr()?,
             remote: None,
+            segmentation,
+            coalescing,
+        };
+        let socket = Socket::Udp(socket, relay);
+        Ok(Self::over(socket, traits, netns, (mark, bound_to)))
+    }
+}
+
+impl<I: Io> Transport<I> {
+    /// A transport over a socket in a network namespace, with the mark and the device that it is bound to.
+    pub(crate) const fn over(
+        socket: Socket<I>,
+        traits: Traits,
+        netns: u64,
+        (mark, bound_to): (u32, u32),
+    ) -> Self {
+        Self {
+            socket,
+            local: traits.local,
+            remote: traits.remote,
             netns,
             mark,
             bound_to,
             peers: AtomicUsize::new(0),
-            segmentation: InUse::new(segmentation),
-            coalescing,
-        })
+            segmentation: InUse::new(traits.segmentation),
+            coalescing: traits.coalescing,
+        }
     }
 
     /// The socket.
-    pub(crate) const fn socket(&self) -> &Socket {
+    pub(crate) const fn socket(&self) -> &Socket<I> {
         &self.socket
     }
 
     /// The stream, if it is one.
-    pub(crate) const fn as_stream(&self) -> Option<&Stream> {
+    pub(crate) const fn as_stream(&self) -> Option<&Stream<I>> {
         match &self.socket {
             Socket::Udp(..) => None,
             Socket::Tcp(stream) => Some(stream),
@@ -154,15 +181,15 @@ impl Transport {
         scratch.clear();
         scratch.extend_from_slice(&origin.encode());
         scratch.extend_from_slice(packet);
-        relay.send(scratch, &[]).is_ok()
+        relay.send(scratch).is_ok()
     }
 }
 
-impl AsFd for Transport {
-    fn as_fd(&self) -> BorrowedFd<'_> {
+impl<I: Io> Source<I> for Transport<I> {
+    fn handle(&self) -> I::Handle<'_> {
         match &self.socket {
-            Socket::Udp(socket, _) => socket.as_fd(),
-            Socket::Tcp(stream) => stream.as_fd(),
+            Socket::Udp(socket, _) => socket.handle(),
+            Socket::Tcp(stream) => stream.handle(),
         }
     }
 }

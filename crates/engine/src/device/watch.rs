@@ -7,8 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use udco_core::Time;
-use udco_sys::clock;
 use udco_sys::epoll::{Events, Interest, Poller};
 use udco_sys::route::Monitor;
 use udco_sys::wake::Waker;
@@ -17,6 +15,7 @@ use crate::backoff::Backoff;
 use crate::device::moves::Nudge;
 use crate::device::route_mirror::{Link, RouteMirror};
 use crate::device::{Device, Devices};
+use crate::linux;
 use crate::sync::lock;
 use crate::threads;
 
@@ -192,7 +191,7 @@ impl Shared {
 
     /// Follows the peers that have moved; returns when to look again.
     fn settle_moves(&self) -> Option<Duration> {
-        let now = Time::from_millis(clock::milliseconds());
+        let now = linux::now().time();
         let all = lock(&self.watched);
         let next = all
             .values()

@@ -1,8 +1,9 @@
 //! Sources whose calls have failed: each is left alone for a while, while the others are served (faults B2).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::backoff::{Backoff, Pause};
+use crate::io::Moment;
 
 /// A source that failed so long ago begins anew. Until then it is remembered, even if it has gone to another worker and
 /// come back, so that lines about it stay rare.
@@ -15,27 +16,27 @@ pub(super) struct Resting(Vec<Rest>);
 #[derive(Debug)]
 struct Rest {
     token: u64,
-    backoff: Backoff,
+    backoff: Backoff<Moment>,
     /// When to try it again; `None` if it is in use.
-    until: Option<Instant>,
+    until: Option<Moment>,
 }
 
 impl Resting {
     /// A source has failed, and rests from now on.
-    pub(super) fn begin(&mut self, token: u64, now: Instant) -> Pause {
+    pub(super) fn begin(&mut self, token: u64, now: Moment) -> Pause {
         let rest = self.of(token, now);
         let pause = rest.backoff.failed(now);
-        rest.until = Some(now + pause.length);
+        rest.until = Some(now.after(pause.length));
         pause
     }
 
     /// A source rests until then, without having failed.
-    pub(super) fn leave_alone(&mut self, token: u64, until: Instant) {
+    pub(super) fn leave_alone(&mut self, token: u64, until: Moment) {
         self.of(token, until).until = Some(until);
     }
 
-    fn of(&mut self, token: u64, now: Instant) -> &mut Rest {
-        let is_old = |failed: Instant| now.saturating_duration_since(failed) > FORGOTTEN;
+    fn of(&mut self, token: u64, now: Moment) -> &mut Rest {
+        let is_old = |failed: Moment| now.since(failed) > FORGOTTEN;
         self.0.retain(|rest| {
             rest.until.is_some() || rest.backoff.last().is_some_and(|last| !is_old(last))
         });
@@ -52,17 +53,16 @@ impl Resting {
     }
 
     /// How long until the first of them is to be tried again; `None` if none rests.
-    pub(super) fn next(&self) -> Option<Duration> {
+    pub(super) fn next(&self, now: Moment) -> Option<Duration> {
         let first = self.0.iter().filter_map(|rest| rest.until).min()?;
-        Some(first.saturating_duration_since(Instant::now()))
+        Some(first.since(now))
     }
 
     /// One that is to be tried again: it rests no more.
-    pub(super) fn take_due(&mut self) -> Option<u64> {
+    pub(super) fn take_due(&mut self, now: Moment) -> Option<u64> {
         if self.0.is_empty() {
             return None;
         }
-        let now = Instant::now();
         let is_due = |rest: &&mut Rest| rest.until.is_some_and(|until| until <= now);
         let rest = self.0.iter_mut().find(is_due)?;
         rest.until = None;

@@ -1,19 +1,17 @@
-//! The thread of a worker.
+//! What a worker does with an event. The time comes with each event.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use udco_netlink::DeleteReason;
-use udco_sys::clock;
-use udco_sys::epoll::{Event, Events, Interest};
-use udco_sys::tun;
 
 use super::resting::Resting;
 use super::{Order, Shared, Source};
 use crate::backoff::Backoff;
-use crate::datapath::coalesce::{self, Pace};
+use crate::datapath::coalesce::Pace;
 use crate::datapath::load::Load;
 use crate::datapath::placement::Seat;
 use crate::datapath::receive::Receiver;
@@ -21,14 +19,11 @@ use crate::datapath::transmit::Transmitter;
 use crate::device::registration::{Registration, Request, SECOND, WAKER};
 use crate::device::stream::control_scratch;
 use crate::device::transport::{Socket, Transport};
+use crate::io::{Datagrams, Event, Interest, Io, Moment, Poller, Source as _, Tun, Waker};
 use crate::sync::lock;
 
 /// How often packets that wait for a key are looked at.
 const RETRY: Duration = Duration::from_millis(100);
-
-/// How many times a worker looks for more packets before it sleeps: 2 made a TCP stream up to 8 % faster for the same
-/// processor time per GiB, 16 nothing more for a little more processor time.
-const LOOKS: usize = 2;
 
 /// How often in a row a UDP socket may wake its worker for nothing. One that was shut down by whoever shares it does so
 /// for ever (faults D2).
@@ -40,19 +35,20 @@ const REST: Duration = Duration::from_millis(100);
 /// For how many sources and orders there is room from the start: where there are more, the lists grow once.
 pub(super) const ROOM: usize = 32;
 
-/// What the thread itself has.
-pub(super) struct Running {
+/// A worker's own state.
+pub(crate) struct Running<I: Io> {
     number: usize,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared<I>>,
     /// Of all workers.
-    all: Arc<[Arc<Shared>]>,
-    sources: HashMap<u64, Source>,
+    all: Arc<[Arc<Shared<I>>]>,
+    /// In an order that is the same in each run: their tokens are ours, so a hash without a seed will do.
+    sources: HashMap<u64, Source<I>, BuildHasherDefault<DefaultHasher>>,
     /// The device queues among them, which may go to other workers.
     seats: Vec<(u64, Seat)>,
-    load: Load,
-    transmitter: Transmitter,
-    receiver: Receiver,
-    pace: Pace,
+    pub(super) load: Load,
+    pub(super) transmitter: Transmitter<I>,
+    pub(super) receiver: Receiver<I>,
+    pub(super) pace: Pace,
     /// Queues that wait for room in a stream.
     paused: Vec<u64>,
     /// UDP sockets that have woken this worker for nothing, and how often in a row.
@@ -60,26 +56,26 @@ pub(super) struct Running {
     /// Sources that are left alone: their calls have failed, or they have woken it for nothing.
     resting: Resting,
     /// Failures of waiting.
-    waits: Backoff,
+    pub(super) waits: Backoff<Moment>,
     /// Empty; its room is for the next orders.
-    orders: Vec<Order>,
+    orders: Vec<Order<I>>,
     /// Likewise.
     requests: Vec<Request>,
     control: Box<[u8]>,
 }
 
-impl Running {
-    pub(super) fn new(number: usize, all: Arc<[Arc<Shared>]>) -> Self {
+impl<I: Io> Running<I> {
+    pub(crate) fn new(number: usize, all: Arc<[Arc<Shared<I>>]>, now: Moment) -> Self {
         Self {
             number,
             shared: Arc::clone(&all[number]),
             all,
-            sources: HashMap::with_capacity(ROOM),
+            sources: HashMap::with_capacity_and_hasher(ROOM, BuildHasherDefault::default()),
             seats: Vec::with_capacity(ROOM),
-            load: Load::from(clock::nanoseconds()),
+            load: Load::from(now.as_nanos()),
             transmitter: Transmitter::new(),
             receiver: Receiver::new(),
-            pace: Pace::from(clock::nanoseconds()),
+            pace: Pace::from(now.as_nanos()),
             paused: Vec::with_capacity(ROOM),
             fruitless: Vec::with_capacity(ROOM),
             resting: Resting::default(),
@@ -90,44 +86,35 @@ impl Running {
         }
     }
 
-    pub(super) fn run(&mut self) {
-        let mut events = Events::with_capacity(64);
-        loop {
-            let is_waiting = self.receiver.is_waiting() || !self.paused.is_empty();
-            let timeout = is_waiting.then_some(RETRY).into_iter();
-            let timeout = timeout.chain(self.resting.next()).min();
-            match self.wait(&mut events, timeout) {
-                // A wait without a timeout ends with an event, or with a signal.
-                Ok(0) => self.retry(),
-                Ok(_) => {}
-                Err(error) => {
-                    if self.go_without_waiting(&error) {
-                        return;
-                    }
-                }
-            }
-            while let Some(token) = self.resting.take_due() {
-                self.come_back(token);
-            }
-            for event in events.iter() {
-                if event.token == WAKER {
-                    if self.obey() {
-                        return;
-                    }
-                    continue;
-                }
-                match self.move_packets(event) {
-                    Ok(was_fruitless) => self.mark_fruitless(event.token, was_fruitless),
-                    Err(error) => self.failed(event.token & !SECOND, &error),
-                }
-            }
-            self.take_stock();
+    /// How long to wait for events at most; then [`Self::retry`] is due.
+    pub(crate) fn timeout(&mut self, now: Moment) -> Option<Duration> {
+        let is_waiting = self.receiver.is_waiting() || !self.paused.is_empty();
+        let timeout = is_waiting.then_some(RETRY).into_iter();
+        timeout.chain(self.resting.next(now)).min()
+    }
+
+    /// Waits again for the sources that have rested long enough.
+    pub(crate) fn wake_rested(&mut self, now: Moment) {
+        while let Some(token) = self.resting.take_due(now) {
+            self.come_back(token, now);
         }
     }
 
+    /// Deals with an event; returns whether to stop.
+    pub(super) fn handle(&mut self, event: Event, now: Moment) -> bool {
+        if event.token == WAKER {
+            return self.obey(now);
+        }
+        match self.move_packets(event, now) {
+            Ok(was_fruitless) => self.mark_fruitless(event.token, was_fruitless, now),
+            Err(error) => self.failed(event.token & !SECOND, &error, now),
+        }
+        false
+    }
+
     /// Looks how busy this worker is, every now and then, and whether another one should have its device queues.
-    fn take_stock(&mut self) {
-        let now = clock::nanoseconds();
+    pub(crate) fn take_stock(&mut self, now: Moment) {
+        let now = now.as_nanos();
         let Some(look) = self.load.look(now) else {
             return;
         };
@@ -151,41 +138,14 @@ impl Running {
         }
     }
 
-    /// Waits for news, at most for the time given, and returns how many there are.
-    ///
-    /// Packets follow packets: it looks again a few times, in between lets those run that may send some, and only then
-    /// sleeps, since a sleeping worker costs each sender a wake-up. Where very many come, it lets them (see
-    /// [`crate::datapath::coalesce`]).
-    fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<usize> {
-        for _ in 0..LOOKS {
-            let ready = self.shared.set.poller.wait(events, Some(Duration::ZERO))?;
-            if ready > 0 {
-                return Ok(ready);
-            }
-            rustix::thread::sched_yield();
-        }
-        let moved = self.transmitter.taken().wrapping_add(self.receiver.taken());
-        let now = clock::nanoseconds();
-        if self.pace.is_fast(moved, now) {
-            coalesce::pause();
-            let ready = self.shared.set.poller.wait(events, Some(Duration::ZERO))?;
-            if ready > 0 {
-                return Ok(ready);
-            }
-        }
-        let ready = self.shared.set.poller.wait(events, timeout);
-        self.load.slept(clock::nanoseconds().saturating_sub(now));
-        ready
-    }
-
     /// Moves the packets of the source that an event is about. Returns whether it was a UDP socket and had none.
-    fn move_packets(&mut self, event: Event) -> io::Result<bool> {
+    fn move_packets(&mut self, event: Event, now: Moment) -> io::Result<bool> {
         match self.sources.get(&(event.token & !SECOND)) {
             Some(Source::Tun(device, queue)) if event.token & SECOND != 0 => {
-                self.transmitter.run_handed_over(device, *queue);
+                self.transmitter.run_handed_over(device, *queue, now.time());
             }
             Some(Source::Tun(device, queue)) => {
-                if let Some(full) = self.transmitter.run(device, *queue)? {
+                if let Some(full) = self.transmitter.run(device, *queue, now.time())? {
                     self.pause(event.token, &full);
                 }
             }
@@ -196,7 +156,7 @@ impl Running {
                         socket.drain_errors();
                     }
                     let before = self.receiver.taken();
-                    self.receiver.run(device, transport)?;
+                    self.receiver.run(device, transport, now.time())?;
                     return Ok(!event.error && self.receiver.taken() == before);
                 }
                 Socket::Tcp(stream) if event.token & SECOND != 0 => {
@@ -212,7 +172,8 @@ impl Running {
                         stream.stumble();
                     }
                     if event.readable || event.error || event.hangup {
-                        self.receiver.run_stream(device, transport, stream)?;
+                        let now = now.time();
+                        self.receiver.run_stream(device, transport, stream, now)?;
                     }
                 }
             },
@@ -223,7 +184,7 @@ impl Running {
     }
 
     /// Leaves a source alone for a while that keeps on waking for nothing: a spinning worker is lost for the others.
-    fn mark_fruitless(&mut self, token: u64, was_fruitless: bool) {
+    fn mark_fruitless(&mut self, token: u64, was_fruitless: bool, now: Moment) {
         if !was_fruitless {
             if !self.fruitless.is_empty() {
                 self.fruitless.retain(|(other, _)| *other != token);
@@ -240,28 +201,28 @@ impl Running {
             return;
         }
         self.fruitless.retain(|(other, _)| *other != token);
-        if let Some(fd) = self.sources.get(&token).and_then(Source::as_fd)
-            && self.shared.set.poller.remove(fd).is_ok()
+        if let Some(handle) = self.sources.get(&token).and_then(Source::handle)
+            && self.shared.set.poller.remove(handle).is_ok()
         {
-            self.resting.leave_alone(token, Instant::now() + REST);
+            self.resting.leave_alone(token, now.after(REST));
         }
     }
 
     /// Does what was ordered; returns whether to stop.
-    fn obey(&mut self) -> bool {
+    pub(super) fn obey(&mut self, now: Moment) -> bool {
         self.shared.set.waker.clear();
         // All lists keep their room: queues change workers while packets flow.
         let mut orders = std::mem::take(&mut self.orders);
         std::mem::swap(&mut orders, &mut *lock(&self.shared.orders));
-        let stops = orders.drain(..).any(|order| self.carry_out(order));
+        let stops = orders.drain(..).any(|order| self.carry_out(order, now));
         self.orders = orders;
         let mut requests = std::mem::take(&mut self.requests);
         self.shared.set.take_requests(&mut requests);
         for request in requests.drain(..) {
             match request {
                 Request::Resume(token) => self.resume(token),
-                Request::Fail(token) => self.fail(token),
-                Request::Rest(token, error) => self.rest(token, &error),
+                Request::Fail(token) => self.fail(token, now),
+                Request::Rest(token, error) => self.rest(token, &error, now),
             }
         }
         self.requests = requests;
@@ -269,20 +230,20 @@ impl Running {
     }
 
     /// Does one thing; returns whether to stop.
-    fn carry_out(&mut self, order: Order) -> bool {
+    fn carry_out(&mut self, order: Order<I>, now: Moment) -> bool {
         match order {
-            Order::Add(token, source, seat) => self.add(token, source, seat),
+            Order::Add(token, source, seat) => self.add(token, source, seat, now),
             Order::Remove(token, done) => {
                 drop(self.forget(token));
                 let _ = done.send(());
             }
-            Order::Retry => self.retry(),
+            Order::Retry => self.retry(now),
             Order::Stop => return true,
         }
         false
     }
 
-    fn add(&mut self, token: u64, source: Source, seat: Seat) {
+    fn add(&mut self, token: u64, source: Source<I>, seat: Seat, now: Moment) {
         if let Some(stream) = source.stream() {
             stream.register(self.registration(token));
         }
@@ -290,11 +251,11 @@ impl Running {
             self.seats.push((token, seat));
         }
         self.sources.insert(token, source);
-        self.come_back(token);
+        self.come_back(token, now);
     }
 
     /// Waits for a source from now on, or again.
-    fn come_back(&mut self, token: u64) {
+    fn come_back(&mut self, token: u64, now: Moment) {
         let Some(source) = self.sources.get(&token) else {
             return;
         };
@@ -308,34 +269,34 @@ impl Running {
         };
         let poller = &self.shared.set.poller;
         let watched = source
-            .as_fd()
+            .handle()
             .ok_or_else(|| io::ErrorKind::NotFound.into())
-            .and_then(|fd| poller.set(fd, token, interest))
+            .and_then(|handle| poller.set(handle, token, interest))
             .and_then(|()| match source.waker() {
-                Some(waker) => poller.set(waker, token | SECOND, Interest::READ),
+                Some(waker) => poller.set(waker.handle(), token | SECOND, Interest::READ),
                 None => Ok(()),
             });
         if let Err(error) = watched {
-            self.rest(token, &error);
+            self.rest(token, &error, now);
         }
     }
 
-    fn registration(&self, token: u64) -> Registration {
+    fn registration(&self, token: u64) -> Registration<I> {
         Registration::new(Arc::clone(&self.shared.set), token)
     }
 
     /// Reads no packets from a queue until there is room in the stream of its only peer.
-    fn pause(&mut self, token: u64, full: &Transport) {
+    fn pause(&mut self, token: u64, full: &Transport<I>) {
         let Some(stream) = full.as_stream() else {
             return;
         };
         if stream.wait(self.registration(token))
-            && let Some(fd) = self.sources.get(&token).and_then(Source::as_fd)
+            && let Some(handle) = self.sources.get(&token).and_then(Source::handle)
             && self
                 .shared
                 .set
                 .poller
-                .modify(fd, token, Interest::NONE)
+                .modify(handle, token, Interest::NONE)
                 .is_ok()
         {
             self.paused.push(token);
@@ -346,10 +307,10 @@ impl Running {
         let paused = self.paused.len();
         self.paused.retain(|other| *other != token);
         if self.paused.len() < paused
-            && let Some(fd) = self.sources.get(&token).and_then(Source::as_fd)
+            && let Some(handle) = self.sources.get(&token).and_then(Source::handle)
         {
             // It may have left the set with its interface.
-            let _ = self.shared.set.poller.modify(fd, token, Interest::READ);
+            let _ = self.shared.set.poller.modify(handle, token, Interest::READ);
         }
     }
 
@@ -366,47 +327,47 @@ impl Running {
     }
 
     /// The peer of a stream is not reachable any more, or talks nonsense (dco-behaviour 5.10).
-    fn fail(&self, token: u64) {
+    fn fail(&self, token: u64, now: Moment) {
         if let Some(Source::Network(device, transport)) = self.sources.get(&token) {
-            device.remove_peers(DeleteReason::TransportError, |peer| {
+            device.remove_peers(DeleteReason::TransportError, now.time(), |peer| {
                 Arc::ptr_eq(&peer.transport, transport)
             });
         }
     }
 
     /// Has the packets that wait for a key tried again, or given up.
-    fn retry(&mut self) {
+    pub(crate) fn retry(&mut self, now: Moment) {
         self.resume_shared();
         if !self.receiver.is_waiting() {
             return;
         }
         for source in self.sources.values() {
             if let Source::Network(device, transport) = source {
-                self.receiver.retry(device, transport);
+                self.receiver.retry(device, transport, now.time());
             }
         }
     }
 
     /// A call on a source has failed.
-    fn failed(&mut self, token: u64, error: &io::Error) {
+    fn failed(&mut self, token: u64, error: &io::Error, now: Moment) {
         match self.sources.get(&token) {
-            Some(Source::Tun(device, _)) if tun::is_gone(error) => {
+            Some(Source::Tun(device, _)) if I::Tun::is_gone(error) => {
                 // Looking again would only spin (promises J1). Its peers end here, and the rest of it where that can
                 // wait for workers.
                 tracing::info!("{}: the device is gone", device.interface.name);
                 device.end();
                 drop(self.forget(token));
             }
-            _ => self.rest(token, error),
+            _ => self.rest(token, error, now),
         }
     }
 
     /// Leaves a source alone for a while (faults B2).
-    fn rest(&mut self, token: u64, error: &io::Error) {
+    fn rest(&mut self, token: u64, error: &io::Error, now: Moment) {
         let Some(source) = self.sources.get(&token) else {
             return;
         };
-        let pause = self.resting.begin(token, Instant::now());
+        let pause = self.resting.begin(token, now);
         if let Some(times) = pause.line {
             tracing::warn!(
                 "{}: {} failed: {error}{times}; retrying",
@@ -416,21 +377,13 @@ impl Running {
         }
         if let Some(stream) = source.stream() {
             stream.rest(true);
-        } else if let Some(fd) = source.as_fd() {
-            let _ = self.shared.set.poller.remove(fd);
+        } else if let Some(handle) = source.handle() {
+            let _ = self.shared.set.poller.remove(handle);
         }
     }
 
-    /// Waiting has failed: after a pause everything is tried as if something had come. Returns whether to stop.
-    fn go_without_waiting(&mut self, error: &io::Error) -> bool {
-        let pause = self.waits.failed(Instant::now());
-        if let Some(times) = pause.line {
-            tracing::error!("waiting for packets failed: {error}{times}; retrying");
-        }
-        std::thread::sleep(pause.length);
-        if self.obey() {
-            return true;
-        }
+    /// Tries every source as if something had come.
+    pub(super) fn try_all(&mut self, now: Moment) {
         for token in self.sources.keys().copied().collect::<Vec<_>>() {
             if self.resting.has(token) || self.paused.contains(&token) {
                 continue;
@@ -443,15 +396,14 @@ impl Running {
                     error: false,
                     hangup: false,
                 };
-                if let Err(error) = self.move_packets(event) {
-                    self.failed(token & !SECOND, &error);
+                if let Err(error) = self.move_packets(event, now) {
+                    self.failed(token & !SECOND, &error, now);
                 }
             }
         }
-        false
     }
 
-    fn forget(&mut self, token: u64) -> Option<Source> {
+    fn forget(&mut self, token: u64) -> Option<Source<I>> {
         let source = self.sources.remove(&token)?;
         self.seats.retain(|(other, _)| *other != token);
         self.paused.retain(|other| *other != token);
@@ -459,11 +411,11 @@ impl Running {
         self.resting.forget(token);
         if let Some(stream) = source.stream() {
             stream.deregister(&mut self.control);
-        } else if let Some(fd) = source.as_fd() {
+        } else if let Some(handle) = source.handle() {
             // It may have left the set with its interface.
-            let _ = self.shared.set.poller.remove(fd);
+            let _ = self.shared.set.poller.remove(handle);
             if let Some(waker) = source.waker() {
-                let _ = self.shared.set.poller.remove(waker);
+                let _ = self.shared.set.poller.remove(waker.handle());
             }
         }
         Some(source)

@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 use udco_core::framing::prefix;
+use udco_sys::seqpacket::Connection;
+use udco_sys::tcp;
 
 use super::*;
 

@@ -1,0 +1,91 @@
+//! The thread of a worker: it reads the clock, waits, and sleeps.
+
+use std::io;
+use std::time::Duration;
+
+use udco_sys::epoll;
+
+use super::running::Running;
+use crate::datapath::coalesce;
+use crate::linux::{Linux, now};
+
+/// How many times a worker looks for more packets before it sleeps: 2 made a TCP stream up to 8 % faster for the same
+/// processor time per GiB, 16 nothing more for a little more processor time.
+const LOOKS: usize = 2;
+
+/// Events of one wait.
+const EVENTS: usize = 64;
+
+impl Running<Linux> {
+    pub(super) fn run(&mut self) {
+        coalesce::prepare();
+        let mut events = epoll::Events::with_capacity(EVENTS);
+        let mut time = now();
+        loop {
+            let timeout = self.timeout(time);
+            let waited = self.wait(&mut events, timeout);
+            time = now();
+            match waited {
+                // A wait without a timeout ends with an event, or with a signal.
+                Ok(0) => self.retry(time),
+                Ok(_) => {}
+                Err(error) => {
+                    if self.go_without_waiting(&error) {
+                        return;
+                    }
+                }
+            }
+            self.wake_rested(time);
+            for event in events.iter() {
+                if self.handle(event, time) {
+                    return;
+                }
+                time = now();
+            }
+            self.take_stock(time);
+        }
+    }
+
+    /// Waits for events, at most for the time given, and returns how many there are.
+    ///
+    /// Packets follow packets: it looks again a few times, yields in between to those that may send some, and only then
+    /// sleeps, since a sleeping worker costs each sender a wake-up. At high packet rates it pauses briefly so that packets
+    /// accumulate (see [`crate::datapath::coalesce`]).
+    fn wait(&mut self, events: &mut epoll::Events, timeout: Option<Duration>) -> io::Result<usize> {
+        for _ in 0..LOOKS {
+            let ready = self.shared.set.poller.wait(events, Some(Duration::ZERO))?;
+            if ready > 0 {
+                return Ok(ready);
+            }
+            rustix::thread::sched_yield();
+        }
+        let moved = self.transmitter.taken().wrapping_add(self.receiver.taken());
+        let before = now();
+        if self.pace.is_fast(moved, before.as_nanos()) {
+            coalesce::pause();
+            let ready = self.shared.set.poller.wait(events, Some(Duration::ZERO))?;
+            if ready > 0 {
+                return Ok(ready);
+            }
+        }
+        let ready = self.shared.set.poller.wait(events, timeout);
+        let slept = now().since(before).as_nanos();
+        self.load.slept(u64::try_from(slept).unwrap_or(u64::MAX));
+        ready
+    }
+
+    /// Waiting has failed: after a pause everything is tried as if something had come. Returns whether to stop.
+    fn go_without_waiting(&mut self, error: &io::Error) -> bool {
+        let pause = self.waits.failed(now());
+        if let Some(times) = pause.line {
+            tracing::error!("waiting for packets failed: {error}{times}; retrying");
+        }
+        std::thread::sleep(pause.length);
+        let now = now();
+        if self.obey(now) {
+            return true;
+        }
+        self.try_all(now);
+        false
+    }
+}
