@@ -8,6 +8,8 @@
 //! - `device`: what both meet: `interface`, `state` and `snapshot`, `transport` and `stream`, and the threads that look
 //!   after it: `watch` (routes and paths) and `keepalive`;
 //! - `io`: what device and data path need of the outside, which `linux` implements.
+//!
+//! [`embed`] is the data path for a program with an I/O of its own.
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
@@ -16,6 +18,7 @@ mod client;
 mod control;
 mod datapath;
 mod device;
+pub mod embed;
 mod engine;
 pub mod io;
 mod linux;

@@ -19,7 +19,7 @@ use crate::datapath::transmit::Transmitter;
 use crate::device::registration::{Registration, Request, SECOND, WAKER};
 use crate::device::stream::control_scratch;
 use crate::device::transport::{Socket, Transport};
-use crate::io::{Datagrams, Event, Interest, Io, Moment, Poller, Source as _, Tun, Waker};
+use crate::io::{Datagrams, Event, Events, Interest, Io, Moment, Poller, Source as _, Tun, Waker};
 use crate::sync::lock;
 
 /// How often packets that wait for a key are looked at.
@@ -84,6 +84,20 @@ impl<I: Io> Running<I> {
             requests: Vec::with_capacity(ROOM),
             control: control_scratch(),
         }
+    }
+
+    /// Looks for events without waiting, and deals with them. Returns how many there were.
+    pub(crate) fn turn(
+        &mut self,
+        events: &mut <I::Poller as Poller<I>>::Events,
+        now: Moment,
+    ) -> io::Result<usize> {
+        let ready = self.shared.set.poller.wait(events, Some(Duration::ZERO))?;
+        self.wake_rested(now);
+        for event in events.iter() {
+            self.handle(event, now);
+        }
+        Ok(ready)
     }
 
     /// How long to wait for events at most; then [`Self::retry`] is due.
