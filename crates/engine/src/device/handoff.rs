@@ -76,22 +76,24 @@ impl<W: Waker> Handoffs<W> {
         self.ways.get(queue)
     }
 
-    /// Hands the packet in `buffer` over, and puts an empty buffer in its place; `false` if there is no room.
-    pub(crate) fn hand_over(&self, queue: usize, buffer: &mut Box<[u8]>, len: usize) -> bool {
+    /// Hands the packet in `place` over, and puts an empty buffer there; `false` if there is no room: then it stays.
+    pub(crate) fn hand_over(&self, queue: usize, place: &mut Box<[u8]>, len: usize) -> bool {
         let Some(way) = self.to(queue) else {
             return false;
         };
         let Some(spare) = self.spare.pop() else {
             return false;
         };
-        let buffer = std::mem::replace(buffer, spare);
+        let buffer = std::mem::replace(place, spare);
         match way.waiting.push(Parcel { buffer, len }) {
             Ok(()) => {
                 way.ring();
                 true
             }
-            Err(parcel) => {
-                self.give_back(parcel);
+            Err(refused) => {
+                // Whoever counts the drop looks at the packet.
+                let spare = std::mem::replace(place, refused.buffer);
+                let _ = self.spare.push(spare);
                 false
             }
         }
@@ -178,6 +180,20 @@ mod tests {
         handoffs.give_back(way.take().unwrap());
         assert!(handoffs.hand_over(1, &mut buffer, LEN));
         assert!(handoffs.to(0).unwrap().take().is_none());
+    }
+
+    #[test]
+    fn a_packet_that_is_refused_stays_where_it_is() {
+        // More buffers than packets may wait.
+        let handoffs = Handoffs::new(4).unwrap();
+        let mut buffer = packet_buffer();
+        for number in 0..WAITING as u64 {
+            buffer[..LEN].copy_from_slice(&packet(1, number));
+            assert!(handoffs.hand_over(1, &mut buffer, LEN));
+        }
+        buffer[..LEN].copy_from_slice(&packet(2, 7));
+        assert!(!handoffs.hand_over(1, &mut buffer, LEN));
+        assert_eq!(buffer[..LEN], packet(2, 7));
     }
 
     #[test]
