@@ -279,7 +279,7 @@ impl<I: Io> Records<I> {
             None => 0,
         };
         for sealed in 0..packets {
-            if self.at + before + OVERHEAD + longest > self.arena.len() || self.outbox.is_full() {
+            if self.at + before + OVERHEAD + longest > self.arena.len() {
                 self.flush(device);
             }
             let Some((length, room)) = self
@@ -377,11 +377,8 @@ impl<I: Io> Records<I> {
             return;
         };
         let transport = &run.peer.transport;
-        if self
-            .transport
-            .as_ref()
-            .is_some_and(|other| !Arc::ptr_eq(other, transport))
-        {
+        let is_other = |other: &Arc<Transport<I>>| !Arc::ptr_eq(other, transport);
+        if self.outbox.is_full() || self.transport.as_ref().is_some_and(is_other) {
             self.send(device);
         }
         self.transport = Some(Arc::clone(transport));
