@@ -1,0 +1,136 @@
+//! Every packet arrives unchanged and at most once, or is counted where it is dropped.
+
+use crate::Failure;
+use crate::fault::Fault;
+use crate::keys::Secret;
+use crate::node::SERVER;
+use crate::rng::Rng;
+use crate::udp::Mood;
+use crate::weather::Weather;
+use crate::world::{BEGIN, MS, World};
+
+use super::{OFF, any_mode, shapes, traffic};
+
+/// Milliseconds in which hosts send.
+const SPAN: u64 = 400;
+
+/// Milliseconds after which nothing is on its way any more.
+const REST: u64 = 1500;
+
+pub(super) fn udp(mut rng: Rng, fault: Fault) -> Result<World, Failure> {
+    let mode = any_mode(&mut rng);
+    let clients = rng.size(1, 4);
+    let shapes = shapes(&mut rng, mode, clients);
+    let mut world = World::new(rng, &shapes)?;
+    world.fault = fault;
+    world.weather = match world.rng.chance(250) {
+        true => Weather::fair(),
+        false => Weather::any(&mut world.rng, BEGIN..BEGIN + SPAN * MS),
+    };
+    let mut is_roomy = true;
+    for node in &world.nodes {
+        let mood = Mood {
+            coalesces: world.rng.chance(500),
+            refuses_segments: world.rng.chance(200),
+            room: match world.rng.chance(100) {
+                true => world.rng.size(1, 100),
+                false => usize::MAX,
+            },
+        };
+        is_roomy &= mood.room == usize::MAX;
+        node.socket.set_mood(mood);
+    }
+    let secrets = (1..world.nodes.len())
+        .map(|client| world.connect(client, OFF))
+        .collect::<Result<Vec<_>, _>>()?;
+    let bursts = world.rng.size(10, 60);
+    traffic(&mut world, mode, SPAN, bursts);
+    let rekeys = rekey_in_between(&mut world, &secrets)?;
+    world.run_for(REST)?;
+    world.check_balance()?;
+    // With several queues there may be no room to hand packets over.
+    let nothing_is_lost = world.weather.is_lossless()
+        && is_roomy
+        && !rekeys
+        && world.wire.lost == 0
+        && world.nodes[SERVER].queues.len() == 1;
+    let missing = world.ledger.missing();
+    Failure::unless(!nothing_is_lost || missing == 0, || {
+        let drops: Vec<_> = world
+            .nodes
+            .iter()
+            .map(|node| node.path.drops().collect::<Vec<_>>())
+            .collect();
+        format!("{missing} packets are missing although nothing was lost, dropped: {drops:?}")
+    })?;
+    Ok(world)
+}
+
+pub(super) fn tcp(mut rng: Rng, fault: Fault) -> Result<World, Failure> {
+    let mode = any_mode(&mut rng);
+    let clients = rng.size(1, 4);
+    let shapes = shapes(&mut rng, mode, clients);
+    let mut world = World::new(rng, &shapes)?;
+    world.fault = fault;
+    let mut secrets = Vec::new();
+    for client in 1..world.nodes.len() {
+        let room = world.rng.size(10_000, 300_000);
+        secrets.push(world.connect_stream(client, room, OFF)?);
+        let most = match world.rng.chance(300) {
+            true => 1_500,
+            false => 200_000,
+        };
+        if let Some(link) = world.links.last_mut() {
+            link.most = most;
+        }
+    }
+    let bursts = world.rng.size(10, 60);
+    traffic(&mut world, mode, SPAN, bursts);
+    rekey_in_between(&mut world, &secrets)?;
+    // Slow connections have much to catch up with.
+    world.run_for(REST)?;
+    for _ in 0..40 {
+        let is_quiet = world.links.iter().all(|link| {
+            let [near, far] = &link.ends;
+            near.1.unsent() + far.1.unsent() == 0
+        });
+        if is_quiet {
+            break;
+        }
+        world.run_for(REST)?;
+    }
+    world.check_balance()?;
+    Ok(world)
+}
+
+/// Lets the hosts send, with other keys at some time if it comes to that. Returns whether it did.
+fn rekey_in_between(world: &mut World, secrets: &[Secret]) -> Result<bool, Failure> {
+    let begin = world.now();
+    let changes = match world.rng.chance(300) {
+        true => world.rng.size(1, 3),
+        false => 0,
+    };
+    for round in 0..changes {
+        world.run_until(begin + SPAN * MS * (round as u64 + 1) / 4)?;
+        let client = world.rng.size(1, world.nodes.len() - 1);
+        let id = secrets[client - 1].id + 1 + round as u8;
+        let secret = Secret::new(id, &mut world.rng);
+        let mut ends = [(SERVER, client), (client, SERVER)];
+        if world.rng.chance(500) {
+            ends.swap(0, 1);
+        }
+        for (own, other) in ends {
+            world.nodes[own].rekey((own, other), &secret)?;
+            let gap = world.rng.within(0, 60);
+            world.run_for(gap)?;
+        }
+    }
+    if world.fault == Fault::ForgetsReplays {
+        world.run_until(begin + SPAN * MS / 2)?;
+        for (secret, client) in secrets.iter().zip(1..) {
+            world.nodes[SERVER].install((SERVER, client), secret)?;
+        }
+    }
+    world.run_until(begin + SPAN * MS)?;
+    Ok(changes > 0)
+}

@@ -1,0 +1,92 @@
+//! Keys change under traffic, at one end up to 350 ms before the other: early data waits for its key, late data still
+//! has one, and nothing is lost.
+
+use crate::Failure;
+use crate::keys::Secret;
+use crate::node::SERVER;
+use crate::rng::Rng;
+use crate::weather::Weather;
+use crate::world::{MS, World};
+
+use super::{LONGEST, OFF, any_mode, shapes};
+
+/// Milliseconds between two handshakes.
+const BETWEEN: u64 = 1_500;
+
+/// The most by which one end is behind the other.
+const GAP: u64 = 350;
+
+/// Milliseconds between two packets of one direction, at least: more than 64 wait for no key.
+const PACE: u64 = 12;
+
+pub(super) fn run(mut rng: Rng) -> Result<World, Failure> {
+    let mode = any_mode(&mut rng);
+    let clients = rng.size(1, 3);
+    let mut shapes = shapes(&mut rng, mode, clients);
+    for shape in &mut shapes {
+        shape.queues = 1;
+    }
+    let mut world = World::new(rng, &shapes)?;
+    let delay = world.rng.within(0, 80);
+    world.weather = Weather {
+        delay: (delay / 2, delay),
+        ..Weather::fair()
+    };
+    world.ledger.is_ordered = true;
+    let over_tcp = world.rng.chance(300);
+    let clients = world.nodes.len() - 1;
+    let mut ids = Vec::new();
+    for client in 1..=clients {
+        let secret = match over_tcp {
+            true => world.connect_stream(client, 100_000, OFF)?,
+            false => world.connect(client, OFF)?,
+        };
+        ids.push(secret.id);
+    }
+    let rounds = world.rng.within(1, 3);
+    for client in 1..=clients {
+        for flow in [(SERVER, client), (client, SERVER)] {
+            let mut at = world.now();
+            while at < world.now() + rounds * BETWEEN * MS {
+                at += world.rng.within(PACE, 3 * PACE) * MS;
+                let len = world.rng.size(40, LONGEST);
+                world.send(at, flow, len, 0);
+            }
+        }
+    }
+    for _ in 0..rounds {
+        let begin = world.now();
+        let client = world.rng.size(1, clients);
+        ids[client - 1] += 1;
+        let secret = Secret::new(ids[client - 1], &mut world.rng);
+        let mut ends = [(SERVER, client), (client, SERVER)];
+        if world.rng.chance(500) {
+            ends.swap(0, 1);
+        }
+        let gap = world.rng.within(0, GAP);
+        let [first, second] = ends;
+        world.nodes[first.0].rekey(first, &secret)?;
+        let keeps = world.rng.within(0, GAP + 100);
+        if keeps < gap {
+            world.run_for(keeps)?;
+            let now = world.moment();
+            world.nodes[first.0].retire(first, now)?;
+        }
+        world.run_until(begin + gap * MS)?;
+        world.nodes[second.0].rekey(second, &secret)?;
+        world.run_for(100)?;
+        let now = world.moment();
+        for end in ends {
+            world.nodes[end.0].retire(end, now)?;
+        }
+        world.run_until(begin + BETWEEN * MS)?;
+    }
+    world.run_for(1_000)?;
+    let drops: Vec<_> = world.nodes.iter().map(|node| node.drops()).collect();
+    let missing = world.ledger.missing();
+    Failure::unless(missing == 0, || {
+        format!("{missing} packets are missing, dropped: {drops:?}")
+    })?;
+    world.check_balance()?;
+    Ok(world)
+}
