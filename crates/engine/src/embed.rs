@@ -2,7 +2,7 @@
 //! own.
 //!
 //! A [`DataPath`] is a device with its workers. The caller says what has happened outside by making sources ready
-//! ([`io::Poller`]), calls [`DataPath::turn`] until nothing is left to do, and calls the timers when they are due:
+//! ([`Poller`]), calls [`DataPath::turn`] until nothing is left to do, and calls the timers when they are due:
 //!
 //! | call | in the engine | how often |
 //! |---|---|---|

@@ -1,6 +1,6 @@
 //! The I/O seam: what devices and the data path need of the outside.
 //!
-//! [`Linux`](crate::linux::Linux) implements it with TUN queues, sockets and epoll; a simulation implements it in memory
+//! `Linux` implements it with TUN queues, sockets and epoll; a simulation implements it in memory
 //! (`crates/sim`), and so could AF_XDP or io_uring. Everything is monomorphised: no `dyn`, no allocation per packet.
 //! Nothing here reads a clock: the worker loop passes the time with each event ([`Moment`]).
 //!
