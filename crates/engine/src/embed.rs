@@ -21,7 +21,7 @@ use std::time::Duration;
 use udco_core::{
     Activity, DropReason, Endpoint, Key, Mode, NewPeer, PeerChange, PeerError, Routes, Slot, Time,
 };
-use udco_front::Begun;
+use udco_ipc::Begun;
 pub use udco_netlink::{Api, DeleteReason, Notification};
 
 use crate::client::Client;

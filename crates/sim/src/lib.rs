@@ -12,6 +12,7 @@ pub mod fault;
 pub mod inner;
 pub mod keys;
 pub mod loopback;
+pub mod memory;
 pub mod node;
 pub mod ready;
 pub mod relay;

@@ -9,7 +9,7 @@ use udco_engine::io::Moment;
 
 use crate::Failure;
 use crate::keys::{Secret, Side};
-use crate::ready::Sim;
+use crate::memory::Sim;
 use crate::relay::Relay;
 use crate::tcp::Stream;
 use crate::tun::Tun;

@@ -7,25 +7,6 @@ use std::time::Duration;
 
 use udco_engine::io::{Event, Events, Interest, Io, Poller, Source, Waker};
 
-use crate::relay::Relay;
-use crate::tcp::Stream;
-use crate::tun::Tun;
-use crate::udp::Socket;
-
-/// The I/O of a simulation: everything in memory, in one thread.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Sim;
-
-impl Io for Sim {
-    type Handle<'a> = &'a Ready;
-    type Tun = Tun;
-    type Datagrams = Socket;
-    type Stream = Stream;
-    type Relay = Relay;
-    type Waker = Bell;
-    type Poller = Set;
-}
-
 /// Any I/O whose sources are known by their readiness: one that replaces only some of [`Sim`]'s.
 pub trait ByReady: for<'a> Io<Handle<'a> = &'a Ready> {}
 

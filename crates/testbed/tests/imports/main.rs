@@ -28,6 +28,7 @@ const OPEN: &[(&str, &str)] = &[
 /// The rooms of the engine, each with those that it may import. Other files at the top are leaves, which import none.
 const ROOMS: &[(&str, &[&str])] = &[
     ("engine", &["control", "datapath", "device"]),
+    ("embed", &["datapath", "device"]),
     ("control", &["datapath", "device", "engine"]),
     ("datapath", &["device"]),
     ("device", &[]),
