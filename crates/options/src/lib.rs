@@ -1,8 +1,8 @@
-//! Reads what an OpenVPN process is told on its command line and in its configuration files, the way OpenVPN 2.6 and 2.7
-//! do, only to learn of it: nothing here changes what OpenVPN gets.
+//! Parses an OpenVPN process's command line and configuration files the way OpenVPN 2.6 and 2.7 do, only to learn their
+//! contents: nothing here changes OpenVPN's input.
 //!
-//! [`program::find`] recognises OpenVPN in a command, [`read`] lists the options, [`report()`] says which of them have
-//! another meaning with offload, or none (faults E5).
+//! [`program::find`] recognises OpenVPN in a command, [`read`] lists the options, [`report()`] says which of them mean
+//! something else with offload, or nothing (faults E5).
 //!
 //! ```
 //! use std::path::Path;
@@ -19,7 +19,7 @@
 //! assert_eq!(report.without_effect[0].setting.to_string(), "shaper (client.conf:3)");
 //! ```
 //!
-//! There is no I/O in here, and no input makes it panic or read without bound.
+//! This crate does no I/O, and no input makes it panic or read without bound.
 #![forbid(unsafe_code)]
 
 mod mssfix;

@@ -1,4 +1,4 @@
-//! `mssfix` and what stands for it.
+//! `mssfix` and its equivalents.
 
 use std::collections::BTreeMap;
 
@@ -6,19 +6,19 @@ use udco_ipc::MssFix;
 
 use crate::setting::Setting;
 
-/// The bound that holds for every remote of a client: where `<connection>` blocks differ, the tightest, since nobody knows
-/// here which of them OpenVPN will take.
+/// The bound that holds for every remote of a client: where `<connection>` blocks differ, the tightest, since which of
+/// them OpenVPN will choose is unknown here.
 pub(crate) fn in_effect(settings: &[Setting]) -> MssFix {
     let mut outside = MssFix::Path;
-    // A block begins with what was said before it.
+    // A block starts from the options given before it.
     let mut inside = BTreeMap::new();
     for setting in settings {
         let value = match setting.connection {
             Some(connection) => inside.entry(connection).or_insert(outside),
             None => &mut outside,
         };
-        if let Some(said) = said_by(setting) {
-            *value = said;
+        if let Some(bound) = bound_of(setting) {
+            *value = bound;
         }
     }
     inside
@@ -27,10 +27,10 @@ pub(crate) fn in_effect(settings: &[Setting]) -> MssFix {
         .unwrap_or(outside)
 }
 
-fn said_by(setting: &Setting) -> Option<MssFix> {
+fn bound_of(setting: &Setting) -> Option<MssFix> {
     match setting.name.as_str() {
         "mssfix" => {}
-        // Bounds control packets, too; that is OpenVPN's own business.
+        // Limits control packets, too; OpenVPN sees to that itself.
         "max-packet-size" => return Some(MssFix::Outer(size(setting)?)),
         _ => return None,
     }
@@ -48,7 +48,7 @@ fn size(setting: &Setting) -> Option<u16> {
     Some(u16::try_from(size).unwrap_or(u16::MAX))
 }
 
-/// Orders bounds by the inner packets that they let through, over UDP and IPv4.
+/// Orders bounds by the size of inner packets that they allow, over UDP and IPv4.
 fn tightness(value: MssFix) -> u32 {
     match value {
         MssFix::Inner(size) => u32::from(size) + 52,

@@ -1,4 +1,4 @@
-//! Finds OpenVPN in a command, also behind programs that start it with the same arguments.
+//! Finds OpenVPN in a command, also behind wrappers that start it with the same arguments.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -13,12 +13,12 @@ pub struct OpenVpn<'a> {
     pub directory: PathBuf,
 }
 
-/// A program that starts another.
+/// A wrapper: a program that starts another.
 struct Wrapper {
     name: &'static str,
-    /// Options with an argument in a word of its own.
+    /// Options whose argument is a separate word.
     with_argument: &'static [&'static str],
-    /// Words before the program that are no options.
+    /// How many words before the program are not options.
     operands: usize,
 }
 
@@ -34,7 +34,7 @@ const fn wrapper(
     }
 }
 
-/// Those after whose options and operands the program follows.
+/// Wrappers with the program behind their options and operands.
 const WRAPPERS: [Wrapper; 12] = [
     wrapper("env", &["-u", "--unset", "-C", "--chdir"], 0),
     wrapper("nice", &["-n", "--adjustment"], 0),
@@ -52,10 +52,10 @@ const WRAPPERS: [Wrapper; 12] = [
     wrapper("ld.so", &["--library-path", "--preload", "--argv0"], 0),
 ];
 
-/// More wrappers than this are not looked through.
+/// How many wrappers in a row are unwrapped.
 const MAX_WRAPPERS: usize = 8;
 
-/// The OpenVPN that this command starts, if it does. A shell's script is not looked into.
+/// The OpenVPN that this command starts, if any. Does not look inside shell scripts.
 #[must_use]
 pub fn find(command: &[OsString]) -> Option<OpenVpn<'_>> {
     let mut rest = command;
@@ -116,7 +116,7 @@ fn behind<'a>(
                 _ => {}
             }
         } else if !is_variable {
-            // Of `ip` only `netns exec` starts a program.
+            // Of `ip`'s commands only `netns exec` starts a program.
             let is_netns = b"netns".starts_with(word) && word.len() > 2;
             if wrapper.name == "ip" && operands == wrapper.operands && !is_netns {
                 return None;
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_openvpn_is_left_alone() {
+    fn other_commands_are_left_alone() {
         for command in [
             "",
             "sh -c openvpn",

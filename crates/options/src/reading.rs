@@ -8,19 +8,19 @@ use std::sync::Arc;
 use crate::setting::{Origin, Problem, Reading, Setting};
 use crate::words::{BadLine, MAX_WORDS, is_space, words};
 
-/// The largest file that is read, in bytes. Inline certificate lists are the longest part of real ones.
+/// The largest file to read, in bytes. Inline certificate lists are the longest part of real ones.
 pub const MAX_FILE: usize = 4 << 20;
 
-/// How deep a file may be named by a file, as in OpenVPN.
+/// How deep files may include files, as in OpenVPN.
 const MAX_DEPTH: usize = 10;
 
-/// How many files are read in all: each may name others, so that depth alone bounds nothing.
+/// How many files to read in all: each may include others, so depth alone is no bound.
 const MAX_FILES: usize = 64;
 
-/// How many bytes are read in all.
+/// How many bytes to read in all.
 const MAX_BYTES: usize = 2 * MAX_FILE;
 
-/// How many options are kept.
+/// How many options to keep.
 const MAX_SETTINGS: usize = 1 << 16;
 
 /// The longest line outside of inline blocks, with its end.
@@ -32,11 +32,11 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 /// The name by which `config` means standard input.
 const STANDARD_INPUT: &str = "stdin";
 
-/// The problem that standard input is: it is OpenVPN's, and what was read here would be missing there.
+/// The problem of reading standard input: OpenVPN needs it, and bytes consumed here would be missing there.
 pub const STANDARD_INPUT_UNREAD: &str = "standard input is not read";
 
-/// Reads the arguments of an OpenVPN, without its name, that is started in `directory`, and the configuration files that
-/// they name, which `open` gets. It says in words why not if it cannot.
+/// Reads the arguments, without its name, of an OpenVPN that starts in `directory`, and the configuration files that
+/// they name. `open` returns a file's bytes, or the reason why it cannot.
 pub fn read(
     arguments: &[OsString],
     directory: &Path,
@@ -63,7 +63,7 @@ pub fn read(
 struct Reader<F> {
     reading: Reading,
     open: F,
-    /// Where relative names begin: `cd` changes it as it is read.
+    /// The base of relative names: `cd` changes it while reading.
     directory: PathBuf,
     files: usize,
     bytes: usize,
@@ -84,7 +84,7 @@ impl<'a> Iterator for Lines<'a> {
             return None;
         }
         let end = self.rest.iter().position(|byte| *byte == b'\n');
-        // With its end, which a backslash makes a part of the last word.
+        // With its end, which after a backslash becomes a part of the last word.
         let end = end.map_or(self.rest.len(), |end| end + 1);
         let (line, rest) = self.rest.split_at_checked(end)?;
         self.rest = rest;
@@ -156,7 +156,7 @@ impl<F: FnMut(&Path) -> Result<Vec<u8>, String>> Reader<F> {
         }
     }
 
-    /// The options of a `<connection>` block; returns whether it has an end.
+    /// Parses the options of a `<connection>` block; returns whether the block is closed.
     fn connection(&mut self, lines: &mut Lines<'_>, path: &Arc<Path>) -> bool {
         let number = self.connections;
         self.connections = self.connections.saturating_add(1);
@@ -177,7 +177,7 @@ impl<F: FnMut(&Path) -> Result<Vec<u8>, String>> Reader<F> {
         false
     }
 
-    /// A line that is no tag.
+    /// A line that is not a tag.
     fn line(
         &mut self,
         words: Vec<Vec<u8>>,
@@ -207,7 +207,7 @@ impl<F: FnMut(&Path) -> Result<Vec<u8>, String>> Reader<F> {
         depth: usize,
     ) {
         let mut name = String::from_utf8_lossy(name).into_owned();
-        // `setenv opt …` is that option, for an OpenVPN that knows it.
+        // `setenv opt …` is that option, for an OpenVPN that supports it.
         if name == "setenv"
             && arguments.len() > 1
             && arguments.first().is_some_and(|it| it == "opt")
@@ -248,7 +248,7 @@ fn tag(words: &[Vec<u8>]) -> Option<&[u8]> {
     (!tag.is_empty()).then_some(tag)
 }
 
-/// Skips the lines of an inline block; returns whether it has an end.
+/// Skips the lines of an inline block; returns whether the block is closed.
 fn skip(lines: &mut Lines<'_>, tag: &[u8]) -> bool {
     lines.any(|line| is_end(line, tag))
 }

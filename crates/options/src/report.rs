@@ -1,4 +1,4 @@
-//! What the options mean with offload.
+//! The meaning of the options with offload.
 
 use std::fmt;
 
@@ -7,14 +7,14 @@ use udco_ipc::ProgramOptions;
 use crate::mssfix;
 use crate::setting::Setting;
 
-/// What a list of options means with offload.
+/// The meaning of a list of options with offload.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// What the engine does as OpenVPN would.
+    /// Options that the engine applies as OpenVPN would.
     pub honoured: ProgramOptions,
     /// Options that have no effect, each once.
     pub without_effect: Vec<WithoutEffect>,
-    /// Options with which OpenVPN does without offload: then all others have their effect.
+    /// Options that make OpenVPN disable offload: then all others take effect.
     pub rules_out: Vec<RulesOut>,
 }
 
@@ -23,7 +23,7 @@ pub struct Report {
 pub struct WithoutEffect {
     /// The option.
     pub setting: Setting,
-    /// What happens instead, or what to do.
+    /// What happens instead, or the remedy.
     pub instead: &'static str,
 }
 
@@ -35,7 +35,7 @@ impl fmt::Display for WithoutEffect {
     }
 }
 
-/// An option with which OpenVPN does without offload.
+/// An option that makes OpenVPN disable offload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RulesOut {
     /// The option.
@@ -48,8 +48,8 @@ impl fmt::Display for RulesOut {
     }
 }
 
-/// Options without effect whatever else is given: OpenVPN 2.6.14 and 2.7.8 keep offload on with each. What an option does
-/// to a packet, by its manual, is nothing that the engine does.
+/// Options that never have an effect, whatever else is given: OpenVPN 2.6.14 and 2.7.8 keep offload on with each. By
+/// its manual, the option changes packets in a way that the engine does not.
 const WITHOUT_EFFECT: &[(&str, &str)] = &[
     (
         "shaper",
@@ -102,7 +102,7 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ),
 ];
 
-/// What the settings mean with offload.
+/// Reports the meaning of the settings with offload.
 #[must_use]
 pub fn report(settings: &[Setting]) -> Report {
     let all = Given(settings);
@@ -151,7 +151,7 @@ impl<'a> Given<'a> {
         names.iter().any(|name| self.has(name))
     }
 
-    /// Keepalives want an interval and a timeout; a client gets both from its server.
+    /// Keepalives need both an interval and a timeout; a client gets both from its server.
     fn lone_keepalive(self) -> Option<WithoutEffect> {
         if self.has_any(&["keepalive", "client", "pull"]) {
             return None;
@@ -192,7 +192,7 @@ impl<'a> Given<'a> {
     }
 }
 
-/// Whether OpenVPN does without offload for this option, which its log says.
+/// Whether OpenVPN disables offload for this option, and logs that.
 fn rules_out(setting: &Setting, all: Given<'_>) -> bool {
     let argument = setting.argument(0).unwrap_or_default();
     match setting.name.as_str() {
@@ -207,7 +207,7 @@ fn rules_out(setting: &Setting, all: Given<'_>) -> bool {
     }
 }
 
-/// Whether the data channel knows the cipher. A question mark says that OpenVPN may do without it.
+/// Whether the data channel supports the cipher. A question mark means that OpenVPN may drop it.
 fn is_aead(cipher: &str) -> bool {
     let cipher = cipher.trim_start_matches('?').to_ascii_uppercase();
     matches!(

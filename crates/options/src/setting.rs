@@ -1,4 +1,4 @@
-//! What a reading brings: options with their place, and what could not be read.
+//! The result of a reading: options with their origin, and what could not be read.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -14,18 +14,18 @@ pub struct Setting {
     pub arguments: Vec<OsString>,
     /// Where it was given.
     pub origin: Origin,
-    /// The number of the `<connection>` block that it stands in, from 0.
+    /// The number of its `<connection>` block, from 0.
     pub connection: Option<u32>,
 }
 
 impl Setting {
-    /// An argument, from 0; `None` if there is none, or if it is not UTF-8.
+    /// An argument, from 0; `None` if it is missing or not UTF-8.
     #[must_use]
     pub fn argument(&self, index: usize) -> Option<&str> {
         self.arguments.get(index)?.to_str()
     }
 
-    /// An argument as a number, read as C's `atoi` does: OpenVPN 2.6 takes what is no number for 0.
+    /// An argument as a number, parsed like C's `atoi`: OpenVPN 2.6 takes 0 for an argument that is not a number.
     #[must_use]
     pub fn number(&self, index: usize) -> Option<i64> {
         let text = self.arguments.get(index)?.to_string_lossy();
@@ -66,7 +66,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CommandLine => f.write_str("command line"),
-            // A name may hold anything: nothing in it reaches a terminal as it is.
+            // A name may hold any bytes: they must be escaped for a terminal.
             Self::File(path, line) => {
                 write!(f, "{}:{line}", path.to_string_lossy().escape_debug())
             }
@@ -74,12 +74,12 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Something that could not be read; what follows it in its file was not read either.
+/// A part that could not be read; the rest of its file was not read either.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Where.
+    /// Its place.
     pub origin: Origin,
-    /// What.
+    /// What is wrong.
     pub what: String,
 }
 
@@ -90,7 +90,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// What a command line and its files say.
+/// The contents of a command line and its files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
     /// All options, in OpenVPN's order.

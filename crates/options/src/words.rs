@@ -1,17 +1,17 @@
 //! One line of a configuration file as words.
 //!
-//! Each rule here was found by giving lines to OpenVPN 2.6.14 and 2.7.8 and asking for the words of `echo`; the scenario
-//! `option_reader` does so again.
+//! Each rule here was found by feeding lines to OpenVPN 2.6.14 and 2.7.8 and reading the words that `echo` printed; the
+//! scenario `option_reader` repeats that.
 
 use std::fmt;
 
-/// How many words a line has at most, the option's name included; OpenVPN ignores the rest.
+/// The most words in a line, including the option's name; OpenVPN ignores the rest.
 pub(crate) const MAX_WORDS: usize = 16;
 
-/// A line for which OpenVPN does not start.
+/// A line with which OpenVPN refuses to start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadLine {
-    /// A quotation mark has no counterpart on the line.
+    /// A quotation mark is not closed on the line.
     Unclosed,
     /// A backslash stands before a character that needs none.
     Backslash,
@@ -31,7 +31,7 @@ impl fmt::Display for BadLine {
 
 impl std::error::Error for BadLine {}
 
-/// Where in a line the reader stands.
+/// The reader's place in a line.
 #[derive(Clone, Copy)]
 enum Within {
     Nothing,
@@ -40,9 +40,9 @@ enum Within {
     Single,
 }
 
-/// Splits a line into words: at white space; "…" and '…' keep it, if they begin a word; `#` and `;` begin a comment where
-/// a word could begin. A backslash takes the meaning from a quotation mark, white space or a backslash, but not inside
-/// '…'. A closing quotation mark ends its word.
+/// Splits a line into words: at white space; "…" and '…' keep it, if they begin a word; `#` and `;` begin a comment
+/// where a word could begin. A backslash escapes a quotation mark, white space or a backslash, but not inside '…'. A
+/// closing quotation mark ends its word.
 ///
 /// # Errors
 /// [`BadLine::Unclosed`] and [`BadLine::Backslash`].
@@ -93,7 +93,7 @@ pub fn words(line: &[u8]) -> Result<Vec<Vec<u8>>, BadLine> {
     Ok(words)
 }
 
-/// A byte of a word, if it may stand behind a backslash.
+/// A byte of a word, if it may follow a backslash.
 fn checked(byte: u8, escaped: bool) -> Result<u8, BadLine> {
     if escaped && !(is_space(byte) || matches!(byte, b'\\' | b'"')) {
         return Err(BadLine::Backslash);
@@ -116,7 +116,7 @@ mod tests {
         words.into_iter().map(text).collect()
     }
 
-    /// What OpenVPN makes of each, as its `echo` showed.
+    /// How OpenVPN splits each line, as its `echo` showed.
     #[test]
     fn lines_are_split_as_openvpn_splits_them() {
         let cases: &[(&str, &[&str])] = &[

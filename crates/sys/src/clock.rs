@@ -1,7 +1,7 @@
-//! Time for keepalives and expiry: it never steps and goes on while the machine sleeps.
+//! The clock for keepalives and expiry: it never steps, and it counts suspend.
 //!
-//! `CLOCK_BOOTTIME`, so that after a suspend the peers that expired meanwhile are reported at once
-//! (promises J6); wall-clock changes do not exist here.
+//! `CLOCK_BOOTTIME`, so that peers which expired during a suspend are reported at once (promises J6); changes of the
+//! wall clock have no effect here.
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
@@ -27,7 +27,7 @@ fn now() -> Timespec {
     clock_gettime(ClockId::Boottime)
 }
 
-/// The kernel's boot clock is never negative; zero is the harmless answer if a sandbox lies.
+/// The kernel's boot clock is never negative; zero is harmless if a sandbox reports a wrong one.
 fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
@@ -43,14 +43,14 @@ mod tests {
         let after = nanoseconds();
         assert!(before <= after);
         assert!(before / 1_000_000 <= middle && middle <= after / 1_000_000);
-        // Not the wall clock: `/proc/uptime` tells hundredths of seconds since boot.
+        // Not the wall clock: `/proc/uptime` reports hundredths of a second since boot.
         let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
         let uptime: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
         let own = nanoseconds() as f64 / 1e9;
         assert!((uptime - 0.01..uptime + 60.0).contains(&own), "{own}");
     }
 
-    /// In a time namespace whose boot clock, and only that, is ahead.
+    /// In a time namespace in which the boot clock, and no other, is ahead.
     #[test]
     fn the_time_that_a_machine_sleeps_counts() {
         const AHEAD: u64 = 1_000_000;
@@ -67,7 +67,7 @@ mod tests {
             command.args(words).env(MARK, "").output()
         };
         if !unshare(&["true".as_ref()]).is_ok_and(|output| output.status.success()) {
-            // Past libtest's capture.
+            // Bypasses libtest's capture.
             let why = "no time namespace here";
             let _ =
                 std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("SKIPPED: {why}\n"));
@@ -76,10 +76,10 @@ mod tests {
         let this = std::env::current_exe().unwrap();
         let name = "clock::tests::the_time_that_a_machine_sleeps_counts";
         let output = unshare(&[this.as_ref(), "--exact".as_ref(), name.as_ref()]).unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
+        let text = String::from_utf8_lossy(&output.stdout);
         assert!(
-            output.status.success() && said.contains("1 passed"),
-            "{said}"
+            output.status.success() && text.contains("1 passed"),
+            "{text}"
         );
     }
 }

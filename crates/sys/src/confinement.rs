@@ -1,7 +1,7 @@
-//! What an engine gives up before it reads its first packet: it opens nothing, connects to nothing, starts nothing, and
-//! nobody but root looks into it (SECURITY.md).
+//! Confinement: which rights an engine gives up before it reads its first packet. It opens nothing, connects to
+//! nothing, starts nothing, and only root can inspect it (SECURITY.md).
 //!
-//! The layers overlap on purpose: where a kernel or a container lacks one, the others hold, and a line says so.
+//! The layers overlap on purpose: where a kernel or a container lacks one, the others hold, and a log line says so.
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod calls;
@@ -29,28 +29,28 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::process::forbid_core_dumps;
 
-/// The newest Landlock that is asked for; of an older one, all that it has.
+/// The newest Landlock ABI to request; an older kernel applies as much of it as it has.
 const LANDLOCK: ABI = ABI::V6;
 
-/// What a system call that is not in the table does.
+/// How the kernel treats a system call that is not in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unforeseen {
     /// It fails with `EPERM`.
     Fails,
-    /// It ends the process by SIGSYS: for tests, which are to find what the table lacks.
+    /// It kills the process with SIGSYS: for tests, which must find calls that the table lacks.
     Ends,
 }
 
 /// A user to run as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct User {
-    /// Its number.
+    /// Its uid.
     pub uid: u32,
-    /// Its only group.
+    /// Its only gid.
     pub gid: u32,
 }
 
-/// A layer that could not be had, with the reason.
+/// A layer that is unavailable, with the reason.
 #[derive(Debug)]
 pub struct Lack {
     layer: &'static str,
@@ -63,10 +63,10 @@ impl fmt::Display for Lack {
     }
 }
 
-/// Becomes another user, who keeps no capability. Comes before [`enter`], while there is one thread.
+/// Switches to another user and drops all capabilities. Call it before [`enter`], while there is only one thread.
 ///
 /// # Errors
-/// If this process may not.
+/// If this process lacks the right.
 pub fn become_user(user: User) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     set_thread_groups(&[])?;
@@ -75,8 +75,8 @@ pub fn become_user(user: User) -> io::Result<()> {
     Ok(())
 }
 
-/// Confines the calling thread and all that it starts from now on: call it while there is no other. Returns the layers
-/// that could not be had.
+/// Confines the calling thread and all threads that it starts from now on: call it while there is no other. Returns the
+/// layers that are unavailable.
 #[must_use]
 pub fn enter(unforeseen: Unforeseen) -> Vec<Lack> {
     let mut lacks = Vec::new();
@@ -85,7 +85,7 @@ pub fn enter(unforeseen: Unforeseen) -> Vec<Lack> {
             lacks.push(Lack { layer, reason });
         }
     };
-    // Finds out by which way the kernel tells the time, which takes calls that are refused later.
+    // The C library's first clock read uses calls that are refused later.
     let _ = clock_gettime(ClockId::Monotonic);
     let _ = umask(Mode::RWXG | Mode::RWXO);
     layer("`/` as its directory", chdir("/").map_err(text));
@@ -103,13 +103,13 @@ pub fn enter(unforeseen: Unforeseen) -> Vec<Lack> {
     lacks
 }
 
-/// Empties the five sets and sees to it that nothing fills them again.
+/// Empties the five capability sets, and keeps them empty.
 fn drop_capabilities() -> rustix::io::Result<()> {
-    // A user's own engine may not, and need not: no_new_privs leaves it nothing to gain from these.
+    // A user's own engine lacks the right, and needs no such drop: under no_new_privs it can gain nothing from these.
     for number in 0..u64::BITS {
         match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
             Ok(()) => {}
-            // The kernel's last one was before, or this is a user's.
+            // The kernel has no more capabilities, or this is a user's own engine.
             Err(_) => break,
         }
     }
@@ -123,7 +123,7 @@ fn drop_capabilities() -> rustix::io::Result<()> {
             | Bits::NO_CAP_AMBIENT_RAISE_LOCKED,
     );
     match clear_ambient_capability_set() {
-        // Older than ambient capabilities.
+        // The kernel predates ambient capabilities.
         Ok(()) | Err(Errno::INVAL) => {}
         Err(error) => return Err(error),
     }
@@ -138,7 +138,7 @@ fn drop_capabilities() -> rustix::io::Result<()> {
     )
 }
 
-/// Files, TCP ports, other programs' sockets and signals: an empty list of exceptions to "nothing".
+/// Files, TCP ports, other processes' sockets and signals: nothing is allowed, without exceptions.
 fn landlock() -> Result<(), String> {
     let restricted = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
@@ -149,7 +149,7 @@ fn landlock() -> Result<(), String> {
         .and_then(landlock::RulesetCreated::restrict_self)
         .map_err(|error| error.to_string())?;
     match restricted.ruleset {
-        // Older kernels have files only, and that matters most.
+        // Older kernels restrict only files, which matter most.
         RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => Ok(()),
         RulesetStatus::NotEnforced => {
             Err("it needs Linux 5.13 or newer, started with landlock in `lsm=`".to_owned())

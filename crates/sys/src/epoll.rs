@@ -50,12 +50,12 @@ impl Interest {
     }
 }
 
-/// One descriptor's news.
+/// An event on one descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event {
-    /// The token it was added with.
+    /// The token given to [`Poller::add`].
     pub token: u64,
-    /// There is something to read, the end of the stream included.
+    /// Data or the end of the stream can be read.
     pub readable: bool,
     /// There is room to write.
     pub writable: bool,
@@ -110,8 +110,8 @@ impl fmt::Debug for Events {
 
 /// A level-triggered epoll set.
 ///
-/// Level-triggered because descriptors are shared with other processes (promises G3): a datagram
-/// that somebody else steals must not cost us the next edge.
+/// Level-triggered because descriptors are shared with other processes (promises G3): a datagram that another process
+/// steals must not cost us the next edge.
 #[derive(Debug)]
 pub struct Poller {
     fd: OwnedFd,
@@ -128,12 +128,12 @@ impl Poller {
         Ok(Self { fd })
     }
 
-    /// Watches `fd`.  A descriptor leaves the set by [`Poller::remove`] only: closing ours does not
-    /// remove it as long as another process holds the same open file.
+    /// Watches `fd`.  Only [`Poller::remove`] takes a descriptor out of the set: closing ours does not, as long as
+    /// another process holds the same open file.
     ///
     /// # Errors
     ///
-    /// `EEXIST`: it's in the set already; `EPERM`: such a file cannot be waited for; `ENOSPC`, `ENOMEM`.
+    /// `EEXIST`: it's in the set already; `EPERM`: files of this kind cannot be polled; `ENOSPC`, `ENOMEM`.
     pub fn add(&self, fd: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
         epoll::add(
             &self.fd,
@@ -144,7 +144,7 @@ impl Poller {
         Ok(())
     }
 
-    /// Changes what a watched `fd` is waited for.
+    /// Changes which events to watch `fd` for.
     ///
     /// # Errors
     ///
@@ -159,7 +159,7 @@ impl Poller {
         Ok(())
     }
 
-    /// Watches `fd`, whether it is in the set already or not.
+    /// Watches `fd`, whether or not it is in the set already.
     ///
     /// # Errors
     ///
@@ -183,8 +183,8 @@ impl Poller {
         Ok(())
     }
 
-    /// Waits for at least one event or `timeout` (`None`: for ever; zero: look and return), fills
-    /// `events` and returns their number.  A signal ends the wait with 0 events.
+    /// Waits for at least one event or for `timeout` (`None`: for ever; zero: polls only), fills `events` and returns
+    /// their number.  A signal ends the wait with 0 events.
     ///
     /// # Errors
     ///
@@ -209,7 +209,7 @@ impl AsFd for Poller {
     }
 }
 
-/// A wait of more than about 24 days is cut to that, below what older kernels take in ms.
+/// Cuts a wait of more than about 24 days to that: older kernels take a limited number of ms.
 pub(crate) fn timespec(duration: Duration) -> Timespec {
     const LONGEST: Duration = Duration::from_secs(i32::MAX as u64 / 1_000);
     let duration = duration.min(LONGEST);

@@ -1,4 +1,4 @@
-//! For tests: what a hostile program does to descriptors that it shares with the engine (faults D2).
+//! For tests: attacks by a hostile process on descriptors that it shares with the engine (faults D2).
 #![allow(unsafe_code, missing_docs)]
 
 use std::io;
@@ -34,13 +34,13 @@ pub fn set_option(fd: impl AsFd, level: c_int, name: c_int, value: &[c_int]) -> 
 pub fn ioctl(fd: impl AsFd, request: u32, value: c_int) -> io::Result<()> {
     let mut argument = [0 as c_int; 32];
     argument[0] = value;
-    // SAFETY: callers name requests of which none transfers more than the array holds.
+    // SAFETY: callers pass only requests that transfer no more than the array holds.
     let result =
         unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), request as _, argument.as_mut_ptr()) };
     check(result)
 }
 
-/// `TUNSETQUEUE`: takes a queue from its interface (`0x400`), or gives it back (`0x200`).
+/// `TUNSETQUEUE`: detaches a queue from its interface (`0x400`), or attaches it again (`0x200`).
 ///
 /// # Errors
 ///
@@ -61,7 +61,7 @@ pub fn set_queue(fd: impl AsFd, flags: i16) -> io::Result<()> {
 ///
 /// The kernel's.
 pub fn ioctl_value(fd: impl AsFd, request: u32, value: c_long) -> io::Result<()> {
-    // SAFETY: callers name requests that take their argument by value.
+    // SAFETY: callers pass only requests that take their argument by value.
     let result = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), request as _, value) };
     check(result)
 }
@@ -94,7 +94,7 @@ pub fn odd_descriptors() -> Vec<OwnedFd> {
 
 fn owned(fd: c_int) -> io::Result<OwnedFd> {
     check(fd.min(0))?;
-    // SAFETY: it was just made, and nobody else has it.
+    // SAFETY: it was just made, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

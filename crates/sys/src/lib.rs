@@ -1,20 +1,20 @@
 //! Linux for udco: the only engine-side crate in which `unsafe` is allowed.
 //!
-//! Everything here works on file descriptors that somebody else may have made and may still share
-//! (promises G2, G3): each `adopt` verifies what the descriptor is before it is used, sockets are
-//! always used with `MSG_DONTWAIT`, and nothing on the packet path allocates, logs or waits.
+//! Everything here works on file descriptors that another process may have made and may still share (promises G2, G3):
+//! each `adopt` verifies the descriptor's kind before use, sockets are always used with `MSG_DONTWAIT`, and nothing on
+//! the packet path allocates, logs or waits.
 //!
 //! * [`tun`]: queues of a TUN interface,
 //! * [`udp`]: UDP sockets with batches, segmentation offloads and packet info,
-//! * [`tcp`]: what kind of socket a received descriptor is, and streams that never block,
+//! * [`tcp`]: the kind of a received descriptor, and streams that never block,
 //! * [`seqpacket`]: the engine's control connections, which carry descriptors,
-//! * [`socket_file`]: where they are made,
+//! * [`socket_file`]: the files at which they are accepted,
 //! * [`epoll`] and [`wake`]: waiting,
 //! * [`route`]: the kernel's routing table as a stream of netlink messages,
-//! * [`lines`]: lines for people, which block nobody,
-//! * [`confinement`]: what an engine gives up,
+//! * [`lines`]: log lines, which never block the writer,
+//! * [`confinement`]: the rights that an engine gives up,
 //! * [`clock`] and [`process`]: time that survives suspend, and no core dumps,
-//! * [`signal`]: an end that was asked for.
+//! * [`signal`]: signals that request an end.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 #[cfg(not(target_os = "linux"))]

@@ -1,7 +1,8 @@
-//! Lines for people, written so that nothing ever depends on their reader.
+//! Log lines, written so that a slow or dead reader never delays the writer.
 //!
-//! Standard error may be a pipe that nobody reads, a terminal that is stopped or gone, a file on a full disk, or closed.
-//! A line that cannot be written at once is lost and counted; the next one that fits says how many were (faults B1).
+//! Standard error may be a pipe without a reader, a stopped or closed terminal, a file on a full disk, or closed. A
+//! line that cannot be written at once is lost and counted; the next line that fits reports how many were lost (faults
+//! B1).
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -12,10 +13,10 @@ use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::{Errno, ReadWriteFlags, pwritev2, write};
 use rustix::net::{SendFlags, send};
 
-/// The longest line; the rest is cut off. A pipe takes so much as a whole, or nothing.
+/// The longest line; the rest is cut off. A pipe takes up to this many bytes atomically.
 const LONGEST: usize = 4096;
 
-/// Where the lines of this process go: standard error until [`Sink::redirect`].
+/// The log of this process: standard error until [`Sink::redirect`].
 pub fn sink() -> &'static Sink {
     static SINK: Sink = Sink {
         state: Mutex::new(None),
@@ -23,7 +24,7 @@ pub fn sink() -> &'static Sink {
     &SINK
 }
 
-/// A place for lines that never blocks and never fails. Its output can be replaced while other threads write.
+/// A log output that never blocks and never fails. It can be redirected while other threads write.
 #[derive(Debug)]
 pub struct Sink {
     /// `None` before the first line.
@@ -33,9 +34,9 @@ pub struct Sink {
 #[derive(Debug)]
 struct State {
     output: Output,
-    /// The end of a line whose beginning has been written.
+    /// The unwritten end of a line whose beginning was written.
     rest: Vec<u8>,
-    /// Lines lost since the last one that was written.
+    /// Lines lost since the last one written.
     lost: u64,
 }
 
@@ -46,7 +47,7 @@ enum Output {
     Socket(Fd),
     /// A file never waits for a reader; or an open file of our own with `O_NONBLOCK`.
     Direct(Fd),
-    /// Shared with processes that may want it to block: asked before each piece of this many bytes.
+    /// Shared with processes that may want it to block: polled before each piece of this many bytes.
     Asked(Fd, usize),
 }
 
@@ -57,12 +58,12 @@ enum Fd {
 }
 
 impl Sink {
-    /// Opens its output now, and not with the first line: for a process that can open nothing later.
+    /// Opens the output now instead of with the first line: for a process that can open nothing later.
     pub fn open(&self) {
         self.lock().get_or_insert_with(State::of_standard_error);
     }
 
-    /// One that writes to a file.
+    /// A sink for a file.
     #[must_use]
     pub fn to(file: OwnedFd) -> Self {
         let sink = Self {
@@ -77,7 +78,7 @@ impl Sink {
         self.write_locked(self.lock(), line);
     }
 
-    /// The same for a panic, which may have struck in the middle of another line of this thread.
+    /// The same for a panic, which may have interrupted another line of this thread.
     pub fn write_unless_busy(&self, line: &[u8]) {
         match self.state.try_lock() {
             Ok(state) => self.write_locked(state, line),
@@ -86,7 +87,7 @@ impl Sink {
         }
     }
 
-    /// Writes to `to` from now on. What was lost is reported there.
+    /// Writes to `to` from now on, and reports lost lines there.
     pub fn redirect(&self, to: OwnedFd) {
         let mut state = self.lock();
         let lost = state.as_ref().map_or(0, |state| state.lost);
@@ -135,7 +136,7 @@ impl State {
         }
     }
 
-    /// Writes what is missing of the line before; `false` if that does not go either.
+    /// Writes the rest of the previous line; `false` if it does not fit.
     fn finish_rest(&mut self) -> bool {
         let written = self.output.write(&self.rest);
         self.rest.drain(..written);
@@ -158,7 +159,7 @@ impl State {
         begun && self.rest.is_empty()
     }
 
-    /// Writes a line as far as it goes; `false` if nothing of it went.
+    /// Writes as much of a line as fits; `false` if nothing of it does.
     fn begin(&mut self, line: &[u8]) -> bool {
         let written = self.output.write(line);
         if written == 0 {
@@ -179,13 +180,13 @@ impl Output {
         own.map_or_else(|| Self::shared(fd), |own| Self::Direct(Fd::Own(own)))
     }
 
-    /// Without an open file of our own: a confined engine opens none.
+    /// Without an open file of our own: a confined engine cannot open one.
     fn shared(fd: Fd) -> Self {
         let kind = fstat(fd.as_fd()).map(|status| FileType::from_raw_mode(status.st_mode));
         match kind {
             Ok(FileType::Socket) => Self::Socket(fd),
             Ok(FileType::Fifo | FileType::CharacterDevice) => {
-                // Room for one byte is all that a terminal promises.
+                // A terminal only promises room for one byte.
                 let is_terminal = rustix::termios::isatty(fd.as_fd());
                 Self::Asked(fd, if is_terminal { 1 } else { LONGEST })
             }
@@ -193,7 +194,7 @@ impl Output {
         }
     }
 
-    /// Writes as much as goes without waiting, and returns how much that is.
+    /// Writes as much as fits without waiting, and returns how much that was.
     fn write(&self, bytes: &[u8]) -> usize {
         let mut written = 0;
         while written < bytes.len() {
@@ -216,7 +217,7 @@ impl Output {
             Self::Asked(fd, piece) => {
                 let piece = &bytes[..bytes.len().min(*piece)];
                 let now = ReadWriteFlags::NOWAIT;
-                // An offset of -1 is the file's own position.
+                // Offset -1 means the file's own position.
                 match pwritev2(fd.as_fd(), &[IoSlice::new(piece)], u64::MAX, now) {
                     Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::SPIPE) => {}
                     result => return result,
@@ -232,7 +233,7 @@ impl Output {
     }
 }
 
-/// The same file, opened anew: `O_NONBLOCK` is then ours alone. Fails without `/proc`, or for somebody else's terminal.
+/// Opens the same file again: `O_NONBLOCK` is then ours alone. Fails without `/proc`, or for another user's terminal.
 fn reopened(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
     let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -275,7 +276,7 @@ mod tests {
         sink.lock().as_ref().map_or(0, |state| state.lost)
     }
 
-    /// Writes lines until some are lost, in bounded many steps.
+    /// Writes lines until some are lost, in a bounded number of steps.
     fn fill(sink: &Sink) {
         for _ in 0..100_000 {
             sink.write(&[b"x".repeat(99), b"\n".to_vec()].concat());
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_that_nobody_reads_costs_lines_and_says_how_many() {
+    fn a_pipe_without_a_reader_loses_lines_and_counts_them() {
         let (reader, writer) = pipe();
         let mut reader = File::from(reader);
         fcntl_setpipe_size(&reader, 4096).unwrap();
@@ -321,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_nobody_reads_costs_lines_and_keeps_them_whole() {
+    fn a_socket_without_a_reader_loses_lines_and_keeps_the_rest_whole() {
         let (mut reader, writer) = UnixStream::pair().unwrap();
         let sink = to(writer.into());
         fill(&sink);

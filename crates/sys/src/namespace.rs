@@ -1,4 +1,4 @@
-//! For tests: a network namespace of one's own, without being root.
+//! For tests: a network namespace of the test's own, without being root.
 
 use std::env;
 use std::io::Write;
@@ -8,8 +8,8 @@ const MARK: &str = "UDCO_SYS_IN_NAMESPACE";
 
 /// `true` inside a fresh user and network namespace with `lo` up and all capabilities.
 ///
-/// Outside it runs the test of that name (`module::tests::name`) again in such a namespace, fails
-/// if that fails, and returns `false`; where no namespace can be made it says so and skips.
+/// Outside it, runs the test of that name (`module::tests::name`) again in such a namespace, fails if that fails, and
+/// returns `false`; where no namespace can be made, it reports that and skips.
 pub(crate) fn enter(test: &str) -> bool {
     if env::var_os(MARK).is_some() {
         return true;
@@ -33,7 +33,7 @@ pub(crate) fn enter(test: &str) -> bool {
         "in the namespace: {text}{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    // What could not run in there has not run here.
+    // Tests skipped in there are skipped here, too.
     for line in text.lines() {
         if let Some((_, why)) = line.split_once("SKIPPED: ") {
             skip(why);
@@ -44,22 +44,22 @@ pub(crate) fn enter(test: &str) -> bool {
     false
 }
 
-/// Says that a test could not run here; `cargo xtask check` counts it as skipped. Once a test.
+/// Reports that a test cannot run here; `cargo xtask check` counts it as skipped. Call it once per test.
 pub(crate) fn skip(why: &str) {
     say(&format!("SKIPPED: {why}"));
 }
 
-/// Says that a part of a test could not run here.
+/// Reports that a part of a test cannot run here.
 pub(crate) fn skip_part(why: &str) {
     say(&format!("LEFT OUT: {why}"));
 }
 
-/// Past libtest's capture, which shows the output of failed tests only.
+/// Bypasses libtest's capture, which shows the output of failed tests only.
 fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// Runs `ip` with these words.
+/// Runs `ip` with these arguments.
 pub(crate) fn ip(words: &str) {
     let status = Command::new("ip").args(words.split_whitespace()).status();
     assert!(

@@ -1,4 +1,4 @@
-//! What a process does for itself: protect the keys in its memory, outlive the program's signals, take what it inherits.
+//! Process settings: protects the keys in memory, survives terminating signals, takes inherited descriptors.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -14,14 +14,13 @@ use rustix::process::{
 
 /// Forbids core dumps and attaching by processes of the same user (promises H2).
 ///
-/// `PR_SET_DUMPABLE` 0 also makes `/proc/PID/mem` and `ptrace` root's alone; the core limit of 0 is a
-/// second lock for the case that something sets the process dumpable again.  Soft and hard limit are
-/// lowered, so it cannot be undone without `CAP_SYS_RESOURCE`.  Inherited over `fork`, the
-/// dumpable flag is lost over `exec`.
+/// `PR_SET_DUMPABLE` 0 also restricts `/proc/PID/mem` and `ptrace` to root; the core limit of 0 is a second lock in
+/// case something sets the process dumpable again.  Both the soft and the hard limit are lowered, so only
+/// `CAP_SYS_RESOURCE` can undo it.  The dumpable flag is inherited over `fork` and lost over `exec`.
 ///
 /// # Errors
 ///
-/// The kernel's error of either call; the first is then in force all the same.
+/// The kernel's error of either call; the first one stays in force.
 pub fn forbid_core_dumps() -> io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     setrlimit(
@@ -34,9 +33,8 @@ pub fn forbid_core_dumps() -> io::Result<()> {
     Ok(())
 }
 
-/// Raises the soft limit of open files to the hard one: a descriptor per queue and socket of each
-/// device adds up, and the usual soft limit of 1,024 is for `select`.  Answers the limit in force,
-/// `None` for unlimited.
+/// Raises the soft limit of open files to the hard one: a descriptor per queue and socket of each device adds up, and
+/// the usual soft limit of 1,024 is for `select`.  Returns the limit in force, `None` for unlimited.
 ///
 /// # Errors
 ///
@@ -53,23 +51,23 @@ pub fn raise_open_files() -> io::Result<Option<u64>> {
     Ok(limit.maximum)
 }
 
-/// How many files this process may have open; `None` for any number.
+/// The limit on open files; `None` if there is no limit.
 #[must_use]
 pub fn open_files() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
-/// Ignores the signals that end a program or its terminal session.  For an engine beside a program: the
-/// program decides about its end, and until then the engine is needed (to say goodbye to the peers, say).
+/// Ignores the signals that end a program or its terminal session.  For an engine beside an OpenVPN: OpenVPN decides
+/// when to end, and needs the engine until then (to say goodbye to the peers, say).
 pub fn ignore_termination() {
     for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
-        // SAFETY: `SIG_IGN` runs no code of ours; nobody else in this process handles these signals.
+        // SAFETY: `SIG_IGN` runs no code of ours; this process has no other handlers for these signals.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
 }
 
-/// Closes all descriptors but the standard ones (0 to 2) and `kept`.  Call it before anything is opened: whatever this
-/// process has was somebody else's.
+/// Closes all descriptors but the standard ones (0 to 2) and `kept`.  Call it before this process opens anything: all
+/// its descriptors are then inherited.
 pub fn close_inherited(kept: Option<i32>) {
     let kept = kept.and_then(|kept| u32::try_from(kept).ok());
     let parts = match kept.filter(|kept| *kept > 2) {
@@ -77,7 +75,7 @@ pub fn close_inherited(kept: Option<i32>) {
         None => [(3, u32::MAX), (1, 0)],
     };
     for (first, last) in parts.into_iter().filter(|(first, last)| first <= last) {
-        // SAFETY: by the rule above nobody in this process has one of these.
+        // SAFETY: by the rule above, nothing in this process owns one of these.
         let closed = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
         if closed < 0 {
             close_listed(first, last);
@@ -85,7 +83,7 @@ pub fn close_inherited(kept: Option<i32>) {
     }
 }
 
-/// The same for kernels without `close_range`, as far as `/proc` tells.
+/// The same for kernels without `close_range`, from `/proc`'s list.
 fn close_listed(first: u32, last: u32) {
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else {
         return;
@@ -95,36 +93,36 @@ fn close_listed(first: u32, last: u32) {
         .collect();
     for fd in open {
         if u32::try_from(fd).is_ok_and(|fd| (first..=last).contains(&fd)) {
-            // SAFETY: as there; the one of the list itself is closed already.
+            // SAFETY: as there; the list's own descriptor is closed already.
             unsafe { libc::close(fd) };
         }
     }
 }
 
-/// Ignores SIGHUP: the end of the terminal that a daemon was started from.
+/// Ignores SIGHUP: the terminal that the daemon was started from may close.
 pub fn ignore_hangup() {
-    // SAFETY: `SIG_IGN` runs no code of ours; nobody else in this process handles this signal.
+    // SAFETY: `SIG_IGN` runs no code of ours; this process has no other handler for this signal.
     unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
 }
 
-/// Takes a descriptor that this process inherited by number.  Call it once for a number, before anything else is
-/// opened.
+/// Takes a descriptor that this process inherited by number.  Call it once per number, before this process opens
+/// anything else.
 ///
 /// # Errors
 ///
-/// `EBADF` when there is none with this number; the standard ones (0 to 2) cannot be taken either.
+/// `EBADF` if no such descriptor is open; the standard ones (0 to 2) cannot be taken either.
 pub fn inherited_fd(number: i32) -> io::Result<OwnedFd> {
     if number <= 2 {
         return Err(io::Error::from_raw_os_error(libc::EBADF));
     }
-    // SAFETY: only borrowed to ask whether it is open, which is harmless for any number.
+    // SAFETY: only borrowed to test whether it is open, which is harmless for any number.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
     fcntl_getfd(borrowed)?;
-    // SAFETY: it is open, and by the rule above nobody else in this process has it.
+    // SAFETY: it is open, and by the rule above nothing else in this process owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// An empty file in memory, close-on-exec; `name` is for people who look at `/proc`.
+/// An empty file in memory, close-on-exec; `name` shows in `/proc`.
 ///
 /// # Errors
 ///
@@ -133,7 +131,7 @@ pub fn memory_file(name: &str) -> io::Result<File> {
     Ok(File::from(memfd_create(name, MemfdFlags::CLOEXEC)?))
 }
 
-/// Whether a file is one in memory, as [`memory_file`] makes it: writing to it never waits for anybody.
+/// Whether this is a file in memory, as [`memory_file`] makes it: writing to it never waits.
 #[must_use]
 pub fn is_memory_file(file: impl AsFd) -> bool {
     // Only files in memory have seals.
@@ -153,7 +151,7 @@ mod tests {
     /// What the child of [`a_locked_process_leaves_no_core`] does before it dies.
     const MARK: &str = "UDCO_CORE_DUMPS";
 
-    /// How a process ends that dies of a bug.
+    /// Ends the process as a bug would.
     fn die(how: &str) -> ExitStatus {
         let name = "process::tests::a_locked_process_leaves_no_core";
         let directory =
@@ -193,7 +191,7 @@ mod tests {
 
     #[test]
     fn open_files_are_raised_to_the_limit() {
-        // In a process of its own, as the limit is that of all.
+        // In a process of its own, as the limit applies to the whole process.
         if !enter("process::tests::open_files_are_raised_to_the_limit") {
             return;
         }

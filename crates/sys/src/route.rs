@@ -19,17 +19,17 @@ const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
 /// Room for a burst of changes while the reader is busy; the default holds some 200 messages.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
-/// Datagrams of other processes that one call steps over: they may send without end.
+/// How many datagrams of other processes one call skips: they may send without end.
 const FORGERIES: usize = 64;
 
-/// What [`Monitor::receive`] found.
+/// The result of [`Monitor::receive`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Received {
     /// The first bytes of the buffer are this many bytes of netlink messages from the kernel.
     Messages(usize),
-    /// Nothing is there now.
+    /// Nothing to read now.
     Empty,
-    /// Messages were lost (`ENOBUFS`, or one larger than the buffer): ask for everything anew.
+    /// Messages were lost (`ENOBUFS`, or one larger than the buffer): request a new dump of everything.
     Overrun,
 }
 
@@ -55,7 +55,7 @@ impl Monitor {
             None,
         )?;
         bind(&fd, &SocketAddrNetlink::new(0, GROUPS))?;
-        // Only for comfort: an overrun is detected and mended.
+        // Best effort: an overrun is detected and repaired.
         let _ = sockopt::set_socket_recv_buffer_size(&fd, RECEIVE_BUFFER);
         Ok(Self { fd })
     }
@@ -64,8 +64,8 @@ impl Monitor {
     ///
     /// # Errors
     ///
-    /// `ENOTSOCK` when it's not a socket, `EPROTONOSUPPORT` when it's not of `NETLINK_ROUTE`.  The
-    /// descriptor is closed on error.
+    /// `ENOTSOCK` if it's not a socket, `EPROTONOSUPPORT` if it's not of `NETLINK_ROUTE`.  The descriptor is closed on
+    /// error.
     pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
         let protocol = crate::socket_option::int(fd.as_fd(), libc::SOL_SOCKET, libc::SO_PROTOCOL)?;
         if sockopt::socket_domain(&fd)? != AddressFamily::NETLINK || protocol != libc::NETLINK_ROUTE
@@ -75,7 +75,7 @@ impl Monitor {
         Ok(Self { fd })
     }
 
-    /// The socket's port: it stands in all answers to what the socket sends.
+    /// The socket's port: all answers to its requests carry it.
     ///
     /// # Errors
     ///
@@ -100,7 +100,7 @@ impl Monitor {
         }
     }
 
-    /// Receives one datagram of messages.  32 KiB are enough for `into`: the kernel fills no more at once.
+    /// Receives one datagram of messages.  32 KiB suffice for `into`: the kernel never sends more at once.
     /// Datagrams from other processes are skipped, as they could forge routes.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Control connections of the engine: Unix `SOCK_SEQPACKET` sockets that carry descriptors.
 //!
-//! Every descriptor that arrives is owned from the moment it exists here, hence closed on every
-//! path that does not take it (promises G2).
+//! Every received descriptor is owned from the moment it exists here, hence closed on every path that does not take it
+//! (promises G2).
 
 use std::array;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -29,21 +29,20 @@ const SO_PEERGROUPS: libc::c_int = 59;
 /// The most descriptors a message may carry: 16 queues and a socket.
 pub const MAX_FDS: usize = 17;
 
-/// How many callers may wait to be accepted. The kernel has a bound of its own (`somaxconn`, 4,096).
+/// How many clients may wait to be accepted. The kernel has a limit of its own (`somaxconn`, 4,096).
 const BACKLOG: i32 = 4096;
 
-/// How long a caller tries to get a place among them, and how often.
+/// How long, and how often, a client tries to get into the backlog.
 const CROWDED: Duration = Duration::from_secs(1);
 const CROWD_STEP: Duration = Duration::from_millis(2);
 
-/// Room for [`MAX_FDS`] descriptors.  Alignment makes the kernel see room for one more, which
-/// [`FdList`] refuses.
+/// Room for [`MAX_FDS`] descriptors.  Alignment makes the kernel see room for one more, which [`FdList`] refuses.
 const CONTROL_LEN: usize = rustix::cmsg_space!(ScmRights(MAX_FDS));
 
-/// Who is at the other end, as of its `connect` or `socketpair` (`SO_PEERCRED`).
+/// The credentials of the other end, as of its `connect` or `socketpair` (`SO_PEERCRED`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Credentials {
-    /// Process id in our pid namespace, 0 if it is not in there; it may have ended since.
+    /// Process id in our pid namespace, 0 if it is in another one; it may have ended since.
     pub pid: i32,
     /// Effective user id in our user namespace.
     pub uid: u32,
@@ -71,7 +70,7 @@ impl FdList {
         self.len == 0
     }
 
-    /// Takes the descriptor at `index`; `None` when there is none or it was taken before.
+    /// Takes the descriptor at `index`; `None` if it does not exist or was taken before.
     pub fn take(&mut self, index: usize) -> Option<OwnedFd> {
         self.fds.get_mut(index).and_then(Option::take)
     }
@@ -83,7 +82,7 @@ impl FdList {
         }
     }
 
-    /// `false`, and `fd` closed, when the list is full.
+    /// Adds `fd`; closes it and returns `false` if the list is full.
     fn push(&mut self, fd: OwnedFd) -> bool {
         let Some(slot) = self.fds.get_mut(self.len) else {
             return false;
@@ -108,11 +107,11 @@ impl IntoIterator for FdList {
 pub struct Received {
     /// Length of the message in the caller's buffer.  0: the other end has closed.
     pub len: usize,
-    /// What came with it, all close-on-exec.
+    /// The descriptors that came with it, all close-on-exec.
     pub fds: FdList,
 }
 
-/// One connection.
+/// One end of a connection.
 #[derive(Debug)]
 pub struct Connection {
     fd: OwnedFd,
@@ -123,7 +122,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// `ENOTSOCK`, or `EPROTONOSUPPORT` for another kind of socket.  The descriptor is closed then.
+    /// `ENOTSOCK`, or `EPROTONOSUPPORT` for another kind of socket.  The descriptor is closed on error.
     pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
         if sockopt::socket_domain(&fd)? != AddressFamily::UNIX
             || sockopt::socket_type(&fd)? != SocketType::SEQPACKET
@@ -133,8 +132,8 @@ impl Connection {
         Ok(Self { fd })
     }
 
-    /// Takes over an end of a socket pair. An end of a connection to a listening socket is none: the engine would keep a
-    /// connection to itself open for ever.
+    /// Takes over an end of a socket pair, and refuses an end of a connection to a listening socket: otherwise a client
+    /// could have the engine keep a connection to itself open for ever.
     ///
     /// # Errors
     ///
@@ -156,18 +155,18 @@ impl Connection {
         Ok(end)
     }
 
-    /// Connects to the engine that listens at `path`. Waits a second at most where many others do.
+    /// Connects to the engine that listens at `path`. Waits at most a second if its backlog is full.
     ///
     /// # Errors
     ///
-    /// `ENOENT`, `ECONNREFUSED`: no engine; `EACCES`; `EAGAIN`: too many wait there; `ENAMETOOLONG`.
+    /// `ENOENT`, `ECONNREFUSED`: no engine; `EACCES`; `EAGAIN`: its backlog is full; `ENAMETOOLONG`.
     pub fn connect(path: &Path) -> io::Result<Self> {
         let fd = unix_socket()?;
         let address = SocketAddrUnix::new(path)?;
         let end = Instant::now() + CROWDED;
         loop {
             match connect(&fd, &address) {
-                // The others may be hostile: who tries on gets a place in turn (faults D3).
+                // The others may be hostile: a client that keeps trying gets its turn (faults D3).
                 Err(Errno::AGAIN) if Instant::now() < end => std::thread::sleep(CROWD_STEP),
                 result => {
                     result?;
@@ -192,9 +191,9 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// `EINVAL` for an empty message (it would read as the end) or too many descriptors; `EAGAIN`
-    /// (`WouldBlock`) when the other end does not read; `EPIPE`, `ECONNRESET` when it has closed;
-    /// `EMSGSIZE`; `ETOOMANYREFS` when too many descriptors are under way.
+    /// `EINVAL` for an empty message (it would read as the end) or too many descriptors; `EAGAIN` (`WouldBlock`) if the
+    /// other end does not read; `EPIPE`, `ECONNRESET` if it has closed; `EMSGSIZE`; `ETOOMANYREFS` if too many
+    /// descriptors are in flight.
     pub fn send(&self, message: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         let mut space = [MaybeUninit::uninit(); CONTROL_LEN];
         let mut control = SendAncillaryBuffer::new(&mut space);
@@ -217,10 +216,9 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// `EAGAIN` (`WouldBlock`) when none is there; `InvalidData` when it did not fit in `into` or
-    /// carried more than [`MAX_FDS`] descriptors (or more than we may open): the message is gone
-    /// and all of its descriptors are closed; `ECONNRESET` when the other end closed with
-    /// messages of ours unread.
+    /// `EAGAIN` (`WouldBlock`) if there is none; `InvalidData` if it did not fit in `into` or carried more than
+    /// [`MAX_FDS`] descriptors (or more than we may open): the message is lost and all of its descriptors are closed;
+    /// `ECONNRESET` if the other end closed with messages of ours unread.
     pub fn receive(&self, into: &mut [u8]) -> io::Result<Received> {
         let mut space = [MaybeUninit::uninit(); CONTROL_LEN];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -258,7 +256,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// `ETIMEDOUT` when none came; else as [`Connection::receive`].
+    /// `ETIMEDOUT` if none came; else as [`Connection::receive`].
     pub fn receive_within(&self, into: &mut [u8], limit: Duration) -> io::Result<Received> {
         let end = Instant::now() + limit;
         loop {
@@ -278,23 +276,23 @@ impl Connection {
         }
     }
 
-    /// Says that nothing more is sent: behind what lies there the other end reads the end. Receiving goes on.
+    /// Half-closes: after the messages already sent, the other end reads the end. Receiving still works.
     ///
     /// # Errors
     ///
-    /// `ENOTCONN` when the other end has closed.
+    /// `ENOTCONN` if the other end has closed.
     pub fn finish(&self) -> io::Result<()> {
         shutdown(&self.fd, Shutdown::Write)?;
         Ok(())
     }
 
-    /// Who is at the other end.
+    /// The credentials of the other end.
     ///
     /// # Errors
     ///
     /// The kernel's error.
     pub fn peer_credentials(&self) -> io::Result<Credentials> {
-        // Three numbers of 32 bits. rustix has no word for a process whose id is 0 here: one of another pid namespace.
+        // Three numbers of 32 bits. rustix cannot represent a process whose id is 0 here: one in another pid namespace.
         let mut value = [0_u8; 12];
         let fd = self.fd.as_fd();
         socket_option::bytes(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, &mut value)?;
@@ -309,10 +307,10 @@ impl Connection {
         })
     }
 
-    /// The supplementary groups of who is at the other end; none that cannot be had.
+    /// The supplementary groups of the other end; empty if they cannot be read.
     #[must_use]
     pub fn peer_groups(&self) -> Vec<u32> {
-        // As many as the kernel lets a process have.
+        // Room for the most groups that the kernel allows a process.
         let mut value = vec![0_u8; 4 * 65_536];
         let fd = self.fd.as_fd();
         let len = socket_option::bytes(fd, libc::SOL_SOCKET, SO_PEERGROUPS, &mut value);
@@ -323,7 +321,7 @@ impl Connection {
         groups.map(|group| u32::from_ne_bytes(*group)).collect()
     }
 
-    /// Gives the descriptor up.
+    /// Gives up the descriptor.
     #[must_use]
     pub fn into_fd(self) -> OwnedFd {
         self.fd
@@ -347,15 +345,15 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// As [`Listener::listen`]; `Unsupported` where the file system knows no access lists, and it takes one.
+    /// As [`Listener::listen`]; `Unsupported` if an access list is needed and the file system does not support them.
     pub fn listen_for(path: &Path, uids: &[u32], gids: &[u32]) -> io::Result<Self> {
         Self::listen_with(path, || access_list::restrict(path, uids, gids))
     }
 
     /// Listens at `path` with the file mode `mode` (permission bits, e.g. `0o660`).
     ///
-    /// The mode is set before `listen`, so nobody can connect in between.  The file is not removed
-    /// by anything here, neither an old one before nor this one in the end.
+    /// The mode is set before `listen`, so that no client can connect in between.  Nothing here removes the file,
+    /// neither an old one before nor this one in the end.
     ///
     /// # Errors
     ///
@@ -393,7 +391,7 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// `EAGAIN` (`WouldBlock`) when none waits; `EMFILE`, `ENFILE`: it waits on.
+    /// `EAGAIN` (`WouldBlock`) if none waits; `EMFILE`, `ENFILE`: it keeps waiting.
     pub fn accept(&self) -> io::Result<Connection> {
         loop {
             match accept_with(&self.fd, SocketFlags::CLOEXEC) {

@@ -1,4 +1,4 @@
-//! The signals that ask a program to end, as a descriptor that becomes readable.
+//! The signals that request an end, as a descriptor that becomes readable.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -10,14 +10,14 @@ use rustix::io::{Errno, read};
 /// Bytes of `struct signalfd_siginfo`, which starts with the signal's number.
 const INFO: usize = 128;
 
-/// SIGINT and SIGTERM, which do nothing by themselves from now on.
+/// SIGINT and SIGTERM; they no longer end the process by themselves.
 #[derive(Debug)]
 pub struct Termination {
     fd: OwnedFd,
 }
 
 impl Termination {
-    /// Blocks both signals in the calling thread and those that it starts: call it before there are others.
+    /// Blocks both signals in the calling thread and in those that it starts: call it before there are others.
     ///
     /// # Errors
     ///
@@ -41,7 +41,7 @@ impl Termination {
         Ok(Self { fd })
     }
 
-    /// The name of the signal that came, if one has; never blocks.
+    /// The name of a signal, if one has arrived; never blocks.
     #[must_use]
     pub fn received(&self) -> Option<&'static str> {
         let mut info = [0; INFO];

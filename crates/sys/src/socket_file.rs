@@ -1,7 +1,7 @@
-//! The file of a listening socket: whose it is, and who may delete it.
+//! The file of a listening socket: who owns it, and who may delete it.
 //!
-//! `connect` refuses a regular file as it refuses a socket whose process has died, so the refusal alone says nothing
-//! about what is there (faults D5).
+//! `connect` refuses a regular file just as it refuses a socket whose process has died, so the refusal alone does not
+//! tell the two apart (faults D5).
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -20,11 +20,11 @@ pub struct SocketFile {
 }
 
 impl SocketFile {
-    /// The one that was just made at `path`.
+    /// The file that this process has just made at `path`.
     ///
     /// # Errors
     ///
-    /// If it is not there any more.
+    /// If it no longer exists.
     pub fn made_at(path: &Path) -> io::Result<Self> {
         let found = std::fs::symlink_metadata(path)?;
         Ok(Self {
@@ -33,13 +33,13 @@ impl SocketFile {
         })
     }
 
-    /// Where it is.
+    /// Its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Deletes it, unless another file has taken its place: that one is somebody else's.
+    /// Deletes it, unless another file has taken its place.
     pub fn remove(&self) {
         let found = std::fs::symlink_metadata(&self.path);
         if found.is_ok_and(|found| (found.dev(), found.ino()) == self.identity) {
@@ -48,15 +48,15 @@ impl SocketFile {
     }
 }
 
-/// Deletes the socket file at `path` if this user's process made it and has died. Returns whether the place is free now: a
-/// file of another kind or of another user stays, and so does a symbolic link.
+/// Deletes the socket file at `path` if a process of this user made it and has died. Returns whether the path is free
+/// now: a file of another kind or of another user stays, and so does a symbolic link.
 ///
 /// # Errors
 ///
-/// Of the file system.
+/// The file system's.
 pub fn remove_dead(path: &Path) -> io::Result<bool> {
     match remove_if_dead(path) {
-        // Somebody else who looks after the dead one was faster.
+        // Another process removed the dead one first.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         result => result,
     }
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use crate::seqpacket::Listener;
 
-    /// A directory that goes when dropped.
+    /// A directory that is deleted when dropped.
     struct Directory(PathBuf);
 
     impl Directory {

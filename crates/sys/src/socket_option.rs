@@ -1,4 +1,4 @@
-//! Socket options that rustix has no typed function for.
+//! Socket options for which rustix has no typed function.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -58,13 +58,13 @@ pub fn set_mark(fd: BorrowedFd<'_>, mark: u32) -> io::Result<()> {
     set_int(fd, libc::SOL_SOCKET, libc::SO_MARK, mark.cast_signed())
 }
 
-/// What a socket's packets are marked with (`SO_MARK`); 0 for nothing.
+/// The mark of a socket's packets (`SO_MARK`); 0 if none is set.
 #[must_use]
 pub fn socket_mark(fd: BorrowedFd<'_>) -> u32 {
     int(fd, libc::SOL_SOCKET, libc::SO_MARK).map_or(0, c_int::cast_unsigned)
 }
 
-/// Index of the device or VRF that a socket is bound to (`SO_BINDTODEVICE`); 0 for none, and before Linux 5.0.
+/// Index of the device or VRF to which a socket is bound (`SO_BINDTODEVICE`); 0 if unbound, and before Linux 5.0.
 #[must_use]
 pub fn bound_device(fd: BorrowedFd<'_>) -> u32 {
     let ifindex = int(fd, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! What a received descriptor is, and TCP streams that never block.
+//! The kind of a received descriptor, and TCP streams that never block.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -27,7 +27,7 @@ pub enum Kind {
     NotASocket,
 }
 
-/// How often in a row a call is tried again after an error that passes.
+/// How often in a row to retry a call after a transient error.
 const TRIES: usize = 4;
 
 /// `TCP_ESTABLISHED` of `include/net/tcp_states.h`.
@@ -35,7 +35,7 @@ const ESTABLISHED: u8 = 1;
 /// `TCP_LISTEN` of the same.
 const LISTEN: u8 = 10;
 
-/// Tells what `fd` is from what the kernel says, never from what its owner says.
+/// Identifies `fd` by the kernel's word, never by its owner's.
 ///
 /// It works in every namespace and state, changes nothing, and needs no right on the socket.
 #[must_use]
@@ -65,7 +65,7 @@ fn inspect_socket(fd: BorrowedFd<'_>) -> rustix::io::Result<Kind> {
     if sockopt::socket_acceptconn(fd)? {
         return Ok(Kind::Tcp(LISTEN));
     }
-    // The state is the first byte of `struct tcp_info`; the kernel cuts the rest.
+    // The state is the first byte of `struct tcp_info`; the kernel truncates the rest.
     let mut state = [0_u8; 8];
     let read = socket_option::bytes(fd, libc::IPPROTO_TCP, libc::TCP_INFO, &mut state);
     match (read, state) {
@@ -86,8 +86,8 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// `ENOTSOCK` when it's not a socket, `EPROTONOSUPPORT` when not TCP, `ENOTCONN` when TCP in
-    /// another state than established.  The descriptor is closed on error.
+    /// `ENOTSOCK` if it's not a socket, `EPROTONOSUPPORT` if not TCP, `ENOTCONN` if TCP in another state than
+    /// established.  The descriptor is closed on error.
     pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
         match inspect(fd.as_fd()) {
             Kind::TcpEstablished => Ok(Self { fd }),
@@ -97,17 +97,17 @@ impl Stream {
         }
     }
 
-    /// Reads what is there; 0 is the end of the stream.
+    /// Reads available bytes; 0 is the end of the stream.
     ///
     /// # Errors
     ///
-    /// `EAGAIN` (`WouldBlock`) when nothing is there; else the connection's error, by which it has ended.
+    /// `EAGAIN` (`WouldBlock`) if there are none; else the error that has ended the connection.
     pub fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
         lasting(|| recv(&self.fd, &mut *into, RecvFlags::DONTWAIT)).map(|(read, _)| read)
     }
 
-    /// Takes the connection's error away, where there is nothing more to read: at the end of a stream reading tells of the
-    /// end only, and who waits for the socket would be told of the error for ever.
+    /// Clears the connection's error once everything is read: at the end of a stream a read reports only the end, and
+    /// epoll would report the error for ever.
     pub fn forget_error(&self) {
         let _ = sockopt::socket_error(&self.fd);
     }
@@ -116,7 +116,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// `EAGAIN` (`WouldBlock`) when nothing fits; else the connection's error, by which it has ended (`EPIPE`, no
+    /// `EAGAIN` (`WouldBlock`) if nothing fits; else the error that has ended the connection (`EPIPE`, without a
     /// signal).
     pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         lasting(|| send(&self.fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL))
@@ -152,8 +152,8 @@ impl Stream {
         Ok(SocketAddr::new(address.ip().to_canonical(), address.port()))
     }
 
-    /// `TCP_NOTSENT_LOWAT`: with so many bytes that TCP has not sent yet, the socket counts as full. What it has sent
-    /// and waits to be acknowledged doesn't count, so throughput does not suffer; a packet that comes last waits less.
+    /// `TCP_NOTSENT_LOWAT`: with this many bytes not yet sent by TCP, the socket counts as full. Bytes in flight don't
+    /// count, so throughput does not suffer; the last packet in the queue waits less.
     ///
     /// # Errors
     ///
@@ -164,7 +164,7 @@ impl Stream {
         socket_option::set_int(self.fd.as_fd(), libc::IPPROTO_TCP, name, bytes)
     }
 
-    /// Has closing return at once, whatever `SO_LINGER` whoever shares the socket has set.
+    /// Makes closing return at once, whatever `SO_LINGER` another holder of the socket has set.
     pub fn forget_linger(&self) {
         let _ = sockopt::set_socket_linger(&self.fd, None);
     }
@@ -179,17 +179,17 @@ impl Stream {
         Ok(())
     }
 
-    /// Ends the connection for every process that holds the socket.
+    /// Shuts the connection down for every process that holds the socket.
     ///
     /// # Errors
     ///
-    /// `ENOTCONN` when it has ended already.
+    /// `ENOTCONN` if it has ended already.
     pub fn shut_down(&self) -> io::Result<()> {
         shutdown(&self.fd, Shutdown::Both)?;
         Ok(())
     }
 
-    /// Gives the descriptor back.
+    /// Gives up the descriptor.
     #[must_use]
     pub fn into_fd(self) -> OwnedFd {
         self.fd
@@ -202,8 +202,8 @@ impl AsFd for Stream {
     }
 }
 
-/// Whether a connection has ended by this error. Any other says that a call has failed: if the connection has ended
-/// by it all the same, the next call says so.
+/// Whether this error has ended the connection. Any other error concerns one call; if it did end the connection, the
+/// next call reports that.
 #[must_use]
 pub fn has_ended(error: &io::Error) -> bool {
     matches!(
@@ -221,9 +221,9 @@ pub fn has_ended(error: &io::Error) -> bool {
     )
 }
 
-/// Calls again after an interruption, and after what somebody on the way says of the far end: OpenVPN sets `IP_RECVERR`, so
-/// that an established connection tells of each such ICMP error, once, and goes on (promises A9, J3). One that has ended
-/// by it says so at the next call.
+/// Retries after an interruption, and after transient reports about the far end: OpenVPN sets `IP_RECVERR`, so an
+/// established connection reports each such ICMP error once, and carries on (promises A9, J3). If the error did end the
+/// connection, the next call reports that.
 fn lasting<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
     let mut tries = 0;
     loop {
@@ -235,7 +235,7 @@ fn lasting<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> 
     }
 }
 
-/// What ICMP errors come to (`icmp_err_convert` of the kernel and its IPv6 twin).
+/// The errors that the kernel maps ICMP errors to (`icmp_err_convert` and its IPv6 twin).
 const fn passes(errno: Errno) -> bool {
     matches!(
         errno,

@@ -18,16 +18,16 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with
 /// Bytes of `struct virtio_net_hdr`, before every packet of a queue with that header.
 pub const VNET_HEADER_LEN: usize = 10;
 
-/// Flags of [`Queue::set_offload`]: what the kernel may leave undone in the packets we read.
-/// `TUN_F_*` of `linux/if_tun.h`.
+/// Flags of [`Queue::set_offload`]: the work that the kernel may leave to us in the packets we read. `TUN_F_*` of
+/// `linux/if_tun.h`.
 pub mod offload {
-    /// Checksums may be partial; the others need it.
+    /// Checksums may be partial; the other flags require it.
     pub const CSUM: u32 = 0x01;
     /// TCP over IPv4 may be up to 64 KiB.
     pub const TSO4: u32 = 0x02;
     /// TCP over IPv6 may be up to 64 KiB.
     pub const TSO6: u32 = 0x04;
-    /// Such TCP may have ECN's CWR.
+    /// TCP super-packets may carry ECN's CWR.
     pub const TSO_ECN: u32 = 0x08;
     /// UDP over IPv4 may hold several equal datagrams (Linux 6.2).  Only together with [`USO6`].
     pub const USO4: u32 = 0x20;
@@ -35,21 +35,21 @@ pub mod offload {
     pub const USO6: u32 = 0x40;
 }
 
-/// Says to `preadv2` and `pwritev2` that this is no file with places in it.
+/// The offset for `preadv2` and `pwritev2` on a file without offsets.
 const NO_PLACE: u64 = u64::MAX;
 
 /// One queue of a TUN interface: reads and writes return at once.
 ///
-/// The open file is shared with whoever passed it, who may clear `O_NONBLOCK` at any time (faults D2). So each call says
-/// by itself that it does not wait (`RWF_NOWAIT`, which TUN knows since Linux 6.4). On an older kernel `O_NONBLOCK` is all
-/// there is; it is set anew when a signal interrupts a call, which is how a watchdog frees a thread.
+/// The client that passed the queue shares the open file, and may clear `O_NONBLOCK` at any time (faults D2). So each
+/// call passes `RWF_NOWAIT`, which TUN supports since Linux 6.4. Older kernels only have `O_NONBLOCK`; it is set again
+/// when a signal interrupts a call, which is how a watchdog frees a thread.
 #[derive(Debug)]
 pub struct Queue {
     fd: OwnedFd,
     name: String,
     vnet_header: bool,
     multi_queue: bool,
-    /// Whether the kernel knows `RWF_NOWAIT` for it, as far as was tried.
+    /// Whether the kernel supports `RWF_NOWAIT` here, as far as tried.
     nowait: AtomicBool,
 }
 
@@ -59,12 +59,11 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// `EINVAL`: not a TUN descriptor, or of a TAP; `EBADFD`: not attached.  The descriptor is
-    /// closed on error.
+    /// `EINVAL`: not a TUN descriptor, or of a TAP; `EBADFD`: not attached.  The descriptor is closed on error.
     ///
-    /// One thing the kernel does not tell: `TUNGETIFF` reports `IFF_NO_PI` even for a queue made
-    /// without it (seen with 6.18).  The packets of such a queue start with four more bytes, the
-    /// first of which are 0, so they have no valid IP version and are dropped as such.
+    /// One thing the kernel does not reveal: `TUNGETIFF` reports `IFF_NO_PI` even for a queue made without it (seen
+    /// with 6.18).  The packets of such a queue start with four more bytes, the first of which are 0, so they have no
+    /// valid IP version and are dropped as such.
     pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
         if !is_tun_device(fd.as_fd())? {
             return Err(Errno::INVAL.into());
@@ -77,7 +76,7 @@ impl Queue {
         }
         let vnet_header = flags & libc::IFF_VNET_HDR != 0;
         if vnet_header {
-            // Whoever made the queue may have chosen another length; 10 is the kernel's default.
+            // The queue's maker may have set another length; 10 is the kernel's default.
             let mut length = VNET_HEADER_LEN as c_int;
             ioctl_with(fd.as_fd(), libc::TUNSETVNETHDRSZ, &mut length)?;
         }
@@ -97,7 +96,7 @@ impl Queue {
         &self.name
     }
 
-    /// The interface's name now, in the network namespace in which it is: the kernel's word.
+    /// The interface's current name in its network namespace, as the kernel reports it.
     ///
     /// # Errors
     ///
@@ -114,18 +113,19 @@ impl Queue {
         self.vnet_header
     }
 
-    /// Whether the interface may have more queues than this one.
+    /// Whether the interface may have further queues.
     #[must_use]
     pub fn multi_queue(&self) -> bool {
         self.multi_queue
     }
 
-    /// Reads one packet (after its virtio header).  A packet longer than `into` is cut, so give
-    /// 65,535 + [`VNET_HEADER_LEN`] bytes.
+    /// Reads one packet (after its virtio header).  A packet longer than `into` is truncated, so pass 65,535 +
+    /// [`VNET_HEADER_LEN`] bytes.
     ///
     /// # Errors
     ///
-    /// `EAGAIN` (`WouldBlock`): no packet is there; `EBADFD`: the interface is gone; `EIO`: the queue is disabled or the interface is down (write).
+    /// `EAGAIN` (`WouldBlock`): there is no packet; `EBADFD`: the interface is gone; `EIO`: the queue is disabled or
+    /// the interface is down (write).
     pub fn read(&self, into: &mut [u8]) -> io::Result<usize> {
         let mut pieces = [IoSliceMut::new(into)];
         self.at_once(|flags| match flags {
@@ -156,8 +156,8 @@ impl Queue {
         })
     }
 
-    /// Whether no call on it waits, whatever is done to the flags of its open file by others who have it: since Linux 6.4.
-    /// A packet that is there is lost.
+    /// Whether no call on it can wait, even if other holders change the flags of its open file: since Linux 6.4. Loses
+    /// a packet that is readable.
     pub fn never_waits(&self) -> bool {
         let mut packet = [0];
         let mut pieces = [IoSliceMut::new(&mut packet)];
@@ -165,8 +165,8 @@ impl Queue {
         !matches!(read, Err(Errno::OPNOTSUPP | Errno::NOSYS))
     }
 
-    /// Calls until it was not interrupted, with the flags that keep the call from waiting, or without where the kernel
-    /// does not know them.
+    /// Retries a call while it is interrupted, with the flags that keep it from waiting, or without them where the
+    /// kernel does not support them.
     fn at_once(
         &self,
         mut call: impl FnMut(Option<ReadWriteFlags>) -> rustix::io::Result<usize>,
@@ -188,8 +188,8 @@ impl Queue {
         }
     }
 
-    /// Whether the interface outlives its last queue: if so, a dead engine's traffic meets a
-    /// device that drops it instead of leaving in clear by another route (design decision 4).
+    /// Whether the interface outlives its last queue: if so, packets of a dead engine's peers are dropped there instead
+    /// of leaving in the clear by another route (design decision 4).
     ///
     /// # Errors
     ///
@@ -198,7 +198,7 @@ impl Queue {
         set_persist(self.fd.as_fd(), persist)
     }
 
-    /// Whether the interface has a carrier, as a cable that is plugged in. It has one as soon as it has a queue.
+    /// Whether the interface has carrier, as if a cable were plugged in. It gains carrier with its first queue.
     ///
     /// # Errors
     ///
@@ -208,8 +208,8 @@ impl Queue {
         ioctl_with(self.fd.as_fd(), libc::TUNSETCARRIER, &mut carrier)
     }
 
-    /// Sets what of [`offload`] the kernel may leave undone, for all queues of the interface.
-    /// 0 turns everything off.
+    /// Sets how much of [`offload`] the kernel may leave to us, for all queues of the interface. 0 turns everything
+    /// off.
     ///
     /// # Errors
     ///
@@ -233,14 +233,14 @@ impl Queue {
         })
     }
 
-    /// Gives the descriptor back.
+    /// Gives up the descriptor.
     #[must_use]
     pub fn into_fd(self) -> OwnedFd {
         self.fd
     }
 }
 
-/// Whether this error of a queue says that its interface is gone (`EBADFD`), and not that a call has failed.
+/// Whether this error of a queue means that its interface is gone (`EBADFD`), and not that one call has failed.
 #[must_use]
 pub fn is_gone(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EBADFD)
@@ -270,8 +270,8 @@ pub struct Created {
 ///
 /// # Errors
 ///
-/// `EBUSY`: an interface of that name exists; `EPERM`; `EINVAL`: no valid name; `E2BIG`: more than
-/// 256 queues; `ENOENT`: no `/dev/net/tun`.  Nothing is left behind on error.
+/// `EBUSY`: an interface of that name exists; `EPERM`; `EINVAL`: invalid name; `E2BIG`: more than 256 queues; `ENOENT`:
+/// no `/dev/net/tun`.  Nothing is left behind on error.
 pub fn create(name: &str, queues: usize) -> io::Result<Created> {
     let mut flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
     if queues > 1 {
@@ -281,7 +281,7 @@ pub fn create(name: &str, queues: usize) -> io::Result<Created> {
     let (first, name) = attach(name, flags | libc::IFF_TUN_EXCL)?;
     let mut made = vec![first];
     while made.len() < queues {
-        // An interface that is not persistent yet goes with its queues if this fails.
+        // An interface that is not persistent yet disappears with its queues if this fails.
         made.push(attach(&name, flags)?.0);
     }
     let any = socket_with(
@@ -340,8 +340,8 @@ fn attach(name: &str, flags: c_int) -> io::Result<(OwnedFd, String)> {
     Ok((fd, name_of(&request)))
 }
 
-/// Character device 10:200.  Asked before any TUN ioctl, as their numbers mean something else to
-/// other drivers, and the descriptor may be anything (promises G2).
+/// Character device 10:200.  Checked before any TUN ioctl, as their numbers mean something else to other drivers, and
+/// the descriptor may be anything (promises G2).
 fn is_tun_device(fd: BorrowedFd<'_>) -> io::Result<bool> {
     let status = fstat(fd)?;
     Ok(
@@ -371,7 +371,7 @@ fn name_of(request: &ifreq) -> String {
 
 /// An ioctl of the TUN driver that reads or writes a `T`: an `ifreq` or an `int`.
 fn ioctl_with<T>(fd: BorrowedFd<'_>, request: libc::Ioctl, argument: &mut T) -> io::Result<()> {
-    // SAFETY: `argument` is live and exclusive, and callers name requests that transfer a `T`.
+    // SAFETY: `argument` is live and exclusive, and callers pass only requests that transfer a `T`.
     let result = unsafe { libc::ioctl(fd.as_raw_fd(), request, &raw mut *argument) };
     check(result)
 }

@@ -1,6 +1,6 @@
 //! UDP sockets with batches, segmentation offloads and packet info.
 //!
-//! [`Inbox`] receives many datagrams in a call, [`Outbox`] sends many; neither allocates after it was made.
+//! [`Inbox`] receives many datagrams per call, [`Outbox`] sends many; neither allocates once made.
 //!
 //! # IPv4 on an IPv6 socket
 //!
@@ -33,7 +33,7 @@ pub use outbox::{MAX_SEGMENTS, Message, Outbox, Outcome, Sent};
 const UDP_SEGMENT: libc::c_int = 103;
 const UDP_GRO: libc::c_int = 104;
 
-/// More errors than this in a row are left for the next call: a flood must not keep a worker busy.
+/// Leaves more errors than this for the next call: a flood must not keep a worker busy.
 const ERRORS_PER_DRAIN: usize = 1_024;
 
 /// A UDP socket of either family.  Every call returns at once, whatever `O_NONBLOCK` says.
@@ -48,8 +48,7 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// `ENOTSOCK` when it's not a socket, `EPROTONOSUPPORT` when not UDP.  The descriptor is closed
-    /// on error.
+    /// `ENOTSOCK` if it's not a socket, `EPROTONOSUPPORT` if not UDP.  The descriptor is closed on error.
     pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
         match inspect(fd.as_fd()) {
             Kind::Udp => {}
@@ -76,7 +75,7 @@ impl UdpSocket {
         Ok(address::fold(address).0)
     }
 
-    /// Asks for the local address and interface of every datagram ([`Datagram::local`]).
+    /// Requests the local address and interface of every datagram ([`Datagram::local`]).
     ///
     /// # Errors
     ///
@@ -87,17 +86,17 @@ impl UdpSocket {
             return socket_option::set_int(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1);
         }
         socket_option::set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
-        // Better for v4-mapped datagrams, but IPV6_PKTINFO alone will do.
+        // Better for v4-mapped datagrams, but IPV6_PKTINFO alone suffices.
         let _ = socket_option::set_int(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1);
         Ok(())
     }
 
-    /// Lets the kernel hand over several datagrams as one ([`Datagram::segment`]).  Slots of an
-    /// [`Inbox`] should then have 65,535 bytes.
+    /// Allows the kernel to deliver several datagrams as one ([`Datagram::segment`]).  Slots of an [`Inbox`] should
+    /// then have 65,535 bytes.
     ///
     /// # Errors
     ///
-    /// `ENOPROTOOPT`: this kernel cannot (before 5.0).
+    /// `ENOPROTOOPT`: this kernel does not support it (before 5.0).
     pub fn enable_gro(&self) -> io::Result<()> {
         self.set_gro(true)
     }
@@ -111,21 +110,21 @@ impl UdpSocket {
         self.set_gro(false)
     }
 
-    /// Whether this kernel can coalesce received datagrams; asks without changing anything.
+    /// Whether this kernel can coalesce received datagrams; changes nothing.
     #[must_use]
     pub fn supports_gro(&self) -> bool {
         socket_option::int(self.fd.as_fd(), libc::IPPROTO_UDP, UDP_GRO).is_ok()
     }
 
-    /// Whether this kernel knows segmentation on sending.  A path may refuse it still: see
+    /// Whether this kernel supports segmentation on sending.  A path may still refuse it: see
     /// [`Outcome::refuses_segments`].
     #[must_use]
     pub fn supports_gso(&self) -> bool {
         socket_option::int(self.fd.as_fd(), libc::IPPROTO_UDP, UDP_SEGMENT).is_ok()
     }
 
-    /// Empties the error queue (ICMP errors, if the socket's owner set `IP_RECVERR`) and returns
-    /// how many there were (promises A9).  Call it on `EPOLLERR`.  At most 1,024 a call.
+    /// Empties the error queue (ICMP errors, if the socket's owner set `IP_RECVERR`) and returns how many there were
+    /// (promises A9).  Call it on `EPOLLERR`.  Drains at most 1,024 per call.
     pub fn drain_errors(&self) -> usize {
         let mut count = 0;
         let mut quoted = [0_u8; 1];
@@ -140,8 +139,7 @@ impl UdpSocket {
         count
     }
 
-    /// The pending error, cleared by asking (`SO_ERROR`): what `EPOLLERR` means if the error
-    /// queue is empty.
+    /// The pending error, cleared by reading it (`SO_ERROR`): the cause of `EPOLLERR` if the error queue is empty.
     #[must_use]
     pub fn take_error(&self) -> Option<io::Error> {
         match sockopt::socket_error(&self.fd) {
@@ -150,12 +148,12 @@ impl UdpSocket {
         }
     }
 
-    /// Raises the receive buffer to `bytes`, beyond `rmem_max` if we may, and returns what it is
-    /// then (the kernel doubles it for its own book-keeping).  Never lowers it.
+    /// Raises the receive buffer to `bytes`, beyond `rmem_max` if we may, and returns its size afterwards (the kernel
+    /// doubles it for its own bookkeeping).  Never lowers it.
     ///
     /// # Errors
     ///
-    /// The kernel's error of asking; that it could not be raised is none.
+    /// The kernel's error of reading the size; failing to raise it is not an error.
     pub fn raise_receive_buffer(&self, bytes: usize) -> io::Result<usize> {
         let now = sockopt::socket_recv_buffer_size(&self.fd)?;
         if now / 2 >= bytes {
@@ -183,7 +181,7 @@ impl UdpSocket {
         Ok(sockopt::socket_send_buffer_size(&self.fd)?)
     }
 
-    /// Gives the descriptor back.
+    /// Gives up the descriptor.
     #[must_use]
     pub fn into_fd(self) -> OwnedFd {
         self.fd

@@ -13,7 +13,7 @@ pub struct Waker {
 }
 
 impl Waker {
-    /// A waker that nobody has woken yet.
+    /// A waker that has not been woken yet.
     ///
     /// # Errors
     ///
@@ -28,8 +28,8 @@ impl Waker {
         let _ = write(&self.fd, &1_u64.to_ne_bytes());
     }
 
-    /// Makes the fd unreadable again; `true` when somebody had woken it.  Call it *before* looking
-    /// at whatever the wake-up announces, else one that comes in between is lost.
+    /// Makes the fd unreadable again; `true` if it was woken.  Call it *before* checking for the announced work, else a
+    /// wake-up in between is lost.
     pub fn clear(&self) -> bool {
         let mut count = [0_u8; 8];
         loop {

@@ -1,4 +1,4 @@
-//! Batches allocate nothing once they are made (promises J5), not even when messages fail.
+//! Batches allocate nothing once they are made (promises J5), not even if messages fail.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -1,4 +1,4 @@
-//! What a confined process can still do: nothing of what an intruder would want.
+//! Confinement denies an intruder every useful system call.
 #![allow(unsafe_code)]
 #![cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 
@@ -10,10 +10,10 @@ use libc::{c_long, syscall};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use udco_sys::confinement::{Unforeseen, enter};
 
-/// Says which part a child of this test has.
+/// Marks a child process of this test, and names its part.
 const PART: &str = "UDCO_SYS_CONFINED";
 
-/// A system call with arguments that harm nobody, whoever makes it.
+/// A system call with arguments that harm nothing, whoever makes it.
 struct Attempt {
     name: &'static str,
     make: fn() -> c_long,
@@ -97,7 +97,7 @@ const ATTEMPTS: [Attempt; 24] = [
     ),
 ];
 
-/// Whether a call was refused, as none of these is by itself.
+/// Whether a call was refused: none of these fails that way by itself.
 fn is_refused(attempt: &Attempt) -> bool {
     (attempt.make)() < 0 && std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }
@@ -128,12 +128,9 @@ fn text(output: &Output) -> String {
 
 /// open, socket, execve, ptrace and their like.
 #[test]
-fn what_an_intruder_would_do_is_refused_in_every_thread() {
+fn an_intruders_calls_are_refused_in_every_thread() {
     if std::env::var_os(PART).is_none() {
-        let output = again(
-            "what_an_intruder_would_do_is_refused_in_every_thread",
-            "all",
-        );
+        let output = again("an_intruders_calls_are_refused_in_every_thread", "all");
         let text = text(&output);
         assert!(output.status.success(), "{text}");
         if let Some(line) = text.lines().find(|line| line.contains("SKIPPED: ")) {
@@ -165,7 +162,8 @@ fn what_an_intruder_would_do_is_refused_in_every_thread() {
     }
 }
 
-/// A kernel, or a container, that has neither: the other layers hold, and each lack is one line.
+/// On a kernel, or in a container, that has neither, the other layers hold, and each missing one is reported by one
+/// line.
 #[test]
 fn a_layer_that_is_not_to_be_had_is_a_line() {
     if std::env::var_os(PART).is_none() {

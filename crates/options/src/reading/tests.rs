@@ -154,9 +154,9 @@ fn marks_of_other_systems_do_not_matter() {
     );
 }
 
-/// OpenVPN does not start with these.
+/// OpenVPN refuses to start with these.
 #[test]
-fn what_openvpn_refuses_ends_its_file() {
+fn lines_that_openvpn_refuses_end_their_file() {
     let long = format!("verb 1\n# {}\nmssfix 1300\n", "x".repeat(300));
     for (file, problem) in [
         (
@@ -222,9 +222,9 @@ proptest! {
         prop_assert!(report.without_effect.len() <= reading.settings.len());
     }
 
-    /// Words that are written with quotation marks or backslashes are read as they were.
+    /// Words written with quotation marks or backslashes read back unchanged.
     #[test]
-    fn what_is_quoted_is_read_again(arguments in prop::collection::vec("[ -~]{1,10}", 1..8)) {
+    fn quoted_words_read_back(arguments in prop::collection::vec("[ -~]{1,10}", 1..8)) {
         let quoted = |word: &String| format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\""));
         let escaped = |word: &String| -> String {
             let begins_comment = word.starts_with([';', '#']);

@@ -1,37 +1,38 @@
-//! The system calls of a confined engine, each with its reason. What is not here is refused.
+//! The system calls of a confined engine, each with its reason. All others are refused.
 //!
-//! The table is made from what the suite uses; there a call that is missing ends the engine (see [`super::Unforeseen`]).
+//! The table covers all calls that the test suite causes; there, a missing call kills the engine (see
+//! [`super::Unforeseen`]).
 
-/// A system call that is allowed.
+/// An allowed system call.
 pub(super) struct Call {
     pub(super) number: libc::c_long,
-    /// Allowed if any of these holds, each a list of conditions that must hold together; always if there is none.
+    /// Allowed if all conditions of any of these lists hold; always if there is no list.
     pub(super) ways: Vec<Vec<Condition>>,
 }
 
-/// Of an argument, counted from 0: these bits of it have this value. Only 32 bits are looked at, as the kernel does for all
-/// that are compared here.
+/// Of argument number `argument`, counted from 0, the bits in `mask` have this value. Only 32 bits are compared, as
+/// many as the kernel uses of all arguments in the table.
 pub(super) struct Condition {
     pub(super) argument: u8,
     pub(super) mask: u32,
     pub(super) value: u32,
 }
 
-/// Refused without being unforeseen, each with the error that its caller knows what to do with.
+/// Refused on purpose, each with an error that its caller can handle.
 pub(super) const REFUSED: [(libc::c_long, i32, &str); 2] = [
     (
         libc::SYS_clone3,
         libc::ENOSYS,
-        "its flags are in memory, where no filter can see them: the C library goes on with `clone`",
+        "its flags are in memory, where no filter can see them: the C library falls back to `clone`",
     ),
     (
         libc::SYS_openat,
         libc::EPERM,
-        "lines are written to a file of their own where it can be opened; the C library looks at the memory policy",
+        "the log prefers an open file of its own; the C library reads the memory policy",
     ),
 ];
 
-/// All of them, for the process with this id.
+/// The whole table, for the process with this id.
 pub(super) fn allowed(process: u32) -> Vec<Call> {
     let mut calls = packets();
     calls.extend(descriptors());
@@ -53,13 +54,14 @@ fn packets() -> Vec<Call> {
             libc::SYS_sendmsg,
             "answers to clients, control packets to programs",
         ),
+        any(libc::SYS_sendmsg, "answers and control packets to clients"),
         any(
             libc::SYS_recvfrom,
-            "streams, and the kernel's news of routes",
+            "streams, and the kernel's route notifications",
         ),
         any(
             libc::SYS_sendto,
-            "streams, questions about routes and paths, lines to the journal",
+            "streams, route and path requests, log lines to the journal",
         ),
         any(libc::SYS_read, "packets of a TUN queue, wakers, signals"),
         any(
@@ -68,24 +70,24 @@ fn packets() -> Vec<Call> {
         ),
         any(
             libc::SYS_write,
-            "packets to a TUN queue, wakers, lines, an answer to `udco show`",
+            "packets to a TUN queue, wakers, log lines, the state for `udco show`",
         ),
         any(
             libc::SYS_readv,
             "packets of a TUN queue, before Linux 6.4 (`RWF_NOWAIT`)",
         ),
         any(libc::SYS_writev, "a packet to a TUN queue from pieces"),
-        any(libc::SYS_pwritev2, "the same, and lines, without waiting"),
+        any(
+            libc::SYS_pwritev2,
+            "the same, and log lines, without waiting",
+        ),
         any(
             libc::SYS_getsockopt,
             "what a socket is that a client passes, and what has become of it",
         ),
         any(libc::SYS_getsockname, "its local address"),
         any(libc::SYS_getpeername, "the other end of a stream"),
-        any(
-            libc::SYS_shutdown,
-            "the end of a stream whose peer is deleted",
-        ),
+        any(libc::SYS_shutdown, "closes the stream of a deleted peer"),
         one_of(
             libc::SYS_setsockopt,
             [
@@ -114,7 +116,7 @@ fn packets() -> Vec<Call> {
                 vec![request(libc::TCGETS as u32)],
                 vec![request(libc::TIOCGWINSZ as u32)],
             ],
-            "TUN queues, and whether lines go to a terminal",
+            "TUN queues, and whether the log goes to a terminal",
         ),
     ]
 }
@@ -125,13 +127,15 @@ fn descriptors() -> Vec<Call> {
         one_of(
             libc::SYS_dup3,
             of_standard_error(),
-            "an engine beside a program lets go of the standard error that it was started with",
+            "an engine started by `udco run` closes the standard error that it was started with",
         ),
         #[cfg(target_arch = "x86_64")]
         one_of(libc::SYS_dup2, of_standard_error(), "as dup3"),
+        any(libc::SYS_accept4, "clients of the engine's socket file"),
+        any(libc::SYS_close, "every descriptor is closed at last"),
         any(
-            libc::SYS_accept4,
-            "programs that connect to the engine's own socket",
+            libc::SYS_fstat,
+            "the kind of a descriptor that a client has passed",
         ),
         any(libc::SYS_close, "everything comes to an end"),
         any(libc::SYS_fstat, "what a descriptor is that a client passes"),
@@ -162,7 +166,7 @@ fn waiting() -> Vec<Call> {
         any(libc::SYS_eventfd2, "wakers of workers"),
         any(
             libc::SYS_ppoll,
-            "the engine's own socket, and room for a line",
+            "the engine's socket file, and room for a log line",
         ),
         any(libc::SYS_futex, "locks and channels between threads"),
         any(libc::SYS_nanosleep, "pauses"),
@@ -173,17 +177,17 @@ fn waiting() -> Vec<Call> {
         ),
         any(
             libc::SYS_restart_syscall,
-            "a pause goes on after a signal such as SIGSTOP",
+            "resumes a pause after a signal such as SIGSTOP",
         ),
     ];
-    // What the C library calls where newer architectures have only the calls above.
+    // Older architectures have these calls besides the ones above, and the C library uses them.
     #[cfg(target_arch = "x86_64")]
     calls.extend([
         any(libc::SYS_epoll_wait, "as epoll_pwait"),
         any(libc::SYS_poll, "as ppoll"),
     ]);
     calls.extend([
-        any(libc::SYS_rt_sigreturn, "after a signal's handler"),
+        any(libc::SYS_rt_sigreturn, "returns from a signal handler"),
         any(libc::SYS_rt_sigprocmask, "a thread starts or aborts"),
         any(
             libc::SYS_rt_sigaction,
@@ -202,7 +206,7 @@ fn memory() -> Vec<Call> {
         any(libc::SYS_mremap, "memory that grows"),
         any(
             libc::SYS_madvise,
-            "memory that is given back, stacks of threads that have ended",
+            "frees memory, and the stacks of threads that have ended",
         ),
         one_of(
             libc::SYS_mmap,
@@ -241,7 +245,7 @@ fn threads(process: u32) -> Vec<Call> {
         any(libc::SYS_set_robust_list, "each thread has one"),
         any(
             libc::SYS_rseq,
-            "each thread says where it is to be restarted",
+            "each thread registers its restartable sequences",
         ),
         any(libc::SYS_exit, "a thread ends"),
         any(libc::SYS_exit_group, "the engine ends"),
@@ -252,13 +256,13 @@ fn threads(process: u32) -> Vec<Call> {
         ),
         any(
             libc::SYS_getuid,
-            "a program of the engine's own user may connect",
+            "a client of the engine's own user may connect",
         ),
         any(libc::SYS_geteuid, "the same"),
         any(libc::SYS_sched_yield, "a busy worker lets others run"),
         any(
             libc::SYS_sched_getaffinity,
-            "the size of a thread's stack, memory for each processor",
+            "a thread's stack size, per-processor memory",
         ),
         one_of(
             libc::SYS_sched_setaffinity,
@@ -268,7 +272,7 @@ fn threads(process: u32) -> Vec<Call> {
         one_of(
             libc::SYS_prlimit64,
             [vec![is(0, 0), is(2, 0)]],
-            "the size of a thread's stack: asked, not set",
+            "a thread's stack size: read, not set",
         ),
         one_of(
             libc::SYS_prctl,
@@ -277,12 +281,12 @@ fn threads(process: u32) -> Vec<Call> {
                 vec![is(0, libc::PR_SET_TIMERSLACK)],
                 vec![is(0, libc::PR_SET_VMA)],
             ],
-            "names of threads and of memory, pauses that are exact",
+            "names of threads and memory, exact pauses",
         ),
         one_of(
             libc::SYS_tgkill,
             [vec![own, is(2, libc::SIGABRT)]],
-            "the engine ends itself after a bug",
+            "the engine aborts after a bug",
         ),
     ]
 }

@@ -1,4 +1,4 @@
-//! The table of system calls as a filter of the kernel's.
+//! The table of system calls as a seccomp filter.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use seccompiler::{
 use super::Unforeseen;
 use super::calls::{self, Call, Condition};
 
-/// Refuses whatever is not in the table, in all threads.
+/// Refuses all calls that are not in the table, in all threads.
 pub(super) fn apply(unforeseen: Unforeseen) -> Result<(), String> {
     let programs = programs(unforeseen).map_err(|error| error.to_string())?;
     for program in programs {
@@ -19,11 +19,11 @@ pub(super) fn apply(unforeseen: Unforeseen) -> Result<(), String> {
     Ok(())
 }
 
-/// The kernel does what the strictest of them says.
+/// The kernel applies all of them; the strictest verdict wins.
 fn programs(unforeseen: Unforeseen) -> Result<Vec<BpfProgram>, seccompiler::BackendError> {
     let mut programs = Vec::new();
     let architecture = std::env::consts::ARCH.try_into()?;
-    // A filter has one answer for all its rules, so each refusal has one of its own.
+    // A filter has one action for all its rules, so each refusal needs a filter of its own.
     for (number, errno, _reason) in calls::REFUSED {
         let filter = SeccompFilter::new(
             BTreeMap::from([(number, Vec::new())]),
@@ -43,7 +43,7 @@ fn programs(unforeseen: Unforeseen) -> Result<Vec<BpfProgram>, seccompiler::Back
         Unforeseen::Ends => SeccompAction::Trap,
     };
     let filter = SeccompFilter::new(rules, unforeseen, SeccompAction::Allow, architecture)?;
-    // Last, as it refuses to install a further one.
+    // Last, since it forbids installing further filters.
     programs.push(filter.try_into()?);
     Ok(programs)
 }

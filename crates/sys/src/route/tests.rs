@@ -3,7 +3,7 @@
 use super::*;
 use crate::namespace::{enter, ip};
 
-/// Message types of what is there now.
+/// The types of all messages that are readable now.
 fn types(monitor: &Monitor, buffer: &mut [u8]) -> Vec<u16> {
     let mut types = Vec::new();
     while let Received::Messages(len) = monitor.receive(buffer).unwrap() {
@@ -18,8 +18,8 @@ fn types(monitor: &Monitor, buffer: &mut [u8]) -> Vec<u16> {
 }
 
 #[test]
-fn changes_are_told_and_dumps_answered() {
-    if !enter("route::tests::changes_are_told_and_dumps_answered") {
+fn changes_are_reported_and_dumps_answered() {
+    if !enter("route::tests::changes_are_reported_and_dumps_answered") {
         return;
     }
     const NEWADDR: u16 = 20;
@@ -30,12 +30,12 @@ fn changes_are_told_and_dumps_answered() {
     assert_eq!(monitor.receive(&mut buffer).unwrap(), Received::Empty);
     ip("addr add 10.7.0.1/24 dev lo");
     ip("-6 addr add fd00:7::1/64 dev lo");
-    let told = types(&monitor, &mut buffer);
+    let reported = types(&monitor, &mut buffer);
     assert!(
-        told.iter().filter(|kind| **kind == NEWADDR).count() >= 2,
-        "{told:?}"
+        reported.iter().filter(|kind| **kind == NEWADDR).count() >= 2,
+        "{reported:?}"
     );
-    assert!(told.contains(&NEWROUTE), "{told:?}");
+    assert!(reported.contains(&NEWROUTE), "{reported:?}");
 
     // RTM_GETROUTE (26), NLM_F_REQUEST | NLM_F_DUMP (0x301), then a `struct rtmsg` of zeroes.
     let mut request = [0_u8; 28];
@@ -70,7 +70,7 @@ fn lost_messages_are_told_apart() {
         }
     }
     assert!(overruns > 0);
-    // Too small a buffer loses a message just as well.
+    // A buffer that is too small loses a message just as well.
     ip("addr add 10.7.1.1/32 dev lo");
     assert_eq!(
         monitor.receive(&mut buffer[..20]).unwrap(),

@@ -1,4 +1,4 @@
-//! Who may connect to a socket file, by its access list: nobody else even gets to the engine (faults D3).
+//! Access control for a socket file by its ACL: refused users do not even reach the engine (faults D3).
 
 use std::io;
 use std::path::Path;
@@ -16,10 +16,10 @@ const MASK: u16 = 0x10;
 const OTHER: u16 = 0x20;
 const NOBODY: u32 = u32::MAX;
 
-/// To connect takes the right to write.
+/// Connecting requires write permission.
 const READ_WRITE: u16 = 6;
 
-/// Gives these users and groups access to a file, and takes it from all others but its owner.
+/// Grants these users and groups access to a file, and denies it to all others but its owner.
 pub(super) fn restrict(path: &Path, uids: &[u32], gids: &[u32]) -> io::Result<()> {
     chmod(path, Mode::from_raw_mode(0o600))?;
     if uids.is_empty() && gids.is_empty() {
@@ -28,7 +28,7 @@ pub(super) fn restrict(path: &Path, uids: &[u32], gids: &[u32]) -> io::Result<()
     let list = access_list(uids, gids);
     match setxattr(path, "system.posix_acl_access", &list, XattrFlags::empty()) {
         Err(Errno::OPNOTSUPP) => match (uids, gids) {
-            // One group needs no list.
+            // A single group needs no list.
             ([], [gid]) => {
                 chown(path, None, Some(Gid::from_raw(*gid)))?;
                 Ok(chmod(path, Mode::from_raw_mode(0o660))?)
@@ -39,7 +39,7 @@ pub(super) fn restrict(path: &Path, uids: &[u32], gids: &[u32]) -> io::Result<()
     }
 }
 
-/// The list as the kernel takes it: sorted, in little endian.
+/// The list in the kernel's format: sorted, little-endian.
 fn access_list(uids: &[u32], gids: &[u32]) -> Vec<u8> {
     let sorted = |ids: &[u32]| {
         let mut ids = ids.to_vec();
@@ -69,7 +69,7 @@ mod tests {
     use crate::seqpacket::Listener;
 
     #[test]
-    fn nobody_but_those_named_has_access() {
+    fn only_the_named_users_and_groups_have_access() {
         let path = std::env::temp_dir().join(format!("udco-access-{}", std::process::id()));
         for (uids, gids, mode) in [
             (&[][..], &[][..], 0o600),

@@ -61,7 +61,7 @@ fn order_is_kept() {
     }
 }
 
-/// promises G2: more descriptors than agreed, sent by a stranger who does not use this module.
+/// promises G2: more descriptors than agreed, from a hostile sender that does not use this module.
 #[test]
 fn too_many_descriptors_are_an_error_and_all_closed() {
     for count in [MAX_FDS + 1, MAX_FDS + 2, 100, 253] {

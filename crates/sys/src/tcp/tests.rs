@@ -1,4 +1,4 @@
-//! What descriptors are, and streams.
+//! Kinds of descriptors, and streams.
 
 use std::fs::File;
 use std::io::pipe;
@@ -21,7 +21,7 @@ fn new_socket(domain: AddressFamily, kind: SocketType, protocol: u32) -> Option<
     socket_with(domain, kind, SocketFlags::CLOEXEC, Some(protocol)).ok()
 }
 
-/// promises G2: the table of what a client may pass.
+/// promises G2: every kind that a client may pass.
 #[test]
 fn every_kind_of_descriptor_is_told_apart() {
     let (inet, inet6) = (AddressFamily::INET, AddressFamily::INET6);

@@ -15,7 +15,7 @@ fn refused(fd: impl Into<OwnedFd>) -> Option<i32> {
     Queue::adopt(fd.into()).unwrap_err().raw_os_error()
 }
 
-/// Whether this test may make interfaces; says so if not.
+/// Whether this test may make interfaces; reports if not.
 fn tun_is_there() -> bool {
     let there = File::options()
         .read(true)
@@ -100,7 +100,7 @@ fn packets_go_both_ways_with_their_virtio_header() {
     }
     let made = create("udco%d", 1).unwrap();
     let fd = made.queues.into_iter().next().unwrap();
-    // Another header length by whoever made the queue is put right.
+    // `adopt` corrects another header length that the queue's maker has set.
     ioctl_with(fd.as_fd(), libc::TUNSETVNETHDRSZ, &mut 12).unwrap();
     let queue = Queue::adopt(fd).unwrap();
     let mut packet = [0; 2_000];
@@ -124,7 +124,7 @@ fn packets_go_both_ways_with_their_virtio_header() {
     let socket = UdpSocket::bind("10.8.0.1:5000").unwrap();
     socket.send_to(b"ping", "10.8.0.2:6000").unwrap();
     let len = loop {
-        // Others (router solicitations) come first or not.
+        // Router solicitations may come first.
         let len = queue.read(&mut packet).unwrap();
         if packet[VNET_HEADER_LEN] == 0x45 {
             break len;
@@ -133,7 +133,7 @@ fn packets_go_both_ways_with_their_virtio_header() {
     assert_eq!(len, VNET_HEADER_LEN + 20 + 8 + 4);
     assert!(packet[..len].ends_with(b"ping"));
 
-    // Sent back with addresses and ports exchanged, which leaves the checksums as they are.
+    // Sent back with addresses and ports exchanged, which keeps the checksums valid.
     let (header, rest) = packet[..len].split_at(VNET_HEADER_LEN);
     let mut answer = rest.to_vec();
     answer[12..16].copy_from_slice(&rest[16..20]);
@@ -173,7 +173,7 @@ fn packets_go_both_ways_with_their_virtio_header() {
     );
 }
 
-/// Whoever shares the open file may have it block (faults D2).
+/// Another holder of the open file may make it block (faults D2).
 #[test]
 fn a_queue_never_waits_whatever_the_flags_of_its_file() {
     if !enter("tun::tests::a_queue_never_waits_whatever_the_flags_of_its_file") || !tun_is_there() {
@@ -185,13 +185,13 @@ fn a_queue_never_waits_whatever_the_flags_of_its_file() {
     let shared = queue.as_fd().try_clone_to_owned().unwrap();
     let flags = fcntl_getfl(&shared).unwrap();
     fcntl_setfl(&shared, flags - OFlags::NONBLOCK).unwrap();
-    // Room for less than one packet on its way in.
+    // Room for less than one incoming packet.
     let mut room: c_int = 1;
     ioctl_with(shared.as_fd(), libc::TUNSETSNDBUF, &mut room).unwrap();
     let (done, was_done) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let mut packet = [0; 2_000];
-        // What the kernel itself sends, and then nothing.
+        // First the kernel's own packets, then nothing.
         while queue.read(&mut packet).is_ok() {}
         let nothing = queue.read(&mut packet).unwrap_err();
         let mut header = [0; VNET_HEADER_LEN + 28];

@@ -15,7 +15,7 @@ pub(super) struct Name(pub(super) [u8; NAME_LEN]);
 impl Name {
     pub(super) const EMPTY: Self = Self([0; NAME_LEN]);
 
-    /// Reads what the kernel wrote: `None` for anything but a whole address of IPv4 or IPv6.
+    /// Parses the kernel's bytes: `None` for anything but a whole address of IPv4 or IPv6.
     pub(super) fn decode(&self, length: usize) -> Option<SocketAddr> {
         let (family, rest) = self.0.get(..length)?.split_first_chunk::<2>()?;
         let (port, rest) = rest.split_first_chunk::<2>()?;

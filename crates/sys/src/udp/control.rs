@@ -1,8 +1,7 @@
 //! Control messages (`cmsghdr`) as bytes: read and written without a pointer.
 //!
-//! The layout is the kernel's: a length as a machine word (header included), level and type as
-//! `int`s, the data, then padding to a machine word.  Lengths are checked as if a stranger had
-//! written them (promises A4).
+//! The layout is the kernel's: a length as a machine word (header included), level and type as `int`s, the data, then
+//! padding to a machine word.  Lengths are checked as if an attacker had written them (promises A4).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -11,8 +10,7 @@ use super::{UDP_GRO, UDP_SEGMENT, address::fold_ip};
 const WORD: usize = size_of::<usize>();
 const HEADER: usize = WORD + 8;
 
-/// Room for the messages we ask for and some that the socket's owner asked for (timestamps, TTL,
-/// TOS, drop counter).
+/// Room for the messages we request and some that the socket's owner requested (timestamps, TTL, TOS, drop counter).
 pub(super) const CONTROL_LEN: usize = 256;
 
 /// Room for control messages, aligned as the kernel's structures.
@@ -24,7 +22,7 @@ impl Control {
     pub(super) const EMPTY: Self = Self([0; CONTROL_LEN]);
 }
 
-/// What the control messages of a received datagram say.
+/// The contents of a received datagram's control messages.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Received {
     /// Our address, folded.
@@ -43,7 +41,7 @@ pub(super) fn decode(mut bytes: &[u8]) -> Received {
         bytes = rest;
         match (level, kind) {
             (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-                // in_pktinfo: ifindex, spec_dst (ours, to answer from), addr (of the header).
+                // in_pktinfo: ifindex, spec_dst (ours, to reply from), addr (of the header).
                 let Some((ifindex, address)) = split::<4, 4>(data) else {
                     continue;
                 };
@@ -150,7 +148,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Appends a message; all kinds together fit by far.
+    /// Appends a message; all kinds together fit easily.
     fn push(&mut self, level: i32, kind: i32, data: &[u8]) {
         let length = HEADER + data.len();
         let padded = length.next_multiple_of(WORD);
@@ -175,14 +173,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn written_messages_read_back() {
         for local in [None, Some("192.0.2.1"), Some("2001:db8::1")] {
             let local = local.map(|text| text.parse().unwrap());
             let mut control = Control::EMPTY;
             let length = encode(&mut control, local, Some(1_400), Some(Class::V4(0xb8)));
             assert_eq!(length % WORD, 0);
-            let said = decode(&control.0[..length]);
-            assert_eq!(said.local, local);
+            let info = decode(&control.0[..length]);
+            assert_eq!(info.local, local);
         }
         let mut control = Control::EMPTY;
         assert_eq!(encode(&mut control, None, None, None), 0);
@@ -217,8 +215,8 @@ mod tests {
                 at += (length % 64).max(HEADER).next_multiple_of(WORD);
             }
             let length = (random() % 97) as usize;
-            let said = decode(&bytes[..length]);
-            assert!(said.local.is_none() || length >= HEADER + 8);
+            let info = decode(&bytes[..length]);
+            assert!(info.local.is_none() || length >= HEADER + 8);
         }
     }
 }

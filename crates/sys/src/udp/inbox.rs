@@ -13,7 +13,7 @@ use super::UdpSocket;
 use super::address::{NAME_LEN, Name, fold};
 use super::control::{self, CONTROL_LEN, Control};
 
-/// How many pending ICMP errors one call steps over; each hides the datagrams behind it.
+/// How many pending ICMP errors one call skips; each hides the datagrams behind it.
 const PENDING_ERRORS: usize = 8;
 
 /// One received datagram, or several of equal size if [`Datagram::segment`] is set.
@@ -21,19 +21,18 @@ const PENDING_ERRORS: usize = 8;
 pub struct Datagram<'a> {
     /// The payload; may be changed in place.
     pub bytes: &'a mut [u8],
-    /// The sender; a v4-mapped address is folded to IPv4.  `0.0.0.0:0` if the kernel named none.
+    /// The sender; a v4-mapped address is folded to IPv4.  `0.0.0.0:0` if the kernel reported none.
     pub source: SocketAddr,
     /// Whether `source` came v4-mapped, i.e. IPv4 by an IPv6 socket.
     pub mapped: bool,
-    /// Our address it was sent to, folded likewise; `None` without
-    /// [`UdpSocket::enable_packet_info`].
+    /// The local address it was sent to, folded likewise; `None` without [`UdpSocket::enable_packet_info`].
     pub local: Option<IpAddr>,
-    /// Index of the interface it came by; 0 if unknown.
+    /// Index of the interface it arrived on; 0 if unknown.
     pub ifindex: u32,
-    /// `bytes` are datagrams of this length each, but for a shorter last one.  1 to `bytes.len()`.
+    /// `bytes` are datagrams of this length each, the last may be shorter.  1 to `bytes.len()`.
     pub segment: Option<usize>,
-    /// The datagram was longer than the slot, or the kernel had no room to tell its segment size:
-    /// drop it (promises A4).
+    /// The datagram was longer than the slot, or the kernel had no room to report its segment size: drop it (promises
+    /// A4).
     pub truncated: bool,
 }
 
@@ -61,7 +60,7 @@ pub struct Inbox {
 unsafe impl Send for Inbox {}
 
 impl Inbox {
-    /// Room for `slots` datagrams (1 to 1,024) of `slot_len` bytes a call.
+    /// Room for `slots` datagrams (1 to 1,024) of `slot_len` bytes per call.
     #[must_use]
     pub fn new(slots: usize, slot_len: usize) -> Self {
         let slots = slots.clamp(1, 1_024);
@@ -87,13 +86,12 @@ impl Inbox {
         self.headers.len()
     }
 
-    /// Receives what is there, forgets the batch before, and returns the number of datagrams (0:
-    /// nothing there).  Datagrams behind a pending ICMP error are still received.
+    /// Receives readable datagrams, discards the previous batch, and returns the number of datagrams (0: none were
+    /// readable).  Datagrams behind a pending ICMP error are still received.
     ///
     /// # Errors
     ///
-    /// Errors of the socket itself (`EBADF`, `ENOMEM`, …), or the ninth pending ICMP error in a
-    /// row: come back later.
+    /// Errors of the socket itself (`EBADF`, `ENOMEM`, …), or the ninth pending ICMP error in a row: retry later.
     pub fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
         self.filled = 0;
         self.prepare();
@@ -122,14 +120,14 @@ impl Inbox {
                 Some(libc::EBADF | libc::ENOTSOCK | libc::EFAULT | libc::EINVAL) => {
                     return Err(error);
                 }
-                // An ICMP error for something sent earlier, told once (promises A9).
+                // An ICMP error for a datagram sent earlier, reported once (promises A9).
                 _ if errors < PENDING_ERRORS => errors += 1,
                 _ => return Err(error),
             }
         }
     }
 
-    /// The buffer that all datagrams of a batch lie in.
+    /// The buffer that holds all datagrams of a batch.
     #[must_use]
     pub fn buffer(&self) -> &[u8] {
         &self.buffer
@@ -152,7 +150,7 @@ impl Inbox {
         let name_len = header.msg_hdr.msg_namelen as usize;
         #[allow(clippy::unnecessary_cast, reason = "32 bits with musl")]
         let control_len = (header.msg_hdr.msg_controllen as usize).min(CONTROL_LEN);
-        let said = control::decode(self.controls.get(index)?.0.get(..control_len)?);
+        let info = control::decode(self.controls.get(index)?.0.get(..control_len)?);
         let source = self.names.get(index)?.decode(name_len.min(NAME_LEN));
         let (source, mapped) = fold(source.unwrap_or_else(unspecified));
         let start = self.offset(index);
@@ -160,9 +158,9 @@ impl Inbox {
             bytes: self.buffer.get_mut(start..start + length)?,
             source,
             mapped,
-            local: said.local,
-            ifindex: said.ifindex,
-            segment: said.segment.and_then(|size| valid_segment(size, length)),
+            local: info.local,
+            ifindex: info.ifindex,
+            segment: info.segment.and_then(|size| valid_segment(size, length)),
             truncated: flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0,
         })
     }
@@ -202,7 +200,7 @@ impl fmt::Debug for Inbox {
     }
 }
 
-/// A header without anything, private padding of some libcs included.
+/// An empty header, including some libcs' private padding.
 pub(super) fn empty_header() -> mmsghdr {
     // SAFETY: `mmsghdr` is plain C data for which all zeroes (null pointers) are valid.
     unsafe { std::mem::zeroed() }

@@ -15,21 +15,21 @@ use super::address::Name;
 use super::control::{self, Class, Control};
 use super::inbox::empty_header;
 
-/// The most segments that any kernel since 4.18 takes in one message.
+/// The most segments per message that every kernel since 4.18 accepts.
 pub const MAX_SEGMENTS: usize = 64;
 
-/// How often a message is tried again after an error that may belong to an earlier one.  Promises A9
-/// asks for one; the second covers an ICMP error that arrives between the two.
+/// How often to retry a message after an error that may belong to an earlier one.  Promises A9 asks for one; the second
+/// covers an ICMP error that arrives between the two.
 const RETRIES: u8 = 2;
 
 /// One message: a datagram, or several of equal size in a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Where its bytes are in the arena.
+    /// Its bytes in the arena.
     pub range: Range<usize>,
-    /// Where to: IPv4 addresses go out v4-mapped on an IPv6 socket.
+    /// The destination: IPv4 addresses go out v4-mapped on an IPv6 socket.
     pub destination: SocketAddr,
-    /// Where from; `None` leaves it to the kernel.  Ignored if not of the destination's family.
+    /// The source; `None` leaves it to the kernel.  Ignored if of another family than the destination.
     pub local: Option<IpAddr>,
     /// The kernel cuts the bytes into datagrams of this length each, the last may be shorter; at
     /// most [`MAX_SEGMENTS`] and 65,507 bytes (IPv6: 65,527) in all.
@@ -38,17 +38,17 @@ pub struct Message {
     pub traffic_class: u8,
 }
 
-/// What became of a message.
+/// The fate of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The kernel took it.
     Sent,
-    /// The kernel took it after the local address was left out, since it is not ours any more: the
-    /// caller should forget that address (promises D8).
+    /// The kernel took it after the local address was left out, since that is no longer ours: the caller should forget
+    /// that address (promises D8).
     SentWithoutLocal,
-    /// The kernel refused it, and this one only: the errno.
+    /// The kernel refused this message only: the errno.
     Failed(i32),
-    /// Never tried, or refused for want of room: `EAGAIN`, `ENOBUFS`, `ENOMEM` stop the batch.
+    /// Never tried, or no room: `EAGAIN`, `ENOBUFS`, `ENOMEM` stop the batch.
     NotSent,
 }
 
@@ -59,15 +59,15 @@ impl Outcome {
         matches!(self, Self::Sent | Self::SentWithoutLocal)
     }
 
-    /// Whether it was refused for a segment larger than the path's MTU (`EMSGSIZE`, older kernels `EINVAL`).
+    /// Whether it was refused because a segment exceeds the path's MTU (`EMSGSIZE`, older kernels `EINVAL`).
     #[must_use]
     pub fn is_too_long(self) -> bool {
         matches!(self, Self::Failed(libc::EMSGSIZE | libc::EINVAL))
     }
 
-    /// Whether a message with a segment size failed in a way that its datagrams one by one may not:
-    /// a segment larger than the path's MTU (`EMSGSIZE`, older kernels `EINVAL`), a device or a transform that
-    /// cannot (`EIO`, `EOPNOTSUPP`).  Try [`Outbox::send_singly`].
+    /// Whether a message with a segment size failed in a way that its datagrams one by one may not: a segment exceeds
+    /// the path's MTU (`EMSGSIZE`, older kernels `EINVAL`), or a device or a transform cannot segment (`EIO`,
+    /// `EOPNOTSUPP`).  Try [`Outbox::send_singly`].
     #[must_use]
     pub fn refuses_segments(self) -> bool {
         matches!(
@@ -76,7 +76,7 @@ impl Outcome {
         )
     }
 
-    /// Of those, whether it is not this path that is too narrow: the kernel or the device cannot segment at all.
+    /// Among those, whether the kernel or the device cannot segment at all, whatever the path's MTU.
     #[must_use]
     pub fn cannot_segment(self) -> bool {
         matches!(self, Self::Failed(libc::EIO | libc::EOPNOTSUPP))
@@ -88,16 +88,16 @@ impl Outcome {
 pub struct Sent {
     /// Taken by the kernel.
     pub sent: usize,
-    /// Refused for themselves.
+    /// Refused on their own account.
     pub failed: usize,
-    /// Not sent for want of room: drop and count them (promises J4).
+    /// Not sent for lack of room: drop and count them (promises J4).
     pub not_sent: usize,
 }
 
 /// A batch of messages.
 ///
-/// [`push`](Outbox::push) collects, [`send`](Outbox::send) sends, then
-/// [`outcomes`](Outbox::outcomes) tells, until [`clear`](Outbox::clear).
+/// [`push`](Outbox::push) collects, [`send`](Outbox::send) sends, then [`outcomes`](Outbox::outcomes) reports, until
+/// [`clear`](Outbox::clear).
 pub struct Outbox {
     capacity: usize,
     messages: Vec<Message>,
@@ -132,7 +132,7 @@ impl Outbox {
         }
     }
 
-    /// Adds a message to the batch; `false` when it is full.
+    /// Adds a message to the batch; `false` if it is full.
     #[must_use = "a full outbox drops the message"]
     pub fn push(&mut self, message: Message) -> bool {
         if self.is_full() {
@@ -143,7 +143,7 @@ impl Outbox {
         true
     }
 
-    /// Whether there is no room for another message.
+    /// Whether the batch is full.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.messages.len() >= self.capacity
@@ -167,7 +167,7 @@ impl Outbox {
         &self.messages
     }
 
-    /// What became of each of [`messages`](Outbox::messages) at the last send.
+    /// The fate of each of [`messages`](Outbox::messages) at the last send.
     #[must_use]
     pub fn outcomes(&self) -> &[Outcome] {
         &self.outcomes
@@ -181,9 +181,8 @@ impl Outbox {
 
     /// Sends the whole batch, whose bytes lie in `arena`, each message at most once.
     ///
-    /// An error concerns one message: it's tried again (twice more, and without its local address if
-    /// that may be the reason), then left behind, and the rest goes on (promises A9, D8, J4).  A range
-    /// beyond the arena fails with `EFAULT`.
+    /// An error concerns one message: it's retried (twice, and without its local address if that may be the reason),
+    /// then skipped, and the rest is sent (promises A9, D8, J4).  A range beyond the arena fails with `EFAULT`.
     pub fn send(&mut self, socket: &UdpSocket, arena: &[u8]) -> Sent {
         self.prepare(socket.v6, arena);
         self.outcomes.fill(Outcome::NotSent);
@@ -216,9 +215,8 @@ impl Outbox {
     }
 
     /// Sends the segments of the message at `index` one by one, after its outcome said
-    /// [`refuses_segments`](Outcome::refuses_segments).  Stops at the first that fails; its
-    /// outcome is that of the last tried.  Returns how many datagrams were sent.  Slow; needs no
-    /// room in the batch.
+    /// [`refuses_segments`](Outcome::refuses_segments).  Stops at the first that fails; its outcome is that of the last
+    /// one tried.  Returns how many datagrams were sent.  Slow; needs no room in the batch.
     pub fn send_singly(&mut self, socket: &UdpSocket, arena: &[u8], index: usize) -> usize {
         let Some(message) = self.messages.get(index).cloned() else {
             return 0;
@@ -296,8 +294,7 @@ impl Outbox {
         }
     }
 
-    /// One `sendmmsg` of `count` prepared messages from `at` on: how many the kernel took, or why
-    /// it refused the first.
+    /// One `sendmmsg` of `count` prepared messages from `at` on: how many the kernel took, or why it refused the first.
     fn send_range(&mut self, socket: &UdpSocket, at: usize, count: usize) -> Result<usize, c_int> {
         let Some(headers) = self.headers.get_mut(at..at + count) else {
             return Err(libc::EFAULT);
@@ -324,13 +321,13 @@ impl Outbox {
         }
     }
 
-    /// Decides whether message `at` is worth another try after `errno`, and changes it for that.
+    /// Decides whether to retry message `at` after `errno`, and changes it for that.
     fn try_again(&mut self, at: usize, errno: c_int, attempt: &mut Attempt) -> bool {
         if errno == libc::EFAULT {
             return false;
         }
-        // ENETUNREACH is what newer kernels say of an IPv4 source that is not ours, but also an ICMP
-        // error, which must not cost us the source: so only if it comes again.
+        // Newer kernels return ENETUNREACH for an IPv4 source that is not ours, but it may also be an ICMP error, which
+        // must not cost us the source: so only if it recurs.
         let local_may_be_gone = match errno {
             libc::EINVAL | libc::EADDRNOTAVAIL => true,
             libc::ENETUNREACH => attempt.retries > 0,
@@ -340,7 +337,7 @@ impl Outbox {
             attempt.local_left_out = true;
             return true;
         }
-        // These are never pending errors, so they would only come again; EPERM is a packet filter's drop.
+        // These are never pending errors, so a retry would fail again; EPERM is a packet filter's drop.
         let is_its_own = matches!(errno, libc::EINVAL | libc::EPERM);
         if !is_its_own && attempt.retries < RETRIES {
             attempt.retries += 1;
@@ -349,7 +346,7 @@ impl Outbox {
         false
     }
 
-    /// `false` when the message names no local address.
+    /// Leaves out the message's local address; `false` if it has none.
     fn leave_out_local(&mut self, at: usize) -> bool {
         let Some(message) = self.messages.get(at) else {
             return false;
@@ -444,7 +441,7 @@ impl fmt::Debug for Outbox {
     }
 }
 
-/// What has been tried already for the message at hand.
+/// The remedies already tried for the current message.
 #[derive(Default)]
 struct Attempt {
     retries: u8,
@@ -462,7 +459,7 @@ fn usable_local(message: &Message) -> Option<IpAddr> {
     (same && !local.is_unspecified()).then_some(local)
 }
 
-/// The traffic class, if it is not the socket's. On an IPv6 socket, too, a datagram to a v4-mapped address is one of IPv4.
+/// The traffic class, unless the socket's applies. A datagram to a v4-mapped address is IPv4, on an IPv6 socket, too.
 fn class_of(message: &Message) -> Option<Class> {
     let class = message.traffic_class;
     let named = match message.destination.is_ipv4() {

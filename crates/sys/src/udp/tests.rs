@@ -18,7 +18,7 @@ fn address(socket: &UdpSocket) -> SocketAddr {
     socket.local_addr().unwrap()
 }
 
-/// The loopback address of a wildcard socket, in the family asked for.
+/// The loopback address of a wildcard socket, in the requested family.
 fn at(ip: &str, socket: &UdpSocket) -> SocketAddr {
     SocketAddr::new(ip.parse().unwrap(), address(socket).port())
 }
@@ -33,7 +33,7 @@ fn message(range: std::ops::Range<usize>, destination: SocketAddr) -> Message {
     }
 }
 
-/// Waits until something has arrived, and what was sent with it: on a busy machine even loopback takes its time.
+/// Waits until something has arrived, with everything sent along with it: on a busy machine even loopback takes time.
 fn await_arrival(socket: &UdpSocket) {
     let mut fds = [PollFd::new(socket, PollFlags::IN)];
     let second = Timespec {
@@ -44,7 +44,7 @@ fn await_arrival(socket: &UdpSocket) {
     sleep(Duration::from_millis(1));
 }
 
-/// Receives until `count` datagrams (segments) are there or nothing comes any more.
+/// Receives until there are `count` datagrams (segments), or no more arrive.
 fn collect(socket: &UdpSocket, inbox: &mut Inbox, count: usize) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     for _ in 0..200 {
@@ -109,8 +109,8 @@ fn a_segmented_send_arrives_as_one_super_packet_with_gro_and_as_singles_without(
 }
 
 #[test]
-fn the_local_address_is_told_and_answered_from_in_every_family() {
-    if !enter("udp::tests::the_local_address_is_told_and_answered_from_in_every_family") {
+fn the_local_address_is_reported_and_replied_from_in_every_family() {
+    if !enter("udp::tests::the_local_address_is_reported_and_replied_from_in_every_family") {
         return;
     }
     ip("addr add fd00::5/128 dev lo nodad");
@@ -199,7 +199,7 @@ fn a_refusing_peer_costs_the_others_nothing() {
     }
     assert_eq!(arrived, 1_600);
 
-    // A pending error does not hide what is in the receive queue either.
+    // Nor does a pending error hide datagrams in the receive queue.
     outbox.clear();
     assert!(outbox.push(message(0..4, address(&sender))));
     assert_eq!(outbox.send(&healthy, &bytes).sent, 1);
@@ -213,7 +213,7 @@ fn a_refusing_peer_costs_the_others_nothing() {
     assert!(sender.take_error().is_none());
 }
 
-/// promises J4: a full send buffer stops the batch at the right message, and nothing comes twice.
+/// promises J4: a full send buffer stops the batch at the right message, and nothing is sent twice.
 #[test]
 fn a_batch_stops_when_the_send_buffer_is_full() {
     if !enter("udp::tests::a_batch_stops_when_the_send_buffer_is_full") {
@@ -342,7 +342,7 @@ fn only_the_bad_message_fails() {
     assert_eq!(collect(&receiver, &mut Inbox::new(8, 10), 4).len(), 4);
 }
 
-/// promises A4: a datagram longer than its slot is cut, told, and touches no other slot.
+/// promises A4: a datagram longer than its slot is truncated, flagged, and touches no other slot.
 #[test]
 fn long_and_empty_datagrams_stay_in_their_slots() {
     let (sender, receiver) = (socket("127.0.0.1:0"), socket("127.0.0.1:0"));
@@ -402,9 +402,9 @@ fn buffers_are_raised_and_never_lowered() {
     assert!(socket.raise_send_buffer(1).unwrap() >= before);
 }
 
-/// promises A4: every length there is, whole and cut, singly and in segments.
+/// promises A4: every possible length, whole and truncated, singly and in segments.
 #[test]
-fn every_length_arrives_or_is_told_cut() {
+fn every_length_arrives_or_is_reported_truncated() {
     let (sender, receiver) = (socket("127.0.0.1:0"), socket("127.0.0.1:0"));
     receiver.raise_receive_buffer(1 << 22).unwrap();
     receiver.enable_gro().unwrap();
@@ -415,7 +415,7 @@ fn every_length_arrives_or_is_told_cut() {
         .step_by(97)
         .chain([1, 2, 1_499, 1_500, 1_501, 65_507])
     {
-        // At most MAX_SEGMENTS segments, of all sizes with an odd last one among them.
+        // At most MAX_SEGMENTS segments, of all sizes, including an odd last one.
         let size = (length / (1 + length % (MAX_SEGMENTS - 1))).max(1);
         for segment in [None, u16::try_from(size).ok()] {
             for (inbox, slot) in [(&mut whole, 65_535), (&mut short, 1_500)] {
