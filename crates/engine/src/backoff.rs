@@ -1,7 +1,7 @@
-//! How long to leave something alone whose calls fail, and when to write a line about it (faults B2).
+//! Backoff after failing calls: how long to pause, and when to log (faults B2).
 //!
-//! An error of the kernel that names neither a packet nor the end of what it came from says nothing about the next call.
-//! So nothing is given up for it: there is a pause, and then another try.
+//! A kernel error that concerns neither a packet nor the end of its source says nothing about the next call. So the
+//! engine gives nothing up: it pauses, then retries.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -11,13 +11,13 @@ use crate::io::Moment;
 /// The first pause. Each is twice as long as the one before, up to the longest.
 const FIRST: Duration = Duration::from_millis(1);
 
-/// So soon after the cause is gone, packets flow again (promises J3: within a second).
+/// How soon packets flow again after the cause is gone (promises J3: within a second).
 const LONGEST: Duration = Duration::from_millis(100);
 
-/// Without a failure for so long, the next one is the first again.
+/// After this long without a failure, the backoff starts over.
 const OVER: Duration = Duration::from_secs(1);
 
-/// At most one line in this time.
+/// The shortest time between two log lines.
 const LINE: Duration = Duration::from_secs(10);
 
 /// A clock's reading.
@@ -44,8 +44,10 @@ pub(crate) struct Backoff<T = Instant> {
     longest: Duration,
     pause: Duration,
     failed: Option<T>,
-    said: Option<T>,
-    unsaid: u32,
+    /// When a line was logged.
+    logged: Option<T>,
+    /// Failures since.
+    unlogged: u32,
 }
 
 /// What to do about a failure.
@@ -53,11 +55,11 @@ pub(crate) struct Backoff<T = Instant> {
 pub(crate) struct Pause {
     /// How long to wait before the next try.
     pub(crate) length: Duration,
-    /// Write a line about the failures since the last one.
+    /// Log the failures since the last line.
     pub(crate) line: Option<Times>,
 }
 
-/// A number of failures; nothing more is said of a single one.
+/// A number of failures; a single one prints as nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Times(u32);
 
@@ -83,8 +85,8 @@ impl<T: Reading> Backoff<T> {
             longest,
             pause: Duration::ZERO,
             failed: None,
-            said: None,
-            unsaid: 0,
+            logged: None,
+            unlogged: 0,
         }
     }
 
@@ -103,11 +105,11 @@ impl<T: Reading> Backoff<T> {
             (self.pause * 2).min(self.longest)
         };
         self.failed = Some(now);
-        self.unsaid = self.unsaid.saturating_add(1);
-        let is_due = since(self.said).is_none_or(|since| since >= LINE);
+        self.unlogged = self.unlogged.saturating_add(1);
+        let is_due = since(self.logged).is_none_or(|since| since >= LINE);
         let line = is_due.then(|| {
-            self.said = Some(now);
-            Times(std::mem::take(&mut self.unsaid))
+            self.logged = Some(now);
+            Times(std::mem::take(&mut self.unlogged))
         });
         Pause {
             length: self.pause,

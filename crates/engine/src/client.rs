@@ -1,9 +1,9 @@
-//! A client: the program at the other end of a connection.
+//! A client: the process at the other end of a connection.
 
-/// Number of a connection, never used twice.
+/// The number of a connection, never reused.
 pub(crate) type ClientId = u64;
 
-/// What the kernel says of a client.
+/// A client, as the kernel reports it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Client {
     pub(crate) id: ClientId,
@@ -13,7 +13,7 @@ pub(crate) struct Client {
     pub(crate) netns: u64,
 }
 
-/// Whether two numbers may be those of the same network namespace; 0 is unknown.
+/// Whether two numbers may mean the same network namespace; 0 is unknown.
 pub(crate) const fn may_be_same_netns(one: u64, other: u64) -> bool {
     one == other || one == 0 || other == 0
 }

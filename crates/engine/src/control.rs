@@ -1,4 +1,4 @@
-//! How programs change what the engine does: their connections, the API's requests, and who may do what.
+//! How clients change the engine's state: their connections, the API's requests, and access control.
 
 pub(crate) mod account;
 pub(crate) mod admission;

@@ -1,4 +1,4 @@
-//! An engine: its devices, and the threads that move their packets and look after them.
+//! An engine: its devices, and the threads that move packets and maintain the devices.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -21,30 +21,29 @@ use crate::device::watch::Watch;
 use crate::device::{Device, Devices};
 use crate::threads;
 
-/// Open files that an engine with a device needs beside those of its workers, and those of each: to wait with, and for
-/// a queue (faults B7).
+/// Open files that an engine with a device needs besides those of its workers, and per worker: its epoll set and waker,
+/// and a queue (faults B7).
 const FILES: u64 = 24;
 const FILES_OF_WORKER: u64 = 4;
 
-/// How an engine is run.
+/// How to run an engine.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Threads that move packets; if not given, as many as there are `cpus`, else as the machine has cores.
+    /// How many worker threads; by default as many as there are `cpus`, else as the machine has cores.
     pub workers: Option<usize>,
-    /// Processors for these threads, by their numbers: each thread runs on one only, in turn. If empty, the kernel
-    /// chooses.
+    /// Processors to pin these threads to, one each, in turn. If empty, the kernel's scheduler chooses.
     pub cpus: Vec<usize>,
-    /// Offloads that are not to be used.
+    /// Disabled offloads.
     pub forbidden: Forbidden,
-    /// The packet id of each key's first packet instead of 1: for tests of what happens when a key runs out of them
-    /// (dco-behaviour 5.6), and for nothing else.
+    /// The packet id of each key's first packet instead of 1: only to test what happens when a key runs out of them
+    /// (dco-behaviour 5.6).
     pub first_packet_id: Option<u32>,
-    /// The same key may be installed twice for a peer, as with the kernel driver, although its nonces repeat then: for
-    /// the kernel's own tests, and for nothing else (promises B9).
+    /// Allows installing the same key twice for a peer, as the kernel driver does, although its nonces repeat then:
+    /// only for the kernel's own tests (promises B9).
     pub allow_key_reuse: bool,
 }
 
-/// An engine. It stops when it is dropped, with everything in it.
+/// An engine. Dropping it stops its threads and removes everything in it.
 pub struct Engine {
     workers: Workers,
     registry: Registry,
@@ -55,25 +54,25 @@ pub struct Engine {
     keepalive: OnceLock<KeepaliveTimer>,
     first_packet_id: u32,
     forbidden: Forbidden,
-    /// The network namespace of this process, by its file's number; 0 if it is not known.
+    /// The network namespace of this process, by its file's inode; 0 if unknown.
     netns: u64,
-    /// `None` if keys may be used again.
+    /// `None` if keys may be reused.
     digester: Option<Digester>,
 }
 
 impl Engine {
     /// Starts the workers.
     ///
-    /// A panic in one of its threads leaves half an engine, which looks alive and moves no packets: a program that runs
-    /// one ends the process then (promises H7).
+    /// A panic in one of its threads leaves half an engine, which looks alive but moves no packets: the process that
+    /// runs the engine must end then (promises H7).
     ///
     /// # Errors
-    /// If the system has no threads or file descriptors left; `EINVAL` if it has not the `cpus`.
+    /// If the system has no threads or file descriptors left; `EINVAL` if it lacks one of the `cpus`.
     pub fn start(options: Options) -> io::Result<Arc<Self>> {
         Self::start_confined(options, || ())
     }
 
-    /// The same; `confine` is called when the engine has looked at the system, and before it has a thread. From then on
+    /// The same; calls `confine` after the engine has inspected the system, and before it starts a thread. From then on
     /// it opens nothing.
     ///
     /// # Errors
@@ -130,8 +129,8 @@ impl Engine {
         &self.accounts
     }
 
-    /// Ends the peers of all devices, of which their programs hear (reason TEARDOWN), and takes no further ones. The
-    /// interfaces stay, without a program behind them. Returns how many there are.
+    /// Ends the peers of all devices, notifying their clients (reason TEARDOWN), and accepts no new ones. The
+    /// interfaces stay, without an engine behind them. Returns how many there are.
     pub fn end_devices(&self) -> usize {
         let devices = self.registry.all();
         devices.iter().for_each(|device| device.end());
@@ -156,23 +155,23 @@ impl Engine {
         self.next_session.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Lets go of a device, whose interface stays as long as it is persistent.
+    /// Removes a device; its interface stays while it is persistent.
     pub(crate) fn remove_device(&self, device: &Arc<Device>) {
         self.watch.remove(device);
         self.registry.remove(&self.workers, device);
     }
 
-    /// The packet ids of a new key.
+    /// The packet ids for a new key.
     pub(crate) const fn packet_ids(&self) -> PacketIds {
         PacketIds::starting_at(self.first_packet_id)
     }
 
-    /// What recognises keys; `None` if they may be used again.
+    /// Detects reused keys; `None` if they may be reused.
     pub(crate) const fn digester(&self) -> Option<&Digester> {
         self.digester.as_ref()
     }
 
-    /// Offloads that are not to be used.
+    /// Disabled offloads.
     pub(crate) const fn forbidden(&self) -> Forbidden {
         self.forbidden
     }

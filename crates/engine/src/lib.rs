@@ -1,4 +1,4 @@
-//! The engine: devices, the workers that move their packets, and the conversations with the clients that made them.
+//! The engine: devices, the workers that move their packets, and conversations with the clients that created them.
 //!
 //! Four rooms; each uses only those below it:
 //! - `control`: `listen`, `dispenser` and `admission` (who is served), `conversation`, `links` and `requests` (what a

@@ -1,7 +1,7 @@
-//! How many threads the limits of the system leave room for: `pids.max` of any cgroup above (`TasksMax=`),
-//! `RLIMIT_NPROC` (`LimitNPROC=`), `threads-max` (faults B6).
+//! How many threads the system's limits allow: `pids.max` of any cgroup above (`TasksMax=`), `RLIMIT_NPROC`
+//! (`LimitNPROC=`), `threads-max` (faults B6).
 //!
-//! They cannot all be read, least of all in a container; so it is tried.
+//! Not all of these limits are readable, least of all in a container; so the engine probes by starting threads.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex};
@@ -10,18 +10,18 @@ use std::time::Duration;
 
 use crate::sync::lock;
 
-/// Room that is left beside the workers: the engine's own threads (routes, keepalives, the socket file, one program that
-/// asks), and what OpenVPN's scripts need (a shell and a pipeline).
+/// Threads left for others: the engine's own (routes, keepalives, the socket file, one client), and for OpenVPN's
+/// scripts (a shell and a pipeline).
 const ROOM: usize = 8;
 
 /// The stack of a thread that only waits.
 const STACK: usize = 64 << 10;
 
-/// A thread that has ended counts for some moments more: so often it is tried again, after so long.
+/// A thread counts for a few more moments after it has ended, so starting one is retried.
 const TRIES: usize = 100;
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// How many of so many workers there is room for, at least one.
+/// How many of the `workers` the limits allow, at least one.
 pub(crate) fn affordable(workers: usize) -> usize {
     let gate = Arc::new((Mutex::new(false), Condvar::new()));
     let started: Vec<JoinHandle<()>> = (0..workers + ROOM)
@@ -43,10 +43,10 @@ pub(crate) fn affordable(workers: usize) -> usize {
     count.saturating_sub(ROOM).clamp(1, workers.max(1))
 }
 
-/// Starts a thread, although others have just ended.
+/// Starts a thread; retries, since threads that have just ended still count.
 ///
 /// # Errors
-/// `WouldBlock` if there are as many as there may be.
+/// `WouldBlock` if the limit is reached.
 pub(crate) fn start<T>(mut start: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let mut tries = 0;
     loop {

@@ -1,6 +1,6 @@
-//! What each user has in an engine, and how much of it at most: one hostile user costs the others nothing (faults D3).
+//! Resource accounting per user, with limits: one hostile user must not degrade service for the others (faults D3).
 //!
-//! Root and the engine's own user are not counted. All programs of another user share one account.
+//! Root and the engine's own user are not counted. All clients of any other user share one account.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,10 +11,10 @@ use rustix::process::getuid;
 
 use crate::sync::lock;
 
-/// Of what there is a bound. docs/threat-model.md has the numbers, too.
+/// What is limited. docs/threat-model.md lists the numbers, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Programs, each with a thread and 64 KiB of buffers.
+    /// Client connections, each with a thread and 64 KiB of buffers.
     Connections,
     /// Channels, each with a socket.
     Channels,
@@ -22,14 +22,14 @@ pub(crate) enum Kind {
     Devices,
     /// Transport sockets, each with up to 224 KiB over TCP.
     Sockets,
-    /// Bytes of answers and notifications that a program has not read.
+    /// Bytes of answers and notifications that a client has not read yet.
     WaitingBytes,
 }
 
 impl Kind {
     const COUNT: usize = 5;
 
-    /// The most of it that a user has.
+    /// The most that one user may have.
     const fn bound(self) -> usize {
         match self {
             Self::Connections => 32,
@@ -41,27 +41,27 @@ impl Kind {
     }
 }
 
-/// The most peers of a user.
+/// The most peers that one user may have.
 const PEERS: usize = 4096;
 
-/// The most routes that are mirrored for each of a user's devices: it may make more in a namespace of its own.
+/// The most routes mirrored for each of a user's devices: in a namespace of its own, the user may create more.
 const ROUTES: usize = 4096;
 
-/// The most bytes that wait for the programs of root and of the engine's own user.
+/// The most bytes queued for the clients of root and of the engine's own user.
 const OWN_WAITING: usize = 256 << 20;
 
-/// How many lines of the log a user may cause in [`WINDOW`].
+/// How many log lines a user may cause per [`WINDOW`].
 const LINES: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Accounts that are kept although their users have nothing: the lines of the log that they caused count on.
+/// Idle accounts kept in the table, because the log lines that their users caused still count.
 const KEPT: usize = 1024;
 
 /// The accounts of all users.
 #[derive(Default)]
 pub(crate) struct Accounts(Mutex<HashMap<u32, Arc<Account>>>);
 
-/// What a user has.
+/// What one user has.
 pub(crate) struct Account {
     uid: u32,
     is_bounded: bool,
@@ -70,7 +70,7 @@ pub(crate) struct Account {
     showing: Mutex<()>,
 }
 
-/// One thing of a user's; given back when dropped.
+/// One charged item; credited back when dropped.
 pub(crate) struct Charge {
     account: Arc<Account>,
     kind: Kind,
@@ -98,13 +98,13 @@ impl Accounts {
     }
 }
 
-/// Root and the engine's own user, who can end the engine anyway.
+/// Root and the engine's own user: either can stop the engine anyway.
 pub(crate) fn is_privileged(uid: u32) -> bool {
     uid == 0 || uid == getuid().as_raw()
 }
 
 impl Account {
-    /// One thing more; `None` if the user has as many as it may.
+    /// Charges one item; `None` if the user is at its limit.
     pub(crate) fn charge(self: &Arc<Self>, kind: Kind) -> Option<Charge> {
         self.add(kind, 1).then(|| Charge {
             account: Arc::clone(self),
@@ -112,7 +112,7 @@ impl Account {
         })
     }
 
-    /// So much more; `false` if that is too much, and nothing has changed.
+    /// Charges `amount`; returns `false`, and changes nothing, if that exceeds the limit.
     pub(crate) fn add(&self, kind: Kind, amount: usize) -> bool {
         let bound = match kind {
             _ if self.is_bounded => kind.bound(),
@@ -125,27 +125,27 @@ impl Account {
         used.fetch_update(relaxed, relaxed, add).is_ok()
     }
 
-    /// So much less.
+    /// Credits `amount`.
     pub(crate) fn subtract(&self, kind: Kind, amount: usize) {
         self.used[kind as usize].fetch_sub(amount, Ordering::Relaxed);
     }
 
-    /// Whether it is that of a tenant: neither root nor the engine's own user.
+    /// Whether this is a tenant's account: neither root's nor the engine's own user's.
     pub(crate) const fn is_bounded(&self) -> bool {
         self.is_bounded
     }
 
-    /// The most peers that all of the user's devices have together.
+    /// The most peers on all of the user's devices together.
     pub(crate) const fn most_peers(&self) -> usize {
         if self.is_bounded { PEERS } else { usize::MAX }
     }
 
-    /// The most routes that are mirrored for a device of the user's.
+    /// The most routes mirrored for one of the user's devices.
     pub(crate) const fn most_routes(&self) -> usize {
         if self.is_bounded { ROUTES } else { usize::MAX }
     }
 
-    /// Has a line that the user's programs have caused written, unless there were too many.
+    /// Writes a log line that the user's clients caused, unless they have caused too many.
     pub(crate) fn line(&self, write: impl FnOnce()) {
         if !self.is_bounded {
             return write();
@@ -156,7 +156,7 @@ impl Account {
         });
     }
 
-    /// Does what takes memory for as long as it takes, for one program of the user at a time.
+    /// Runs memory-hungry `work` for one client of this user at a time.
     pub(crate) fn one_at_a_time<R>(&self, work: impl FnOnce() -> R) -> R {
         let _turn = self.is_bounded.then(|| lock(&self.showing));
         work()
@@ -169,7 +169,7 @@ impl Drop for Charge {
     }
 }
 
-/// So many lines in a while; how many were left out is said in the next while.
+/// A limited number of lines per window; the next window reports how many were suppressed.
 #[derive(Debug, Default)]
 pub(crate) struct LineBudget(Mutex<Window>);
 
@@ -181,8 +181,8 @@ struct Window {
 }
 
 impl LineBudget {
-    /// Has a line written if there is room for it, after the number of those that were left out.
-    pub(crate) fn write(&self, now: Instant, write: impl FnOnce(), tell: impl FnOnce(u64)) {
+    /// Writes a line if the budget allows it, after reporting how many were suppressed.
+    pub(crate) fn write(&self, now: Instant, write: impl FnOnce(), report: impl FnOnce(u64)) {
         let mut window = lock(&self.0);
         let is_over = window
             .begin
@@ -202,7 +202,7 @@ impl LineBudget {
         window.written += 1;
         drop(window);
         if left_out > 0 {
-            tell(left_out);
+            report(left_out);
         }
         write();
     }
@@ -218,13 +218,13 @@ mod tests {
     const STRANGER: u32 = 4_000_000_001;
 
     #[test]
-    fn a_user_has_so_much_and_no_more_until_something_is_given_back() {
+    fn a_user_is_limited_until_it_gives_something_back() {
         let accounts = Accounts::default();
         let account = accounts.of(STRANGER);
         let mut charges: Vec<_> = (0..8)
             .map(|_| account.charge(Kind::Devices).unwrap())
             .collect();
-        // By whatever program: it is the same account.
+        // Whichever client asks, it is the same account.
         assert!(accounts.of(STRANGER).charge(Kind::Devices).is_none());
         assert!(accounts.of(STRANGER + 1).charge(Kind::Devices).is_some());
         charges.pop();
@@ -247,24 +247,24 @@ mod tests {
     }
 
     #[test]
-    fn lines_beyond_the_budget_are_counted_and_told_once() {
+    fn lines_beyond_the_budget_are_counted_and_reported_once() {
         let (budget, begin) = (LineBudget::default(), Instant::now());
-        let (written, told) = (Cell::new(0), Cell::new(0));
+        let (written, reported) = (Cell::new(0), Cell::new(0));
         let write = |now| {
             budget.write(
                 now,
                 || written.set(written.get() + 1),
-                |left_out| told.set(told.get() + left_out),
+                |left_out| reported.set(reported.get() + left_out),
             );
         };
         (0..1000).for_each(|_| write(begin));
-        assert_eq!((written.get(), told.get()), (LINES, 0));
+        assert_eq!((written.get(), reported.get()), (LINES, 0));
         write(begin + WINDOW);
         assert_eq!(
-            (written.get(), told.get()),
+            (written.get(), reported.get()),
             (LINES + 1, 1000 - u64::from(LINES))
         );
         write(begin + WINDOW);
-        assert_eq!(told.get(), 1000 - u64::from(LINES), "once");
+        assert_eq!(reported.get(), 1000 - u64::from(LINES), "once");
     }
 }

@@ -1,4 +1,4 @@
-//! Who is served: each connection on a thread of its own, and as many as there are places for.
+//! Admission: each client gets a thread of its own, up to a limit.
 
 use std::io;
 use std::sync::Arc;
@@ -11,20 +11,20 @@ use crate::control::conversation::converse;
 use crate::control::places::Lease;
 use crate::engine::Engine;
 
-/// How long a client may take to say hello: a place is not for those who are silent.
+/// How long a client may take to say hello: silent connections must not occupy places.
 const GREETING: Duration = Duration::from_secs(5);
 
 impl Engine {
-    /// Serves one client on the calling thread until it goes; then everything that it made is gone.
+    /// Serves one client on the calling thread until it disconnects; then everything that it created is removed.
     ///
     /// # Errors
-    /// Of the connection, or of a client that does not speak the protocol.
+    /// If the connection fails, or the client does not speak the protocol.
     pub fn serve(self: &Arc<Self>, connection: Connection) -> io::Result<()> {
         converse(self, connection, (None, None), Self::admit)
     }
 
-    /// Serves a connection on a thread of its own, if there is room for one more. Nothing is known of the client but that
-    /// it may connect: it has to greet soon (faults D3). It has a lease if it got the connection from a dispenser.
+    /// Serves a connection on a thread of its own, if a place is free. All that is known about the client is that it
+    /// may connect, so it has to greet soon (faults D3). It holds a lease if it got the connection from a dispenser.
     pub(crate) fn admit(
         self: &Arc<Self>,
         connection: Connection,

@@ -1,4 +1,4 @@
-//! How a TUN interface becomes a device: handed over by a client, or made beforehand and taken over.
+//! How a TUN interface becomes a device: handed over by a client, or created beforehand and taken over.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -19,7 +19,7 @@ use crate::device::interface::{Interface, Offloads};
 use crate::device::offload::{self, Merging};
 
 impl Session {
-    /// Takes over a TUN device that was made for the question with this nonce, and has this index.
+    /// Takes over the TUN device with this index, made for the request that carried this nonce.
     pub(crate) fn adopt_device(
         &self,
         (ifindex, nonce): (u32, u64),
@@ -56,10 +56,10 @@ impl Session {
                 "its user has reached the limit on devices",
             )
         })?;
-        // Fails closed: when this process dies, packets meet a device without a program (design decision 4).
+        // Fails closed: if this process dies, the interface stays and drops packets (design decision 4).
         first.set_persist(true)?;
         let forbidden = self.engine.forbidden();
-        // In this order: what is offered last is in force.
+        // The order matters: the offloads set last are in force.
         let merge = Merging::probe(first, forbidden);
         let offloads = Offloads {
             merge,
@@ -92,10 +92,10 @@ impl Session {
         Ok(())
     }
 
-    /// Lets go of a device whose interface is gone, which nobody has heard of, and whose index another one has now.
+    /// Removes the unnoticed remains of a device whose interface is gone and whose index another interface has now.
     ///
     /// # Errors
-    /// `EEXIST` if the interface is still there: a device is handed over once.
+    /// `EEXIST` if the interface is still there: a device is handed over only once.
     fn clear_place(&self, proven: &Proven) -> io::Result<()> {
         let Some(old) = self.engine.registry().at(proven.netns, proven.ifindex) else {
             return Ok(());
@@ -107,8 +107,8 @@ impl Session {
         Ok(())
     }
 
-    /// Uses a device that was made beforehand; `false` if that cannot be, or if the program would not use it: `ip link
-    /// add` shall say that there is one.
+    /// Takes over a device that was created beforehand; `false` if that is impossible or the client would not use it:
+    /// `ip link add` must report that the device exists.
     pub(crate) fn take_over(&self, device: &Arc<Device>, api: Api, mode: Mode) -> bool {
         if !self.resources.serves_devices() {
             return false;
@@ -131,7 +131,7 @@ impl Session {
     }
 }
 
-/// The error of a device that the engine has already.
+/// The error for a device that the engine already has.
 fn taken() -> io::Error {
     io::Error::from_raw_os_error(Errno::EEXIST.0)
 }

@@ -1,21 +1,21 @@
-//! What waits for a slow reader of notifications: in order, and bounded by the number of peers (promises F5).
+//! The backlog of a slow reader of notifications: ordered, and bounded by the number of peers (promises F5).
 
 use std::collections::{BTreeMap, HashMap};
 
 use udco_netlink::Notification;
 
-/// What a notification is about: of two with the same subject the newer one says all that the reader needs.
+/// What a notification is about: the newer of two with the same subject says all that the reader needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Subject {
-    /// A peer is gone; its device and id.
+    /// A peer was deleted; device and peer id.
     Deleted(u32, u32),
-    /// A peer has moved.
+    /// A peer has floated.
     Floated(u32, u32),
-    /// A peer needs another key.
+    /// A peer needs a new key.
     KeySwap(u32, u32),
 }
 
-/// Datagrams in the order in which they are to be read.
+/// Datagrams in the order in which the client will read them.
 #[derive(Default)]
 pub(crate) struct Backlog {
     datagrams: BTreeMap<u64, (Vec<u8>, Option<Subject>)>,
@@ -33,8 +33,8 @@ impl Subject {
         }
     }
 
-    /// Subjects about which nothing is to be told any more, once this one is.
-    const fn settles(self) -> [Option<Self>; 3] {
+    /// Subjects that this one makes pointless.
+    const fn supersedes(self) -> [Option<Self>; 3] {
         match self {
             Self::Deleted(ifindex, peer) => [
                 Some(self),
@@ -51,23 +51,23 @@ impl Backlog {
         self.datagrams.is_empty()
     }
 
-    /// What it takes of memory.
+    /// Memory used.
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// All of it, in order.
+    /// Drains it, in order.
     pub(crate) fn take(&mut self) -> impl Iterator<Item = (Vec<u8>, Option<Subject>)> + use<> {
         std::mem::take(self).datagrams.into_values()
     }
 
-    /// The one to be read first.
+    /// The next one to be read.
     pub(crate) fn first(&self) -> Option<&[u8]> {
         let (_, (datagram, _)) = self.datagrams.first_key_value()?;
         Some(datagram)
     }
 
-    /// Takes the first one out.
+    /// Removes the next one.
     pub(crate) fn pop(&mut self) {
         if let Some((_, (datagram, subject))) = self.datagrams.pop_first() {
             self.bytes -= cost(&datagram);
@@ -77,11 +77,11 @@ impl Backlog {
         }
     }
 
-    /// Adds one behind all others; a notification takes the place of older ones that it makes pointless. `None` for what
-    /// is no notification of the engine's making: nothing takes its place.
+    /// Queues a datagram behind all others; a notification replaces older ones that it makes pointless. Nothing
+    /// replaces a datagram without a subject: it is not one of the engine's notifications.
     pub(crate) fn push(&mut self, datagram: Vec<u8>, subject: Option<Subject>) {
-        let settled = subject.into_iter().flat_map(Subject::settles).flatten();
-        for old in settled {
+        let superseded = subject.into_iter().flat_map(Subject::supersedes).flatten();
+        for old in superseded {
             if let Some(place) = self.places.remove(&old)
                 && let Some((datagram, _)) = self.datagrams.remove(&place)
             {
@@ -97,7 +97,7 @@ impl Backlog {
     }
 }
 
-/// A datagram with its places in both maps.
+/// What a datagram takes, with its entries in both maps.
 fn cost(datagram: &[u8]) -> usize {
     datagram.len() + 128
 }
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn order_is_kept_and_the_newest_word_about_a_peer_counts() {
+    fn order_is_kept_and_the_newest_notification_of_a_peer_counts() {
         let mut backlog = Backlog::default();
         backlog.push(vec![1], Some(Subject::Floated(1, 1)));
         backlog.push(vec![2], Some(Subject::Floated(1, 2)));
@@ -133,18 +133,18 @@ mod tests {
     }
 
     #[test]
-    fn a_deletion_settles_what_was_said_of_the_peer_before() {
+    fn a_deletion_supersedes_earlier_notifications_of_the_peer() {
         let mut backlog = Backlog::default();
         backlog.push(vec![1], Some(Subject::Floated(1, 7)));
         backlog.push(vec![2], Some(Subject::KeySwap(1, 7)));
         backlog.push(vec![3], Some(Subject::Deleted(1, 7)));
-        // Its id was given to another peer, which has moved since.
+        // Its id went to another peer, which has floated since.
         backlog.push(vec![4], Some(Subject::Floated(1, 7)));
         assert_eq!(read(backlog), [3, 4]);
     }
 
     #[test]
-    fn what_waits_is_bounded_by_the_number_of_peers() {
+    fn the_backlog_is_bounded_by_the_number_of_peers() {
         let mut backlog = Backlog::default();
         for round in 0..10_000_u32 {
             backlog.push(vec![0; 40], Some(Subject::Floated(1, round % 10)));

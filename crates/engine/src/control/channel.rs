@@ -1,4 +1,4 @@
-//! A channel: what a program believes to be its generic-netlink socket.
+//! A channel: the socket that a client believes to be generic netlink.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -16,8 +16,8 @@ use crate::control::backlog::{Backlog, Subject};
 use crate::control::namespace;
 use crate::sync::lock;
 
-/// The generic-netlink ids that the engine announces. The kernel gives such ids from 0x10 on; ours are far above, so
-/// that a message which went astray is not taken for another family's.
+/// The generic-netlink ids that the engine announces. The kernel assigns such ids from 0x10 up; ours are far above, so
+/// a stray message cannot reach another family.
 pub(crate) const FAMILIES: FamilyIds = FamilyIds {
     ovpn: 0x7d0,
     ovpn_peers: 0x7d1,
@@ -25,15 +25,15 @@ pub(crate) const FAMILIES: FamilyIds = FamilyIds {
     dco_v2_peers: 0x7d3,
 };
 
-/// The engine's end of a channel, shared by the connection's thread (answers) and all that notify.
+/// The engine's end of a channel, shared by the connection's thread (answers) and all threads that notify.
 pub(crate) struct Channel {
     socket: Connection,
-    /// The kernel's number of the program's network namespace; 0 if unknown.
+    /// The kernel's number of the client's network namespace; 0 if unknown.
     pub(crate) netns: u64,
-    /// Whose it is, and its user.
+    /// The client, and its user.
     pub(crate) client: ClientId,
     pub(crate) uid: u32,
-    /// Where the connection's thread waits, to be told of room when something waits for it.
+    /// Where the connection's thread waits: reports room in the socket while datagrams are queued.
     poller: Arc<Poller>,
     token: u64,
     account: Arc<Account>,
@@ -42,36 +42,36 @@ pub(crate) struct Channel {
 
 #[derive(Default)]
 struct State {
-    /// What did not fit yet.
+    /// Datagrams that did not fit yet.
     waiting: Backlog,
-    /// The thread that answers a request on this channel just now.
+    /// The thread that is answering a request on this channel.
     answering: Option<ThreadId>,
-    /// Notifications of other threads that came meanwhile.
+    /// Notifications that other threads sent meanwhile.
     held: Backlog,
-    /// What of both is charged to the user's account.
+    /// How much of both is charged to the user's account.
     charged: usize,
-    /// So much has come that the program has not read that nothing more is kept.
+    /// The client has left so much unread that the channel queues nothing any more.
     is_lost: bool,
-    /// The families whose notifications it wants.
+    /// The families that it has joined for notifications.
     joined: Vec<Api>,
     ext_ack: bool,
     cap_ack: bool,
 }
 
 impl Channel {
-    /// Takes the engine's end of a channel. The poller reports under `token` that the program has closed its end, and
-    /// that there is room for what waits: see [`Channel::flush`].
+    /// Takes over the engine's end of a channel. The poller reports under `token` that the client has closed its end,
+    /// or that there is room for queued datagrams: see [`Channel::flush`].
     pub(crate) fn new(
         socket: Connection,
-        (program, account): (Client, Arc<Account>),
+        (client, account): (Client, Arc<Account>),
         poller: &Arc<Poller>,
         token: u64,
     ) -> io::Result<Self> {
         poller.add(&socket, token, Interest::NONE)?;
         Ok(Self {
-            netns: namespace::of(socket.as_fd(), &program),
-            client: program.id,
-            uid: program.uid,
+            netns: namespace::of(socket.as_fd(), &client),
+            client: client.id,
+            uid: client.uid,
             socket,
             poller: Arc::clone(poller),
             token,
@@ -80,7 +80,7 @@ impl Channel {
         })
     }
 
-    /// `NETLINK_EXT_ACK` and `NETLINK_CAP_ACK`, as set by the program.
+    /// `NETLINK_EXT_ACK` and `NETLINK_CAP_ACK`, as the client has set them.
     pub(crate) fn acknowledgement_options(&self) -> (bool, bool) {
         let state = lock(&self.state);
         (state.ext_ack, state.cap_ack)
@@ -96,7 +96,7 @@ impl Channel {
         lock(&self.state).cap_ack = on;
     }
 
-    /// Joins or leaves the notifications of a family.
+    /// Joins or leaves a family's notifications.
     pub(crate) fn set_member(&self, api: Api, member: bool) {
         let joined = &mut lock(&self.state).joined;
         joined.retain(|other| *other != api);
@@ -105,8 +105,8 @@ impl Channel {
         }
     }
 
-    /// Queues a notification if the program has joined the family's group. Those that a request on this channel causes
-    /// come before its answer, all others behind it.
+    /// Queues a notification if the client has joined the family's group. Those that a request on this channel causes
+    /// precede its answer; all others follow it.
     pub(crate) fn notify(&self, api: Api, notification: &Notification) {
         let mut state = lock(&self.state);
         if !state.joined.contains(&api) {
@@ -119,13 +119,13 @@ impl Channel {
         match state.answering {
             Some(thread) if thread != std::thread::current().id() => {
                 state.held.push(datagram, Some(subject));
-                self.settle(&mut state);
+                self.charge(&mut state);
             }
             _ => self.put(&mut state, datagram, Some(subject)),
         }
     }
 
-    /// Queues a notification that the front has given back.
+    /// Queues a notification that the client has handed back.
     pub(crate) fn put_back(&self, datagram: Vec<u8>) {
         self.put(&mut lock(&self.state), datagram, None);
     }
@@ -137,7 +137,7 @@ impl Channel {
         self.put(&mut state, REQUEST_MARK.to_vec(), None);
     }
 
-    /// Queues the answer; returns whether it is readable as a whole.
+    /// Queues the answer; returns whether all of it is readable.
     pub(crate) fn end_answer(&self, datagrams: Vec<Vec<u8>>) -> bool {
         let mut state = lock(&self.state);
         for datagram in datagrams {
@@ -148,29 +148,29 @@ impl Channel {
         for (datagram, subject) in state.held.take() {
             self.put(&mut state, datagram, subject);
         }
-        self.settle(&mut state);
+        self.charge(&mut state);
         complete
     }
 
-    /// Sends what waits, as far as it fits.
+    /// Sends as much of the queue as fits.
     pub(crate) fn flush(&self) {
         let mut state = lock(&self.state);
         while let Some(datagram) = state.waiting.first() {
             match self.socket.send(datagram, &[]) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return self.settle(&mut state);
+                    return self.charge(&mut state);
                 }
-                // Sent, or the program is gone and nobody waits for it.
+                // Sent, or the client is gone.
                 _ => state.waiting.pop(),
             };
         }
-        self.settle(&mut state);
+        self.charge(&mut state);
         let _ = self.poller.modify(&self.socket, self.token, Interest::NONE);
     }
 
-    /// Charges what waits to the user's account. If it is too much, the program that does not read loses its channel, as
-    /// a socket of the kernel would lose datagrams (faults D3).
-    fn settle(&self, state: &mut State) {
+    /// Charges the queue to the user's account. Beyond the limit, the client that does not read loses its channel, as
+    /// it would lose datagrams on a kernel socket (faults D3).
+    fn charge(&self, state: &mut State) {
         let bytes = state.waiting.bytes() + state.held.bytes();
         if bytes <= state.charged {
             self.account
@@ -187,7 +187,7 @@ impl Channel {
             self.account.line(|| {
                 tracing::warn!("closing the channel of a client that does not read its answers");
             });
-            // Its thread finds the end of it, and so does the program.
+            // Both the connection's thread and the client see it end.
             let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
         }
     }
@@ -206,7 +206,7 @@ impl Channel {
                 .modify(&self.socket, self.token, Interest::WRITE);
         }
         state.waiting.push(datagram, subject);
-        self.settle(state);
+        self.charge(state);
     }
 }
 

@@ -1,7 +1,8 @@
-//! What all processes below `udco run` inherit: a socket on which each asks for a connection of its own (faults C1).
+//! The dispenser: a socket that all processes below `udco run` inherit, to request connections of their own (faults
+//! C1).
 //!
-//! A shell, a restart loop and several OpenVPNs hold the same end. So the engine only ever receives here, and each
-//! process speaks with it on the end of a pair that nobody else has.
+//! A shell, a restart loop and several OpenVPNs share one end. So the engine only receives here, and each process talks
+//! to it over one end of a socket pair that no other process has.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -16,10 +17,10 @@ use crate::control::output;
 use crate::control::places::Lease;
 use crate::engine::Engine;
 
-/// How long to wait for the first program before saying that none came.
+/// How long to wait for the first client before logging that none has connected.
 const NOTICE: Duration = Duration::from_secs(10);
 
-/// A limit where nothing has to be done at it.
+/// A timeout for when there is no deadline.
 const LONG: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The engine's end.
@@ -28,36 +29,36 @@ pub struct Dispenser {
     end: Connection,
 }
 
-/// What a message was.
-enum Asked {
-    Connection,
-    Quiet,
-    Nonsense,
+/// What was received.
+enum Received {
+    Connect,
+    Other,
+    Invalid,
 }
 
 impl Dispenser {
     /// Takes over the engine's end of a pair.
     ///
     /// # Errors
-    /// If it is no Unix SEQPACKET socket.
+    /// If it is not a Unix SEQPACKET socket.
     pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
         let end = Connection::adopt(fd)?;
         Ok(Self { end })
     }
 
-    /// Serves every program that asks for a connection, until no process is left that could ask, and no program that
-    /// has.
+    /// Serves each client that requests a connection, until no process is left that could request one, and no client is
+    /// connected.
     ///
     /// # Errors
     /// If the socket breaks.
     pub fn serve(&self, engine: &Arc<Engine>) -> io::Result<()> {
-        let (lease, programs) = mpsc::channel();
+        let (lease, sessions) = mpsc::channel();
         let mut buffer = vec![0; MAX_MESSAGE];
         let mut limit = NOTICE;
-        let mut has_complained = false;
+        let mut has_warned = false;
         loop {
             let received = self.end.receive_within(&mut buffer, limit);
-            let asked = match received {
+            let received = match received {
                 Ok(received) if received.len == 0 => break,
                 Ok(received) => {
                     let message = buffer.get(..received.len).unwrap_or_default();
@@ -67,58 +68,58 @@ impl Dispenser {
                     io::ErrorKind::ConnectionReset => break,
                     io::ErrorKind::TimedOut => {
                         if limit == NOTICE {
-                            nobody_came();
+                            warn_of_no_client();
                         }
                         limit = LONG;
                         continue;
                     }
                     // Too long, or with too many descriptors.
-                    io::ErrorKind::InvalidData => Asked::Nonsense,
+                    io::ErrorKind::InvalidData => Received::Invalid,
                     _ => return Err(error),
                 },
             };
-            match asked {
-                Asked::Connection => limit = LONG,
-                Asked::Quiet => {}
-                Asked::Nonsense if has_complained => {}
-                Asked::Nonsense => {
-                    has_complained = true;
+            match received {
+                Received::Connect => limit = LONG,
+                Received::Other => {}
+                Received::Invalid if has_warned => {}
+                Received::Invalid => {
+                    has_warned = true;
                     tracing::warn!("a program sent something other than a request to connect");
                 }
             }
         }
         drop(lease);
-        // Nothing is ever sent: it ends with the last session.
-        let _ = programs.recv();
+        // Nothing is ever sent: it disconnects with the last session.
+        let _ = sessions.recv();
         Ok(())
     }
 }
 
-fn hand_out(engine: &Arc<Engine>, message: &[u8], mut fds: FdList, lease: &Lease) -> Asked {
+fn hand_out(engine: &Arc<Engine>, message: &[u8], mut fds: FdList, lease: &Lease) -> Received {
     match ToEngine::decode(message) {
         Ok((_, ToEngine::Connect)) => match new_connection(fds.take(0)) {
             Ok((connection, client)) => {
                 engine.admit(connection, &client, Some(lease.clone()));
-                Asked::Connection
+                Received::Connect
             }
-            Err(_) => Asked::Nonsense,
+            Err(_) => Received::Invalid,
         },
         Ok((_, ToEngine::Output { .. })) => {
             output::let_go();
-            Asked::Quiet
+            Received::Other
         }
         Ok((_, ToEngine::Hello { version, .. })) if version != VERSION => {
             tracing::warn!(
                 "the preload library speaks version {version}, this engine {VERSION}: install both from the same release"
             );
-            Asked::Quiet
+            Received::Other
         }
-        _ => Asked::Nonsense,
+        _ => Received::Invalid,
     }
 }
 
-/// faults C2.
-fn nobody_came() {
+/// Reports that no client has connected: faults C2.
+fn warn_of_no_client() {
     tracing::warn!(
         "no program has requested offload within {} s. If OpenVPN is up, it runs without the preload library, which does \
          not survive `sudo`, `su -`, `env -i`, or setuid, setcap, static or musl programs: put `udco run --` right before \

@@ -1,4 +1,4 @@
-//! Link requests of a program: how a device comes into being, goes, and is shown.
+//! A client's link requests: how a device is created, deleted and shown.
 
 use std::io;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use crate::control::session::{Session, decode, malformed};
 use crate::device::Device;
 use crate::device::peer::in_api;
 
-/// An errno, 0 for success, and the words of the extended ACK.
+/// An errno, 0 for success, and the text of the extended ACK.
 type Outcome = (Errno, Option<&'static str>);
 
-/// How long a session may need to end after its program was killed.
+/// How long a session may take to end after its client was killed.
 const LETTING_GO: Duration = Duration::from_millis(200);
 
-/// The name that the kernel would choose.
+/// The name pattern that the kernel would use.
 const ANY_NAME: &str = "ovpn%d";
 
 impl Session {
@@ -72,12 +72,13 @@ impl Session {
                     return self.send(seq, ToClient::Pass);
                 }
                 if self.engine.registry().is_lent_to(&device, self.client.id) {
-                    // It was there before the program, and stays.
+                    // It existed before the client, and stays.
                     self.engine.registry().release(&device);
                     let datagram = &acknowledgement(requester, message);
                     return self.send(seq, ToClient::Answer { datagram });
                 }
-                // Ours first, so that the peers' end is told before the kernel takes the interface.
+                // Our device first, so that clients are notified of the peers' end before the kernel deletes the
+                // interface.
                 self.engine.remove_device(&device);
                 self.send(seq, ToClient::Pass)
             }
@@ -86,25 +87,25 @@ impl Session {
         }
     }
 
-    /// What the kernel tells of a link, in the words of the driver if it is ours: a device of any program in the same
-    /// network namespace, so that `ip link` sees what OpenVPN has.
+    /// Shows a kernel link message in the driver's form if the link is ours: any client's device in the same network
+    /// namespace, so that `ip link` sees what OpenVPN sees.
     pub(crate) fn show_link(&mut self, seq: u32, netns: u64, message: &[u8]) -> io::Result<()> {
-        // Where the front is, the kernel has said (faults D1). It may have heard of a link somewhere else.
+        // The kernel has numbered the client's namespace (faults D1). The message may be about a link in another one.
         let is_here = may_be_same_netns(netns, self.client.netns);
         let ifindex = message_link(message).filter(|_| is_here);
         let device =
             ifindex.and_then(|ifindex| self.engine.registry().shown(&self.client, ifindex));
         let view = match (device, marked_link(message, ALIAS)) {
             (Some(device), _) => link_view(message, device.api, in_api(device.mode)),
-            // Another engine's, which may have left it. OpenVPN asks before it makes a device: where it finds a TUN device, it
-            // does without offload.
+            // Another engine's device, possibly left behind. OpenVPN looks before it creates a device, and does without
+            // offload if it finds a plain TUN device.
             (None, Some(api)) => link_view(message, api, udco_netlink::Mode::P2p),
             (None, None) => message.to_vec(),
         };
         self.send(seq, ToClient::Answer { datagram: &view })
     }
 
-    /// Whether the program has an interface with this index, whatever it is.
+    /// Whether the client has an interface with this index, of any kind.
     pub(crate) fn is_link(&mut self, seq: u32, ifindex: u32) -> bool {
         if self.send(seq, ToClient::NeedLink { ifindex }).is_err() {
             return false;
@@ -114,7 +115,7 @@ impl Session {
         matches!(reply, Some(ToEngine::Link { exists: true }))
     }
 
-    /// Why a device of ours cannot have this MTU: the TUN device below would take a larger one.
+    /// Why a device of ours cannot have this MTU: the TUN device below would accept a larger one.
     fn mtu_refusal(&self, target: LinkTarget<'_>, mtu: u32) -> Option<&'static str> {
         let device = self.engine.registry().find_link(&self.client, target)?;
         device.api.mtu_refusal(mtu)
@@ -132,13 +133,13 @@ impl Session {
         }
         let known = self.known(link);
         let refused = match &known {
-            // Better than the driver: OpenVPN can use a device that was made beforehand.
+            // Better than the driver: OpenVPN can use a device that was created beforehand.
             Some(device) if link.create && self.take_over(device, link.api, mode) => {
                 return Ok(Some((Errno(0), None)));
             }
             Some(_) if link.exclusive => (Errno::EEXIST, None),
             Some(_) if link.replace || link.has_data => (Errno::EOPNOTSUPP, None),
-            // Flags, name and an MTU within bounds are the kernel's.
+            // The kernel handles flags, name and an MTU within bounds.
             Some(device) => match link.mtu.and_then(|mtu| device.api.mtu_refusal(mtu)) {
                 Some(text) => return Ok(Some((Errno::EINVAL, Some(text)))),
                 None => return Ok(None),
@@ -156,7 +157,7 @@ impl Session {
         let nonce = proof::nonce()?;
         let need = ToClient::NeedTun {
             queues: match mode {
-                // All packets of a peer leave through one queue.
+                // All of a peer's packets leave through one queue.
                 Mode::P2p => 1,
                 Mode::Mp => self.engine.workers().queues(),
             },
@@ -171,8 +172,9 @@ impl Session {
         Ok(Some((errno, None)))
     }
 
-    /// Ends the program's device that was moved to another network namespace: there it goes as a plain TUN device goes when
-    /// it is closed. The program has lost sight of it, and wants to delete it or to make another one (faults A7).
+    /// Ends the client's device that was moved to another network namespace: like a plain TUN device, it disappears
+    /// there when it is closed. The client no longer sees it, and wants to delete it or to create another one (faults
+    /// A7).
     fn end_away(&self) -> bool {
         let away = self.engine.registry().away(self.client.id);
         let is_any = !away.is_empty();
@@ -185,7 +187,7 @@ impl Session {
             self.engine.remove_device(&device);
             let last = Arc::downgrade(&device);
             drop(device);
-            // The name is free there when this returns.
+            // When this returns, the name is free there.
             let deadline = Instant::now() + LETTING_GO;
             while last.strong_count() > 0 && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(1));
@@ -194,7 +196,7 @@ impl Session {
         is_any
     }
 
-    /// The device that the request names. One whose program was killed a moment ago is not, as soon as its session ends.
+    /// The device that the request names. A device whose client was killed a moment ago is gone once its session ends.
     fn known(&self, link: &LinkNew<'_>) -> Option<Arc<Device>> {
         let devices = self.engine.registry();
         let deadline = Instant::now() + LETTING_GO;
@@ -208,7 +210,7 @@ impl Session {
         }
     }
 
-    /// Takes over the TUN device that the front was told to make.
+    /// Takes over the TUN device that the client was asked to make.
     fn new_device(&mut self, seq: u32, (api, mode): (Api, Mode), nonce: u64) -> io::Result<Errno> {
         let Some((reply, fds)) = self.reply(seq) else {
             return Ok(Errno::EBUSY);
@@ -228,7 +230,7 @@ impl Session {
             Errno(0)
         };
         Ok(match errno {
-            // OpenVPN would take EEXIST for a device that it can use, and go on without one (faults A5).
+            // OpenVPN would read EEXIST as a device that it can use, and carry on without one (faults A5).
             Errno::EEXIST if self.resources.serves_devices() => Errno::EBUSY,
             errno => errno,
         })

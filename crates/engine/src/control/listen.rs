@@ -1,4 +1,4 @@
-//! The engine's socket file: several programs, and the CLI, connect here.
+//! The engine's socket file: OpenVPN processes and the CLI connect here.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -16,7 +16,7 @@ use crate::backoff::Backoff;
 use crate::control::account::LineBudget;
 use crate::engine::Engine;
 
-/// Who may connect, by the credentials that the kernel gives of the client. Root and the engine's own user always may.
+/// Who may connect, by the client credentials that the kernel reports. Root and the engine's own user always may.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
     /// Other users.
@@ -40,7 +40,7 @@ impl Access {
     }
 }
 
-/// A socket file at which an engine listens. The file goes when this is dropped.
+/// A socket file on which an engine listens. Dropping this removes the file.
 #[derive(Debug)]
 pub struct Listening {
     listener: Listener,
@@ -50,13 +50,13 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// Listens at `path`. A socket that a dead engine of this user left behind is replaced, and nothing else.
+    /// Listens at `path`. Replaces a socket that a dead engine of this user left behind, and nothing else.
     ///
     /// # Errors
-    /// `AddrInUse` if an engine listens there already; `AlreadyExists` if there is a file that is not ours to replace;
-    /// else of the file system.
+    /// `AddrInUse` if an engine listens there already; `AlreadyExists` if the file is not ours to replace; otherwise
+    /// the file system's.
     pub fn start(path: &Path, access: Access) -> io::Result<Self> {
-        // Others do not even get as far as being refused (faults D3).
+        // File permissions stop all other users before they could connect (faults D3).
         let listen = || Listener::listen_for(path, &access.uids, &access.gids);
         let listener = match listen() {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -78,28 +78,28 @@ impl Listening {
         })
     }
 
-    /// The file is somebody else's to remove: a confined engine cannot.
+    /// Leaves the file for another process to remove: a confined engine cannot.
     #[must_use]
     pub fn without_removal(mut self) -> Self {
         self.removes = false;
         self
     }
 
-    /// Makes the file another user's, who is to serve here and may connect.
+    /// Gives the file to another user, who will serve here and may connect.
     ///
     /// # Errors
-    /// If this process may not.
+    /// If this process lacks the right.
     pub fn give_to(&self, user: User) -> io::Result<()> {
         std::os::unix::fs::lchown(self.path(), Some(user.uid), Some(user.gid))
     }
 
-    /// Where it is.
+    /// The file's path.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.file.path()
     }
 
-    /// Serves whoever connects, each on a thread of its own, as long as the process lives.
+    /// Serves each client that connects on a thread of its own, for the life of the process.
     pub fn serve(&self, engine: &Arc<Engine>) {
         self.serve_until(engine, &self.listener, PollFlags::empty());
     }
@@ -133,7 +133,7 @@ impl Listening {
                     continue;
                 }
                 Err(error) => {
-                    // Out of file descriptors, most likely: those who wait may be served later (promises J5).
+                    // Most likely out of file descriptors: waiting clients may be served later (promises J5).
                     let pause = failures.failed(Instant::now());
                     if let Some(times) = pause.line {
                         tracing::error!("cannot accept a connection: {error}{times}; retrying");

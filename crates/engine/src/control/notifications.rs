@@ -1,4 +1,4 @@
-//! Who hears what happens to devices: the channels that have joined a group.
+//! Delivery of notifications: the channels that have joined a group.
 
 use std::sync::{Arc, Mutex, Weak};
 
@@ -25,8 +25,8 @@ impl Listeners {
 }
 
 impl Notify for Listeners {
-    /// Reaches those in the audience's namespace who may use the device. Where the kernel does not number namespaces,
-    /// only the client that uses it.
+    /// Reaches the channels in the audience's namespace whose users may use the device. Where the kernel does not
+    /// number namespaces, only the client that uses it.
     fn notify(&self, audience: Audience, api: Api, notification: &Notification) {
         for listener in lock(&self.0).iter().filter_map(Weak::upgrade) {
             let numbered = audience.netns != 0 && listener.netns != 0;

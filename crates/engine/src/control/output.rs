@@ -1,8 +1,8 @@
-//! Where the lines of an engine beside a program go: to where the program's own go (faults C3).
+//! Where the engine writes log lines about a client: to the client's own output (faults C3).
 //!
-//! An engine that kept the standard error it was started with would keep whoever reads it waiting: `out=$(udco run --
-//! openvpn --daemon … 2>&1)`, ssh, Ansible. So each program says where its lines go, and says it anew when it has
-//! daemonized; the engine's own standard error is closed at the first such word.
+//! If an engine kept the standard error that it was started with, it would keep the reader waiting: `out=$(udco run --
+//! openvpn --daemon … 2>&1)`, ssh, Ansible. So each client reports its output, and again after it has daemonized; at
+//! the first report the engine closes its own standard error.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -14,7 +14,7 @@ use rustix::fs::{FileType, fstat};
 use rustix::net::SendFlags;
 use udco_sys::lines::{Sink, sink};
 
-/// The longest name on syslog.
+/// The longest ident for syslog.
 const MAX_IDENT: usize = 64;
 
 /// Severities of syslog(3).
@@ -22,7 +22,7 @@ const LOG_ERR: u16 = 3;
 const LOG_WARNING: u16 = 4;
 const LOG_NOTICE: u16 = 5;
 
-/// Where the lines of a program go.
+/// Where a client's log lines go.
 #[derive(Debug)]
 enum Output {
     File(Sink),
@@ -31,17 +31,17 @@ enum Output {
 }
 
 thread_local! {
-    /// That of the program whose session this thread is.
+    /// The output of the client that this thread serves.
     static OWN: RefCell<Option<Arc<Output>>> = const { RefCell::new(None) };
 }
 
-/// Those of all programs, the newest last.
+/// The outputs of all clients, the newest last.
 static ALL: Mutex<Vec<Weak<Output>>> = Mutex::new(Vec::new());
 
-/// `/dev/null`, if lines go where the programs' go: later the engine may not open files.
+/// `/dev/null`, if lines follow the clients: later the engine may not open files.
 static NULL: OnceLock<File> = OnceLock::new();
 
-/// From now on lines go where the programs' own go.
+/// From now on log lines go to the clients' outputs.
 ///
 /// # Errors
 /// If there is no `/dev/null`.
@@ -51,8 +51,8 @@ pub fn follow_programs() -> io::Result<()> {
     Ok(())
 }
 
-/// Writes a line to the output of the program whose session this thread is, else to that of the program which came
-/// last, else to the standard error. A line that one of them does not take at the moment is lost (faults B1).
+/// Writes a line to the output of the client that this thread serves, else to the newest client's, else to standard
+/// error. A line that the output cannot take at once is lost (faults B1).
 pub fn write(line: &[u8]) {
     let own = OWN.try_with(|own| own.try_borrow().ok().and_then(|own| own.clone()));
     match own.ok().flatten().or_else(newest) {
@@ -61,7 +61,7 @@ pub fn write(line: &[u8]) {
     }
 }
 
-/// The same for a panic, which may have struck in the middle of another line of this thread.
+/// The same for a panic, which may have interrupted another line of this thread.
 pub fn write_unless_busy(line: &[u8]) {
     let newest = match ALL.try_lock() {
         Ok(all) => all.iter().rev().find_map(Weak::upgrade),
@@ -74,19 +74,19 @@ pub fn write_unless_busy(line: &[u8]) {
     }
 }
 
-/// Lets go of the standard error with which the engine was started, if lines follow the programs.
+/// Closes the standard error that the engine was started with, if lines follow the clients.
 pub(crate) fn let_go() {
     let Some(null) = NULL.get() else {
         return;
     };
     let _ = rustix::stdio::dup2_stderr(null);
-    // It may have opened what was there once more.
+    // The sink may hold a second descriptor of it.
     if let Ok(null) = null.try_clone() {
         sink().redirect(null.into());
     }
 }
 
-/// The program whose session this thread is writes here from now on.
+/// From now on the lines of the client that this thread serves go here.
 pub(crate) fn follow(file: Option<OwnedFd>, pid: u32, facility: u16, ident: &[u8]) {
     if NULL.get().is_none() {
         return;
@@ -108,7 +108,7 @@ fn newest() -> Option<Arc<Output>> {
 }
 
 impl Output {
-    /// `None` for what no lines are written to.
+    /// `None` for a file that is not suited to log lines.
     fn new(file: OwnedFd, pid: u32, facility: u16, ident: &[u8]) -> Option<Self> {
         let kind = FileType::from_raw_mode(fstat(&file).ok()?.st_mode);
         let takes_lines = matches!(
@@ -129,7 +129,7 @@ impl Output {
             Self::File(file) => file.write(line),
             Self::Syslog(socket, facility, name) => {
                 let priority = facility & !7 | severity(line);
-                // Without a time: what reads it puts its own.
+                // Without a time: the syslog daemon adds its own.
                 let mut message = format!("<{priority}>{name}: ").into_bytes();
                 message.extend_from_slice(line.strip_suffix(b"\n").unwrap_or(line));
                 let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;

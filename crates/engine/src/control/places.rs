@@ -1,4 +1,4 @@
-//! How many connections an engine serves at a time.
+//! Connection places: how many connections an engine serves at a time.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -7,16 +7,16 @@ use std::sync::mpsc::Sender;
 
 use crate::control::account::is_privileged;
 
-/// The most connections at a time (promises G6): one for each program, none for its peers. Those of root and of the engine's
-/// own user have places of their own, which nobody else takes (faults D3).
+/// The most connections at a time (promises G6): one per client, none per peer. Root and the engine's own user have
+/// places of their own, which no other user can take (faults D3).
 const MAX_OF_USERS: usize = 96;
 const MAX_PRIVILEGED: usize = 64;
 
-/// Held by each session of a program that a dispenser has handed a connection: when the last one is dropped, none of
-/// them is left.
+/// Held by each session of a client that got its connection from a dispenser: once the last lease is dropped, no such
+/// session is left.
 pub(crate) type Lease = Sender<Infallible>;
 
-/// The places that are taken.
+/// The places in use.
 #[derive(Default)]
 pub(crate) struct Places {
     privileged: Arc<AtomicUsize>,

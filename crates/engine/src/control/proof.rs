@@ -1,14 +1,14 @@
-//! What a device is, proved by the kernel and not believed of the front that hands it over (faults D1).
+//! Proof of a device's identity by the kernel, without trusting the client that hands it over (faults D1).
 //!
-//! A front may be hostile: it may make its TUN device in a namespace of its own, where it may give it any name, index and
-//! alias, and hand over a monitor of another namespace, or say that the device has an index that it has not. So the
-//! engine asks the kernel, through the monitor, what the interface with that index is, and takes the device only if
-//! - its alias is the one that this very question asked for: nobody sets an alias without `CAP_NET_ADMIN` in the
-//!   namespace of the interface, and nobody else was given this nonce for a device of its own;
-//! - its name is what the kernel says of each queue.
+//! A hostile client may make its TUN device in a namespace of its own, with any name, index and alias, and hand over a
+//! monitor of another namespace, or claim a wrong index. So the engine asks the kernel, through the monitor, about the
+//! interface with that index, and accepts the device only if
+//! - its alias is the one that this very request demanded: setting an alias takes `CAP_NET_ADMIN` in the interface's
+//!   namespace, and no other client got this nonce for a device of its own;
+//! - its name is the one that the kernel reports for each queue.
 //!
-//! A hostile front passes only with a device of a namespace that it administers, and then the device is registered for
-//! that namespace and for no other.
+//! A hostile client passes only with a device in a namespace that it administers, and then the device is registered for
+//! that namespace only.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -21,24 +21,24 @@ use udco_sys::tun::Queue;
 use crate::client::Client;
 use crate::control::namespace;
 
-/// How often the kernel is asked: an answer is lost if others have filled the socket.
+/// How often to ask the kernel: an answer is lost if the socket was full.
 const TRIES: u32 = 4;
 
-/// Datagrams of news before an answer that are stepped over.
+/// How many datagrams of notifications may precede an answer.
 const NEWS: usize = 4096;
 
-/// What the kernel fills at most.
+/// The most that the kernel puts into one datagram.
 const BUFFER: usize = 32 << 10;
 
-/// A device of which the kernel has said what it is.
+/// A device whose identity the kernel has confirmed.
 pub(crate) struct Proven {
-    /// The number of the network namespace in which it is; 0 if unknown.
+    /// The number of its network namespace; 0 if unknown.
     pub(crate) netns: u64,
     pub(crate) ifindex: u32,
     pub(crate) name: String,
 }
 
-/// A nonce that nobody can guess. It is good for one question.
+/// An unguessable nonce, for one request.
 pub(crate) fn nonce() -> io::Result<u64> {
     let mut bytes = [0; 8];
     aws_lc_rs::rand::fill(&mut bytes)
@@ -46,16 +46,16 @@ pub(crate) fn nonce() -> io::Result<u64> {
     Ok(u64::from_ne_bytes(bytes))
 }
 
-/// Proves that the queues are those of the interface `ifindex` of the monitor's network namespace, made for the question
-/// with this nonce.
+/// Proves that the queues belong to the interface `ifindex` in the monitor's network namespace, made for the request
+/// that carried this nonce.
 ///
 /// # Errors
-/// `PermissionDenied` with what was found instead; of the monitor.
+/// `PermissionDenied`, with what was found instead; the monitor's errors.
 pub(crate) fn prove(
     queues: &[Queue],
     monitor: &Monitor,
     (ifindex, api, nonce): (u32, Api, u64),
-    program: &Client,
+    client: &Client,
 ) -> io::Result<Proven> {
     let alias = Alias::new(api.link_kind(), nonce);
     // System calls of this proof: TUNGETIFF, getsockname, sendto, recvfrom, getsockopt (SO_NETNS_COOKIE).
@@ -68,7 +68,7 @@ pub(crate) fn prove(
     }
     let mut buffer = vec![0; BUFFER];
     for tried in 0..TRIES {
-        // Not one of the numbers that the front may have used on this socket.
+        // Avoids numbers that the client may have used on this socket.
         let sequence = (nonce as u32).wrapping_add(tried);
         monitor.send(&identity_request(ifindex, sequence))?;
         let Some(len) = answer(monitor, sequence, &mut buffer)? else {
@@ -85,8 +85,8 @@ pub(crate) fn prove(
             return Err(unproved("its queues belong to a different interface"));
         }
         return Ok(Proven {
-            // Where the front is: the kernel's word, not the front's (promises G5).
-            netns: namespace::of(monitor.as_fd(), program),
+            // Where the client is, as the kernel reports and not as the client claims (promises G5).
+            netns: namespace::of(monitor.as_fd(), client),
             ifindex,
             name,
         });
@@ -94,8 +94,8 @@ pub(crate) fn prove(
     Err(unproved("the kernel's answer about it was lost"))
 }
 
-/// Reads up to the kernel's answer and returns its length; `None` if it was lost. The kernel has answered when the
-/// question was sent.
+/// Reads up to the kernel's answer and returns its length; `None` if it was lost. The kernel answers before the
+/// request's system call returns.
 fn answer(monitor: &Monitor, sequence: u32, buffer: &mut [u8]) -> io::Result<Option<usize>> {
     let port = monitor.port()?;
     for _ in 0..NEWS {
@@ -106,7 +106,7 @@ fn answer(monitor: &Monitor, sequence: u32, buffer: &mut [u8]) -> io::Result<Opt
                     return Ok(Some(len));
                 }
             }
-            // An overrun is reply before what is there.
+            // The overrun is reported before the datagrams that are still queued.
             Received::Overrun => {}
             Received::Empty => return Ok(None),
         }

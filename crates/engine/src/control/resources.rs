@@ -1,5 +1,5 @@
-//! What a program at the other end of a connection has in the engine. It goes when the connection ends, however it ends
-//! (promises I2); of a device only the interface stays, unless the program has ended it.
+//! A client's resources in the engine. They end with the connection, however it ends (promises I2); of a device only
+//! the interface stays, unless the client has deleted it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,19 +13,19 @@ use crate::device::Device;
 use crate::device::transport::Transport;
 use crate::engine::Engine;
 
-/// How long to wait until nobody uses a socket that the program has closed.
+/// How long to wait for the last user of a socket that the client has closed.
 const RELEASE: Duration = Duration::from_millis(200);
 
-/// The sockets and devices of a program.
+/// A client's sockets and devices.
 pub(crate) struct Resources {
     engine: Arc<Engine>,
     session: ClientId,
-    /// Transport sockets by the fd number under which the program knows them.
+    /// Transport sockets by the client's fd number.
     sockets: HashMap<i32, (Arc<Transport>, Charge)>,
-    /// Foreign network namespaces that were told of, in the order of their ids.
+    /// Foreign network namespaces reported to the client, in the order of their ids.
     foreign: Vec<u64>,
-    /// Whether its devices are served for it alone. A program that never opens a generic-netlink socket (`ip link add`, `udco link
-    /// add`) only makes a device for others, which stays.
+    /// Whether its devices serve this client alone. A client that never opens a generic-netlink socket (`ip link add`,
+    /// `udco link add`) only makes a device for others, which stays.
     ends_devices: bool,
 }
 
@@ -40,17 +40,17 @@ impl Resources {
         }
     }
 
-    /// The program's devices are served no longer than it lives.
+    /// From now on the client's devices end with it.
     pub(crate) const fn end_with_program(&mut self) {
         self.ends_devices = true;
     }
 
-    /// Whether its devices are served for it alone.
+    /// Whether its devices serve this client alone.
     pub(crate) const fn serves_devices(&self) -> bool {
         self.ends_devices
     }
 
-    /// An id for a network namespace that is not the program's, as the kernel would give it: the first free one.
+    /// An id for a foreign network namespace, as the kernel would assign it: the first free one.
     pub(crate) fn netns_id(&mut self, netns: u64) -> i32 {
         let known = self.foreign.iter().position(|other| *other == netns);
         let id = known.unwrap_or_else(|| {
@@ -60,12 +60,12 @@ impl Resources {
         i32::try_from(id).unwrap_or(i32::MAX)
     }
 
-    /// The transport socket that the program knows by this number.
+    /// The transport socket with this fd number in the client.
     pub(crate) fn socket(&self, fd: i32) -> Option<&Arc<Transport>> {
         self.sockets.get(&fd).map(|(transport, _)| transport)
     }
 
-    /// A transport socket was handed over: it serves the peers of a device.
+    /// Adds a transport socket that the client has handed over to serve a device's peers.
     pub(crate) fn add_socket(
         &mut self,
         fd: i32,
@@ -76,14 +76,14 @@ impl Resources {
         self.sockets.insert(fd, (Arc::clone(transport), charge));
     }
 
-    /// One of its transport sockets serves the peers of a device from now on.
+    /// Uses one of its transport sockets for a device's peers from now on.
     pub(crate) fn use_for(&self, transport: &Arc<Transport>, device: &Arc<Device>) {
         self.engine
             .registry()
             .attach(self.engine.workers(), transport, device);
     }
 
-    /// The program has closed a transport socket: its peers end, and its port becomes free before this returns.
+    /// Closes a transport socket that the client has closed: its peers end, and its port is free before this returns.
     pub(crate) fn close_socket(&mut self, fd: i32) {
         let Some((transport, _charge)) = self.sockets.remove(&fd) else {
             return;
@@ -97,8 +97,8 @@ impl Resources {
         }
         let workers = self.engine.workers();
         self.engine.registry().detach(workers, &transport);
-        // A worker may look at an old snapshot for the rest of a batch. The last reference is to be this one: closing a
-        // TCP socket may take as long as its owner likes (SO_LINGER), and no worker is to wait for that (faults D2).
+        // A worker may use an old snapshot until its batch ends. Ours must be the last reference: closing a TCP socket
+        // may take as long as its owner likes (SO_LINGER), and must not delay a worker (faults D2).
         let deadline = Instant::now() + RELEASE;
         while Arc::strong_count(&transport) > 1 && Instant::now() < deadline {
             std::thread::sleep(Duration::from_micros(50));
@@ -121,12 +121,13 @@ impl Drop for Resources {
                 devices.release(&device);
                 continue;
             }
-            // One that was moved away goes as a plain TUN device does: OpenVPN cannot delete it there (faults A7).
+            // A device that was moved away disappears as a plain TUN device does: OpenVPN cannot delete it there
+            // (faults A7).
             if devices.is_to_end(&device) || device.interface.is_away() {
                 device.interface.let_go();
             } else {
-                // OpenVPN deletes its device at an orderly end. This one was killed: without the interface and its routes
-                // packets would leave by another route in the clear (faults A1).
+                // OpenVPN deletes its device at an orderly end, so this one was killed: without the interface and its
+                // routes, packets would leave by another route in the clear (faults A1).
                 tracing::warn!(
                     "{} stays, with its routes, so that nothing leaves in the clear: the next start takes it over; \
                      to go on without a tunnel: ip link del {}",
