@@ -1,6 +1,6 @@
-//! An apt with directories of its own: packages of other releases, unpacked and not installed.
+//! An apt with directories of its own: unpacks packages of other releases without installing them.
 //!
-//! The machine's packages, lists and caches stay as they are; what comes is verified with Debian's keys.
+//! The machine's packages, lists and caches stay as they are; downloads are verified with Debian's keys.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use anyhow::{Context, Result, ensure};
 
 use crate::step;
 
-/// Debian's keys, of the package debian-archive-keyring: they verify what the mirror gives.
+/// Debian's keys, from the package debian-archive-keyring: they verify the mirror's packages.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// Directories that apt wants to find.
+/// Directories that apt expects.
 const APT_DIRECTORIES: [&str; 5] = [
     "etc/apt/apt.conf.d",
     "etc/apt/preferences.d",
@@ -30,10 +30,10 @@ pub(crate) struct Apt {
 }
 
 impl Apt {
-    /// An apt below `root` that knows these suites of Debian's archive; `what` is announced with each step.
+    /// An apt below `root` with these suites of Debian's archive; announces `what` with each step.
     ///
     /// # Errors
-    /// If the machine's own apt names no archive, or nothing can be written.
+    /// If the machine's own apt names no archive, or if the directories cannot be written.
     pub(crate) fn new(root: &Path, what: &str, suites: &[&str]) -> Result<Self> {
         let mirror = mirror()?;
         for directory in APT_DIRECTORIES {
@@ -48,11 +48,11 @@ impl Apt {
         lines.extend([
             format!("Dir \"{}/\";", root.display()),
             format!("Dir::State::status \"{}\";", status.display()),
-            // The target directory may be closed to apt's own user.
+            // apt's own user may lack access to the target directory.
             "APT::Sandbox::User \"root\";".to_owned(),
             "APT::Install-Recommends \"false\";".to_owned(),
             "Acquire::Languages \"none\";".to_owned(),
-            // A mirror that has stood still for a while, or a clock that is ahead: the signature holds all the same.
+            // Tolerates a stale mirror, or a clock that is ahead: the signature is valid all the same.
             "Acquire::Check-Valid-Until \"false\";".to_owned(),
             String::new(),
         ]);
@@ -83,13 +83,13 @@ impl Apt {
         &self.root
     }
 
-    /// Where downloaded packages lie.
+    /// The directory of downloaded packages.
     pub(crate) fn archives(&self) -> PathBuf {
         self.root.join("var/cache/apt/archives")
     }
 }
 
-/// A Debian archive that the machine's own apt uses, without a slash at the end.
+/// A Debian archive that the machine's own apt uses, without a trailing slash.
 fn mirror() -> Result<String> {
     let output = Command::new("apt-get")
         .args([
@@ -103,13 +103,13 @@ fn mirror() -> Result<String> {
         .lines()
         .filter_map(|line| line.strip_prefix("Packages main "))
         .map(|uri| uri.trim_end_matches('/'))
-        // Not the archive of security updates, nor somebody else's.
+        // Neither the archive of security updates nor a third party's.
         .find(|uri| uri.ends_with("/debian"))
         .map(str::to_owned)
         .context("the machine's apt sources name no Debian archive")
 }
 
-/// The machine's own proxies and other settings for getting things.
+/// The machine's own proxy and other download settings.
 fn transport_settings() -> Result<Vec<String>> {
     let output = Command::new("apt-config").arg("dump").output()?;
     let is_transport = |line: &&str| {
@@ -133,7 +133,7 @@ pub(crate) fn unpack(archives: &Path, root: &Path) -> Result<()> {
     unpack_if(|_| true, archives, root)
 }
 
-/// Unpacks the package called `name` of a directory below `root`.
+/// Unpacks the package `name` of a directory below `root`.
 pub(crate) fn unpack_only(name: &str, archives: &Path, root: &Path) -> Result<()> {
     // <name>_<version>_<architecture>.deb
     let is_it = |file: &str| file.split_once('_').is_some_and(|(first, _)| first == name);
@@ -156,7 +156,7 @@ fn unpack_if(is_wanted: impl Fn(&str) -> bool, archives: &Path, root: &Path) -> 
     Ok(())
 }
 
-/// Removes a directory and all that is in it, if it is there.
+/// Removes a directory and its contents, if it exists.
 pub(crate) fn remove(directory: &Path) -> Result<()> {
     if directory.exists() {
         fs::remove_dir_all(directory)

@@ -1,5 +1,4 @@
-//! The architectures besides the machine's own: the product compiles for them, and its pure crates run on one that has
-//! its bytes the other way round.
+//! Other architectures: the product compiles for them, and the pure crates' tests run on a big-endian one.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,10 +7,10 @@ use anyhow::Result;
 
 use crate::step;
 
-/// Rust's name of an architecture and Debian's of its C compiler's target. The last one is big endian.
+/// An architecture as in Rust's target and in the target of Debian's C compiler. The last one is big-endian.
 const ARCHITECTURES: [&str; 3] = ["aarch64", "i686", "s390x"];
 
-/// Whose tests run on another machine's processor in software.
+/// The architecture that is emulated to run tests.
 const EMULATED: &str = "s390x";
 
 /// What is compiled where a C compiler for the architecture is missing: all that has no C in it.
@@ -27,18 +26,18 @@ const WITHOUT_C: [&str; 6] = [
 /// Crates whose tests need nothing that an emulator of processors lacks.
 const EMULATED_CRATES: [&str; 4] = ["udco-core", "udco-netlink", "udco-ipc", "udco-preload"];
 
-/// Tests that take minutes there, and have no number of several bytes in them.
+/// Tests that take minutes there, and use no multi-byte numbers.
 const TOO_SLOW: [&str; 2] = ["replay::tests", "cow_map::tests"];
 
-/// What could not be checked here.
+/// A check that is impossible here.
 pub(crate) enum Lack {
-    /// Nothing of it, and why.
+    /// All of it, and why.
     All(String),
     /// A part of it, and why.
     Part(String),
 }
 
-/// Tests on another processor: words after `cargo`, and variables.
+/// Tests on another processor: arguments of `cargo`, and variables.
 pub(crate) struct Emulated {
     pub(crate) words: String,
     pub(crate) variables: [(String, String); 2],
@@ -92,7 +91,7 @@ pub(crate) fn emulated() -> Result<Emulated, String> {
     }
     let packages = EMULATED_CRATES.map(|package| format!(" --package {package}"));
     let skipped = TOO_SLOW.map(|test| format!(" --skip {test}"));
-    // `serve` is the entry to all of Netlink.
+    // `serve` is the entry point of all Netlink handling.
     let words = format!(
         "test --target {target}{} --lib --test serve --{}",
         packages.concat(),
@@ -116,7 +115,7 @@ fn target(architecture: &str) -> String {
     format!("{architecture}-unknown-linux-gnu")
 }
 
-/// If Rust's standard library for a target is installed.
+/// Whether Rust's standard library for a target is installed.
 fn has_library(target: &str) -> bool {
     let library = step::first_line("rustc", &["--print", "target-libdir", "--target", target]);
     !library.is_empty() && Path::new(&library).is_dir()

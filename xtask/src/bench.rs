@@ -1,8 +1,8 @@
-//! `cargo xtask bench`: how fast, beside others, in one interleaved run.
+//! `cargo xtask bench`: udco's speed compared with others', in one interleaved run.
 //!
-//! Machines are shared and noisy, so nothing here is worth anything alone: every round measures every cell (a subject on
-//! a link), each time in another order, and what is reported are ratios of medians. Both ends of the tunnel and both
-//! ends of the traffic share the machine.
+//! Machines are shared and noisy, so no figure means anything by itself: every round measures every cell (a subject on
+//! a link), in a new order each time, and the report gives ratios of medians. Both ends of the tunnel and both ends of
+//! the traffic share the machine.
 
 mod cell;
 mod chart;
@@ -37,19 +37,19 @@ use self::subject::Subject;
 use self::vpn::{Program, Vpn};
 use crate::{check, packages, step};
 
-/// Fewer rounds have no median worth the name.
+/// The median of fewer rounds means little.
 const FEWEST_ROUNDS: usize = 5;
 
-/// How long a look at the machine's load takes.
+/// How long it takes to sample the machine's load.
 const GLANCE: Duration = Duration::from_millis(300);
 
-/// Processors that may be busy when a measurement begins: what a machine needs for itself.
+/// Processors that may be busy when a measurement starts: the idle machine's own needs.
 const QUIET: f64 = 0.1;
 
-/// How long another's work is waited for, each time.
+/// How long to wait for other work to finish, each time.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is measured, and where it goes.
+/// The scope and output of a run.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Number of rounds; fewer than 5 are for a quick look only.
@@ -95,7 +95,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         programs: &programs,
         udco: None,
     };
-    // Before: the tree may go on meanwhile.
+    // Recorded first: the source tree may change during the run.
     let machine = Machine::here(&programs);
     let begin = Instant::now();
     let outcomes = measure(&cells, options.rounds, &method)?;
@@ -138,7 +138,7 @@ impl Options {
     }
 }
 
-/// All rounds. A cell that fails is told and left out of its round.
+/// Runs all rounds. A cell that fails is reported and left out of its round.
 fn measure(cells: &[Cell], rounds: usize, method: &Method<'_>) -> Result<Vec<Outcome>> {
     let _sweeper = Sweeper::start()?;
     let mut samples: Vec<Vec<Option<Sample>>> = vec![Vec::new(); cells.len()];
@@ -146,7 +146,8 @@ fn measure(cells: &[Cell], rounds: usize, method: &Method<'_>) -> Result<Vec<Out
     for round in 0..rounds {
         eprintln!("==> round {} of {rounds}", round + 1);
         for step in 0..cells.len() {
-            // Another order each time: what one leaves behind in caches and queues doesn't always meet the same next.
+            // A new order each time, so that the leftovers of one cell in caches and queues don't always affect the
+            // same next one.
             let index = (step * stride(cells.len()) + round) % cells.len();
             let cell = cells[index];
             is_always_quiet &= wait_for_quiet()?;
@@ -171,7 +172,7 @@ fn measure(cells: &[Cell], rounds: usize, method: &Method<'_>) -> Result<Vec<Out
         .collect())
 }
 
-/// Waits a while until nobody else works on the machine; returns whether that came true.
+/// Waits a while until the machine is otherwise idle; returns whether it is.
 fn wait_for_quiet() -> Result<bool> {
     let begin = Instant::now();
     while busy_processors(GLANCE)? > QUIET {
@@ -182,12 +183,12 @@ fn wait_for_quiet() -> Result<bool> {
     Ok(true)
 }
 
-/// A step with which every cell of `count` is met once.
+/// A step that visits each of `count` cells once.
 fn stride(count: usize) -> usize {
     if count.is_multiple_of(5) { 1 } else { 5 }
 }
 
-/// Builds what is measured, unless the environment names it.
+/// Builds the release binary, unless the environment names one.
 fn build_release() -> Result<()> {
     if std::env::var_os("UDCO_BIN").is_some() {
         return Ok(());
@@ -216,7 +217,7 @@ fn release_binary() -> Result<PathBuf> {
     Ok(target.join("release").join("udco"))
 }
 
-/// The other VPNs that are among the cells. Without one of them the others are measured.
+/// The other VPNs among the cells. If one is missing, the others are still measured.
 fn find_programs(cells: &[Cell]) -> Result<Vec<Program>> {
     let target = check::target()?;
     let mut programs = Vec::new();

@@ -1,5 +1,5 @@
-//! `cargo xtask chaos`: a session in 48 kinds of weather, one over TCP whose stream is torn, and 20 peers, half of which
-//! cannot be reached.
+//! `cargo xtask chaos`: a session in 48 kinds of weather, one over TCP whose stream is torn, and 20 peers, half of
+//! which are unreachable.
 
 use std::path::Path;
 use std::time::Instant;
@@ -14,10 +14,10 @@ use crate::{packages, page, step};
 /// Bytes of a cell's stream in calm weather; a quarter at 5 % loss, an eighth at 20 %.
 const STREAM: u64 = 32 << 20;
 
-/// Bytes of the stream inside one over TCP that is torn; less where it is torn into short pieces.
+/// Bytes of the inner stream of the session over TCP; less where it is torn into short pieces.
 const TORN: u64 = 64 << 20;
 
-/// How many times it is reset.
+/// How many times to reset it.
 const RESETS: u64 = 5;
 
 /// Packets for each of the 20 peers: 100,000 for the healthy ones.
@@ -34,8 +34,8 @@ struct Report {
     unreachable: Healthy,
 }
 
-/// Builds and runs all; fails at the first stream that does not arrive, packet that is not accounted for, or packet
-/// lost to a healthy peer.
+/// Builds and runs everything; fails at the first stream that does not arrive, packet that is not accounted for, or
+/// packet lost to a healthy peer.
 pub(crate) fn run(seed: Option<u64>, write_docs: bool) -> Result<()> {
     packages::ensure()?;
     step::run(

@@ -13,14 +13,14 @@ use crate::{no_std, openvpn27, packages, step};
 /// Sums over all test programs.
 #[derive(Default)]
 struct Tally {
-    /// Tests that ran and found nothing.
+    /// Tests that ran and passed.
     passed: u64,
     failed: u64,
-    /// Tests that are ignored, or had nothing to run with: each says `SKIPPED` once.
+    /// Tests that are ignored, or could not run here: each says `SKIPPED` once.
     skipped: u64,
     /// Parts of tests that could not run here: each says `LEFT OUT`.
     left_out: u64,
-    /// `SKIPPED` lines of the test program that is running; libtest will call those tests passed.
+    /// `SKIPPED` lines of the running test program, whose tests libtest will count as passed.
     unsettled: u64,
 }
 
@@ -65,10 +65,10 @@ pub(crate) fn run(quick: bool) -> Result<()> {
         tally.left_out += 1;
     } else {
         if let Err(error) = openvpn27::ensure(&target) {
-            // Each scenario that wants it says so itself, and is counted there.
+            // Each scenario that needs it reports that itself, and is counted there.
             eprintln!("no scenarios with OpenVPN 2.7: {error:#}");
         }
-        // Two at a time: each scenario has several processes, and few machines have more cores to spare.
+        // Two at a time: each scenario has several processes, and few machines have cores to spare for more.
         let scenarios = [
             "test",
             "--package",
@@ -91,7 +91,7 @@ pub(crate) fn run(quick: bool) -> Result<()> {
 }
 
 impl Tally {
-    /// The other architectures, as far as they can be checked here.
+    /// Checks the other architectures, as far as possible here.
     fn architectures(&mut self, target: &Path) -> Result<()> {
         for lack in architectures::check()? {
             match lack {
@@ -123,12 +123,12 @@ impl Tally {
         }
     }
 
-    /// Runs test programs, shows what they print, and adds up what they say of themselves.
+    /// Runs test programs, shows their output, and adds up their results.
     fn test(&mut self, what: &str, arguments: &[&str], target: &Path) -> Result<()> {
         self.test_with(what, arguments, &[], target)
     }
 
-    /// The same, with variables for cargo.
+    /// The same, with environment variables for cargo.
     fn test_with(
         &mut self,
         what: &str,
@@ -166,7 +166,7 @@ impl Tally {
     }
 
     fn add(&mut self, line: &str) {
-        // libtest's dots may stand in front.
+        // libtest's dots may precede it.
         let Some(result) = line.strip_prefix("test result: ") else {
             self.unsettled += u64::from(line.contains("SKIPPED: "));
             self.left_out += u64::from(line.contains("LEFT OUT: "));
@@ -192,7 +192,7 @@ impl Tally {
     }
 }
 
-/// The root of the workspace: where this was built from.
+/// The root of the workspace, where this program was built.
 pub(crate) fn workspace() -> Result<PathBuf> {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
     Ok(xtask
@@ -201,7 +201,7 @@ pub(crate) fn workspace() -> Result<PathBuf> {
         .to_owned())
 }
 
-/// Where cargo builds to: `target` in the workspace, unless the user's cargo has another place.
+/// cargo's target directory: `target` in the workspace, unless the user's cargo has another one.
 pub(crate) fn target() -> Result<PathBuf> {
     let program = std::env::current_exe()?;
     // <target>/<profile>/xtask
@@ -215,7 +215,7 @@ pub(crate) fn target() -> Result<PathBuf> {
 mod tests {
     use super::Tally;
 
-    /// The sums after these lines: passed, failed, skipped, left out.
+    /// The counts in these lines: passed, failed, skipped, left out.
     fn sums(output: &str) -> [u64; 4] {
         let mut tally = Tally::default();
         output.lines().for_each(|line| tally.add(line));

@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: the main job, before one's eyes.
+//! `cargo xtask demo`: udco's main use, live.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ const STREAM: u32 = 4;
 /// Echo requests of each size.
 const PINGS: u32 = 200;
 
-/// What is printed with `--json`.
+/// The output of `--json`.
 #[derive(Serialize)]
 struct Demo {
     udco: Outcome,
     plain: Outcome,
-    /// TCP throughput with udco over that without, client to server.
+    /// TCP throughput with udco relative to without, client to server.
     ratio: f64,
 }
 
@@ -35,7 +35,7 @@ struct Outcome {
     ping_64: Echoes,
     /// Pings with 1,400 bytes of payload.
     ping_1400: Echoes,
-    /// TCP payload from client to server, bits a second.
+    /// TCP payload from client to server, bits per second.
     tcp_bits_per_second: f64,
     /// The same from server to client.
     tcp_reverse_bits_per_second: f64,

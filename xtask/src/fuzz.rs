@@ -27,8 +27,8 @@ enum What {
     Client,
 }
 
-/// Builds, and fails if the engine ends, root's tunnel loses a packet, a question is not answered, or anything is left
-/// behind.
+/// Builds and fuzzes; fails if the engine ends, root's tunnel loses a packet, a request is not answered, or anything is
+/// left behind.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let What::Client = options.what;
     packages::ensure()?;
@@ -41,9 +41,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     eprintln!("==> seed {seed}");
     let program = std::env::current_exe()?;
     let program = program.to_str().context("a path that is not UTF-8")?;
-    let Some(told) = fuzz(program, seed, Duration::from_secs(options.seconds))? else {
+    let Some(summary) = fuzz(program, seed, Duration::from_secs(options.seconds))? else {
         bail!("this needs root, as the hostile user is a different one");
     };
-    println!("{told}");
+    println!("{summary}");
     Ok(())
 }

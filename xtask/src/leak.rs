@@ -1,4 +1,5 @@
-//! `cargo xtask leak`: OpenVPN and its engine are killed, over and over, and no packet leaves in the clear (faults A1, A2).
+//! `cargo xtask leak`: kills OpenVPN and its engine, over and over, and checks that no packet leaves in the clear
+//! (faults A1, A2).
 
 use std::num::NonZero;
 use std::sync::Mutex;
@@ -32,14 +33,15 @@ struct Report {
     seconds: f64,
     openvpn_killed: u32,
     engines_killed: u32,
-    /// Of both, how many before the client stood.
+    /// How many of both came before the tunnel was up.
     in_the_middle: u32,
     /// Packets for the tunnel.
     sent: u64,
     in_the_clear: usize,
 }
 
-/// Builds and kills; fails at the first client that does not come back with its device, or if a packet left in the clear.
+/// Builds and kills; fails at the first client that does not reconnect with its device, or if a packet left in the
+/// clear.
 pub(crate) fn run(options: &Options) -> Result<()> {
     packages::ensure()?;
     step::run(
@@ -97,7 +99,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Short ones, so that there is work for all labs to the end.
+/// Short ones, so that all labs have work to the end.
 fn plans(kills: u32, seed: u64) -> Vec<Plan> {
     const AT_A_TIME: u32 = 10;
     let starts = (0..kills).step_by(AT_A_TIME as usize);

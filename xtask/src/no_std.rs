@@ -1,7 +1,7 @@
-//! Checks that the core and everything below it use nothing of `std`.
+//! Checks that the core and everything below it use no `std`.
 //!
-//! A library with a panic handler of its own is linked with the core: `std` has one too, and two cannot be in one
-//! program, so the build fails if anything brings it. That needs no other target than the machine's own.
+//! Links the core into a library with a panic handler of its own: `std` has one, too, and a program cannot have two, so
+//! the build fails if any crate pulls in `std`. That needs only the machine's own target.
 
 use std::fs;
 use std::path::Path;
@@ -59,7 +59,7 @@ pub(crate) fn check(workspace: &Path, target: &Path) -> Result<()> {
     let core = core.to_str().context("a path that is not UTF-8")?;
     fs::write(probe.join("Cargo.toml"), MANIFEST.replace("CORE", core))?;
     fs::write(probe.join("src/lib.rs"), PROBE)?;
-    // The versions that the workspace has, so that nothing is fetched for the probe alone.
+    // The workspace's versions, so that nothing is fetched for the probe alone.
     fs::copy(workspace.join("Cargo.lock"), probe.join("Cargo.lock"))?;
     step::run(
         "core and its dependencies use nothing of std",

@@ -1,4 +1,5 @@
-//! `cargo xtask offload`: random packets merged and split beside the kernel's own segmentation (promises E4, E5).
+//! `cargo xtask offload`: merges and splits random packets, and compares with the kernel's own segmentation (promises
+//! E4, E5).
 
 use std::path::Path;
 use std::time::Instant;
@@ -23,7 +24,7 @@ pub(crate) struct Options {
 }
 
 /// Compares, and fails at the first difference. The counts are the last line on standard output. This program does the
-/// work itself: nothing is built but it.
+/// work itself: it builds nothing else.
 pub(crate) fn run(options: &Options) -> Result<()> {
     packages::ensure()?;
     let seed = options.seed.unwrap_or_else(step::seed_by_the_clock);

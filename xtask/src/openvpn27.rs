@@ -1,7 +1,7 @@
 //! `cargo xtask openvpn27`: OpenVPN 2.7 with libraries of its own, unpacked and not installed.
 //!
 //! Debian's backports for trixie have it, the releases that most machines run do not. An apt with directories of its
-//! own and an empty list of installed packages fetches it with everything it needs, down to the C library; the
+//! own and an empty list of installed packages fetches it with all its dependencies, down to the C library; the
 //! machine's packages, lists and caches stay as they are.
 
 use std::fs;
@@ -28,7 +28,7 @@ pub(crate) fn run() -> Result<()> {
 /// Unpacks it to `openvpn-2.7` in the target directory unless it is there.
 ///
 /// # Errors
-/// Says why the packages cannot be had; nothing is left behind then that a later run takes for whole.
+/// Says why the packages are unavailable; leaves nothing behind that a later run would mistake for a complete one.
 pub(crate) fn ensure(target: &Path) -> Result<PathBuf> {
     let root = target.join("openvpn-2.7");
     if let Some(words) = version::unpacked(&root) {
@@ -61,7 +61,7 @@ pub(crate) fn ensure(target: &Path) -> Result<PathBuf> {
     Ok(root)
 }
 
-/// The first words that it says of itself.
+/// The first words of its output.
 fn reported(words: &[std::ffi::OsString]) -> Result<String> {
     let (program, arguments) = words.split_first().context("no command")?;
     let output = Command::new(program)
@@ -80,7 +80,7 @@ fn reported(words: &[std::ffi::OsString]) -> Result<String> {
     }
 }
 
-/// Debian's merged /usr, which a package takes for granted.
+/// Debian's merged /usr, which packages take for granted.
 fn link_merged_usr(root: &Path) -> Result<()> {
     for name in ["bin", "sbin", "lib", "lib64"] {
         let link = root.join(name);

@@ -1,5 +1,5 @@
-//! `cargo xtask order`: numbered datagrams of several flows through OpenVPN with udco at both ends, none of which may
-//! overtake another of its flow (performance 6).
+//! `cargo xtask order`: numbered datagrams of several flows through OpenVPN with udco at both ends; none may overtake
+//! another of its flow (performance 6).
 
 use anyhow::{Result, ensure};
 use serde::Serialize;
@@ -29,7 +29,7 @@ struct Line {
     repeated: u64,
 }
 
-/// Builds, and sends them with a worker a core and with four; fails if one was overtaken.
+/// Builds, and sends them with a worker per core and with four; fails if one was overtaken.
 pub(crate) fn run(options: &Options) -> Result<()> {
     packages::ensure()?;
     step::run(

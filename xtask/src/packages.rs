@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::step;
 
-/// A file that a package brings, and the package.
+/// A file that a package provides, and the package.
 const NEEDED: [(&str, &str); 11] = [
     ("/usr/sbin/openvpn", "openvpn"),
     ("/usr/bin/iperf3", "iperf3"),
@@ -22,7 +22,7 @@ const NEEDED: [(&str, &str); 11] = [
     ("/usr/bin/cc", "gcc"),
 ];
 
-/// What the benchmark needs besides.
+/// Additional files for the benchmark.
 const NEEDED_TO_MEASURE: [(&str, &str); 4] = [
     ("/usr/sbin/ethtool", "ethtool"),
     ("/usr/bin/wg", "wireguard-tools"),
@@ -30,15 +30,15 @@ const NEEDED_TO_MEASURE: [(&str, &str); 4] = [
     ("/usr/bin/fastd", "fastd"),
 ];
 
-/// Installs what is missing, or says how.
+/// Installs missing packages, or says how.
 ///
 /// # Errors
-/// If something is missing and cannot be installed: the message is the one line that does it.
+/// If packages are missing and cannot be installed: the message is the command that installs them.
 pub(crate) fn ensure() -> Result<()> {
     ensure_all(&NEEDED)
 }
 
-/// The same, with what the benchmark needs besides.
+/// The same, including the benchmark's packages.
 ///
 /// # Errors
 /// As [`ensure`].
@@ -76,7 +76,7 @@ fn ensure_all(needed: &[(&str, &'static str)]) -> Result<()> {
 
 fn missing(needed: &[(&str, &'static str)]) -> Vec<&'static str> {
     let is_missing = |(file, _): &&(&str, &'static str)| {
-        // Debian's merged /usr: what is in one place may be found in the other.
+        // Debian's merged /usr: a file may be in either place.
         let elsewhere = file.replacen("/usr", "", 1);
         let in_sbin = file.replacen("/usr/bin", "/usr/sbin", 1);
         ![*file, &elsewhere, &in_sbin]

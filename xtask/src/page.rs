@@ -1,4 +1,4 @@
-//! Pages of docs/ in which one part is the last result of a command; the rest is written by hand.
+//! Pages of docs/ that contain the last result of a command; the rest is written by hand.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 /// Replaces the result of `cargo xtask COMMAND` in a page.
 ///
 /// # Errors
-/// If the page cannot be read or written, or has no place for it.
+/// If the page cannot be read or written, or has no marker for it.
 pub(crate) fn publish(page: &Path, command: &str, result: &str) -> Result<()> {
     let text =
         fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_by_hand_stays() {
+    fn handwritten_parts_stay() {
         let [begin, end] = marks("bench");
         let page = format!("# Title\n{begin}\nold\n{end}\nWords.\n");
         let wanted = format!("# Title\n{begin}\nnew\n{end}\nWords.\n");

@@ -1,4 +1,4 @@
-//! Steps: programs that are run one after the other, each announced.
+//! Steps: programs that run one after the other, each announced.
 
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
@@ -14,7 +14,7 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a program; its output goes to the standard error output, so that standard output is the result's.
+/// Runs a program; its output goes to standard error, which leaves standard output to the result.
 pub(crate) fn run(what: &str, command: &mut Command) -> Result<()> {
     eprintln!("==> {what}");
     let status = command
@@ -27,8 +27,8 @@ pub(crate) fn run(what: &str, command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a test by the words after `cargo`, with this variable set, which makes it do something at length. Its figures, lines
-/// with a JSON object, go to standard output, all else to standard error.
+/// Runs a test by the arguments of `cargo`, with this variable set, which makes it run at length. Its figures, lines
+/// with a JSON object, go to standard output, everything else to standard error.
 pub(crate) fn figures(words: &str, long: &str) -> Result<()> {
     let words: Vec<&str> = words.split(' ').collect();
     let mut test = cargo(&words)
@@ -53,7 +53,7 @@ pub(crate) fn figures(words: &str, long: &str) -> Result<()> {
     Ok(())
 }
 
-/// The first line that a program prints; empty if it cannot be run.
+/// The first line of a program's output; empty if it cannot be run.
 pub(crate) fn first_line(program: &str, arguments: &[&str]) -> String {
     let path = std::env::var("PATH").unwrap_or_default();
     let output = Command::new(program)
@@ -65,7 +65,7 @@ pub(crate) fn first_line(program: &str, arguments: &[&str]) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
-/// A seed that nobody chose.
+/// A seed from the clock.
 pub(crate) fn seed_by_the_clock() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(1, |since| since.as_secs())

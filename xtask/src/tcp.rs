@@ -1,15 +1,15 @@
-//! `cargo xtask tcp`: ten minutes of rekeys beside streams that saturate a TCP transport, a minute in which one of 50 peers
-//! does not read, and TCP inside over a path that is narrower than Ethernet.
+//! `cargo xtask tcp`: ten minutes of rekeys beside streams that saturate a TCP transport, a minute in which one of 50
+//! peers does not read, and inner TCP over a path that is narrower than Ethernet.
 
 use anyhow::Result;
 
 use crate::{packages, step};
 
-/// Makes the tests do it at length.
+/// Makes the tests run at length.
 const LONG: &str = "UDCO_TCP_LONG";
 
-/// Builds and runs them, one after the other; their figures, JSON objects, go to standard output, all else to standard
-/// error.
+/// Builds and runs them, one after the other; their figures, JSON objects, go to standard output, everything else to
+/// standard error.
 pub(crate) fn run() -> Result<()> {
     packages::ensure()?;
     step::run(

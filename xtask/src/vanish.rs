@@ -1,4 +1,4 @@
-//! `cargo xtask vanish`: a crowd of real clients dies at once, and an OpenVPN 2.6 server with udco forgets every one
+//! `cargo xtask vanish`: a crowd of real clients dies at once, and an OpenVPN 2.6 server with udco drops every one
 //! (promises F6).
 
 use std::time::{Duration, Instant};
@@ -9,30 +9,30 @@ use udco_testbed::Crowd;
 
 use crate::{packages, step};
 
-/// `keepalive`: a machine of two cores has to serve all clients meanwhile.
+/// `keepalive`: a two-core machine must serve all clients meanwhile.
 const KEEPALIVE: (u32, u32) = (2, 10);
 
-/// What the server may need beyond the timeout.
+/// Additional time for the server after the timeout.
 const MARGIN: Duration = Duration::from_secs(10);
 
 /// The result: the last line on standard output.
 #[derive(Serialize)]
 struct Vanishing {
     clients: u32,
-    /// Until all had connected.
+    /// Time until all had connected.
     gathered_after_s: f64,
     /// From the first kill to the last.
     killed_within_s: f64,
     /// From the first kill until the server had no client instance.
     forgotten_after_s: f64,
-    /// The timeout that the server has for a silent client.
+    /// The server's timeout for a silent client.
     timeout_s: u32,
     /// Processor time from the kill until then.
     openvpn_cpu_s: f64,
     engine_cpu_s: f64,
 }
 
-/// Builds, connects the clients, kills them and waits; fails if one is not forgotten in time, or somebody spins
+/// Builds, connects the clients, kills them and waits; fails if one is not dropped in time, or a process spins
 /// afterwards.
 pub(crate) fn run(clients: u32) -> Result<()> {
     packages::ensure()?;

@@ -1,4 +1,4 @@
-//! One subject on one link: what is measured of it, and one measurement.
+//! One subject on one link: its figures, and one measurement.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,16 +15,16 @@ use super::link::Link;
 use super::subject::{Subject, Tunnel};
 use super::vpn::Program;
 
-/// What one measurement found.
+/// The result of one measurement.
 pub(crate) type Sample = BTreeMap<Figure, f64>;
 
-/// The same for all, whatever the machine's default, which may not be allowed in a new network namespace.
+/// The same for all, whatever the machine's default, which a new network namespace may not permit.
 const CONGESTION: &str = "cubic";
 
 /// Echo requests of a series, 10 ms apart: closer ones keep ping itself busy (performance 5.3).
 const ECHOES: u32 = 200;
 
-/// A stream is under way after this time.
+/// A stream is at full speed after this time.
 const RAMP: Duration = Duration::from_millis(700);
 
 /// A subject on a link.
@@ -34,7 +34,7 @@ pub(crate) struct Cell {
     pub(crate) link: Link,
 }
 
-/// Everything that one run compares.
+/// All cells of one run.
 pub(crate) fn all() -> impl Iterator<Item = Cell> {
     use Subject::{
         Fastd, Nebula, NoTunnel, NoTunnelNoGso, Openvpn, OpenvpnTuned, OpenvpnTunedChacha,
@@ -70,13 +70,13 @@ pub(crate) fn all() -> impl Iterator<Item = Cell> {
         .chain(on(Link::NicNoGro, &nic))
 }
 
-/// What all measurements have in common.
+/// The common settings of all measurements.
 #[derive(Debug)]
 pub(crate) struct Method<'a> {
     pub(crate) parts: &'a [Part],
-    /// Of each stream and flood.
+    /// Duration of each stream and flood.
     pub(crate) seconds: u32,
-    /// This program, whose word `flood` makes UDP traffic.
+    /// This program, whose argument `flood` generates UDP traffic.
     pub(crate) program: &'a Path,
     pub(crate) programs: &'a [Program],
     /// The `udco` binary, if not the newest build.
@@ -88,7 +88,7 @@ impl Cell {
         format!("{}, {}", self.subject.title(), self.link.title())
     }
 
-    /// All figures, or only those that the table of links and the targets need.
+    /// Whether to measure all figures, or only those for the table of links and the targets.
     const fn is_full(self) -> bool {
         use Subject::{
             Fastd, Nebula, OpenvpnTunedChacha, Tinc, UdcoChacha, UdcoClient, UdcoCrowded,
@@ -108,10 +108,10 @@ impl Cell {
             )
     }
 
-    /// Builds it in a lab of its own and measures it once.
+    /// Sets it up in a lab of its own and measures it once.
     ///
     /// # Errors
-    /// Fails if it doesn't come up, or a measurement gives nothing.
+    /// If the tunnel doesn't come up, or a measurement yields nothing.
     pub(crate) fn measure(self, method: &Method<'_>) -> Result<Sample> {
         let pair = Pair::new()?;
         self.link.prepare(&pair)?;
@@ -144,7 +144,7 @@ impl Cell {
     }
 }
 
-/// A standing pair of hosts.
+/// A connected pair of hosts.
 struct Bench<'a> {
     pair: &'a Pair,
     to: &'a str,

@@ -1,4 +1,4 @@
-//! A report as a chart: bars, one panel a figure.
+//! A chart of a report: bars, one panel per figure.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use super::link::Link;
 use super::outcome::Report;
 use super::subject::Subject;
 
-/// What is drawn, with the words above it.
+/// The figures, with their captions.
 const PANELS: [(Figure, &str); 4] = [
     (Figure::Tcp1Up, "One TCP stream, Gbit/s (longer is better)"),
     (
@@ -25,7 +25,7 @@ const PANELS: [(Figure, &str); 4] = [
     ),
 ];
 
-/// Whose bars; without a tunnel is what the network alone gives, packet by packet.
+/// The subjects of the bars; without a tunnel it is the network alone, packet by packet.
 const SUBJECTS: [Subject; 5] = [
     Subject::Openvpn,
     Subject::OpenvpnTuned,
@@ -41,10 +41,10 @@ const LABELS: u32 = 190;
 const BAR: u32 = 18;
 const ROW: u32 = 26;
 const HEADING: u32 = 34;
-/// Room for the number behind a bar.
+/// Room for the number after a bar.
 const NUMBER: u32 = 70;
 
-/// Colours by class. With a background of its own it can be read on any page, light or dark.
+/// Colours by class. With a background of its own the chart is readable on any page, light or dark.
 const STYLE: &str = "\
 .page{fill:#ffffff}\
 text{font:13px system-ui,sans-serif;fill:#1f2328}\
@@ -59,7 +59,7 @@ text{fill:#e6edf3}\
 .udco{fill:#2f81f7}\
 .none{fill:#30363d}}";
 
-/// The chart as an SVG document; a figure that wasn't measured has no panel.
+/// The chart as an SVG document; a figure without measurements has no panel.
 pub(crate) fn draw(report: &Report) -> String {
     let mut body = String::new();
     let mut y = MARGIN;
@@ -76,7 +76,7 @@ pub(crate) fn draw(report: &Report) -> String {
     )
 }
 
-/// Draws a panel at `y` and returns where the next begins.
+/// Draws a panel at `y` and returns the position of the next.
 fn panel(body: &mut String, mut y: u32, report: &Report, figure: Figure, heading: &str) -> u32 {
     let bars: Vec<(Subject, f64)> = SUBJECTS
         .into_iter()
@@ -84,7 +84,7 @@ fn panel(body: &mut String, mut y: u32, report: &Report, figure: Figure, heading
             let link = Link::Veth;
             Some((subject, report.median(Cell { subject, link }, figure)?))
         })
-        // A path without a tunnel has no costs of one.
+        // Without a tunnel there is no cost of one.
         .filter(|(subject, _)| figure != Figure::CpuTunnel || *subject != Subject::NoTunnelNoGso)
         .collect();
     let longest = bars.iter().map(|(_, value)| *value).fold(0.0, f64::max);

@@ -1,4 +1,4 @@
-//! `cargo xtask compare`: two builds of udco in turns, and the ratios of their figures, round by round.
+//! `cargo xtask compare`: two builds of udco in alternation, and the ratios of their figures, round by round.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -84,7 +84,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
                 if !wait_for_quiet()? {
                     eprintln!("NOTE: other processes are busy on this machine");
                 }
-                // Each goes first every other time.
+                // Each goes first in every second round.
                 if round % 2 == 0 {
                     let this = measure(&this)?;
                     Ok((this, measure(&other)?))
@@ -100,7 +100,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// A line for each figure: the median of the rounds' ratios, and their range.
+/// Prints a line per figure: the median of the rounds' ratios, and their range.
 fn print(rounds: &[(Sample, Sample)]) {
     let mut ratios: BTreeMap<Figure, Vec<f64>> = BTreeMap::new();
     for (this, other) in rounds {

@@ -1,4 +1,4 @@
-//! The published figures: tables in docs/performance.md, a chart and all samples beside it.
+//! The published figures: tables in docs/performance.md, with a chart and all samples beside it.
 
 use std::fs;
 use std::path::Path;
@@ -9,10 +9,10 @@ use super::outcome::Report;
 use super::{chart, table};
 use crate::page;
 
-/// Writes all three into `docs`.
+/// Writes all three to `docs`.
 ///
 /// # Errors
-/// If a file cannot be written, or performance.md has no place for the tables.
+/// If a file cannot be written, or performance.md has no marker for the tables.
 pub(crate) fn write(report: &Report, docs: &Path) -> Result<()> {
     page::publish(&docs.join("performance.md"), "bench", &table::all(report))?;
     fs::write(docs.join("performance.svg"), chart::draw(report))?;

@@ -1,9 +1,9 @@
-//! What is measured of a candidate.
+//! The figures of a subject.
 
 use clap::ValueEnum;
 use serde::Serialize;
 
-/// A part of the benchmark that can be run alone.
+/// A part of the benchmark that can run alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Part {
     /// TCP streams, with their processor time and memory.
@@ -14,50 +14,50 @@ pub(crate) enum Part {
     Rtt,
 }
 
-/// One number of a candidate.
+/// One figure of a subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Figure {
-    /// One TCP stream from client to server, bits a second.
+    /// One TCP stream from client to server, bits per second.
     Tcp1Up,
     /// The same from server to client.
     Tcp1Down,
-    /// Four TCP streams from client to server, bits a second.
+    /// Four TCP streams from client to server, bits per second.
     Tcp4Up,
     /// The same from server to client.
     Tcp4Down,
-    /// 64-byte datagrams received a second.
+    /// 64-byte datagrams received per second.
     Udp64,
-    /// Share of them that got lost.
+    /// Share of them that was lost.
     Udp64Loss,
-    /// 1,350-byte datagrams received a second: the largest round number that fits WireGuard's MTU of 1,420.
+    /// 1,350-byte datagrams received per second: the largest round number that fits WireGuard's MTU of 1,420.
     Udp1350,
-    /// Share of them that got lost.
+    /// Share of them that was lost.
     Udp1350Loss,
     /// Median round trip in an idle tunnel, milliseconds.
     RttIdleP50,
-    /// 99 % of the round trips are no longer.
+    /// 99th percentile of the same.
     RttIdleP99,
     /// Median round trip beside a TCP stream, milliseconds.
     RttLoadedP50,
-    /// 99 % of the round trips are no longer.
+    /// 99th percentile of the same.
     RttLoadedP99,
-    /// Of `Tcp1Up`: processor seconds per GiB, the tunnel's processes in user mode.
+    /// During `Tcp1Up`: processor seconds per GiB, the tunnel's processes in user mode.
     CpuUser,
     /// The tunnel's processes in the kernel.
     CpuSystem,
-    /// All threads of the kernel itself.
+    /// All kernel threads.
     CpuKernel,
-    /// The three above.
+    /// The sum of the three above.
     CpuTunnel,
-    /// The whole machine, both ends of the stream and everything else included.
+    /// The whole machine, including both ends of the stream and everything else.
     CpuMachine,
-    /// The most memory that the tunnel's processes, of both ends, held resident, bytes.
+    /// Peak resident memory of the tunnel's processes, of both ends, bytes.
     Memory,
 }
 
 impl Figure {
-    /// Those shown in tables, in their order.
+    /// The figures in tables, in order.
     pub(crate) const SHOWN: [Self; 16] = [
         Self::Tcp1Up,
         Self::Tcp1Down,
@@ -77,7 +77,7 @@ impl Figure {
         Self::Memory,
     ];
 
-    /// What it is, in words.
+    /// Its caption.
     pub(crate) const fn title(self) -> &'static str {
         match self {
             Self::Tcp1Up => "TCP, 1 stream up",
@@ -137,7 +137,7 @@ impl Figure {
         }
     }
 
-    /// Whether a ratio of it means anything.
+    /// Whether its ratio is meaningful.
     pub(crate) const fn has_ratio(self) -> bool {
         !matches!(self, Self::Udp64Loss | Self::Udp1350Loss)
     }

@@ -1,14 +1,14 @@
-//! What remains when the benchmark is interrupted.
+//! Cleaning up after an interrupted benchmark.
 //!
-//! The processes and namespaces of a lab die with the benchmark whatever ends it, by the pipe that the lab's first
-//! process reads. Its directory doesn't; a second such process removes it.
+//! A lab's processes and namespaces die with the benchmark however it ends, by the pipe that the lab's first process
+//! reads. Its directory doesn't; a second such process removes it.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use anyhow::Result;
 
-/// Waits for the end of its standard input, then until the labs have ended too.
+/// Waits for the end of its standard input, then for the labs' end.
 const SCRIPT: &str = r#"cat >/dev/null; sleep 1; rm -rf "$1"-*"#;
 
 /// Removes the directories of this process's labs when it ends.
@@ -19,7 +19,7 @@ pub(crate) struct Sweeper {
 }
 
 impl Sweeper {
-    /// From now on.
+    /// Starts it.
     ///
     /// # Errors
     /// If there is no shell.
@@ -29,7 +29,7 @@ impl Sweeper {
             .args(["-c", SCRIPT, "sweeper"])
             .arg(labs)
             .stdin(Stdio::piped())
-            // The terminal interrupts the process group of the benchmark, and this one has to outlive it.
+            // The terminal interrupts the benchmark's process group, and this process must outlive it.
             .process_group(0)
             .spawn()?;
         let lifeline = broom.stdin.take();

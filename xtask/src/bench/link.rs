@@ -1,4 +1,4 @@
-//! What lies between the two hosts.
+//! The link between the two hosts.
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -9,7 +9,7 @@ use udco_testbed::{Host, Pair};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Link {
-    /// As it is: a UDP super-packet crosses whole, as with a card that segments and merges in hardware.
+    /// Unmodified: a UDP super-packet crosses whole, as with a card that segments and merges in hardware.
     Veth,
     /// The kernel segments just before the device and merges at the receiver, as with an ordinary card.
     Nic,
@@ -26,10 +26,10 @@ impl Link {
         }
     }
 
-    /// Makes the pair's devices behave so.
+    /// Configures the pair's devices accordingly.
     ///
     /// # Errors
-    /// Fails if ethtool does.
+    /// If ethtool fails.
     pub(crate) fn prepare(self, pair: &Pair) -> Result<()> {
         // A veth merges at the receiver only if the sending end has no TSO (performance 5.4).
         let features: &[&str] = match self {
@@ -41,10 +41,10 @@ impl Link {
     }
 }
 
-/// Lets nothing larger than the MTU be made at all: what the network costs packet by packet.
+/// Disables everything that creates packets above the MTU: the cost of the network packet by packet.
 ///
 /// # Errors
-/// Fails if ethtool does.
+/// If ethtool fails.
 pub(crate) fn without_segmentation(pair: &Pair) -> Result<()> {
     let features = [
         "tso",

@@ -1,4 +1,4 @@
-//! What the figures were measured on, and with which programs.
+//! The machine and the programs behind the figures.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::vpn::Program;
 use crate::step;
 
-/// A machine and what runs on it; empty words where it wouldn't say.
+/// A machine and its software; empty strings where unknown.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Machine {
     pub(crate) date: String,
@@ -40,7 +40,7 @@ impl Machine {
     }
 }
 
-/// The processor, with what tells two of one name apart.
+/// The processor, with details that distinguish two of the same name.
 fn processor(cpuinfo: &str) -> String {
     let word = |name: &str| {
         let mut lines = cpuinfo.lines().filter_map(|line| line.split_once(':'));

@@ -1,4 +1,4 @@
-//! What a run found: all samples, their medians and ratios.
+//! The results of a run: all samples, their medians and ratios.
 
 use std::collections::BTreeMap;
 
@@ -13,12 +13,12 @@ use super::target::{self, Verdict};
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
     pub(crate) machine: Machine,
-    /// The words that made it.
+    /// The command that produced it.
     pub(crate) command: String,
     pub(crate) rounds: usize,
-    /// Of each stream and flood.
+    /// Duration of each stream and flood.
     pub(crate) seconds: u32,
-    /// How long all of it took.
+    /// Duration of the whole run.
     pub(crate) minutes: f64,
     pub(crate) targets: Vec<Verdict>,
     pub(crate) outcomes: Vec<Outcome>,
@@ -30,7 +30,7 @@ pub(crate) struct Outcome {
     #[serde(flatten)]
     pub(crate) cell: Cell,
     pub(crate) median: Sample,
-    /// One a round, `null` where it failed.
+    /// One per round, `null` where it failed.
     pub(crate) samples: Vec<Option<Sample>>,
 }
 
@@ -53,7 +53,7 @@ impl Outcome {
 }
 
 impl Report {
-    /// Judges by the outcomes.
+    /// Compares the outcomes with the targets.
     pub(crate) fn judge(&mut self) {
         self.targets = target::TARGETS
             .iter()
@@ -89,7 +89,7 @@ impl Report {
     }
 }
 
-/// The median; of an even number the mean of the middle two.
+/// The median; for an even number of values, the mean of the middle two.
 pub(crate) fn middle(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let at = |index: usize| values.get(index).copied();

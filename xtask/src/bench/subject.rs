@@ -1,4 +1,4 @@
-//! What is compared.
+//! The subjects of the comparison.
 
 use std::fmt::Write;
 use std::fs;
@@ -13,7 +13,7 @@ use udco_testbed::{Endpoint, Launch, Pair, Process, Proto, addresses, connect, u
 use super::link;
 use super::vpn::{self, Program, Vpn};
 
-/// What makes OpenVPN's own data path fastest without changing the packets.
+/// The options that make OpenVPN's own data path fastest without changing the packets.
 const TUNED: [&str; 4] = [
     "sndbuf 4194304",
     "rcvbuf 4194304",
@@ -21,7 +21,7 @@ const TUNED: [&str; 4] = [
     "fast-io",
 ];
 
-/// The same over TCP, where `fast-io` means nothing.
+/// The same over TCP, where `fast-io` has no effect.
 const TUNED_TCP: [&str; 4] = [
     "sndbuf 4194304",
     "rcvbuf 4194304",
@@ -31,7 +31,7 @@ const TUNED_TCP: [&str; 4] = [
 
 const CHACHA: &str = "CHACHA20-POLY1305";
 
-/// A way for packets from one host to the other.
+/// One way to carry packets from one host to the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Subject {
@@ -41,7 +41,7 @@ pub(crate) enum Subject {
     NoTunnelNoGso,
     /// OpenVPN's own data path, as installed.
     Openvpn,
-    /// The same with large buffers, the best that its options give.
+    /// The same with large buffers, the best that its options allow.
     OpenvpnTuned,
     /// The same with CHACHA20-POLY1305.
     OpenvpnTunedChacha,
@@ -61,7 +61,7 @@ pub(crate) enum Subject {
     UdcoChacha,
     /// The same over TCP.
     UdcoTcp,
-    /// OpenVPN, as installed, with udco at both ends, and very many more peers at the server.
+    /// OpenVPN, as installed, with udco at both ends, and thousands of additional peers at the server.
     UdcoCrowded,
     /// udco at the server, OpenVPN's own data path at the client.
     UdcoServer,
@@ -91,7 +91,7 @@ impl Subject {
         }
     }
 
-    /// The other VPN that it is.
+    /// The other VPN, if it is one.
     pub(crate) const fn vpn(self) -> Option<Vpn> {
         match self {
             Self::WireguardGo => Some(Vpn::WireguardGo),
@@ -111,7 +111,7 @@ impl Subject {
     /// Starts it between the hosts of `pair`.
     ///
     /// # Errors
-    /// Fails if it doesn't come up.
+    /// If it doesn't come up.
     pub(crate) fn start(
         self,
         pair: &Pair,
@@ -161,13 +161,14 @@ impl Subject {
     }
 }
 
-/// So many peers are added to the one that there is.
+/// How many peers to add to the existing one.
 const CROWD: u32 = 9_999;
 
-/// Beyond the ids that OpenVPN gives its own peers.
+/// Above the ids that OpenVPN assigns.
 const FIRST_OF_CROWD: u32 = 100_000;
 
-/// Adds peers to the server's device, all of them at closed ports of the client's host, and returns who holds them.
+/// Adds peers to the server's device, all of them at closed ports of the client's host, and returns the process that
+/// holds them.
 fn crowd(pair: &Pair) -> Result<Process> {
     let mut peers = String::new();
     for number in 0..CROWD {
@@ -192,7 +193,7 @@ fn crowd(pair: &Pair) -> Result<Process> {
     Ok(holder)
 }
 
-/// A subject that stands; it ends when dropped.
+/// A running subject; it ends when dropped.
 #[derive(Debug)]
 pub(crate) enum Tunnel {
     None,
@@ -205,12 +206,12 @@ pub(crate) enum Tunnel {
 }
 
 impl Tunnel {
-    /// The programs whose processes carry the packets, as `/proc` names them.
+    /// The names, as in `/proc`, of the processes that carry the packets.
     pub(crate) fn programs() -> Vec<&'static str> {
         [["openvpn", "udco"].as_slice(), &vpn::PROCESSES].concat()
     }
 
-    /// The server's address, as the client calls it.
+    /// The address at which the client reaches the server.
     pub(crate) const fn server(&self) -> &'static str {
         match self {
             Self::None => addresses::SERVER,

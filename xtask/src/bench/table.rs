@@ -1,4 +1,4 @@
-//! A report as Markdown.
+//! A report in Markdown.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use super::link::Link;
 use super::outcome::Report;
 use super::subject::Subject;
 
-/// All that udco is held against, with the words above the columns.
+/// The subjects that udco is compared with, and their column headings.
 const YARDSTICKS: [(Subject, &str); 5] = [
     (Subject::Openvpn, "OpenVPN as installed"),
     (Subject::OpenvpnTuned, "OpenVPN tuned"),
@@ -17,7 +17,7 @@ const YARDSTICKS: [(Subject, &str); 5] = [
     (Subject::NoTunnelNoGso, "no tunnel, no GSO"),
 ];
 
-/// Subjects of which everything is measured, in the order of their columns.
+/// Subjects with all figures, in the order of their columns.
 const MAIN: [Subject; 6] = [
     Subject::NoTunnel,
     Subject::NoTunnelNoGso,
@@ -27,7 +27,7 @@ const MAIN: [Subject; 6] = [
     Subject::Udco,
 ];
 
-/// Everything, each table under a heading. What wasn't measured isn't there.
+/// All tables with their headings, without missing measurements.
 pub(crate) fn all(report: &Report) -> String {
     let sections = [
         ("Targets", targets(report)),
@@ -47,7 +47,7 @@ pub(crate) fn all(report: &Report) -> String {
     text
 }
 
-/// How it was measured, in a paragraph.
+/// A paragraph about the method.
 fn method(report: &Report) -> String {
     let machine = &report.machine;
     let vpns: String = machine.vpns.iter().map(|it| format!(", {it}")).collect();
@@ -107,7 +107,7 @@ fn ratios(report: &Report) -> String {
     for figure in Figure::SHOWN.into_iter().filter(|f| f.has_ratio()) {
         let ratios = YARDSTICKS.map(|(subject, _)| {
             let ratio = report.ratio(figure, udco, veth(subject));
-            // Without a tunnel there are costs of nothing.
+            // Without a tunnel the costs are zero.
             ratio.filter(|r| r.is_finite())
         });
         if ratios.iter().all(Option::is_none) {
@@ -138,7 +138,7 @@ fn medians(report: &Report) -> String {
     under(&[&[""], columns.as_slice()].concat(), rows)
 }
 
-/// A row for each cell of which only some figures are measured.
+/// A row for each cell with only some of the figures.
 fn others(report: &Report) -> String {
     let figures = [
         Figure::Tcp1Up,
@@ -175,7 +175,7 @@ const fn veth(subject: Subject) -> Cell {
     }
 }
 
-/// Nothing if there are no rows.
+/// Empty if there are no rows.
 fn under(columns: &[&str], rows: String) -> String {
     if rows.is_empty() {
         return rows;
@@ -194,7 +194,7 @@ fn row(text: &mut String, cells: &[&str]) {
     let _ = writeln!(text, "| {} |", cells.join(" | "));
 }
 
-/// Breaks lines at 120 characters.
+/// Wraps lines at 120 characters.
 fn wrap(words: &str) -> String {
     let mut text = String::new();
     let mut width = 0;

@@ -1,4 +1,4 @@
-//! How fast udco is to be, and whether it is.
+//! udco's performance targets, and whether it meets them.
 
 use serde::Serialize;
 
@@ -8,11 +8,11 @@ use super::link::Link;
 use super::outcome::Report;
 use super::subject::Subject;
 
-/// A ratio that is to be reached.
+/// A ratio to reach.
 #[derive(Debug)]
 pub(crate) struct Target {
     text: &'static str,
-    /// Each of them has to reach it.
+    /// Each of these figures must reach it.
     figures: &'static [Figure],
     of: Cell,
     over: Cell,
@@ -27,13 +27,13 @@ pub(crate) enum Bound {
     AtMost(f64),
 }
 
-/// A target and what was measured.
+/// A target and its measurement.
 #[derive(Debug, Serialize)]
 pub(crate) struct Verdict {
     pub(crate) text: &'static str,
     pub(crate) bound: Bound,
     pub(crate) measured: Vec<Measured>,
-    /// `None` if it wasn't measured.
+    /// `None` without a measurement.
     pub(crate) is_met: Option<bool>,
 }
 

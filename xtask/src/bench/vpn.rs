@@ -1,4 +1,4 @@
-//! Other userspace VPNs that Debian has, each between the two hosts as its documentation sets it up.
+//! Debian's other userspace VPNs, each between the two hosts as its documentation sets it up.
 
 mod fastd;
 mod nebula;
@@ -16,13 +16,13 @@ use udco_testbed::{Host, Pair, Process, addresses, eventually};
 
 use crate::apt::{self, Apt};
 
-/// Debian's suite with the newest; what is taken from it needs nothing but the C library.
+/// Debian's suite with the newest versions; packages from it need only the C library.
 const SUITE: &str = "sid";
 
 /// How long each step of a start may take.
 const START: Duration = Duration::from_secs(10);
 
-/// Which one.
+/// A VPN to compare with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Vpn {
     WireguardGo,
@@ -35,7 +35,7 @@ impl Vpn {
     /// All of them.
     pub(crate) const ALL: [Self; 4] = [Self::WireguardGo, Self::Nebula, Self::Tinc, Self::Fastd];
 
-    /// Its name, and that of its package.
+    /// Its name, which is also its package's.
     pub(crate) const fn title(self) -> &'static str {
         match self {
             Self::WireguardGo => "wireguard-go",
@@ -64,7 +64,7 @@ impl Vpn {
     }
 }
 
-/// The names of all processes, as `/proc` has them.
+/// The names of all processes, as in `/proc`.
 pub(crate) const PROCESSES: [&str; 4] = [
     Vpn::WireguardGo.process(),
     Vpn::Nebula.process(),
@@ -72,7 +72,7 @@ pub(crate) const PROCESSES: [&str; 4] = [
     Vpn::Fastd.process(),
 ];
 
-/// A VPN's program, and what it says of itself.
+/// A VPN's program, and its version.
 #[derive(Debug)]
 pub(crate) struct Program {
     vpn: Vpn,
@@ -81,11 +81,11 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Finds it. Of those that move fast only in their newest versions, that of [`SUITE`] is unpacked into the target
+    /// Finds the program. VPNs that are fast only in their newest versions are unpacked from [`SUITE`] into the target
     /// directory, the first time; the others are the machine's own.
     ///
     /// # Errors
-    /// Says why it cannot be had.
+    /// Says why it is unavailable.
     pub(crate) fn find(vpn: Vpn, target: &Path) -> Result<Self> {
         let (path, word) = match vpn {
             Vpn::WireguardGo => (unpacked(vpn, target)?, "--version"),
@@ -99,7 +99,7 @@ impl Program {
             .with_context(|| format!("{} does not run", path.display()))?;
         let text = String::from_utf8_lossy(&output.stdout);
         let first = text.lines().next().unwrap_or_default();
-        // What follows is about its libraries and its build.
+        // The rest is about its libraries and its build.
         let version = first.split(" (").next().unwrap_or_default().trim();
         let version = match vpn {
             Vpn::Nebula => version.replacen("Version:", "nebula", 1),
@@ -113,10 +113,10 @@ impl Program {
         self.vpn
     }
 
-    /// Joins the hosts of `pair`, with the inner addresses that OpenVPN has there.
+    /// Connects the hosts of `pair`, with the inner addresses that OpenVPN uses there.
     ///
     /// # Errors
-    /// Fails if one end doesn't come up or they don't reach each other.
+    /// If one end doesn't come up, or they cannot reach each other.
     pub(crate) fn start(&self, pair: &Pair) -> Result<[Process; 2]> {
         let ends = Ends {
             server: End::new(&pair.server, addresses::SERVER, addresses::INNER_SERVER),
@@ -168,7 +168,7 @@ struct Ends<'a> {
 }
 
 impl<'a> Ends<'a> {
-    /// Each end, with the other one.
+    /// Each end, paired with the other one.
     fn each(&self) -> [(&End<'a>, &End<'a>); 2] {
         [(&self.server, &self.client), (&self.client, &self.server)]
     }
@@ -181,7 +181,7 @@ impl<'a> Ends<'a> {
 /// One end of a tunnel.
 struct End<'a> {
     host: &'a Host,
-    /// Outside the tunnel, and in it.
+    /// Its address outside the tunnel, and inside.
     outer: &'static str,
     inner: &'static str,
 }
@@ -191,14 +191,14 @@ impl<'a> End<'a> {
         Self { host, outer, inner }
     }
 
-    /// A file of its own in the lab's directory, which ends with the lab.
+    /// A file in the lab's directory, removed with the lab.
     fn file(&self, name: &str) -> String {
         let name = format!("{}-{name}", self.host.name());
         self.host.directory().join(name).display().to_string()
     }
 }
 
-/// The program of a package of [`SUITE`], which is unpacked unless it was before.
+/// The program of a package of [`SUITE`], which is unpacked unless it already was.
 fn unpacked(vpn: Vpn, target: &Path) -> Result<PathBuf> {
     let name = vpn.title();
     let root = target.join(name);
@@ -212,7 +212,7 @@ fn unpacked(vpn: Vpn, target: &Path) -> Result<PathBuf> {
     let what = format!("{name} of {SUITE}");
     let apt = Apt::new(&fresh.join("apt"), &what, &[SUITE])?;
     apt.run("update", &["update", "-q", "--error-on=any"])?;
-    // apt brings the C library along; the machine has its own.
+    // apt also downloads the C library; the machine has its own.
     let install = ["install", "-q", "-y", "--download-only", name];
     apt.run("download", &install)?;
     apt::unpack_only(name, &apt.archives(), &fresh)?;

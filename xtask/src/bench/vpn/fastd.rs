@@ -1,4 +1,4 @@
-//! fastd, with the method of its documentation's examples.
+//! fastd, with the method from its documentation's examples.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! nebula, with AES-256-GCM, which is its default, and no lighthouse: both ends know each other's address.
+//! nebula, with its default AES-256-GCM, and without a lighthouse: both ends know each other's address.
 
 use std::fs;
 
@@ -18,7 +18,7 @@ pub(super) fn start(program: &Program, ends: &Ends<'_>) -> Result<[Process; 2]> 
     Ok([spawn(&ends.server)?, spawn(&ends.client)?])
 }
 
-/// An authority, and a certificate of it for each end.
+/// An authority, and a certificate from it for each end.
 fn make_certificates(program: &Program, ends: &Ends<'_>) -> Result<()> {
     let tool = program.path.with_file_name("nebula-cert");
     let tool = tool.to_str().context("path is not UTF-8")?;

@@ -1,4 +1,4 @@
-//! tinc 1.0, as Debian has it, with its default ciphers.
+//! tinc 1.0, Debian's version, with its default ciphers.
 
 use std::fs;
 
@@ -24,7 +24,7 @@ pub(super) fn start(program: &Program, ends: &Ends<'_>) -> Result<[Process; 2]> 
         fs::write(format!("{}/tinc.conf", end.file("tinc")), lines)?;
         let own = format!("Address = {}\nSubnet = {}/32\n", end.outer, end.inner);
         fs::write(format!("{hosts}/{}", end.host.name()), own)?;
-        // Adds the public key to the host's file; asks nothing where nobody could answer.
+        // Adds the public key to the host's file; does not ask if there is no terminal.
         let script = format!(
             "{} -c {} -K 2048 </dev/null",
             program.path()?,

@@ -1,4 +1,4 @@
-//! wireguard-go. That of a stable Debian release is years old and moves packets singly; the newest batches them.
+//! wireguard-go. The one in a stable Debian release is years old and moves packets singly; the newest batches them.
 
 use anyhow::Result;
 use udco_testbed::{Host, Process, eventually};
@@ -38,7 +38,7 @@ pub(super) fn start(program: &Program, ends: &Ends<'_>) -> Result<[Process; 2]> 
     Ok([server, client])
 }
 
-/// Makes a private key and returns the public one.
+/// Generates a private key and returns the public one.
 fn make_key(host: &Host, file: &str) -> Result<String> {
     let script = format!("umask 077; wg genkey >{file}; wg pubkey <{file}");
     Ok(host.run(&["sh", "-c", &script])?.trim().to_owned())
