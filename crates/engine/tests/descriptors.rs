@@ -1,6 +1,6 @@
 //! What a client hands over is closed when it is refused, and when the client ends (promises G2).
 //!
-//! The engine lives in this process, so its descriptors are those of the process: nothing else may open any meanwhile.
+//! The engine runs in this process, so its descriptors are those of the process: nothing else may open any meanwhile.
 
 mod client;
 
@@ -22,14 +22,14 @@ static ALONE: Mutex<()> = Mutex::new(());
 /// Long enough for a busy machine.
 const SOON: Duration = Duration::from_secs(20);
 
-/// What is open, as `/proc` names it.
+/// Open descriptors, as `/proc` names them.
 fn open() -> Vec<String> {
     let all = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
     let names = all.filter_map(|fd| std::fs::read_link(fd.path()).ok());
     names.map(|name| name.display().to_string()).collect()
 }
 
-/// Waits for something that another thread does.
+/// Waits for another thread's action.
 fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !is_so() {
@@ -51,7 +51,7 @@ fn descriptors_of_the_wrong_kind_are_refused_and_closed() {
     let path = std::env::temp_dir().join(format!("udco-descriptors-{}", std::process::id()));
     let file = File::create(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
-    // Of each kind one that nobody else has.
+    // One of each kind, not shared with anything else.
     let wrong: [OwnedFd; 5] = [
         file.into(),
         std::io::pipe().unwrap().0.into(),

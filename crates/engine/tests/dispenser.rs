@@ -1,4 +1,4 @@
-//! Programs that share an inherited socket have a connection each, and the engine ends with the last of them.
+//! Clients that share an inherited socket have a connection each, and the engine ends with the last of them.
 
 mod client;
 
@@ -16,7 +16,7 @@ use udco_sys::seqpacket::Connection;
 
 use crate::client::{Client, Owned, engine};
 
-/// Programs' end of a dispenser, and the thread that serves it.
+/// The clients' end of a dispenser, and the thread that serves it.
 struct Run {
     dispenser: Connection,
     thread: JoinHandle<std::io::Result<()>>,
@@ -41,7 +41,7 @@ impl Run {
     }
 
     fn send_bytes(&self, message: &[u8], fds: &[BorrowedFd<'_>]) {
-        // The engine takes one after the other.
+        // The engine accepts one after the other.
         while let Err(error) = self.dispenser.send(message, fds) {
             assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
             std::thread::yield_now();
@@ -69,10 +69,10 @@ fn each_program_has_a_connection_and_the_engine_ends_with_the_last() {
     let channels: Vec<_> = clients.iter().map(Client::open_channel).collect();
     for seq in 10..60 {
         for client in &clients {
-            client.tell(seq, &ToEngine::OwnTun, &[]);
+            client.send(seq, &ToEngine::OwnTun, &[]);
         }
         for client in &clients {
-            assert_eq!(client.hear(), Some(Owned::Done(0)));
+            assert_eq!(client.receive(), Some(Owned::Done(0)));
         }
     }
     drop(channels);
@@ -93,7 +93,7 @@ fn a_forked_child_asks_on_the_connection_of_its_parent() {
     let run = Run::of(&engine);
     let parent = run.connect();
     let (ours, engines) = Connection::pair().unwrap();
-    parent.tell(0, &ToEngine::Connect, &[engines.as_fd()]);
+    parent.send(0, &ToEngine::Connect, &[engines.as_fd()]);
     drop(engines);
     let child = Client::over(ours);
     assert!(serves(&parent) && serves(&child));
@@ -106,7 +106,7 @@ fn a_forked_child_asks_on_the_connection_of_its_parent() {
 }
 
 #[test]
-fn what_is_no_request_to_connect_is_harmless_and_closed() {
+fn anything_but_a_request_to_connect_is_harmless_and_closed() {
     let engine = engine();
     let run = Run::of(&engine);
     let healthy = run.connect();
@@ -162,10 +162,10 @@ fn what_is_no_request_to_connect_is_harmless_and_closed() {
         Ok(1),
         "a copy is open"
     );
-    // Nobody is answered on the socket that all share.
+    // The engine never answers on the shared socket.
     let mut nothing = [0; 64];
-    let heard = run.dispenser.receive_within(&mut nothing, Duration::ZERO);
-    assert_eq!(heard.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+    let received = run.dispenser.receive_within(&mut nothing, Duration::ZERO);
+    assert_eq!(received.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
     drop(healthy);
     let Run { dispenser, thread } = run;
     drop(dispenser);

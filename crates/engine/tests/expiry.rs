@@ -1,4 +1,4 @@
-//! Many peers that expire while nobody reads: each end is told, once (promises F5, J8).
+//! Many peers that expire while the listener does not read: each end is reported once (promises F5, J8).
 
 mod client;
 
@@ -24,16 +24,16 @@ const EXPIRED: u32 = 2;
 
 const NETLINK_ADD_MEMBERSHIP: i32 = 1;
 
-/// How many peers: unoptimised too, they come and go in seconds.
+/// How many peers: even an unoptimised build adds and expires them in seconds.
 const PEERS: u32 = 100_000;
 
-/// Set by `cargo xtask expiry`: the listener sleeps for a minute, and figures are printed that only mean something with
-/// optimisation.
+/// Set by `cargo xtask expiry`: the listener sleeps for a minute, and the test prints figures that only mean something
+/// in an optimised build.
 const LONG: &str = "UDCO_EXPIRY_LONG";
 
 #[test]
-fn each_of_100_000_peers_that_expire_unread_is_told_once() {
-    if !namespace::enter("each_of_100_000_peers_that_expire_unread_is_told_once") {
+fn each_of_100_000_peers_that_expire_unread_is_reported_once() {
+    if !namespace::enter("each_of_100_000_peers_that_expire_unread_is_reported_once") {
         return;
     }
     if std::env::var_os(LONG).is_some() {
@@ -41,7 +41,7 @@ fn each_of_100_000_peers_that_expire_unread_is_told_once() {
     }
     let office = Office::open();
     office.add(0..PEERS, BATCH, (1, 2));
-    office.everybody_expires_while_nobody_reads(Duration::from_secs(5));
+    office.expire_all_unread(Duration::from_secs(5));
 }
 
 fn at_length() {
@@ -52,14 +52,14 @@ fn at_length() {
     let idle = per_peer(before);
     office.request_all(0..PEERS, BATCH, |id| office.key_new(id));
     let keyed = per_peer(before);
-    let told = office.everybody_expires_while_nobody_reads(Duration::from_secs(60));
+    let reported = office.expire_all_unread(Duration::from_secs(60));
     namespace::say(&format!(
-        "{{\"peers\":{PEERS},\"listener_sleeps_s\":60,\"told_once\":{told},\"peer_new_per_s\":{single:.0},\
+        "{{\"peers\":{PEERS},\"listener_sleeps_s\":60,\"reported_once\":{reported},\"peer_new_per_s\":{single:.0},\
          \"peer_new_per_s_{BATCH}_a_datagram\":{batched:.0},\"bytes_per_peer\":{idle},\"bytes_per_peer_with_key\":{keyed}}}"
     ));
 }
 
-/// Requests in one datagram, where they are not one by one.
+/// Requests per datagram, where they are batched.
 const BATCH: usize = 100;
 
 /// A device of `ovpn` for many peers, a channel that configures it, and one that listens.
@@ -71,7 +71,7 @@ struct Office {
     ifindex: u32,
     socket: OwnedFd,
     relay: OwnedFd,
-    /// The program's end of the relay; it closes when the test ends.
+    /// The client's end of the relay; it closes when the test ends.
     _control: Connection,
 }
 
@@ -100,14 +100,14 @@ impl Office {
         }
     }
 
-    /// Adds peers, `batch` in a datagram, and returns how many a second.
+    /// Adds peers, `batch` per datagram, and returns how many per second.
     fn add(&self, ids: Range<u32>, batch: usize, keepalive: (u32, u32)) -> f64 {
         let (count, start) = (f64::from(ids.end - ids.start), Instant::now());
         self.request_all(ids, batch, |id| self.peer_new(id, keepalive));
         count / start.elapsed().as_secs_f64()
     }
 
-    /// Sends a request for each id, all of which must succeed.
+    /// Sends a request for each id; all of them must succeed.
     fn request_all(&self, ids: Range<u32>, batch: usize, request: impl Fn(u32) -> Vec<u8>) {
         for start in ids.clone().step_by(batch) {
             let requests: Vec<Vec<u8>> = (start..ids.end).take(batch).map(&request).collect();
@@ -121,8 +121,8 @@ impl Office {
         }
     }
 
-    /// The listener sleeps until all peers have expired, and then hears of each exactly once.
-    fn everybody_expires_while_nobody_reads(&self, sleep: Duration) -> u32 {
+    /// The listener sleeps until all peers have expired, and then receives exactly one notification for each.
+    fn expire_all_unread(&self, sleep: Duration) -> u32 {
         thread::sleep(sleep);
         let get = netlink::dump(self.family, PEER_GET, &[number(1, self.ifindex)]);
         self.client.request(&self.requests, &get, None);
@@ -130,9 +130,9 @@ impl Office {
         assert_eq!(left.len(), 1, "no peer, only the end of the dump");
 
         let mut times = vec![0_u32; PEERS as usize];
-        let mut told = 0;
+        let mut reported = 0;
         let mut last = Instant::now();
-        // Not one more for a while after the last.
+        // No further one for a while after the last.
         while last.elapsed() < Duration::from_millis(500) {
             for message in self.listener.drain() {
                 last = Instant::now();
@@ -140,7 +140,7 @@ impl Office {
                 assert_eq!(find_number(&message, &[1]), Some(self.ifindex));
                 assert_eq!(find_number(&message, &[2, 15]), Some(EXPIRED));
                 times[find_number(&message, &[2, 1]).unwrap() as usize] += 1;
-                told += 1;
+                reported += 1;
             }
             thread::sleep(Duration::from_millis(1));
         }
@@ -148,16 +148,16 @@ impl Office {
         assert_eq!(
             wrong,
             None,
-            "a peer told {:?} times; {told} in all",
+            "a peer reported {:?} times; {reported} in all",
             wrong.map(|id| times[id])
         );
-        told
+        reported
     }
 
     fn peer_new(&self, id: u32, (interval, timeout): (u32, u32)) -> Vec<u8> {
         let members = [
             number(1, id),
-            // Each at an address of its own, as clients are.
+            // Each at an address of its own, like real clients.
             attribute(2, &(0x7f00_0001 + id).to_be_bytes()),
             attribute(5, &9_u16.to_be_bytes()),
             number(6, 9),
@@ -169,7 +169,7 @@ impl Office {
         netlink::request(self.family, PEER_NEW, &attributes)
     }
 
-    /// AES-256-GCM in the primary slot, the same key for everybody.
+    /// AES-256-GCM in the primary slot, the same key for all peers.
     fn key_new(&self, peer: u32) -> Vec<u8> {
         let direction = |kind| nest(kind, &[attribute(1, &[7; 32]), attribute(2, &[9; 8])]);
         let members = [

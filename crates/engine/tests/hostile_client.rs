@@ -30,7 +30,7 @@ fn garbage_ends_the_connection_and_nothing_else() {
     for garbage in [&b"x"[..], &[0xff; 64], &[0; 8], &[1; 30_000]] {
         let client = Client::new(&engine);
         client.connection().send(garbage, &[]).unwrap();
-        assert_eq!(client.hear(), None);
+        assert_eq!(client.receive(), None);
         assert!(client.end().is_err(), "the engine says why");
     }
     assert_eq!(healthy.ask(2, &ToEngine::OwnTun, &[]), Some(Owned::Done(0)));
@@ -55,7 +55,7 @@ fn unknown_channels_and_replies_to_nothing_are_harmless() {
         value: 1,
     };
     assert_eq!(client.ask(3, &option, &[]), Some(Owned::Done(22)));
-    client.tell(
+    client.send(
         4,
         &ToEngine::Socket {
             errno: 0,
@@ -63,7 +63,7 @@ fn unknown_channels_and_replies_to_nothing_are_harmless() {
         },
         &[],
     );
-    client.tell(
+    client.send(
         5,
         &ToEngine::Tun {
             errno: 0,
@@ -73,7 +73,7 @@ fn unknown_channels_and_replies_to_nothing_are_harmless() {
         },
         &[],
     );
-    client.tell(
+    client.send(
         6,
         &ToEngine::Return {
             channel: 99,
@@ -131,9 +131,12 @@ fn a_client_that_asks_something_else_has_given_up_its_question() {
     let client = Client::welcome(&engine);
     begin_device(&client);
     let begin = Instant::now();
-    client.tell(3, &ToEngine::OwnTun, &[]);
-    assert!(matches!(client.hear(), Some(Owned::Answer(_))), "a refusal");
-    assert_eq!(client.hear(), Some(Owned::Done(0)));
+    client.send(3, &ToEngine::OwnTun, &[]);
+    assert!(
+        matches!(client.receive(), Some(Owned::Answer(_))),
+        "a refusal"
+    );
+    assert_eq!(client.receive(), Some(Owned::Done(0)));
     assert!(
         begin.elapsed() < Duration::from_secs(30),
         "no deadline passed"

@@ -1,4 +1,4 @@
-//! What went over the wire: a capture by tcpdump, OpenVPN's packets counted, clear text found.
+//! A capture of the wire by tcpdump, which counts OpenVPN's packets and finds cleartext.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -24,7 +24,7 @@ pub const DATA_V2: u8 = 9;
 /// OpenVPN's port in every scenario.
 const PORT: u16 = 1194;
 
-/// Bytes kept of each frame: headers, and enough of the payload to hold the marker whole.
+/// Bytes captured of each frame: headers, and enough payload to hold the whole marker.
 const SNAP: &str = "192";
 
 /// A running capture on one device.
@@ -35,19 +35,19 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Starts to capture both directions at the end `a` of a link, with super-packets split. `None`, with a line that
-    /// says so, in an unprivileged lab.
+    /// Starts to capture both directions at end `a` of a link, with super-packets split. In an unprivileged lab it
+    /// reports that and returns `None`.
     ///
     /// # Errors
-    /// Fails if tcpdump does.
+    /// If tcpdump fails.
     pub fn start(link: &Link) -> Result<Option<Self>> {
         Self::start_filtered(link, "")
     }
 
-    /// The same, of what goes beside the tunnel only.
+    /// The same, only of packets outside the tunnel.
     ///
     /// # Errors
-    /// Fails if tcpdump does.
+    /// If tcpdump fails.
     pub fn start_beside(link: &Link) -> Result<Option<Self>> {
         Self::start_filtered(link, &format!("not port {PORT}"))
     }
@@ -55,14 +55,14 @@ impl Capture {
     fn start_filtered(link: &Link, filter: &str) -> Result<Option<Self>> {
         let (host, device) = (link.host_a(), &link.a);
         if !host.is_privileged() {
-            // Run as uid 0 it insists on setgroups(2), which a user namespace made without privilege forbids.
+            // As uid 0 tcpdump insists on setgroups(2), which an unprivileged user namespace forbids.
             skip_part(
                 "no look at the wire: tcpdump does not run in an unprivileged user namespace",
             );
             return Ok(None);
         }
         link.split_segments()?;
-        // A link may be looked at again later.
+        // A scenario may capture on a link more than once.
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("capture-{}-{device}-{number}", host.name());
@@ -90,12 +90,12 @@ impl Capture {
         Ok(Some(Self { process, file }))
     }
 
-    /// Ends the capture and reads it.
+    /// Ends the capture and parses it.
     ///
     /// # Errors
-    /// Fails if tcpdump lost packets: what wasn't seen can't be vouched for.
+    /// If tcpdump lost packets: an incomplete capture proves nothing.
     pub fn stop(mut self) -> Result<Trace> {
-        // What is still in tcpdump's ring when the signal comes is lost.
+        // The signal discards whatever is still in tcpdump's ring.
         std::thread::sleep(Duration::from_millis(300));
         self.process.signal(Signal::INT)?;
         self.process.wait(Duration::from_secs(10))?;
@@ -108,12 +108,12 @@ impl Capture {
     }
 }
 
-/// Packets and bytes.
+/// A count of packets and bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Number of packets.
     pub packets: u64,
-    /// Bytes from the opcode on, as in the peer's link counters.
+    /// Bytes from the opcode on, as the peer's link counters count them.
     pub bytes: u64,
 }
 
@@ -128,9 +128,9 @@ pub struct Trace {
     pub peer_ids: BTreeMap<IpAddr, Vec<u32>>,
     /// First words of DATA_V2 packets by sender: opcode, key id and peer id (dco-behaviour 1.1).
     pub first_words: BTreeMap<IpAddr, BTreeSet<u32>>,
-    /// IP fragments by sender, the first of a packet among them.
+    /// IP fragments by sender, first fragments included.
     pub fragments: BTreeMap<IpAddr, u64>,
-    /// One line for each packet that should have been inside the tunnel.
+    /// One line per packet that should have been inside the tunnel.
     pub clear: Vec<String>,
 }
 
@@ -148,10 +148,10 @@ impl Trace {
         Ok(trace)
     }
 
-    /// Checks that nothing was in clear and that there were data packets at all.
+    /// Checks that no packet was in the clear, and that there were data packets at all.
     ///
     /// # Errors
-    /// Lists the first few packets in clear.
+    /// Lists the first few packets in the clear.
     pub fn require_private(&self) -> Result<()> {
         let first: Vec<_> = self.clear.iter().take(5).collect();
         ensure!(
@@ -223,7 +223,7 @@ impl Trace {
                     ids.push(id);
                 }
             }
-            // dco-behaviour 1.2: the ciphertext follows 24 bytes of header; a cleartext packet there is a leak too.
+            // dco-behaviour 1.2: the ciphertext follows 24 bytes of header; an inner packet there is a leak, too.
             if message.get(24..).is_some_and(looks_inner) {
                 self.clear
                     .push("an inner packet in a DATA_V2 packet".to_owned());
@@ -246,8 +246,8 @@ fn looks_inner(packet: &[u8]) -> bool {
         && packet.get(16..19) == Some(&[10, 8, 0])
 }
 
-/// What two hosts on a link say to each other anyhow: ICMP errors, IPv6 neighbours, routers and multicast listeners.
-/// Echo is not among it.
+/// Traffic that two hosts on a link exchange anyway: ICMP errors, IPv6 neighbours, routers and multicast listeners, but
+/// not echo.
 fn is_housekeeping(packet: &IpPacket<'_>) -> bool {
     let kind = packet.payload.first().copied().unwrap_or(0);
     match packet.protocol {

@@ -1,9 +1,9 @@
-//! Bad weather: a relay between client and server that loses, doubles, delays, reorders and corrupts what it hands on,
-//! and the means to check that nothing is miscounted under it.
+//! Bad network conditions: a relay between client and server that loses, duplicates, delays, reorders and corrupts
+//! packets, and checks that the counters stay right under it.
 //!
 //! The relay is a process in a host of its own, so that it also works in an unprivileged lab, whose namespaces a thread
 //! cannot enter. It takes orders as JSON lines on its standard input ([`Order`]) and answers each with its counters
-//! ([`Tally`]). What it does to the n-th data packet of a direction is decided by the seed and n alone.
+//! ([`Tally`]). The fate of the n-th data packet of a direction depends on the seed and n alone.
 
 pub(crate) mod dice;
 mod grid;
@@ -25,40 +25,40 @@ pub use session::{Counters, End, Session};
 pub use tally::{Direction, Segments, Tally};
 pub use torn::{Tear, Torn, reset, tears};
 
-/// What happens to packets, the same in both directions. Shares are from 0 to 1.
+/// Network conditions, the same in both directions. Shares are from 0 to 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Weather {
-    /// Share of datagrams that vanish.
+    /// Share of datagrams that are lost.
     pub loss: f64,
-    /// Share of datagrams that are held back for up to [`Self::reorder_us`], while others overtake them.
+    /// Share of datagrams that are held back for up to [`Self::reorder_us`] and overtaken.
     pub reorder: f64,
-    /// The longest a datagram is held back, microseconds.
+    /// The longest hold, microseconds.
     pub reorder_us: u64,
-    /// Share of datagrams that arrive twice; the copy is delayed and corrupted on its own account.
+    /// Share of datagrams that are duplicated; the copy is delayed and corrupted independently.
     pub duplicate: f64,
-    /// Share of datagrams of which one bit is flipped, anywhere.
+    /// Share of datagrams with one flipped bit, anywhere.
     pub corrupt: f64,
     /// Delay of every datagram, microseconds.
     pub delay_us: u64,
-    /// Up to this much more delay, which reorders too.
+    /// Up to this much additional delay, which reorders, too.
     pub jitter_us: u64,
-    /// The line is cut: datagrams vanish, streams stand still.
+    /// The link is cut: datagrams are lost, streams stall.
     pub cut: bool,
-    /// Hits control packets too. Otherwise TLS, which sends again after whole seconds, goes untouched.
+    /// Affects control packets, too. Otherwise it spares TLS, which retransmits only after whole seconds.
     pub hit_control: bool,
-    /// TCP: the longest run of bytes written at once; 0 hands on what comes as it comes.
+    /// TCP: the longest run of bytes written at once; 0 relays bytes as they arrive.
     pub segment: usize,
-    /// TCP: share of runs before which the stream stalls.
+    /// TCP: share of runs with a stall before them.
     pub stall: f64,
-    /// TCP: how long it stalls, milliseconds.
+    /// TCP: length of a stall, milliseconds.
     pub stall_ms: u64,
-    /// TCP: share of runs at which the connection is reset.
+    /// TCP: share of runs at which to reset the connection.
     pub reset: f64,
 }
 
 impl Weather {
-    /// Everything is handed on at once.
+    /// Relays everything at once, unharmed.
     pub const CALM: Self = Self {
         loss: 0.0,
         reorder: 0.0,
@@ -79,9 +79,9 @@ impl Weather {
 /// An order to the relay, a JSON line.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub enum Order {
-    /// From now on the weather is this.
+    /// Changes the weather from now on.
     Weather(Weather),
-    /// Only say what you did.
+    /// Only reports the counters.
     Report,
 }
 

@@ -19,12 +19,12 @@ use udco_sys::seqpacket::{Connection, Listener};
 use crate::procfs::{Proc, signal_pid};
 use crate::version::Version;
 
-/// How long a thread of the proxy waits before it looks whether the proxy is still there.
+/// How often a thread of the proxy checks that the proxy still exists.
 const GLANCE: Duration = Duration::from_millis(100);
 
 /// A request of the Netlink API, or one about the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum Request {
     /// `CTRL_CMD_GETFAMILY`.
     GetFamily,
     /// `RTM_NEWLINK`: the device is made.
@@ -47,8 +47,8 @@ pub enum Asked {
     DelLink,
 }
 
-impl Asked {
-    /// All of them, in the order in which OpenVPN has need of them.
+impl Request {
+    /// All of them, in the order in which OpenVPN sends them.
     pub const ALL: [Self; 10] = [
         Self::GetFamily,
         Self::NewLink,
@@ -111,7 +111,7 @@ pub enum Fault {
 /// The moment of the fault.
 #[derive(Clone, Debug)]
 pub struct Hit {
-    /// When.
+    /// Its time.
     pub at: Instant,
     /// The client's process.
     pub program: Proc,
@@ -128,10 +128,10 @@ pub struct ClientProxy {
 
 #[derive(Debug)]
 struct Shared {
-    /// Where the engine listens, and its process id as the testbed sees it.
+    /// The engine's socket file, and its process id as the testbed sees it.
     engine: (PathBuf, u32),
     version: Version,
-    asked: Asked,
+    request: Request,
     fault: Fault,
     hit: Mutex<Option<Hit>>,
     ended: AtomicBool,
@@ -142,12 +142,12 @@ impl ClientProxy {
     /// `engine.0` and has process id `engine.1`.
     ///
     /// # Errors
-    /// Fails if it cannot listen.
+    /// If it cannot listen.
     pub fn start(
         path: &Path,
         engine: (&Path, u32),
         version: Version,
-        asked: Asked,
+        request: Request,
         fault: Fault,
     ) -> Result<Self> {
         let listener = Listener::listen(path, 0o666)
@@ -155,7 +155,7 @@ impl ClientProxy {
         let shared = Arc::new(Shared {
             engine: (engine.0.to_owned(), engine.1),
             version,
-            asked,
+            request,
             fault,
             hit: Mutex::default(),
             ended: AtomicBool::new(false),
@@ -168,21 +168,21 @@ impl ClientProxy {
         })
     }
 
-    /// Where it listens.
+    /// The proxy's socket file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The fault, if it has come to it.
+    /// The fault, once it has happened.
     pub fn hit(&self) -> Option<Hit> {
         let hit = self.shared.hit.lock();
         hit.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Lets a stopped engine go on: it answers what it was asked, and much later than it should.
+    /// Resumes a stopped engine: it answers the pending request, much later than it should.
     ///
     /// # Errors
-    /// Fails if the engine is gone.
+    /// If the engine is gone.
     pub fn resume(&self) -> Result<()> {
         signal_pid(self.shared.engine.1, Signal::CONT)
     }
@@ -211,16 +211,18 @@ impl Shared {
                 thread::spawn(move || {
                     let program = ends.0.peer_credentials();
                     let program = program.map_or(0, |program| program.pid.unsigned_abs());
-                    shared.hand_on(&ends.0, &ends.1, |message| shared.strike(message, program));
+                    shared.relay(&ends.0, &ends.1, |message| {
+                        shared.inject_fault(message, program)
+                    });
                 });
                 let shared = Arc::clone(&self);
-                thread::spawn(move || shared.hand_on(&engine, &client, |_| ()));
+                thread::spawn(move || shared.relay(&engine, &client, |_| ()));
             }
         }
     }
 
-    /// Hands messages on until one of the ends is gone; then both are.
-    fn hand_on(&self, from: &Connection, to: &Connection, look: impl Fn(&[u8])) {
+    /// Relays messages until one of the ends closes; then closes both.
+    fn relay(&self, from: &Connection, to: &Connection, look: impl Fn(&[u8])) {
         let mut buffer = vec![0; MAX_MESSAGE];
         while !self.ended.load(Ordering::Relaxed) {
             let received = match from.receive_within(&mut buffer, GLANCE) {
@@ -241,7 +243,8 @@ impl Shared {
         }
     }
 
-    /// Sends, waiting for room, which a stopped engine does not make; returns whether the other end is there.
+    /// Sends, and waits for room, which a stopped engine does not make; returns whether the other end is still
+    /// connected.
     fn send(&self, to: &Connection, message: &[u8], fds: &[std::os::fd::BorrowedFd<'_>]) -> bool {
         while !self.ended.load(Ordering::Relaxed) {
             match to.send(message, fds) {
@@ -254,10 +257,10 @@ impl Shared {
         false
     }
 
-    /// Strikes if this is the message, and the first of its kind.
-    fn strike(&self, message: &[u8], program: u32) {
+    /// Causes the fault if this is the first message of the wanted kind.
+    fn inject_fault(&self, message: &[u8], program: u32) {
         let mut hit = self.hit.lock().unwrap_or_else(PoisonError::into_inner);
-        if hit.is_some() || !self.asked.is_in(message, self.version) {
+        if hit.is_some() || !self.request.is_in(message, self.version) {
             return;
         }
         let engine = self.engine.1;

@@ -1,4 +1,4 @@
-//! What an engine has given up, seen from outside.
+//! Checks an engine's confinement from outside.
 
 use std::fs;
 use std::path::Path;
@@ -7,17 +7,17 @@ use anyhow::{Context, Result, ensure};
 
 use crate::procfs::Proc;
 
-/// Checks that an engine has no capability and no way to get one, that its calls are filtered, in each of its threads, and
-/// that nobody but root looks into it.
+/// Checks that an engine has no capability and no way to get one, that each of its threads has a filter, and that only
+/// root can inspect it.
 ///
 /// # Errors
-/// Names what it still has.
+/// Names the rights that it still has.
 pub fn require(engine: &Proc) -> Result<()> {
     let process = format!("/proc/{}", engine.pid);
     let process = Path::new(&process);
     for thread in fs::read_dir(process.join("task"))? {
         let file = thread?.path().join("status");
-        // A thread may have ended by now.
+        // The thread may have ended meanwhile.
         let Ok(status) = fs::read_to_string(&file) else {
             continue;
         };
@@ -36,7 +36,7 @@ pub fn require(engine: &Proc) -> Result<()> {
                 "{engine:?} has {set} {left}"
             );
         }
-        // Only who has the capability for it can empty the bounding set: root's engine had.
+        // Emptying the bounding set takes a capability, which root's engine had.
         let bounds = of("CapBnd")?;
         let uid = of("Uid")?;
         ensure!(
@@ -44,7 +44,7 @@ pub fn require(engine: &Proc) -> Result<()> {
             "{engine:?} of user {uid} has CapBnd {bounds}"
         );
         ensure!(of("NoNewPrivs")? == "1", "{engine:?} may get rights");
-        // There is no filter for other processors.
+        // The filter exists only for some architectures.
         ensure!(
             of("Seccomp")? == "2" || !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")),
             "{engine:?} may make any system call"

@@ -1,4 +1,4 @@
-//! Many clients of one server, all in one host: as light as a real OpenVPN can be.
+//! Many clients of one server, all in one host: as lightweight as real OpenVPNs can be.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -13,13 +13,13 @@ use crate::procfs::{Proc, signal_pid};
 use crate::scenario::{CONNECT, Pair};
 use crate::udco::Shown;
 
-/// How many clients may shake hands at a time: two cores do some 60 handshakes a second.
+/// How many clients may handshake at a time: two cores do some 60 handshakes a second.
 const SHAKING: u32 = 32;
 
-/// The name by which their processes are told from others.
+/// Marks the processes of these clients.
 const CONFIGURATION: &str = "crowd.conf";
 
-/// How long OpenVPN may need for one command of its management interface while it works for many clients.
+/// How long OpenVPN may take for a management command while it serves many clients.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An OpenVPN server with udco and many clients without, in one lab.
@@ -35,24 +35,24 @@ pub struct Crowd {
     timeout: Duration,
 }
 
-/// What happened after all clients were killed.
+/// The outcome of killing all clients.
 #[derive(Clone, Copy, Debug)]
 pub struct Vanished {
-    /// From the first kill to the moment when the server had no client left.
+    /// From the first kill until the server had no client left.
     pub after: Duration,
     /// From the first kill to the last.
     pub killed_within: Duration,
-    /// Processor time of OpenVPN meanwhile.
+    /// OpenVPN's processor time meanwhile.
     pub openvpn: Duration,
-    /// The same of the engine.
+    /// The engine's.
     pub engine: Duration,
 }
 
 impl Crowd {
-    /// Starts the server with this `keepalive`, then all clients, and waits until the server counts `size` of them.
+    /// Starts the server with this `keepalive`, then all clients, and waits until the server has `size` of them.
     ///
     /// # Errors
-    /// Says how many have connected when nothing has moved for a while.
+    /// Reports how many have connected once there is no more progress.
     pub fn gather(size: u32, (interval, timeout): (u32, u32)) -> Result<Self> {
         let pair = Pair::new()?;
         let server = pair
@@ -74,7 +74,7 @@ impl Crowd {
             management,
             shells: Vec::new(),
             size,
-            // OpenVPN doubles it for the server's side.
+            // OpenVPN doubles the timeout on the server's side.
             timeout: Duration::from_secs(2 * u64::from(timeout)),
         };
         crowd.configure()?;
@@ -91,23 +91,23 @@ impl Crowd {
     /// How many client instances the server has.
     ///
     /// # Errors
-    /// Fails if OpenVPN does not answer.
+    /// If OpenVPN does not answer.
     pub fn clients(&self) -> Result<u32> {
         self.management.clients(PATIENCE)
     }
 
-    /// What `udco show` says.
+    /// The output of `udco show`.
     ///
     /// # Errors
-    /// Fails if it does.
+    /// If `udco show` fails.
     pub fn show(&self) -> Result<Shown> {
         self.server.show()
     }
 
-    /// Kills all clients, and waits until the server has forgotten them.
+    /// Kills all clients, and waits until the server has dropped them.
     ///
     /// # Errors
-    /// Says how many are left `margin` after the timeout, or that one was forgotten while it lived.
+    /// Reports how many are left `margin` after the timeout, or that one was dropped while it lived.
     pub fn vanish(&self, margin: Duration) -> Result<Vanished> {
         let clients = self.processes()?;
         ensure!(clients.len() == self.size as usize, "{} run", clients.len());
@@ -137,11 +137,11 @@ impl Crowd {
         })
     }
 
-    /// Checks that nothing is left of them and nobody is busy with that: no peers in the engine, OpenVPN answers, and
-    /// both take less than a tenth of a core.
+    /// Checks that the server is at rest again: no peers in the engine, OpenVPN answers, and both use less than a tenth
+    /// of a core.
     ///
     /// # Errors
-    /// Says what is left.
+    /// Reports what is left.
     pub fn require_rest(&self) -> Result<()> {
         let peers = self.show()?.peers().count();
         ensure!(peers == 0, "the engine still has {peers} peers");

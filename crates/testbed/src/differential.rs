@@ -1,7 +1,7 @@
-//! Split and merge beside the kernel's own: what its IP stack forwards must be the same bytes whether packets come one by
-//! one or merged, and whether the kernel cuts its super-packets or we do (promises E4, E5).
+//! Compares our split and merge with the kernel's: its IP stack must forward the same bytes whether packets arrive
+//! singly or merged, and whether the kernel or the engine splits super-packets (promises E4, E5).
 //!
-//! Four TUN devices of one host, and the kernel as the router between them:
+//! Four TUN devices of one host, with the kernel routing between them:
 //!
 //! ```text
 //!        packets one by one, ─► single ─► plain ─► without offloads: the kernel
@@ -10,7 +10,7 @@
 //!                                                   hands them to udco
 //! ```
 //!
-//! All runs in the program that the caller names, in a lab of its own.
+//! All of it runs in the program that the caller names, in a lab of its own.
 
 mod compare;
 mod packets;
@@ -27,38 +27,38 @@ use crate::differential::packets::{Batch, Flows, Random};
 use crate::differential::rig::Rig;
 use crate::lab::Lab;
 
-/// Packets of a batch at most: as many as a worker reads at once, and some.
+/// The most packets in a batch: as many as a worker reads at once, and some more.
 const BATCH: usize = 256;
 
-/// Super-packets of a batch for the other direction.
+/// Super-packets per batch in the other direction.
 const SUPERS: usize = 8;
 
-/// What was compared, none of which differed.
+/// The extent of a comparison without differences.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compared {
-    /// What all packets were made of.
+    /// The seed of all packets.
     pub seed: u64,
-    /// Packets that went through the kernel one by one and merged.
+    /// Packets that went through the kernel singly and merged.
     pub packets: u64,
-    /// Writes that were enough when merged.
+    /// Writes needed when merged.
     pub groups: u64,
-    /// Packets that were in a group with others.
+    /// Packets that shared a group.
     pub merged: u64,
-    /// Packets that the kernel's stack did not forward either way: they were made bad.
+    /// Deliberately bad packets that the kernel's stack dropped either way.
     pub refused: u64,
-    /// Packets that only differ in an IPv4 id that means nothing (DF and one id for all, RFC 6864 4.1).
+    /// Packets that differ only in an IPv4 id without meaning (DF and one id for all, RFC 6864 4.1).
     pub renumbered: u64,
-    /// Super-packets that the kernel handed over to be split.
+    /// Super-packets that the kernel delivered whole.
     pub supers: u64,
-    /// Packets that they became, by the kernel and by us.
+    /// Packets that the kernel, and we, split them into.
     pub segments: u64,
 }
 
-/// Compares at least this many packets in each direction; `None` if this kernel does not segment all that is compared
-/// (UDP: Linux 6.2). `program` with the word `differential-end` must end up in [`main`] with the words after it.
+/// Compares at least this many packets in each direction; `None` if this kernel lacks a segmentation offload to compare
+/// (UDP: Linux 6.2). `program` with the argument `differential-end` must call [`main`] with the arguments after it.
 ///
 /// # Errors
-/// Names the first difference; fails if the lab does.
+/// Names the first difference, or the lab's failure.
 pub fn run(program: &Path, packets: u64, seed: u64) -> Result<Option<Compared>> {
     let program = program.to_str().context("path is not UTF-8")?;
     let lab = Lab::new()?;
@@ -67,10 +67,10 @@ pub fn run(program: &Path, packets: u64, seed: u64) -> Result<Option<Compared>> 
     let output = router.run(&[program, "differential-end", &packets, &seed])?;
     lab.discard_logs();
     let last = output.lines().last().unwrap_or_default();
-    serde_json::from_str(last).with_context(|| format!("the comparison said: {output}"))
+    serde_json::from_str(last).with_context(|| format!("the comparison printed: {output}"))
 }
 
-/// The comparison, in a host of its own; the words are `PACKETS SEED`.
+/// The comparison, in a host of its own; the arguments are `PACKETS SEED`.
 ///
 /// # Errors
 /// Names the first difference, with the batch it was in.

@@ -1,4 +1,4 @@
-//! The directory of a lab, which holds keys: it goes with the lab, however its maker ends (faults G3).
+//! The directory of a lab, which holds keys: it is removed with the lab, however the testbed ends (faults G3).
 
 use std::fs;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -9,14 +9,13 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 
-/// Waits for the end of its standard input, and removes the directory: also where its maker was killed, with its whole
-/// process group.
+/// Removes the directory at the end of its standard input: also if the testbed was killed with its whole process group.
 const JANITOR: &str = "trap '' HUP INT TERM; cat; until rm -rf -- \"$0\"; do sleep 0.1; done";
 
 /// Set to keep the directories of labs.
 const KEEP: &str = "UDCO_TESTBED_KEEP";
 
-/// A directory that goes when this is dropped.
+/// A directory that is removed when dropped.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
@@ -25,12 +24,12 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// Makes one that every user may read: OpenVPN reads its configuration again after it has become `nobody`.
+    /// Creates a directory that every user may read: OpenVPN rereads its configuration after it has become `nobody`.
     ///
     /// # Errors
-    /// Of the file system, or if there is no process left.
+    /// If the file system or starting a process fails.
     pub(crate) fn new() -> Result<Self> {
-        // A process id is unique in its pid namespace only, and comes again.
+        // A process id is unique only in its pid namespace, and is reused.
         let random = RandomState::new().build_hasher().finish();
         let name = format!("udco-lab-{}-{random:08x}", std::process::id());
         let path = std::env::temp_dir().join(name);
@@ -50,7 +49,7 @@ impl Directory {
         Ok(directory)
     }
 
-    /// Where it is.
+    /// Its path.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

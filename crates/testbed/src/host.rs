@@ -1,4 +1,4 @@
-//! A host of the lab: a network namespace, a `/run` and a `/sys` of its own, held by a sleeping process.
+//! A host of the lab: a network namespace with a `/run` and a `/sys` of its own, held by a sleeping process.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -9,7 +9,7 @@ use crate::lab::{await_ready, tool};
 use crate::process::Process;
 use crate::procfs::{self, Proc};
 
-/// `/sys` is bound to the network namespace in which it was mounted; where a new one is refused, the old one stays.
+/// `/sys` belongs to the network namespace in which it was mounted; where a new mount is refused, the old one stays.
 const HOLDER: &str = "mount -t tmpfs tmpfs /run && ip link set lo up && \
     { mount -t sysfs sysfs /sys 2>/dev/null; echo ready; exec sleep infinity; }";
 
@@ -35,7 +35,7 @@ impl Host {
         let holder = *procfs::children(outer.id())
             .first()
             .context("the host's process is gone")?;
-        // Reaped when the lab ends the holder; the thread then ends too.
+        // Reaped when the lab kills the holder; then the thread ends, too.
         std::thread::spawn(move || outer.wait());
         Ok(Self {
             name: name.to_owned(),
@@ -45,12 +45,12 @@ impl Host {
         })
     }
 
-    /// The name given at its making.
+    /// Its name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The directory of the lab.
+    /// The lab's directory.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
@@ -59,15 +59,15 @@ impl Host {
     pub fn command(&self, program: &str) -> Command {
         let mut command = nsenter(self.holder, self.privileged);
         command.arg(program).stdin(Stdio::null());
-        // An engine that makes a system call which is not in its table ends, and the scenario with it.
+        // A system call that is not in its table kills the engine, which fails the scenario.
         command.env("UDCO_STRICT", "1");
         command
     }
 
-    /// Runs a command to its end and returns its standard output.
+    /// Runs a command and returns its standard output.
     ///
     /// # Errors
-    /// Fails with its error output if it doesn't succeed.
+    /// Fails with its error output if the command does.
     pub fn run(&self, words: &[&str]) -> Result<String> {
         let output = self.output(words)?;
         ensure!(
@@ -80,10 +80,10 @@ impl Host {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Runs a command to its end, whatever that is.
+    /// Runs a command and returns its output, whether it succeeds or not.
     ///
     /// # Errors
-    /// Fails if it cannot be started.
+    /// If it cannot be started.
     pub fn output(&self, words: &[&str]) -> Result<Output> {
         let (program, arguments) = words.split_first().context("no command")?;
         self.command(program)
@@ -95,7 +95,7 @@ impl Host {
     /// Starts a command in the background; its output goes to `<directory>/<log>.log`.
     ///
     /// # Errors
-    /// Fails if it cannot be started.
+    /// If it cannot be started.
     pub fn spawn(&self, log: &str, words: &[&str]) -> Result<Process> {
         let (program, arguments) = words.split_first().context("no command")?;
         let mut command = self.command(program);
@@ -106,7 +106,7 @@ impl Host {
     /// Adds `address/prefix` to a device; IPv6 without duplicate address detection, which costs a second.
     ///
     /// # Errors
-    /// Fails if `ip` does.
+    /// If `ip` fails.
     pub fn add_address(&self, device: &str, address: &str) -> Result<()> {
         let mut words = vec!["ip", "address", "add", address, "dev", device];
         if address.contains(':') {
@@ -118,9 +118,9 @@ impl Host {
     /// Replaces an address by another on a device, as a roaming client does.
     ///
     /// # Errors
-    /// Fails if `ip` does.
+    /// If `ip` fails.
     pub fn change_address(&self, device: &str, old: &str, new: &str) -> Result<()> {
-        // In this order: with the primary address go all secondary ones.
+        // In this order: deleting the primary address deletes all secondary ones.
         self.run(&["ip", "address", "del", old, "dev", device])?;
         self.add_address(device, new)
     }
@@ -128,7 +128,7 @@ impl Host {
     /// Adds a route: `["198.51.100.0/24", "via", "192.0.2.1"]`.
     ///
     /// # Errors
-    /// Fails if `ip` does.
+    /// If `ip` fails.
     pub fn add_route(&self, route: &[&str]) -> Result<()> {
         let mut words = vec!["ip"];
         if route.iter().any(|word| word.contains(':')) {
@@ -142,7 +142,7 @@ impl Host {
     /// Makes the host a router for both families.
     ///
     /// # Errors
-    /// Fails if `/proc/sys` cannot be written.
+    /// If `/proc/sys` cannot be written.
     pub fn forward(&self) -> Result<()> {
         self.run(&[
             "sh",
@@ -172,14 +172,14 @@ impl Host {
     }
 }
 
-/// Enters all namespaces of a process. It forks, so that the command is in the pid namespace and dies with it.
+/// Enters all namespaces of a process. nsenter forks, so that the command is in the pid namespace and dies with it.
 fn nsenter(target: u32, privileged: bool) -> Command {
     let mut command = tool("nsenter");
     command.args(["--target", &target.to_string(), "--mount", "--net", "--pid"]);
     if !privileged {
         command.args(["--user", "--preserve-credentials"]);
     }
-    // Directories and sockets of the user's session are no part of the lab.
+    // Keeps the lab away from directories and sockets of the user's session.
     for variable in ["XDG_RUNTIME_DIR", "UDCO_SOCKET", "UDCO_FD", "LD_PRELOAD"] {
         command.env_remove(variable);
     }

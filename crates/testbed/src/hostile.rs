@@ -1,6 +1,6 @@
-//! Hostile programs of another user, against the socket of a shared engine (faults D3).
+//! Hostile clients of another user, against the socket of a shared engine (faults D3).
 //!
-//! Each is a process of its own, so that it can run as another user and in another namespace: [`main`] is what it does.
+//! Each is a process of its own, so that it can run as another user and in another namespace; [`main`] runs it.
 
 mod attack;
 mod client;
@@ -18,7 +18,7 @@ pub use scene::Scene;
 
 use crate::Host;
 
-/// A user that is not root, but has its capability for networks, and may open /dev/net/tun wherever that is root's.
+/// An unprivileged user with root's network capability, which may open /dev/net/tun even where only root may.
 const TENANT: [&str; 6] = [
     "setpriv",
     "--reuid=65534",
@@ -36,13 +36,13 @@ const STRANGER: [&str; 4] = [
     "--clear-groups",
 ];
 
-/// The number of the user that hostile programs are of.
+/// The uid of hostile clients.
 pub const TENANT_UID: &str = "65534";
 
 /// `attack NAME SOCKET SECONDS` or `fuzz SOCKET SEED SECONDS`.
 ///
 /// # Errors
-/// If it cannot even begin.
+/// If it cannot even start.
 pub fn main(words: &[String]) -> Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
@@ -58,7 +58,7 @@ pub fn main(words: &[String]) -> Result<()> {
     }
 }
 
-/// A command that runs this as a user in a host.
+/// A command that runs this program as a user in a host.
 fn as_user(host: &Host, user: &[&str], program: &str, words: &[&str]) -> Command {
     let mut command = host.command(user[0]);
     command.args(&user[1..]).arg(program).args(words);

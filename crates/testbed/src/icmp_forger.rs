@@ -1,4 +1,4 @@
-//! ICMP errors that nobody had reason to send: "too big", with whatever packet they claim to be about.
+//! Forged ICMP errors: "too big", about any packet.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,10 +6,10 @@ use anyhow::{Context, Result, bail};
 use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto, sendto, socket};
 use udco_core::offload::checksum;
 
-/// The words of the program: where it sends to, the MTU it claims, and both ends of the packet it quotes.
+/// The program's arguments: the destination, the MTU it claims, and both ends of the packet it quotes.
 ///
 /// # Errors
-/// If a word is no such thing, or the kernel does not send it.
+/// If an argument is invalid, or the kernel does not send it.
 pub fn main(words: &[String]) -> Result<()> {
     let [target, mtu, from, to] = words else {
         bail!("wanted: TARGET MTU FROM:PORT TO:PORT");
@@ -28,8 +28,8 @@ pub fn main(words: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// "Too big, the next link's MTU is `mtu`", about a datagram of 1,500 bytes between these ends. ICMPv6's checksum is left
-/// to the kernel.
+/// "Too big, the next link's MTU is `mtu`", about a datagram of 1,500 bytes between these ends. The kernel fills in
+/// ICMPv6's checksum.
 fn too_big(mtu: u16, from: SocketAddr, to: SocketAddr) -> Result<Vec<u8>> {
     let mut message = Vec::new();
     match (from.ip(), to.ip()) {

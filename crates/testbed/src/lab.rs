@@ -1,5 +1,5 @@
-//! A private place for one test: a pid namespace that takes every process of the test along when it ends, and the
-//! hosts and links in it.
+//! A private place for one test: a pid namespace that kills every process of the test when it ends, and the hosts and
+//! links in it.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -15,7 +15,7 @@ use crate::directory::Directory;
 use crate::host::Host;
 use crate::procfs::{self, Proc};
 
-/// Tools that a lab runs, with the Debian packages they come from.
+/// Tools that a lab needs, with their Debian packages.
 const TOOLS: [(&str, &str); 9] = [
     ("unshare", "util-linux"),
     ("nsenter", "util-linux"),
@@ -28,8 +28,8 @@ const TOOLS: [(&str, &str); 9] = [
     ("tcpdump", "tcpdump"),
 ];
 
-/// What the first process of a lab does: it lives as long as the testbed holds the other end of its standard input,
-/// so that a killed testbed leaves nothing behind. `/proc` of the new pid namespace may be refused in a container.
+/// The first process of a lab: it lives as long as the testbed holds the other end of its standard input, so that a
+/// killed testbed leaves nothing behind. A container may refuse a `/proc` for the new pid namespace.
 const HOLDER: &str =
     "mount -t tmpfs tmpfs /run && { mount -t proc proc /proc 2>/dev/null; echo ready; exec cat; }";
 
@@ -50,7 +50,7 @@ impl Lab {
     /// Makes an empty lab, with a user namespace of its own unless run by root.
     ///
     /// # Errors
-    /// Names what is missing (a tool, `/dev/net/tun`, user namespaces) and the cure.
+    /// Names the missing part (a tool, `/dev/net/tun`, user namespaces) and the remedy.
     pub fn new() -> Result<Self> {
         require_tools()?;
         require_tun()?;
@@ -92,17 +92,17 @@ impl Lab {
         })
     }
 
-    /// The lab's directory: configurations, keys, logs, captures. Readable for every user.
+    /// The lab's directory: configurations, keys, logs, captures. Every user may read it.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// What was to be done here is done: the logs are not printed at the end.
+    /// Call it once the test is done: does not print the logs at the end.
     pub fn discard_logs(&self) {
         self.discards_logs.store(true, Ordering::Relaxed);
     }
 
-    /// True if the lab runs as real root: then other user ids exist in it.
+    /// True if the lab runs as real root: then it has other user ids.
     pub fn is_privileged(&self) -> bool {
         self.privileged
     }
@@ -110,15 +110,15 @@ impl Lab {
     /// A new host: a network namespace with `lo` up and a `/run` of its own.
     ///
     /// # Errors
-    /// Fails if the namespace cannot be made.
+    /// If the namespace cannot be created.
     pub fn host(&self, name: &str) -> Result<Host> {
         Host::start(name, self.holder, self.privileged, self.directory.path())
     }
 
-    /// Joins two hosts by a veth pair, both ends up, with the addresses (`address/prefix`, either family) given.
+    /// Connects two hosts by a veth pair, both ends up, with these addresses (`address/prefix`, either family).
     ///
     /// # Errors
-    /// Fails if `ip` does.
+    /// If `ip` fails.
     pub fn link(&self, a: &Host, at_a: &[&str], b: &Host, at_b: &[&str]) -> Result<Link> {
         let number = self.links.fetch_add(1, Ordering::Relaxed);
         let link = Link {
@@ -142,7 +142,7 @@ impl Lab {
     /// Every living process of the lab.
     ///
     /// # Errors
-    /// Fails if the lab has ended.
+    /// If the lab has ended.
     pub fn processes(&self) -> Result<Vec<Proc>> {
         Proc::in_namespace_of(self.holder)
     }
@@ -167,7 +167,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        // The test harness shows this only if the test fails, by panic or by error.
+        // The test harness prints this only if the test fails, by panic or by error.
         if !self.discards_logs.load(Ordering::Relaxed) {
             self.print_logs();
         }
@@ -198,11 +198,11 @@ impl Link {
         &self.hosts[0]
     }
 
-    /// Lets super-packets be split before they cross the link, as a real network card does, so that each datagram is
-    /// seen by itself.
+    /// Splits super-packets before they cross the link, as a real network card does, so that each datagram is captured
+    /// by itself.
     ///
     /// # Errors
-    /// Fails if `ip` does.
+    /// If `ip` fails.
     pub fn split_segments(&self) -> Result<()> {
         for (host, device) in self.hosts.iter().zip([&self.a, &self.b]) {
             host.run(&["ip", "link", "set", "dev", device, "gso_max_segs", "1"])?;
@@ -211,7 +211,7 @@ impl Link {
     }
 }
 
-/// A command whose search path includes the system directories, which an ordinary user's often doesn't.
+/// A command whose search path includes the system directories, which an ordinary user's often lacks.
 pub(crate) fn tool(program: &str) -> Command {
     let mut command = Command::new(program);
     command.env("PATH", search_path()).env("LC_ALL", "C");

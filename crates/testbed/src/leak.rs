@@ -1,5 +1,5 @@
-//! Clients whose OpenVPN or engine is killed, over and over, while packets for the tunnel go on: none may leave by
-//! another way, from the first connection to the last (promises I1, faults A1, A2).
+//! Clients whose OpenVPN or engine is killed, over and over, while packets for the tunnel are still sent: none may
+//! leave by another route, from the first connection to the last (promises I1, faults A1, A2).
 
 mod sender;
 
@@ -20,28 +20,28 @@ use crate::wait::eventually;
 use sender::Sender;
 pub use sender::main;
 
-/// Addresses of the server's host that the client shall reach through the tunnel only.
+/// Addresses of the server's host that the client may reach only through the tunnel.
 const BEYOND: [&str; 2] = ["198.51.100.1", "2001:db8:51::1"];
 
-/// Every how many starts one is killed before it stands.
+/// One in this many starts is killed before the tunnel is up.
 const IN_THE_MIDDLE: u64 = 4;
 
-/// The port that the first client sends from; each start takes the next. A server does not answer a client that comes
-/// back from the same port within 30 s of its last PUSH_REPLY, with or without offload.
+/// The first client's source port; each start takes the next. A server ignores a client that returns from the same port
+/// within 30 s of its last PUSH_REPLY, with or without offload.
 const FIRST_PORT: u16 = 20_000;
 
 /// How many starts may fail because the machine is too busy.
 const LATE: u32 = 2;
 
-/// How long OpenVPN may take to notice that its engine is dead: it may only when it wants something.
+/// How long OpenVPN may take to notice that its engine is dead: it may notice only when it makes a request.
 const NOTICED: Duration = Duration::from_millis(500);
 
-/// How a client leads everything into the tunnel. Each also does so for IPv6.
+/// How a client routes everything into the tunnel. Each way does so for IPv6, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// `redirect-gateway def1`: routes that are longer than the default route.
+    /// `redirect-gateway def1`: routes more specific than the default route.
     Def1,
-    /// `redirect-gateway`: the default route is replaced, and put back at the end.
+    /// `redirect-gateway`: replaces the default route, and restores it at the end.
     Replaced,
     /// `route 0.0.0.0 0.0.0.0` beside a default route of metric 100 (faults A3).
     Beside,
@@ -60,48 +60,48 @@ impl Way {
     }
 }
 
-/// What is to be done.
+/// The plan of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// How the client leads its packets into the tunnel.
+    /// How the client routes its packets into the tunnel.
     pub way: Way,
-    /// How many times OpenVPN is killed.
+    /// How many times to kill OpenVPN.
     pub openvpn: u32,
-    /// How many times the engine is.
+    /// How many times to kill the engine.
     pub engine: u32,
-    /// Of all moments.
+    /// The seed of all kill times.
     pub seed: u64,
 }
 
-/// What came of it.
+/// The outcome of a run.
 #[derive(Clone, Debug)]
 pub struct Leaks {
-    /// Kills of either before the client stood.
+    /// Kills of either before the tunnel was up.
     pub in_the_middle: u32,
-    /// Packets for the tunnel that were sent.
+    /// Packets sent for the tunnel.
     pub sent: u64,
-    /// Those of them that left in the clear, a line for each.
+    /// Those that left in the clear, one line each.
     pub clear: Vec<String>,
 }
 
-/// A client, its server, and what is sent meanwhile.
+/// A client, its server, and the packets sent meanwhile.
 struct Site {
     pair: Pair,
     client: Builder,
     dice: Dice,
-    /// The port that the next start sends from.
+    /// The source port of the next start.
     port: u16,
-    /// Starts that had no device in time.
+    /// Starts without a device in time.
     late: u32,
-    /// Of the client's device, from the first start on.
+    /// The client's device's index, from the first start on.
     ifindex: Option<String>,
 }
 
-/// Kills as planned, beside what `program`, which with the word `leak-end` must end up in [`main`], sends. `None`, with a line that says so, where nobody may look at the wire.
+/// Kills as planned, while `program`, which with the argument `leak-end` must call [`main`], sends. Where capturing is
+/// not permitted, it reports that and returns `None`.
 ///
 /// # Errors
-/// If a client does not connect again after a kill, or not with the device that was left; or if the capture is no
-/// evidence.
+/// If a client does not reconnect after a kill, or not with the device that was left; or if the capture proves nothing.
 pub fn run(plan: &Plan, program: &str) -> Result<Option<Leaks>> {
     let mut site = Site::new(plan)?;
     let Some(control) = Capture::start_beside(&site.pair.link)? else {
@@ -196,7 +196,7 @@ impl Site {
     /// Starts a client.
     fn begin(&mut self) -> Result<Endpoint> {
         for name in ["client.log", "client-output.log"] {
-            // Read again and again until the client stands.
+            // Reread until the client is up.
             let _ = fs::remove_file(self.pair.lab.directory().join(name));
         }
         let client = self.client.clone().local_port(self.port);
@@ -204,11 +204,12 @@ impl Site {
         client.spawn()
     }
 
-    /// The same, and waits until packets go through its tunnel.
+    /// The same, and waits until packets pass through its tunnel.
     fn start(&mut self) -> Result<Endpoint> {
         let mut client = self.begin()?;
         while let Err(error) = client.wait_connected(CONNECT) {
-            // A machine so busy that a device takes longer than a second ends OpenVPN (faults B3). What was left stays.
+            // OpenVPN exits on a machine so busy that a device takes longer than a second (faults B3). The left device
+            // stays.
             let is_late = client.log().contains("Device or resource busy");
             ensure!(is_late && self.late < LATE, error);
             self.late += 1;
@@ -227,20 +228,20 @@ impl Site {
         Ok(client)
     }
 
-    /// Kills OpenVPN or its engine at some moment, and sees the other one end.
+    /// Kills OpenVPN or its engine at a random time, and waits for the other one's end.
     fn kill(&mut self, client: &mut Endpoint, engine: bool) -> Result<()> {
         thread::sleep(Duration::from_millis(self.dice.up_to(400)));
         if !engine {
             client.kill_now()?;
             return client.wait_end(CONNECT);
         }
-        // One that dies before it serves leaves OpenVPN to its own data path, which fails open.
+        // If the engine dies before it serves, OpenVPN is left to its own data path, which fails open.
         let begin = Instant::now();
         while client.is_alive() && client.openvpn().is_err() && begin.elapsed() < CONNECT {
             thread::sleep(Duration::from_millis(5));
         }
         while let Err(error) = client.engine().and_then(|it| it.signal(Signal::KILL)) {
-            // It has not been started yet.
+            // The engine has not started yet.
             ensure!(begin.elapsed() < CONNECT, error);
         }
         if client.wait_end(NOTICED).is_err() {

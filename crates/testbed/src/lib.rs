@@ -2,14 +2,14 @@
 //!
 //! A [`Lab`] holds [`Host`]s (each a network namespace with its own `/run`), joined by veth [`Link`]s. In them run
 //! [`Endpoint`]s: OpenVPN, either as it is ([`Launch::Plain`]) or as `udco run -- openvpn …` ([`Launch::Udco`]).
-//! [`measure`] sends traffic through the tunnel, [`capture`] looks at what went over the wire. No packet leaves the
-//! namespaces, and everything dies with the `Lab`, also when a test panics or is killed.
+//! [`measure`] sends traffic through the tunnel, [`capture`] inspects the wire. No packet leaves the namespaces, and
+//! everything dies with the `Lab`, also when a test panics or is killed.
 //!
 //! # What it needs
 //! Debian packages `openvpn iperf3 tcpdump iproute2 iputils-ping openssl util-linux`, a usable `/dev/net/tun`, and root
-//! or unprivileged user namespaces. [`Lab::new`] names what is missing. The `udco` binary is the one named by
-//! `UDCO_BIN`, else the newest of `target/{debug,release}/udco`; without one the scenarios fail. OpenVPN 2.7 is the one
-//! below `UDCO_OPENVPN27`, else `target/openvpn-2.7`, where `cargo xtask openvpn27` puts it; without one its scenarios are
+//! or unprivileged user namespaces. [`Lab::new`] names what is missing. The `udco` binary is `UDCO_BIN`, else the
+//! newest of `target/{debug,release}/udco`; without one the scenarios fail. OpenVPN 2.7 is the one below
+//! `UDCO_OPENVPN27`, else `target/openvpn-2.7`, where `cargo xtask openvpn27` puts it; without one its scenarios are
 //! left out and say so.
 //!
 //! # One scenario by hand
@@ -18,12 +18,13 @@
 //! UDCO_TESTBED_PLAIN=1 cargo test -p udco-testbed          # the harness itself: OpenVPN's own data path everywhere
 //! UDCO_TESTBED_KEEP=1 cargo test -p udco-testbed --test interop -- openvpn26::both_udp4
 //! ```
-//! `UDCO_TESTBED_KEEP=1` leaves the directory of the lab (configurations, logs, captures) behind and prints its name.
-//! When a test fails, the last lines of every log are printed. With `UDCO_TESTBED_PLAIN=1` every check that speaks of
-//! udco itself is left out and said so: such a run proves the harness and nothing about udco.
+//! `UDCO_TESTBED_KEEP=1` keeps the lab's directory (configurations, logs, captures) and prints its name. When a test
+//! fails, it prints the last lines of every log. With `UDCO_TESTBED_PLAIN=1` every check of udco itself is left out and
+//! reported as such: such a run proves the harness and nothing about udco.
 //!
-//! A scenario that cannot run here prints `SKIPPED: why`, one that runs without a part of it `LEFT OUT: why`. In an
-//! unprivileged lab that is everything that looks at the wire (tcpdump refuses) and everything with a second user: run
+//! A scenario that cannot run here prints `SKIPPED: why`, one that runs without a part of it `LEFT OUT: why`. An
+//! unprivileged lab leaves out all captures (tcpdump refuses) and everything with a second user: run the suite as root
+//! for full coverage.
 //! the suite as root to have it all.
 #![forbid(unsafe_code)]
 
@@ -52,7 +53,7 @@ pub mod udco;
 pub mod version;
 mod wait;
 
-pub use client_proxy::{Asked, ClientProxy, Fault, Hit};
+pub use client_proxy::{ClientProxy, Fault, Hit, Request};
 pub use crowd::{Crowd, Vanished};
 pub use host::Host;
 pub use lab::{Lab, Link};

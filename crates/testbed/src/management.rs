@@ -1,4 +1,4 @@
-//! OpenVPN's management interface: what shows from outside that it does more than exist.
+//! OpenVPN's management interface, to check from outside that it works and does not merely exist.
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
@@ -16,22 +16,21 @@ pub struct Management {
 }
 
 impl Management {
-    /// Lets `builder` listen at the file `name` in `directory`.
+    /// Makes `builder` listen at the file `name` in `directory`.
     pub fn enable(builder: Builder, directory: &Path, name: &str) -> (Builder, Self) {
         let path = directory.join(name);
         let line = format!("management {} unix", path.display());
         (builder.line(&line), Self { path })
     }
 
-    /// Connects, asks, and returns the first line of the answer.
+    /// Connects, sends a command, and returns the first line of the answer.
     ///
     /// # Errors
-    /// Fails if there is no answer within `timeout`, which means that OpenVPN's event loop does not turn, or if nobody
-    /// listens.
+    /// If there is no answer within `timeout`, which means that OpenVPN's event loop is stuck, or if nothing listens.
     pub fn ask(&self, command: &str, timeout: Duration) -> Result<String> {
         let deadline = Instant::now() + timeout;
         let mut stream = UnixStream::connect(&self.path)
-            .with_context(|| format!("nobody listens at {}", self.path.display()))?;
+            .with_context(|| format!("nothing listens at {}", self.path.display()))?;
         stream.write_all(format!("{command}\r\n").as_bytes())?;
         let mut reader = BufReader::new(stream);
         let mut line = String::new();
@@ -43,7 +42,7 @@ impl Management {
             reader.get_ref().set_read_timeout(Some(left))?;
             match reader.read_line(&mut line) {
                 Ok(0) => bail!("hung up before it answered `{command}`"),
-                // Greetings and messages in real time.
+                // Greetings and asynchronous messages.
                 Ok(_) if line.starts_with('>') => line.clear(),
                 Ok(_) => return Ok(line.trim_end().to_owned()),
                 Err(error)
@@ -56,12 +55,12 @@ impl Management {
     /// How many client instances a server has: `nclients` of `load-stats`.
     ///
     /// # Errors
-    /// As [`Management::ask`], or if the answer has another shape.
+    /// As [`Management::ask`], or if the answer has another format.
     pub fn clients(&self, timeout: Duration) -> Result<u32> {
         let answer = self.ask("load-stats", timeout)?;
         let number = answer
             .strip_prefix("SUCCESS: nclients=")
             .and_then(|rest| rest.split(',').next()?.parse().ok());
-        number.with_context(|| format!("`load-stats` said {answer}"))
+        number.with_context(|| format!("`load-stats` answered {answer}"))
     }
 }

@@ -1,4 +1,4 @@
-//! Traffic through the tunnel, what came of it, and what it cost: ping, iperf3, a flood of UDP datagrams, `/proc`.
+//! Traffic through the tunnel, its outcome and its cost: ping, iperf3, a flood of UDP datagrams, `/proc`.
 
 mod cost;
 pub mod flood;

@@ -1,16 +1,16 @@
-//! A name server that knows one name, [`NAME`]: its arguments are the address it listens at, and those of the name.
+//! A name server for one name, [`NAME`]: its arguments are the address it listens at, and those of the name.
 
 use std::net::{IpAddr, UdpSocket};
 
 use anyhow::{Context, Result};
 
-/// The name.
+/// The name that it resolves.
 pub const NAME: &str = "vpn.example";
 
 /// Answers for ever.
 ///
 /// # Errors
-/// Fails if it cannot listen, or an address is none.
+/// If it cannot listen, or an address is invalid.
 pub fn main(words: &[String]) -> Result<()> {
     let (listen, addresses) = words.split_first().context("no address")?;
     let addresses: Vec<IpAddr> = addresses
@@ -21,14 +21,14 @@ pub fn main(words: &[String]) -> Result<()> {
     println!("listening");
     let mut buffer = [0; 1500];
     loop {
-        let (len, asker) = socket.recv_from(&mut buffer)?;
+        let (len, client) = socket.recv_from(&mut buffer)?;
         if let Some(answer) = answer(buffer.get(..len).unwrap_or_default(), &addresses) {
-            let _ = socket.send_to(&answer, asker);
+            let _ = socket.send_to(&answer, client);
         }
     }
 }
 
-/// Header, question, and a record for each address of the kind that is asked for.
+/// Header, question, and a record for each address of the requested kind.
 fn answer(question: &[u8], addresses: &[IpAddr]) -> Option<Vec<u8>> {
     let name: Vec<u8> = NAME
         .split('.')
@@ -48,7 +48,7 @@ fn answer(question: &[u8], addresses: &[IpAddr]) -> Option<Vec<u8>> {
         })
         .collect();
     let mut bytes = question.get(..2)?.to_vec();
-    // A recursive answer, without error or to a name that there is not; one question, so many answers.
+    // A recursive answer, without error or with NXDOMAIN; one question, and as many answers as records.
     bytes.extend_from_slice(&[0x81, if is_known { 0x80 } else { 0x83 }]);
     bytes.extend_from_slice(&[0, 1, 0, records.len() as u8, 0, 0, 0, 0]);
     bytes.extend_from_slice(question.get(12..end)?);

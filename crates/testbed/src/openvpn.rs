@@ -1,4 +1,4 @@
-//! One OpenVPN process: its configuration, its start, and what its log says.
+//! One OpenVPN process: its configuration, its start, and its log.
 
 use std::ffi::OsString;
 use std::fs;
@@ -16,20 +16,20 @@ use crate::udco::{self, Shown};
 use crate::version::Version;
 use crate::wait::eventually;
 
-/// The line that ends OpenVPN's start, and its reconnects.
+/// The log line that ends OpenVPN's start, and each reconnect.
 const COMPLETED: &str = "Initialization Sequence Completed";
 
 /// How long an orderly end may take.
 const ORDERLY_END: Duration = Duration::from_secs(10);
 
-/// Whose data path an endpoint uses.
+/// Which data path an endpoint uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Launch {
     /// `openvpn …`, on its own data path.
     Plain,
     /// `udco run -- openvpn …`.
     Udco,
-    /// `openvpn …` with the preload library, as a drop-in of a service manager starts it: no engine of its own.
+    /// `openvpn …` with the preload library, as a service manager's drop-in starts it: no engine of its own.
     Preload,
 }
 
@@ -49,13 +49,13 @@ pub enum Proto {
 /// Which side of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Waits for clients; 10.8.0.1 and fd00:8::1 inside.
+    /// Waits for clients; inner addresses 10.8.0.1 and fd00:8::1.
     Server,
-    /// Connects, pulls its addresses.
+    /// Connects, and pulls its addresses.
     Client,
 }
 
-/// An endpoint to be started.
+/// An endpoint to start.
 #[derive(Clone, Debug)]
 pub struct Builder {
     host: Host,
@@ -78,14 +78,14 @@ pub struct Builder {
     environment: Vec<(String, String)>,
 }
 
-/// What an endpoint would be started with.
+/// The result of [`Builder::write`].
 #[derive(Clone, Debug)]
 pub struct Written {
     /// OpenVPN and its arguments.
     pub words: Vec<OsString>,
     /// Its log.
     pub log: PathBuf,
-    /// Where it writes its process id.
+    /// The file that holds its process id.
     pub pid_file: PathBuf,
     status: PathBuf,
 }
@@ -124,7 +124,7 @@ impl Builder {
         }
     }
 
-    /// Sets the data path. Everything becomes [`Launch::Plain`] in a run that only proves the harness.
+    /// Sets the data path. A run that only proves the harness replaces each with [`Launch::Plain`].
     pub fn launch(mut self, launch: Launch) -> Self {
         self.launch = if udco::harness_only() {
             Launch::Plain
@@ -170,14 +170,14 @@ impl Builder {
         self
     }
 
-    /// Sets the port that a client sends from.
+    /// Sets the client's source port.
     pub const fn local_port(mut self, port: u16) -> Self {
         self.local_port = Some(port);
         self
     }
 
-    /// Sets `keepalive` of a server: interval and timeout in seconds, pushed to clients. OpenVPN doubles the timeout
-    /// for the server's own side.
+    /// Sets a server's `keepalive`: interval and timeout in seconds, pushed to clients. OpenVPN doubles the timeout for
+    /// the server's own side.
     pub fn keepalive(mut self, interval: u32, timeout: u32) -> Self {
         self.keepalive = (interval, timeout);
         self
@@ -213,7 +213,7 @@ impl Builder {
         self
     }
 
-    /// Names its files, instead of after the certificate.
+    /// Sets the name of its files, by default the certificate's.
     pub fn named(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);
         self
@@ -225,10 +225,11 @@ impl Builder {
         self
     }
 
-    /// Writes its configuration, and starts nothing. Files are named after the certificate: `<name>.conf`, `<name>.log`.
+    /// Writes its configuration, without starting it. Files are named after the certificate: `<name>.conf`,
+    /// `<name>.log`.
     ///
     /// # Errors
-    /// Fails if OpenVPN 2.7 is wanted and missing.
+    /// If OpenVPN 2.7 is required and missing.
     pub fn write(&self) -> Result<Written> {
         let file = |extension: &str| {
             let name = format!("{}{extension}", self.name);
@@ -251,7 +252,7 @@ impl Builder {
     /// Starts it. Files are named as for [`Builder::write`]; its output goes to `<name>-output.log`.
     ///
     /// # Errors
-    /// Fails if the `udco` binary or OpenVPN 2.7 is wanted and missing, or nothing can be started.
+    /// If the `udco` binary or OpenVPN 2.7 is required and missing, or the start fails.
     pub fn spawn(self) -> Result<Endpoint> {
         let Written {
             words,
@@ -260,7 +261,7 @@ impl Builder {
             status,
         } = self.write()?;
         let mut command = match self.launch {
-            // By env(1), which takes any word for a program.
+            // By env(1), which starts any word as a program.
             Launch::Plain => self.host.command("env"),
             Launch::Udco => {
                 let binary = self.udco.clone().map_or_else(udco::binary, Ok)?;
@@ -269,7 +270,7 @@ impl Builder {
                 command
             }
             Launch::Preload => {
-                // By env(1), so that the library is not loaded into nsenter too.
+                // By env(1), so that nsenter does not load the library, too.
                 let mut command = self.host.command("env");
                 let library = udco::preload_library()?;
                 command.arg(format!("LD_PRELOAD={}", library.display()));
@@ -341,7 +342,7 @@ impl Builder {
                 self.local_port
                     .map_or_else(|| "nobind".to_owned(), |port| format!("lport {port}")),
                 "remote-cert-tls server".to_owned(),
-                // The defaults wait 5 s and more between attempts.
+                // By default OpenVPN waits 5 s and more between attempts.
                 "connect-retry 1 2".to_owned(),
                 "server-poll-timeout 4".to_owned(),
             ]),
@@ -357,7 +358,7 @@ impl Builder {
 pub struct Endpoint {
     host: Host,
     launch: Launch,
-    /// It runs with another build of udco than this tree's.
+    /// It runs another build of udco than this tree's.
     is_other_build: bool,
     daemon: bool,
     process: Process,
@@ -373,20 +374,20 @@ impl Endpoint {
         &self.host
     }
 
-    /// Everything logged so far: OpenVPN's log, then what was written to standard output and error.
+    /// The whole log so far: OpenVPN's log, then standard output and error.
     pub fn log(&self) -> String {
         read_lossy(&self.log) + &self.process.log()
     }
 
-    /// OpenVPN's status file, which it writes anew every second.
+    /// OpenVPN's status file, which it rewrites every second.
     pub fn status(&self) -> String {
         read_lossy(&self.status)
     }
 
-    /// Waits until the connection stands (a server: until it is ready), each call for the next time it does.
+    /// Waits until the connection is up (a server: until it is ready); each call waits for the next time.
     ///
     /// # Errors
-    /// Fails after `timeout`, or if the process ends.
+    /// After `timeout`, or if the process ends.
     pub fn wait_connected(&mut self, timeout: Duration) -> Result<()> {
         let wanted = self.seen + 1;
         let what = format!("`{COMPLETED}` ({wanted}.) in {}", self.log.display());
@@ -400,7 +401,7 @@ impl Endpoint {
     /// Waits until the log contains `pattern`.
     ///
     /// # Errors
-    /// Fails after `timeout`, or if the process ends.
+    /// After `timeout`, or if the process ends.
     pub fn wait_for_log(&mut self, pattern: &str, timeout: Duration) -> Result<()> {
         let what = format!("`{pattern}` in {}", self.log.display());
         self.wait(&what, timeout, |log| log.contains(pattern))
@@ -408,7 +409,7 @@ impl Endpoint {
 
     fn wait(&mut self, what: &str, timeout: Duration, found: impl Fn(&str) -> bool) -> Result<()> {
         eventually(what, timeout, || {
-            // Asked first, so that the last words of an ended process are still read.
+            // Checked first, so that the last lines of an ended process are still read.
             let ended = !self.daemon && !self.process.is_alive();
             if found(&self.log()) {
                 return Ok(Some(()));
@@ -420,23 +421,23 @@ impl Endpoint {
         })
     }
 
-    /// True if this end is to be offloaded; false on a plain end and in a run that only proves the harness.
+    /// True if this end should be offloaded; false for a plain end and in a run that only proves the harness.
     pub fn is_udco(&self) -> bool {
         self.launch == Launch::Udco
     }
 
-    /// Checks that an udco end really is offloaded: it says `offload active`, and its engine, if of this tree's build,
-    /// shows a peer. Nothing to check on a plain end.
+    /// Checks that a udco end really is offloaded: it logs `offload active`, and its engine, if of this tree's build,
+    /// shows a peer. Does nothing for a plain end.
     ///
     /// # Errors
-    /// Fails after 5 s.
+    /// After 5 s.
     pub fn require_offload(&mut self) -> Result<()> {
         if !self.is_udco() {
             return Ok(());
         }
         self.wait_for_log("offload active", Duration::from_secs(5))?;
         if self.is_other_build {
-            // It may speak another version of the protocol, or enter no confinement.
+            // It may speak another version of the protocol, or run unconfined.
             return Ok(());
         }
         if let Ok(engine) = self.engine() {
@@ -456,7 +457,7 @@ impl Endpoint {
         shown.with_context(|| format!("last answer: {last:?}"))
     }
 
-    /// Checks that every data packet received was authentic and new: no such error in OpenVPN's log, no such drop in
+    /// Checks that every received data packet was authentic and new: no such error in OpenVPN's log, no such drop in
     /// the engine.
     ///
     /// # Errors
@@ -467,7 +468,7 @@ impl Endpoint {
             ["Authenticate/Decrypt", "bad packet ID", "Bad encapsulated", "replay"]
                 .iter()
                 .any(|word| line.contains(word))
-                // The list of options at verb 4.
+                // The option list at verb 4.
                 && !line.contains(" = ")
         };
         if let Some(line) = log.lines().find(is_bad) {
@@ -479,10 +480,10 @@ impl Endpoint {
         Ok(())
     }
 
-    /// What `udco show --json` says in this host.
+    /// The output of `udco show --json` in this host.
     ///
     /// # Errors
-    /// Fails if it fails or says something that isn't understood.
+    /// If it fails, or its output cannot be parsed.
     pub fn show(&self) -> Result<Shown> {
         udco::show(&self.host)
     }
@@ -490,7 +491,7 @@ impl Endpoint {
     /// OpenVPN's own process (not the launcher).
     ///
     /// # Errors
-    /// Fails if it doesn't run.
+    /// If it isn't running.
     pub fn openvpn(&self) -> Result<Proc> {
         let inner: u32 = read_lossy(&self.pid_file)
             .trim()
@@ -502,10 +503,10 @@ impl Endpoint {
             .with_context(|| format!("{}: OpenVPN does not run", self.log.display()))
     }
 
-    /// The engine beside this endpoint: the process `udco engine …` of the same host. It is no descendant.
+    /// The engine beside this endpoint: the process `udco engine …` of the same host. It is not a descendant.
     ///
     /// # Errors
-    /// Fails if there is none.
+    /// If there is none.
     pub fn engine(&self) -> Result<Proc> {
         Proc::in_namespace_of(self.host.holder())?
             .into_iter()
@@ -516,18 +517,18 @@ impl Endpoint {
             .with_context(|| format!("no engine runs in {}", self.host.name()))
     }
 
-    /// Asks OpenVPN to reconnect (a server: to start anew).
+    /// Makes OpenVPN reconnect (a server: restart).
     ///
     /// # Errors
-    /// Fails if it doesn't run.
+    /// If it isn't running.
     pub fn sigusr1(&self) -> Result<()> {
         self.openvpn()?.signal(Signal::USR1)
     }
 
-    /// Kills OpenVPN, and only it, as the kernel's out-of-memory killer would.
+    /// Kills only OpenVPN, as the kernel's out-of-memory killer would.
     ///
     /// # Errors
-    /// Fails if it doesn't run.
+    /// If it isn't running.
     pub fn kill9(&self) -> Result<()> {
         let process = self.openvpn()?;
         process.signal(Signal::KILL)?;
@@ -536,18 +537,18 @@ impl Endpoint {
         })
     }
 
-    /// The same at any moment, when it may not be OpenVPN yet but `udco run`.
+    /// The same at any time, also while the process is still `udco run`.
     ///
     /// # Errors
-    /// Fails if it has ended.
+    /// If it has ended.
     pub fn kill_now(&self) -> Result<()> {
         self.process.signal(Signal::KILL)
     }
 
-    /// Waits until launcher and all have ended by themselves.
+    /// Waits until the launcher and all others have ended by themselves.
     ///
     /// # Errors
-    /// Fails after `timeout`.
+    /// After `timeout`.
     pub fn wait_end(&mut self, timeout: Duration) -> Result<()> {
         self.process.wait(timeout).map(drop)
     }
@@ -557,10 +558,10 @@ impl Endpoint {
         self.process.is_alive()
     }
 
-    /// Ends it in order: SIGTERM to what the service manager knows as the main process.
+    /// Ends it in order: SIGTERM to the service manager's main process.
     ///
     /// # Errors
-    /// Fails if it hasn't ended after 10 s.
+    /// If it hasn't ended after 10 s.
     pub fn stop(mut self) -> Result<()> {
         if self.daemon {
             self.openvpn()?.signal(Signal::TERM)?;

@@ -1,13 +1,13 @@
-//! A reader for what tcpdump writes: the classic capture format, Ethernet, IPv4 and IPv6 with fragments.
+//! A parser for tcpdump's output: the classic capture format, Ethernet, IPv4 and IPv6 with fragments.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context, Result, ensure};
 
-/// Ethernet header bytes.
+/// Length of an Ethernet header.
 const ETHERNET: usize = 14;
 
-/// One captured frame, as far as it is understood.
+/// One captured frame, as far as it can be parsed.
 #[derive(Debug)]
 pub(crate) enum Frame<'a> {
     /// Address resolution.
@@ -24,18 +24,18 @@ pub(crate) struct IpPacket<'a> {
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
     pub(crate) protocol: u8,
-    /// False for all fragments but the first: `payload` then begins in the middle.
+    /// False for all fragments but the first: their `payload` starts in the middle.
     pub(crate) is_start: bool,
     /// True for all fragments.
     pub(crate) is_fragment: bool,
-    /// What was captured of it.
+    /// The captured part of its payload.
     pub(crate) payload: &'a [u8],
 }
 
 /// Cuts a capture file into frames.
 ///
 /// # Errors
-/// Fails if it is no little-endian capture of Ethernet.
+/// If it is not a little-endian capture of Ethernet.
 pub(crate) fn frames(file: &[u8]) -> Result<Vec<&[u8]>> {
     ensure!(
         file.starts_with(&[0xd4, 0xc3, 0xb2, 0xa1]),
@@ -44,7 +44,7 @@ pub(crate) fn frames(file: &[u8]) -> Result<Vec<&[u8]>> {
     ensure!(le32(file, 20)? == 1, "not a capture of Ethernet");
     let mut rest = file.get(24..).context("no header")?;
     let mut found = Vec::new();
-    // An unfinished record at the end is what a killed tcpdump leaves.
+    // A killed tcpdump leaves an unfinished record at the end.
     while let Ok(captured) = le32(rest, 8) {
         let end = 16 + captured as usize;
         let Some(frame) = rest.get(16..end) else {
@@ -57,7 +57,7 @@ pub(crate) fn frames(file: &[u8]) -> Result<Vec<&[u8]>> {
 }
 
 impl<'a> Frame<'a> {
-    /// Reads the headers of a frame; `None` if it is cut off within them.
+    /// Parses the headers of a frame; `None` if they are cut off.
     pub(crate) fn parse(frame: &'a [u8]) -> Option<Self> {
         let body = frame.get(ETHERNET..)?;
         Some(match be16(frame, 12)? {

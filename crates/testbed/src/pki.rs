@@ -1,4 +1,4 @@
-//! Certificates for one test, made on the spot: EC P-256, so that it takes milliseconds.
+//! Certificates for one test, made on the spot: EC P-256, which takes only milliseconds.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 
 use crate::lab::tool;
 
-/// A certificate authority and what it has issued, as PEM files in one directory.
+/// A certificate authority and the certificates it has issued, as PEM files in one directory.
 #[derive(Clone, Debug)]
 pub struct Pki {
     directory: PathBuf,
@@ -26,10 +26,10 @@ pub struct Credentials {
 }
 
 impl Pki {
-    /// Makes the authority in `directory`.
+    /// Creates the authority in `directory`.
     ///
     /// # Errors
-    /// Fails if `openssl` does (3.0 or newer is needed).
+    /// If `openssl` fails (it takes 3.0 or newer).
     pub fn new(directory: &Path) -> Result<Self> {
         let pki = Self {
             directory: directory.to_owned(),
@@ -41,7 +41,7 @@ impl Pki {
     /// Issues a server certificate for `name`.
     ///
     /// # Errors
-    /// Fails if `openssl` does.
+    /// If `openssl` fails.
     pub fn server(&self, name: &str) -> Result<Credentials> {
         self.issue(name, "serverAuth")
     }
@@ -49,7 +49,7 @@ impl Pki {
     /// Issues a client certificate for `name`.
     ///
     /// # Errors
-    /// Fails if `openssl` does.
+    /// If `openssl` fails.
     pub fn client(&self, name: &str) -> Result<Credentials> {
         self.issue(name, "clientAuth")
     }

@@ -15,11 +15,11 @@ use crate::wait::eventually;
 /// A process in a host. Dropping it kills it (its own children only die with the lab).
 #[derive(Debug)]
 pub struct Process {
-    /// `nsenter`, which waits for the process proper and ends as it does.
+    /// `nsenter`, which waits for the actual process and exits with its status.
     outer: Child,
     pid: u32,
     log: PathBuf,
-    /// Where its own lines begin in the log.
+    /// Where its own output begins in the log.
     begin: usize,
 }
 
@@ -30,7 +30,7 @@ impl Process {
             .append(true)
             .open(&log)
             .with_context(|| format!("cannot write {}", log.display()))?;
-        // Another process may have written to it before.
+        // An earlier process may have written to the same log.
         let begin = usize::try_from(file.metadata()?.len())?;
         command.stdout(file.try_clone()?).stderr(file);
         let mut outer = command
@@ -46,7 +46,7 @@ impl Process {
                     return Ok(Some(pid));
                 }
                 ended = outer.try_wait()?;
-                // Ended before it could be seen: the log tells.
+                // It ended before it could be found; its log says why.
                 Ok(ended.map(|_| 0))
             },
         )?;
@@ -68,7 +68,7 @@ impl Process {
         &self.log
     }
 
-    /// What it has written so far.
+    /// Its output so far.
     pub fn log(&self) -> String {
         let log = fs::read(&self.log).unwrap_or_default();
         String::from_utf8_lossy(log.get(self.begin..).unwrap_or_default()).into_owned()
@@ -77,13 +77,13 @@ impl Process {
     /// Waits until the log contains `pattern`.
     ///
     /// # Errors
-    /// Fails after `timeout`, or if the process ends without having written it.
+    /// After `timeout`, or if the process ends without having logged it.
     pub fn wait_for_log(&mut self, pattern: &str, timeout: Duration) -> Result<()> {
         let what = format!("`{pattern}` in {}", self.log.display());
         eventually(&what, timeout, || {
             let ended = self.outer.try_wait()?;
             if self.log().contains(pattern) {
-                // A daemon that is ready, by itself or under a shell.
+                // The daemon is ready, whether started directly or by a shell.
                 if pattern.contains("listening at")
                     && let Some(engine) = self.named("udco")
                 {
@@ -107,10 +107,10 @@ impl Process {
         all.find(|process| process.name == name)
     }
 
-    /// Kills what waits for it, so that it becomes an orphan.
+    /// Kills the process that waits for it, so that it becomes an orphan.
     ///
     /// # Errors
-    /// Of the system.
+    /// The system's.
     pub fn abandon(&mut self) -> Result<()> {
         self.outer.kill()?;
         self.outer.wait()?;
@@ -120,7 +120,7 @@ impl Process {
     /// Sends a signal to the process.
     ///
     /// # Errors
-    /// Fails if it has ended.
+    /// If it has ended.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         procfs::signal_pid(self.pid, signal)
     }
@@ -133,16 +133,16 @@ impl Process {
     /// Waits for its end.
     ///
     /// # Errors
-    /// Fails after `timeout`.
+    /// After `timeout`.
     pub fn wait(&mut self, timeout: Duration) -> Result<ExitStatus> {
         let what = format!("the end of the process that logs to {}", self.log.display());
         eventually(&what, timeout, || Ok(self.outer.try_wait()?))
     }
 
-    /// Asks it to end (SIGTERM) and waits.
+    /// Sends SIGTERM and waits for its end.
     ///
     /// # Errors
-    /// Fails if it hasn't ended after `timeout`.
+    /// If it hasn't ended after `timeout`.
     pub fn terminate(&mut self, timeout: Duration) -> Result<ExitStatus> {
         if self.is_alive() {
             let _ = self.signal(Signal::TERM);
@@ -154,7 +154,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if self.is_alive() {
-            // nsenter itself would ignore nothing, but its death alone would orphan the program.
+            // nsenter itself would not ignore a signal, but its death alone would orphan the process.
             let _ = procfs::signal_pid(self.pid, Signal::KILL);
             let _ = self.outer.kill();
         }

@@ -1,6 +1,6 @@
 //! The processes of a lab, read from `/proc`.
 //!
-//! The testbed stands outside the lab's pid namespace, so it sees every process by its outer id and can signal it;
+//! The testbed is outside the lab's pid namespace, so it sees every process by its outer id and can signal it;
 //! OpenVPN's `writepid` file holds the inner id. `NSpid` in `/proc/<pid>/status` has both.
 
 use std::fs;
@@ -19,7 +19,7 @@ pub struct Proc {
     pub inner: u32,
     /// Parent's process id as the testbed sees it.
     pub parent: u32,
-    /// `R`, `S`, …; `Z` is a zombie: nobody reaps orphans in a lab.
+    /// `R`, `S`, …; `Z` is a zombie: no process reaps orphans in a lab.
     pub state: char,
     /// The executable's short name.
     pub name: String,
@@ -28,7 +28,7 @@ pub struct Proc {
 }
 
 impl Proc {
-    /// All processes in the pid namespace of process `member`, zombies left out.
+    /// All processes in the pid namespace of process `member`, except zombies.
     pub(crate) fn in_namespace_of(member: u32) -> Result<Vec<Self>> {
         let namespace = namespace(member).context("the lab is gone")?;
         let mut found = Vec::new();
@@ -79,7 +79,7 @@ impl Proc {
     /// Sends a signal.
     ///
     /// # Errors
-    /// Fails if the process is gone or not ours.
+    /// If the process is gone or not ours.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         signal_pid(self.pid, signal)
     }
@@ -87,10 +87,10 @@ impl Proc {
     /// Processor time so far, user and system, to the hundredth of a second.
     ///
     /// # Errors
-    /// Fails if the process is gone.
+    /// If the process is gone.
     pub fn cpu_time(&self) -> Result<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
-        // Fields 14 and 15, counted from behind the name, which may hold anything.
+        // Fields 14 and 15, counted after the name, which may contain anything.
         let (_, fields) = stat.rsplit_once(')').context("no name in stat")?;
         let ticks: u64 = fields
             .split_whitespace()
@@ -127,13 +127,13 @@ pub(crate) fn children(pid: u32) -> Vec<u32> {
         .unwrap_or_default()
 }
 
-/// Has orphans of labs become children of this process, whatever the first process of a container makes of its own.
+/// Makes this process the parent of labs' orphans, whatever a container's first process does with its own.
 pub(crate) fn adopt_orphans() {
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
 }
 
-/// Reaps adopted processes that have ended: a lab's pid namespace lives as long as they are there. They are those of
-/// inner pid namespaces, in which no process is that this one has started itself.
+/// Reaps adopted processes that have ended: a lab's pid namespace lives as long as they exist. They are in inner pid
+/// namespaces, where this process has started none itself.
 pub(crate) fn reap_orphans() {
     let levels = |pid: &str| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -162,8 +162,8 @@ fn namespace(pid: u32) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{pid}/ns/pid")).ok()
 }
 
-/// Root that has dropped to another user can't be asked for its namespace by an unprivileged testbed; such a process
-/// doesn't exist there, since an unprivileged lab has one user.
+/// If a root process has dropped to another user, an unprivileged testbed cannot read its namespace; there is no such
+/// process there, since an unprivileged lab has one user.
 fn namespace_is(pid: u32, wanted: &PathBuf) -> bool {
     namespace(pid).as_ref() == Some(wanted)
 }

@@ -1,4 +1,4 @@
-//! Two shapes that the scenarios share: a server with one client, and a server with several.
+//! Two topologies that the scenarios share: a server with one client, and a server with several.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use crate::lab::{Lab, Link};
 use crate::openvpn::{Builder, Endpoint, Proto};
 use crate::pki::{Credentials, Pki};
 
-/// How long a connection may take to stand; it takes about 2 s on an idle machine.
+/// How long a connection may take to come up; on an idle machine it takes about 2 s.
 pub const CONNECT: Duration = Duration::from_secs(20);
 
-/// Starts a server, then a client, and waits until both stand and every udco end is offloaded.
+/// Starts a server, then a client, and waits until both are up and every udco end is offloaded.
 ///
 /// # Errors
-/// Says which end did not come up.
+/// Reports which end did not come up.
 pub fn connect(server: Builder, client: Builder) -> Result<(Endpoint, Endpoint)> {
     let mut server = server.spawn()?;
     server.wait_connected(CONNECT).context("server")?;
@@ -65,7 +65,7 @@ impl Pair {
     /// Hosts, link and certificates; no OpenVPN yet.
     ///
     /// # Errors
-    /// Fails if the lab cannot be made.
+    /// If the lab cannot be created.
     pub fn new() -> Result<Self> {
         let lab = Lab::new()?;
         let server = lab.host("server")?;
@@ -116,7 +116,7 @@ impl Pair {
     }
 }
 
-/// A server with several clients, each on a link of its own: 198.18.`i`.1 is the server, 198.18.`i`.2 the client.
+/// A server with several clients, each on a link of its own: the server is 198.18.`i`.1, the client 198.18.`i`.2.
 #[derive(Debug)]
 pub struct Star {
     /// The lab.
@@ -133,7 +133,7 @@ impl Star {
     /// Hosts, links and certificates for `count` clients; no OpenVPN yet.
     ///
     /// # Errors
-    /// Fails if the lab cannot be made.
+    /// If the lab cannot be created.
     pub fn new(count: usize) -> Result<Self> {
         let lab = Lab::new()?;
         let server = lab.host("server")?;

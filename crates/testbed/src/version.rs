@@ -11,7 +11,7 @@ use crate::wait::skip;
 /// Names the directory with an unpacked OpenVPN 2.7.
 const VARIABLE: &str = "UDCO_OPENVPN27";
 
-/// What that directory is called below the target directory.
+/// The default name of that directory, below the target directory.
 const DIRECTORY: &str = "openvpn-2.7";
 
 /// An OpenVPN release series.
@@ -25,7 +25,7 @@ pub enum Version {
 }
 
 impl Version {
-    /// True if it can be run; says that the scenario is left out if not.
+    /// True if it can be run; otherwise reports that the scenario is left out.
     pub fn is_here_or_skip(self) -> bool {
         let command = self.command();
         if let Err(error) = &command {
@@ -34,10 +34,10 @@ impl Version {
         command.is_ok()
     }
 
-    /// The words that start it: the program, or its own dynamic loader with the program as an argument.
+    /// The command that starts it: the program, or its own dynamic loader with the program as an argument.
     ///
     /// # Errors
-    /// Fails if it is not here, with the cure.
+    /// If it is missing, with the remedy.
     pub fn command(self) -> Result<Vec<OsString>> {
         match self {
             Self::V26 => Ok(vec!["openvpn".into()]),
@@ -49,13 +49,13 @@ impl Version {
     }
 }
 
-/// The words that start an OpenVPN unpacked below `root`, with the libraries that lie there and not the machine's.
+/// The command that starts an OpenVPN unpacked below `root`, with the libraries there and not the machine's.
 pub fn unpacked(root: &Path) -> Option<Vec<OsString>> {
     let program = root.join("usr/sbin/openvpn");
     if !program.is_file() {
         return None;
     }
-    // Debian: usr/lib/<machine>-linux-gnu holds the C library's loader and everything else.
+    // On Debian, usr/lib/<machine>-linux-gnu holds the C library's loader and all other libraries.
     let mut libraries = entries(&root.join("usr/lib"));
     libraries.retain(|path| path.is_dir());
     let loader = libraries

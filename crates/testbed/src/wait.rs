@@ -1,4 +1,4 @@
-//! Waiting for something to become true, and saying that a scenario is left out.
+//! Waiting for a condition, and reporting that a scenario is left out.
 
 use std::io::Write;
 use std::thread;
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// Asks `probe` every 20 ms until it gives a value.
+/// Calls `probe` every 20 ms until it returns a value.
 ///
 /// # Errors
-/// Fails after `timeout`, naming `what` was waited for; an error of `probe` ends the wait at once.
+/// After `timeout`, naming `what`; an error of `probe` ends the wait at once.
 pub fn eventually<T>(
     what: &str,
     timeout: Duration,
@@ -27,18 +27,18 @@ pub fn eventually<T>(
     }
 }
 
-/// Prints that a scenario did not run. It is then no evidence of anything, and `cargo xtask check` counts it as skipped.
-/// Say it once a test, and return.
+/// Reports that a scenario did not run. It then proves nothing, and `cargo xtask check` counts it as skipped. Call it
+/// once per test, then return.
 pub fn skip(why: &str) {
     say(&format!("SKIPPED: {why}"));
 }
 
-/// Prints that a part of a scenario did not run; what is left of it counts as a test.
+/// Reports that a part of a scenario did not run; the rest counts as a test.
 pub fn skip_part(why: &str) {
     say(&format!("LEFT OUT: {why}"));
 }
 
-/// Past libtest's capture, which shows the output of failed tests only.
+/// Bypasses libtest's capture, which shows the output of failed tests only.
 fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }

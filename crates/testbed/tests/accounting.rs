@@ -1,4 +1,4 @@
-//! What is counted: both ends of a tunnel agree, to the packet, and a healthy tunnel shows no drop that alarms.
+//! Accounting: both ends of a tunnel agree to the packet, and a healthy tunnel shows no alarming drop.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +17,7 @@ fn device(end: &Endpoint) -> Result<(Device, Counters)> {
     Ok((device, vpn))
 }
 
-/// Packets that came and were authentic, but were not delivered.
+/// Authentic packets that were not delivered.
 fn undelivered(drops: &BTreeMap<String, u64>) -> u64 {
     let after_opening = ["rx_spoofed_source", "rx_link_local"];
     let counts = after_opening.iter().filter_map(|name| drops.get(*name));
@@ -31,7 +31,7 @@ fn both_ends_of_a_healthy_tunnel_count_the_same_packets_and_no_alarming_drop() -
         pair.server(Proto::Udp4).launch(Launch::Udco),
         pair.client(Proto::Udp4).launch(Launch::Udco),
     )?;
-    // Slow enough that nothing is lost, and still in super-packets (faults E10).
+    // Slow enough that nothing is lost, but still in super-packets (faults E10).
     for stream in [
         Stream::to(at::INNER_SERVER),
         Stream::to(at::INNER_SERVER).reverse(),
@@ -41,7 +41,7 @@ fn both_ends_of_a_healthy_tunnel_count_the_same_packets_and_no_alarming_drop() -
             .limit("100M")
             .run(&pair.client, &pair.server)?;
     }
-    // The hosts have looked for routers by now, or do so in a moment (faults E9).
+    // The hosts have solicited routers by now, or will in a moment (faults E9).
     let mut last = String::new();
     let agree = eventually("both ends to count the same", SOON, || {
         let ((server, at_server), (client, at_client)) = (device(&server)?, device(&client)?);

@@ -1,4 +1,4 @@
-//! ARCHITECTURE.md shows the folders as they are: crates, and the files in each room of the engine.
+//! ARCHITECTURE.md shows the actual folders: crates, and the files in each folder of the engine.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The tree below the heading "The rooms": each line with its indentation.
+/// The tree below the heading "The rooms", as indentation and text of each line.
 fn picture(page: &str) -> Result<Vec<(usize, &str)>> {
     let (_, section) = page.split_once("## The rooms").context("no such heading")?;
     let tree = section.split("```").nth(1).context("no tree below it")?;
@@ -19,7 +19,7 @@ fn picture(page: &str) -> Result<Vec<(usize, &str)>> {
     Ok(lines.collect())
 }
 
-/// Names in a folder: of its folders, or of its files that end so, without the end.
+/// Names in a folder: of its subfolders, or of its files with this suffix, without the suffix.
 fn names(folder: &Path, end: Option<&str>) -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {

@@ -1,11 +1,11 @@
-//! Lost, doubled, late, overtaken and corrupted packets: what is inside arrives whole, and nothing is miscounted.
-//! `cargo xtask chaos` does the whole grid.
+//! Lost, duplicated, late, reordered and corrupted packets: the inner stream arrives whole, and the counters stay
+//! exact. `cargo xtask chaos` runs the whole grid.
 
 use anyhow::Result;
 use udco_testbed::chaos::{Session, lose_nothing, reset, selection, tears};
 use udco_testbed::{Proto, skip, udco};
 
-/// The relay, and other programs for hosts.
+/// The relay, and the other processes in hosts.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_udco-chaos-end");
 
 #[test]
@@ -51,13 +51,13 @@ fn unreachable_peers_cost_the_others_nothing_in_100_000_packets() -> Result<()> 
     unreachable(10_000)
 }
 
-/// So many packets for each of 20 peers.
+/// Sends `each` packets to each of 20 peers.
 fn unreachable(each: u64) -> Result<()> {
     if udco::harness_only() {
         skip("it has no OpenVPN");
         return Ok(());
     }
-    let told = lose_nothing(PROGRAM, each)?;
-    println!("{told:?}");
+    let healthy = lose_nothing(PROGRAM, each)?;
+    println!("{healthy:?}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The API from the command line: a tunnel without OpenVPN, made, changed and watched by `udco` alone.
+//! The API from the command line: a tunnel without OpenVPN, set up, changed and monitored by `udco` alone.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ impl Bench {
         let socket = socket.to_str().context("a path that is not UTF-8")?;
         let mut daemon = server.spawn("daemon", &[binary, "daemon", "--socket", socket])?;
         daemon.wait_for_log("listening at", SOON)?;
-        // Each host has a /run of its own.
+        // Each host has a `/run` of its own.
         for host in [&server, &client] {
             let link = format!("mkdir /run/udco && ln -s {socket} /run/udco/engine.sock");
             host.run(&["sh", "-c", &link])?;
@@ -46,7 +46,7 @@ impl Bench {
         })
     }
 
-    /// Runs `udco` with these words.
+    /// Runs `udco` with these arguments.
     fn udco(&self, host: &Host, words: &str) -> Result<String> {
         host.run(&self.words(words))
     }
@@ -55,19 +55,19 @@ impl Bench {
         host.spawn(log, &self.words(words))
     }
 
-    /// What `udco` prints as JSON.
+    /// The JSON output of `udco`.
     fn json(&self, host: &Host, words: &str) -> Result<Value> {
         let text = self.udco(host, words)?;
-        serde_json::from_str(&text).with_context(|| format!("{words} said: {text}"))
+        serde_json::from_str(&text).with_context(|| format!("{words} printed: {text}"))
     }
 
-    /// Runs `udco`, which must fail with this exit code and these words.
+    /// Runs `udco`, which must fail with this exit code and this text.
     fn refused(&self, host: &Host, words: &str, code: i32, expected: &str) -> Result<()> {
         let output = host.output(&self.words(words))?;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(
             output.status.code() == Some(code) && text.contains(expected),
-            "`{words}` ended with {:?} and said: {text}",
+            "`{words}` ended with {:?} and printed: {text}",
             output.status
         );
         Ok(())
@@ -87,7 +87,7 @@ impl Bench {
         self.client.add_address("tun0", "10.8.0.2/24")
     }
 
-    /// The same new key on both hosts, of which each is one end.
+    /// The same new key on both hosts; each gets one end of it.
     fn add_key(&self, slot: &str, id: u8, cipher: &str) -> Result<()> {
         let file = self.lab.directory().join(format!("key{id}.txt"));
         let file = file.to_str().context("a path that is not UTF-8")?;
@@ -123,7 +123,7 @@ fn a_tunnel_is_made_changed_watched_and_taken_down() -> Result<()> {
     at_client.wait_for_log(r#""peers":[2]"#, SOON)?;
     bench.add_key("primary", 0, "aes-gcm")?;
     Ping::to("10.8.0.1").all_answered(&client)?;
-    // The same key again would repeat its nonces (promises B9).
+    // Installing the same key again would repeat its nonces (promises B9).
     let file = bench.lab.directory().join("key0.txt");
     let again = format!(
         "key new tun0 --peer 1 --slot secondary --key-id 1 --cipher aes-gcm --file {} --direction 0",
@@ -131,7 +131,7 @@ fn a_tunnel_is_made_changed_watched_and_taken_down() -> Result<()> {
     );
     bench.refused(&server, &again, 1, "peer 1 has had this key before")?;
 
-    // What is told, by the API and by the engine.
+    // The state, by the API and by the engine.
     let peer = bench.json(&server, "peer get tun0 --id 1 --json")?;
     ensure!(
         peer["tx_id"] == 2 && peer["vpn4"] == "10.8.0.2" && peer["local_port"] == 1194,
@@ -149,7 +149,7 @@ fn a_tunnel_is_made_changed_watched_and_taken_down() -> Result<()> {
     let text = bench.udco(&client, "peer get tun0")?;
     ensure!(text.contains("peer 2 at 192.0.2.1:1194"), "{text}");
 
-    // Another key; only one end swaps, as the key id in a packet says which it is.
+    // Another key; only one end swaps, as the key id in a packet selects the key.
     bench.add_key("secondary", 1, "chacha20-poly1305")?;
     bench.udco(&client, "key swap tun0 --peer 2")?;
     let key = bench.json(&client, "key get tun0 --peer 2 --slot primary --json")?;
@@ -162,7 +162,7 @@ fn a_tunnel_is_made_changed_watched_and_taken_down() -> Result<()> {
     let text = "cannot extract key from slot 1 for peer 2 (No such file or directory)";
     bench.refused(&client, "key get tun0 --peer 2 --slot secondary", 1, text)?;
 
-    // One end goes: the other notices by its timeout, and its process ends with the last of its peers.
+    // One end disappears: the other notices by its timeout, and its process ends with the last of its peers.
     bench.udco(&server, "peer set tun0 --id 1 --keepalive 1:2")?;
     at_client.signal(Signal::TERM)?;
     ensure!(at_client.wait(SOON)?.success(), "{}", at_client.log());
@@ -172,7 +172,7 @@ fn a_tunnel_is_made_changed_watched_and_taken_down() -> Result<()> {
     ensure!(at_server.log().contains("expired"), "{}", at_server.log());
     monitor.wait_for_log(r#""reason":"expired""#, SOON)?;
 
-    // Devices stay until they are deleted, and the monitor until its engine ends.
+    // Devices stay until they are deleted, and the monitor runs until its engine ends.
     for host in [&server, &client] {
         bench.udco(host, "link del tun0")?;
         ensure!(!host.has_device("tun0"), "{} has it still", host.name());
@@ -196,7 +196,7 @@ fn the_old_api_and_a_link_local_transport_make_a_tunnel_too() -> Result<()> {
         bench.udco(host, "link add tun0 --kind ovpn-dco --up")?;
         host.add_address("tun0", &format!("10.8.0.{id}/24"))?;
         let remote = link_local(other, others)?;
-        // The ids of the old API are the same in both directions.
+        // The old API uses the same peer id in both directions.
         let words = format!(
             "peer new tun0 --id 7 --remote [{remote}]:1194 --scope {device} --local [::]:1194"
         );
@@ -220,7 +220,7 @@ fn the_old_api_and_a_link_local_transport_make_a_tunnel_too() -> Result<()> {
     bench.refused(server, "key get tun0 --peer 7 --slot primary", 1, text)
 }
 
-/// The link-local address of a device, once it may be used.
+/// The link-local address of a device, once it is usable.
 fn link_local(host: &Host, device: &str) -> Result<String> {
     eventually("a link-local address", SOON, || {
         let words = [
@@ -265,10 +265,11 @@ fn over_tcp_a_connection_ends_with_its_peer_and_a_peer_with_its_connection() -> 
         let _ = far_end.signal(Signal::KILL);
     }
     ensure!(held.wait(SOON)?.success(), "{}", held.log());
-    let said = held.log();
+    let printed = held.log();
     ensure!(
-        said.contains("peer 1 deleted: by request") && said.contains("peer 2 deleted: its socket"),
-        "{said}"
+        printed.contains("peer 1 deleted: by request")
+            && printed.contains("peer 2 deleted: its socket"),
+        "{printed}"
     );
     Ok(())
 }
@@ -322,7 +323,7 @@ fn refusals_say_what_is_wrong_and_leave_nothing_behind() -> Result<()> {
     refused(key, 1, "--direction 0 or 1")?;
     refused(&format!("{key} --direction 1"), 1, "at least 72 are needed")?;
 
-    // Several peers at once: if one is refused, none is there.
+    // Several peers at once: if one is refused, none is added.
     let several = "echo '7 - 192.0.2.2:7 10.8.0.7\n1 - 192.0.2.2:1 10.8.0.8' |";
     let line = format!("{several} {} peer new tun0 --peers -", bench.binary);
     let output = host.output(&["sh", "-c", &line])?;
@@ -333,7 +334,7 @@ fn refusals_say_what_is_wrong_and_leave_nothing_behind() -> Result<()> {
         Ok((ids.len() == 1 && ids[0]["id"] == 1).then_some(()))
     })?;
 
-    // A peer that is deleted ends the process that holds its socket.
+    // Deleting a peer ends the process that holds its socket.
     bench.udco(host, "peer del tun0 --id 1")?;
     ensure!(first.wait(SOON)?.success(), "{}", first.log());
     ensure!(first.log().contains("(userspace)"), "{}", first.log());

@@ -1,5 +1,5 @@
-//! One server, three clients: each reaches the others by the server's routes, a network behind a client is reached,
-//! and a client cannot send in another's name (dco-behaviour 5.1, 5.3).
+//! One server, three clients: each reaches the others by the server's routes, a network behind a client is reachable,
+//! and a client cannot spoof another's address (dco-behaviour 5.1, 5.3).
 
 use std::fs;
 
@@ -67,7 +67,7 @@ impl Office {
 
 #[test]
 fn three_clients_reach_the_server_each_other_and_a_network_behind_one() -> Result<()> {
-    everybody_is_reached(Version::V26)
+    all_are_reached(Version::V26)
 }
 
 #[test]
@@ -75,10 +75,10 @@ fn three_clients_of_a_2_7_server_reach_each_other_and_a_network_behind_one() -> 
     if !Version::V27.is_here_or_skip() {
         return Ok(());
     }
-    everybody_is_reached(Version::V27)
+    all_are_reached(Version::V27)
 }
 
-fn everybody_is_reached(version: Version) -> Result<()> {
+fn all_are_reached(version: Version) -> Result<()> {
     let office = Office::open(version)?;
     let hosts = &office.star.clients;
     for (index, host) in hosts.iter().enumerate() {
@@ -122,7 +122,7 @@ fn a_spoofed_inner_source_is_not_delivered_and_counted() -> Result<()> {
         })
     };
     let (echoes, dropped) = (echo_requests(&office)?, drops()?);
-    // Client 3's address, one behind client 1, and one of nobody's.
+    // Client 3's address, one behind client 1, and an unassigned one.
     for source in ["10.8.0.103", "10.99.1.7", "10.66.6.6"] {
         liar.add_address("tun0", &format!("{source}/32"))?;
         let echo = Ping::to(at::INNER_SERVER).from(source).count(5).run(liar)?;
@@ -130,7 +130,7 @@ fn a_spoofed_inner_source_is_not_delivered_and_counted() -> Result<()> {
     }
     let (echoes, dropped) = (echo_requests(&office)? - echoes, drops()? - dropped);
     ensure!(echoes == 0, "{echoes} spoofed requests were delivered");
-    // More may be counted: IPv6 sends from link-local addresses by itself.
+    // The counter may be higher: IPv6 sends from link-local addresses on its own account.
     if office.server.is_udco() {
         ensure!(
             dropped >= 15,

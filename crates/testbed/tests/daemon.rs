@@ -1,4 +1,4 @@
-//! One engine for several programs, in whatever network namespace they and it are.
+//! One engine for several OpenVPNs, in any combination of network namespaces.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ fn a_daemon_in_a_third_namespace_serves_both_ends_of_a_tunnel() -> Result<()> {
         "a table"
     );
 
-    // A program that ends takes what is its own along, and nothing else.
+    // An OpenVPN that ends takes only its own resources along.
     client.stop()?;
     eventually("the client's device to go", SOON, || {
         Ok((devices(&show()?) == 1).then_some(()))
@@ -75,7 +75,7 @@ fn a_daemon_says_what_is_in_its_way() -> Result<()> {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(
             !output.status.success() && text.contains(what),
-            "{words:?} said: {text}"
+            "{words:?} printed: {text}"
         );
         Ok(())
     };
@@ -92,7 +92,7 @@ fn a_daemon_says_what_is_in_its_way() -> Result<()> {
         &[binary, "run", "--", "/no/such/program"],
         "cannot start /no/such/program",
     )?;
-    // A socket file that a killed daemon left behind is no obstacle.
+    // A killed daemon's socket file is no obstacle.
     daemon.signal(udco_testbed::Signal::KILL)?;
     daemon.wait(SOON)?;
     let mut again = host.spawn("again.log", &[binary, "daemon", "--socket", path])?;
@@ -115,7 +115,7 @@ fn a_daemon_says_what_is_in_its_way() -> Result<()> {
     Ok(())
 }
 
-/// A daemon of root's that runs as another user serves tunnels, and not even that user looks into it.
+/// Root's daemon serves tunnels as another user, and even that user cannot inspect it.
 #[test]
 fn a_daemon_runs_as_a_user_of_its_own_who_cannot_look_into_it() -> Result<()> {
     const NOBODY: [&str; 3] = ["setpriv", "--reuid=65534", "--clear-groups"];
@@ -133,7 +133,7 @@ fn a_daemon_runs_as_a_user_of_its_own_who_cannot_look_into_it() -> Result<()> {
     let text = String::from_utf8_lossy(&refused.stderr).into_owned();
     ensure!(
         !refused.status.success() && text.contains("--user no-such-user: no such user"),
-        "it said: {text}"
+        "it printed: {text}"
     );
     let options = ["--socket", path, "--user", "65534", "--group", "65534"];
     let mut daemon = host.spawn("daemon.log", &[&[binary, "daemon"], &options[..]].concat())?;
@@ -148,7 +148,7 @@ fn a_daemon_runs_as_a_user_of_its_own_who_cannot_look_into_it() -> Result<()> {
         ensure!(status.contains(line), "no {line} in {status}");
     }
 
-    // The same user can look into another process of its own.
+    // The same user can inspect another process of its own.
     let own = [&NOBODY[..], &["sleep", "60"]].concat();
     let other = host.spawn("other.log", &own)?;
     for (process, may) in [(other.pid(), true), (engine.pid, false)] {
@@ -171,15 +171,15 @@ fn a_daemon_runs_as_a_user_of_its_own_who_cannot_look_into_it() -> Result<()> {
     )?;
     Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
     drop(client);
-    // However it ends, its socket file goes.
+    // The socket file is removed however the daemon ends.
     daemon.signal(udco_testbed::Signal::KILL)?;
     eventually("the socket file to go", SOON, || {
         Ok((!socket.exists()).then_some(()))
     })
 }
 
-/// A hang-up ends nothing; SIGTERM and SIGINT end the daemon in order: programs hear that their peers have ended, the socket
-/// file goes, the device stays and fails closed (faults B11).
+/// SIGHUP does not end it; SIGTERM and SIGINT end the daemon in order: clients are notified of their peers' end, the
+/// socket file is removed, and the device stays and fails closed (faults B11).
 #[test]
 fn a_daemon_ends_in_order_when_asked_to_and_not_with_its_terminal() -> Result<()> {
     for signal in [udco_testbed::Signal::TERM, udco_testbed::Signal::INT] {

@@ -1,12 +1,12 @@
-//! What comes merged is, once the kernel has cut it, what was sent; and we cut the kernel's super-packets as it does
-//! (promises E4, E5). `cargo xtask offload` does it with ten million.
+//! Merged packets equal the sent ones once the kernel has split them, and we split the kernel's super-packets as it
+//! does (promises E4, E5). `cargo xtask offload` repeats this with ten million.
 
 use std::path::Path;
 
 use anyhow::{Result, ensure};
 use udco_testbed::{differential, skip};
 
-/// What holds the devices.
+/// The program that holds the devices.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_udco-differential-end");
 
 const PACKETS: u64 = 50_000;
@@ -18,7 +18,7 @@ fn the_kernel_sees_no_difference() -> Result<()> {
         return Ok(());
     };
     println!("{compared:?}");
-    // Otherwise this shows nothing.
+    // With fewer packets the test proves nothing.
     ensure!(compared.packets >= PACKETS && compared.segments >= PACKETS);
     ensure!(compared.merged > PACKETS / 4, "{compared:?}");
     ensure!(compared.refused < PACKETS / 20, "{compared:?}");

@@ -1,4 +1,5 @@
-//! An engine that dies while OpenVPN still asks its server: what a killed run has left stays as it is (faults A1, A2).
+//! An engine that dies while OpenVPN is still connecting: the devices and routes of a killed run stay as they are
+//! (faults A1, A2).
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,17 +15,17 @@ use udco_testbed::{
 /// Long enough for a busy machine.
 const SOON: Duration = Duration::from_secs(20);
 
-/// How a client leads its packets into the tunnel, and the metric of the default route beside it.
+/// How a client routes its packets into the tunnel, and the metric of the default route beside it.
 const WAYS: [(&[&str], &str); 3] = [
     (&["redirect-gateway def1 ipv6"], "0"),
     (&["redirect-gateway ipv6"], "0"),
     (&["route 0.0.0.0 0.0.0.0", "route-ipv6 2000::/3"], "100"),
 ];
 
-/// Scripts of OpenVPN before, and right after, it asks for its device.
+/// OpenVPN's script hooks before, and right after, it requests its device.
 const HOOKS: [&str; 3] = ["tls-verify", "ipchange", "up"];
 
-/// Addresses for which the tunnel is the way.
+/// Addresses that are routed into the tunnel.
 const BEYOND: [&str; 2] = ["198.51.100.1", "2001:db8:51::1"];
 
 #[test]
@@ -68,7 +69,7 @@ fn all_hooks(version: Version, (lines, metric): (&[&str], &str)) -> Result<()> {
         let context = || format!("{lines:?}, {hook}");
         let script = waiting_script(&reached, &go_on)?;
         let name = format!("early-{hook}");
-        // A server does not answer a client that comes back from the same port at once.
+        // A server ignores a client that returns from the same port at once.
         let start = client.clone().named(&name).local_port(port);
         let line = format!("{hook} {}", script.display());
         let mut start = start.line_each(&["script-security 2", &line]).spawn()?;
@@ -90,20 +91,20 @@ fn all_hooks(version: Version, (lines, metric): (&[&str], &str)) -> Result<()> {
     Ok(())
 }
 
-/// Where packets for the tunnel go, and what stands on the device.
+/// The routes of packets for the tunnel, and the device's addresses.
 fn routing(host: &Host) -> Result<String> {
     let mut routing = host.run(&["ip", "-o", "addr", "show", "dev", "tun0"])?;
     for address in BEYOND {
         routing += &host.run(&["ip", "route", "get", address])?;
     }
-    // Its own host route to its server a start may add.
+    // A start may add its own host route to its server.
     for family in ["-4", "-6"] {
         routing += &host.run(&["ip", family, "route", "show", "dev", "tun0"])?;
     }
     Ok(routing)
 }
 
-/// A script that says that it was started and waits until it may go on.
+/// A script that reports its start and waits until it may continue.
 fn waiting_script(reached: &Path, go_on: &Path) -> Result<std::path::PathBuf> {
     let path = reached.with_extension("sh");
     let (reached, go_on) = (reached.display(), go_on.display());

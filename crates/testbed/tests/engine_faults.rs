@@ -1,4 +1,4 @@
-//! The engine stops, or is killed, exactly when OpenVPN asks it for something: for every kind of request OpenVPN goes on
+//! The engine is stopped or killed exactly when OpenVPN makes a request: for every kind of request OpenVPN carries on
 //! or ends within 2 s, and never spins (promises F8, I1).
 
 use std::fs::File;
@@ -10,24 +10,24 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use udco_testbed::{
-    Asked, Builder, CONNECT, ClientProxy, Endpoint, Fault, Hit, Launch, Management, Pair, Proto,
+    Builder, CONNECT, ClientProxy, Endpoint, Fault, Hit, Launch, Management, Pair, Proto, Request,
     Signal, Version, eventually, skip, udco,
 };
 
-/// When the preload library gives an answer up.
+/// When the preload library gives up on an answer.
 const DUE: Duration = Duration::from_secs(1);
 
-/// How long OpenVPN may need, from the request on.
+/// How long OpenVPN may take, from the request on.
 const IN_TIME: Duration = Duration::from_secs(2);
 
-/// How long its processor time is watched, and how much it may be.
+/// How long its processor time is measured, and how much it may use.
 const WATCHED: Duration = Duration::from_secs(3);
 const CPU: Duration = Duration::from_millis(500);
 
-/// How long it may take until OpenVPN has need of a request: a renegotiation takes some seconds.
+/// How long OpenVPN may take until it makes a request: a renegotiation takes some seconds.
 const NEED: Duration = Duration::from_secs(25);
 
-/// Cells at a time: they mostly wait.
+/// How many cells run at a time: they mostly wait.
 const AT_A_TIME: usize = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,15 +75,15 @@ fn table(version: Version, side: Side, fault: Fault) -> Result<()> {
     if !version.is_here_or_skip() {
         return Ok(());
     }
-    let cells = Mutex::new(Asked::ALL.iter());
+    let cells = Mutex::new(Request::ALL.iter());
     let failures = Mutex::new(Vec::new());
     let work = || {
-        while let Some(&asked) = cells.lock().ok().and_then(|mut cells| cells.next()) {
-            match cell(version, side, asked, fault) {
-                Ok(outcome) => println!("{asked:?}: {outcome:?}"),
+        while let Some(&request) = cells.lock().ok().and_then(|mut cells| cells.next()) {
+            match cell(version, side, request, fault) {
+                Ok(outcome) => println!("{request:?}: {outcome:?}"),
                 Err(error) => {
                     if let Ok(mut failures) = failures.lock() {
-                        failures.push(format!("{asked:?}: {error:#}"));
+                        failures.push(format!("{request:?}: {error:#}"));
                     }
                 }
             }
@@ -99,48 +99,51 @@ fn table(version: Version, side: Side, fault: Fault) -> Result<()> {
     Ok(())
 }
 
-/// What became of OpenVPN.
+/// How OpenVPN fared.
 #[derive(Debug)]
 #[allow(dead_code, reason = "printed")]
 struct Outcome {
     ended: bool,
-    /// From the request to its end, or to its next word.
+    /// From the request to its end, or to its next answer.
     after: Duration,
     /// Processor time from the request on.
     cpu: Duration,
 }
 
-fn cell(version: Version, side: Side, asked: Asked, fault: Fault) -> Result<Outcome> {
+fn cell(version: Version, side: Side, request: Request, fault: Fault) -> Result<Outcome> {
     let pair = Pair::new()?;
-    let (hit, management, ends) = provoke(&pair, version, side, asked, fault)?;
+    let (hit, management, ends) = provoke(&pair, version, side, request, fault)?;
     let outcome = watch(&hit, &management)?;
     if fault == Fault::Stop && !outcome.ended {
         let (proxy, _, server, client) = &ends;
         proxy.resume()?;
         bear_late_answers(&hit, &management).context("after SIGCONT")?;
-        // It was silent, not gone: nobody may be told so (promises F9).
+        // The engine was silent, not gone: neither log may claim otherwise (promises F9).
         let log = server.log() + &client.log();
-        ensure!(!log.contains("device not found"), "told of a lost device");
+        ensure!(
+            !log.contains("device not found"),
+            "notified of a lost device"
+        );
     }
     pair.lab.discard_logs();
     Ok(outcome)
 }
 
-/// Starts both ends, and does what makes OpenVPN send the request.
+/// Starts both ends, and makes OpenVPN send the request.
 fn provoke(
     pair: &Pair,
     version: Version,
     side: Side,
-    asked: Asked,
+    request: Request,
     fault: Fault,
 ) -> Result<(Hit, Management, Ends)> {
     let directory = pair.lab.directory();
     let [real, proxied] = ["real.sock", "proxied.sock"].map(|name| directory.join(name));
     let daemon = Daemon::start(&real)?;
     let engine = (real.as_path(), daemon.0.id());
-    let proxy = ClientProxy::start(&proxied, engine, version, asked, fault)?;
+    let proxy = ClientProxy::start(&proxied, engine, version, request, fault)?;
 
-    let (server, client) = builders(pair, asked);
+    let (server, client) = builders(pair, request);
     let offloaded = |builder: Builder| {
         let builder = builder
             .version(version)
@@ -168,12 +171,12 @@ fn provoke(
         } else {
             &client
         };
-        match (asked, side) {
-            (Asked::PeerDel, Side::Server) => {
-                // It need not answer in time, only later.
+        match (request, side) {
+            (Request::PeerDel, Side::Server) => {
+                // OpenVPN may answer this late.
                 let _ = management.ask("kill client", Duration::from_millis(200));
             }
-            (Asked::PeerDel | Asked::DelLink, _) => ours.openvpn()?.signal(Signal::TERM)?,
+            (Request::PeerDel | Request::DelLink, _) => ours.openvpn()?.signal(Signal::TERM)?,
             _ => {}
         }
     }
@@ -184,7 +187,7 @@ fn provoke(
 /// What has to live on while OpenVPN is watched.
 type Ends = (ClientProxy, Daemon, Endpoint, Endpoint);
 
-/// An engine outside the lab: it has to see the process id of the proxy, which is this process.
+/// An engine outside the lab: it must see the process id of the proxy, which is this process.
 struct Daemon(Child);
 
 impl Daemon {
@@ -212,12 +215,12 @@ impl Drop for Daemon {
     }
 }
 
-fn builders(pair: &Pair, asked: Asked) -> (Builder, Builder) {
+fn builders(pair: &Pair, request: Request) -> (Builder, Builder) {
     let server = pair.server(Proto::Udp4).keepalive(5, 30);
     let client = pair.client(Proto::Udp4);
-    match asked {
-        // Keys are swapped when a new one is there, and the old one is deleted when its time is over.
-        Asked::KeySwap | Asked::KeyDel => (
+    match request {
+        // OpenVPN swaps keys when a new one is installed, and deletes the old one when its time is over.
+        Request::KeySwap | Request::KeyDel => (
             server.line_each(&["reneg-sec 4", "tran-window 2"]),
             client.line_each(&["reneg-sec 0", "tran-window 2"]),
         ),
@@ -233,7 +236,7 @@ fn await_start(end: &Endpoint, proxy: &ClientProxy) -> Result<()> {
     })
 }
 
-/// Sees OpenVPN end or answer in time, and then not spin.
+/// Checks that OpenVPN ends or answers in time, and then does not spin.
 fn watch(hit: &Hit, management: &Management) -> Result<Outcome> {
     let cpu = || {
         hit.program
@@ -266,8 +269,8 @@ fn watch(hit: &Hit, management: &Management) -> Result<Outcome> {
     })
 }
 
-/// The engine is back and answers what was given up: OpenVPN does as before, or ends because of what it was told
-/// meanwhile, but does not spin.
+/// The resumed engine answers the requests that were given up: OpenVPN carries on as before, or ends because of an
+/// event meanwhile, but does not spin.
 fn bear_late_answers(hit: &Hit, management: &Management) -> Result<()> {
     let Ok(before) = hit.program.cpu_time() else {
         return Ok(());

@@ -1,5 +1,5 @@
-//! Each errno of promises J3 out of each call of the packet path and of the monitor, many times in a row, in a real
-//! engine: nothing is given up for it (faults B2). Only a queue that says that its device is gone ends the peers.
+//! Each errno of promises J3 from each call of the packet path and of the monitor, many times in a row, in a real
+//! engine: it gives nothing up (faults B2). Only a queue that reports that its device is gone ends the peers.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -12,7 +12,7 @@ use udco_testbed::{
     Endpoint, Launch, Pair, Proto, Signal, addresses as at, connect, eventually, skip, udco,
 };
 
-/// What the kernel may answer for a moment, to whatever call.
+/// Errors that the kernel may return transiently, from any call.
 const ERRNOS: [&str; 14] = [
     "EPERM",
     "EINTR",
@@ -30,23 +30,23 @@ const ERRNOS: [&str; 14] = [
     "ECONNREFUSED",
 ];
 
-/// The calls: of UDP and TCP sockets, of TUN queues and wakers, of the monitor, of waiting, and of hearing OpenVPN. Those
-/// that a processor does not have are passed over.
+/// The calls: of UDP and TCP sockets, of TUN queues and wakers, of the monitor, of waiting, and of receiving from
+/// OpenVPN. strace skips those that an architecture lacks.
 const CALLS: &str = "recvmmsg,sendmmsg,sendmsg,?recvfrom,?sendto,?recv,?send,recvmsg,read,readv,preadv2,writev,pwritev2,\
     ?epoll_wait,?epoll_pwait,?epoll_pwait2,epoll_ctl";
 
-/// How often each thread meets each error in each call: as often as any call is tried at once.
+/// How often each call fails with each error in each thread: as often as any call is retried at once.
 const TIMES: u32 = 9;
 
-/// How long the failures and what follows them may take: some dozens in a row, each with a pause of up to 100 ms. Once
-/// they are over, an answer comes within a second (promises J3) on a machine that has time.
+/// How long the failures and the recovery may take: some dozens in a row, each with a pause of up to 100 ms. After the
+/// last one, an answer comes within a second (promises J3) on an idle machine.
 const SOON: Duration = Duration::from_secs(20);
 
-/// An strace that has an engine's calls fail.
+/// An strace that makes an engine's calls fail.
 struct Injector(Child);
 
 impl Injector {
-    /// `None` if this machine does not let us.
+    /// `None` if this machine does not permit it.
     fn attach(engine: u32, calls: &str, errno: &str) -> Result<Option<Self>> {
         let inject = format!("inject={calls}:error={errno}:when=1..{TIMES}");
         let mut strace = Command::new("strace");
@@ -61,8 +61,8 @@ impl Injector {
             }
         };
         let mut line = String::new();
-        let said = child.stderr.as_mut().context("no standard error")?;
-        BufReader::new(said).read_line(&mut line)?;
+        let printed = child.stderr.as_mut().context("no standard error")?;
+        BufReader::new(printed).read_line(&mut line)?;
         if line.contains("attached") {
             return Ok(Some(Self(child)));
         }
@@ -72,7 +72,7 @@ impl Injector {
             skip(&format!("strace may not attach: {}", line.trim()));
             return Ok(None);
         }
-        bail!("strace said: {line}")
+        bail!("strace printed: {line}")
     }
 
     fn detach(mut self) -> Result<()> {
@@ -117,7 +117,7 @@ fn every_errno(proto: Proto) -> Result<Option<(Pair, Endpoint, Endpoint)>> {
     }
     let pair = Pair::new()?;
     let (server, client) = connect(
-        // A call that strace has fail is replaced by none, which a strict engine's table does not have.
+        // strace replaces a failing call by an invalid one, which a strict engine's table lacks.
         pair.server(proto)
             .launch(Launch::Udco)
             .env("UDCO_STRICT", ""),
@@ -130,7 +130,7 @@ fn every_errno(proto: Proto) -> Result<Option<(Pair, Endpoint, Endpoint)>> {
         let Some(injector) = Injector::attach(engine, CALLS, errno)? else {
             return Ok(None);
         };
-        // Traffic of both directions, and news of the monitor, while the calls fail.
+        // Traffic in both directions, and notifications for the monitor, while the calls fail.
         let network = behind(number);
         let route = [&network, "via", at::INNER_CLIENT, "dev", "tun0"];
         pair.server.add_route(&route)?;
@@ -145,7 +145,7 @@ fn every_errno(proto: Proto) -> Result<Option<(Pair, Endpoint, Endpoint)>> {
             .with_context(failed)
             .context("routes are not followed any more")?;
     }
-    // No call ended anything in passing.
+    // No transient error ended anything.
     for number in 0..ERRNOS.len() {
         is_back(&pair, &behind(number), true)?;
     }
@@ -160,7 +160,7 @@ fn no_errno_of_any_call_ends_a_udp_socket_a_queue_or_a_monitor() -> Result<()> {
     let Some((pair, server, _client)) = every_errno(Proto::Udp4)? else {
         return Ok(());
     };
-    // The device is gone, says the kernel: its peers end, and it with them (promises J1).
+    // The kernel reports that the device is gone: its peers end with it (promises J1).
     let engine = server.engine()?.pid;
     let Some(injector) = Injector::attach(engine, "read,readv,preadv2", "EBADFD")? else {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Where offload is impossible, OpenVPN runs on its own data path, and a line says so.
+//! Where offload is impossible, OpenVPN runs on its own data path, and a log line says so.
 
 use anyhow::{Context, Result, ensure};
 use udco_testbed::measure::Ping;
@@ -53,11 +53,11 @@ fn falls_back(
     says_so(&server)
 }
 
-/// users C6: silent fallback is what people complain of.
+/// users C6: users complain of silent fallback.
 fn says_so(end: &Endpoint) -> Result<()> {
     let log = end.log();
     ensure!(!log.contains("offload active"), "claims to be offloaded");
-    // The library's words if no engine answers, the engine's if OpenVPN chose its own device.
+    // The library's text if no engine answers, the engine's if OpenVPN chose its own device.
     let says_so = |line: &str| {
         line.contains("udco: ")
             && (line.contains("own data path") || line.contains("offload is NOT active"))

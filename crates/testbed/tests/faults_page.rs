@@ -1,4 +1,4 @@
-//! docs/faults.md names a test for each fault: the files and the tests must be there.
+//! docs/faults.md names a test for each fault: the files and the tests must exist.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-/// Faults that are not cured yet.
+/// Faults without a remedy so far.
 const OPEN: &[&str] = &["G1"];
 
-/// A row of a table: its number and the words in backticks of its column of tests.
+/// A row of a table: its number, and the names in backticks in its tests column.
 struct Row {
     number: String,
     words: Vec<String>,
@@ -31,7 +31,7 @@ fn rows(page: &str) -> Vec<Row> {
     rows.collect()
 }
 
-/// The text of a file that a row names, below `crates` or from the root.
+/// The text of a file that a row names, relative to `crates` or to the root.
 fn read(root: &Path, path: &str) -> Result<String> {
     let places = [root.join("crates").join(path), root.join(path)];
     let found: Option<&PathBuf> = places.iter().find(|place| place.is_file());
@@ -40,7 +40,7 @@ fn read(root: &Path, path: &str) -> Result<String> {
     )?)
 }
 
-/// Whether a file has a test of this name; a name that begins with an ellipsis is the end of one.
+/// Whether a file has a test of this name; a name with a leading ellipsis is a suffix.
 fn has_test(text: &str, name: &str) -> bool {
     match name.strip_prefix('…') {
         Some(end) => text.contains(&format!("{end}(")),

@@ -18,7 +18,7 @@ fn a_client_with_a_new_ipv6_address_keeps_its_session() -> Result<()> {
     float(Version::V26, Proto::Udp6)
 }
 
-/// 2.6 on Linux takes no notice of a float; 2.7 is told by PEER_FLOAT_NTF (dco-behaviour 4.5).
+/// 2.6 on Linux ignores a float; 2.7 receives PEER_FLOAT_NTF (dco-behaviour 4.5).
 #[test]
 fn openvpn_2_7_learns_a_new_ipv4_address() -> Result<()> {
     float(Version::V27, Proto::Udp4)
@@ -57,7 +57,7 @@ fn float(version: Version, proto: Proto) -> Result<()> {
     let echo = series
         .join()
         .map_err(|_| anyhow!("ping's thread panicked"))??;
-    // Between the two `ip` calls there is no way out; 100 requests were due after it.
+    // Between the two `ip` calls there is no route; 100 requests were due after it.
     ensure!(
         echo.received >= 130,
         "lost {:?} of {}",
@@ -82,7 +82,7 @@ fn float(version: Version, proto: Proto) -> Result<()> {
     }
     if version == Version::V27 {
         server.wait_for_log("floated from", Duration::from_secs(2))?;
-        // An idle server wakes up every 10 s at the latest, and only then looks whether the file is due.
+        // An idle server wakes up at least every 10 s, and only then checks whether the file is due.
         eventually(
             "the new address in OpenVPN's status file",
             Duration::from_secs(15),
@@ -92,7 +92,7 @@ fn float(version: Version, proto: Proto) -> Result<()> {
             },
         )?;
     }
-    // The same session: neither end began anew.
+    // The same session: neither end has restarted.
     ensure!(
         client
             .log()
@@ -110,7 +110,7 @@ fn a_server_forgets_an_address_that_is_gone() -> Result<()> {
     let pair = Pair::new()?;
     let device = &pair.link.a;
     pair.server.add_address(device, &format!("{SECOND}/24"))?;
-    // A client without `--float` heeds nothing from another address, and so teaches the server no new one.
+    // A client without `--float` ignores packets from another address, and so teaches the server no new one.
     let (server, client) = connect(
         pair.server(Proto::Udp4)
             .launch(Launch::Udco)

@@ -1,5 +1,6 @@
-//! ICMP "too big" from somebody who is no router of ours (promises A9): what is not about a packet of the tunnel changes
-//! nothing, and what looks as if it were makes packets smaller for a while, within limits. Nothing is lost.
+//! ICMP "too big" from an attacker that is not one of our routers (promises A9): a forgery about another packet changes
+//! nothing, and one that seems to be about the tunnel's makes packets smaller for a while, within limits. Nothing is
+//! lost.
 
 use std::thread;
 use std::time::Duration;
@@ -12,18 +13,18 @@ use udco_testbed::{
 
 const FORGER: &str = env!("CARGO_BIN_EXE_udco-icmp-forger");
 
-/// The kernel's news come within a second, what it has learnt from ICMP, and forgotten, within ten.
+/// The kernel's notifications arrive within a second; changes learnt from, or forgotten after, ICMP within ten.
 const SOON: Duration = Duration::from_secs(25);
 
-/// After so long the engine has asked for all paths again.
+/// After this time the engine has queried all paths again.
 const ROUND: Duration = Duration::from_secs(12);
 
-/// What a path is without forgeries.
+/// The path MTU without forgeries.
 const WIDE: u16 = 1500;
 
 #[test]
 fn forged_too_big_udp4() -> Result<()> {
-    // A host must take packets of 576 bytes: what is less is not believed.
+    // A host must accept packets of 576 bytes: smaller MTUs are not believed.
     does_no_harm(Proto::Udp4, 68, 576)
 }
 
@@ -32,7 +33,7 @@ fn forged_too_big_udp6() -> Result<()> {
     does_no_harm(Proto::Udp6, 1280, 1280)
 }
 
-/// A forgery that claims `mtu` makes it `least` at most.
+/// A forgery that claims `mtu` lowers the path MTU to no less than `least`.
 fn does_no_harm(proto: Proto, mtu: u16, least: u16) -> Result<()> {
     let pair = Pair::new()?;
     let stranger = Stranger::new(&pair, proto)?;
@@ -46,15 +47,15 @@ fn does_no_harm(proto: Proto, mtu: u16, least: u16) -> Result<()> {
     let peer = remote(&server)?;
     let own = format!("{}:1194", stranger.inside);
 
-    // A socket that there is not; somebody who is no peer; from the peer's end.
+    // A socket that does not exist; an address that is not a peer's; from the peer's end.
     stranger.claims(mtu, &format!("{}:9", stranger.inside), &peer)?;
-    stranger.claims(mtu, &own, &format!("{}:1194", stranger.nobody))?;
+    stranger.claims(mtu, &own, &format!("{}:1194", stranger.unassigned))?;
     stranger.claims(mtu, &peer, &own)?;
     thread::sleep(ROUND);
     let mtu_now = path_mtu(&server)?;
     ensure!(mtu_now == Some(WIDE), "believed: {mtu_now:?}");
 
-    // About a packet of the tunnel, as far as the kernel can tell.
+    // About a packet of the tunnel, as far as the kernel can check.
     stranger.claims(mtu, &own, &peer)?;
     look_again(&pair.server, "198.18.0.1/32")?;
     path_becomes(&server, least)?;
@@ -78,14 +79,14 @@ fn does_no_harm(proto: Proto, mtu: u16, least: u16) -> Result<()> {
     Ok(())
 }
 
-/// Somebody on another link of the server's.
+/// An attacker on another link of the server's.
 struct Stranger {
     host: Host,
-    /// The server's address on that link, and the one that its clients know.
+    /// The server's address on that link, and the one that its clients use.
     target: &'static str,
     inside: &'static str,
-    /// Of the clients' network, and nobody's.
-    nobody: &'static str,
+    /// An unassigned address of the clients' network.
+    unassigned: &'static str,
 }
 
 impl Stranger {
@@ -97,11 +98,11 @@ impl Stranger {
         );
         pair.lab
             .link(&host, &addresses.0, &pair.server, &addresses.1)?;
-        let [target, inside, nobody] = match proto {
+        let [target, inside, unassigned] = match proto {
             Proto::Udp6 => ["2001:db8:3::1", "[2001:db8::1]", "[2001:db8::99]"],
             _ => ["203.0.113.1", at::SERVER, "192.0.2.99"],
         };
-        // An address of IPv6 can be used only when nobody else has it.
+        // An IPv6 address is usable only once duplicate address detection has passed.
         eventually("the stranger's link", SOON, || {
             let echo = Ping::to(target).count(1).run(&host)?;
             Ok(echo.lost.is_empty().then_some(()))
@@ -110,11 +111,11 @@ impl Stranger {
             host,
             target,
             inside,
-            nobody,
+            unassigned,
         })
     }
 
-    /// Tells the server that a packet between these ends was too big.
+    /// Claims to the server that a packet between these ends was too big.
     fn claims(&self, mtu: u16, from: &str, to: &str) -> Result<()> {
         let mtu = mtu.to_string();
         let words = [FORGER, self.target, &mtu, from, to];
@@ -122,7 +123,7 @@ impl Stranger {
     }
 }
 
-/// Has the kernel of a host forget after 5 seconds what ICMP told, if that can be set.
+/// Makes a host's kernel forget path MTUs after 5 seconds, if that can be set.
 fn forgets_soon(host: &Host, proto: Proto) -> bool {
     let family = match proto {
         Proto::Udp6 => "ipv6",
@@ -132,7 +133,7 @@ fn forgets_soon(host: &Host, proto: Proto) -> bool {
     host.run(&["sh", "-c", &script]).is_ok()
 }
 
-/// A new address is reason enough for the engine to ask for all paths again.
+/// A new address makes the engine query all paths again.
 fn look_again(host: &Host, address: &str) -> Result<()> {
     host.add_address("lo", address)
 }

@@ -1,4 +1,4 @@
-//! The testbed itself: stock OpenVPN at both ends connects, and the capture finds what it is there to find.
+//! The testbed itself: stock OpenVPN at both ends connects, and the capture detects cleartext.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
@@ -39,7 +39,7 @@ fn the_capture_finds_clear_text() -> Result<()> {
         skip("there is no capture to look at");
         return Ok(());
     };
-    // Fragments too: the marker is in each of them.
+    // Fragments, too: each contains the marker.
     Ping::to(at::SERVER)
         .size(3000)
         .count(3)
@@ -63,7 +63,7 @@ fn nothing_outlives_a_lab() -> Result<()> {
     Ok(())
 }
 
-/// What the next two tests start: a lab with a process whose parent has died.
+/// Run by the next two tests: a lab with a process whose parent has died.
 #[test]
 #[ignore = "started by the other tests"]
 fn lab_with_an_orphan() -> Result<()> {
@@ -78,10 +78,10 @@ fn lab_with_an_orphan() -> Result<()> {
     Ok(())
 }
 
-/// Set where [`lab_with_an_orphan`] is to be killed.
+/// Set if [`lab_with_an_orphan`] will be killed.
 const WAIT: &str = "UDCO_HARNESS_WAIT";
 
-/// This program, which runs only [`lab_with_an_orphan`], behind `words`.
+/// Runs this program behind `words`, with [`lab_with_an_orphan`] as its only test.
 fn with_an_orphan(words: &[&str]) -> Result<Command> {
     let this = std::env::current_exe()?;
     let words: Vec<_> = words
@@ -95,7 +95,7 @@ fn with_an_orphan(words: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
-/// The first process of a container reaps nobody: a lab that waited for it would wait for ever (faults G3).
+/// A container's first process does not reap: a lab that waited for that would wait for ever (faults G3).
 #[test]
 fn a_lab_ends_where_its_maker_is_the_first_process() -> Result<()> {
     let first = [
@@ -126,7 +126,7 @@ fn a_killed_test_leaves_no_directory() -> Result<()> {
     let start = line.find('/').context("no path")?;
     let directory = Path::new(&line[start..]);
     ensure!(directory.is_dir(), "no {line}");
-    // `timeout` and what it has started, which is in the process group of its own that it makes.
+    // `timeout` and its children are in a process group of their own.
     let group = Pid::from_child(&killed);
     rustix::process::kill_process_group(group, Signal::KILL)?;
     killed.wait()?;
@@ -135,8 +135,8 @@ fn a_killed_test_leaves_no_directory() -> Result<()> {
     })
 }
 
-/// What `restart.rs` promises of udco does not hold of a stock OpenVPN, and the capture shows it: with its TUN gone,
-/// traffic takes the uplink.
+/// What `restart.rs` promises of udco is not true of a stock OpenVPN, and the capture shows it: once its TUN device is
+/// gone, traffic takes the uplink.
 #[test]
 fn a_killed_plain_openvpn_leaks_and_the_capture_sees_it() -> Result<()> {
     const BEYOND: &str = "198.51.100.1";
@@ -156,7 +156,7 @@ fn a_killed_plain_openvpn_leaks_and_the_capture_sees_it() -> Result<()> {
     Ok(())
 }
 
-/// ping(8) by itself would not have waited for it.
+/// ping(8) on its own would not have waited for it.
 #[test]
 fn a_late_reply_is_not_lost() -> Result<()> {
     if udco::harness_only() {

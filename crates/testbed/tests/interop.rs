@@ -2,7 +2,7 @@
 //! (`ovpn`) in every mix, both outer families, every cipher, TCP.
 //!
 //! Each cell: pings of both families and TCP in both directions arrive, the udco ends are really offloaded, nothing is
-//! in clear on the wire, every data packet is authentic, and the counters agree with what was seen on the wire.
+//! in the clear on the wire, every data packet is authentic, and the counters agree with the capture.
 
 use std::net::IpAddr;
 use std::thread;
@@ -14,8 +14,8 @@ use udco_testbed::measure::{Ping, Stream};
 use udco_testbed::udco::Counters;
 use udco_testbed::{Endpoint, Launch, Pair, Proto, Version, addresses as at, connect};
 
-/// One test for each cell of the table. A module has the versions of server and client; a cell's name begins with the
-/// end that is offloaded, and its row says what each of the two runs on.
+/// One test per cell of the table. A module has the versions of server and client; a cell's name starts with the
+/// offloaded end, and its row has the data path of each end.
 macro_rules! cells {
     ($($versions:ident: $server_version:ident, $client_version:ident => {
         $($(#[$attribute:meta])? $name:ident: $server:ident, $client:ident, $proto:ident, $cipher:literal;)*
@@ -95,7 +95,7 @@ cells! {
     }
 }
 
-/// Which OpenVPN, on whose data path.
+/// Which OpenVPN, and on which data path.
 type End = (Version, Launch);
 
 fn cell(server: End, client: End, proto: Proto, cipher: &str) -> Result<()> {
@@ -134,7 +134,7 @@ fn cell(server: End, client: End, proto: Proto, cipher: &str) -> Result<()> {
         "{up:?} {down:?}"
     );
 
-    // The last acknowledgements arrive; no keepalive is due yet.
+    // Lets the last acknowledgements arrive; no keepalive is due yet.
     thread::sleep(Duration::from_millis(200));
     let before = [link_counters(&server)?, link_counters(&client)?];
     for end in [&server, &client] {
@@ -143,7 +143,7 @@ fn cell(server: End, client: End, proto: Proto, cipher: &str) -> Result<()> {
     }
     if let Some(capture) = capture {
         let trace = capture.stop()?;
-        // IPv6 speaks up at any time: what was seen lies between two readings.
+        // IPv6 sends at any time: the capture's count lies between two readings.
         let after = [link_counters(&server)?, link_counters(&client)?];
         wire_agrees(&trace, proto, before, after)?;
     }
@@ -151,7 +151,7 @@ fn cell(server: End, client: End, proto: Proto, cipher: &str) -> Result<()> {
     server.stop()
 }
 
-/// Both families, both ways, small and large.
+/// Both families, both directions, small and large.
 fn pings(pair: &Pair) -> Result<()> {
     Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
     Ping::to(at::INNER_CLIENT)
@@ -168,7 +168,7 @@ fn pings(pair: &Pair) -> Result<()> {
         .map(drop)
 }
 
-/// OpenVPN itself took an offloaded device, and has no complaint about it.
+/// OpenVPN itself took an offloaded device, and does not complain about it.
 fn says_that_it_is_offloaded(end: &Endpoint) -> Result<()> {
     let log = end.log();
     ensure!(
@@ -194,7 +194,7 @@ fn wire_agrees(trace: &Trace, proto: Proto, before: Readings, after: Readings) -
         trace.require_private()?;
         return counters_agree(trace, proto, before, after);
     }
-    // A stream is not cut into packets again here, so data packets aren't counted.
+    // A stream is not parsed into packets here, so data packets aren't counted.
     ensure!(
         trace.clear.is_empty(),
         "in clear: {:?}",
@@ -206,9 +206,9 @@ fn wire_agrees(trace: &Trace, proto: Proto, before: Readings, after: Readings) -
 /// Link counters of server and client, where offloaded.
 type Readings = [Option<Counters>; 2];
 
-/// dco-behaviour 5.9: link counters count from the opcode on. The capture stands at the server's device, so what the
-/// server sends is seen exactly; what arrives there may still be lost in a socket buffer, and the client may have
-/// lost on its way what the server sent, or sent what never arrived.
+/// dco-behaviour 5.9: link counters count from the opcode on. The capture is at the server's device, so it sees exactly
+/// what the server sends; arriving packets may still be dropped at a socket buffer, and packets between the capture and
+/// the client may be lost in either direction.
 fn counters_agree(trace: &Trace, proto: Proto, before: Readings, after: Readings) -> Result<()> {
     let (server, client) = match proto {
         Proto::Udp4 | Proto::Tcp4 => (at::SERVER, at::CLIENT),

@@ -1,4 +1,4 @@
-//! Keepalives keep an idle tunnel up, and a dead peer is noticed in time (dco-behaviour 5.8).
+//! Keepalives keep an idle tunnel up, and detect a dead peer in time (dco-behaviour 5.8).
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -44,7 +44,8 @@ fn the_server_notices_a_dead_client_in_time() -> Result<()> {
     )?;
     cut(&pair)?;
     let start = Instant::now();
-    // Either "client-instance restarting" (OpenVPN's own timer) or "client-instance exiting" (the engine's word).
+    // Either "client-instance restarting" (OpenVPN's own timer) or "client-instance exiting" (the engine's
+    // notification).
     server.wait_for_log("client-instance", 2 * TIMEOUT + SLACK)?;
     ensure!(
         start.elapsed() > 2 * TIMEOUT - SLACK,
@@ -78,7 +79,7 @@ fn the_client_notices_a_dead_server_in_time() -> Result<()> {
     Ok(())
 }
 
-/// Nothing crosses the link any more (a queue of length 0); neither end is told so by its own device.
+/// Cuts the link (a queue of length 0); neither end's device reports it.
 fn cut(pair: &Pair) -> Result<()> {
     for (host, device) in [(&pair.server, &pair.link.a), (&pair.client, &pair.link.b)] {
         host.run(&[

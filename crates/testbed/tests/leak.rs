@@ -1,5 +1,5 @@
-//! OpenVPN and its engine are killed at any moment, and nothing leaves in the clear (faults A1, A2, A5): 20 times each.
-//! `cargo xtask leak` does it 1,000 times.
+//! OpenVPN and its engine are killed at random times, and nothing leaves in the clear (faults A1, A2, A5): 20 times
+//! each. `cargo xtask leak` repeats it 1,000 times.
 
 use std::thread;
 
@@ -9,7 +9,7 @@ use udco_testbed::{skip, udco};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_udco-leak-end");
 
-/// So that a failure can be repeated.
+/// Fixed, to reproduce a failure.
 const SEED: u64 = 16;
 
 #[test]

@@ -1,5 +1,5 @@
-//! Devices that a dead engine or program has left: whoever wants the name goes on with them, whatever queues they have
-//! (faults A1, A5).
+//! Devices that a dead engine or OpenVPN has left: the next one that requests the name takes them over, whatever queues
+//! they have (faults A1, A5).
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use udco_testbed::{
 /// Long enough for a busy machine.
 const SOON: Duration = Duration::from_secs(5);
 
-/// A route that nobody makes again: if it is lost, packets find another way.
+/// A route that no start adds again: if it is lost, packets take another route.
 const ROUTE: &str = "203.0.113.0/24";
 
 /// A server's device has one queue with two workers, and three with four.
@@ -55,7 +55,7 @@ fn a_left_device_is_taken_over_with_other_workers() -> Result<()> {
     Ok(())
 }
 
-/// Made by `udco link add` with one number of queues, made again with another, and taken by OpenVPN.
+/// Created by `udco link add` with one number of queues, then again with another, and taken by OpenVPN.
 #[test]
 fn a_left_device_is_taken_over_by_either_client() -> Result<()> {
     if udco::harness_only() {
@@ -86,18 +86,21 @@ fn a_left_device_is_taken_over_by_either_client() -> Result<()> {
         for (workers, mode, kind) in [(workers[0], "mp", "ovpn"), (workers[1], "mp", "ovpn-dco")] {
             let mut daemon = daemon(workers)?;
             let added = add(mode, kind)?;
-            let said = String::from_utf8_lossy(&added.stderr);
-            ensure!(added.status.success(), "{workers} workers: {said}");
+            let printed = String::from_utf8_lossy(&added.stderr);
+            ensure!(added.status.success(), "{workers} workers: {printed}");
             if first.is_none() {
                 host.add_route(&[ROUTE, "dev", "tun7"])?;
             }
             let index = index(host)?;
             let is_same = *first.get_or_insert_with(|| index.clone()) == index;
             ensure!(is_same, "another device");
-            // Whoever has it keeps it.
+            // Its current owner keeps it.
             let again = add(mode, kind)?;
-            let said = String::from_utf8_lossy(&again.stderr);
-            ensure!(said.contains("File exists"), "link add said: {said}");
+            let printed = String::from_utf8_lossy(&again.stderr);
+            ensure!(
+                printed.contains("File exists"),
+                "link add printed: {printed}"
+            );
             daemon.signal(Signal::KILL)?;
             daemon.wait(SOON)?;
             ensure!(host.has_device("tun7"), "it fails open");
@@ -115,7 +118,7 @@ fn a_left_device_is_taken_over_by_either_client() -> Result<()> {
     Ok(())
 }
 
-/// One engine for several programs goes on when OpenVPN is killed, and is ended in order.
+/// An engine for several OpenVPNs survives the kill of one, and is then ended in order.
 #[test]
 fn a_device_of_a_daemon_stays_when_openvpn_is_killed_and_when_the_daemon_ends() -> Result<()> {
     if udco::harness_only() {
@@ -149,13 +152,13 @@ fn a_device_of_a_daemon_stays_when_openvpn_is_killed_and_when_the_daemon_ends() 
             3 => server.stop()?,
             2 => {
                 daemon.terminate(SOON)?;
-                // It may notice when it wants something of the engine only.
+                // OpenVPN may notice only when it makes a request.
                 if server.wait_end(Duration::from_secs(1)).is_err() {
                     server.stop()?;
                 }
                 daemon = start(number)?;
             }
-            // The next start comes at once.
+            // The next start follows at once.
             _ => server.kill9()?,
         }
         let is_there = host.has_device("tun7");
@@ -182,7 +185,7 @@ fn index(host: &Host) -> Result<String> {
 fn be_killed(mut end: Endpoint, openvpn: bool) -> Result<()> {
     if !openvpn {
         end.engine()?.signal(Signal::KILL)?;
-        // It may notice when it wants something of the engine only.
+        // OpenVPN may notice only when it makes a request.
         if end.wait_end(Duration::from_secs(1)).is_ok() {
             return Ok(());
         }

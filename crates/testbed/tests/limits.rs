@@ -9,7 +9,7 @@ use udco_testbed::{Lab, eventually, skip, udco};
 /// Long enough for a busy machine.
 const SOON: Duration = Duration::from_secs(10);
 
-/// A user without rights, whose threads are counted.
+/// A user without rights, whose threads count against a limit.
 const NOBODY: &str = "65533";
 
 #[test]
@@ -52,7 +52,7 @@ fn as_many_workers_as_the_limit_of_threads_allows_and_never_a_panic() -> Result<
         })?;
         let log = daemon.log();
         ensure!(!log.contains("panicked"), "{threads} threads:\n{log}");
-        // Below that nobody can be served.
+        // Below that the engine cannot serve a client.
         if threads >= 8 {
             ensure!(
                 log.contains("workers instead of 16") || threads == 40,
@@ -61,7 +61,7 @@ fn as_many_workers_as_the_limit_of_threads_allows_and_never_a_panic() -> Result<
             host.run(&[binary, "show", "--engine", path])
                 .with_context(|| format!("{threads} threads:\n{log}"))?;
             let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.pid()))?.count();
-            // The one that removes the socket file counts, too.
+            // The process that removes the socket file counts, too.
             ensure!(
                 tasks + 1 + 2 <= threads,
                 "{tasks} of {threads}, no room for scripts"
@@ -72,8 +72,8 @@ fn as_many_workers_as_the_limit_of_threads_allows_and_never_a_panic() -> Result<
     Ok(())
 }
 
-/// A control group of ten tasks, as a unit with `TasksMax=10` has: `$1` is the program, the rest its arguments. Exits with
-/// 77 where there is none to be had.
+/// A control group of ten tasks, like a unit with `TasksMax=10`: `$1` is the program, the rest its arguments. Exits
+/// with 77 where none is available.
 const TEN_TASKS: &str = r#"
     root=/run/cgroup; mkdir $root
     mount -t cgroup -o pids none $root 2>/dev/null ||
@@ -90,7 +90,7 @@ fn ten_tasks_are_enough_for_a_device_and_scripts_beside_sixteen_workers() -> Res
     let host = lab.host("host")?;
     let binary = udco::binary()?;
     let binary = binary.to_str().context("a path that is not UTF-8")?;
-    // As OpenVPN with a script: a device is made, and a shell and a program of it run at once.
+    // Like OpenVPN with a script: creates a device, then runs a shell and a program at the same time.
     let program =
         "ip link add tun7 type ovpn && for _ in 1 2; do sleep 0.2 & done; wait; ip link del tun7";
     let words = [
@@ -109,14 +109,14 @@ fn ten_tasks_are_enough_for_a_device_and_scripts_beside_sixteen_workers() -> Res
         skip("no control group with a limit of tasks here");
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
+    let printed = String::from_utf8_lossy(&output.stderr);
     ensure!(
-        output.status.success() && said.contains("workers instead of 16"),
+        output.status.success() && printed.contains("workers instead of 16"),
         "{output:?}"
     );
     ensure!(
-        !said.contains("panicked") && !host.has_device("tun7"),
-        "{said}"
+        !printed.contains("panicked") && !host.has_device("tun7"),
+        "{printed}"
     );
     lab.discard_logs();
     Ok(())
@@ -148,18 +148,18 @@ fn the_limit_of_open_files_is_raised_or_openvpn_goes_without_us() -> Result<()> 
     ensure!(words.get(3..5) == Some(&["4096", "4096"]), "{limits}");
     daemon.terminate(SOON)?;
 
-    // The numbers at which OpenVPN died or looped.
+    // The limits at which OpenVPN died or looped.
     for files in ["14", "16", "32"] {
         let limit = format!("--nofile={files}");
         let program = ["sh", "-c", "echo without:$LD_PRELOAD"];
         let words = [&["prlimit", &limit, binary, "run", "--"], &program[..]].concat();
         let output = host.output(&words)?;
-        let (said, done) = (
+        let (printed, done) = (
             String::from_utf8_lossy(&output.stderr),
             String::from_utf8_lossy(&output.stdout),
         );
         ensure!(
-            said.contains("OpenVPN uses its own data path") && done.trim() == "without:",
+            printed.contains("OpenVPN uses its own data path") && done.trim() == "without:",
             "{files}: {output:?}"
         );
     }

@@ -1,4 +1,4 @@
-//! Lines that cannot be written are lost, and nothing else is (faults B1).
+//! Log lines that cannot be written are lost, and nothing else is (faults B1).
 
 use std::fs::File;
 use std::io::Read;
@@ -18,10 +18,10 @@ const SOON: Duration = Duration::from_secs(10);
 /// Exit code of a Rust program that panics.
 const PANIC: i32 = 101;
 
-/// A line each, with `--verbose`: more than the smallest pipe takes.
+/// Log lines to cause with `--verbose`: more than the smallest pipe holds.
 const LINES: usize = 150;
 
-/// What a test needs: a directory and a daemon in it. Both go with it.
+/// A directory and a daemon in it. Both end with the test.
 struct Daemon {
     directory: PathBuf,
     process: Child,
@@ -51,7 +51,7 @@ impl Daemon {
         })
     }
 
-    /// Has the engine write lines, and checks that it serves each program that caused one.
+    /// Makes the engine log lines, and checks that it serves each client that caused one.
     fn write_lines(&self) -> Result<()> {
         (0..LINES).try_for_each(|at| {
             let shown = show(&self.socket())?;
@@ -70,14 +70,14 @@ impl Drop for Daemon {
 }
 
 fn show(socket: &Path) -> Result<Output> {
-    // An engine that is stuck in a line does not answer.
+    // An engine that is stuck in a write does not answer.
     let mut show = Command::new("timeout");
     show.arg("10").arg(udco::binary()?);
     show.args(["show", "--engine"]).arg(socket);
     Ok(show.output()?)
 }
 
-/// A pipe that is soon full.
+/// A pipe that fills up quickly.
 fn pipe() -> Result<(File, OwnedFd)> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
     fcntl_setpipe_size(&writer, 4096)?;
@@ -159,7 +159,7 @@ fn printing(socket: &str) -> Vec<Vec<&str>> {
 }
 
 #[test]
-fn commands_end_quietly_where_nobody_reads_and_complain_of_a_full_disk() -> Result<()> {
+fn commands_end_quietly_without_a_reader_and_report_a_full_disk() -> Result<()> {
     let daemon = Daemon::start("commands", Stdio::null())?;
     let socket = daemon.socket();
     for words in printing(socket.to_str().context("a path that is not UTF-8")?) {
@@ -173,14 +173,17 @@ fn commands_end_quietly_where_nobody_reads_and_complain_of_a_full_disk() -> Resu
         };
         let (reader, writer) = pipe()?;
         drop(reader);
-        let (code, said) = run(writer.into())?;
-        ensure!(code == 0 && said.is_empty(), "{words:?}: {code} {said}");
+        let (code, printed) = run(writer.into())?;
+        ensure!(
+            code == 0 && printed.is_empty(),
+            "{words:?}: {code} {printed}"
+        );
         let full = File::options().write(true).open("/dev/full")?;
-        let (code, said) = run(full.into())?;
-        let is_said = said.starts_with("udco: ") && said.contains("No space left");
-        ensure!(code == 1 && is_said, "{words:?}: {code} {said}");
+        let (code, printed) = run(full.into())?;
+        let is_printed = printed.starts_with("udco: ") && printed.contains("No space left");
+        ensure!(code == 1 && is_printed, "{words:?}: {code} {printed}");
     }
-    // And where nobody hears the complaint either.
+    // Also where the error message has no reader.
     let mut command = Command::new(udco::binary()?);
     command.args(["show", "--engine", "/nowhere/engine.sock"]);
     let (reader, writer) = pipe()?;

@@ -1,4 +1,4 @@
-//! What the engine's log says has happened (faults G4).
+//! The engine's log reports what has happened (faults G4).
 
 use std::time::Duration;
 
@@ -35,13 +35,13 @@ fn a_refused_request_logs_no_success() -> Result<()> {
     ] {
         let words: Vec<&str> = words.split(' ').collect();
         let output = host.output(&[&[binary], &words[..], &["--engine", path]].concat())?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(
-            !output.status.success() && said.contains("peer"),
-            "{words:?}: {said}"
+            !output.status.success() && printed.contains("peer"),
+            "{words:?}: {printed}"
         );
     }
-    // What is said of a peer is said of one that is there.
+    // Every line about a peer names an existing one.
     let log = daemon.log();
     ensure!(!log.contains("peer 9"), "{log}");
     lab.discard_logs();

@@ -1,4 +1,4 @@
-//! Devices that were there before OpenVPN: the driver's are of no use to it, ours are.
+//! Devices created before OpenVPN started: the driver's are useless to it, ours are not.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn a_device_made_beforehand_is_used_and_stays() -> Result<()> {
     }
     let again = ip(&pair.server, &add)?;
     let text = String::from_utf8_lossy(&again.stderr);
-    ensure!(text.contains("File exists"), "ip said: {text}");
+    ensure!(text.contains("File exists"), "ip printed: {text}");
 
     for _ in 0..2 {
         let (server, client) = connect(

@@ -1,5 +1,5 @@
-//! A device that is moved to another network namespace, by a script of OpenVPN or by hand, works on, and nothing is left
-//! behind (faults A7).
+//! A device that is moved to another network namespace, by OpenVPN's script or by hand, keeps working, and nothing is
+//! left behind (faults A7).
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -15,7 +15,7 @@ use udco_testbed::{
 /// Long enough for a busy machine.
 const SOON: Duration = Duration::from_secs(10);
 
-/// What a script like netns-up or namespaced-openvpn does. Its first word is the device.
+/// The commands of a script like netns-up or namespaced-openvpn. Its first argument is the device.
 const MOVE: &str = r#"#!/bin/sh
 set -e
 ip netns add vpn 2>/dev/null || true
@@ -43,7 +43,7 @@ fn by_script(version: Version, option: &str) -> Result<()> {
     let script = script(&pair, at::INNER_CLIENT)?;
     let mut server = pair.server(Proto::Udp4).spawn()?;
     server.wait_connected(CONNECT)?;
-    // Without udco it works in the same namespace afterwards, and before.
+    // Without udco it works in the same namespace, before and after.
     for launch in [Launch::Udco, Launch::Plain, Launch::Udco] {
         let mut client = pair
             .client(Proto::Udp4)
@@ -55,7 +55,7 @@ fn by_script(version: Version, option: &str) -> Result<()> {
         client.wait_connected(CONNECT)?;
         client.require_offload()?;
         answered(&pair.client, at::INNER_SERVER)?;
-        // Another device takes its place: the script moves it, too.
+        // A new device replaces it: the script moves that, too.
         client.sigusr1()?;
         client.wait_connected(CONNECT)?;
         answered(&pair.client, at::INNER_SERVER)?;
@@ -65,7 +65,7 @@ fn by_script(version: Version, option: &str) -> Result<()> {
     Ok(())
 }
 
-/// While it is connected; and another interface has its index or its name then.
+/// While it is connected; then another interface takes its index or its name.
 #[test]
 fn a_device_that_is_moved_while_connected_works_on() -> Result<()> {
     let pair = Pair::new()?;
@@ -97,13 +97,13 @@ fn a_device_that_is_moved_while_connected_works_on() -> Result<()> {
     answered(host, at::INNER_SERVER)?;
     client.stop()?;
     nothing_left(host)?;
-    // OpenVPN deletes by name: the other one is none of its business.
+    // OpenVPN deletes by name: the other interface must stay.
     let client = connected(&[])?;
     client.stop()?;
     ensure!(host.has_device("tun0"), "it deleted another interface");
     host.run(&["ip", "link", "del", "tun0"])?;
     nothing_left(host)?;
-    // A plain TUN device goes with a killed OpenVPN, too, where there is no other way for its packets.
+    // A plain TUN device disappears with a killed OpenVPN, too, where its packets have no other route.
     let mut client = connected(&[])?;
     client.kill9()?;
     client.wait_end(SOON)?;
@@ -142,7 +142,7 @@ fn script(pair: &Pair, address: &str) -> Result<String> {
     Ok(path.display().to_string())
 }
 
-/// Pings from the other namespace are answered.
+/// Checks that pings from the other namespace are answered.
 fn answered(host: &Host, to: &str) -> Result<()> {
     let words = [
         "ip", "netns", "exec", "vpn", "ping", "-n", "-c", "3", "-i", "0.05",
@@ -155,7 +155,7 @@ fn answered(host: &Host, to: &str) -> Result<()> {
     })
 }
 
-/// The device is in neither namespace.
+/// Checks that the device is in neither namespace.
 fn nothing_left(host: &Host) -> Result<()> {
     ensure!(!host.has_device("tun0"), "tun0 is left here");
     let there = host.output(&["ip", "-n", "vpn", "link", "show", "dev", "tun0"])?;

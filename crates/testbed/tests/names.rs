@@ -1,4 +1,4 @@
-//! Names that a tenant chooses reach a log or a terminal as text only (faults D4).
+//! Names chosen by a tenant reach a log or a terminal as text only (faults D4).
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ const SOON: Duration = Duration::from_secs(20);
 /// Takes the cursor home and clears the screen.
 const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
 
-/// What a tenant would like root to read in the engine's log.
+/// A line that a tenant wants to forge in the engine's log.
 const FORGED: &str = "udco: forged";
 
 #[test]
@@ -26,7 +26,7 @@ fn a_name_forges_no_line_and_no_escape_sequence() -> Result<()> {
     let mut daemon = host.spawn("daemon.log", &daemon)?;
     daemon.wait_for_log("listening at", SOON)?;
 
-    // A program with a hostile name makes a device with another.
+    // A client with a hostile name creates a device with another one.
     let device = format!("t{CLEAR}");
     let make = "cp \"$(command -v ip)\" \"$1\" && \
         exec \"$3\" run --engine \"$4\" -- \"$1\" link add name \"$2\" type ovpn";
@@ -56,14 +56,17 @@ fn a_name_forges_no_line_and_no_escape_sequence() -> Result<()> {
     .into_iter()
     .map(|words| {
         let output = host.output(&[&[binary], &words[..], &["--engine", path]].concat())?;
-        let said = [output.stdout, output.stderr].concat();
-        Ok(String::from_utf8_lossy(&said).into_owned())
+        let printed = [output.stdout, output.stderr].concat();
+        Ok(String::from_utf8_lossy(&printed).into_owned())
     })
     .collect::<Result<_>>()?;
-    for said in shown.iter().chain([&log]) {
-        ensure!(!said.contains('\u{1b}'), "an escape sequence: {said:?}");
-        let forged = said.lines().any(|line| line.starts_with(FORGED));
-        ensure!(!forged, "a forged line: {said:?}");
+    for printed in shown.iter().chain([&log]) {
+        ensure!(
+            !printed.contains('\u{1b}'),
+            "an escape sequence: {printed:?}"
+        );
+        let forged = printed.lines().any(|line| line.starts_with(FORGED));
+        ensure!(!forged, "a forged line: {printed:?}");
     }
     ensure!(shown[0].contains("t\\u{1b}[H"), "no device: {shown:?}");
     lab.discard_logs();

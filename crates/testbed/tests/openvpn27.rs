@@ -1,4 +1,4 @@
-//! What only OpenVPN 2.7 does (family `ovpn`), offloaded at both ends; the cells with 2.7 are in `interop.rs`.
+//! Features of OpenVPN 2.7 only (family `ovpn`), offloaded at both ends; the cells with 2.7 are in `interop.rs`.
 
 use std::fs;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use udco_testbed::{
 
 /// PEER_DEL_NTF with the reason EXPIRED (dco-behaviour 4.5).
 #[test]
-fn a_server_is_told_of_a_dead_client() -> Result<()> {
+fn a_server_is_notified_of_a_dead_client() -> Result<()> {
     if !Version::V27.is_here_or_skip() {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! OpenVPN's own options for the data path: the engine heeds them, or a line names them (faults E5).
+//! OpenVPN's own options for the data path: the engine applies them, or a log line names them (faults E5).
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use udco_testbed::{
     connect, skip, udco,
 };
 
-/// Long enough for anything that happens at once.
+/// Long enough for any immediate reaction.
 const SOON: Duration = Duration::from_secs(10);
 
-/// Of the SYNs of a client, as they arrive at the other end of the tunnel: over IPv4 and IPv6 inside. What plain OpenVPN
-/// makes of each option was measured with it.
+/// MSS of a client's SYNs as they arrive at the other end of the tunnel: over IPv4 and IPv6 inside. The values were
+/// measured with plain OpenVPN.
 const BOUNDS: [(&str, Proto, [u16; 2]); 6] = [
     ("mssfix 1300", Proto::Udp4, [1236, 1216]),
     ("mssfix 1300 mtu", Proto::Udp6, [1188, 1168]),
@@ -24,7 +24,7 @@ const BOUNDS: [(&str, Proto, [u16; 2]); 6] = [
     ("mssfix 0", Proto::Udp4, [1460, 1440]),
 ];
 
-/// faults E5: both ways, as plain OpenVPN bounds it.
+/// faults E5: in both directions, as plain OpenVPN clamps it.
 #[test]
 fn mssfix_bounds_tcp_inside_as_without_offload() -> Result<()> {
     let pair = Pair::new()?;
@@ -33,7 +33,7 @@ fn mssfix_bounds_tcp_inside_as_without_offload() -> Result<()> {
         return Ok(());
     }
     for (index, (line, proto, wanted)) in BOUNDS.into_iter().enumerate() {
-        // At either end, and at the other a plain one without a bound of its own.
+        // With the option at either end, and a plain OpenVPN without it at the other.
         let (server, client) = (pair.server(proto), pair.client(proto));
         let ends = if index % 2 == 0 {
             connect(
@@ -55,7 +55,7 @@ fn mssfix_bounds_tcp_inside_as_without_offload() -> Result<()> {
     Ok(())
 }
 
-/// faults E5: in a file that a file names, in a connection block, and for an engine of several programs.
+/// faults E5: in an included file, in a connection block, and for a shared engine.
 #[test]
 fn mssfix_is_found_where_it_is_given() -> Result<()> {
     let pair = Pair::new()?;
@@ -107,7 +107,7 @@ fn mssfix_is_found_where_it_is_given() -> Result<()> {
     Ok(())
 }
 
-/// faults E5: the driver's length, or the one that is asked for.
+/// faults E5: the driver's length, or the configured one.
 #[test]
 fn the_queue_of_the_device_is_as_long_as_the_drivers_or_as_asked_for() -> Result<()> {
     let pair = Pair::new()?;
@@ -128,7 +128,7 @@ fn the_queue_of_the_device_is_as_long_as_the_drivers_or_as_asked_for() -> Result
     Ok(())
 }
 
-/// faults E5: over both families outside and inside; nothing of it without the option.
+/// faults E5: over both families outside and inside; nothing without the option.
 #[test]
 fn passtos_carries_the_dscp_outside() -> Result<()> {
     let pair = Pair::new()?;
@@ -151,10 +151,10 @@ fn passtos_carries_the_dscp_outside() -> Result<()> {
             })
             .with_context(|| format!("{proto:?}, {inner}"))?;
         }
-        // The congestion bits stay inside.
+        // The ECN bits stay inside.
         ping_with_tos(&pair.client, at::INNER_SERVER, "0x2b")?;
         wait_until(&wire, |log| log.contains(&format!("{shown}28")))?;
-        // The other end has not asked for it.
+        // The other end does not have the option.
         ping_with_tos(&pair.server, at::INNER_CLIENT, "0x48")?;
         Ping::to(at::INNER_CLIENT).all_answered(&pair.server)?;
         let log = wire.log();
@@ -174,7 +174,7 @@ fn passtos_carries_the_dscp_outside() -> Result<()> {
     Ok(())
 }
 
-/// faults E5: each in one line, for both releases; none where offload is off anyway.
+/// faults E5: one line each, for both releases; none where offload is off anyway.
 #[test]
 fn options_without_effect_are_named_once_each() -> Result<()> {
     for version in [Version::V26, Version::V27] {
@@ -230,7 +230,7 @@ fn are_named(version: Version) -> Result<()> {
     Ok(())
 }
 
-/// What udco says of an option.
+/// udco's log lines about an option.
 fn lines_about(endpoint: &Endpoint, name: &str) -> Vec<String> {
     let begin = format!("udco: with offload, {name} ");
     let log = endpoint.log();
@@ -238,7 +238,7 @@ fn lines_about(endpoint: &Endpoint, name: &str) -> Vec<String> {
     lines.map(str::to_owned).collect()
 }
 
-/// faults E5: what is not heeded here must be there for OpenVPN.
+/// faults E5: input that udco does not read must remain for OpenVPN.
 #[test]
 fn a_configuration_that_is_no_file_is_left_to_openvpn() -> Result<()> {
     let pair = Pair::new()?;
@@ -260,19 +260,19 @@ fn a_configuration_that_is_no_file_is_left_to_openvpn() -> Result<()> {
         process.wait(SOON)?;
         let log = process.log();
         ensure!(log.contains("nosuchoption"), "{words}: {log}");
-        let is_said = log.contains("is not read here");
-        ensure!(is_said || udco::harness_only(), "{words}: {log}");
+        let is_printed = log.contains("is not read here");
+        ensure!(is_printed || udco::harness_only(), "{words}: {log}");
     }
     Ok(())
 }
 
-/// The MSS of a SYN from one host to the inner address of another, over both families, as it arrives there.
+/// The MSS of SYNs from one host to the inner address of another, over both families, as they arrive there.
 fn mss_of_syns(from: &Host, to: &Host) -> Result<[u16; 2]> {
     let mut inside = tcpdump(to, "syns", "tun0", "tcp or (ip6 and ip6[6] == 6)")?;
     let mut seen = [0; 2];
     for (seen, address) in seen.iter_mut().zip([at::INNER_SERVER, at::INNER_SERVER6]) {
         let before = inside.log().len();
-        // Nobody listens there.
+        // The port is closed.
         let script = format!("exec 3<>/dev/tcp/{address}/9");
         let _ = from.output(&["timeout", "5", "bash", "-c", &script])?;
         wait_until(&inside, |log| {
@@ -323,7 +323,7 @@ fn ping_with_tos(host: &Host, to: &str, tos: &str) -> Result<()> {
     .map(drop)
 }
 
-/// The only peer's MSS, as `udco show` has it.
+/// Checks the only peer's MSS in `udco show`.
 fn shows(endpoint: &Endpoint, wanted: [u16; 2]) -> Result<()> {
     let shown = endpoint.show()?;
     let peer = shown.peers().next().context("no peer")?;

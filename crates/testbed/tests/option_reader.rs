@@ -1,4 +1,4 @@
-//! The reader of OpenVPN's configuration against OpenVPN: both take the same words from the same lines (faults E5).
+//! Our parser of OpenVPN's configuration against OpenVPN: both read the same words from the same lines (faults E5).
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
@@ -74,7 +74,7 @@ fn the_reader_takes_the_words_that_openvpn_takes() -> Result<()> {
     Ok(())
 }
 
-/// A file in a file, blocks, and what is said on the command line: in the same order.
+/// An included file, blocks, and the command line: in the same order.
 #[test]
 fn the_reader_follows_files_as_openvpn_does() -> Result<()> {
     let lab = lab()?;
@@ -124,7 +124,7 @@ fn lab() -> Result<Lab> {
     Ok(lab)
 }
 
-/// What `echo` says in a file of these lines.
+/// Compares the words of `echo` in a file with these lines.
 fn same(lab: &Lab, version: Version, lines: Vec<String>) -> Result<()> {
     let reading = read_here(lab, &lines.join("\n"))?;
     ensure!(reading.problems.is_empty(), "{:?}", reading.problems);
@@ -169,7 +169,7 @@ fn file(lab: &Lab) -> PathBuf {
     lab.directory().join("echo.conf")
 }
 
-/// Writes the file, and reads it as `udco run` would.
+/// Writes the file, and parses it as `udco run` would.
 fn read_here(lab: &Lab, text: &str) -> Result<Reading> {
     std::fs::write(file(lab), text)?;
     let arguments: [OsString; 2] = ["--config".into(), file(lab).into()];
@@ -177,7 +177,7 @@ fn read_here(lab: &Lab, text: &str) -> Result<Reading> {
     Ok(read(&arguments, lab.directory(), open))
 }
 
-/// What OpenVPN's management interface says that `echo` said.
+/// The words of `echo`, as OpenVPN's management interface reports them.
 fn echoed(lab: &Lab, version: Version) -> Result<Vec<String>> {
     let socket = lab.directory().join("management");
     let _ = std::fs::remove_file(&socket);
@@ -197,12 +197,12 @@ fn echoed(lab: &Lab, version: Version) -> Result<Vec<String>> {
     }
     let answer = String::from_utf8(answer)?;
     let lines = answer.split("\r\n").filter(|line| !line.starts_with('>'));
-    // A time, then what was said, which may have an end of line in it.
+    // A timestamp, then the words, which may contain a line break.
     let echoes = lines.filter_map(|line| line.split_once(','));
     Ok(echoes.map(|(_, echo)| echo.to_owned()).collect())
 }
 
-/// An OpenVPN that waits, without a device, for its management interface.
+/// An OpenVPN without a device that waits for its management interface.
 fn openvpn(lab: &Lab, version: Version) -> Result<Child> {
     let words = version.command()?;
     let (program, rest) = words.split_first().context("no program")?;

@@ -1,4 +1,4 @@
-//! OpenVPN's own options for hardening and addressing work as without udco.
+//! OpenVPN's own options for hardening and addressing work the same as without udco.
 
 use std::fs;
 

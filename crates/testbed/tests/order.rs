@@ -1,5 +1,5 @@
-//! Packets of a flow arrive in the order in which they were sent, also where there are more workers than cores
-//! (performance 6). `cargo xtask order` does it with ten million.
+//! Packets of a flow arrive in order, even with more workers than cores (performance 6). `cargo xtask order` repeats
+//! this with ten million.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,7 +13,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_udco-order-end");
 
 const PACKETS: u64 = 200_000;
 
-/// What an unoptimised engine keeps up with beside other tests.
+/// A rate that an unoptimised engine sustains beside other tests.
 const PER_SECOND: u64 = 60_000;
 
 #[test]
@@ -33,12 +33,12 @@ fn in_order(workers: Option<u16>) -> Result<()> {
     }
     let sequence = order::through_udco(Path::new(PROGRAM), PACKETS, PER_SECOND, workers)?;
     ensure!(sequence.sent >= PACKETS, "{sequence:?}");
-    // What a busy machine loses says nothing about the order; what does not come at all does.
+    // A busy machine's losses say nothing about the order; too few packets would prove nothing.
     ensure!(sequence.received > PACKETS / 2, "{sequence:?}");
     is_in_order(sequence)
 }
 
-/// With the load a queue goes to its own worker, and back after it.
+/// Under load a queue moves to its own worker, and back afterwards.
 #[test]
 fn no_packet_of_a_flow_overtakes_another_when_a_queue_changes_workers() -> Result<()> {
     const WAVES: usize = 4;
@@ -57,7 +57,7 @@ fn no_packet_of_a_flow_overtakes_another_when_a_queue_changes_workers() -> Resul
     )?;
     let to = SocketAddr::new(at::INNER_SERVER.parse()?, 5998);
     for _ in 0..WAVES {
-        // More than one worker's half: what is lost says nothing.
+        // More than half of a worker's capacity: losses don't matter here.
         let order = Order::to(to).packets(PACKETS / 4).per_second(400_000);
         let sequence = order.run(Path::new(PROGRAM), &pair.client, &pair.server)?;
         ensure!(sequence.received > 0, "{sequence:?}");

@@ -1,5 +1,5 @@
-//! A start beside a device that a killed run has left reaches another server than that run's, and by its name; nothing of
-//! anybody else leaves in the clear meanwhile (faults A4).
+//! A start beside a device that a killed run has left reaches another server than that run's, and by its name; no other
+//! traffic leaves in the clear meanwhile (faults A4).
 
 use std::fs;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use udco_testbed::{
 
 const NAME_SERVER: &str = env!("CARGO_BIN_EXE_udco-name-server");
 
-/// Addresses of the server's host that the client reaches by its default route: what everybody wants, the servers, and
-/// the name server.
+/// Addresses of the server's host behind the client's default route: the destination of ordinary traffic, the servers,
+/// and the name server.
 const BEYOND: [&str; 2] = ["198.51.100.1", "2001:db8:51::1"];
 const FIRST: [&str; 2] = ["203.0.113.5", "2001:db8:cb::5"];
 const OTHER: [&str; 2] = ["203.0.113.6", "2001:db8:cb::6"];
@@ -43,7 +43,7 @@ fn another_remote_is_reached_by_name_over_ipv6() -> Result<()> {
     reaches_another(Version::V26, Proto::Udp6, ["redirect-gateway def1 ipv6"; 2])
 }
 
-/// The killed run has taken the default route away, and the next one knows nothing of it.
+/// The killed run has removed the default route, and the next one does not know.
 #[test]
 fn the_default_route_is_back_after_a_run_that_left_it_alone() -> Result<()> {
     let options = ["redirect-gateway", "verb 4"];
@@ -119,7 +119,7 @@ fn reaches_another(version: Version, proto: Proto, options: [&str; 2]) -> Result
     first.require_offload()?;
     Ping::to(BEYOND[family]).all_answered(&pair.client)?;
     kill_all(&mut first)?;
-    // One that finds nobody, and is killed before it can take anything back.
+    // A run that finds no server, and is killed before it can undo anything.
     let mut lost = client(SILENT[family], options[1]).spawn()?;
     lost.wait_for_log("is reached through", CONNECT)?;
     lost.kill9()?;
@@ -132,7 +132,7 @@ fn reaches_another(version: Version, proto: Proto, options: [&str; 2]) -> Result
         .count(200)
         .interval(Duration::from_millis(10))
         .start(&pair.client);
-    // The name server is no secret place either.
+    // Ordinary traffic to the name server must not leak either.
     let script =
         format!("while :; do echo udco-clear-mark! >/dev/udp/{NAMES}/53; sleep 0.01; done");
     let datagrams = pair.client.spawn("datagrams", &["bash", "-c", &script])?;
@@ -152,13 +152,13 @@ fn reaches_another(version: Version, proto: Proto, options: [&str; 2]) -> Result
         .map_err(|_| anyhow!("ping's thread panicked"))??;
     drop(datagrams);
     let trace = capture.stop()?;
-    // Our own question has no marker.
+    // Our own name query carries no marker.
     let is_question =
         |line: &&String| line.starts_with("not the tunnel's") && line.contains("Some(53)");
     let questions = trace.clear.iter().filter(is_question).count();
     ensure!(
         questions >= 2,
-        "nobody has asked the name server: {:?}",
+        "the name server got no query: {:?}",
         trace.clear
     );
     let clear: Vec<&String> = trace
@@ -176,7 +176,7 @@ fn reaches_another(version: Version, proto: Proto, options: [&str; 2]) -> Result
     .with_context(|| format!("before: {before:#?}\nafter: {:#?}", routes()))
 }
 
-/// OpenVPN and its engine, with no time to say anything.
+/// Kills OpenVPN and its engine at once.
 fn kill_all(end: &mut Endpoint) -> Result<()> {
     let (openvpn, engine) = (end.openvpn()?, end.engine()?);
     engine.signal(Signal::KILL)?;

@@ -1,5 +1,5 @@
-//! The path MTU of each peer is the kernel's: the device's, a route's, or learnt from a router with a narrower link. TCP
-//! inside is clamped to it and meets no fragments; what is too long all the same arrives in fragments (design decision 6).
+//! Each peer's path MTU is the kernel's: the device's, a route's, or learnt from a router with a narrower link. Inner
+//! TCP is clamped to it and is not fragmented; other packets that are too long arrive in fragments (design decision 6).
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -11,13 +11,13 @@ use udco_testbed::{
     addresses as at, connect, eventually, skip,
 };
 
-/// Longer than any path: it makes three inner packets, two of them of 1,500 bytes.
+/// Exceeds any path MTU: three inner packets, two of them of 1,500 bytes.
 const LONG: usize = 3000;
 
-/// The kernel's news come within a second, what it has learnt from ICMP within ten.
+/// The kernel's notifications arrive within a second, changes learnt from ICMP within ten.
 const SOON: Duration = Duration::from_secs(25);
 
-/// Outer IP, UDP and record around an inner packet.
+/// Outer IP, UDP and record overhead of an inner packet.
 const fn around(proto: Proto) -> u16 {
     match proto {
         Proto::Udp6 => 40 + 8 + 24,
@@ -72,14 +72,14 @@ fn learns_of_routers(proto: Proto) -> Result<()> {
     let road = Road::new()?;
     let mut server = road.server(proto).launch(Launch::Udco).spawn()?;
     server.wait_connected(CONNECT)?;
-    // Stock OpenVPN at the far end, which knows nothing of the narrow link but its own device.
+    // Stock OpenVPN at the far end, which knows its own device but not the narrow link.
     let mut client = road.client(proto).spawn()?;
     client.wait_connected(CONNECT)?;
     server.require_offload()?;
     for (before, mtu) in [(1500, 1400), (1400, 1280)] {
         set_mtu(&road.narrow, [&road.router, &road.client], mtu)?;
-        // The first that fills the path as it was is lost, with an ICMP error. A longer one would teach nothing over
-        // IPv4: its fragments may be fragmented on their way.
+        // The first packet of the old path MTU is lost, with an ICMP error. A longer one would teach nothing over IPv4:
+        // its fragments may be fragmented on their way.
         let full = usize::from(before - around(proto)) - 28;
         eventually("an answer over the narrow link", SOON, || {
             let echo = Ping::to(at::INNER_CLIENT).count(3).size(full);
@@ -90,8 +90,8 @@ fn learns_of_routers(proto: Proto) -> Result<()> {
     Ok(())
 }
 
-/// The server's engine knows this path MTU; long packets pass both ways, and are counted; TCP is clamped to it, so that
-/// nothing of it is fragmented.
+/// Checks that the server's engine knows this path MTU, that long packets pass both ways and are counted, and that TCP
+/// is clamped to it and not fragmented.
 fn all_is_well(server: &Endpoint, client: &Host, proto: Proto, mtu: u16) -> Result<()> {
     let inner = mtu - around(proto);
     if server.is_udco() {
@@ -102,7 +102,7 @@ fn all_is_well(server: &Endpoint, client: &Host, proto: Proto, mtu: u16) -> Resu
         (server.host(), at::INNER_CLIENT),
         (client, at::INNER_SERVER),
     ] {
-        // The far kernel may still have to learn about an outer path of IPv6, where routers do not fragment.
+        // The far kernel may still have to learn an outer IPv6 path, where routers do not fragment.
         eventually("long packets both ways", SOON, || {
             let echo = Ping::to(to).count(5).size(LONG).run(host)?;
             Ok(echo.lost.is_empty().then_some(()))
@@ -152,7 +152,7 @@ fn sent_in_fragments(endpoint: &Endpoint) -> Result<u64> {
     Ok(shown.devices.iter().map(|device| device.fragmented).sum())
 }
 
-/// Fragments that a host has made, of either family.
+/// Fragments that a host has created, of either family.
 fn fragments(host: &Host) -> Result<u64> {
     let v6 = host.run(&["cat", "/proc/net/snmp6"])?;
     let v6 = v6
@@ -204,7 +204,7 @@ impl Syns {
         Ok(Some(Self(tcpdump)))
     }
 
-    /// Every SYN that arrived had this MSS.
+    /// Checks that every SYN that arrived had this MSS.
     fn require(mut self, mss: u16) -> Result<()> {
         self.0.wait_for_log("mss ", Duration::from_secs(10))?;
         self.0.signal(Signal::INT)?;
@@ -220,7 +220,7 @@ impl Syns {
 
 /// A server and a client with a router between them.
 struct Road {
-    /// Everything in it ends with it.
+    /// Owns everything else here.
     _lab: Lab,
     server: Host,
     router: Host,
@@ -288,7 +288,7 @@ fn set_mtu(link: &Link, hosts: [&Host; 2], mtu: u16) -> Result<()> {
     Ok(())
 }
 
-/// How fast TCP is over a path of 1,400 bytes, as a part of that over one of 1,500; rounds of both take turns.
+/// The throughput of TCP over a path of 1,400 bytes relative to one of 1,500, in alternating rounds.
 #[test]
 #[ignore = "measures time: `cargo xtask tcp` runs it alone, with a release build"]
 fn tcp_over_a_narrower_path_is_nearly_as_fast() -> Result<()> {

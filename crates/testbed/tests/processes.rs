@@ -1,5 +1,5 @@
-//! Several processes below one `udco run`: each has a connection of its own, which ends with it (faults C1); and nobody
-//! who waits for the end of their output waits for the engine (faults C3).
+//! Several processes below one `udco run`: each has a connection of its own, which ends with it (faults C1); and
+//! waiting for the end of their output does not mean waiting for the engine (faults C3).
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -15,10 +15,10 @@ use udco_testbed::{
 
 const COMPLETED: &str = "Initialization Sequence Completed";
 
-/// Much more than the 100 ms that are promised, for a busy machine; what it took is printed.
+/// Much more than the promised 100 ms, for a busy machine; the test prints the actual time.
 const SOON: Duration = Duration::from_secs(5);
 
-/// Runs its arguments again and again, as the entry point of a container does.
+/// Runs its arguments over and over, as a container's entry point does.
 const LOOP: [&str; 4] = ["sh", "-c", "while :; do \"$@\"; done", "loop"];
 
 fn completed(log: &Path) -> usize {
@@ -95,7 +95,7 @@ fn openvpn_killed_under_a_living_script_frees_port_and_peers() -> Result<()> {
     Ok(())
 }
 
-/// A second tunnel beside the usual one.
+/// A second tunnel beside the first.
 fn second(builder: Builder, name: &str) -> Builder {
     builder.named(name).device("tun1").port(1195)
 }
@@ -155,7 +155,7 @@ fn two_servers_and_two_clients_below_one_run_each() -> Result<()> {
         ensure!(shown.devices.len() == 2, "{shown:?}");
         ensure!(shown.peers().count() == 2, "{shown:?}");
     }
-    // One goes, the other does not notice.
+    // One ends, and the other is not affected.
     let pid: u32 = fs::read_to_string(&servers[1].0.pid_file)?.trim().parse()?;
     let processes = star.lab.processes()?;
     let doomed = processes.iter().find(|process| process.inner == pid);
@@ -169,13 +169,13 @@ fn two_servers_and_two_clients_below_one_run_each() -> Result<()> {
         .map(drop)
 }
 
-/// Starts a daemon inside a command substitution and returns what that caught, and how long it took.
+/// Starts a daemon inside a command substitution and returns its captured output, and how long it took.
 fn substituted(host: &Host, words: &str) -> Result<(String, Duration)> {
     let start = Instant::now();
     let script = format!("out=$({words} 2>&1); printf %s \"$out\"");
-    let said = host.run(&["timeout", "-k", "1", "20", "sh", "-c", &script]);
-    let said = said.context("it waits for the end of the VPN")?;
-    Ok((said, start.elapsed()))
+    let printed = host.run(&["timeout", "-k", "1", "20", "sh", "-c", &script]);
+    let printed = printed.context("it waits for the end of the VPN")?;
+    Ok((printed, start.elapsed()))
 }
 
 #[test]
@@ -191,14 +191,14 @@ fn a_substitution_around_a_daemon_is_back_when_it_has_daemonized() -> Result<()>
             _ => format!("{} run -- {words}", binary.display()),
         };
         let before = completed(&written.log);
-        let (said, elapsed) = substituted(&pair.server, &words)?;
+        let (printed, elapsed) = substituted(&pair.server, &words)?;
         took.push(elapsed);
-        ensure!(said.is_empty(), "said: {said}");
+        ensure!(printed.is_empty(), "printed: {printed}");
         eventually("the daemon", CONNECT, || {
             Ok((completed(&written.log) > before).then_some(()))
         })?;
         if launch == Launch::Udco && !udco::harness_only() {
-            // Its lines are where OpenVPN's are.
+            // The engine logs where OpenVPN does.
             let log = fs::read_to_string(&written.log)?;
             ensure!(log.contains("udco: data channel offload active"), "{log}");
         }
@@ -212,7 +212,7 @@ fn a_substitution_around_a_daemon_is_back_when_it_has_daemonized() -> Result<()>
     Ok(())
 }
 
-/// A `/dev` with a socket of syslog(3) in it, which is a link to `$1`; then the rest of the words.
+/// Runs the remaining arguments with a `/dev` whose syslog(3) socket is a link to `$1`.
 const WITH_SYSLOG: &str = "set -e; mkdir -p /run/d; mount -t tmpfs t /run/d; mkdir /run/d/net; \
     for f in null zero urandom random net/tun; do touch /run/d/$f; mount --bind /dev/$f /run/d/$f; done; \
     ln -s \"$1\" /run/d/log; mount --rbind /run/d /dev; shift; exec \"$@\"";
@@ -244,7 +244,7 @@ fn a_daemon_on_syslog_has_the_engines_lines_there_too() -> Result<()> {
         binary.display(),
         config.display()
     );
-    // Read meanwhile: it holds ten lines, and whoever writes another waits.
+    // Read concurrently: the socket holds ten lines, and blocks the writer of another.
     let reader = std::thread::spawn(move || {
         let mut buffer = [0; 4096];
         loop {
@@ -256,11 +256,11 @@ fn a_daemon_on_syslog_has_the_engines_lines_there_too() -> Result<()> {
             ensure!(!line.contains("Exiting"), "{line}");
         }
     });
-    let (said, took) = substituted(&pair.server, &words)?;
-    ensure!(said.is_empty(), "said: {said}");
+    let (printed, took) = substituted(&pair.server, &words)?;
+    ensure!(printed.is_empty(), "printed: {printed}");
     println!("back after {took:?}");
     let line = reader.join().map_err(|_| anyhow::anyhow!("a panic"))??;
-    // LOG_DAEMON and LOG_NOTICE, under OpenVPN's own name.
+    // LOG_DAEMON and LOG_NOTICE, with OpenVPN's own ident.
     ensure!(line.starts_with("<29>my-vpn["), "{line}");
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! A server that pushes compression, with which OpenVPN refuses offload: a line says so, and names cures that help
-//! (faults E6).
+//! A server that pushes compression, with which OpenVPN refuses offload: a log line says so, and names remedies that
+//! work (faults E6).
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use udco_testbed::addresses as at;
 use udco_testbed::measure::Ping;
 use udco_testbed::{CONNECT, Endpoint, Launch, Pair, Proto, Version, eventually, skip, udco};
 
-/// What OpenVPN says at each refusal.
+/// OpenVPN's log line at each refusal.
 const REFUSAL: &str = "framing is not allowed since data-channel offloading is enabled";
 
-/// What udco says.
+/// udco's log line.
 const LINE: &str = "its server pushes compression";
 
 /// Several attempts to connect, a second or two apart.
@@ -33,7 +33,7 @@ fn is_explained(version: Version, pushed: &str) -> Result<()> {
         return Ok(());
     }
     let pair = Pair::new()?;
-    // As the images for containers have it: the server uses what it pushes.
+    // As in container images: the server uses the compression that it pushes.
     let push = format!("push \"{pushed}\"");
     let mut server = pair
         .server(Proto::Udp4)
@@ -51,18 +51,21 @@ fn is_explained(version: Version, pushed: &str) -> Result<()> {
     })?;
     refused.wait_for_log(LINE, ATTEMPTS)?;
     let log = refused.log();
-    ensure!(log.matches(LINE).count() == 1, "said more than once: {log}");
+    ensure!(
+        log.matches(LINE).count() == 1,
+        "logged more than once: {log}"
+    );
     for cure in ["compress migrate", "disable-dco"] {
         ensure!(log.contains(cure), "{cure} is not named");
     }
     refused.stop()?;
-    // The cure at the client.
+    // The remedy at the client.
     let mut cured = client().line("disable-dco").spawn()?;
     cured.wait_connected(CONNECT)?;
     Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
     cured.stop()?;
     server.stop()?;
-    // The cure at the server.
+    // The remedy at the server.
     let mut server = pair.server(Proto::Udp4).line("compress migrate").spawn()?;
     server.wait_connected(CONNECT)?;
     let mut cured = client().spawn()?;
@@ -72,7 +75,7 @@ fn is_explained(version: Version, pushed: &str) -> Result<()> {
     Ok(())
 }
 
-/// Reconnects for other reasons are not blamed on compression.
+/// Reconnects with another cause are not blamed on compression.
 #[test]
 fn a_server_that_is_not_there_is_not_blamed_on_compression() -> Result<()> {
     let pair = Pair::new()?;

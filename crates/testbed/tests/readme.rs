@@ -1,4 +1,4 @@
-//! The example of the README is followed to the letter, on two hosts.
+//! The README's example, followed to the letter on two hosts.
 
 use std::fs;
 use std::path::Path;
@@ -46,10 +46,10 @@ fn the_tunnel_without_openvpn_comes_up() -> Result<()> {
         let shell = shell(&first, line)?;
         let words = ["timeout", "1", "sh", "-c", &shell];
         let output = first.output(&words)?;
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(
-            said.contains("192.0.2.2:1194") || said.contains("listening"),
-            "`{line}` said: {said}"
+            printed.contains("192.0.2.2:1194") || printed.contains("listening"),
+            "`{line}` printed: {printed}"
         );
     }
     for host in [&first, &second] {
@@ -60,7 +60,7 @@ fn the_tunnel_without_openvpn_comes_up() -> Result<()> {
     Ok(())
 }
 
-/// Runs a line; one in the background until it says something.
+/// Runs a line; one in the background until it prints something.
 fn follow(host: &Host, line: &str) -> Result<Option<Process>> {
     let Some(line) = line.strip_suffix(" &") else {
         host.run(&["sh", "-c", &shell(host, line)?])?;
@@ -76,7 +76,7 @@ fn follow(host: &Host, line: &str) -> Result<Option<Process>> {
     Ok(Some(process))
 }
 
-/// A line as somebody would type it in the lab's directory, with `udco` in the search path.
+/// A line as a user would type it in the lab's directory, with `udco` in the search path.
 fn shell(host: &Host, line: &str) -> Result<String> {
     let binary = udco::binary()?;
     let programs = binary.parent().map(Path::display);

@@ -1,6 +1,5 @@
-//! What goes wrong below the tunnel and is mended again is mended for the tunnel too, without a reconnect: links, routes,
-//! addresses, packet filters, queues (promises D8, J4). Meanwhile packets are dropped for the right reason, and nothing
-//! spins.
+//! Faults below the tunnel that are cured are cured for the tunnel, too, without a reconnect: links, routes, addresses,
+//! packet filters, queues (promises D8, J4). Meanwhile packets are dropped for the right reason, and nothing spins.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,19 +10,19 @@ use udco_testbed::{
     Builder, Endpoint, Host, Launch, Pair, Proto, addresses as at, connect, eventually, udco,
 };
 
-/// From the cure to the first answer.
+/// From the cure to the first reply.
 const SOON: Duration = Duration::from_secs(2);
 
-/// The same over TCP, which waits the longer before it tries again the longer it has had no answer.
+/// The same over TCP, whose retransmission timer backs off during the fault.
 const SOON_TCP: Duration = Duration::from_secs(4);
 
-/// How long each fault lasts. Traffic goes on meanwhile.
+/// How long each fault lasts, with traffic.
 const FAULT: Duration = Duration::from_millis(1500);
 
-/// The share of one processor that an engine may use while its traffic, 100 small packets a second, fails.
+/// The share of a processor that an engine may use while its traffic, 100 small packets a second, fails.
 const BUSY: f64 = 0.5;
 
-/// Why packets are lost when the transport socket refuses them; a device without a carrier says that its queue is full.
+/// Drop reasons while the transport socket refuses packets; a device without carrier reports a full queue.
 const REFUSED: [&str; 2] = ["tx_transport_error", "tx_transport_full"];
 
 #[test]
@@ -35,7 +34,7 @@ fn a_link_that_was_down() -> Result<()> {
         |pair| set(&pair.client, "down"),
         |pair| set(&pair.client, "up"),
     )?;
-    // The connected route went with the link.
+    // The connected route was removed with the link.
     lost.has(&REFUSED)
 }
 
@@ -43,7 +42,7 @@ fn a_link_that_was_down() -> Result<()> {
 fn a_far_end_that_was_down() -> Result<()> {
     let tunnel = Tunnel::new(Proto::Udp6)?;
     let device = tunnel.pair.link.a.clone();
-    // IPv6 addresses go with the link else.
+    // Otherwise IPv6 addresses are removed with the link.
     let keep = format!("echo 1 >/proc/sys/net/ipv6/conf/{device}/keep_addr_on_down");
     tunnel.pair.server.run(&["sh", "-c", &keep])?;
     let set = |host: &Host, to: &str| host.run(&["ip", "link", "set", &device, to]).map(drop);
@@ -101,7 +100,7 @@ fn a_queue_that_was_tiny() -> Result<()> {
     let tunnel = Tunnel::new(Proto::Udp4)?;
     let lost = tunnel.survives(
         |pair| {
-            // A full packet a second: nearly nothing gets through, and the rest finds no room.
+            // A full packet a second: next to nothing gets through, and the queue overflows.
             let words = "tc qdisc add dev DEV root tbf rate 8kbit burst 1600 limit 3000";
             let words = words.replace("DEV", &pair.link.b);
             pair.client.run(&words.split(' ').collect::<Vec<_>>())?;
@@ -142,7 +141,7 @@ fn an_address_that_was_gone_udp4() -> Result<()> {
     lost.has(&REFUSED)
 }
 
-/// The server sends from another address then, and the client follows it there: hardly a packet is lost.
+/// The server then sends from another address, and the client follows it there: hardly a packet is lost.
 #[test]
 fn an_address_of_a_multihomed_server_that_was_gone() -> Result<()> {
     const SECOND: &str = "192.0.2.10";
@@ -208,8 +207,8 @@ fn an_address_that_was_gone_tcp4() -> Result<()> {
         .has_nothing()
 }
 
-/// The next hop does not answer, of which the kernel tells the connection by an ICMP error: OpenVPN has asked for that,
-/// and the connection goes on.
+/// The next hop does not answer, which the kernel reports to the connection as an ICMP error: OpenVPN has asked for
+/// such reports, and the connection survives.
 #[test]
 fn a_silent_next_hop_tcp4() -> Result<()> {
     let tunnel = Tunnel::new(Proto::Tcp4)?;
@@ -217,7 +216,7 @@ fn a_silent_next_hop_tcp4() -> Result<()> {
         let words = ["ip", "link", "set", "dev", &pair.link.a, "arp", to];
         pair.server.run(&words).map(drop)
     };
-    // It is given up after a tenth of a second instead of three.
+    // Neighbour discovery fails after a tenth of a second instead of three.
     let device = &tunnel.pair.link.b;
     let hasty = format!(
         "cd /proc/sys/net/ipv4/neigh/{device} && echo 1 >mcast_solicit && echo 1 >ucast_solicit && echo 100 >retrans_time_ms"
@@ -235,7 +234,7 @@ fn a_silent_next_hop_tcp4() -> Result<()> {
         .has_nothing()
 }
 
-/// A server and a client that stand.
+/// A connected server and client.
 struct Tunnel {
     pair: Pair,
     soon: Duration,
@@ -243,13 +242,13 @@ struct Tunnel {
     client: Endpoint,
 }
 
-/// What came of a fault.
+/// The losses of a fault.
 struct Lost {
-    /// Of 200 each way.
+    /// Out of 200 in each direction.
     pings: usize,
-    /// Milliseconds until the slowest answer came.
+    /// Milliseconds until the slowest reply.
     slowest: f64,
-    /// What both engines dropped, by `udco show`.
+    /// Both engines' drops, by `udco show`.
     drops: Vec<(String, u64)>,
     is_udco: bool,
 }
@@ -267,7 +266,7 @@ impl Tunnel {
     }
 
     fn connected(pair: Pair, server: Builder, client: Builder) -> Result<Self> {
-        // Long enough that nobody reconnects on account of a fault.
+        // Long enough that no end reconnects because of a fault.
         let server = server.keepalive(10, 120).launch(Launch::Udco);
         let (server, client) = connect(server, client.launch(Launch::Udco))?;
         Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
@@ -279,7 +278,8 @@ impl Tunnel {
         })
     }
 
-    /// Traffic runs both ways; something breaks and is mended; pings are answered again soon, by the same session.
+    /// With traffic in both directions, something breaks and is cured; pings are answered again soon, by the same
+    /// session.
     fn survives(
         &self,
         fault: impl FnOnce(&Pair) -> Result<()>,
@@ -317,7 +317,7 @@ impl Tunnel {
             let share = (after - *before).as_secs_f64() / span.as_secs_f64();
             ensure!(share < BUSY, "an engine used {share:.2} of a processor");
         }
-        ensure!(starts == self.starts(), "somebody reconnected");
+        ensure!(starts == self.starts(), "an end reconnected");
         for end in [&self.server, &self.client] {
             end.require_authentic()?;
         }
@@ -347,7 +347,7 @@ impl Tunnel {
             .collect()
     }
 
-    /// Of both ends, summed by reason.
+    /// Both ends' drops, summed by reason.
     fn drops(&self) -> Result<Vec<(String, u64)>> {
         let mut all: Vec<(String, u64)> = Vec::new();
         for end in [&self.server, &self.client] {
@@ -371,7 +371,7 @@ impl Tunnel {
 }
 
 impl Lost {
-    /// Pings were lost, packets were dropped for one of these reasons, and none for another.
+    /// Checks that pings were lost, that packets were dropped for one of these reasons, and for no other.
     fn has(&self, reasons: &[&str]) -> Result<()> {
         ensure!(self.pings > 0, "the fault was none");
         if !self.is_udco {
@@ -383,7 +383,7 @@ impl Lost {
         Ok(())
     }
 
-    /// A stream loses nothing: what comes meanwhile waits in the device's queue.
+    /// Checks that a stream lost nothing: packets wait in the device's queue meanwhile.
     fn has_nothing(&self) -> Result<()> {
         let waited = self.slowest;
         ensure!(waited >= 1000.0, "the fault was none: {waited} ms");
@@ -397,9 +397,9 @@ impl Lost {
         Ok(())
     }
 
-    /// Why packets of the tunnel were dropped.
+    /// The drop reasons of the tunnel's packets.
     fn counted(&self) -> Vec<&str> {
-        // What hosts say to their routers and multicast listeners comes at any time and leads to no peer.
+        // Hosts' router and multicast listener messages come at any time and lead to no peer.
         let chatter = ["rx_link_local", "tx_multicast"];
         let named = self.drops.iter().map(|(name, _)| name.as_str());
         named.filter(|name| !chatter.contains(name)).collect()

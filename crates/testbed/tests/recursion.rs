@@ -1,4 +1,4 @@
-//! A packet for the peer's own outer address does not enter the tunnel, whatever the routing says (faults A6).
+//! A packet for the peer's own outer address does not enter the tunnel, whatever the routing (faults A6).
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use udco_testbed::measure::Ping;
 use udco_testbed::{Launch, Pair, Proto, addresses as at, connect, eventually, skip, udco};
 
-/// What is sent after the uplink has gone, and what may come of it: OpenVPN's own packets, and neighbour discovery.
+/// Pings sent after the uplink is gone; only OpenVPN's own packets and neighbour discovery may follow.
 const PINGS: u32 = 5;
 const MOST: u64 = 100;
 

@@ -1,7 +1,7 @@
 //! Renegotiation every 5 s loses no packet, whichever end is offloaded.
 //!
-//! 50 pings a second in each direction at once, beside a TCP stream: a client sends with its new key in the
-//! millisecond in which it has it, and the other end must have it by then (dco-behaviour 5.5).
+//! 50 pings a second in each direction at once, beside a TCP stream: a client sends with its new key as soon as it has
+//! it, and the other end must have installed it by then (dco-behaviour 5.5).
 
 use std::thread;
 use std::time::Duration;
@@ -35,9 +35,9 @@ fn rekey_under_load(version: Version, server: Launch, client: Launch, seconds: u
         return Ok(());
     }
     let pair = Pair::new()?;
-    // With offload OpenVPN 2.6 makes a server swap its keys only at the next renegotiation. If that is begun by a stock
-    // client, the client has forgotten the old key some 0.5 ms before the server lets go of it, and drops what comes in
-    // between ("TLS keys are out of sync"): no fault of the engine. Begun by the server, the swap comes first.
+    // With offload OpenVPN 2.6 makes a server swap its keys only at the next renegotiation. If a stock client initiates
+    // that, the client has forgotten the old key some 0.5 ms before the server stops using it, and drops the packets in
+    // between ("TLS keys are out of sync"): not the engine's fault. If the server initiates it, the swap comes first.
     let by_client = if client == Launch::Plain {
         "reneg-sec 0"
     } else {
@@ -62,7 +62,7 @@ fn rekey_under_load(version: Version, server: Launch, client: Launch, seconds: u
         .seconds(seconds + 1)
         .limit("50M")
         .start(&pair.client, &pair.server);
-    // The stream's first burst is not what is looked at here.
+    // Skips the stream's first burst, which is not under test.
     thread::sleep(Duration::from_millis(500));
     let up = series(at::INNER_SERVER).start(&pair.client);
     let down = series(at::INNER_CLIENT).start(&pair.server);
@@ -75,11 +75,11 @@ fn rekey_under_load(version: Version, server: Launch, client: Launch, seconds: u
             echo.max_ms()
         );
         if !echo.lost.is_empty() {
-            tell_of_drops(&server)?;
-            tell_of_drops(&client)?;
+            print_drops(&server)?;
+            print_drops(&client)?;
         }
-        // What a stock OpenVPN has not read in time is none of ours: on a busy machine its socket and its queue are full
-        // after some 30 ms (faults G1). With the engine at both ends there is no such excuse.
+        // Packets that a stock OpenVPN reads too late are not our concern: on a busy machine its socket and its queue
+        // are full after some 30 ms (faults G1). With the engine at both ends there is no such excuse.
         let unread: u64 = [&server, &client]
             .into_iter()
             .filter(|end| !end.is_udco())
@@ -105,7 +105,8 @@ fn rekey_under_load(version: Version, server: Launch, client: Launch, seconds: u
     server.stop()
 }
 
-/// Packets that the kernel dropped in a host since nobody read them: outer ones at sockets, inner ones at the TUN device.
+/// Packets that a host's kernel dropped because they were not read in time: outer ones at sockets, inner ones at the
+/// TUN device.
 fn unread(host: &Host) -> Result<u64> {
     let counters = host.run(&["cat", "/proc/net/snmp"])?;
     let mut lines = counters.lines().filter(|line| line.starts_with("Udp:"));
@@ -118,8 +119,8 @@ fn unread(host: &Host) -> Result<u64> {
     Ok(outer + inner.trim().parse::<u64>()?)
 }
 
-/// What this end itself says of packets that it dropped.
-fn tell_of_drops(end: &Endpoint) -> Result<()> {
+/// Prints this end's own drops.
+fn print_drops(end: &Endpoint) -> Result<()> {
     if end.is_udco() {
         for device in end.show()?.devices {
             println!(

@@ -1,4 +1,4 @@
-//! Restarts in order, by force, and the death of the engine: what comes back, what is freed, what never leaks.
+//! Orderly restarts, forced ones, and the death of the engine: what recovers, what is freed, what never leaks.
 
 use std::time::{Duration, Instant};
 
@@ -8,24 +8,24 @@ use udco_testbed::capture::Capture;
 use udco_testbed::measure::Ping;
 use udco_testbed::{Launch, Pair, Proto, addresses as at, connect, eventually, skip, udco};
 
-/// How long a restart in order may take until pings are answered again.
+/// How long after an orderly restart pings may go unanswered.
 const RECOVERY: Duration = Duration::from_secs(20);
 
-/// How long after OpenVPN's death its port may stay bound, beyond what the end of any process takes to be seen on this
-/// machine (promises I2).
+/// How long after OpenVPN's death its port may stay bound, beyond the time that this machine takes to show any
+/// process's end (promises I2).
 const FREED: Duration = Duration::from_millis(100);
 
 /// When to give up waiting for that.
 const HOPELESS: Duration = Duration::from_secs(20);
 
-/// An address of the server's host that the client reaches through the tunnel only, by `redirect-gateway`.
+/// An address of the server's host that the client reaches only through the tunnel, by `redirect-gateway`.
 const BEYOND: &str = "198.51.100.1";
 
 #[test]
 fn sigusr1_on_the_server_recovers() -> Result<()> {
     let pair = Pair::new()?;
     let (mut server, _client) = connect(
-        // Tells the clients of the restart; they would wait for their timeout else.
+        // Notifies the clients of the restart; otherwise they would wait for their timeout.
         pair.server(Proto::Udp4)
             .launch(Launch::Udco)
             .line("explicit-exit-notify 1"),
@@ -71,7 +71,7 @@ fn sigusr1_with_persistent_tun_recovers_at_both_ends() -> Result<()> {
 
 fn answers_again(pair: &Pair) -> Result<()> {
     eventually("answers after a restart", RECOVERY, || {
-        // While the device is gone, ping ends with an error.
+        // While the device is gone, ping exits with an error.
         let echo = Ping::to(at::INNER_SERVER).count(5).run(&pair.client).ok();
         Ok(echo.filter(|echo| echo.received == 5).map(drop))
     })
@@ -99,7 +99,7 @@ fn openvpn_killed_frees_port_and_device_ten_times() -> Result<()> {
         client
             .wait_end(Duration::from_secs(3))
             .context("the client's launcher")?;
-        // With the engine go its peers and keys, its hold on the port, and (unless another wants it) the device.
+        // The engine ends along with its peers and keys, its port, and (unless another process wants it) the device.
         await_end(&pair, "udco").with_context(|| format!("round {round}"))?;
         freed.push(killed.elapsed());
 
@@ -140,8 +140,8 @@ fn port_is_bound(host: &udco_testbed::Host) -> Result<bool> {
     Ok(table.contains(":04AA "))
 }
 
-/// The device that a dead engine has left is of use to its successor, and gone after an orderly end; without
-/// `--dev tun7`, OpenVPN would take the next number, and the routes would lead to where nobody reads.
+/// Its successor takes over the device that a dead engine has left, and it is gone after an orderly end; without `--dev
+/// tun7`, OpenVPN would take the next number, and the routes would lead to a device that nothing reads.
 #[test]
 fn a_device_that_a_killed_engine_left_is_used_again() -> Result<()> {
     if udco::harness_only() {
@@ -151,7 +151,7 @@ fn a_device_that_a_killed_engine_left_is_used_again() -> Result<()> {
     let pair = Pair::new()?;
     let binary = udco::binary()?;
     let binary = binary.to_string_lossy();
-    // The server's has a queue, or three.
+    // The server's device has one queue, or three.
     for workers in ["2", "4"] {
         let ends = || {
             let server = pair.server(Proto::Udp4).launch(Launch::Udco);
@@ -163,13 +163,13 @@ fn a_device_that_a_killed_engine_left_is_used_again() -> Result<()> {
         };
         let (server, client) = ends();
         let (mut server, mut client) = connect(server, client)?;
-        // Nobody makes it again: if it is lost, packets find another way.
+        // No start adds it again: if it is lost, packets take another route.
         for host in [&pair.server, &pair.client] {
             host.add_route(&["203.0.113.0/24", "dev", "tun7"])?;
         }
         for end in [&mut server, &mut client] {
             end.engine()?.signal(Signal::KILL)?;
-            // It may notice when it wants something of the engine only.
+            // OpenVPN may notice only when it makes a request.
             if end.wait_end(Duration::from_secs(1)).is_err() {
                 end.kill9()?;
                 end.wait_end(Duration::from_secs(3))?;
@@ -186,13 +186,13 @@ fn a_device_that_a_killed_engine_left_is_used_again() -> Result<()> {
             let routes = host.run(&["ip", "route", "show", "dev", "tun7"])?;
             ensure!(routes.contains("203.0.113.0/24"), "lost: {routes}");
         }
-        // Only what nobody reads is taken.
+        // Only a device that nothing reads is taken over.
         let add = ["ip", "link", "add", "tun7", "type", "ovpn-dco"];
-        let said = pair
+        let printed = pair
             .client
             .output(&[&[&*binary, "run", "--"], &add[..]].concat())?;
-        let said = String::from_utf8_lossy(&said.stderr);
-        ensure!(said.contains("File exists"), "ip said: {said}");
+        let printed = String::from_utf8_lossy(&printed.stderr);
+        ensure!(printed.contains("File exists"), "ip printed: {printed}");
         Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
         client.stop()?;
         server.stop()?;
@@ -203,7 +203,7 @@ fn a_device_that_a_killed_engine_left_is_used_again() -> Result<()> {
     Ok(())
 }
 
-/// Fails closed (design.md 4): the routes into the tunnel stay, and nothing goes out beside it.
+/// Fails closed (design.md 4): the routes into the tunnel stay, and nothing leaves beside it.
 #[test]
 fn a_killed_engine_lets_nothing_out_in_clear() -> Result<()> {
     if udco::harness_only() {

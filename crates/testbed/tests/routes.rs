@@ -1,4 +1,4 @@
-//! The routes that a client has under udco are those that it has without.
+//! A client has the same routes with udco as without.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use anyhow::{Context, Result, ensure};
 use udco_testbed::measure::Ping;
 use udco_testbed::{CONNECT, Launch, Pair, Proto, Version, addresses as at, connect, eventually};
 
-/// An address of the server's host that the client has two routes to: the tunnel's, and one beside it.
+/// An address of the server's host with two routes from the client: through the tunnel, and beside it.
 const BEYOND: &str = "198.51.100.1";
 
 /// The same for IPv6.
 const BEYOND6: &str = "2001:db8:51::1";
 
-/// With offload OpenVPN gives metric 200 to a route that names none, and by that route loses to one of a lower metric,
-/// such as the default route of a host with DHCP (faults A3).
+/// With offload OpenVPN gives metric 200 to a route that names none, and so loses to a route of a lower metric, such as
+/// the default route of a host with DHCP (faults A3).
 #[test]
 fn a_route_without_a_metric_wins_as_without_udco() -> Result<()> {
     routes_as_without_udco(Version::V26)
@@ -81,8 +81,8 @@ fn routes_as_without_udco(version: Version) -> Result<()> {
     Ok(())
 }
 
-/// Router advertisements make default routes that win over what OpenVPN adds without offload; with offload it has always
-/// won, and still does.
+/// Router advertisements create default routes that win over OpenVPN's without offload; with offload OpenVPN's have
+/// always won, and still do.
 #[test]
 fn an_advertised_default_route_does_not_win() -> Result<()> {
     let pair = Pair::new()?;

@@ -1,4 +1,4 @@
-//! docs/rules states the rules that code and documents cite. Every cited rule must be there, every rule must be cited, and
+//! docs/rules states the rules that code and documents cite. Every cited rule must exist, every rule must be cited, and
 //! the files, functions and tests that the pages name must exist.
 
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// How rules are cited, and the page that states them.
+/// The prefix of a citation, and the page that states the rules.
 const PAGES: &[(&str, &str)] = &[
     ("dco-behaviour", "docs/rules/driver.md"),
     ("openvpn-integration", "docs/rules/openvpn.md"),
@@ -18,10 +18,10 @@ const PAGES: &[(&str, &str)] = &[
     ("faults", FAULTS),
 ];
 
-/// A table, whose tests `faults_page.rs` looks up.
+/// A table; `faults_page.rs` looks up its tests.
 const FAULTS: &str = "docs/faults.md";
 
-/// Families whose rules have a letter, so that "promises 3 things" is no citation.
+/// Families whose rules start with a letter, so that "promises 3 things" does not count as a citation.
 const LETTERED: &[&str] = &["promises", "users", "faults"];
 
 fn root() -> PathBuf {
@@ -62,7 +62,7 @@ fn is_id(family: &str, word: &str) -> bool {
     number.is_some_and(|number| number.split('.').all(|part| part.parse::<u32>().is_ok()))
 }
 
-/// What a file cites: `promises A9, J3`, `dco-behaviour 2.2 to 2.4`, `design decisions 1 and 6`.
+/// A file's citations: `promises A9, J3`, `dco-behaviour 2.2 to 2.4`, `design decisions 1 and 6`.
 fn citations(text: &str) -> Vec<String> {
     let lines = text.lines().map(str::trim_start);
     let lines = lines.map(|line| line.trim_start_matches(['/', '!']));
@@ -91,7 +91,7 @@ fn citations(text: &str) -> Vec<String> {
     found
 }
 
-/// `2.3` and `2.4` for `2.2 to 2.4`, after its first; only `2.4` if it is no range.
+/// The rest of a range: `2.3` and `2.4` for `2.2 to 2.4`; only `2.4` if it is not a range.
 fn range(first: Option<&str>, last: &str) -> Vec<String> {
     let parts = |id: &str| {
         let (section, number) = id.rsplit_once('.')?;
@@ -106,7 +106,7 @@ fn range(first: Option<&str>, last: &str) -> Vec<String> {
     }
 }
 
-/// Every source file and document but this one, which cites what is no rule.
+/// Every source file and document but this one, whose examples are not rules.
 fn files() -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![root()];
@@ -151,7 +151,7 @@ fn every_cited_rule_is_stated_and_every_rule_is_cited() -> Result<()> {
     Ok(())
 }
 
-/// Looks up what a paragraph names in backticks: files, and after a file what is in it.
+/// Looks up the names in a paragraph's backticks: files, and after a file its contents.
 fn look_up(paragraph: &str, are_tests: bool) -> Result<()> {
     let mut text = String::new();
     for word in paragraph.split('`').skip(1).step_by(2) {

@@ -1,4 +1,4 @@
-//! `udco show` tells its states apart, by line and by exit code (faults C4), and advises nothing that harms (G5).
+//! `udco show` distinguishes its states by line and by exit code (faults C4), and gives no harmful advice (G5).
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use udco_testbed::{Host, Lab, Process, eventually, skip_part, udco};
 /// Long enough for a busy machine.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Another user than root, with a place for sockets.
+/// Another user than root, with a directory for sockets.
 const OTHER: [&str; 6] = [
     "setpriv",
     "--reuid=65534",
@@ -18,21 +18,21 @@ const OTHER: [&str; 6] = [
     "XDG_RUNTIME_DIR=/run/user/65534",
 ];
 
-/// What `udco show` says, and its exit code, as root or as the other user.
+/// The output of `udco show`, and its exit code, as root or as the other user.
 fn show(host: &Host, user: &[&str]) -> Result<(Option<i32>, String)> {
     let binary = udco::binary()?;
     let binary = binary.to_str().context("a path that is not UTF-8")?;
     let output = host.output(&[user, &[binary, "show"]].concat())?;
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said).into_owned();
-    Ok((output.status.code(), said))
+    let printed = [output.stdout, output.stderr].concat();
+    let printed = String::from_utf8_lossy(&printed).into_owned();
+    Ok((output.status.code(), printed))
 }
 
 fn expect(host: &Host, user: &[&str], code: i32, words: &str) -> Result<()> {
-    let (ended, said) = show(host, user)?;
+    let (ended, printed) = show(host, user)?;
     ensure!(
-        ended == Some(code) && said.contains(words),
-        "{words:?} and {code} wanted, {ended:?}: {said}"
+        ended == Some(code) && printed.contains(words),
+        "{words:?} and {code} wanted, {ended:?}: {printed}"
     );
     Ok(())
 }
@@ -40,7 +40,7 @@ fn expect(host: &Host, user: &[&str], code: i32, words: &str) -> Result<()> {
 fn daemon(host: &Host, name: &str, user: &[&str]) -> Result<Process> {
     let binary = udco::binary()?;
     let binary = binary.to_str().context("a path that is not UTF-8")?;
-    // A child of a shell: what enters the host would stop with it.
+    // A child of a shell: a signal to the process that enters the host would stop that process, too.
     let child = ["sh", "-c", "\"$@\" & wait", "sh"];
     let words = [&child, user, &[binary, "daemon", "--workers", "1"]].concat();
     let mut daemon = host.spawn(name, &words)?;
@@ -105,8 +105,8 @@ fn an_engine_without_a_socket_is_seen() -> Result<()> {
     let words = ["env", "-u", "XDG_RUNTIME_DIR", binary, "run", "--"];
     let _program = host.spawn("program.log", &[&words[..], &["sleep", "600"]].concat())?;
     eventually("the engine to be seen", SOON, || {
-        let (code, said) = show(&host, &["env", "-u", "XDG_RUNTIME_DIR"])?;
-        Ok((code == Some(6) && said.contains("no place for its socket")).then_some(()))
+        let (code, printed) = show(&host, &["env", "-u", "XDG_RUNTIME_DIR"])?;
+        Ok((code == Some(6) && printed.contains("no place for its socket")).then_some(()))
     })?;
     lab.discard_logs();
     Ok(())
@@ -131,12 +131,12 @@ fn an_interface_of_others_is_not_to_be_deleted() -> Result<()> {
         for device in ["lo", "tun5"] {
             for command in commands {
                 let output = host.output(&[&[binary], command, &[device]].concat())?;
-                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                let printed = String::from_utf8_lossy(&output.stderr).into_owned();
                 ensure!(
                     !output.status.success()
-                        && said.contains("is not a udco device")
-                        && !said.contains("ip link del"),
-                    "{command:?} {device}: {said}"
+                        && printed.contains("is not a udco device")
+                        && !printed.contains("ip link del"),
+                    "{command:?} {device}: {printed}"
                 );
             }
         }

@@ -1,4 +1,4 @@
-//! Where engines listen: files of others stay, and no engine hides another (faults C5, D5).
+//! Engines' socket files: other users' files stay, and no engine hides another (faults C5, D5).
 
 use std::os::unix::fs::{FileTypeExt, symlink};
 use std::time::Duration;
@@ -32,9 +32,10 @@ fn a_daemon_replaces_nothing_but_a_dead_socket_of_its_own() -> Result<()> {
             &path.to_string_lossy(),
         ];
         let output = host.output(&words)?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(
-            output.status.code() == Some(1) && said.contains("choose another path with --socket"),
+            output.status.code() == Some(1)
+                && printed.contains("choose another path with --socket"),
             "{name}: {output:?}"
         );
     }
@@ -55,8 +56,8 @@ fn looking_for_engines_deletes_no_file_of_others() -> Result<()> {
         "mkdir -p /run/udco && echo precious >/run/udco/notes.sock && {binary} show; \
          cat /run/udco/notes.sock"
     );
-    let said = host.run(&["sh", "-c", &script])?;
-    ensure!(said.ends_with("precious\n"), "{said}");
+    let printed = host.run(&["sh", "-c", &script])?;
+    ensure!(printed.ends_with("precious\n"), "{printed}");
     lab.discard_logs();
     Ok(())
 }
@@ -67,7 +68,7 @@ fn engines_of_two_pid_namespaces_are_both_found() -> Result<()> {
     let host = lab.host("host")?;
     let binary = udco::binary()?;
     let binary = binary.to_str().context("a path that is not UTF-8")?;
-    // The same process ids in both: each program is the first of its namespace.
+    // The same process ids in both: each program is the first of its pid namespace.
     let words = [
         "unshare",
         "--pid",
@@ -82,8 +83,8 @@ fn engines_of_two_pid_namespaces_are_both_found() -> Result<()> {
     let _one = host.spawn("one.log", &words)?;
     let _other = host.spawn("other.log", &words)?;
     eventually("two engines", SOON, || {
-        let said = host.run(&[binary, "show", "--json"])?;
-        let state: Value = serde_json::from_str(&said)?;
+        let printed = host.run(&[binary, "show", "--json"])?;
+        let state: Value = serde_json::from_str(&printed)?;
         let engines = state.get("engines").and_then(Value::as_array);
         Ok(engines.is_some_and(|all| all.len() == 2).then_some(()))
     })?;

@@ -1,7 +1,7 @@
-//! An engine that does not answer, or is gone: OpenVPN goes on, or ends in time, and never spins (promises F8).
+//! An engine that does not answer, or is gone: OpenVPN carries on, or ends in time, and never spins (promises F8).
 //!
 //! OpenVPN waits for its Netlink answers without a deadline and polls for them without a pause, so the preload library
-//! makes an error up after a second.
+//! answers with an error after a second.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,10 +10,10 @@ use anyhow::{Result, ensure};
 use udco_testbed::measure::Ping;
 use udco_testbed::{Endpoint, Launch, Pair, Proto, Signal, addresses as at, connect, eventually};
 
-/// How long OpenVPN may need for an answer or for its end.
+/// How long OpenVPN may take for an answer or for its end.
 const IN_TIME: Duration = Duration::from_secs(2);
 
-/// A status file every second makes a server ask for statistics as often.
+/// A status file every second makes a server request statistics as often.
 fn pair_that_asks(pair: &Pair) -> Result<(Endpoint, Endpoint)> {
     connect(
         pair.server(Proto::Udp4).launch(Launch::Udco),
@@ -53,7 +53,7 @@ fn openvpn_ends_in_order_while_its_engine_is_stopped() -> Result<()> {
         engine.signal(Signal::STOP)?;
         openvpn.signal(Signal::TERM)?;
         let begin = Instant::now();
-        // The first of its last requests is given up after a second, the others sooner.
+        // The first of its last requests times out after a second, the others sooner.
         eventually("OpenVPN's end", IN_TIME, || {
             Ok((!openvpn.is_alive()).then_some(()))
         })?;
@@ -83,7 +83,7 @@ fn a_renegotiation_with_a_stopped_engine_ends_the_session_or_openvpn_but_never_s
     let before = openvpn.cpu_time()?;
     engine.signal(Signal::STOP)?;
     thread::sleep(Duration::from_secs(7));
-    // A key that cannot be installed is fatal to OpenVPN: it is gone, or it waits, but it does not spin.
+    // Failing to install a key is fatal to OpenVPN: it ends, or it waits, but it does not spin.
     let spent = openvpn.cpu_time().unwrap_or(before) - before;
     engine.signal(Signal::CONT)?;
     ensure!(

@@ -1,5 +1,5 @@
-//! Hostile programs of an allowed user, and of one who is not, against a daemon that serves root's tunnel (faults D1 to
-//! D3).
+//! Hostile clients of an allowed user, and of one that is not allowed, against a daemon that serves root's tunnel
+//! (faults D1 to D3).
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -46,7 +46,7 @@ fn hostile_programs_cost_root_nothing() -> Result<()> {
 fn whatever_a_client_says_costs_root_nothing() -> Result<()> {
     match fuzz(PROGRAM, 20_261_128, Duration::from_secs(20))? {
         None => skip("no second user in an unprivileged lab"),
-        Some(told) => println!("{told}"),
+        Some(summary) => println!("{summary}"),
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! A host with two uplinks: packets leave by the one that OpenVPN's options choose (`mark`, `bind-dev`), and the path MTU
-//! is that of the path they take (design decisions 1 and 6).
+//! A host with two uplinks: packets leave by the one that OpenVPN's options choose (`mark`, `bind-dev`), and the path
+//! MTU is that of the chosen path (design decisions 1 and 6).
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use udco_testbed::{
     connect, eventually, skip,
 };
 
-/// The server's address, which either uplink leads to.
+/// The server's address, reachable by either uplink.
 const SERVER: [&str; 2] = ["203.0.113.1", "2001:db8:ff::1"];
 
 /// The MTU of the uplink that the main table does not choose.
@@ -53,7 +53,7 @@ fn a_bound_device_chooses_the_uplink_and_its_path_mtu_udp6() -> Result<()> {
 }
 
 fn follows_a_bound_device(proto: Proto) -> Result<()> {
-    // With 2.6 the option switches offloading off.
+    // With 2.6 the option disables offload.
     if !Version::V27.is_here_or_skip() {
         return Ok(());
     }
@@ -62,7 +62,7 @@ fn follows_a_bound_device(proto: Proto) -> Result<()> {
         (Uplinks::GATEWAYS[0], SERVER[0]),
         (Uplinks::GATEWAYS[1], SERVER[1]),
     ] {
-        // Chosen only by those that insist on the device.
+        // Only chosen by sockets bound to the device.
         uplinks
             .client
             .add_route(&[to, "via", via, "metric", "5000"])?;
@@ -94,7 +94,7 @@ fn a_vrf_chooses_the_uplink_and_its_path_mtu() -> Result<()> {
     })
 }
 
-/// What the sender of an inner packet wrote into its header is not copied, as with the kernel driver (dco-behaviour 1.7).
+/// The inner header's traffic class is not copied, as with the kernel driver (dco-behaviour 1.7).
 #[test]
 fn outer_headers_tell_nothing_of_the_inner_ones() -> Result<()> {
     let uplinks = Uplinks::new()?;
@@ -119,7 +119,7 @@ fn outer_headers_tell_nothing_of_the_inner_ones() -> Result<()> {
         ],
     )?;
     tcpdump.wait_for_log("listening on", SOON)?;
-    // Expedited forwarding, with a mark of congestion.
+    // Expedited forwarding, with a congestion mark.
     let words = [
         "ping",
         "-n",
@@ -149,9 +149,9 @@ fn outer_headers_tell_nothing_of_the_inner_ones() -> Result<()> {
     Ok(())
 }
 
-/// A client with two ways to a server: a wide one, which the main table chooses, and a narrow one.
+/// A client with two routes to a server: a wide one, which the main table chooses, and a narrow one.
 struct Uplinks {
-    /// Everything in it ends with it.
+    /// Owns everything else here.
     _lab: Lab,
     server: Host,
     client: Host,
@@ -210,7 +210,7 @@ impl Uplinks {
         let server = Builder::server(&self.server, &self.pki.server("server")?)
             .proto(proto)
             .launch(Launch::Udco)
-            // Answers come from the address that was called.
+            // Replies come from the address that was addressed.
             .line("multihome");
         let client = Builder::client(&self.client, &self.pki.client("client")?, remote)
             .proto(proto)
@@ -218,7 +218,7 @@ impl Uplinks {
         connect(server, configure(client))
     }
 
-    /// All of the tunnel's packets take the narrow uplink, TCP inside without fragments.
+    /// Checks that all of the tunnel's packets take the narrow uplink, with inner TCP unfragmented.
     fn takes_the_narrow_one(
         &self,
         proto: Proto,

@@ -1,7 +1,8 @@
-//! Clients that vanish all at once: the server forgets every one.
+//! Clients that vanish all at once: the server drops every one.
 //!
-//! OpenVPN 2.6 has room for one notification only and forgets what it reads while it waits for an answer, so each must
-//! be told when the one before was dealt with (promises F6). `cargo xtask vanish` does it with 1,024.
+//! OpenVPN 2.6 has room for one notification only and discards those that it reads while it waits for an answer, so the
+//! engine must send each when the one before has been handled (promises F6). `cargo xtask vanish` repeats this with
+//! 1,024.
 
 use std::time::Duration;
 

@@ -1,11 +1,11 @@
-//! Several workers, each with a queue of the device, and life without each of the offloads.
+//! Several workers, each with a queue of the device, and operation without each of the offloads.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use udco_testbed::measure::{Ping, Stream};
 use udco_testbed::{Endpoint, Host, Launch, Pair, Proto, addresses as at, connect, skip, udco};
 
-/// What `udco show` says of the offloads of the only device in `host`.
+/// The offloads of the only device in `host`, by `udco show`.
 fn offloads(host: &Host) -> Result<Value> {
     let binary = udco::binary()?;
     let text = host.run(&[&binary.to_string_lossy(), "show", "--json"])?;
@@ -16,7 +16,7 @@ fn offloads(host: &Host) -> Result<Value> {
         .with_context(|| format!("no offloads in: {text}"))
 }
 
-/// A tunnel whose both ends have these options of `udco run`, and that it moves packets.
+/// Connects a tunnel with these options of `udco run` at both ends, and checks that it carries packets.
 fn tunnel(pair: &Pair, options: &[&str]) -> Result<(Endpoint, Endpoint)> {
     tunnel_to(pair, Launch::Udco, options)
 }
@@ -48,7 +48,7 @@ fn the_queues_of_a_server_are_for_all_workers_but_one() -> Result<()> {
     }
     let pair = Pair::new()?;
     let (server, client) = tunnel(&pair, &["--workers", "4", "--cpu", "0"])?;
-    // All packets of a peer leave by one worker, and a client has one peer.
+    // All of a peer's packets leave by one worker, and a client has one peer.
     for (host, queues) in [(&pair.server, 3), (&pair.client, 1)] {
         let offloads = offloads(host)?;
         ensure!(
@@ -62,8 +62,8 @@ fn the_queues_of_a_server_are_for_all_workers_but_one() -> Result<()> {
     server.stop()
 }
 
-/// It takes nothing that is more than 64 packets late: what several workers send to one peer must be in the order of
-/// the packet ids, whatever the flows.
+/// A stock client drops packets that are more than 64 late: packets to one peer from several workers must be in the
+/// order of their packet ids, whatever the flows.
 #[test]
 fn a_stock_client_takes_what_four_workers_send() -> Result<()> {
     if udco::harness_only() {
@@ -95,7 +95,7 @@ fn each_offload_can_be_left_out() -> Result<()> {
         server.stop()?;
         Ok(offloads)
     };
-    // An older kernel does not have all of them.
+    // An older kernel lacks some of them.
     let all = in_use(&[])?;
     ensure!(all.get("device-tcp") == Some(&Value::from(true)), "{all}");
     for without in names {
@@ -124,6 +124,6 @@ fn a_processor_that_is_not_there_is_named() -> Result<()> {
     let output = pair.server.output(&[&binary, "daemon", "--cpu", "4000"])?;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(!output.status.success(), "it started");
-    ensure!(text.contains("4000"), "it said: {text}");
+    ensure!(text.contains("4000"), "it printed: {text}");
     Ok(())
 }

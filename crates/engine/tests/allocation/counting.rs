@@ -1,4 +1,4 @@
-//! An allocator that counts what workers allocate, and says where.
+//! An allocator that counts the workers' allocations, and prints where they are.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::backtrace::Backtrace;
@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-/// How the engine names its workers.
+/// The prefix of the engine's worker threads.
 const WORKER: &[u8] = b"udco-worker-";
 
-/// Allocations whose place is printed.
+/// How many allocations to print with their backtraces.
 const PRINTED: usize = 5;
 
 static IS_COUNTING: AtomicBool = AtomicBool::new(false);
@@ -20,14 +20,14 @@ static COUNT: AtomicUsize = AtomicUsize::new(0);
 thread_local! {
     /// Whether this thread is a worker, once known.
     static IS_WORKER: Cell<Option<bool>> = const { Cell::new(None) };
-    /// What the count itself allocates is not counted.
+    /// Set while the counter runs: its own allocations are not counted.
     static IS_BUSY: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The system's allocator, with a count for all workers.
 pub(crate) struct Counting;
 
-// SAFETY: everything is left to the system's allocator; what is done besides does not touch the memory.
+// SAFETY: everything is left to the system's allocator; counting does not touch the memory.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if IS_COUNTING.load(Ordering::Relaxed) && !IS_BUSY.get() {
@@ -45,11 +45,11 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// A count under way.
+/// A running count.
 pub(crate) struct Counted;
 
 impl Counted {
-    /// A count of what is expected, and not printed.
+    /// Counts expected allocations, without printing them.
     pub(crate) fn silent() -> Self {
         IS_PRINTING.store(false, Ordering::SeqCst);
         COUNT.store(0, Ordering::SeqCst);
@@ -57,7 +57,7 @@ impl Counted {
         Self
     }
 
-    /// A count that says where the first allocations are.
+    /// Counts, and prints where the first allocations are.
     pub(crate) fn start() -> Self {
         let counted = Self::silent();
         IS_PRINTING.store(true, Ordering::SeqCst);
@@ -87,7 +87,7 @@ fn count(layout: Layout) {
     }
 }
 
-/// As the kernel knows this thread: what the standard library knows may be under construction.
+/// By the kernel's name of this thread: the standard library's may be under construction.
 fn has_name_of_worker() -> bool {
     let path = c"/proc/thread-self/comm";
     let Ok(file) = openat(CWD, path, OFlags::RDONLY, Mode::empty()) else {

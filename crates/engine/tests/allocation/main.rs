@@ -1,5 +1,5 @@
 //! Workers allocate nothing for a packet, once they have moved some (promises J5): neither for super-packets of TCP and
-//! UDP on their way out, nor for what is merged on its way in.
+//! UDP on their way out, nor for merging on the way in.
 #![allow(unsafe_code)]
 
 #[path = "../wire/api.rs"]
@@ -35,13 +35,13 @@ use crate::traffic::Traffic;
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Packets in each direction before what is counted, and those that are.
+/// Packets in each direction before the count starts, and during it.
 const WARM_UP: u64 = 10_000;
 const STEADY: u64 = 100_000;
 
 const PEERS: [u32; 3] = [1, 2, 3];
 
-/// For all of the packets; a machine that has time needs seconds.
+/// For all of the packets; an idle machine takes seconds.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[test]
@@ -50,7 +50,7 @@ fn workers_allocate_nothing_for_a_packet() {
         return;
     }
     for api in BOTH {
-        // They do allocate when they begin: so the count counts.
+        // Workers do allocate at first, which proves that the counter works.
         let counted = Counted::silent();
         let site = Site::open(api);
         let at_first = counted.stop();
@@ -67,7 +67,7 @@ fn workers_allocate_nothing_for_a_packet() {
         until(&mut traffic, WARM_UP);
         let before = moved(&site);
         let counted = Counted::start();
-        // What lasts some seconds meets the keepalive thread, and changes of the snapshot that it makes, too.
+        // A run of some seconds includes the keepalive timer, and its changes of the snapshot.
         until(&mut traffic, before.into_iter().max().unwrap_or(0) + STEADY);
         let allocations = counted.stop();
         let [out, back] = [0, 1].map(|at| moved(&site)[at] - before[at]);
@@ -91,7 +91,7 @@ fn mirrored(site: &Site, peer: u32) -> Mirror {
     mirror
 }
 
-/// Records that left and that came, of all peers.
+/// Records sent and received, of all peers.
 fn moved(site: &Site) -> [u64; 2] {
     let counters = PEERS.map(|peer| site.counters(peer));
     let sum = |of: fn(&api::Counters) -> u64| counters.iter().map(of).sum();

@@ -1,6 +1,6 @@
-//! A remote peer that sends every inner packet back, its addresses exchanged: what this namespace sends to the peer's VPN
-//! address comes back as if the peer had sent it, with checksums as valid as before. So a TCP connection to a listener of
-//! one's own goes through the engine, in both directions twice.
+//! A remote peer that sends every inner packet back with its addresses exchanged: packets that this namespace sends to
+//! the peer's VPN address return as if the peer had sent them, with checksums still valid. So a TCP connection to one's
+//! own listener passes the engine twice in both directions.
 
 use std::net::{SocketAddr, UdpSocket as Std};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use udco_sys::udp::{Inbox, Message, Outbox, UdpSocket};
 
 use crate::forger::{Direction, OVERHEAD, Secret};
 
-/// Datagrams in a segmented message: fewer than the kernel takes.
+/// Datagrams per segmented message: fewer than the kernel's limit.
 const RUN: usize = 40;
 
 /// Runs in a batch.
@@ -26,7 +26,7 @@ pub(crate) struct Mirror {
 }
 
 impl Mirror {
-    /// The remote end of a peer of the engine that listens there, with its first key.
+    /// The remote end, with its first key, of a peer of the engine at this address.
     pub(crate) fn start(engine: SocketAddr, peer: u32) -> Self {
         let socket = UdpSocket::adopt(Std::bind("127.0.0.1:0").unwrap().into()).unwrap();
         socket.enable_gro().unwrap();
@@ -73,7 +73,7 @@ impl Drop for Mirror {
     }
 }
 
-/// What lies between what comes and what goes.
+/// The buffers between receiving and sending.
 struct Glass {
     engine: SocketAddr,
     out: Key,
@@ -82,7 +82,7 @@ struct Glass {
     packet_id: u32,
     outbox: Outbox,
     bytes: Vec<u8>,
-    /// Where the present run of records of one length begins, and the length.
+    /// Start and record length of the current run.
     run: (usize, usize),
 }
 
@@ -184,7 +184,7 @@ impl Glass {
     }
 
     fn empty(&mut self, socket: &UdpSocket) {
-        // What the engine's buffer has no room for is lost, as on any network.
+        // Records that do not fit into the engine's socket buffer are lost, as on any network.
         self.outbox.send(socket, &self.bytes);
         self.outbox.clear();
         self.bytes.clear();

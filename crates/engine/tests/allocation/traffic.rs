@@ -8,18 +8,18 @@ use udco_sys::udp::{Inbox, Message, Outbox, UdpSocket};
 
 use crate::site::{HERE4, HERE6, vpn_of};
 
-/// Where the listener is, and the datagrams come back to.
+/// The listener's port, and the source port of datagrams.
 const PORT: u16 = 4100;
 
-/// Bytes that a round sends by TCP, in each direction.
+/// Bytes that a round sends over TCP, in each direction.
 const BYTES: usize = 400_000;
 
-/// After this much silence, what has not come back is lost.
+/// After this long without a datagram, missing ones count as lost.
 const SILENCE: Duration = Duration::from_millis(30);
 
 pub(crate) struct Traffic {
     peers: Vec<u32>,
-    /// A TCP connection for each peer, both its ends.
+    /// A TCP connection to each peer, both its ends.
     streams: Vec<[TcpStream; 2]>,
     sockets: [UdpSocket; 2],
     inbox: Inbox,
@@ -41,7 +41,7 @@ impl Traffic {
         ];
         let sockets = sockets.map(|address| {
             let socket = UdpSocket::adopt(Std::bind(address).unwrap().into()).unwrap();
-            // So that a super-packet is seen as it was merged.
+            // So that a super-packet is read as it was merged.
             socket.enable_gro().unwrap();
             socket
         });
@@ -55,12 +55,12 @@ impl Traffic {
         }
     }
 
-    /// The most bytes of datagrams that came as one packet.
+    /// The largest read of merged datagrams, in bytes.
     pub(crate) const fn largest_read(&self) -> usize {
         self.largest
     }
 
-    /// Some packets of each kind to each peer and back.
+    /// Sends some packets of each kind to each peer and back.
     pub(crate) fn round(&mut self) {
         for index in 0..self.peers.len() {
             let (vpn4, vpn6) = vpn_of(self.peers[index]);
@@ -74,7 +74,7 @@ impl Traffic {
         }
     }
 
-    /// Super-packets of two sizes and some single ones, and what comes back of them.
+    /// Sends super-packets of two sizes and some single ones, and receives their reflections.
     fn datagrams(&mut self, socket: usize, destination: SocketAddr) {
         let bytes = vec![9; 40 * 1200];
         let message = |len, segment| Message {
@@ -103,7 +103,7 @@ impl Traffic {
         }
     }
 
-    /// Bytes from one end of a connection to the other, and as many back.
+    /// Sends bytes from one end of a connection to the other, and as many back.
     fn stream(&self, index: usize) {
         let [near, far] = &self.streams[index];
         for (mut from, mut to) in [(near, far), (far, near)] {

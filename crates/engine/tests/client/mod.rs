@@ -22,7 +22,7 @@ use udco_sys::route::Monitor;
 use udco_sys::seqpacket::Connection;
 use udco_sys::tun;
 
-/// How long the engine may take for an answer; far less on a machine that has time.
+/// How long the engine may take for an answer; an idle machine takes far less.
 const ANSWER: Duration = Duration::from_secs(2);
 
 const NETLINK_ADD_MEMBERSHIP: i32 = 1;
@@ -31,7 +31,7 @@ const NETLINK_ADD_MEMBERSHIP: i32 = 1;
 pub(crate) struct Client {
     connection: Option<Connection>,
     thread: Option<JoinHandle<std::io::Result<()>>>,
-    /// Kept, so that what is measured is the engine's time.
+    /// Reused, so that measurements show only the engine's time.
     buffer: RefCell<Vec<u8>>,
 }
 
@@ -67,7 +67,7 @@ impl Client {
         client.greeted()
     }
 
-    /// One that has said hello, and nothing else.
+    /// A client that has said hello, and nothing else.
     pub(crate) fn stranger(engine: &Arc<Engine>) -> Self {
         Self::new(engine).hello()
     }
@@ -82,13 +82,13 @@ impl Client {
         self
     }
 
-    /// It has said where it is, if the kernel does not tell (faults B5).
+    /// Says hello, and reports its namespace in case the kernel does not number it (faults B5).
     fn greeted(self) -> Self {
         let this = self.hello();
         if udco_sys::network_namespace(this.connection().as_fd()) == 0 {
             let inode = std::fs::metadata("/proc/self/ns/net").unwrap().ino();
-            let told = this.ask(1, &ToEngine::Namespace { inode }, &[]);
-            assert_eq!(told, Some(Owned::Done(0)));
+            let answer = this.ask(1, &ToEngine::Namespace { inode }, &[]);
+            assert_eq!(answer, Some(Owned::Done(0)));
         }
         this
     }
@@ -97,24 +97,24 @@ impl Client {
         self.connection.as_ref().unwrap()
     }
 
-    pub(crate) fn tell(&self, seq: u32, message: &ToEngine<'_>, fds: &[BorrowedFd<'_>]) {
+    pub(crate) fn send(&self, seq: u32, message: &ToEngine<'_>, fds: &[BorrowedFd<'_>]) {
         let mut buffer = self.buffer.borrow_mut();
         let len = message.encode(seq, &mut buffer).unwrap();
         self.connection().send(&buffer[..len], fds).unwrap();
     }
 
-    /// Asks, and waits for the answer; `None` if the engine hangs up.
+    /// Sends a request and waits for the answer; `None` if the engine disconnects.
     pub(crate) fn ask(
         &self,
         seq: u32,
         message: &ToEngine<'_>,
         fds: &[BorrowedFd<'_>],
     ) -> Option<Owned> {
-        self.tell(seq, message, fds);
-        self.hear()
+        self.send(seq, message, fds);
+        self.receive()
     }
 
-    pub(crate) fn hear(&self) -> Option<Owned> {
+    pub(crate) fn receive(&self) -> Option<Owned> {
         let mut buffer = self.buffer.borrow_mut();
         let received = self.connection().receive_within(&mut buffer, ANSWER).ok()?;
         match ToClient::decode(&buffer[..received.len]).ok()?.1 {
@@ -131,15 +131,15 @@ impl Client {
         }
     }
 
-    /// Makes a TUN device in this process's network namespace, as `RTM_NEWLINK` of this kind asks for it, and returns
-    /// its interface index.
+    /// Creates a TUN device in this process's network namespace, as for `RTM_NEWLINK` of this kind, and returns its
+    /// interface index.
     pub(crate) fn make_device(&self, kind: &str, name: &str) -> u32 {
         self.make_device_in(kind, name, netlink::MULTI_PEER)
     }
 
     /// The same in this mode.
     pub(crate) fn make_device_in(&self, kind: &str, name: &str, mode: u8) -> u32 {
-        // One of the same test's stays when its program ends (faults A1).
+        // A device of the same test stays when its client disconnects (faults A1).
         let any = UdpSocket::bind("127.0.0.1:0").unwrap();
         if netdevice::name_to_index(&any, name).is_ok() {
             let delete = ["link", "del", name];
@@ -157,7 +157,7 @@ impl Client {
         made.ifindex
     }
 
-    /// Asks for a device of this kind and mode, and returns the nonce of the engine's question.
+    /// Requests a device of this kind and mode, and returns the nonce of the engine's `NeedTun`.
     pub(crate) fn ask_for_device(&self, kind: &str, name: &str, mode: u8) -> u64 {
         let link = netlink::new_link_in(kind, name, mode);
         let route = ToEngine::Route {
@@ -174,7 +174,7 @@ impl Client {
         nonce
     }
 
-    /// Hands over a device, and says that it has this index, name and namespace; the errno of the answer.
+    /// Hands over a device, and claims this index, name and namespace; returns the answer's errno.
     pub(crate) fn hand_over(
         &self,
         (ifindex, netns, name): (u32, u64, &str),
@@ -193,13 +193,13 @@ impl Client {
         netlink::errno(&answer).unwrap()
     }
 
-    /// Opens what a program takes for a generic-netlink socket.
+    /// Opens a channel, which a program takes for a generic-netlink socket.
     pub(crate) fn open_channel(&self) -> Channel {
         let (ours, theirs) = Connection::pair().unwrap();
         self.open_channel_on(ours, &theirs)
     }
 
-    /// The same with the ends of this pair: the program's and the engine's.
+    /// The same with the ends of this pair: the client's and the engine's.
     pub(crate) fn open_channel_on(&self, ours: Connection, theirs: &Connection) -> Channel {
         let opened = self.ask(3, &ToEngine::OpenChannel, &[theirs.as_fd()]);
         let Some(Owned::Channel(number)) = opened else {
@@ -212,8 +212,8 @@ impl Client {
         }
     }
 
-    /// Sends a datagram on a channel and waits until it is answered there. A transport socket that the engine wants
-    /// meanwhile is `socket`, with the engine's end of a relay.
+    /// Sends a datagram on a channel and waits until it is answered there. If the engine needs a transport socket
+    /// meanwhile, it gets `socket`, with the engine's end of a relay.
     pub(crate) fn request(
         &self,
         channel: &Channel,
@@ -249,7 +249,7 @@ impl Client {
         }
     }
 
-    /// What the engine tells of itself.
+    /// The engine's state.
     pub(crate) fn show(&self) -> serde_json::Value {
         let mut file = memory_file("state").unwrap();
         let asked = self.ask(6, &ToEngine::Show, &[file.as_fd()]);
@@ -258,8 +258,8 @@ impl Client {
         serde_json::from_reader(file).unwrap()
     }
 
-    /// Has the engine let go of a device, as `RTM_DELLINK` asks for it; deleting the interface is left to the caller.
-    pub(crate) fn let_go_of_device(&self, ifindex: u32) {
+    /// Makes the engine remove a device, as for `RTM_DELLINK`; the caller must delete the interface.
+    pub(crate) fn remove_device(&self, ifindex: u32) {
         let link = netlink::delete_link(ifindex);
         let route = ToEngine::Route {
             port: 7,
@@ -281,7 +281,7 @@ impl Client {
         assert_eq!(self.ask(5, &join, &[]), Some(Owned::Done(0)));
     }
 
-    /// The numbers of a generic-netlink family and of its group, as `CTRL_CMD_GETFAMILY` tells them.
+    /// The numbers of a generic-netlink family and of its group, as `CTRL_CMD_GETFAMILY` reports them.
     pub(crate) fn family(&self, channel: &Channel, name: &str) -> (u16, i32) {
         let name = netlink::attribute(2, format!("{name}\0").as_bytes());
         self.request(channel, &netlink::request(0x10, 3, &[name]), None);
@@ -291,7 +291,7 @@ impl Client {
         (family as u16, group as i32)
     }
 
-    /// Hangs up and waits until the engine has noticed.
+    /// Disconnects and waits until the engine has noticed.
     pub(crate) fn end(mut self) -> std::io::Result<()> {
         self.connection.take();
         self.thread.take().unwrap().join().unwrap()
@@ -307,7 +307,7 @@ impl Drop for Client {
     }
 }
 
-/// The program's end of a channel.
+/// The client's end of a channel.
 pub(crate) struct Channel {
     pub(crate) number: u32,
     end: Connection,
@@ -315,7 +315,7 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    /// All netlink messages that lie readable in it; the marks of requests are left out.
+    /// All netlink messages that are readable now, without the marks of requests.
     pub(crate) fn drain(&self) -> Vec<Vec<u8>> {
         let mut buffer = self.buffer.borrow_mut();
         let mut messages = Vec::new();
@@ -329,7 +329,7 @@ impl Channel {
     }
 }
 
-/// An answer without the buffer it came in.
+/// An answer without its buffer.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Owned {
     Welcome,
@@ -348,7 +348,7 @@ pub(crate) fn engine() -> Arc<Engine> {
     engine_with(Options::default())
 }
 
-/// An engine with two workers, and otherwise with these options.
+/// An engine with two workers, and these options otherwise.
 pub(crate) fn engine_with(options: Options) -> Arc<Engine> {
     let workers = Some(2);
     Engine::start(Options { workers, ..options }).unwrap()
@@ -356,7 +356,7 @@ pub(crate) fn engine_with(options: Options) -> Arc<Engine> {
 
 /// Gives an interface of the calling thread's network namespace an alias.
 pub(crate) fn set_alias(ifindex: u32, alias: &[u8]) {
-    // The kernel has done it when the request is sent.
+    // The kernel has applied it when `send` returns.
     let kernel = Monitor::open().unwrap();
     kernel.send(&netlink::set_alias(ifindex, alias)).unwrap();
 }

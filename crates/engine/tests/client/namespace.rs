@@ -8,8 +8,8 @@ const MARK: &str = "UDCO_ENGINE_IN_NAMESPACE";
 
 /// `true` inside a fresh user and network namespace with `lo` up and all capabilities.
 ///
-/// Outside it runs the test of that name again in such a namespace, fails if that fails, and returns `false`; where no
-/// namespace or TUN device can be had it says so and skips.
+/// Outside it, runs the test of that name again in such a namespace, fails if that fails, and returns `false`; where no
+/// namespace or TUN device is available, it reports that and skips.
 pub(crate) fn enter(test: &str) -> bool {
     if env::var_os(MARK).is_some() {
         return true;
@@ -35,14 +35,14 @@ pub(crate) fn enter(test: &str) -> bool {
         "in the namespace: {text}{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    // Figures that the test reports.
+    // Figures that the test prints.
     text.lines()
         .filter(|line| line.starts_with('{'))
         .for_each(say);
     false
 }
 
-/// Past libtest's capture, which shows the output of failed tests only.
+/// Bypasses libtest's capture, which shows the output of failed tests only.
 pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }

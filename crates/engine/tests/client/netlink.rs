@@ -1,6 +1,6 @@
 //! Netlink messages as bytes, written and read without the crate under test.
 
-/// Modes of a device, as `IFLA_OVPN_MODE` has them.
+/// Modes of a device, as in `IFLA_OVPN_MODE`.
 pub(crate) const POINT_TO_POINT: u8 = 0;
 pub(crate) const MULTI_PEER: u8 = 1;
 
@@ -34,7 +34,7 @@ pub(crate) fn set_alias(ifindex: u32, alias: &[u8]) -> Vec<u8> {
     message(16, 0x5, &[&header[..], &attribute(20, alias)].concat())
 }
 
-/// A generic-netlink request that wants an ACK.
+/// A generic-netlink request with an ACK.
 pub(crate) fn request(family: u16, command: u8, attributes: &[Vec<u8>]) -> Vec<u8> {
     let body = [&[command, 1, 0, 0][..], &attributes.concat()].concat();
     message(family, 0x5, &body)
@@ -76,7 +76,7 @@ pub(crate) fn number(kind: u16, value: u32) -> Vec<u8> {
     attribute(kind, &value.to_ne_bytes())
 }
 
-/// The messages of a datagram; what is no message (a request's mark) gives none.
+/// The messages of a datagram; none for anything else, such as a request's mark.
 pub(crate) fn messages(mut datagram: &[u8]) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
     while let Some(length) = datagram

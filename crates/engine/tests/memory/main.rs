@@ -1,4 +1,4 @@
-//! Rekeys, connects and floats leave the memory where it was (faults B10).
+//! Rekeys, connects and floats do not grow the memory (faults B10).
 #![allow(unsafe_code)]
 
 #[path = "../wire/api.rs"]
@@ -33,21 +33,21 @@ use crate::site::{Plan, Site};
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Bytes that are allocated now.
+/// Bytes allocated now.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 
 const SECONDARY: u8 = 1;
 
-/// What may be there for a moment more or less: a snapshot that a worker still looks at, a message on its way.
+/// How much may vary for a moment: a snapshot that a worker still uses, a message in flight.
 const SLACK: usize = 32 << 10;
 
-/// For how long what has ended may be remembered, with room for a busy machine.
+/// How long the engine may remember ended peers and keys, with room for a busy machine.
 const SETTLED: Duration = Duration::from_secs(20);
 
 /// The system's allocator, with a count.
 struct Counting;
 
-// SAFETY: everything is left to the system's allocator; what is done besides does not touch the memory.
+// SAFETY: everything is left to the system's allocator; counting does not touch the memory.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LIVE.fetch_add(layout.size(), Ordering::Relaxed);
@@ -73,7 +73,7 @@ fn resident() -> usize {
         .unwrap()
 }
 
-/// The least that is allocated within a while: what is under way has ended.
+/// The least allocated within a while: temporary allocations are gone by then.
 fn live() -> usize {
     let looks = (0..30).map(|_| {
         thread::sleep(Duration::from_millis(10));
@@ -89,7 +89,7 @@ fn rekeys_connects_and_floats_leave_memory_where_it_was() {
     }
 }
 
-/// The promise: after 100,000 it is what it was after the first 100.
+/// The promise: the memory after 100,000 equals that after the first 100.
 #[test]
 #[ignore = "takes minutes"]
 fn a_hundred_thousand_rekeys_connects_and_floats_leave_memory_where_it_was() {
@@ -98,7 +98,7 @@ fn a_hundred_thousand_rekeys_connects_and_floats_leave_memory_where_it_was() {
     }
 }
 
-/// Some rounds to begin with, and then more.
+/// Some rounds to warm up, and then more.
 fn repeat(first: usize, more: usize) {
     for api in BOTH {
         let plan = Plan {
@@ -118,17 +118,17 @@ fn repeat(first: usize, more: usize) {
                 connect(&site, &forger);
                 float(&elsewhere[round % 2], &mut packet_id);
                 if round % 64 == 0 {
-                    // Whoever is told reads it.
-                    site.told();
+                    // The listener reads its notifications.
+                    site.notifications();
                 }
             }
-            let _ = site.told();
+            let _ = site.notifications();
         };
         rounds(first);
         let (before, before_kib) = (live(), resident());
         let began = Instant::now();
         rounds(more);
-        // What is remembered of peers for some seconds goes by itself.
+        // The engine forgets ended peers by itself after some seconds.
         let deadline = Instant::now() + SETTLED;
         while live() > before + SLACK && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(50));
@@ -148,7 +148,7 @@ fn repeat(first: usize, more: usize) {
     }
 }
 
-/// As OpenVPN does it: the new key comes, takes the first place, and the old one goes.
+/// As OpenVPN rekeys: installs the new key, makes it primary, and deletes the old one.
 fn rekey(site: &Site) {
     let target = site.program.target;
     site.program.must(&target.key_new(1, SECONDARY, 0));
@@ -156,7 +156,7 @@ fn rekey(site: &Site) {
     site.program.must(&target.key_del(1, SECONDARY));
 }
 
-/// Another peer comes and goes.
+/// Adds and deletes another peer.
 fn connect(site: &Site, forger: &Forger) {
     let target = site.program.target;
     let new = site.program.new_peer(2, forger.address());
@@ -165,7 +165,7 @@ fn connect(site: &Site, forger: &Forger) {
     site.program.must(&target.peer_del(2));
 }
 
-/// Peer 1 sends from another place.
+/// Peer 1 sends from another address.
 fn float(from: &Forger, packet_id: &mut u32) {
     *packet_id += 1;
     from.send(&from.record(*packet_id, &KEEPALIVE));

@@ -1,4 +1,4 @@
-//! Both Netlink families as these tests speak them. Numbers are those of `<linux/ovpn.h>` and `ovpn_dco.h`.
+//! Both Netlink families, as these tests use them. Numbers are those of `<linux/ovpn.h>` and `ovpn_dco.h`.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -26,7 +26,7 @@ pub(crate) const ENOENT: i32 = 2;
 pub(crate) const EEXIST: i32 = 17;
 pub(crate) const ENODEV: i32 = 19;
 
-/// Where requests go: a device, as one of the families has it.
+/// The target of requests: a device in one of the families.
 #[derive(Clone, Copy)]
 pub(crate) struct Target {
     pub(crate) api: Api,
@@ -39,15 +39,15 @@ pub(crate) struct Target {
 pub(crate) struct NewPeer {
     pub(crate) id: u32,
     pub(crate) remote: SocketAddr,
-    /// By which number the program knows the transport socket.
+    /// The client's number of the transport socket.
     pub(crate) socket: u32,
     /// On a multi-peer device.
     pub(crate) vpn: Option<(Ipv4Addr, Ipv6Addr)>,
 }
 
-/// What a notification says.
+/// The contents of a notification.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Told {
+pub(crate) enum Notification {
     Deleted { peer: u32, reason: u32 },
     KeySwap { peer: u32, key_id: u32 },
     Floated { peer: u32, port: u16 },
@@ -135,7 +135,7 @@ impl Target {
         }
     }
 
-    /// AES-256-GCM, the keys that a forger with this peer id has.
+    /// AES-256-GCM, with the keys of a forger with this peer id.
     pub(crate) fn key_new(&self, peer: u32, slot: u8, key_id: u8) -> Vec<u8> {
         let direction = |kind, direction| {
             let secret = Secret::of(direction, peer, key_id);
@@ -192,7 +192,7 @@ impl Target {
         }
     }
 
-    /// What `PEER_GET` has answered.
+    /// The counters in an answer to `PEER_GET`.
     pub(crate) fn counters(&self, answer: &[u8]) -> Counters {
         // Bytes and packets of VPN_RX, VPN_TX, LINK_RX, LINK_TX.
         let (outer, numbers) = match self.api {
@@ -218,24 +218,24 @@ impl Target {
         }
     }
 
-    /// Reads a notification about this device.
-    pub(crate) fn told(&self, message: &[u8]) -> Told {
+    /// Parses a notification about this device.
+    pub(crate) fn notification(&self, message: &[u8]) -> Notification {
         assert_eq!(find_number(message, &[1]), Some(self.ifindex));
         let value = |path: &[u16]| find_number(message, path).expect("an attribute");
         match (self.api, netlink::command(message)) {
-            (Api::Ovpn, 5) => Told::Deleted {
+            (Api::Ovpn, 5) => Notification::Deleted {
                 peer: value(&[2, 1]),
                 reason: value(&[2, 15]),
             },
-            (Api::Ovpn, 9) => Told::KeySwap {
+            (Api::Ovpn, 9) => Notification::KeySwap {
                 peer: value(&[3, 1]),
                 key_id: value(&[3, 3]),
             },
-            (Api::Ovpn, 11) => Told::Floated {
+            (Api::Ovpn, 11) => Notification::Floated {
                 peer: value(&[2, 1]),
                 port: u16::from_be(value(&[2, 5]) as u16),
             },
-            (Api::DcoV2, 3) => Told::Deleted {
+            (Api::DcoV2, 3) => Notification::Deleted {
                 peer: value(&[4, 2]),
                 reason: value(&[4, 1]),
             },

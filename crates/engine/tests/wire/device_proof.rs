@@ -59,7 +59,7 @@ impl Elsewhere {
     }
 }
 
-/// Only the calling thread is in it.
+/// The namespace applies only to the calling thread.
 #[allow(
     deprecated,
     reason = "a network namespace of one thread breaks no memory rule"
@@ -104,7 +104,7 @@ fn a_device_is_never_registered_for_an_index_that_it_has_not() {
                 assert_eq!(devices(&site.program.client).len(), 1);
             }
         }
-        // The index is free for its owner, and the traffic is where it was.
+        // The index is still free for its owner, and the traffic unaffected.
         assert_eq!(
             site.program.client.make_device(api.kind(), "wire1"),
             present + 1
@@ -127,7 +127,7 @@ fn a_device_of_another_namespace_takes_no_name_or_index_here() {
     let nonce = hostile.ask_for_device("ovpn", "wire1", MULTI_PEER);
     let own = Elsewhere::make("wire1", next, &Alias::new("ovpn", nonce));
     assert_ne!(own.netns(), netns);
-    // All is true of it but the namespace that it claims: it may serve there, where it is.
+    // All its claims are true but the namespace: it may serve there, where it is.
     let fds = [own.queue.as_fd(), own.monitor.as_fd()];
     assert_eq!(hostile.hand_over((own.ifindex, netns, "wire1"), &fds), 0);
     // Neither its name nor its index is in anybody's way here.
@@ -139,7 +139,7 @@ fn a_device_of_another_namespace_takes_no_name_or_index_here() {
     ];
     assert_eq!(devices(&site.program.client), expected);
     site.require_traffic(&forger, b"here");
-    // It got nothing of it.
+    // The hostile client got none of its packets.
     let queue = tun::Queue::adopt(own.queue).unwrap();
     let nothing = queue.read(&mut [0; 65_535]).unwrap_err();
     assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
@@ -166,7 +166,7 @@ fn a_nonce_is_good_for_one_question_of_one_program() {
         "another's"
     );
     assert_eq!(victim.hand_over((made.ifindex, 0, "wire1"), &fds), 0);
-    // A device that the engine has is not handed over again, not even by who may give it a new alias.
+    // A device is handed over only once, even by a user that may give it a new alias.
     let own = hostile.ask_for_device("ovpn", "wire9", MULTI_PEER);
     set_alias(made.ifindex, Alias::new("ovpn", own).as_bytes());
     assert_ne!(
@@ -174,7 +174,7 @@ fn a_nonce_is_good_for_one_question_of_one_program() {
         0,
         "twice"
     );
-    // An old nonce is worth nothing.
+    // An old nonce is worthless.
     let second = tun::create("wire2", 1).unwrap();
     set_alias(second.ifindex, Alias::new("ovpn", own).as_bytes());
     let fds = [second.queues[0].as_fd(), here.as_fd()];
@@ -222,9 +222,9 @@ fn a_name_is_looked_up_as_the_kernel_has_it_now() {
     // The name is free, and so it can be had.
     let second = client.make_device("ovpn", "wire1");
     assert_ne!(first, second);
-    // And the renamed one has its new name.
+    // And the renamed device has its new name.
     crate::site::ip(&["link set moved1 alias x"]);
-    client.let_go_of_device(first);
+    client.remove_device(first);
     assert_eq!(devices(&client).len(), 2);
 }
 

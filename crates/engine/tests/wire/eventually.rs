@@ -1,12 +1,12 @@
-//! Waiting for what other threads do.
+//! Waiting for other threads.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Far more than anything here takes on a machine that has time.
+/// Far more than anything here takes on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Waits until this is so.
+/// Waits until the condition is true.
 #[track_caller]
 pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;

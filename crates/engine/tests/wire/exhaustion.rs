@@ -1,16 +1,16 @@
-//! Packet ids that run out (dco-behaviour 5.6): the engine is started with the counter near its end.
+//! Packet ids that run out (dco-behaviour 5.6): the engine starts with the counter near its end.
 
 use std::time::Duration;
 
 use udco_engine::Options;
 
-use crate::api::{Api, BOTH, PRIMARY, Told};
+use crate::api::{Api, BOTH, Notification, PRIMARY};
 use crate::client::namespace::enter;
 use crate::eventually::eventually;
 use crate::inner::{PORT, send_at_once};
 use crate::site::{A_WHILE, Plan, Site, vpn_of};
 
-/// Where another key is asked for, as OpenVPN does it by itself.
+/// The packet id at which another key is requested, as OpenVPN does by itself.
 const EARLY: u32 = 0xff00_0000;
 
 fn site(api: Api, first_packet_id: u32) -> Site {
@@ -35,33 +35,36 @@ fn another_key_is_asked_for_once_at_0xff000000() {
         assert_eq!(forger.receive().packet_id, packet_id);
     };
     send(EARLY - 2);
-    // The keepalive thread looks twice a second.
+    // The keepalive timer runs twice a second.
     std::thread::sleep(Duration::from_millis(700));
-    assert_eq!(site.told(), []);
+    assert_eq!(site.notifications(), []);
     send(EARLY - 1);
-    let mut told = Vec::new();
+    let mut notified = Vec::new();
     eventually("KEY_SWAP_NTF", || {
-        told.extend(site.told());
-        !told.is_empty()
+        notified.extend(site.notifications());
+        !notified.is_empty()
     });
-    assert_eq!(told, [Told::KeySwap { peer: 1, key_id: 0 }]);
-    // The key goes on to work, and is not complained about again.
+    assert_eq!(notified, [Notification::KeySwap { peer: 1, key_id: 0 }]);
+    // The key still works, and is not reported again.
     for packet_id in EARLY..EARLY + 3 {
         send(packet_id);
     }
     std::thread::sleep(Duration::from_millis(1200));
     send(EARLY + 3);
-    assert_eq!(site.told(), []);
-    // Another key has another counter, and a complaint of its own.
+    assert_eq!(site.notifications(), []);
+    // Another key has another counter, and a notification of its own.
     let key = site.program.target.key_new(1, PRIMARY, 1);
     site.program.must(&key);
     send(EARLY - 2);
     send(EARLY - 1);
     eventually("KEY_SWAP_NTF", || {
-        told.extend(site.told());
-        told.len() > 1
+        notified.extend(site.notifications());
+        notified.len() > 1
     });
-    assert_eq!(told[1..], [Told::KeySwap { peer: 1, key_id: 1 }]);
+    assert_eq!(
+        notified[1..],
+        [Notification::KeySwap { peer: 1, key_id: 1 }]
+    );
 }
 
 #[test]
@@ -80,10 +83,10 @@ fn no_packet_id_leaves_twice_when_all_are_used_up() {
             records.map(|record| record.packet_id).collect()
         };
         assert_eq!(ids(), Vec::from_iter(u32::MAX - 4..=u32::MAX));
-        // Each of the rest has a drop: none left, or the key taken out already.
+        // Each of the rest is dropped: no packet ids left, or the key already removed.
         let drops = || site.drops("tx_packet_ids_used_up") + site.drops("tx_no_key");
         eventually("drops", || drops() == 7);
-        // Nor do keepalives leave, nor what is sent later.
+        // Neither keepalives nor later packets leave.
         let keepalive = site.program.target.peer_set(1, 1, 60);
         site.program.must(&keepalive);
         std::thread::sleep(Duration::from_millis(1700));
@@ -95,12 +98,12 @@ fn no_packet_id_leaves_twice_when_all_are_used_up() {
         assert_eq!(counters.vpn_tx.packets, 13);
         assert_eq!(counters.link_tx, forger.received());
         // The older family has no such notification.
-        let told = match api {
-            Api::Ovpn => vec![Told::KeySwap { peer: 1, key_id: 0 }],
+        let notified = match api {
+            Api::Ovpn => vec![Notification::KeySwap { peer: 1, key_id: 0 }],
             Api::DcoV2 => Vec::new(),
         };
-        assert_eq!(site.told(), told);
-        // With another key all is well again.
+        assert_eq!(site.notifications(), notified);
+        // With another key everything works again.
         let key = site.program.target.key_new(1, PRIMARY, 1);
         site.program.must(&key);
         site.send_inner(1, b"again");

@@ -1,5 +1,5 @@
-//! The remote peer: a plain UDP socket that makes and opens records itself (dco-behaviour 1.1 to 1.3), so that both good
-//! and bad ones can be sent, and counts what it sends and gets.
+//! The remote peer: a plain UDP socket that makes and opens records itself (dco-behaviour 1.1 to 1.3), so that it can
+//! send valid and invalid ones, and counts what it sends and receives.
 
 use std::cell::Cell;
 use std::net::{SocketAddr, UdpSocket};
@@ -10,7 +10,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 /// Bytes before the ciphertext.
 pub(crate) const OVERHEAD: usize = 24;
 
-/// The peer id that says "look at my address".
+/// The peer id "undefined": the engine finds the peer by its address.
 pub(crate) const UNDEFINED: u32 = 0xff_ffff;
 
 /// dco-behaviour 1.3.
@@ -18,10 +18,10 @@ pub(crate) const KEEPALIVE: [u8; 16] = [
     0x2a, 0x18, 0x7b, 0xf3, 0x64, 0x1e, 0xb4, 0xcb, 0x07, 0xed, 0x2d, 0x0a, 0x98, 0x1f, 0xc7, 0x48,
 ];
 
-/// How long a record may take.
+/// How long to wait for a record.
 const SOON: Duration = Duration::from_secs(5);
 
-/// A key of one direction: AES-256 and the nonce's tail. Each peer, key id and direction has one of its own.
+/// A key of one direction: AES-256 and the nonce's tail. Each peer, key id and direction has its own.
 pub(crate) struct Secret {
     pub(crate) key: [u8; 32],
     pub(crate) tail: [u8; 8],
@@ -48,14 +48,14 @@ impl Secret {
     }
 }
 
-/// As the engine sees it.
+/// From the engine's point of view.
 #[derive(Clone, Copy)]
 pub(crate) enum Direction {
     Out = 0x77,
     In = 0x99,
 }
 
-/// The fields of a record, and what is inside.
+/// The fields of a record, and its payload.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Record {
     pub(crate) key_id: u8,
@@ -81,9 +81,9 @@ impl Tally {
 pub(crate) struct Forger {
     socket: UdpSocket,
     engine: SocketAddr,
-    /// Id of the peer whose keys it has.
+    /// The peer whose keys it has.
     peer: u32,
-    /// Id of the key with which it seals.
+    /// The key id that it seals with.
     key_id: u8,
     next_packet_id: Cell<u32>,
     sent: Cell<Tally>,
@@ -91,7 +91,7 @@ pub(crate) struct Forger {
 }
 
 impl Forger {
-    /// The remote end of a peer of the engine that listens there.
+    /// The remote end of a peer of the engine at this address.
     pub(crate) fn new(engine: SocketAddr, peer: u32) -> Self {
         Self::with_key(engine, peer, 0)
     }
@@ -114,12 +114,12 @@ impl Forger {
         self.socket.local_addr().unwrap()
     }
 
-    /// All that it has sent so far.
+    /// Everything sent so far.
     pub(crate) fn sent(&self) -> Tally {
         self.sent.get()
     }
 
-    /// All that it has got so far.
+    /// Everything received so far.
     pub(crate) fn received(&self) -> Tally {
         self.received.get()
     }
@@ -157,7 +157,7 @@ impl Forger {
         bytes
     }
 
-    /// Sends a datagram as it is.
+    /// Sends a datagram unchanged.
     pub(crate) fn send(&self, datagram: &[u8]) {
         self.socket.send_to(datagram, self.engine).unwrap();
         let mut sent = self.sent.get();
@@ -176,7 +176,7 @@ impl Forger {
         self.receive_within(SOON).expect("a record in time")
     }
 
-    /// The next record, if one comes in time.
+    /// The next record, if one arrives in time.
     pub(crate) fn receive_within(&self, time: Duration) -> Option<Record> {
         self.socket.set_read_timeout(Some(time)).unwrap();
         let mut datagram = [0; 65_535];
@@ -194,7 +194,7 @@ impl Forger {
         let key_id = (word >> 24) as u8 & 7;
         let packet_id = u32::from_be_bytes(datagram[4..8].try_into().unwrap());
         let secret = Secret::of(Direction::Out, self.peer, key_id);
-        // The tag stands before the ciphertext; the library wants it behind.
+        // The tag precedes the ciphertext; the library expects it at the end.
         let mut sealed = [&datagram[OVERHEAD..], &datagram[8..OVERHEAD]].concat();
         let aad = Aad::from(&datagram[..8]);
         let payload = secret

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use udco_sys::udp;
 
-/// Port at which the namespace's own socket gets them.
+/// Port at which the namespace's own socket receives them.
 pub(crate) const PORT: u16 = 4000;
 
 pub(crate) const HEADER4: usize = 28;
@@ -15,13 +15,13 @@ pub(crate) fn udp4(source: Ipv4Addr, destination: Ipv4Addr, payload: &[u8]) -> V
     let total = (HEADER4 + payload.len()) as u16;
     let mut packet = vec![0x45, 0];
     packet.extend_from_slice(&total.to_be_bytes());
-    // No fragments, 64 hops, UDP, and room for the checksum.
+    // Don't fragment, TTL 64, UDP, and room for the checksum.
     packet.extend_from_slice(&[0, 0, 0x40, 0, 64, 17, 0, 0]);
     packet.extend_from_slice(&source.octets());
     packet.extend_from_slice(&destination.octets());
     let sum = checksum(&packet);
     packet[10..12].copy_from_slice(&sum.to_be_bytes());
-    // Over IPv4 the checksum of UDP may be left out.
+    // Over IPv4, UDP's checksum is optional.
     packet.extend_from_slice(&udp_datagram(payload, 0));
     packet
 }
@@ -71,7 +71,7 @@ pub(crate) fn tcp4(
     packet
 }
 
-/// Sends so many datagrams of this length in one call, which the device may get as one packet.
+/// Sends this many datagrams of this length in one call, which may reach the device as one packet.
 pub(crate) fn send_at_once(destination: SocketAddr, datagrams: usize, len: u16) {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     let socket = udp::UdpSocket::adopt(socket.into()).unwrap();
@@ -90,7 +90,7 @@ pub(crate) fn send_at_once(destination: SocketAddr, datagrams: usize, len: u16) 
 fn tcp_segment(sequence: u32, payload: &[u8], checksum: u16) -> Vec<u8> {
     let mut bytes = [5000, PORT].map(u16::to_be_bytes).concat();
     bytes.extend_from_slice(&sequence.to_be_bytes());
-    // Acknowledges something; no options; the window.
+    // Some acknowledgement number; no options; the window.
     bytes.extend_from_slice(&[0, 0, 0, 1, 0x50, 0x10, 1, 0]);
     bytes.extend_from_slice(&checksum.to_be_bytes());
     bytes.extend_from_slice(&[0, 0]);

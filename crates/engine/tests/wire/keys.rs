@@ -1,5 +1,5 @@
-//! A key is installed once: a second time its packet ids would start at 1 again, and its nonces repeat (promises B9,
-//! faults E2).
+//! A key is installed only once: a second time its packet ids would start at 1 again, and its nonces repeat (promises
+//! B9, faults E2).
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use crate::site::{Plan, Site};
 
 const EEXIST: i32 = 17;
 
-/// Has some packets sealed, and collects their packet ids.
+/// Makes the engine seal some packets, and collects their packet ids.
 fn seal(site: &Site, forger: &Forger, seen: &mut HashSet<u32>) {
     for _ in 0..20 {
         site.send_inner(1, b"sealed");
@@ -36,16 +36,16 @@ fn a_key_installed_twice_for_a_peer_is_refused_and_no_nonce_repeats() {
         assert_eq!(install(PRIMARY), Err(EEXIST));
         assert_eq!(install(SECONDARY), Err(EEXIST));
         seal(&site, &forger, &mut seen);
-        // Nor when it is in no slot any more.
+        // Nor after it has left its slot.
         program.must(&target.key_new(1, SECONDARY, 1));
         program.must(&target.key_swap(1));
         program.must(&target.key_del(1, SECONDARY));
         assert_eq!(install(PRIMARY), Err(EEXIST));
         program.must(&target.key_del(1, PRIMARY));
         assert_eq!(install(PRIMARY), Err(EEXIST));
-        // A new one is fine.
+        // A new one is accepted.
         program.must(&target.key_new(1, PRIMARY, 2));
-        // And the peer's neighbours have their own.
+        // Other peers have keys of their own.
         site.add_peer(2);
     }
 }
@@ -66,6 +66,6 @@ fn the_kernels_answer_to_a_key_that_comes_again_is_to_be_had() {
     let forger = site.add_peer(1);
     seal(&site, &forger, &mut HashSet::new());
     program.must(&target.key_new(1, PRIMARY, 0));
-    // From the first packet id on again.
+    // Starts from the first packet id again.
     seal(&site, &forger, &mut HashSet::new());
 }

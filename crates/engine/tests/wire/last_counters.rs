@@ -1,4 +1,4 @@
-//! What a dump tells of peers that have just ended (faults E7).
+//! The counters of just-ended peers in a dump (faults E7).
 
 use crate::api::{Api, BOTH, Counters};
 use crate::client::namespace::enter;
@@ -24,7 +24,7 @@ fn dump(site: &Site, program: &Program) -> Vec<(u32, Counters)> {
     peers
 }
 
-/// Some packets from a peer; its counters then.
+/// Exchanges some packets with a peer; returns its counters afterwards.
 fn exchange(site: &Site, peer: u32, forger: &Forger) -> Counters {
     for _ in 0..50 {
         forger.send_packet(&udp4(vpn_of(peer).0, HERE4, b"counted"));
@@ -51,25 +51,25 @@ fn the_next_dump_has_the_last_counters_of_a_peer_that_ended_with_the_older_api()
         let [first, second, third] =
             [0, 1, 2].map(|at| exchange(&site, at as u32 + 1, &forgers[at]));
         program.must(&target.peer_del(1));
-        // Only the program that uses the device is told, and once.
+        // Only the client that uses the device gets them, and once.
         assert_eq!(dump(&site, &other), [(2, second), (3, third)]);
         let last = (api == Api::DcoV2).then_some((1, first));
         let rest = [(2, second), (3, third)];
         let wanted: Vec<_> = last.into_iter().chain(rest).collect();
         assert_eq!(dump(&site, program), wanted);
         assert_eq!(dump(&site, program), rest);
-        // A peer that has expired likewise.
+        // The same for a peer that has expired.
         program.must(&target.peer_set(2, 600, 1));
-        let told = || {
-            site.told()
+        let notified = || {
+            site.notifications()
                 .iter()
-                .any(|told| format!("{told:?}").contains("peer: 2"))
+                .any(|notified| format!("{notified:?}").contains("peer: 2"))
         };
-        eventually_equal(&true, told);
+        eventually_equal(&true, notified);
         let last = (api == Api::DcoV2).then_some((2, second));
         let wanted: Vec<_> = last.into_iter().chain([(3, third)]).collect();
         assert_eq!(dump(&site, program), wanted);
-        // And one whose id another has by now is forgotten.
+        // A peer whose id was reused is forgotten.
         program.must(&target.peer_del(3));
         site.add_peer(3);
         assert_eq!(dump(&site, program), [(3, Counters::default())]);

@@ -17,7 +17,7 @@ mod last_counters;
 mod merging;
 mod moves;
 mod namespace_exit;
-// It needs a filter of system calls, which the library makes for such processors only.
+// It needs a filter of system calls, which the library supports only on these processors.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod older_kernel;
 mod peers;

@@ -11,10 +11,11 @@ use crate::site::{HERE4, HERE6, Site, vpn_of};
 /// Packets of a burst.
 const BURST: u32 = 20;
 
-/// Bursts that are sent until some of their packets lie together: one is enough unless the machine is very busy.
+/// How often to send bursts until some of their packets arrive together: once is enough unless the machine is very
+/// busy.
 const TRIES: usize = 50;
 
-/// Packets that the device `wire0` has got from the engine, super-packets as one.
+/// Packets that the device `wire0` has received from the engine; a super-packet counts once.
 fn received_by_device() -> u64 {
     let table = std::fs::read_to_string("/proc/self/net/dev").unwrap();
     let line = table
@@ -24,7 +25,7 @@ fn received_by_device() -> u64 {
     packets.unwrap().parse().unwrap()
 }
 
-/// How many writes a burst has cost.
+/// How many writes a burst took.
 fn writes(site: &Site, forger: &Forger, packets: &[Vec<u8>]) -> u64 {
     let before = (site.counters(1).vpn_rx.packets, received_by_device());
     let records: Vec<_> = packets.iter().map(|it| forger.next_record(it)).collect();
@@ -65,7 +66,7 @@ fn both_kinds_are_merged_where_the_kernel_takes_them() {
     let offloads = &state["devices"][0]["offloads"];
     assert_eq!(offloads["merge"], true);
     assert!(merges(&site, &forger, segments));
-    // Only a kernel from 6.2 on takes UDP.
+    // UDP takes a kernel from 6.2 on.
     let takes_udp = offloads["merge-udp"] == true;
     assert_eq!(offloads["device-udp"] == true, takes_udp);
     assert_eq!(merges(&site, &forger, datagrams), takes_udp);

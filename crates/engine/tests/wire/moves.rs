@@ -7,7 +7,7 @@ use crate::forger::{Forger, Record};
 use crate::inner::udp4;
 use crate::site::{A_WHILE, HERE4, Site, vpn_of};
 
-/// A record that is delivered, with this key and packet id.
+/// A deliverable record with this key and packet id.
 fn record(forger: &Forger, key_id: u8, packet_id: u32) -> Vec<u8> {
     forger.sealed(&Record {
         key_id,
@@ -24,8 +24,8 @@ fn delivers(site: &Site, from: &Forger, key_id: u8, packet_id: u32) {
 }
 
 #[test]
-fn a_withheld_packet_of_an_old_key_moves_nobody() {
-    if !enter("moves::a_withheld_packet_of_an_old_key_moves_nobody") {
+fn a_withheld_packet_of_an_old_key_moves_no_peer() {
+    if !enter("moves::a_withheld_packet_of_an_old_key_moves_no_peer") {
         return;
     }
     for api in BOTH {
@@ -36,14 +36,14 @@ fn a_withheld_packet_of_an_old_key_moves_nobody() {
             let target = site.program.target;
             delivers(&site, &home, 0, 10);
             site.program.must(&target.key_new(1, SECONDARY, 1));
-            // A server does so long after its client has begun to send with the new key.
+            // A server swaps long after its client has started to send with the new key.
             if swapped {
                 site.program.must(&target.key_swap(1));
             }
             delivers(&site, &home, 1, 1);
             for withheld in [11, 9, 4000] {
                 delivers(&site, &elsewhere, 0, withheld);
-                assert_eq!(site.told(), []);
+                assert_eq!(site.notifications(), []);
                 let state = site.program.client.show();
                 let remote = state["devices"][0]["peers"][0]["remote"].to_string();
                 let endpoint = home.address().to_string();
@@ -56,7 +56,7 @@ fn a_withheld_packet_of_an_old_key_moves_nobody() {
     }
 }
 
-/// It has the new key, and uses it, before the server makes it primary.
+/// It has the new key, and uses it, before the server makes that primary.
 #[test]
 fn a_peer_that_moves_with_its_new_key_is_followed() {
     if !enter("moves::a_peer_that_moves_with_its_new_key_is_followed") {

@@ -1,4 +1,4 @@
-//! A program and its network namespace come to an end (promises I2, dco-behaviour 5.11).
+//! A client and its network namespace end (promises I2, dco-behaviour 5.11).
 
 use std::env;
 use std::fs::File;
@@ -21,7 +21,7 @@ use crate::site::{
 const NAME: &str =
     "namespace_exit::a_killed_program_leaves_a_dead_interface_and_its_namespace_goes";
 
-/// Where the engine listens; set in the process of the program that is killed.
+/// The engine's socket path; set in the process of the client that is killed.
 const ENGINE: &str = "UDCO_WIRE_ENGINE";
 
 const READY: &str = "the device is up";
@@ -64,18 +64,18 @@ fn a_killed_program_leaves_a_dead_interface_and_its_namespace_goes() {
         assert!(ready, "the program has a device");
         let devices = || here.show()["devices"].as_array().unwrap().clone();
         assert_eq!(devices()[0]["peers"].as_array().unwrap().len(), 50);
-        // One end goes with the other, and that with its namespace.
+        // Killing the client removes its device with the namespace.
         let pid = program.0.id();
         ip(&[&format!(
             "link add canary0 type veth peer name canary1 netns {pid}"
         )]);
         assert!(is_interface("canary0"));
-        // As `ip netns` does it: the namespace stays until nobody holds it.
+        // As `ip netns` does: the namespace stays as long as it is open.
         let namespace = File::open(format!("/proc/{pid}/ns/net")).unwrap();
         assert!(has_device(&namespace));
         drop(program);
         eventually("the device has gone", || devices().is_empty());
-        // It fails closed (faults A1), and holds no namespace.
+        // It fails closed (faults A1), and keeps no namespace alive.
         assert!(has_device(&namespace));
         assert!(is_interface("canary0"));
         drop(namespace);
@@ -84,7 +84,7 @@ fn a_killed_program_leaves_a_dead_interface_and_its_namespace_goes() {
     no_more_fds_than(before);
 }
 
-/// Whether the program's interface is there, in this namespace.
+/// Whether the client's interface exists in this namespace.
 fn has_device(namespace: &File) -> bool {
     let path = format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
     let links = Command::new("nsenter")
@@ -95,7 +95,7 @@ fn has_device(namespace: &File) -> bool {
     String::from_utf8_lossy(&links.stdout).contains("exit0")
 }
 
-/// The program: a device with peers in a namespace of its own, until somebody kills it.
+/// The client: a device with peers in a namespace of its own, until it is killed.
 fn be_killed(path: &Path) {
     let client = Client::connect(path);
     let requests = client.open_channel();
@@ -128,7 +128,7 @@ impl Drop for Running {
     }
 }
 
-/// A path for the engine's socket, in the folder for such files; the file goes with this.
+/// A path for the engine's socket, in the folder for such files; the file is removed when this is dropped.
 struct SocketFile(PathBuf);
 
 impl SocketFile {

@@ -1,5 +1,5 @@
-//! An older kernel, as the engine would meet it: calls that it does not know are refused as it refuses them. It holds for
-//! the thread of the test and for all that it starts from then on, so also for an engine.
+//! An older kernel, as the engine would meet it: calls that it does not know fail as they would there. This applies to
+//! the test's thread and to all that it starts afterwards, including an engine.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
-//! A peer that is there already (dco-behaviour 2.6, check 19).
+//! A new peer whose id exists already (dco-behaviour 2.6, check 19).
 
-use crate::api::{BOTH, EEXIST, PRIMARY, TEARDOWN, Told};
+use crate::api::{BOTH, EEXIST, Notification, PRIMARY, TEARDOWN};
 use crate::client::namespace::enter;
 use crate::client::netlink::POINT_TO_POINT;
 use crate::eventually::eventually;
@@ -8,12 +8,12 @@ use crate::forger::{Forger, Record};
 use crate::inner::udp4;
 use crate::site::{A_WHILE, HERE4, Plan, Program, Site, no_more_fds_than, open_fds, vpn_of};
 
-/// Packets pass in both directions.
+/// Checks that packets pass in both directions.
 #[track_caller]
 fn works(site: &Site, peer: u32, forger: &Forger) {
     forger.send_packet(&udp4(vpn_of(peer).0, HERE4, b"in"));
     assert_eq!(site.delivered(), b"in");
-    // Not at once: it takes the kernel up to a second to notice that a point-to-point device has a carrier.
+    // Retried: the kernel takes up to a second to notice that a point-to-point device has carrier.
     let mut record = None;
     eventually("a record", || {
         site.send_inner(peer, b"out");
@@ -37,13 +37,13 @@ fn a_second_peer_of_the_same_id_is_refused_and_the_first_works_on() {
         let forger = site.add_peer(1);
         works(&site, 1, &forger);
         let target = site.program.target;
-        // From elsewhere, with other addresses.
+        // From another address, with other VPN addresses.
         let elsewhere = Forger::new(site.program.transport.address, 1);
         let mut second = site.program.new_peer(1, elsewhere.address());
         second.vpn = Some(vpn_of(7));
         assert_eq!(site.program.ask(&target.peer_new(&second)), Err(EEXIST));
         works(&site, 1, &forger);
-        // On a socket that the engine has not seen, of this program and of another one: it is not kept.
+        // On a socket new to the engine, of this client and of another one: it is not kept.
         let before = open_fds();
         second.socket = 10;
         assert_eq!(site.program.ask(&target.peer_new(&second)), Err(EEXIST));
@@ -54,7 +54,7 @@ fn a_second_peer_of_the_same_id_is_refused_and_the_first_works_on() {
         drop((another.requests, another.transport));
         no_more_fds_than(before);
         assert_eq!(site.peers(), [1]);
-        assert_eq!(site.told(), []);
+        assert_eq!(site.notifications(), []);
         works(&site, 1, &forger);
     }
 }
@@ -80,9 +80,12 @@ fn on_a_point_to_point_device_a_peer_replaces_the_one_before() {
             let newer = Forger::with_key(program.transport.address, id, 1);
             let new = program.new_peer(id, newer.address());
             let answers = program.ask(&target.peer_new(&new));
-            let before_the_ack: Vec<_> =
-                answers.unwrap().iter().map(|it| target.told(it)).collect();
-            let torn_down = Told::Deleted {
+            let before_the_ack: Vec<_> = answers
+                .unwrap()
+                .iter()
+                .map(|it| target.notification(it))
+                .collect();
+            let torn_down = Notification::Deleted {
                 peer: old,
                 reason: TEARDOWN,
             };
@@ -90,8 +93,8 @@ fn on_a_point_to_point_device_a_peer_replaces_the_one_before() {
             program.must(&target.key_new(id, PRIMARY, 1));
             works(&site, id, &newer);
             assert_eq!(site.peers(), [u64::from(id)]);
-            assert_eq!(site.told(), [torn_down], "once");
-            // The one before is nobody any more.
+            assert_eq!(site.notifications(), [torn_down], "once");
+            // The previous peer no longer exists.
             older.send_packet(&udp4(vpn_of(old).0, HERE4, b"from before"));
             let reason = if id == old {
                 "rx_unknown_key_id"

@@ -1,5 +1,5 @@
-//! Requests of two programs at the same time about the same peer, and about a device on its way out
-//! (dco-behaviour 5.11, 7).
+//! Concurrent requests of two clients about the same peer, and about a device that is being removed (dco-behaviour
+//! 5.11, 7).
 
 use std::cell::Cell;
 use std::net::UdpSocket;
@@ -11,8 +11,8 @@ use std::time::Duration;
 use udco_ipc::ToEngine;
 
 use crate::api::{
-    Api, BOTH, EEXIST, ENODEV, ENOENT, PRIMARY, TEARDOWN, TRANSPORT_DISCONNECT, Target, Told,
-    USERSPACE,
+    Api, BOTH, EEXIST, ENODEV, ENOENT, Notification, PRIMARY, TEARDOWN, TRANSPORT_DISCONNECT,
+    Target, USERSPACE,
 };
 use crate::client::netlink::{MULTI_PEER, POINT_TO_POINT};
 use crate::client::{Client, Owned, engine, namespace::enter};
@@ -26,14 +26,14 @@ use crate::site::{
 
 const LOOPS: usize = 1000;
 
-/// Rounds before descriptors are counted: buffers and tables have their size then.
+/// Rounds before descriptors are counted: buffers and tables have grown to their size by then.
 const WARM: usize = 10;
 
-/// Devices that are deleted.
+/// How many devices to delete.
 const DEVICES: usize = 200;
 
-/// Does two things at the same time, the one on this thread, the other on one of its own, `LOOPS` times, and compares
-/// what came of it each time.
+/// Runs two actions at the same time, one on this thread, the other on a thread of its own, `LOOPS` times, and checks
+/// each pair of results.
 fn race<A, B: Send>(
     prepare: impl Fn(),
     one: impl Fn() -> A,
@@ -47,7 +47,7 @@ fn race<A, B: Send>(
             loop {
                 match gone.try_recv() {
                     Ok(()) => outcome.send(other()).unwrap(),
-                    // No sleep: that would be the later of the two each time.
+                    // A sleep would always be the later of the two.
                     Err(TryRecvError::Empty) => thread::yield_now(),
                     Err(TryRecvError::Disconnected) => return,
                 }
@@ -62,8 +62,8 @@ fn race<A, B: Send>(
     });
 }
 
-const fn deleted(peer: u32, reason: u32) -> Told {
-    Told::Deleted { peer, reason }
+const fn deleted(peer: u32, reason: u32) -> Notification {
+    Notification::Deleted { peer, reason }
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn a_peer_deleted_while_its_socket_closes_ends_once() {
                     TRANSPORT_DISCONNECT
                 }
             };
-            assert_eq!(site.told(), [deleted(1, reason)]);
+            assert_eq!(site.notifications(), [deleted(1, reason)]);
             assert_eq!(site.peers(), [0; 0]);
             if round == WARM {
                 before.set(open_fds());
@@ -140,7 +140,7 @@ fn a_peer_deleted_while_its_program_dies_ends_once() {
                     TRANSPORT_DISCONNECT
                 }
             };
-            assert_eq!(site.told(), [deleted(1, reason)]);
+            assert_eq!(site.notifications(), [deleted(1, reason)]);
             assert_eq!(site.peers(), [0; 0]);
             if round == WARM {
                 before.set(open_fds());
@@ -169,19 +169,19 @@ fn a_peer_deleted_while_one_of_its_id_is_added_ends_once() {
             new,
             move || another.ask(&target.peer_del(1)),
             |round, added, removed| {
-                // There is one at any moment before it is deleted.
+                // At any moment before its deletion the peer exists.
                 assert_eq!(removed, Ok(Vec::new()));
                 let peers = site.peers();
-                let told = site.told();
+                let notified = site.notifications();
                 let (torn, by_user) = (deleted(1, TEARDOWN), deleted(1, USERSPACE));
                 match (added, peers.as_slice()) {
-                    (Err(EEXIST), []) if mode == MULTI_PEER => assert_eq!(told, [by_user]),
+                    (Err(EEXIST), []) if mode == MULTI_PEER => assert_eq!(notified, [by_user]),
                     // Replaced, and then deleted.
-                    (Ok(_), []) if mode == POINT_TO_POINT => assert_eq!(told, [torn, by_user]),
+                    (Ok(_), []) if mode == POINT_TO_POINT => assert_eq!(notified, [torn, by_user]),
                     (Ok(_), [1]) => {
-                        assert_eq!(told, [by_user]);
+                        assert_eq!(notified, [by_user]);
                         program.must(&target.peer_del(1));
-                        assert_eq!(site.told(), [by_user]);
+                        assert_eq!(site.notifications(), [by_user]);
                     }
                     other => panic!("not a legal outcome: {other:?}"),
                 }
@@ -201,18 +201,18 @@ fn a_device_is_deleted_while_packets_flow_and_peers_are_added() {
         return;
     }
     let engine = engine();
-    let maker = Client::welcome(&engine);
-    let requests = maker.open_channel();
+    let owner = Client::welcome(&engine);
+    let requests = owner.open_channel();
     let mut before = 0;
     for round in 0..DEVICES {
         if round == WARM {
             before = open_fds();
         }
         let api = BOTH[round % 2];
-        let listener = maker.open_channel();
-        let (family, group) = maker.family(&requests, api.family());
-        maker.join(&listener, group);
-        let ifindex = maker.make_device(api.kind(), "gone0");
+        let listener = owner.open_channel();
+        let (family, group) = owner.family(&requests, api.family());
+        owner.join(&listener, group);
+        let ifindex = owner.make_device(api.kind(), "gone0");
         configure("gone0");
         let target = Target {
             api,
@@ -228,39 +228,39 @@ fn a_device_is_deleted_while_packets_flow_and_peers_are_added() {
         let added = thread::scope(|scope| {
             let over = &over;
             scope.spawn(move || traffic(&forger, over));
-            // The program ends when it is refused, and its sockets with it: its peers must have ended by then.
+            // The client ends when it is refused, and its sockets with it: its peers must have ended by then.
             let adding = scope.spawn(move || add_until_refused(&program));
             thread::sleep(Duration::from_micros(150 * (round as u64 % 20)));
-            // As a program does it, and behind the engine's back.
+            // As a client does it, and behind the engine's back.
             if round % 4 < 2 {
-                maker.let_go_of_device(ifindex);
+                owner.remove_device(ifindex);
             }
             ip(&["link del gone0"]);
             let added = adding.join().unwrap();
             over.store(true, Ordering::Relaxed);
             added
         });
-        let mut told = Vec::new();
+        let mut notified = Vec::new();
         eventually("each peer's end", || {
-            told.extend(listener.drain().iter().map(|it| target.told(it)));
-            told.len() > added
+            notified.extend(listener.drain().iter().map(|it| target.notification(it)));
+            notified.len() > added
         });
-        told.sort_by_key(|it| match it {
-            Told::Deleted { peer, .. } => *peer,
+        notified.sort_by_key(|it| match it {
+            Notification::Deleted { peer, .. } => *peer,
             other => panic!("{other:?}"),
         });
-        let all: Vec<Told> = (1..=added as u32 + 1)
+        let all: Vec<Notification> = (1..=added as u32 + 1)
             .map(|id| deleted(id, TEARDOWN))
             .collect();
-        assert_eq!(told, all, "once each");
-        let gone = || maker.show()["devices"].as_array().unwrap().is_empty();
+        assert_eq!(notified, all, "once each");
+        let gone = || owner.show()["devices"].as_array().unwrap().is_empty();
         eventually("no device left", gone);
         eventually("no interface left", || !is_interface("gone0"));
     }
     no_more_fds_than(before);
 }
 
-/// Packets in both directions until it is over, or the device takes none.
+/// Sends packets in both directions until it is over, or the device accepts none.
 fn traffic(forger: &Forger, over: &AtomicBool) {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     let (vpn4, _) = vpn_of(1);
@@ -270,7 +270,7 @@ fn traffic(forger: &Forger, over: &AtomicBool) {
     }
 }
 
-/// Adds peers from id 2 on until the device is no more; how many there were.
+/// Adds peers from id 2 on until the device is gone; returns how many were added.
 fn add_until_refused(program: &Program) -> usize {
     for added in 0.. {
         let id = 2 + added as u32;

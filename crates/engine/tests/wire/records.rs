@@ -1,4 +1,4 @@
-//! Records that a stranger, the network or a broken peer sends (dco-behaviour 1.5, 5.2, 5.3, 5.7).
+//! Records from an attacker, the network or a broken peer (dco-behaviour 1.5, 5.2, 5.3, 5.7).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::thread;
@@ -11,13 +11,13 @@ use crate::forger::{Forger, KEEPALIVE, Record, Tally, UNDEFINED};
 use crate::inner::{PORT, udp4, udp6};
 use crate::site::{HERE4, HERE6, Site, delivered, ip, vpn_of};
 
-/// What came for a peer, and how many packets of it were delivered. They are counted a moment after.
+/// A peer's received records, and how many packets of them were delivered. The latter are counted a moment later.
 fn received(site: &Site, peer: u32) -> (Tally, u64) {
     let counters = site.counters(peer);
     (counters.link_rx, counters.vpn_rx.packets)
 }
 
-/// A packet of this peer that is fine.
+/// A valid packet of this peer.
 fn fine(peer: u32, payload: &[u8]) -> Vec<u8> {
     udp4(vpn_of(peer).0, HERE4, payload)
 }
@@ -36,7 +36,7 @@ fn a_replayed_record_is_delivered_once() {
         }
         assert_eq!(site.delivered(), b"once");
         site.await_drops("rx_replay", 2);
-        // Also when another has come in between.
+        // Also if another has arrived in between.
         forger.send_packet(&fine(1, b"next"));
         assert_eq!(site.delivered(), b"next");
         forger.send(&record);
@@ -55,18 +55,18 @@ fn a_record_older_than_the_window_is_dropped() {
     let forger = site.add_peer(1);
     forger.send(&forger.record(3000, &fine(1, b"newest")));
     assert_eq!(site.delivered(), b"newest");
-    // The window is 2,048 ids wide, the newest among them.
+    // The window is 2,048 ids wide, including the newest.
     forger.send(&forger.record(3000 - 2048, &fine(1, b"too old")));
     site.await_drops("rx_too_old", 1);
     forger.send(&forger.record(3000 - 2047, &fine(1, b"oldest")));
     assert_eq!(site.delivered(), b"oldest");
-    // A packet id of 0 is nobody's first.
+    // Packet id 0 is never used.
     forger.send(&forger.record(0, &fine(1, b"zero")));
     site.await_drops("rx_replay", 1);
     site.nothing_delivered();
 }
 
-/// With time passed in: `replay::tests::after_thirty_idle_seconds_only_newer_ids_are_accepted` of the core.
+/// With a fake clock: `replay::tests::after_thirty_idle_seconds_only_newer_ids_are_accepted` of the core.
 #[test]
 #[ignore = "takes half a minute"]
 fn after_thirty_idle_seconds_only_newer_records_are_accepted() {
@@ -79,7 +79,7 @@ fn after_thirty_idle_seconds_only_newer_records_are_accepted() {
         forger.send(&forger.record(packet_id, &fine(1, payload)));
         assert_eq!(site.delivered(), payload);
     }
-    // A refused one does not begin the time anew.
+    // A refused one does not restart the timer.
     thread::sleep(Duration::from_secs(15));
     forger.send(&forger.record(5, &fine(1, b"again")));
     site.await_drops("rx_replay", 1);
@@ -112,7 +112,7 @@ fn a_spoofed_inner_source_is_dropped_and_counted() {
         }
         site.await_drops("rx_spoofed_source", 5);
         site.nothing_delivered();
-        // Its own are fine.
+        // Packets of its own are valid.
         forger.send_packet(&udp4(vpn_of(1).0, HERE4, b"four"));
         assert_eq!(site.delivered(), b"four");
         forger.send_packet(&udp6(vpn_of(1).1, HERE6, b"six"));
@@ -143,7 +143,7 @@ fn housekeeping_of_a_link_is_neither_spoofed_nor_without_a_peer() {
         forger.send_packet(&packet);
     }
     site.await_drops("rx_link_local", 5);
-    // Behind none of this can anything hide that is for a host, or has somebody's address.
+    // None of these headers can hide a packet for a host, or with another peer's address.
     let vpn6 = "fe80::77".parse().unwrap();
     let target = site.program.target;
     let with_link_local = NewPeer {
@@ -164,7 +164,7 @@ fn housekeeping_of_a_link_is_neither_spoofed_nor_without_a_peer() {
     site.await_drops("rx_spoofed_source", 6);
     assert_eq!(site.drops("rx_link_local"), 5);
     site.nothing_delivered();
-    // What is its own may go to a group.
+    // Packets with its own source may go to a group.
     forger.send_packet(&udp4(vpn_of(1).0, igmp, b""));
     eventually_equal(&(forger.sent(), 1), || received(&site, 1));
     // The other direction.
@@ -194,7 +194,7 @@ fn the_undefined_peer_id_means_the_peer_at_the_source_address() {
         };
         two.send(&undefined(&two, 2));
         assert_eq!(site.delivered(), [2]);
-        // From another's address it is that one's, whose key does not open it.
+        // With another peer's source address it belongs to that peer, whose key does not open it.
         one.send(&undefined(&two, 2));
         site.await_drops("rx_bad_tag", 1);
         eventually_equal(&(one.sent(), 0), || received(&site, 1));
@@ -207,8 +207,8 @@ fn the_undefined_peer_id_means_the_peer_at_the_source_address() {
 }
 
 #[test]
-fn data_v1_is_dropped_and_nobody_gets_it() {
-    if !enter("records::data_v1_is_dropped_and_nobody_gets_it") {
+fn data_v1_is_dropped_and_not_passed_on() {
+    if !enter("records::data_v1_is_dropped_and_not_passed_on") {
         return;
     }
     let site = Site::open(Api::Ovpn);
@@ -222,7 +222,7 @@ fn data_v1_is_dropped_and_nobody_gets_it() {
     site.nothing_delivered();
     assert_eq!(site.program.transport.control_packets(), 0);
     assert_eq!(site.counters(1).link_rx.packets, 0);
-    // A control packet is OpenVPN's, unchanged.
+    // A control packet goes to OpenVPN unchanged.
     forger.send(&[7 << 3; 30]);
     let mut packet = [0; 200];
     let control = &site.program.transport.control;
@@ -244,7 +244,7 @@ fn records_of_every_short_length_are_dropped_for_their_reason() {
     for len in 0..24 {
         forger.send(&empty[..len]);
     }
-    // No opcode; no tag; nothing inside.
+    // No opcode; no tag; no payload.
     site.await_drops("rx_short", 4);
     site.await_drops("rx_no_tag", 20);
     forger.send(&empty);
@@ -255,7 +255,7 @@ fn records_of_every_short_length_are_dropped_for_their_reason() {
     site.await_drops("rx_not_ip", 4);
     forger.send_packet(&fine(1, b"fine"));
     assert_eq!(site.delivered(), b"fine");
-    // What was too short for an opcode is nobody's.
+    // Records too short for an opcode belong to no peer.
     let attributed = site.counters(1).link_rx;
     assert_eq!(attributed.packets, forger.sent().packets - 4);
     assert_eq!(attributed.bytes, forger.sent().bytes - (1 + 2 + 3));
@@ -279,7 +279,7 @@ fn an_unknown_key_id_is_dropped() {
             payload,
         }));
     }
-    // They wait for a moment for their key, which does not come.
+    // They wait briefly for their key, which does not come.
     site.await_drops("rx_unknown_key_id", 7);
     site.nothing_delivered();
     assert_eq!(site.counters(1).link_rx, forger.sent(), "each once");
@@ -298,14 +298,14 @@ fn a_flipped_bit_anywhere_makes_a_record_worthless() {
         flipped[bit / 8] ^= 0x80 >> (bit % 8);
         forger.send(&flipped);
     }
-    // Packet id, tag and ciphertext are authenticated; so are opcode, key id and peer id, but with another of those it
-    // does not come that far: another opcode is a control packet (none is DATA_V1), and nobody has another id.
+    // Packet id, tag and ciphertext are authenticated; so are opcode, key id and peer id, but changing one of those
+    // fails earlier: another opcode makes it a control packet (none is DATA_V1), and no peer has another id.
     site.await_drops("rx_bad_tag", (record.len() as u64 - 4) * 8);
     site.await_drops("rx_no_peer", 24);
     site.await_drops("rx_unknown_key_id", 3);
     assert_eq!(site.program.transport.control_packets(), 5);
     site.nothing_delivered();
-    assert_eq!(site.told(), []);
+    assert_eq!(site.notifications(), []);
     // They have not moved the window either.
     forger.send(&record);
     assert_eq!(site.delivered(), b"as it was sent");

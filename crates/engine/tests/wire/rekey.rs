@@ -1,4 +1,4 @@
-//! Packets on their way while keys change: where the engine differs from the driver on purpose (docs/netlink-api.md,
+//! Packets in flight while keys change: where the engine differs from the driver on purpose (docs/netlink-api.md,
 //! faults F3).
 
 use std::thread;
@@ -11,7 +11,7 @@ use crate::forger::Forger;
 use crate::inner::udp4;
 use crate::site::{HERE4, Site, vpn_of};
 
-/// What a deleted key may go on opening packets for, at the longest, and a busy machine's delay.
+/// The longest that a deleted key may still open packets, plus a busy machine's delay.
 const WITHIN: Duration = Duration::from_secs(5);
 
 fn packet(payload: &[u8]) -> Vec<u8> {
@@ -33,7 +33,7 @@ fn late_data_is_opened_by_a_deleted_key_for_less_than_a_second() {
         old.send_packet(&packet(b"late"));
         assert_eq!(site.delivered(), b"late");
 
-        // Nothing but time ends it: the other end sends with the old key all the while.
+        // Only time ends it: the other end keeps sending with the old key.
         let deleted = Instant::now();
         eventually("the end of a deleted key", || {
             old.send_packet(&packet(b"later"));

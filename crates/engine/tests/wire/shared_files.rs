@@ -1,4 +1,4 @@
-//! What a program does to the open files that it shares with the engine keeps nobody else from being served (faults D2).
+//! A client's changes to open files shared with the engine do not affect service for the others (faults D2).
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
@@ -28,10 +28,10 @@ const TUNSETVNETHDRSZ: u32 = 0x4004_54d8;
 const TUNSETCARRIER: u32 = 0x4004_54e2;
 const IFF_DETACH_QUEUE: i16 = 0x400;
 
-/// How long a hostile program is quiet between two packets: a worker that waits for the next one would be lost.
+/// How long a hostile client pauses between two packets: a worker that blocks on the next one would be lost.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// Addresses in the network of the hostile program with this number: its own, and one beyond its device.
+/// Addresses in the network of the hostile client with this number: its own, and one beyond its device.
 fn network(number: u8) -> (Ipv4Addr, Ipv4Addr) {
     (
         Ipv4Addr::new(10, 8 + number, 0, 1),
@@ -39,15 +39,15 @@ fn network(number: u8) -> (Ipv4Addr, Ipv4Addr) {
     )
 }
 
-/// A program with a device of its own beside a site's, and all that it shares with the engine.
+/// A client with a device of its own beside a site's, and all files that it shares with the engine.
 struct Hostile {
     number: u8,
     program: Program,
     queue: OwnedFd,
     monitor: OwnedFd,
-    /// Takes what its device sends, and is where that gets packets from.
+    /// Receives the packets of its device, and sends packets to it.
     remote: Option<Forger>,
-    /// The engine's end of a channel that nobody reads.
+    /// The engine's end of a channel that is never read.
     channel: OwnedFd,
     _unread: Channel,
 }
@@ -113,7 +113,7 @@ impl Hostile {
         ]
     }
 
-    /// Has the engine's calls on them wait.
+    /// Makes the engine's calls on them block.
     fn let_them_block(&self) {
         for file in self.shared() {
             fcntl_setfl(file, fcntl_getfl(file).unwrap() - OFlags::NONBLOCK).unwrap();
@@ -137,7 +137,8 @@ impl Hostile {
         hostile::ioctl(&self.queue, TUNSETSNDBUF, 1).unwrap();
     }
 
-    /// Sends packets through its device, both ways; the third takes away what the engine is about to read, too.
+    /// Sends packets through its device, in both directions; the third also steals packets that the engine is about to
+    /// read.
     fn keep_busy(&mut self) -> impl FnOnce(&AtomicBool) + Send + 'static {
         let thief = self.queue.try_clone().unwrap();
         let remote = self.remote.take().unwrap();
@@ -150,7 +151,7 @@ fn busy(remote: &Forger, thief: OwnedFd, number: u8, until: &AtomicBool) {
     let (here, beyond) = network(number);
     let inner = UdpSocket::bind((here, PORT)).unwrap();
     if number > 2 {
-        // It blocks, and is left behind at the end of the process.
+        // It blocks, and stays until the process ends.
         thread::spawn(move || while rustix::io::read(&thief, &mut [0; 2_000][..]).is_ok() {});
     }
     while !until.load(Ordering::Relaxed) {
@@ -216,7 +217,7 @@ fn a_socket_that_was_shut_down_does_not_spin_a_worker() {
     let forger = site.add_peer(1);
     let hostile = Hostile::beside(&site, 1);
     for how in [Shutdown::Read, Shutdown::Both] {
-        // Not connected, it says, and does it all the same.
+        // It fails with ENOTCONN, but takes effect all the same.
         let _ = shutdown(&hostile.program.transport.socket, how);
         site.require_traffic(&forger, b"first");
         let before = processor_time();
@@ -230,7 +231,7 @@ fn a_socket_that_was_shut_down_does_not_spin_a_worker() {
     }
 }
 
-/// What this process has used so far.
+/// This process's processor time so far.
 fn processor_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)

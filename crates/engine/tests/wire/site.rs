@@ -1,4 +1,4 @@
-//! Where most tests happen: an engine with a device in the test's namespace, a program that configures it, one that
+//! The setting of most tests: an engine with a device in the test's namespace, a client that configures it, one that
 //! listens, and the transport socket.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -12,7 +12,7 @@ use rustix::net::netdevice;
 use udco_engine::{Engine, Options};
 use udco_sys::seqpacket::Connection;
 
-use crate::api::{Api, Counters, NewPeer, PRIMARY, Target, Told};
+use crate::api::{Api, Counters, NewPeer, Notification, PRIMARY, Target};
 use crate::client::netlink::{self, MULTI_PEER};
 use crate::client::{Channel, Client, engine_with};
 use crate::eventually::{eventually, eventually_equal};
@@ -23,7 +23,7 @@ use crate::inner::{PORT, udp4};
 pub(crate) const HERE4: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 1);
 pub(crate) const HERE6: Ipv6Addr = Ipv6Addr::new(0xfd00, 8, 0, 0, 0, 0, 0, 1);
 
-/// Long enough for anything that is still under way, where something must not come.
+/// Long enough for anything still in flight, where nothing must arrive.
 pub(crate) const A_WHILE: Duration = Duration::from_millis(200);
 
 pub(crate) struct Site {
@@ -35,7 +35,7 @@ pub(crate) struct Site {
     pub(crate) inner6: UdpSocket,
 }
 
-/// A program that configures a device.
+/// A program that configures a device through its client, as OpenVPN does.
 pub(crate) struct Program {
     pub(crate) client: Client,
     pub(crate) requests: Channel,
@@ -44,16 +44,16 @@ pub(crate) struct Program {
     pub(crate) transport: TransportSocket,
 }
 
-/// A transport socket and what the program gets in its place.
+/// A transport socket and the relay that the client gets in its place.
 pub(crate) struct TransportSocket {
     pub(crate) address: SocketAddr,
     pub(crate) socket: OwnedFd,
     pub(crate) relay: OwnedFd,
-    /// The program's end of the relay.
+    /// The client's end of the relay.
     pub(crate) control: Connection,
 }
 
-/// How a site's device is made.
+/// The settings of a site's device.
 #[derive(Clone)]
 pub(crate) struct Plan {
     pub(crate) api: Api,
@@ -125,7 +125,7 @@ impl Site {
         self.program.target.counters(&answers[0])
     }
 
-    /// Ids of the peers that there are.
+    /// Ids of the existing peers.
     pub(crate) fn peers(&self) -> Vec<u64> {
         let state = self.program.client.show();
         let peers = state["devices"][0]["peers"].as_array().unwrap();
@@ -145,7 +145,7 @@ impl Site {
         self.inner6.send_to(payload, to).unwrap();
     }
 
-    /// How many packets were dropped for a reason.
+    /// How many packets were dropped for this reason.
     pub(crate) fn drops(&self, reason: &str) -> u64 {
         let state = self.program.client.show();
         state["devices"][0]["drops"][reason].as_u64().unwrap_or(0)
@@ -161,20 +161,22 @@ impl Site {
         self.program.client.show()["devices"][0]["drops"].clone()
     }
 
-    /// What the listener was told since it last looked.
-    pub(crate) fn told(&self) -> Vec<Told> {
+    /// The listener's notifications since the last call.
+    pub(crate) fn notifications(&self) -> Vec<Notification> {
         let messages = self.listener.drain();
-        let told = messages.iter().map(|it| self.program.target.told(it));
-        told.collect()
+        let notified = messages
+            .iter()
+            .map(|it| self.program.target.notification(it));
+        notified.collect()
     }
 
-    /// The payload of the next inner packet that the namespace's own socket gets.
+    /// The payload of the next inner packet that the namespace's own socket receives.
     #[track_caller]
     pub(crate) fn delivered(&self) -> Vec<u8> {
         delivered(&self.inner4, Duration::from_secs(5)).expect("an inner packet in time")
     }
 
-    /// Asserts that packets go both ways between the site and its peer 1.
+    /// Asserts that packets pass both ways between the site and its peer 1.
     #[track_caller]
     pub(crate) fn require_traffic(&self, forger: &Forger, payload: &[u8]) {
         forger.send_packet(&udp4(vpn_of(1).0, HERE4, payload));
@@ -184,7 +186,7 @@ impl Site {
         assert!(sent.ends_with(payload), "{sent:?}");
     }
 
-    /// Asserts that no inner packet is there, nor comes for a while.
+    /// Asserts that no inner packet is readable, nor arrives for a while.
     #[track_caller]
     pub(crate) fn nothing_delivered(&self) {
         for socket in [&self.inner4, &self.inner6] {
@@ -255,7 +257,7 @@ impl TransportSocket {
         }
     }
 
-    /// How many control packets have come, of those that lie in the relay.
+    /// How many of the packets in the relay are control packets.
     pub(crate) fn control_packets(&self) -> usize {
         let mut buffer = vec![0; 70_000];
         let packets = std::iter::from_fn(|| self.control.receive(&mut buffer).ok());
@@ -270,7 +272,7 @@ pub(crate) fn vpn_of(id: u32) -> (Ipv4Addr, Ipv6Addr) {
     (Ipv4Addr::new(10, 8, high, low), vpn6)
 }
 
-/// The payload of the next packet, if one comes in time.
+/// The payload of the next packet, if one arrives in time.
 pub(crate) fn delivered(socket: &UdpSocket, time: Duration) -> Option<Vec<u8>> {
     socket.set_read_timeout(Some(time)).unwrap();
     let mut packet = vec![0; 65_535];
@@ -285,7 +287,7 @@ pub(crate) fn is_interface(name: &str) -> bool {
     netdevice::name_to_index(&any, name).is_ok()
 }
 
-/// Gives a device addresses and sets it up. Nothing of the kernel's own leaves by it: no router solicitations.
+/// Gives a device addresses and sets it up. The kernel sends nothing of its own through it: no router solicitations.
 pub(crate) fn configure(name: &str) {
     ip(&[
         &format!("link set {name} multicast off addrgenmode none mtu 1400"),
@@ -293,7 +295,7 @@ pub(crate) fn configure(name: &str) {
         &format!("addr add {HERE4}/16 dev {name}"),
         &format!("addr add {HERE6}/64 dev {name} nodad"),
     ]);
-    // The kernel does the rest of it later: until then it takes no packet to this address.
+    // The kernel completes this asynchronously: until then it accepts no packet to this address.
     let host: String = HERE6
         .octets()
         .iter()
@@ -304,7 +306,7 @@ pub(crate) fn configure(name: &str) {
     eventually("the IPv6 address", || routes().contains(&host));
 }
 
-/// Has `ip` do these things.
+/// Runs these `ip` commands.
 #[track_caller]
 pub(crate) fn ip(commands: &[&str]) {
     let script: Vec<String> = commands.iter().map(|it| format!("ip {it}")).collect();
@@ -321,7 +323,7 @@ pub(crate) fn open_fds() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// Asserts that there are no more descriptors than before, when all threads have come to rest.
+/// Asserts that there are no more descriptors than before, once all threads are idle.
 #[track_caller]
 pub(crate) fn no_more_fds_than(before: usize) {
     for _ in 0..500 {

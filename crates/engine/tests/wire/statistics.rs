@@ -1,4 +1,4 @@
-//! Every counter of `PEER_GET`, against what was sent and received (dco-behaviour 5.9).
+//! Every counter of `PEER_GET`, compared with the packets sent and received (dco-behaviour 5.9).
 
 use std::thread;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use crate::forger::{Forger, KEEPALIVE, Record, Tally};
 use crate::inner::{HEADER4, HEADER6, PORT, send_at_once, udp4, udp6};
 use crate::site::{HERE4, HERE6, Site, delivered, vpn_of};
 
-/// Lengths of inner payloads: from nothing to what fills the device's MTU over IPv6.
+/// Lengths of inner payloads: from empty to the device's MTU over IPv6.
 const LENGTHS: [usize; 8] = [0, 1, 15, 16, 17, 500, 1000, 1400 - HEADER6];
 
-/// A peer's remote end, with what must be counted as inner traffic.
+/// A peer's remote end, and the expected inner counters.
 struct Remote {
     peer: u32,
     forger: Forger,
@@ -33,7 +33,7 @@ impl Remote {
         }
     }
 
-    /// Packets of every length, of both families, that arrive.
+    /// Sends deliverable packets of every length, of both families.
     fn send_packets(&mut self, site: &Site) {
         let (vpn4, vpn6) = vpn_of(self.peer);
         for len in LENGTHS {
@@ -51,7 +51,7 @@ impl Remote {
         }
     }
 
-    /// Packets of one flow in one go, which may be delivered as one.
+    /// Sends packets of one flow at once, which may be delivered as one.
     fn send_burst(&mut self, site: &Site) {
         let payloads: Vec<[u8; 300]> = (0..20).map(|it| [it; 300]).collect();
         for payload in &payloads {
@@ -64,8 +64,8 @@ impl Remote {
         }
     }
 
-    /// Packets of one flow that the device hands out as one where the kernel can (since Linux 6.2). Each counts, as at
-    /// the other end (faults E10).
+    /// Receives packets of one flow that the device delivers as one where the kernel can (since Linux 6.2). Each
+    /// counts, as at the other end (faults E10).
     fn receive_at_once(&mut self) {
         let count = 20;
         send_at_once((vpn_of(self.peer).0, PORT).into(), count, 300);
@@ -74,7 +74,7 @@ impl Remote {
         }
     }
 
-    /// What the engine counts for the peer on the link and nowhere else.
+    /// Sends records that the engine counts for the peer on the link and nowhere else.
     fn send_what_is_dropped(&self, stranger: u32) {
         let own = udp4(vpn_of(self.peer).0, HERE4, b"fine but for the record");
         let good = self.forger.next_record(&KEEPALIVE);
@@ -97,7 +97,7 @@ impl Remote {
         self.forger.send_packet(&spoofed);
     }
 
-    /// Packets of the namespace to the peer.
+    /// Receives the namespace's packets to the peer.
     fn receive_packets(&mut self, site: &Site) {
         for len in LENGTHS {
             let payload = vec![len as u8; len];
@@ -108,7 +108,7 @@ impl Remote {
         }
     }
 
-    /// The next record with an inner packet; keepalives may come before it.
+    /// Receives the next record with an inner packet; keepalives may precede it.
     fn receive(&mut self, len: usize) {
         loop {
             let record = self.forger.receive();
@@ -121,7 +121,7 @@ impl Remote {
         }
     }
 
-    /// Keepalives that have come and not been read.
+    /// Receives keepalives that were not read yet.
     fn receive_keepalives(&mut self) {
         while let Some(record) = self.forger.receive_within(Duration::from_millis(50)) {
             assert_eq!(record.payload, KEEPALIVE);
@@ -153,11 +153,11 @@ fn every_counter_is_what_was_sent_and_received() {
             remote.receive_packets(&site);
             remote.send_burst(&site);
             remote.receive_at_once();
-            // Counted a moment after.
+            // The counters follow a moment later.
             eventually_equal(&remote.counters(), || site.counters(remote.peer));
         }
         remotes[0].send_what_is_dropped(2);
-        // The keepalive is no drop; the rest is, each for its reason.
+        // The keepalive is not a drop; each other record is, with its reason.
         let reasons = [
             "rx_replay",
             "rx_bad_tag",
@@ -170,23 +170,23 @@ fn every_counter_is_what_was_sent_and_received() {
         for reason in reasons {
             site.await_drops(reason, 1);
         }
-        // What the kernel itself sends to a multicast group is counted apart.
+        // The kernel's own packets to multicast groups are counted apart.
         let mut drops = site.all_drops();
         drops.as_object_mut().unwrap().remove("tx_multicast");
         assert_eq!(drops.as_object().unwrap().len(), reasons.len(), "{drops}");
         eventually_equal(&remotes[0].counters(), || site.counters(1));
-        // Keepalives of the engine: on the link, not of the VPN.
+        // The engine's keepalives: on the link, not in the VPN.
         site.program.must(&target.peer_set(2, 1, 600));
         thread::sleep(Duration::from_millis(1800));
         site.program.must(&target.peer_set(2, 600, 600));
         remotes[1].receive_keepalives();
         assert!(remotes[1].keepalives >= 1);
-        // What finds no key is counted as taken for the peer, and not as sent.
+        // A packet without a key counts as accepted for the peer, not as sent.
         let no_key = site.program.new_peer(3, remotes[1].forger.address());
         site.program.must(&target.peer_new(&no_key));
         site.send_inner(3, b"no key");
         site.await_drops("tx_no_key", 1);
-        // So is each packet of a super-packet, which is that many drops.
+        // So does each packet of a super-packet, each with a drop of its own.
         send_at_once((vpn_of(3).0, PORT).into(), 20, 300);
         site.await_drops("tx_no_key", 21);
         let taken = Tally {
@@ -198,7 +198,7 @@ fn every_counter_is_what_was_sent_and_received() {
             ..Counters::default()
         };
         assert_eq!(site.counters(3), unsent);
-        // And nobody was counted for another.
+        // No packet was counted for another peer.
         for remote in &mut remotes {
             remote.receive_packets(&site);
             eventually_equal(&remote.counters(), || site.counters(remote.peer));

@@ -3,22 +3,22 @@
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-use crate::api::{BOTH, Told};
+use crate::api::{BOTH, Notification};
 use crate::client::namespace::enter;
 use crate::eventually::{eventually, eventually_equal};
 use crate::inner::udp4;
 use crate::site::{A_WHILE, HERE4, Site, vpn_of};
 
-/// How long the peer goes on so.
+/// How long the peer keeps doing so.
 const STORM: Duration = Duration::from_secs(2);
 
-/// One at most for each second begun, and the last address in the end.
+/// At most one per second begun, and finally the last address.
 const MOST: usize = 3;
 
 #[test]
-fn a_peer_that_moves_with_each_packet_is_told_of_once_a_second_and_where_it_ends() {
+fn a_peer_that_moves_with_each_packet_is_reported_once_a_second_and_where_it_ends() {
     if !enter(
-        "storm::a_peer_that_moves_with_each_packet_is_told_of_once_a_second_and_where_it_ends",
+        "storm::a_peer_that_moves_with_each_packet_is_reported_once_a_second_and_where_it_ends",
     ) {
         return;
     }
@@ -30,18 +30,18 @@ fn a_peer_that_moves_with_each_packet_is_told_of_once_a_second_and_where_it_ends
             .collect();
         let packet = udp4(vpn_of(1).0, HERE4, b"on the move");
         let engine = site.program.transport.address;
-        let (begun, mut sent, mut told) = (Instant::now(), 0_u64, Vec::new());
-        // No faster than it is delivered, so that nothing is lost on the way.
+        let (begun, mut sent, mut notified) = (Instant::now(), 0_u64, Vec::new());
+        // No faster than packets are delivered, so that none is lost on the way.
         while begun.elapsed() < STORM {
             for place in &places {
                 place.send_to(&forger.next_record(&packet), engine).unwrap();
                 assert_eq!(site.delivered(), b"on the move");
                 sent += 1;
             }
-            told.extend(site.told());
+            notified.extend(site.notifications());
         }
         let storm = begun.elapsed();
-        // Whoever comes from the last address has its answers there.
+        // The peer at the last address gets its replies there.
         let last = &places[places.len() - 1];
         last.set_read_timeout(Some(A_WHILE)).unwrap();
         eventually("an answer at the last address", || {
@@ -50,18 +50,21 @@ fn a_peer_that_moves_with_each_packet_is_told_of_once_a_second_and_where_it_ends
         });
         eventually_equal(&sent, || site.counters(1).vpn_rx.packets);
         let port = last.local_addr().unwrap().port();
-        let end = Told::Floated { peer: 1, port };
+        let end = Notification::Floated { peer: 1, port };
         if api == BOTH[0] {
-            eventually("the last address to be told", || {
-                told.extend(site.told());
-                told.last() == Some(&end)
+            eventually("the last address to be reported", || {
+                notified.extend(site.notifications());
+                notified.last() == Some(&end)
             });
         }
         std::thread::sleep(A_WHILE);
-        told.extend(site.told());
+        notified.extend(site.notifications());
         let most = MOST + (storm - STORM).as_secs() as usize;
-        assert!(told.len() <= most, "{api:?}: {sent} moves, told {told:?}");
-        // The other one was where it is.
+        assert!(
+            notified.len() <= most,
+            "{api:?}: {sent} moves, notified {notified:?}"
+        );
+        // The other peer has not moved.
         site.send_inner(2, b"still here");
         neighbour.receive();
         assert!(sent > 1000, "no storm: {sent} packets");

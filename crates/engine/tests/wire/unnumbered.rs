@@ -2,7 +2,7 @@
 
 use udco_ipc::ToEngine;
 
-use crate::api::{Api, BOTH, Told};
+use crate::api::{Api, BOTH, Notification};
 use crate::client::namespace::enter;
 use crate::client::{Client, Owned};
 use crate::eventually::eventually_equal;
@@ -28,18 +28,18 @@ fn devices_and_paths_are_served_where_the_kernel_does_not_number_namespaces() {
         // The path to the peer is known, so the MSS of TCP inside is clamped to it.
         let path_mtu = || site.program.client.show()["devices"][0]["peers"][0]["path_mtu"].clone();
         eventually_equal(&serde_json::json!(1300), path_mtu);
-        // Another program of the same user and namespace acts on the device, as the command line does.
+        // Another client of the same user and namespace acts on the device, as the command line does.
         let other = Program::beside(&site);
         assert!(other.ask(&target.peer_get(1)).is_ok());
         other.must(&target.peer_set(1, 10, 60));
         forger.send_packet(&udp4(vpn_of(1).0, HERE4, b"in"));
         assert_eq!(site.delivered(), b"in");
-        // The listener, which is on another channel, is told.
+        // The listener, on another channel, receives the notification.
         other.must(&target.peer_del(1));
-        let mut told = Vec::new();
+        let mut notified = Vec::new();
         eventually_equal(&true, || {
-            told.extend(site.told());
-            matches!(told[..], [Told::Deleted { peer: 1, .. }])
+            notified.extend(site.notifications());
+            matches!(notified[..], [Notification::Deleted { peer: 1, .. }])
         });
     }
 }

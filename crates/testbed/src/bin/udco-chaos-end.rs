@@ -1,4 +1,4 @@
-//! The programs that the chaos scenarios run in hosts of their lab; see `udco_testbed::chaos::main`.
+//! The chaos scenarios' processes in the hosts of their lab; see `udco_testbed::chaos::main`.
 #![forbid(unsafe_code)]
 
 fn main() -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! The program that holds the devices of the comparison, for the test; see `udco_testbed::differential::main`.
+//! The process that holds the devices of the differential test; see `udco_testbed::differential::main`.
 #![forbid(unsafe_code)]
 
 fn main() -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! A hostile program of another user, for the test; see `udco_testbed::hostile::main`.
+//! A hostile client of another user, for the test; see `udco_testbed::hostile::main`.
 #![forbid(unsafe_code)]
 
 fn main() -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! The program that sends beside killed tunnels, for the test; see `udco_testbed::leak::main`.
+//! The sender beside killed tunnels, for the test; see `udco_testbed::leak::main`.
 #![forbid(unsafe_code)]
 
 fn main() -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! The program at both ends of numbered datagrams, for the test; see `udco_testbed::measure::order::main`.
+//! Both ends of flows of numbered datagrams, for the test; see `udco_testbed::measure::order::main`.
 #![forbid(unsafe_code)]
 
 fn main() -> anyhow::Result<()> {

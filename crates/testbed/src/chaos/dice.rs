@@ -1,11 +1,11 @@
-//! Chance that comes out the same for the same seed.
+//! Reproducible random decisions.
 
-/// A generator of random numbers (SplitMix64): good enough for weather, and three lines.
+/// A random number generator (SplitMix64): good enough for weather, and three lines.
 #[derive(Clone, Debug)]
 pub(crate) struct Dice(u64);
 
 impl Dice {
-    /// Numbers of stream `stream` of this seed.
+    /// The numbers of stream `stream` of this seed.
     pub(crate) fn new(seed: u64, stream: u64) -> Self {
         let mut dice = Self(seed ^ stream.wrapping_mul(0xd134_2543_de82_ef95));
         dice.next();
@@ -20,14 +20,14 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    /// True in this share of the cases. Always takes one number, so that other decisions stay the same when the share
+    /// True with this probability. Always draws one number, so that other decisions stay the same when the share
     /// changes.
     pub(crate) fn hits(&mut self, share: f64) -> bool {
         let unit = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
         unit < share
     }
 
-    /// A number from 0 to `limit`, both included.
+    /// A number from 0 to `limit`, inclusive.
     pub(crate) fn up_to(&mut self, limit: u64) -> u64 {
         let number = self.next();
         limit.checked_add(1).map_or(number, |bound| number % bound)

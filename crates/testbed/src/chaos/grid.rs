@@ -1,4 +1,4 @@
-//! Cells of weather that one session has to live through.
+//! Grid of weather cells, all within one session.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,20 +9,20 @@ use serde::{Deserialize, Serialize};
 use crate::chaos::session::Counters;
 use crate::chaos::{Direction, Session, Weather};
 
-/// The longest a cell's stream may take.
+/// The longest that a cell's stream may take.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// How long a datagram is held back: many others of a window overtake it.
+/// How long to hold a datagram back: many others of a window overtake it.
 const HOLD: u64 = 3_000;
 
-/// One weather, in percent.
+/// One kind of weather, in percent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cell {
     /// Datagrams lost.
     pub loss: u8,
-    /// Datagrams held back for others to overtake.
+    /// Datagrams held back and overtaken.
     pub reorder: u8,
-    /// Datagrams doubled.
+    /// Datagrams duplicated.
     pub duplicate: u8,
     /// Datagrams with a flipped bit.
     pub corrupt: u8,
@@ -48,7 +48,7 @@ pub fn grid() -> Vec<Cell> {
     cells
 }
 
-/// Five cells, each evil alone, and the worst.
+/// Five cells: each impairment alone, and the worst mix.
 pub fn selection() -> Vec<Cell> {
     [
         (5, 0, 0, 0),
@@ -66,33 +66,33 @@ pub fn selection() -> Vec<Cell> {
     .into()
 }
 
-/// What a cell did to the packets of its stream, both directions together.
+/// What happened to the packets of a cell's stream, both directions together.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Outcome {
     /// The cell.
     pub cell: Cell,
     /// Bytes of the stream.
     pub bytes: u64,
-    /// From the stream's begin to the receiver's answer.
+    /// From the stream's start to the receiver's answer.
     pub seconds: f64,
-    /// Data packets that came to the relay.
+    /// Data packets that reached the relay.
     pub came: u64,
-    /// Datagrams lost, doubled, held back, corrupted.
+    /// Datagrams lost.
     pub lost: u64,
-    /// Copies made.
+    /// Datagrams duplicated.
     pub duplicated: u64,
-    /// Held back.
+    /// Datagrams held back.
     pub held: u64,
-    /// With a flipped bit.
+    /// Datagrams with a flipped bit.
     pub corrupted: u64,
-    /// Data packets that the receivers gave to their TUN devices.
+    /// Data packets that the receivers wrote to their TUN devices.
     pub delivered: u64,
-    /// What the receivers dropped, by reason.
+    /// The receivers' drops, by reason.
     pub drops: BTreeMap<String, u64>,
 }
 
 impl Cell {
-    /// This weather.
+    /// The weather of this cell.
     pub fn weather(self) -> Weather {
         let share = |percent: u8| f64::from(percent) / 100.0;
         Weather {
@@ -105,7 +105,7 @@ impl Cell {
         }
     }
 
-    /// Bytes of the stream where it would be `whole` without loss: TCP crawls with it.
+    /// The stream's length, scaled down from `whole` with loss, under which TCP crawls.
     fn length(self, whole: u64) -> u64 {
         match self.loss {
             20.. => whole / 8,
@@ -114,11 +114,11 @@ impl Cell {
         }
     }
 
-    /// Sends a stream of up to `whole` bytes in this weather, every second cell towards the server, and checks all
+    /// Sends a stream of up to `whole` bytes in this weather, in every second cell towards the server, and checks all
     /// counters.
     ///
     /// # Errors
-    /// Fails if the stream does not arrive whole, or a packet is unaccounted for.
+    /// If the stream does not arrive whole, or a packet is unaccounted for.
     pub fn run(self, session: &mut Session, number: u64, whole: u64) -> Result<Outcome> {
         let name = format!("{self:?}, seed {}", session.relay.seed());
         let before = session

@@ -1,4 +1,4 @@
-//! Bytes that every program can make anew, and their hash.
+//! A byte stream that every process can generate, and its hash.
 
 use std::hash::Hasher;
 
@@ -19,7 +19,7 @@ impl Payload {
         }
     }
 
-    /// The next bytes, a whole buffer of them unless the stream ends; none at its end.
+    /// The next bytes: a whole buffer unless the stream ends; empty at its end.
     pub(crate) fn fill<'b>(&mut self, buffer: &'b mut [u8]) -> &'b [u8] {
         let wanted = usize::try_from(self.left).map_or(buffer.len(), |left| left.min(buffer.len()));
         let (filled, _) = buffer.split_at_mut(wanted);
@@ -31,7 +31,7 @@ impl Payload {
     }
 }
 
-/// The hash of a stream, whatever the pieces it comes in.
+/// The hash of a stream, however it is cut into pieces.
 #[derive(Default)]
 pub(crate) struct Digest {
     hasher: std::hash::DefaultHasher,
@@ -45,7 +45,7 @@ impl Digest {
         self.bytes += bytes.len() as u64;
     }
 
-    /// Length and hash, as the receiver tells them to the sender.
+    /// Length and hash, as the receiver reports them to the sender.
     pub(crate) fn summary(&self) -> String {
         format!("{} {:016x}\n", self.bytes, self.hasher.finish())
     }

@@ -1,5 +1,4 @@
-//! A server of many peers, half of which cannot be reached: what goes to the others must not suffer from the ICMP
-//! errors.
+//! A server with many peers, half of them unreachable: the ICMP errors must not affect packets to the others.
 
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
@@ -17,41 +16,41 @@ use crate::wait::eventually;
 /// Peers of each kind.
 const PEERS: u8 = 10;
 
-/// Packets that the device holds while the engine is busy with other packets, or does not get a processor.
+/// Packets that the device holds while the engine is busy, or waits for a processor.
 const QUEUE: &str = "20000";
 
 /// Bytes of the counting sockets' receive buffers.
 const BUFFER: usize = 32 << 20;
 
-/// The receiver ends after this much silence.
+/// The receiver ends after this long without a datagram.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// What came to the healthy peers.
+/// Packets that reached the healthy peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Healthy {
     /// Packets sent to them.
     pub sent: u64,
     /// Packets that arrived.
     pub received: u64,
-    /// What went to the others meanwhile.
+    /// Packets to the unreachable peers meanwhile.
     pub dead: Dead,
 }
 
-/// What went to the peers that cannot be reached.
+/// Packets to the unreachable peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dead {
     /// Packets sent to them.
     pub sent: u64,
-    /// ICMP errors that the server's host got for them.
+    /// ICMP errors that the server's host received for them.
     pub icmp_errors: u64,
 }
 
-/// Sends `each` packets to each of 20 peers on one socket, in turns, half of them behind closed ports, unreachable nets
-/// and prohibited ones; fails unless all packets to the others arrive. `program` is what [`crate::chaos::Relay::start`]
-/// wants.
+/// Sends `each` packets to each of 20 peers on one socket, in turn, half of them behind closed ports, unreachable nets
+/// and prohibited ones; fails unless all packets to the others arrive. `program` is as for
+/// [`crate::chaos::Relay::start`].
 ///
 /// # Errors
-/// Says how many did not.
+/// Reports how many did not arrive.
 pub fn lose_nothing(program: &str, each: u64) -> Result<Healthy> {
     let lab = Lab::new()?;
     let (server, client) = (lab.host("server")?, lab.host("client")?);
@@ -112,7 +111,7 @@ pub fn lose_nothing(program: &str, each: u64) -> Result<Healthy> {
         sent: each * u64::from(PEERS),
         received: received
             .parse()
-            .with_context(|| format!("count said: {log}"))?,
+            .with_context(|| format!("count printed: {log}"))?,
         dead: Dead {
             sent: each * u64::from(PEERS),
             icmp_errors: icmp_errors(&server)?,
@@ -124,7 +123,7 @@ pub fn lose_nothing(program: &str, each: u64) -> Result<Healthy> {
         healthy.received == healthy.sent,
         "{healthy:?}, the engine's drops: {drops:?}"
     );
-    // Otherwise nothing was shown.
+    // Without ICMP errors the test proves nothing.
     ensure!(
         healthy.dead.icmp_errors >= healthy.dead.sent / 2,
         "few ICMP errors: {healthy:?}, the engine's drops: {drops:?}"
@@ -133,8 +132,8 @@ pub fn lose_nothing(program: &str, each: u64) -> Result<Healthy> {
     Ok(healthy)
 }
 
-/// Peers with even ids are healthy. Of the others most are at closed ports: a router answers for a refused net once a
-/// second only, and no setting of a network namespace changes that.
+/// Peers with even ids are healthy. Most of the others have closed ports: for a prohibited net a router sends an error
+/// only once a second, and no setting of a network namespace changes that.
 fn peer_line(id: u8) -> String {
     let (port, vpn) = (port(id), inner(id));
     let address = match id {
@@ -153,7 +152,7 @@ fn inner(id: u8) -> String {
     format!("10.8.0.{}", 2 + id)
 }
 
-/// Makes the host answer each packet that it cannot take or hand on, without the usual limit on ICMP errors.
+/// Makes the host send an error for each packet that it cannot deliver or forward, without the usual limit.
 fn answer_everything(host: &Host) -> Result<()> {
     host.forward()?;
     host.run(&[
@@ -165,7 +164,7 @@ fn answer_everything(host: &Host) -> Result<()> {
     host.add_route(&["prohibit", "203.0.113.0/24"])
 }
 
-/// ICMP "destination unreachable" that a host has received.
+/// How many ICMP "destination unreachable" messages a host has received.
 fn icmp_errors(host: &Host) -> Result<u64> {
     let text = host.run(&["cat", "/proc/net/snmp"])?;
     let mut lines = text.lines().filter_map(|line| line.strip_prefix("Icmp: "));
@@ -177,7 +176,7 @@ fn icmp_errors(host: &Host) -> Result<u64> {
     Ok(value.context("no InDestUnreachs")?.parse()?)
 }
 
-/// Counts datagrams at these addresses until nothing comes any more.
+/// Counts datagrams at these addresses until no more arrive.
 pub(crate) fn count(addresses: &[&str]) -> Result<()> {
     let mut sockets = Vec::new();
     for address in addresses {
@@ -209,13 +208,13 @@ pub(crate) fn count(addresses: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Sends so many rounds of a datagram to each address, and a pause of so many microseconds after each round.
+/// Sends a datagram to each address, `rounds` times, with `pause` microseconds after each round.
 pub(crate) fn spray(rounds: u64, pause: u64, addresses: &[&str]) -> Result<()> {
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     let payload = [0x55; 100];
     for _ in 0..rounds {
         for address in addresses {
-            // A full queue is the device's, and passes.
+            // The full queue is the device's, and drains.
             eventually("room in the device's queue", Duration::from_secs(5), || {
                 Ok(socket.send_to(&payload, address).ok())
             })?;

@@ -1,4 +1,4 @@
-//! The programs that run in hosts of the lab, and the relay as its owner sees it.
+//! The relay's processes in hosts of the lab, and the handle that its owner has.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -15,7 +15,7 @@ use crate::chaos::udp::Datagrams;
 use crate::chaos::{Order, Tally, Weather, ports, session};
 use crate::host::Host;
 
-/// A relay in a host, until it is dropped.
+/// A relay in a host; dropping it ends the relay.
 #[derive(Debug)]
 pub struct Relay {
     child: Child,
@@ -26,11 +26,11 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Listens at `listen` in `host`, UDP and TCP, and hands on to `server`. `program` with the word `chaos-end` must end
-    /// up in [`main`] with the words after it.
+    /// Listens at `listen` in `host`, UDP and TCP, and relays to `server`. `program` with the argument `chaos-end` must
+    /// call [`main`] with the arguments after it.
     ///
     /// # Errors
-    /// Fails if the program does not answer.
+    /// If the program does not answer.
     pub fn start(
         program: &str,
         host: &Host,
@@ -55,23 +55,23 @@ impl Relay {
         Ok(relay)
     }
 
-    /// The seed of its decisions.
+    /// The seed of the relay's decisions.
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
-    /// Changes the weather for what comes from now on.
+    /// Changes the weather from now on.
     ///
     /// # Errors
-    /// Fails if the relay has ended.
+    /// If the relay has ended.
     pub fn set(&mut self, weather: Weather) -> Result<Tally> {
         self.order(Order::Weather(weather))
     }
 
-    /// What it has done so far.
+    /// The relay's counters so far.
     ///
     /// # Errors
-    /// Fails if the relay has ended.
+    /// If the relay has ended.
     pub fn report(&mut self) -> Result<Tally> {
         self.order(Order::Report)
     }
@@ -83,13 +83,13 @@ impl Relay {
         orders.write_all(line.as_bytes())?;
         line.clear();
         self.answers.read_line(&mut line)?;
-        serde_json::from_str(&line).with_context(|| format!("the relay said: {line}"))
+        serde_json::from_str(&line).with_context(|| format!("the relay printed: {line}"))
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        // Not by a signal: the program proper is nsenter's child, not ours.
+        // Not by a signal: the relay itself is nsenter's child, not ours.
         drop(self.orders.take());
         let _ = self.child.wait();
         if std::thread::panicking() {
@@ -98,10 +98,10 @@ impl Drop for Relay {
     }
 }
 
-/// A program in a host, by the words after `chaos-end`.
+/// Runs a process in a host, by the arguments after `chaos-end`.
 ///
 /// # Errors
-/// Fails if the words are unknown, or with what happened.
+/// If the arguments are unknown, or if the process fails.
 pub fn main(words: &[String]) -> Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
@@ -139,7 +139,7 @@ fn relay(listen: SocketAddr, server: SocketAddr, seed: u64) -> Result<()> {
                 segments: streams.counters(),
                 ..Tally::default()
             };
-            datagrams.tell(&mut tally);
+            datagrams.report(&mut tally);
             println!("{}", serde_json::to_string(&tally)?);
         }
         datagrams.run()?;

@@ -1,4 +1,4 @@
-//! The relay's streams: cut into other pieces than they came in, stalled, reset.
+//! The relay's streams, which it cuts into other pieces, stalls and resets.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -23,7 +23,7 @@ struct Shared {
 }
 
 impl Streams {
-    /// Takes connections and hands on to `server`.
+    /// Accepts connections and relays to `server`.
     pub(crate) fn start(listener: TcpListener, server: SocketAddr, seed: u64) -> Self {
         let streams = Self(Arc::new(Mutex::new(Shared {
             weather: Weather::CALM,
@@ -34,19 +34,19 @@ impl Streams {
             for (number, client) in (4..).step_by(2).zip(listener.incoming().flatten()) {
                 serving.shared().counters.connections += 1;
                 let serving = serving.clone();
-                // A client finds its connection closed if the server is not there.
+                // Without a server the client finds its connection closed.
                 thread::spawn(move || serving.join(&client, server, seed, number));
             }
         });
         streams
     }
 
-    /// From now on.
+    /// Changes the weather from now on.
     pub(crate) fn set_weather(&self, weather: Weather) {
         self.shared().weather = weather;
     }
 
-    /// What was done.
+    /// The counters so far.
     pub(crate) fn counters(&self) -> Segments {
         self.shared().counters
     }
@@ -64,13 +64,13 @@ impl Streams {
         let (streams, dice) = (self.clone(), Dice::new(seed, number));
         let is_reset = Arc::new(AtomicBool::new(false));
         let also = Arc::clone(&is_reset);
-        thread::spawn(move || streams.hand_on(&ends.0, &ends.1, dice, &also));
-        self.hand_on(&server, client, Dice::new(seed, number + 1), &is_reset);
+        thread::spawn(move || streams.relay(&ends.0, &ends.1, dice, &also));
+        self.relay(&server, client, Dice::new(seed, number + 1), &is_reset);
         Ok(())
     }
 
-    /// Hands bytes on until one end is gone; then both are.
-    fn hand_on(
+    /// Relays bytes until one end closes; then closes both.
+    fn relay(
         &self,
         mut from: &TcpStream,
         mut to: &TcpStream,
@@ -88,7 +88,7 @@ impl Streams {
                 if dice.hits(weather.reset) {
                     self.shared().counters.resets += 1;
                     for end in [from, to] {
-                        // The last one to close it then sends RST, whatever lies in the buffers.
+                        // The last close then sends RST, whatever the buffers hold.
                         let _ = sockopt::set_socket_linger(end, Some(Duration::ZERO));
                     }
                     is_reset.store(true, Ordering::Release);
@@ -118,7 +118,7 @@ impl Streams {
                 counters.bytes += cut as u64;
             }
         }
-        // To shut the sending side would be an orderly end.
+        // Shutting down the sending side would be an orderly end.
         let how = if is_reset.load(Ordering::Acquire) {
             Shutdown::Read
         } else {
@@ -129,7 +129,7 @@ impl Streams {
         }
     }
 
-    /// The weather, once the line is not cut.
+    /// The weather, once the link is no longer cut.
     fn weather_after_cut(&self) -> Weather {
         loop {
             let weather = self.shared().weather;

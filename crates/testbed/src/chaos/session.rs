@@ -16,13 +16,13 @@ use crate::scenario::{Pair, addresses, connect};
 use crate::udco::Shown;
 use crate::wait::eventually;
 
-/// Where sinks listen.
+/// The port of sinks.
 const PORT: u16 = 6001;
 
-/// How long counters may take to stand still: a packet waits for its key for half a second.
+/// How long counters may take to come to rest: a packet waits up to half a second for its key.
 const SETTLE: Duration = Duration::from_secs(10);
 
-/// Drops of packets whose peer was found: they are in the link counters and not in the VPN's.
+/// Drop reasons after the peer is known: such packets are in the link counters and not in the VPN's.
 const AFTER_PEER: [&str; 11] = [
     "rx_unknown_key_id",
     "rx_no_tag",
@@ -37,14 +37,14 @@ const AFTER_PEER: [&str; 11] = [
     "rx_tun_refused",
 ];
 
-/// A client and a server, both udco, joined by a relay only, in calm weather.
+/// A client and a server, both udco, connected through a relay only, in calm weather.
 #[derive(Debug)]
 pub struct Session {
-    /// Between them.
+    /// The relay between them.
     pub relay: Relay,
-    /// The server's end.
+    /// The server.
     pub server: Endpoint,
-    /// The client's end.
+    /// The client.
     pub client: Endpoint,
     program: String,
     relay_host: Host,
@@ -52,37 +52,37 @@ pub struct Session {
     pair: Pair,
 }
 
-/// Counters of the whole session, or what was added to them.
+/// Counters of the whole session, or their increase.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
-    /// Of the relay.
+    /// The relay's.
     pub relay: Tally,
-    /// Of the server's engine.
+    /// The server's engine's.
     pub server: End,
-    /// Of the client's engine.
+    /// The client's engine's.
     pub client: End,
-    /// Datagrams that the kernels of all hosts threw away for lack of room.
+    /// Datagrams that the kernels of all hosts dropped for lack of buffer space.
     pub overflown: u64,
 }
 
 /// Counters of one engine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct End {
-    /// Data packets from the wire whose peer is known.
+    /// Data packets received from the wire, of known peers.
     pub link_rx: u64,
-    /// Data packets given to the wire.
+    /// Data packets sent to the wire.
     pub link_tx: u64,
-    /// Packets given to the TUN device.
+    /// Packets written to the TUN device.
     pub vpn_rx: u64,
     /// Dropped packets by reason.
     pub drops: BTreeMap<String, u64>,
 }
 
 impl Session {
-    /// Connects over IPv4; `program` is what [`Relay::start`] wants.
+    /// Connects over IPv4; `program` is as for [`Relay::start`].
     ///
     /// # Errors
-    /// Fails if the session does not stand.
+    /// If the session does not come up.
     pub fn new(proto: Proto, program: &str, seed: u64) -> Result<Self> {
         let pair = Pair::new()?;
         let relay_host = pair.lab.host("relay")?;
@@ -97,8 +97,8 @@ impl Session {
             "203.0.113.2:1194",
             seed,
         )?;
-        // A flipped bit makes a control packet of some data packets. With a key over the control channel, as it should be
-        // outside of a laboratory, OpenVPN throws them away before it looks at them.
+        // A flipped bit turns some data packets into control packets. With a `tls-crypt` key, recommended outside of a
+        // lab, OpenVPN drops them before it parses them.
         let key = pair.lab.directory().join("control.key");
         let key = key.to_string_lossy();
         relay_host.run(&["openvpn", "--genkey", "tls-crypt", &key])?;
@@ -123,7 +123,7 @@ impl Session {
         Ok(session)
     }
 
-    /// Sinks at both ends, and a TCP that is not patient for 200 ms after each loss.
+    /// Starts sinks at both ends, and keeps TCP from waiting 200 ms after each loss.
     fn prepare_streams(&mut self) -> Result<()> {
         let ends = [
             (
@@ -151,10 +151,10 @@ impl Session {
         Ok(())
     }
 
-    /// Sends `length` bytes through the tunnel, which must arrive whole, and says how long it took.
+    /// Sends `length` bytes through the tunnel, and returns how long that took.
     ///
     /// # Errors
-    /// Fails if they don't, or not within `patience`.
+    /// If they do not arrive whole, or not within `patience`.
     pub fn stream(
         &self,
         towards_server: bool,
@@ -184,10 +184,10 @@ impl Session {
         Ok(begin.elapsed())
     }
 
-    /// The counters, once nothing moves any more and they add up. The weather must be calm.
+    /// The counters, once they are at rest and add up. The weather must be calm.
     ///
     /// # Errors
-    /// Says what does not add up.
+    /// Reports which do not add up.
     pub fn settled(&mut self) -> Result<Counters> {
         let mut last = String::new();
         eventually("counters that add up", SETTLE, || {
@@ -217,16 +217,16 @@ impl Session {
         })
     }
 
-    /// The counters of the server's engine, then those of the client's.
+    /// The counters of the server's engine, then of the client's.
     ///
     /// # Errors
-    /// Fails if an engine does not answer.
+    /// If an engine does not answer.
     pub fn ends(&self) -> Result<(End, End)> {
         let [server, client] = [&self.server, &self.client].map(Endpoint::show);
         Ok((End::of(&server?), End::of(&client?)))
     }
 
-    /// The logs are not printed at the end.
+    /// Does not print the logs at the end.
     pub fn discard_logs(&self) {
         self.pair.lab.discard_logs();
     }
@@ -236,7 +236,7 @@ impl Counters {
     /// Checks that every datagram is accounted for, in both directions.
     ///
     /// # Errors
-    /// Quotes the equation that does not hold.
+    /// Quotes the equation that fails.
     pub fn check(&self) -> Result<()> {
         let Tally {
             up, down, waiting, ..
@@ -256,7 +256,7 @@ impl Counters {
         Ok(())
     }
 
-    /// What was added since `before`.
+    /// The increase since `before`.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         Self {
@@ -332,7 +332,7 @@ impl End {
     }
 }
 
-/// Datagrams for which a host's sockets had no room (`RcvbufErrors` of `/proc/net/snmp`).
+/// Datagrams that a host's sockets dropped for lack of buffer space (`RcvbufErrors` of `/proc/net/snmp`).
 fn overflow(host: &Host) -> Result<u64> {
     let text = host.run(&["cat", "/proc/net/snmp"])?;
     let mut lines = text.lines().filter_map(|line| line.strip_prefix("Udp: "));
@@ -344,13 +344,13 @@ fn overflow(host: &Host) -> Result<u64> {
     Ok(value.context("no RcvbufErrors")?.parse()?)
 }
 
-/// Takes streams one after the other and answers each with its length and hash.
+/// Accepts streams one after the other and answers each with its length and hash.
 pub(crate) fn sink(address: SocketAddr) -> Result<()> {
     let listener = TcpListener::bind(address)?;
     println!("listening");
     for stream in listener.incoming() {
         let mut stream = stream?;
-        // A stream that broke is its source's failure.
+        // The source reports a broken stream.
         std::thread::spawn(move || -> Result<()> {
             let (mut digest, mut buffer) = (Digest::default(), vec![0; 65_536]);
             loop {

@@ -1,60 +1,60 @@
-//! What the relay did.
+//! The relay's counters.
 
 use serde::{Deserialize, Serialize};
 
-/// Counters of a relay since its start.
+/// A relay's counters since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// From clients to the server.
     pub up: Direction,
     /// From the server to clients.
     pub down: Direction,
-    /// Datagrams that wait to be handed on.
+    /// Datagrams that wait to be relayed.
     pub waiting: u64,
-    /// TCP, both directions.
+    /// TCP streams, both directions.
     pub segments: Segments,
 }
 
 /// Datagrams of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Direction {
-    /// Data packets that came, as they came.
+    /// Data packets received, by their original first byte.
     pub data_in: u64,
-    /// Other datagrams that came.
+    /// Other datagrams received.
     pub other_in: u64,
-    /// Keepalives that came, by their size; part of [`Self::data_in`].
+    /// Keepalives received, recognised by their size; part of [`Self::data_in`].
     pub keepalives_in: u64,
     /// Copies made.
     pub duplicated: u64,
     /// Lost on purpose.
     pub lost: u64,
-    /// Lost because the line was cut.
+    /// Lost because the link was cut.
     pub cut: u64,
-    /// Of those handed on: with a flipped bit.
+    /// Of those relayed: with a flipped bit.
     pub corrupted: u64,
     /// Held back to be overtaken.
     pub held: u64,
-    /// Handed on, and still data packets by their first byte.
+    /// Relayed, and still data packets by their first byte.
     pub data_out: u64,
-    /// Handed on, and by their first byte `DATA_V1`, which they became.
+    /// Relayed, and turned into `DATA_V1` by their first byte.
     pub data_v1_out: u64,
-    /// Handed on, and something else by their first byte: what came so, or became so.
+    /// Relayed, and anything else by their first byte, originally or by corruption.
     pub other_out: u64,
-    /// Different keepalives of which at least one copy was handed on unharmed; part of [`Self::data_out`].
+    /// Distinct keepalives of which at least one copy was relayed unharmed; part of [`Self::data_out`].
     pub keepalives_out: u64,
-    /// Could not be sent.
+    /// Failed to send.
     pub refused: u64,
 }
 
 impl Direction {
-    /// Checks that what came in went out or was lost, `waiting` left out.
+    /// Checks that each received packet was relayed or lost, apart from those in `waiting`.
     pub fn is_balanced(&self) -> bool {
         let came = self.data_in + self.other_in + self.duplicated;
         let went = self.data_out + self.data_v1_out + self.other_out;
         came == went + self.lost + self.cut + self.refused
     }
 
-    /// What was added since `before`.
+    /// The increase since `before`.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         Self {
@@ -75,14 +75,14 @@ impl Direction {
     }
 }
 
-/// Streams that were handed on.
+/// Relayed streams.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segments {
-    /// Connections taken.
+    /// Connections accepted.
     pub connections: u64,
-    /// Bytes handed on, both directions.
+    /// Bytes relayed, both directions.
     pub bytes: u64,
-    /// Writes in which they were handed on.
+    /// Writes that relayed them.
     pub writes: u64,
     /// Stalls.
     pub stalls: u64,

@@ -1,4 +1,4 @@
-//! A session over TCP whose stream comes in other pieces than it was sent in, stands still, or is reset (promises F4).
+//! A session over TCP with a stream that is cut into other pieces, stalled, or reset (promises F4).
 
 use std::time::Duration;
 
@@ -12,32 +12,32 @@ use crate::wait::eventually;
 /// The longest that a stream inside may take.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// How long counters may take to stand still.
+/// How long counters may take to come to rest.
 const SETTLE: Duration = Duration::from_secs(10);
 
-/// What is done to the stream outside, in both directions.
+/// What to do to the outer stream, in both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tear {
-    /// The longest piece that is handed on at once, bytes; each is as long as the dice say, from 1 on.
+    /// The longest piece to relay at once, bytes; lengths are random, from 1 on.
     pub longest_piece: usize,
-    /// Of a thousand pieces so many come after a stall.
+    /// Stalls per thousand pieces.
     pub stalls: u16,
-    /// How long a stall is, milliseconds.
+    /// Length of a stall, milliseconds.
     pub stall_ms: u64,
-    /// Of a whole stream inside, which short pieces make slow, one part in so many is sent.
+    /// Divides the length of the inner stream, which short pieces slow down.
     part: u64,
 }
 
-/// What came of it.
+/// The outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Torn {
-    /// What was done.
+    /// What was done to the outer stream.
     pub tear: Tear,
-    /// Bytes of the stream inside.
+    /// Bytes of the inner stream.
     pub bytes: u64,
-    /// Until the receiver's answer.
+    /// Time until the receiver's answer.
     pub seconds: f64,
-    /// Pieces that were handed on outside.
+    /// Pieces relayed outside.
     pub pieces: u64,
     /// Stalls.
     pub stalls: u64,
@@ -64,10 +64,10 @@ pub fn tears() -> Vec<Tear> {
 }
 
 impl Tear {
-    /// Sends a stream of a part of `whole` bytes, every second one towards the server. The session is one over TCP.
+    /// Sends a stream of a fraction of `whole` bytes, every second one towards the server, in a session over TCP.
     ///
     /// # Errors
-    /// Fails if the stream does not arrive whole, or packets of the stream outside did not.
+    /// If the stream does not arrive whole, or packets of the outer stream are missing.
     pub fn run(self, session: &mut Session, number: u64, whole: u64) -> Result<Torn> {
         let name = format!("{self:?}, seed {}", session.relay.seed());
         let weather = Weather {
@@ -98,24 +98,24 @@ impl Tear {
     }
 }
 
-/// Resets the connection in the middle of a stream; OpenVPN makes it anew, and a stream goes through that.
+/// Resets the connection in the middle of a stream; OpenVPN reconnects, and a new stream must get through.
 ///
 /// # Errors
-/// Fails if OpenVPN does not come back.
+/// If OpenVPN does not reconnect.
 pub fn reset(session: &mut Session, number: u64, bytes: u64) -> Result<()> {
     let before = session.relay.report()?.segments.resets;
     session.relay.set(Weather {
-        // On a busy machine the relay finds long pieces, and then so few that none may be hit.
+        // On a busy machine the relay reads long pieces, so few that none may be hit.
         segment: 1_500,
         reset: 0.01,
         ..Weather::CALM
     })?;
     let seed = session.relay.seed().wrapping_add(number);
-    // It breaks, or stands still until its address is there again: either is right.
+    // The stream breaks, or stalls until its address is back: both are right.
     let _ = session.stream(true, seed, bytes, Duration::from_secs(3));
     let resets = session.relay.set(Weather::CALM)?.segments.resets - before;
     ensure!(resets > 0, "nothing was reset");
-    // It may have come back and been reset once more meanwhile: what counts is that it comes back at last.
+    // OpenVPN may have reconnected and been reset again meanwhile: only the final reconnect counts.
     eventually("the session after a reset", CONNECT, || {
         let short = session.stream(true, seed, 1_000, Duration::from_secs(3));
         Ok(short.ok())
@@ -126,7 +126,7 @@ pub fn reset(session: &mut Session, number: u64, bytes: u64) -> Result<()> {
     require_whole(session)
 }
 
-/// What one end has sent is what the other has received, and nobody has lost its place in the stream.
+/// Checks that each end received all that the other sent, and that neither lost its place in the stream.
 fn require_whole(session: &Session) -> Result<()> {
     let mut last = String::new();
     eventually("counters that add up", SETTLE, || {

@@ -1,4 +1,4 @@
-//! The relay's datagrams: what came, what becomes of it, and when it goes on.
+//! The relay's datagrams: their arrival, their fate, and their departure.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
@@ -12,7 +12,7 @@ use rustix::net::sockopt;
 use crate::chaos::dice::Dice;
 use crate::chaos::{Direction, Tally, Weather, is_data};
 
-/// Bytes of the sockets' receive buffers: what is lost shall be lost on purpose.
+/// Bytes of the sockets' receive buffers: all losses must be deliberate.
 const BUFFER: usize = 8 << 20;
 
 /// Bytes of a keepalive on the wire: 24 of overhead and 16 inside; no IP packet is as short (dco-behaviour 1.3).
@@ -25,11 +25,11 @@ pub(crate) struct Datagrams {
     clients: Vec<Client>,
     weather: Weather,
     lanes: [Lane; 2],
-    queue: BinaryHeap<Reverse<Parcel>>,
-    next_parcel: u64,
+    queue: BinaryHeap<Reverse<Pending>>,
+    next_number: u64,
 }
 
-/// A client, and the socket that speaks for it to the server.
+/// A client, and the socket that represents it towards the server.
 struct Client {
     address: SocketAddr,
     upstream: UdpSocket,
@@ -39,29 +39,29 @@ struct Client {
 struct Lane {
     dice: Dice,
     counters: Direction,
-    /// Keepalives of which a copy got through unharmed.
+    /// Keepalives of which a copy was relayed unharmed.
     delivered: HashSet<u64>,
 }
 
-/// Which lane.
+/// Index of the lane from clients to the server.
 const UP: usize = 0;
 const DOWN: usize = 1;
 
-/// A datagram on its way; ordered by when it is due, then by its coming.
+/// A datagram that waits in the relay; ordered by due time, then by arrival.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Parcel {
+struct Pending {
     due: Instant,
     number: u64,
     lane: usize,
     client: usize,
     bytes: Vec<u8>,
-    /// The number of the keepalive this is, if it is one and unharmed.
+    /// The number of this keepalive, if it is an unharmed one.
     keepalive: Option<u64>,
     is_harmed: bool,
 }
 
 impl Datagrams {
-    /// Listens at `listen` and hands on to `server`.
+    /// Listens at `listen` and relays to `server`.
     pub(crate) fn new(listen: SocketAddr, server: SocketAddr, seed: u64) -> Result<Self> {
         let lane = |stream| Lane {
             dice: Dice::new(seed, stream),
@@ -75,38 +75,38 @@ impl Datagrams {
             weather: Weather::CALM,
             lanes: [lane(1), lane(2)],
             queue: BinaryHeap::new(),
-            next_parcel: 0,
+            next_number: 0,
         })
     }
 
-    /// From now on.
+    /// Changes the weather from now on.
     pub(crate) fn set_weather(&mut self, weather: Weather) {
         self.weather = weather;
     }
 
-    /// The sockets to wait for.
+    /// The sockets to poll.
     pub(crate) fn sockets(&self) -> impl Iterator<Item = &UdpSocket> {
         let upstream = self.clients.iter().map(|client| &client.upstream);
         std::iter::once(&self.listener).chain(upstream)
     }
 
-    /// How long until something is due.
+    /// How long until the next datagram is due.
     pub(crate) fn patience(&self) -> Option<Duration> {
         let Reverse(first) = self.queue.peek()?;
         Some(first.due.saturating_duration_since(Instant::now()))
     }
 
-    /// Adds what was done to `tally`.
-    pub(crate) fn tell(&self, tally: &mut Tally) {
+    /// Adds the counters to `tally`.
+    pub(crate) fn report(&self, tally: &mut Tally) {
         tally.up = self.lanes[UP].counters;
         tally.down = self.lanes[DOWN].counters;
         tally.waiting = self.queue.len() as u64;
     }
 
-    /// Takes what has come, and hands on what is due.
+    /// Receives new datagrams, and sends those that are due.
     pub(crate) fn run(&mut self) -> Result<()> {
         let mut buffer = vec![0; 65_536];
-        // Each socket has its turn; what is left comes next time.
+        // Each socket gets its turn; the rest waits for the next round.
         for _ in 0..64 {
             match self.listener.recv_from(&mut buffer) {
                 Ok((length, from)) => {
@@ -126,7 +126,7 @@ impl Datagrams {
                 }
             }
         }
-        self.hand_on();
+        self.send_due();
         Ok(())
     }
 
@@ -148,7 +148,7 @@ impl Datagrams {
         Ok(self.clients.len() - 1)
     }
 
-    /// Decides what becomes of a datagram. As many numbers are drawn for each data packet, whatever the weather.
+    /// Decides a datagram's fate. Draws the same number of random numbers for each data packet, whatever the weather.
     fn take(&mut self, lane: usize, client: usize, datagram: &[u8]) {
         let weather = self.weather;
         let Lane { dice, counters, .. } = &mut self.lanes[lane];
@@ -200,9 +200,9 @@ impl Datagrams {
         keepalive: Option<u64>,
         is_harmed: bool,
     ) {
-        let number = self.next_parcel;
-        self.next_parcel += 1;
-        self.queue.push(Reverse(Parcel {
+        let number = self.next_number;
+        self.next_number += 1;
+        self.queue.push(Reverse(Pending {
             due,
             number,
             lane,
@@ -213,38 +213,38 @@ impl Datagrams {
         }));
     }
 
-    fn hand_on(&mut self) {
+    fn send_due(&mut self) {
         let now = Instant::now();
         while let Some(Reverse(first)) = self.queue.peek()
             && first.due <= now
         {
-            let Some(Reverse(parcel)) = self.queue.pop() else {
+            let Some(Reverse(pending)) = self.queue.pop() else {
                 return;
             };
-            let client = &self.clients[parcel.client];
-            let sent = match parcel.lane {
-                UP => retry(|| client.upstream.send(&parcel.bytes)),
-                _ => retry(|| self.listener.send_to(&parcel.bytes, client.address)),
+            let client = &self.clients[pending.client];
+            let sent = match pending.lane {
+                UP => retry(|| client.upstream.send(&pending.bytes)),
+                _ => retry(|| self.listener.send_to(&pending.bytes, client.address)),
             };
-            self.lanes[parcel.lane].handed_on(&parcel, sent.is_ok());
+            self.lanes[pending.lane].count_relayed(&pending, sent.is_ok());
         }
     }
 }
 
 impl Lane {
-    fn handed_on(&mut self, parcel: &Parcel, was_sent: bool) {
+    fn count_relayed(&mut self, pending: &Pending, was_sent: bool) {
         let counters = &mut self.counters;
         if !was_sent {
             counters.refused += 1;
             return;
         }
-        counters.corrupted += u64::from(parcel.is_harmed);
-        match parcel.bytes.first().map(|first| first >> 3) {
+        counters.corrupted += u64::from(pending.is_harmed);
+        match pending.bytes.first().map(|first| first >> 3) {
             Some(9) => counters.data_out += 1,
             Some(6) => counters.data_v1_out += 1,
             _ => counters.other_out += 1,
         }
-        if let Some(keepalive) = parcel.keepalive
+        if let Some(keepalive) = pending.keepalive
             && self.delivered.insert(keepalive)
         {
             counters.keepalives_out += 1;
@@ -252,7 +252,7 @@ impl Lane {
     }
 }
 
-/// What becomes of one copy.
+/// The fate of one copy.
 struct Fate {
     delay: Duration,
     is_held: bool,
@@ -284,7 +284,7 @@ fn socket(address: SocketAddr) -> Result<UdpSocket> {
     Ok(socket)
 }
 
-/// An error told by a datagram sent before (the other end is not there yet) delays the next call only.
+/// An error caused by an earlier datagram (the other end is not up yet) only delays the next call.
 fn retry(mut send: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     send().or_else(|_| send())
 }

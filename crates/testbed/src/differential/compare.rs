@@ -10,10 +10,10 @@ use super::packets::{Batch, forwarded, is_right_v4};
 use super::rig::Rig;
 use super::{BATCH, Compared};
 
-/// What is written before a packet that is complete.
+/// The virtio header of a complete packet.
 const COMPLETE: [u8; VNET_HEADER_LEN] = [0; VNET_HEADER_LEN];
 
-/// Sends the packets one by one, then merged: the same must come out, in the order of the groups.
+/// Sends the packets singly, then merged: the same must come out, in the order of the groups.
 pub(super) fn merged(rig: &mut Rig, batch: &Batch, compared: &mut Compared) -> Result<()> {
     let mut merger = Merger::new(BATCH);
     for packet in &batch.packets {
@@ -30,7 +30,7 @@ pub(super) fn merged(rig: &mut Rig, batch: &Batch, compared: &mut Compared) -> R
     }
     let singles = rig.drain_plain()?;
 
-    // What came out is what went in, but for what the stack refused.
+    // All packets came out unchanged, except those that the stack dropped.
     let mut came = singles.iter().peekable();
     for group in merger.groups() {
         for range in group.originals() {
@@ -40,7 +40,7 @@ pub(super) fn merged(rig: &mut Rig, batch: &Batch, compared: &mut Compared) -> R
                 came.next();
             } else {
                 compared.refused += 1;
-                // The stack knows no reason to refuse what was intact enough to be merged.
+                // The stack has no reason to drop a packet that was intact enough to be merged.
                 ensure!(
                     group.packets == 1,
                     "a merged packet would not be forwarded by itself"
@@ -72,7 +72,7 @@ pub(super) fn merged(rig: &mut Rig, batch: &Batch, compared: &mut Compared) -> R
     Ok(())
 }
 
-/// Lets the kernel cut super-packets, and hand them over whole to be cut by us: the same must come of both.
+/// Has the kernel split super-packets, and deliver them whole for us to split: the results must be equal.
 pub(super) fn split(rig: &mut Rig, batch: &Batch, compared: &mut Compared) -> Result<()> {
     for packet in batch.iter() {
         for queue in [&rig.single, &rig.whole] {
@@ -107,7 +107,7 @@ pub(super) fn split(rig: &mut Rig, batch: &Batch, compared: &mut Compared) -> Re
     Ok(())
 }
 
-/// Both must be the same packets in the same order.
+/// Checks that both are the same packets in the same order.
 fn compare(what: &str, expected: &[Vec<u8>], got: &[Vec<u8>], renumbered: &mut u64) -> Result<()> {
     for (nth, (expected, got)) in expected.iter().zip(got).enumerate() {
         if expected == got {
@@ -128,7 +128,7 @@ fn compare(what: &str, expected: &[Vec<u8>], got: &[Vec<u8>], renumbered: &mut u
     Ok(())
 }
 
-/// Whether both are the same IPv4 packet that may not be fragmented, but for its id.
+/// Whether both are the same unfragmentable IPv4 packet, apart from its id.
 fn differ_in_id_only(left: &[u8], right: &[u8]) -> bool {
     let without_id = |packet: &[u8]| {
         let mut packet = packet.to_vec();
@@ -142,7 +142,7 @@ fn differ_in_id_only(left: &[u8], right: &[u8]) -> bool {
     is_atomic && is_right_v4(left) && is_right_v4(right) && without_id(left) == without_id(right)
 }
 
-/// The device itself refuses what is not even IP.
+/// The device itself refuses anything but IP.
 fn tolerate(written: io::Result<usize>) -> Result<()> {
     match written {
         Err(error) if error.kind() != io::ErrorKind::InvalidInput => Err(error.into()),

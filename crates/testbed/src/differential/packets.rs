@@ -1,8 +1,8 @@
-//! Random packets, of flows that mostly continue and with every exception that a merger has to see.
+//! Random packets, of flows that mostly continue, with every exception that merging must detect.
 
 use std::ops::Range;
 
-/// Bytes of a mark.
+/// Length of a mark.
 pub(super) const MARK: usize = 32;
 
 const TCP: u8 = 6;
@@ -20,14 +20,14 @@ const MF: u16 = 0x2000;
 #[derive(Clone, Debug)]
 pub(super) struct Random(u64);
 
-/// Packets one after the other, as a batch of the engine holds them.
+/// Packets in a row, as in an engine's batch.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) buffer: Vec<u8>,
     pub(super) packets: Vec<Range<usize>>,
 }
 
-/// A packet to be.
+/// A packet to build.
 #[derive(Clone, Debug)]
 pub(super) struct Build {
     pub(super) v6: bool,
@@ -39,12 +39,12 @@ pub(super) struct Build {
     pub(super) ttl: u8,
     pub(super) id: u16,
     pub(super) fragment: u16,
-    /// IPv4 options, or IPv6 extension headers the first of which is of this kind.
+    /// IPv4 options, or IPv6 extension headers, the first of this kind.
     pub(super) extra: Vec<u8>,
     pub(super) extension: u8,
     pub(super) seq: u32,
     pub(super) ack: u32,
-    /// The low bits of the byte with the header's length; AE is one.
+    /// The low bits of the byte that holds the header's length; one of them is AE.
     pub(super) high_flags: u8,
     pub(super) flags: u8,
     pub(super) window: u16,
@@ -56,9 +56,9 @@ pub(super) struct Build {
 /// Some flows of one batch.
 #[derive(Debug)]
 pub(super) struct Flows {
-    /// Each with the length of its payloads.
+    /// Each with its payload length.
     flows: Vec<(Build, usize)>,
-    /// What an id adds to the one before.
+    /// The increment of ids.
     step: u16,
 }
 
@@ -101,7 +101,7 @@ impl Batch {
         self.packets.clear();
     }
 
-    /// The packets.
+    /// The batch's packets.
     pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.packets.iter().map(|range| &self.buffer[range.clone()])
     }
@@ -137,7 +137,7 @@ impl Flows {
             let (flow, size) = &mut self.flows[which];
             let len = match random.below(40) {
                 0 => random.below(*size + 1),
-                // A bigger one after smaller ones.
+                // A longer one after shorter ones.
                 1 => *size + random.below(20),
                 _ => *size,
             };
@@ -151,7 +151,7 @@ impl Flows {
             if random.one_in(10) {
                 packet.deviate(random);
                 if random.one_in(3) {
-                    // From here on the flow is like that.
+                    // Changes the flow from here on.
                     (flow.tos, flow.ttl) = (packet.tos, packet.ttl);
                     (flow.ack, flow.window) = (packet.ack, packet.window);
                     flow.flow_label = packet.flow_label;
@@ -229,7 +229,7 @@ impl Build {
         self.extra = match (self.v6, random.below(3)) {
             (false, words) => vec![1; 4 * (words + 1)],
             (true, 0) => {
-                // A fragment header: sometimes of the only fragment.
+                // A fragment header: sometimes of an only fragment.
                 self.extension = 44;
                 let more = random.below(2) as u8;
                 vec![self.transport, 0, 0, more, 1, 2, 3, 4]
@@ -246,7 +246,7 @@ impl Build {
         self.extra.len() + if self.v6 { 40 } else { 20 }
     }
 
-    /// Bytes of all headers.
+    /// Length of all headers.
     pub(super) fn headers(&self) -> usize {
         let transport = if self.transport == TCP {
             20 + self.options.len()
@@ -256,7 +256,7 @@ impl Build {
         self.transport_at() + transport
     }
 
-    /// The packet, with everything right in it.
+    /// The packet, with all fields valid.
     pub(super) fn bytes(&self) -> Vec<u8> {
         let mut packet = Vec::with_capacity(self.headers() + self.payload.len());
         let at = self.transport_at();
@@ -335,7 +335,7 @@ impl Build {
     }
 }
 
-/// Makes some packets bad.
+/// Corrupts some packets.
 fn spoil(random: &mut Random, build: &Build, packet: &mut Vec<u8>) {
     match random.below(200) {
         0 => {
@@ -344,7 +344,7 @@ fn spoil(random: &mut Random, build: &Build, packet: &mut Vec<u8>) {
         }
         1 => packet.truncate(random.below(packet.len())),
         2 => packet.push(0),
-        // Not there at all, or the other zero.
+        // No checksum, or the other zero.
         3 => build.put_checksum(packet, 0),
         4 => build.put_checksum(packet, 0xffff),
         5 => build.put_checksum(packet, random.word() as u16),
@@ -381,8 +381,8 @@ pub(super) fn is_right_v4(packet: &[u8]) -> bool {
         .is_some_and(|header| sum(header, 0) == 0xffff)
 }
 
-/// What a router makes of a packet that it forwards: one less to live. What lies behind the packet's own length goes.
-/// `None` if it is no packet.
+/// A packet as a router forwards it: TTL less one, without bytes behind the packet's own length. `None` if it is not a
+/// packet.
 pub(super) fn forwarded(packet: &[u8]) -> Option<Vec<u8>> {
     let mut packet = packet.to_vec();
     let word = |at: usize| {
@@ -392,7 +392,7 @@ pub(super) fn forwarded(packet: &[u8]) -> Option<Vec<u8>> {
     match packet.first()? >> 4 {
         4 => {
             packet.truncate(usize::from(word(2)?));
-            // RFC 1624, and the other zero never.
+            // RFC 1624, and never the other zero.
             let checksum = match plus(
                 u16::from_be_bytes([*packet.get(10)?, *packet.get(11)?]),
                 0x0100,
@@ -414,7 +414,7 @@ pub(super) fn forwarded(packet: &[u8]) -> Option<Vec<u8>> {
     Some(packet)
 }
 
-/// A packet with a number, of a transport that nothing else has.
+/// A packet with a number, of a transport that nothing else uses.
 pub(super) fn mark(number: u32) -> [u8; MARK] {
     let mut packet = [0; MARK];
     let start = [

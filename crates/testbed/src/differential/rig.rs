@@ -14,13 +14,13 @@ use super::packets;
 /// A super-packet with its virtio header.
 const LONGEST: usize = VNET_HEADER_LEN + 65_535;
 
-/// Packets that a device keeps until they are read.
+/// Packets that a device queues until they are read.
 const ROOM: &str = "20000";
 
 /// How long the kernel may take to forward a packet.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// All offloads, as the engine asks for them.
+/// All offloads that the engine requests.
 const BULKY: u32 = offload::CSUM
     | offload::TSO4
     | offload::TSO6
@@ -28,13 +28,13 @@ const BULKY: u32 = offload::CSUM
     | offload::USO4
     | offload::USO6;
 
-/// See the module.
+/// The four devices; see the parent module.
 #[derive(Debug)]
 pub(super) struct Rig {
-    /// What is written here is read from `plain`.
+    /// Packets written here are read from `plain`.
     pub(super) single: Queue,
     pub(super) plain: Queue,
-    /// What is written here is read from `bulky`.
+    /// Packets written here are read from `bulky`.
     pub(super) whole: Queue,
     pub(super) bulky: Queue,
     marks: u32,
@@ -42,15 +42,15 @@ pub(super) struct Rig {
 }
 
 impl Rig {
-    /// Makes the devices, and a router of this network namespace, which is to be empty; `None` if the kernel lacks an
-    /// offload (those of UDP came with Linux 6.2).
+    /// Makes the devices, and a router of this network namespace, which must be empty; `None` if the kernel lacks an
+    /// offload (UDP's came with Linux 6.2).
     pub(super) fn new() -> Result<Option<Self>> {
         for (file, value) in [
             ("ipv4/ip_forward", "1"),
             ("ipv4/conf/all/rp_filter", "0"),
             ("ipv4/conf/default/rp_filter", "0"),
             ("ipv6/conf/all/forwarding", "1"),
-            // No packets of its own.
+            // Keeps the kernel from sending packets of its own.
             ("ipv6/conf/default/addr_gen_mode", "1"),
         ] {
             let path = format!("/proc/sys/net/{file}");
@@ -77,7 +77,7 @@ impl Rig {
         Ok(Some(rig))
     }
 
-    /// All packets that came out of `plain` since the last time, without virtio headers.
+    /// All packets that came out of `plain` since the last call, without virtio headers.
     pub(super) fn drain_plain(&mut self) -> Result<Vec<Vec<u8>>> {
         let mut packets = Vec::new();
         let mark = self.mark(false)?;
@@ -92,7 +92,7 @@ impl Rig {
         Ok(packets)
     }
 
-    /// Hands on all packets that came out of `bulky` since the last time.
+    /// Passes on all packets that came out of `bulky` since the last call.
     pub(super) fn drain_bulky(
         &mut self,
         take: impl FnMut(&[u8; VNET_HEADER_LEN], &[u8]) -> Result<()>,
@@ -101,7 +101,7 @@ impl Rig {
         drain(&self.bulky, &mut self.room, &mark, take)
     }
 
-    /// Sends a packet that is like no other, behind which nothing else comes.
+    /// Sends a unique packet that ends the batch.
     fn mark(&mut self, whole: bool) -> Result<[u8; packets::MARK]> {
         self.marks += 1;
         let queue = if whole { &self.whole } else { &self.single };

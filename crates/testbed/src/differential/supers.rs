@@ -1,4 +1,4 @@
-//! Random super-packets, also such as merging never makes: with any flags, options and extension headers.
+//! Random super-packets, including some that merging never makes: with any flags, options and extension headers.
 
 use udco_core::offload::virtio::{GSO_ECN, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, Header, NEEDS_CSUM};
 
@@ -6,7 +6,7 @@ use super::packets::{Batch, Build, Random};
 
 const CWR: u8 = 0x80;
 
-/// Adds one, after its virtio header; one in eight only lacks its checksum.
+/// Adds one, with its virtio header; one in eight only lacks its checksum.
 pub(super) fn push(random: &mut Random, batch: &mut Batch) {
     let mut build = Build::random(random);
     let is_tcp = build.transport == 6;
@@ -15,7 +15,7 @@ pub(super) fn push(random: &mut Random, batch: &mut Batch) {
         build.urgent = random.below(100) as u16;
     }
     if random.one_in(8) {
-        // A fragment is no super-packet.
+        // A fragment cannot be a super-packet.
         while build.extra.is_empty() || build.extension == 44 {
             build.extra_header(random);
         }
@@ -23,7 +23,7 @@ pub(super) fn push(random: &mut Random, batch: &mut Batch) {
     let is_super = !random.one_in(8);
     let most = if random.one_in(2) { 1400 } else { 100 };
     let size = 1 + random.below(most);
-    // The kernel takes at most 128 datagrams in one.
+    // The kernel accepts at most 128 datagrams in one.
     let most = (65_535 - build.headers()).min(size * 128);
     let len = match is_super {
         true => size + 1 + random.below(most.saturating_sub(size + 1).max(1)),

@@ -1,4 +1,4 @@
-//! Attacks on what an engine has in limited supply: memory, threads, places, the log, its time.
+//! Attacks on an engine's limited resources: memory, threads, places, the log, its time.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -14,20 +14,20 @@ use udco_sys::seqpacket::Connection;
 use super::client::Client;
 use super::{STRANGER, Scene, TENANT};
 
-/// What a hostile program does, over and over.
+/// What a hostile client does, over and over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attack {
-    /// Has messages put into a channel that nobody reads.
+    /// Fills a channel that nothing reads with messages.
     Unread,
-    /// Opens channels without end.
+    /// Opens channels endlessly.
     Channels,
-    /// Connects without end, and says nothing.
+    /// Connects endlessly, and stays silent.
     Silent,
-    /// Asks for the state to be written into a pipe that is full.
+    /// Requests the state into a full pipe.
     FullPipe,
-    /// Has the engine write lines into its log.
+    /// Makes the engine log lines.
     Lines,
-    /// Connects and hangs up, as fast as it can.
+    /// Connects and hangs up, as fast as possible.
     Knock,
 }
 
@@ -54,18 +54,18 @@ impl Attack {
         }
     }
 
-    /// Starts it as the user who may connect.
+    /// Starts it as the user that may connect.
     ///
     /// # Errors
-    /// Fails if it cannot be started.
+    /// If it cannot be started.
     pub fn start(self, scene: &Scene, program: &str, time: Duration) -> Result<Child> {
         self.start_as(&TENANT, scene, program, time)
     }
 
-    /// Starts it as somebody who may not.
+    /// Starts it as a user that may not connect.
     ///
     /// # Errors
-    /// Fails if it cannot be started.
+    /// If it cannot be started.
     pub fn start_as_stranger(self, scene: &Scene, program: &str, time: Duration) -> Result<Child> {
         self.start_as(&STRANGER, scene, program, time)
     }
@@ -88,7 +88,7 @@ impl Attack {
         let mut held = Vec::new();
         while Instant::now() < end {
             rounds += 1;
-            // An engine that ends the connection is right to do so.
+            // The engine is right to close the connection.
             let outcome = match self {
                 Self::Unread => unread(socket, end),
                 Self::Channels => channels(socket, end),
@@ -112,7 +112,7 @@ fn unread(socket: &Path, end: Instant) -> io::Result<()> {
     let datagram = [7; 30_000];
     while Instant::now() < end {
         let datagram = &datagram;
-        client.say(&ToEngine::Return { channel, datagram }, &[])?;
+        client.send(&ToEngine::Return { channel, datagram }, &[])?;
     }
     Ok(())
 }
@@ -142,7 +142,7 @@ fn full_pipe(socket: &Path, held: &mut Vec<Connection>) -> io::Result<()> {
     while writer.write(&[0; 4096]).is_ok() {}
     fcntl_setfl(&writer, OFlags::empty())?;
     for _ in 0..64 {
-        client.say(&ToEngine::Show, &[writer.as_fd()])?;
+        client.send(&ToEngine::Show, &[writer.as_fd()])?;
     }
     held.push(client.connection);
     if held.len() > 64 {
@@ -154,8 +154,8 @@ fn full_pipe(socket: &Path, held: &mut Vec<Connection>) -> io::Result<()> {
 fn lines(socket: &Path, end: Instant) -> io::Result<()> {
     let mut client = Client::greeted(socket)?;
     while Instant::now() < end {
-        client.say(&ToEngine::OwnTun, &[])?;
-        client.hear(Duration::from_secs(1))?;
+        client.send(&ToEngine::OwnTun, &[])?;
+        client.receive(Duration::from_secs(1))?;
     }
     Ok(())
 }

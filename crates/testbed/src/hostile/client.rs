@@ -1,4 +1,4 @@
-//! The hostile program's connection: it says what it likes.
+//! The hostile client's connection: it may send any bytes.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -23,7 +23,7 @@ impl Client {
         })
     }
 
-    /// One that was let in.
+    /// A connection that the engine has admitted.
     pub(super) fn greeted(path: &Path) -> io::Result<Self> {
         let mut client = Self::connect(path)?;
         let hello = ToEngine::Hello {
@@ -31,19 +31,23 @@ impl Client {
             pid: std::process::id(),
             program: b"hostile\n\x1b[2J",
         };
-        client.say(&hello, &[])?;
-        client.hear(Duration::from_secs(3))?;
+        client.send(&hello, &[])?;
+        client.receive(Duration::from_secs(3))?;
         Ok(client)
     }
 
-    /// Sends a message under the next number, waiting for room.
-    pub(super) fn say(&mut self, message: &ToEngine<'_>, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    /// Sends a message with the next sequence number, waiting for room.
+    pub(super) fn send(
+        &mut self,
+        message: &ToEngine<'_>,
+        fds: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
         self.seq += 1;
-        self.say_as(self.seq, message, fds)
+        self.send_as(self.seq, message, fds)
     }
 
-    /// The same under any number.
-    pub(super) fn say_as(
+    /// The same with any sequence number.
+    pub(super) fn send_as(
         &self,
         seq: u32,
         message: &ToEngine<'_>,
@@ -53,11 +57,11 @@ impl Client {
         let len = message
             .encode(seq, &mut buffer)
             .map_err(|_| io::ErrorKind::InvalidInput)?;
-        self.say_bytes(&buffer[..len], fds)
+        self.send_bytes(&buffer[..len], fds)
     }
 
     /// Any bytes.
-    pub(super) fn say_bytes(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    pub(super) fn send_bytes(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         for _ in 0..2_000 {
             match self.connection.send(bytes, fds) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -69,8 +73,8 @@ impl Client {
         Err(io::ErrorKind::TimedOut.into())
     }
 
-    /// The next message of the engine.
-    pub(super) fn hear(&mut self, limit: Duration) -> io::Result<&[u8]> {
+    /// Receives the engine's next message.
+    pub(super) fn receive(&mut self, limit: Duration) -> io::Result<&[u8]> {
         let received = self.connection.receive_within(&mut self.buffer, limit)?;
         match received.len {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -78,11 +82,11 @@ impl Client {
         }
     }
 
-    /// Opens a channel and returns its number and the program's end.
+    /// Opens a channel and returns its number and the client's end.
     pub(super) fn open_channel(&mut self) -> io::Result<(u32, Connection)> {
         let (ours, theirs) = Connection::pair()?;
-        self.say(&ToEngine::OpenChannel, &[theirs.as_fd()])?;
-        let answer = self.hear(Duration::from_secs(3))?;
+        self.send(&ToEngine::OpenChannel, &[theirs.as_fd()])?;
+        let answer = self.receive(Duration::from_secs(3))?;
         match udco_ipc::ToClient::decode(answer) {
             Ok((_, udco_ipc::ToClient::Channel { channel })) => Ok((channel, ours)),
             _ => Err(io::ErrorKind::InvalidData.into()),

@@ -1,4 +1,4 @@
-//! Descriptors of all kinds, most of which are of no use to an engine.
+//! Descriptors of all kinds, most of them useless to an engine.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -29,7 +29,7 @@ const TUN_IOCTLS: [u32; 6] = [
     0x4004_54e2,
 ];
 
-/// Descriptors to pass, and those that must stay open for them to be what they are.
+/// Descriptors to pass, and those that must stay open to keep them intact.
 pub(super) struct Descriptors {
     pub(super) all: Vec<OwnedFd>,
     _kept: Vec<OwnedFd>,
@@ -74,7 +74,7 @@ impl Descriptors {
         Self { all, _kept: kept }
     }
 
-    /// Any of them, or none.
+    /// Some of them, possibly none.
     pub(super) fn some(&self, dice: &mut Dice, most: u64) -> Vec<&OwnedFd> {
         let count = dice.below(most + 1);
         let any =
@@ -82,7 +82,7 @@ impl Descriptors {
         any.collect()
     }
 
-    /// Does to any of them what keeps a careless engine waiting.
+    /// Changes some of them in ways that would block a careless engine.
     pub(super) fn tamper(&self, dice: &mut Dice) {
         for fd in self.some(dice, 4) {
             tamper(fd, dice);

@@ -1,6 +1,6 @@
 //! A client that says whatever comes to it: valid, mutated and out of order, with descriptors of all kinds.
 //!
-//! What it does is decided by its seed, and by what the engine answers.
+//! Its seed and the engine's answers determine what it does.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,10 +17,10 @@ use super::client::Client;
 use super::descriptors::{Descriptors, tamper};
 use super::scene::Scene;
 
-/// Fuzzing programs at a time.
+/// How many fuzzing clients run at a time.
 const PROGRAMS: u64 = 3;
 
-/// How long an answer is waited for: many things that are said have none.
+/// How long to wait for an answer: many messages have none.
 const SHORT: Duration = Duration::from_millis(3);
 
 /// Random numbers from a seed (splitmix64).
@@ -45,11 +45,11 @@ impl Dice {
     }
 }
 
-/// Has programs with this seed, and those that follow it, at an engine for so long; says what came of it. `None` where
-/// there is no second user.
+/// Runs clients with this seed, and those that follow it, against an engine for this long; returns a summary. `None`
+/// where there is no second user.
 ///
 /// # Errors
-/// Names the seed, and says what did not hold.
+/// Names the seed, and what failed.
 pub fn fuzz(program: &str, seed: u64, time: Duration) -> Result<Option<String>> {
     let Some(mut scene) = Scene::new()? else {
         return Ok(None);
@@ -70,7 +70,7 @@ pub fn fuzz(program: &str, seed: u64, time: Duration) -> Result<Option<String>> 
     )))
 }
 
-/// What one program does.
+/// Runs one client.
 pub(super) fn run(socket: &Path, seed: u64, seconds: u64) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut fuzzer = Fuzzer {
@@ -87,7 +87,7 @@ pub(super) fn run(socket: &Path, seed: u64, seconds: u64) -> Result<()> {
     };
     while Instant::now() < end {
         fuzzer.steps += 1;
-        // The engine ends a connection on which nonsense comes.
+        // The engine closes a connection on malformed messages.
         let _ = fuzzer.step(socket);
     }
     let [greetings, channels, devices, sockets] = fuzzer.reached;
@@ -95,7 +95,7 @@ pub(super) fn run(socket: &Path, seed: u64, seconds: u64) -> Result<()> {
         "seed {seed}: {} steps, {greetings} greetings, {channels} channels, {devices} devices, {sockets} sockets",
         fuzzer.steps
     );
-    // One that gets nowhere shows nothing.
+    // A client that makes no progress tests nothing.
     ensure!(
         seconds < 10 || fuzzer.reached.iter().all(|count| *count > 0),
         "seed {seed}: it got nowhere"
@@ -111,14 +111,14 @@ struct Fuzzer {
     channels: Vec<(u32, Connection)>,
     /// Indices of the devices that were handed over last.
     devices: Vec<u32>,
-    /// Copies of what was handed over and taken.
+    /// Copies of descriptors that the engine has taken.
     shared: Vec<OwnedFd>,
     steps: u64,
-    /// How often it got as far as: a greeting, a channel, a device and a socket that the engine took.
+    /// How often it got as far as a greeting, a channel, a device and a socket that the engine took.
     reached: [u64; 4],
-    /// The engine has just been given a device.
+    /// The engine has just got a device.
     gave_device: bool,
-    /// It does as it should, for a while.
+    /// It behaves well, for a while.
     is_calm: bool,
 }
 
@@ -160,12 +160,12 @@ impl Fuzzer {
             _ => last,
         };
         let mut client = self.clients.swap_remove(at);
-        let said = self.say(&mut client);
-        let heard = said.and_then(|()| self.hear(&mut client));
-        if heard.is_ok() {
+        let sent = self.send(&mut client);
+        let received = sent.and_then(|()| self.receive(&mut client));
+        if received.is_ok() {
             self.clients.push(client);
         }
-        heard
+        received
     }
 
     /// A device with a peer and a key, as OpenVPN would make them.
@@ -187,8 +187,8 @@ impl Fuzzer {
             cap_ack: true,
             datagram: &message(16, 0x605, &body),
         };
-        client.say(&route, &[])?;
-        self.hear(&mut client)?;
+        client.send(&route, &[])?;
+        self.receive(&mut client)?;
         let ifindex = self.devices.last().copied().unwrap_or(0);
         for request in [peer_new(&mut self.dice), key_new(&mut self.dice)] {
             let (command, nested) = request;
@@ -199,14 +199,14 @@ impl Fuzzer {
                 admin: true,
                 datagram: &about(ifindex, 0x7d0, (command, 5), nested),
             };
-            client.say(&request, &[])?;
-            self.hear(&mut client)?;
+            client.send(&request, &[])?;
+            self.receive(&mut client)?;
         }
         Ok(client)
     }
 
     /// Says one thing, or floods.
-    fn say(&mut self, client: &mut Client) -> io::Result<()> {
+    fn send(&mut self, client: &mut Client) -> io::Result<()> {
         let dice = &mut self.dice;
         let channel = match self.channels.last() {
             Some((channel, _)) if dice.below(8) > 0 => *channel,
@@ -216,20 +216,20 @@ impl Fuzzer {
         match dice.below(60) {
             0 => {
                 let bytes = [dice.bytes(200), vec![0]].concat();
-                client.say_bytes(&bytes, &[])
+                client.send_bytes(&bytes, &[])
             }
             1 => {
-                // A kind that there is, with anything in it and beside it.
+                // A valid kind, with anything inside and beside it.
                 let mut bytes = ((1 + dice.below(14)) as u16).to_ne_bytes().to_vec();
                 bytes.extend_from_slice(&[0; 2]);
                 bytes.extend_from_slice(&client.seq.to_ne_bytes());
                 bytes.extend(dice.bytes(300));
                 let fds = self.descriptors.some(dice, 5);
-                client.say_bytes(&bytes, &borrow(&fds))
+                client.send_bytes(&bytes, &borrow(&fds))
             }
             2 => {
                 let fds = self.descriptors.some(dice, 2);
-                client.say(&ToEngine::OpenChannel, &borrow(&fds))
+                client.send(&ToEngine::OpenChannel, &borrow(&fds))
             }
             3..7 => {
                 let opened = client.open_channel()?;
@@ -247,7 +247,7 @@ impl Fuzzer {
                     name,
                     value,
                 };
-                client.say(&option, &[])
+                client.send(&option, &[])
             }
             8..40 => {
                 let datagram = &generic(dice, &self.devices);
@@ -258,7 +258,7 @@ impl Fuzzer {
                     admin,
                     datagram,
                 };
-                client.say(&request, &[])
+                client.send(&request, &[])
             }
             40..50 => {
                 let datagram = &link(dice);
@@ -269,23 +269,23 @@ impl Fuzzer {
                     cap_ack: dice.below(2) == 0,
                     datagram,
                 };
-                client.say(&route, &[])
+                client.send(&route, &[])
             }
             50 => {
                 let fds = self.descriptors.some(dice, 2);
-                client.say(&ToEngine::Show, &borrow(&fds))
+                client.send(&ToEngine::Show, &borrow(&fds))
             }
             51 => {
                 let fd = dice.below(20) as i32;
-                client.say(&ToEngine::SocketClosed { fd }, &[])
+                client.send(&ToEngine::SocketClosed { fd }, &[])
             }
             52 | 53 => {
-                // Nobody reads what comes of it.
+                // Nothing reads the results.
                 let datagram = &dice.bytes(2_000);
                 for _ in 0..dice.below(500) {
                     match dice.below(4) {
-                        0 => client.say(&ToEngine::OwnTun, &[])?,
-                        3 => client.say(
+                        0 => client.send(&ToEngine::OwnTun, &[])?,
+                        3 => client.send(
                             &ToEngine::FindDevice {
                                 netns: dice.below(2),
                                 ifindex: dice.below(9) as u32,
@@ -293,8 +293,8 @@ impl Fuzzer {
                             },
                             &[],
                         )?,
-                        1 => client.say(&ToEngine::Return { channel, datagram }, &[])?,
-                        _ => client.say(
+                        1 => client.send(&ToEngine::Return { channel, datagram }, &[])?,
+                        _ => client.send(
                             &ToEngine::Shown {
                                 netns: 0,
                                 message: datagram,
@@ -311,16 +311,16 @@ impl Fuzzer {
                     errno: 0,
                     begun: Begun::Packet(dice.next() as u16),
                 };
-                client.say(&reply, &borrow(&fds))
+                client.send(&reply, &borrow(&fds))
             }
         }
     }
 
     /// Reads what is there, and replies to the engine's questions: rightly, wrongly, late or not at all.
-    fn hear(&mut self, client: &mut Client) -> io::Result<()> {
+    fn receive(&mut self, client: &mut Client) -> io::Result<()> {
         for _ in 0..8 {
             let limit = if self.is_calm { 30 * SHORT } else { SHORT };
-            let message = match client.hear(limit) {
+            let message = match client.receive(limit) {
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => return Ok(()),
                 message => message?.to_vec(),
             };
@@ -352,7 +352,7 @@ impl Fuzzer {
                 ToClient::Done { swap: true, .. } => self.reached[3] += 1,
                 ToClient::NeedLink { .. } => {
                     let exists = self.dice.below(2) == 0;
-                    client.say_as(seq, &ToEngine::Link { exists }, &[])?;
+                    client.send_as(seq, &ToEngine::Link { exists }, &[])?;
                 }
                 _ => {}
             }
@@ -379,7 +379,7 @@ impl Fuzzer {
         };
         if dice.below(4) == 0 && !self.is_calm {
             let fds = self.descriptors.some(dice, 17);
-            return client.say_as(seq, &tun(dice.below(9) as u32), &borrow(&fds));
+            return client.send_as(seq, &tun(dice.below(9) as u32), &borrow(&fds));
         }
         let made = tun::create("fuzz%d", usize::from(queues))?;
         let monitor = Monitor::open()?;
@@ -393,9 +393,9 @@ impl Fuzzer {
         let mut fds: Vec<OwnedFd> = made.queues;
         fds.push(monitor.into_fd());
         let all: Vec<&OwnedFd> = fds.iter().collect();
-        client.say_as(seq, &tun(ifindex), &borrow(&all))?;
+        client.send_as(seq, &tun(ifindex), &borrow(&all))?;
         self.gave_device = true;
-        // In time for the engine to look at it first, or not.
+        // Sometimes in time for the engine to inspect it first.
         if dice.below(2) == 0 || self.is_calm {
             std::thread::sleep(20 * SHORT);
         }
@@ -408,7 +408,7 @@ impl Fuzzer {
         if self.devices.len() > 8 {
             self.devices.remove(0);
         }
-        // Without the engine it would stay: it is persistent only if the engine wants it.
+        // Without the engine it would stay: it becomes persistent only if the engine wants it.
         let first = fds[0].try_clone().and_then(tun::Queue::adopt);
         let _ = first.and_then(|queue| queue.set_persist(false));
         self.shared.extend(fds);
@@ -424,12 +424,12 @@ impl Fuzzer {
         };
         if dice.below(3) == 0 && !self.is_calm {
             let fds = self.descriptors.some(dice, 3);
-            return client.say_as(seq, &reply, &borrow(&fds));
+            return client.send_as(seq, &reply, &borrow(&fds));
         }
         let socket = OwnedFd::from(std::net::UdpSocket::bind("127.0.0.1:0")?);
         let (_ours, theirs) = Connection::pair()?;
         let theirs = theirs.into_fd();
-        client.say_as(seq, &reply, &[socket.as_fd(), theirs.as_fd()])?;
+        client.send_as(seq, &reply, &[socket.as_fd(), theirs.as_fd()])?;
         std::thread::sleep(SHORT);
         for fd in [socket, theirs] {
             if !self.is_calm {
@@ -445,14 +445,14 @@ fn borrow<'a>(fds: &[&'a OwnedFd]) -> Vec<BorrowedFd<'a>> {
     fds.iter().copied().map(AsFd::as_fd).collect()
 }
 
-/// A generic-netlink request about one of these devices, more or less.
+/// A generic-netlink request, roughly about one of these devices.
 fn generic(dice: &mut Dice, devices: &[u32]) -> Vec<u8> {
     let any = dice.below(40) as u32;
     let known = devices.get(dice.below(devices.len() as u64) as usize);
     let ifindex = known.copied().unwrap_or(any);
     let peer = number(1, dice.below(3) as u32);
     let (family, command, nested) = match dice.below(6) {
-        // As it should be: PEER_NEW, KEY_NEW, PEER_SET, PEER_DEL, KEY_SWAP of `ovpn`.
+        // Well-formed: PEER_NEW, KEY_NEW, PEER_SET, PEER_DEL, KEY_SWAP of `ovpn`.
         0 | 1 => {
             let (command, nested) = peer_new(dice);
             (0x7d0, command, nested)
@@ -495,7 +495,7 @@ fn generic(dice: &mut Dice, devices: &[u32]) -> Vec<u8> {
     request
 }
 
-/// A nested attribute: its number and what is in it.
+/// A nested attribute: its number and contents.
 type Nested = (u16, Vec<u8>);
 
 /// `PEER_NEW` of `ovpn`.
@@ -508,7 +508,7 @@ fn peer_new(dice: &mut Dice) -> (u8, Nested) {
     ];
     let mut members = members.concat();
     if dice.below(2) == 0 {
-        // A device with several peers wants it.
+        // A multi-peer device requires it.
         members.extend(attribute(8, &[10, 8, 0, 2 + dice.below(3) as u8]));
     }
     (1, (2, members))

@@ -1,4 +1,4 @@
-//! A daemon that serves root's tunnel, and what must hold while hostile programs use it, too.
+//! A daemon that serves root's tunnel, and its guarantees while hostile clients use it, too.
 
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -13,13 +13,13 @@ use crate::{connect, eventually, udco};
 /// Long enough for a busy machine.
 const SOON: Duration = Duration::from_secs(10);
 
-/// How long hostile programs may take longer than they were told to.
+/// How much longer than asked hostile clients may run.
 const OVERTIME: Duration = Duration::from_secs(60);
 
-/// The most memory that the engine ever takes, in KiB.
+/// The most memory that the engine may take, in KiB.
 const MOST_MEMORY: u64 = 64 << 10;
 
-/// A daemon with root's tunnel, and a host for the others.
+/// A daemon with root's tunnel, and a host for the hostile clients.
 #[derive(Debug)]
 pub struct Scene {
     pair: Pair,
@@ -28,7 +28,7 @@ pub struct Scene {
     daemon: Process,
     socket: String,
     binary: String,
-    /// Threads and open files of the daemon while nobody else is there.
+    /// The daemon's threads and open files while it has no other clients.
     rest: (u64, u64),
     _tunnel: (Endpoint, Endpoint),
 }
@@ -37,7 +37,7 @@ impl Scene {
     /// `None` where there is no second user.
     ///
     /// # Errors
-    /// Fails if the lab, the daemon or the tunnel does not come up.
+    /// If the lab, the daemon or the tunnel does not come up.
     pub fn new() -> Result<Option<Self>> {
         let pair = Pair::new()?;
         if !pair.lab.is_privileged() {
@@ -78,7 +78,7 @@ impl Scene {
         Ok(Some(scene))
     }
 
-    /// Where the daemon listens.
+    /// The daemon's socket file.
     pub fn socket(&self) -> &str {
         &self.socket
     }
@@ -88,15 +88,15 @@ impl Scene {
         self.daemon.log().lines().count()
     }
 
-    /// What was to be shown was shown.
+    /// Call it once everything has been shown: does not print the logs.
     pub fn discard_logs(&self) {
         self.pair.lab.discard_logs();
     }
 
-    /// Starts a hostile program of the user who may connect.
+    /// Starts a hostile client of the user that may connect.
     ///
     /// # Errors
-    /// Fails if it cannot be started.
+    /// If it cannot be started.
     pub fn start(&self, program: &str, words: &[&str]) -> Result<Child> {
         self.start_as(&TENANT, program, words)
     }
@@ -108,11 +108,11 @@ impl Scene {
             .context("cannot start a hostile program")
     }
 
-    /// Until these programs end, root's tunnel loses nothing, each of root's questions is answered, and memory is bounded;
-    /// then threads and files are given back. Returns how often root asked, and the most memory in KiB.
+    /// Until these clients end, root's tunnel loses nothing, each of root's requests is answered, and memory is
+    /// bounded; then threads and files are released. Returns how many requests root made, and the most memory in KiB.
     ///
     /// # Errors
-    /// Says what did not hold.
+    /// Reports which guarantee failed.
     pub fn require_service(
         &mut self,
         mut hostile: Vec<Child>,
@@ -154,14 +154,14 @@ impl Scene {
         Ok((asked, most))
     }
 
-    /// A device that a program made for others stays; it goes with its interface.
+    /// A device that a client made for others stays; deleting its interface removes it.
     fn delete_devices(&self) -> Result<()> {
         let links = self.theirs.run(&["ip", "-o", "link"])?;
         let names = links
             .lines()
             .filter_map(|line| line.split([':', ' ']).nth(2));
         for name in names.filter(|name| !matches!(*name, "lo" | "")) {
-            // It may have gone by itself.
+            // It may have disappeared by itself.
             let _ = self.theirs.output(&["ip", "link", "del", name])?;
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! What is sent for the tunnel, come what may: a datagram every millisecond to each address.
+//! A sender of packets for the tunnel, which never stops: a datagram every millisecond to each address.
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -14,17 +14,17 @@ use crate::process::Process;
 /// Between two datagrams.
 const PACE: Duration = Duration::from_millis(1);
 
-/// How often it says how many it has sent.
+/// How often it reports how many it has sent.
 const REPORT: Duration = Duration::from_millis(100);
 
 /// The discard port.
 const PORT: u16 = 9;
 
-/// A program in a host that sends until it is dropped.
+/// A process in a host that sends until it is dropped.
 pub(super) struct Sender(Process);
 
 impl Sender {
-    /// Sends to these addresses. `program` with the word `leak-end` must end up in [`main`].
+    /// Sends to these addresses. `program` with the argument `leak-end` must call [`main`].
     pub(super) fn start(host: &Host, program: &str, to: &[&str]) -> Result<Self> {
         let words = [&[program, "leak-end"], to].concat();
         host.spawn("sender", &words).map(Self)
@@ -38,10 +38,10 @@ impl Sender {
     }
 }
 
-/// The program: its words are the addresses.
+/// The program: its arguments are the addresses.
 ///
 /// # Errors
-/// If a word is no address, or there are no sockets.
+/// If an argument is not an address, or there are no sockets.
 pub fn main(words: &[String]) -> Result<()> {
     let targets: Vec<(UdpSocket, SocketAddr)> = words
         .iter()
@@ -56,14 +56,14 @@ pub fn main(words: &[String]) -> Result<()> {
             Ok((socket, SocketAddr::new(address, PORT)))
         })
         .collect::<Result<_>>()?;
-    let (mut sent, mut told) = (0_u64, Instant::now());
+    let (mut sent, mut reported) = (0_u64, Instant::now());
     loop {
         for (socket, to) in &targets {
-            // Without a route it cannot be sent, for the moment.
+            // Without a route, sending fails for the moment.
             sent += u64::from(socket.send_to(&MARKER, to).is_ok());
         }
-        if told.elapsed() >= REPORT {
-            told = Instant::now();
+        if reported.elapsed() >= REPORT {
+            reported = Instant::now();
             writeln!(std::io::stdout(), "{sent}")?;
         }
         thread::sleep(PACE);

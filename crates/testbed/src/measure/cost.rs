@@ -1,4 +1,4 @@
-//! What traffic costs: processor time and memory of some processes, of the kernel's threads, of the machine.
+//! The cost of traffic: processor time and memory of some processes, of the kernel's threads, of the machine.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,19 +15,20 @@ const TICKS: f64 = 100.0;
 /// A flag of `/proc/<pid>/stat`: a thread of the kernel.
 const PF_KTHREAD: u64 = 0x0020_0000;
 
-/// Processor seconds, as differences between two [`Ledger`]s or as sums since their beginnings.
+/// Processor seconds, as a difference between two [`Ledger`]s or as a total.
 ///
-/// A packet's way through the kernel is charged to the process in whose context it happens: the tunnel's system call, or
-/// the sender's. What is deferred goes to the kernel's threads (ksoftirqd). Only [`Cost::machine`] surely holds all.
+/// The kernel charges a packet's way through it to the process in whose context it runs: the tunnel's system call, or
+/// the sender's. Deferred work is charged to the kernel's threads (ksoftirqd). Only [`Cost::machine`] is sure to
+/// include everything.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
     /// The named processes, in user mode.
     pub user: f64,
     /// The named processes, in the kernel.
     pub system: f64,
-    /// All threads of the kernel itself.
+    /// All kernel threads.
     pub kernel: f64,
-    /// The whole machine, everything that isn't idle: also both ends of the traffic, and whatever else runs.
+    /// The whole machine, everything but idle time: also both ends of the traffic, and any other process.
     pub machine: f64,
 }
 
@@ -41,10 +42,10 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Reads all meters; the processes are those of `lab` whose program is called one of `names`.
+    /// Reads all meters; the processes are those in `lab` with one of these `names`.
     ///
     /// # Errors
-    /// Fails if the lab has ended or `/proc` cannot be read.
+    /// If the lab has ended or `/proc` cannot be read.
     pub fn read(lab: &Lab, names: &[&str]) -> Result<Self> {
         let mut named = BTreeMap::new();
         for process in lab.processes()? {
@@ -69,7 +70,7 @@ impl Ledger {
         })
     }
 
-    /// What was spent since `earlier`. A process that has ended since is left out.
+    /// The time spent since `earlier`. Ignores processes that have ended since.
     pub fn since(&self, earlier: &Self) -> Cost {
         let spent = |index: usize| {
             let each = self.named.iter().map(|(pid, now)| {
@@ -91,10 +92,10 @@ impl Ledger {
     }
 }
 
-/// The most memory that the processes of `lab` called one of `names` ever held resident, summed, in bytes.
+/// The peak resident memory of the processes in `lab` with one of these `names`, summed, in bytes.
 ///
 /// # Errors
-/// Fails if the lab has ended.
+/// If the lab has ended.
 pub fn peak_memory(lab: &Lab, names: &[&str]) -> Result<u64> {
     let processes = lab.processes()?;
     let named = processes
@@ -113,10 +114,10 @@ fn high_water(pid: u32) -> Option<u64> {
     Some(kibibytes << 10)
 }
 
-/// The number of processors that are busy with whatever, over `interval`.
+/// The average number of busy processors over `interval`.
 ///
 /// # Errors
-/// Fails if `/proc` cannot be read.
+/// If `/proc` cannot be read.
 pub fn busy_processors(interval: Duration) -> Result<f64> {
     let (before, begin) = (busy()?, Instant::now());
     thread::sleep(interval);
@@ -147,13 +148,13 @@ impl Meter {
     }
 }
 
-/// Ticks in which the machine was not idle, of all its processors.
+/// Ticks in which the machine was not idle, summed over all its processors.
 fn busy() -> Result<u64> {
     let stat = fs::read_to_string("/proc/stat")?;
     parse_busy(&stat).context("/proc/stat has no line `cpu`")
 }
 
-/// proc(5): user, nice, system, (idle, iowait,) irq, softirq. What a hypervisor stole was nobody's work here.
+/// proc(5): user, nice, system, (idle, iowait,) irq, softirq. Time stolen by a hypervisor was not spent here.
 fn parse_busy(stat: &str) -> Option<u64> {
     let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
     let fields: Vec<u64> = line

@@ -1,7 +1,7 @@
-//! UDP datagrams as fast as they can be made, and how many of them arrive.
+//! A flood of UDP datagrams, as fast as possible, and how many of them arrive.
 //!
-//! iperf3 spends a call and a look at the clock on each datagram, so that its ends are slower than the tunnels between
-//! them (performance 5.2). Here both ends move batches; they run as processes of the lab, in the program that the caller
+//! iperf3 spends a call and a clock read on each datagram, so its ends are slower than the tunnels between them
+//! (performance 5.2). Here both ends move batches; they run as processes of the lab, in the program that the caller
 //! names.
 
 use std::io::IoSlice;
@@ -19,16 +19,16 @@ use udco_sys::udp::{Inbox, UdpSocket as Batched};
 
 use crate::host::Host;
 
-/// Datagrams a call.
+/// Datagrams per call.
 const BATCH: usize = 64;
 
 /// Both sockets' buffers: a default one loses part of what an offloading tunnel delivers at once (performance 5.1).
 const BUFFER: usize = 4 << 20;
 
-/// The receiver ends after this much silence.
+/// The receiver ends after this long without a datagram.
 const SILENCE: Duration = Duration::from_millis(400);
 
-/// Where it listens, whatever the address.
+/// The sink's port.
 const PORT: u16 = 5999;
 
 /// A flood of datagrams.
@@ -39,10 +39,10 @@ pub struct Flood {
     duration: Duration,
 }
 
-/// What came of a [`Flood`].
+/// The outcome of a [`Flood`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Delivery {
-    /// Datagrams given to the sender's kernel.
+    /// Datagrams that the sender's kernel accepted.
     pub sent: u64,
     /// Datagrams that the receiver read.
     pub received: u64,
@@ -51,12 +51,12 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Datagrams received a second.
+    /// Datagrams received per second.
     pub fn per_second(&self) -> f64 {
         self.received as f64 / self.seconds
     }
 
-    /// Share of the datagrams that got lost, 0 to 1.
+    /// Share of lost datagrams, 0 to 1.
     pub fn loss(&self) -> f64 {
         1.0 - self.received as f64 / self.sent.max(1) as f64
     }
@@ -84,11 +84,11 @@ impl Flood {
         self
     }
 
-    /// Floods from one host to the other, which owns the address. `program` with the word `flood` must end up in
-    /// [`main`] with the words after it.
+    /// Floods from one host to the other, which owns the address. `program` with the argument `flood` must call
+    /// [`main`] with the arguments after it.
     ///
     /// # Errors
-    /// Fails if one end does, or nothing arrives.
+    /// If one end fails, or nothing arrives.
     pub fn run(&self, program: &Path, from: &Host, to: &Host) -> Result<Delivery> {
         let program = program.to_str().context("path is not UTF-8")?;
         let address = format!("{}:{PORT}", self.to);
@@ -103,19 +103,19 @@ impl Flood {
         let sent = from.run(&[program, "flood", "source", &address, &size, &milliseconds])?;
         sink.wait(Duration::from_secs(10))?;
         let log = sink.log();
-        // The log is one for all floods of the host.
+        // All floods of the host share one log.
         let last = log.lines().last().unwrap_or_default();
-        let mut delivery: Delivery =
-            serde_json::from_str(last).with_context(|| format!("the flood's sink said: {log}"))?;
+        let mut delivery: Delivery = serde_json::from_str(last)
+            .with_context(|| format!("the flood's sink printed: {log}"))?;
         delivery.sent = sent.trim().parse().context("the flood's source")?;
         Ok(delivery)
     }
 }
 
-/// One end of a flood, by the words after `flood`: `sink ADDRESS` or `source ADDRESS SIZE MILLISECONDS`.
+/// One end of a flood, by the arguments after `flood`: `sink ADDRESS` or `source ADDRESS SIZE MILLISECONDS`.
 ///
 /// # Errors
-/// Fails if the words are others, or with the socket's error.
+/// If the arguments are invalid, or with the socket's error.
 pub fn main(words: &[String]) -> Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
@@ -132,12 +132,12 @@ pub fn main(words: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Reads until nothing comes any more.
+/// Receives until no more arrive.
 fn sink(address: SocketAddr) -> Result<Delivery> {
     let socket = Batched::adopt(UdpSocket::bind(address)?.into())?;
     socket.raise_receive_buffer(BUFFER)?;
     let mut inbox = Inbox::new(BATCH, 2048);
-    // The first may take as long as the sender needs to start.
+    // The first may take as long as the sender takes to start.
     let mut patience = Duration::from_secs(5);
     let (mut received, mut first, mut last) = (0, None, None);
     loop {
@@ -170,7 +170,7 @@ fn is_readable(socket: impl AsFd, patience: Duration) -> Result<bool> {
     }
 }
 
-/// Sends for `duration` and returns how many datagrams the kernel took.
+/// Sends for `duration` and returns how many datagrams the kernel accepted.
 fn source(address: SocketAddr, size: usize, duration: Duration) -> Result<u64> {
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     socket.connect(address)?;
@@ -189,7 +189,7 @@ fn source(address: SocketAddr, size: usize, duration: Duration) -> Result<u64> {
     while begin.elapsed() < duration {
         match sendmmsg(&socket, &mut messages, SendFlags::empty()) {
             Ok(count) => sent += count as u64,
-            // A full queue, or an ICMP error for an earlier datagram: lost, and the flood goes on.
+            // A full queue, or an ICMP error for an earlier datagram: this one is lost, and the flood continues.
             Err(Errno::NOBUFS | Errno::AGAIN | Errno::INTR | Errno::CONNREFUSED) => {}
             Err(error) => return Err(error.into()),
         }

@@ -1,7 +1,7 @@
-//! Flows of numbered datagrams, and whether they arrive in the order in which they were sent (performance 6).
+//! Flows of numbered datagrams, to check that they arrive in order (performance 6).
 //!
 //! Both ends run as processes of the lab, in the program that the caller names, and move batches as the ends of
-//! [`super::Flood`] do. Every other flow leaves as super-packets.
+//! [`super::Flood`] do. Every other flow is sent as super-packets.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
@@ -18,7 +18,7 @@ use crate::host::Host;
 use crate::openvpn::{Builder, Launch, Proto};
 use crate::scenario::{Pair, addresses, connect};
 
-/// Where sinks listen.
+/// The sinks' port.
 const PORT: u16 = 5998;
 
 /// Flows, each from a port of its own.
@@ -27,13 +27,13 @@ const FLOWS: usize = 8;
 /// Payload bytes of the flows.
 const SIZES: [usize; FLOWS] = [64, 64, 200, 300, 700, 700, 1300, 1300];
 
-/// Datagrams of a flow that are sent at once.
+/// Datagrams of a flow sent at once.
 const BURST: usize = 16;
 
 /// Sockets' buffers.
 const BUFFER: usize = 4 << 20;
 
-/// The sink ends after this much silence.
+/// The sink ends after this long without a datagram.
 const SILENCE: Duration = Duration::from_millis(1000);
 
 /// Flow and number at the beginning of each datagram.
@@ -47,21 +47,21 @@ pub struct Order {
     per_second: u64,
 }
 
-/// What came of an [`Order`].
+/// The outcome of an [`Order`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sequence {
-    /// Datagrams given to the sender's kernel.
+    /// Datagrams that the sender's kernel accepted.
     pub sent: u64,
     /// Datagrams that the receiver read.
     pub received: u64,
-    /// Datagrams that came after one of their flow that was sent later.
+    /// Datagrams that arrived after a later one of their flow.
     pub reordered: u64,
-    /// Datagrams that came again at once.
+    /// Immediate duplicates.
     pub repeated: u64,
 }
 
 impl Sequence {
-    /// Datagrams that did not come.
+    /// Datagrams that did not arrive.
     pub const fn lost(&self) -> u64 {
         self.sent.saturating_sub(self.received)
     }
@@ -77,23 +77,23 @@ impl Order {
         }
     }
 
-    /// How many, in all flows together; rounded up to whole bursts of all.
+    /// How many in all flows together; rounded up to whole bursts of all.
     pub const fn packets(mut self, packets: u64) -> Self {
         self.packets = packets;
         self
     }
 
-    /// How many a second, at most.
+    /// How many per second, at most.
     pub const fn per_second(mut self, per_second: u64) -> Self {
         self.per_second = per_second;
         self
     }
 
-    /// Sends them from one host to the other, which owns the address. `program` with the word `order-end` must end up in
-    /// [`main`] with the words after it.
+    /// Sends them from one host to the other, which owns the address. `program` with the argument `order-end` must call
+    /// [`main`] with the arguments after it.
     ///
     /// # Errors
-    /// Fails if one end does.
+    /// If one end fails.
     pub fn run(&self, program: &Path, from: &Host, to: &Host) -> Result<Sequence> {
         let program = program.to_str().context("path is not UTF-8")?;
         let address = self.to.to_string();
@@ -110,7 +110,7 @@ impl Order {
         let log = sink.log();
         let last = log.lines().last().unwrap_or_default();
         let sequence: Sequence =
-            serde_json::from_str(last).with_context(|| format!("the sink said: {log}"))?;
+            serde_json::from_str(last).with_context(|| format!("the sink printed: {log}"))?;
         Ok(Sequence {
             sent: sent.trim().parse().context("the source of numbers")?,
             ..sequence
@@ -118,11 +118,11 @@ impl Order {
     }
 }
 
-/// Sends so many in all through an OpenVPN with udco at both ends, half of them in each direction at the same time. The
-/// engines have this many workers, or one a core.
+/// Sends this many in all through an OpenVPN with udco at both ends, half of them in each direction at the same time.
+/// The engines have this many workers, or one per core.
 ///
 /// # Errors
-/// Fails if the tunnel does not come up, or one end fails.
+/// If the tunnel does not come up, or one end fails.
 pub fn through_udco(
     program: &Path,
     packets: u64,
@@ -168,10 +168,10 @@ pub fn through_udco(
     })
 }
 
-/// One end, by the words after `order-end`: `sink ADDRESS` or `source ADDRESS PACKETS PER-SECOND`.
+/// One end, by the arguments after `order-end`: `sink ADDRESS` or `source ADDRESS PACKETS PER-SECOND`.
 ///
 /// # Errors
-/// Fails if the words are others, or with the socket's error.
+/// If the arguments are invalid, or with the socket's error.
 pub fn main(words: &[String]) -> Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
@@ -185,10 +185,10 @@ pub fn main(words: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// What a sink knows of the flows.
+/// A sink's record of the flows.
 #[derive(Debug, Default)]
 struct Seen {
-    /// The highest number of each flow; numbers begin at 1.
+    /// The highest number of each flow; numbers start at 1.
     highest: [u64; FLOWS],
     sequence: Sequence,
 }
@@ -212,13 +212,13 @@ impl Seen {
     }
 }
 
-/// Reads until nothing comes any more.
+/// Receives until no more arrive.
 fn sink(address: SocketAddr) -> Result<Sequence> {
     let socket = Batched::adopt(UdpSocket::bind(address)?.into())?;
     socket.raise_receive_buffer(BUFFER)?;
     let mut inbox = Inbox::new(64, 2048);
     let mut seen = Seen::default();
-    // The first may take as long as the sender needs to start.
+    // The first may take as long as the sender takes to start.
     let mut patience = Duration::from_secs(10);
     loop {
         let count = inbox.receive(&socket)?;
@@ -239,7 +239,7 @@ fn is_readable(socket: impl AsFd, patience: Duration) -> Result<bool> {
     Ok(poll(&mut set, Some(&timeout)).unwrap_or(1) > 0)
 }
 
-/// Sends so many in all, a burst of each flow in turn, and returns how many the kernel took.
+/// Sends this many in all, a burst of each flow in turn, and returns how many the kernel accepted.
 fn source(address: SocketAddr, packets: u64, per_second: u64) -> Result<u64> {
     let mut flows = Vec::new();
     for _ in 0..FLOWS {
@@ -284,7 +284,7 @@ fn source(address: SocketAddr, packets: u64, per_second: u64) -> Result<u64> {
     Ok(sent)
 }
 
-/// Datagrams of a flow, one behind the other, numbered from `before` + 1 on.
+/// Datagrams of a flow in a row, numbered from `before` + 1 on.
 fn burst(flow: u32, before: u64, size: usize) -> Vec<u8> {
     let mut bytes = vec![0x55; BURST * size];
     for (number, datagram) in (before + 1..).zip(bytes.chunks_mut(size)) {

@@ -1,4 +1,4 @@
-//! Echo requests, and what came of them.
+//! Echo requests and their replies.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::capture::MARKER;
 use crate::host::Host;
 
-/// How long the last reply may take.
+/// How long to wait for the last reply.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A series of echo requests whose payload is the marker that [`crate::capture`] looks for on the wire.
@@ -59,14 +59,14 @@ impl Ping {
         self
     }
 
-    /// Sends them from `host` and waits for the replies, the last for 1 s. Loss is no error.
+    /// Sends them from `host` and waits for the replies, 1 s for the last. Loss is not an error.
     ///
     /// Once it has had a reply, ping(8) waits for later ones no longer than an interval or two round trips, whatever
-    /// `-W` says: on a loaded machine the last ones would seem lost. So it is given more requests to send, and ended as
-    /// soon as those that count are answered: one or two more go out.
+    /// `-W` says: on a loaded machine the last ones would seem lost. So it gets more requests to send, and is ended
+    /// once those that count are answered: it sends one or two more.
     ///
     /// # Errors
-    /// Fails if ping doesn't run or says nothing that is understood.
+    /// If ping doesn't run, or its output cannot be parsed.
     pub fn run(&self, host: &Host) -> Result<Echo> {
         let pattern: String = MARKER.iter().map(|byte| format!("{byte:02x}")).collect();
         let interval = format!("{:.3}", self.interval.as_secs_f64());
@@ -114,7 +114,7 @@ impl Ping {
         thread::spawn(move || ping.run(&host))
     }
 
-    /// Sends them and wants every one answered.
+    /// Sends them and requires a reply to every one.
     ///
     /// # Errors
     /// Names the lost ones.
@@ -133,7 +133,7 @@ impl Ping {
     }
 }
 
-/// What came of a [`Ping`].
+/// The outcome of a [`Ping`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Echo {
     /// Requests sent.
@@ -147,7 +147,7 @@ pub struct Echo {
 }
 
 impl Echo {
-    /// The middle of the round-trip times, in milliseconds.
+    /// The median of the round-trip times, in milliseconds.
     pub fn median_ms(&self) -> Option<f64> {
         self.rtt_ms.get(self.rtt_ms.len() / 2).copied()
     }
@@ -172,7 +172,7 @@ struct Answers {
 }
 
 impl Answers {
-    /// To `count` requests; those to later ones don't count.
+    /// Expects replies to `count` requests; those to later ones don't count.
     fn new(count: u32) -> Self {
         Self {
             missing: vec![true; count as usize + 1],
@@ -195,7 +195,7 @@ impl Answers {
         self.rtt_ms.len() + 1 >= self.missing.len()
     }
 
-    /// The result, by ping's whole output; it ends with a summary unless ping was ended before.
+    /// The result, from ping's whole output; it ends with a summary unless ping was ended early.
     fn echo(self, text: &str) -> Result<Echo> {
         let wanted = u32::try_from(self.missing.len() - 1)?;
         let summary = text

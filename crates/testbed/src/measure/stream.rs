@@ -1,4 +1,4 @@
-//! TCP streams by iperf3, and what it reports.
+//! TCP streams by iperf3, and its reports.
 
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
@@ -21,7 +21,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// One stream for one second, as fast as it goes, towards `address`.
+    /// One stream for one second, as fast as possible, towards `address`.
     pub fn to(address: &str) -> Self {
         Self {
             to: address.to_owned(),
@@ -39,13 +39,13 @@ impl Stream {
         self
     }
 
-    /// Data flows from the server to the client.
+    /// Sends data from the server to the client.
     pub fn reverse(mut self) -> Self {
         self.reverse = true;
         self
     }
 
-    /// Number of streams at the same time; the figures are their sums.
+    /// Number of parallel streams; the figures are their sums.
     pub fn parallel(mut self, streams: u32) -> Self {
         self.parallel = streams;
         self
@@ -66,7 +66,7 @@ impl Stream {
     /// Runs an iperf3 server in `server` (which owns the address) and a client in `client`.
     ///
     /// # Errors
-    /// Fails if no connection comes about or it breaks.
+    /// If no connection comes up, or it breaks.
     pub fn run(&self, client: &Host, server: &Host) -> Result<Throughput> {
         static PORT: AtomicU16 = AtomicU16::new(5201);
         let port = PORT.fetch_add(1, Ordering::Relaxed);
@@ -116,11 +116,11 @@ impl Stream {
     }
 }
 
-/// Lets sockets of a host begin with reno, which every machine allows. iperf3 asks for another congestion control once its
-/// socket has begun, too late to undo what the machine's default brought along: a timer for every few packets with bbr.
+/// Makes sockets of a host start with reno, which every machine allows. iperf3 sets another congestion control once its
+/// socket exists, too late to undo a side effect of the machine's default: with bbr, a timer for every few packets.
 ///
 /// # Errors
-/// Fails if `/proc/sys` cannot be written.
+/// If `/proc/sys` cannot be written.
 pub fn begin_without_pacing(host: &Host) -> Result<()> {
     let line = "echo reno >/proc/sys/net/ipv4/tcp_congestion_control";
     host.run(&["sh", "-c", line])
@@ -128,14 +128,14 @@ pub fn begin_without_pacing(host: &Host) -> Result<()> {
         .map(drop)
 }
 
-/// What came of a [`Stream`].
+/// The outcome of a [`Stream`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Throughput {
-    /// Payload bits a second, as the receiver counted them.
+    /// Payload bits per second, as the receiver counted them.
     pub bits_per_second: f64,
     /// Payload bytes, as the receiver counted them.
     pub bytes: u64,
-    /// Segments sent again.
+    /// Segments retransmitted.
     pub retransmits: u64,
 }
 

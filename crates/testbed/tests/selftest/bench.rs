@@ -15,17 +15,17 @@ pub(crate) const SOON: Duration = Duration::from_secs(10);
 /// The server inside the tunnel.
 pub(crate) const INNER_SERVER: &str = "10.8.0.1";
 
-/// How many clients there are.
+/// How many clients the server has.
 const CLIENTS: u32 = 6;
 
-/// What distinguishes the selftests.
+/// The differences between the selftests.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Variant {
-    /// As `udco key new` names it.
+    /// The cipher's name for `udco key new`.
     pub(crate) cipher: &'static str,
-    /// A peer has the same id in both directions. Otherwise the server's packets carry one that is 9 higher.
+    /// Each peer has one id for both directions. Otherwise the server's packets carry one that is 9 higher.
     pub(crate) symmetric: bool,
-    /// Over TCP, all clients by IPv4.
+    /// Over TCP, with all clients on IPv4.
     pub(crate) tcp: bool,
     /// MTU of all devices.
     pub(crate) mtu: u32,
@@ -33,7 +33,7 @@ pub(crate) struct Variant {
     pub(crate) mark: Option<u32>,
 }
 
-/// The variant that the others differ from.
+/// The variant that the others modify.
 pub(crate) const BASE: Variant = Variant {
     cipher: "aes-gcm",
     symmetric: false,
@@ -42,11 +42,11 @@ pub(crate) const BASE: Variant = Variant {
     mark: None,
 };
 
-/// Everything, with a device `tun0` on each host.
+/// The whole network, with a device `tun0` on each host.
 #[derive(Debug)]
 pub(crate) struct Bench {
     pub(crate) variant: Variant,
-    /// Hears what happens at the server.
+    /// Receives the server's notifications.
     pub(crate) monitor: Monitor,
     /// Holds the server's socket, or sockets.
     pub(crate) peers: Process,
@@ -54,7 +54,7 @@ pub(crate) struct Bench {
     pub(crate) daemon: Process,
     pub(crate) server: Host,
     binary: String,
-    /// Done once it was said that there is no look at the wire.
+    /// Completed once the test has reported that it cannot capture.
     pub(crate) blind: Once,
     pub(crate) lab: Lab,
 }
@@ -69,7 +69,7 @@ pub(crate) struct Client {
     pub(crate) monitor: Monitor,
     /// Holds the client's socket.
     pub(crate) peer: Process,
-    /// Id of the packets that come from the server.
+    /// Peer id of packets from the server.
     pub(crate) id: u32,
     is_ipv6: bool,
 }
@@ -133,24 +133,24 @@ impl Bench {
         })
     }
 
-    /// Runs `udco` with these words and returns what it printed.
+    /// Runs `udco` with these arguments and returns its output.
     pub(crate) fn udco(&self, host: &Host, text: &str) -> Result<String> {
         host.run(&words(&self.binary, text))
     }
 
-    /// What `udco` prints as JSON.
+    /// The JSON output of `udco`.
     pub(crate) fn json(&self, host: &Host, text: &str) -> Result<Value> {
         let printed = self.udco(host, text)?;
-        serde_json::from_str(&printed).with_context(|| format!("{text} said: {printed}"))
+        serde_json::from_str(&printed).with_context(|| format!("{text} printed: {printed}"))
     }
 
-    /// Runs `udco`, which must refuse with these words.
+    /// Runs `udco`, which must refuse with this text.
     pub(crate) fn refused(&self, host: &Host, text: &str, expected: &str) -> Result<()> {
         let output = host.output(&words(&self.binary, text))?;
-        let said = String::from_utf8_lossy(&output.stderr);
+        let printed = String::from_utf8_lossy(&output.stderr);
         ensure!(
-            output.status.code() == Some(1) && said.contains(expected),
-            "`{text}` ended with {:?} and said: {said}",
+            output.status.code() == Some(1) && printed.contains(expected),
+            "`{text}` ended with {:?} and printed: {printed}",
             output.status
         );
         Ok(())
@@ -163,7 +163,7 @@ impl Bench {
         found.with_context(|| format!("there is no client {number}"))
     }
 
-    /// What both ends know as the peer of this client: the host to ask, and the id there.
+    /// Both ends of this client's tunnel: the host, and its id for the peer.
     pub(crate) fn ends<'a>(&'a self, client: &'a Client) -> [(&'a Host, u32); 2] {
         [(&self.server, client.number), (&client.host, client.id)]
     }
@@ -191,7 +191,7 @@ impl Bench {
         Ok(())
     }
 
-    /// The engine is alive, and ends as it is told.
+    /// Checks that the engine is alive, and ends on SIGTERM.
     pub(crate) fn end_engine(mut self) -> Result<()> {
         ensure!(self.daemon.is_alive(), "the engine has ended");
         let status = self.daemon.terminate(SOON)?;
@@ -204,13 +204,13 @@ impl Bench {
 }
 
 impl Client {
-    /// Its address inside the tunnel.
+    /// Its inner address.
     pub(crate) fn inner(&self) -> String {
         format!("10.8.0.{}", self.number + 1)
     }
 
-    /// Addresses on its link: that of the server (`end` 1) or its own (2, or another after it floated), without and
-    /// with the length of the prefix.
+    /// Addresses on its link: the server's (`end` 1) or its own (2, or another after it floated), without and with the
+    /// prefix length.
     pub(crate) fn outer(&self, end: u32) -> (String, String) {
         outer(self.number, self.is_ipv6, end)
     }
@@ -245,8 +245,8 @@ fn endpoint(number: u32, is_ipv6: bool, end: u32) -> String {
     }
 }
 
-/// Gives a host the engine at the place where it is looked for, and no IPv6 inside the tunnel: what a kernel says there
-/// of its own accord would spoil the counters.
+/// Gives a host the engine at the default path, and no IPv6 inside the tunnel: the kernel's own IPv6 packets would
+/// distort the counters.
 fn prepare(host: &Host, socket: &str) -> Result<()> {
     let script = format!(
         "mkdir /run/udco && ln -s {socket} /run/udco/engine.sock && \
@@ -300,7 +300,7 @@ fn server_peers(
     Ok(peers)
 }
 
-/// A client's id for the server, and the words that add it.
+/// A client's id for the server, and the arguments that add it.
 fn client_peer(number: u32, is_ipv6: bool, variant: Variant) -> (u32, String) {
     let (id, tx_id) = match variant.symmetric {
         true => (number, String::new()),

@@ -1,4 +1,4 @@
-//! Whoever holds the sockets is killed while peers are there and in use.
+//! The sockets' owners are killed while their peers are in use.
 
 use std::thread;
 use std::time::Duration;
@@ -52,10 +52,10 @@ pub(crate) fn peers_end_with_their_sockets(variant: Variant) -> Result<()> {
     bench.monitor.expect_ending(&all, 0)?;
     for client in &bench.clients {
         let disconnected = deleted(client.id, "transport-disconnect");
-        let told = client.monitor.expect(std::slice::from_ref(&disconnected));
-        // Over TCP a ping may have met the connection's end before its holder was killed.
+        let notified = client.monitor.expect(std::slice::from_ref(&disconnected));
+        // Over TCP a ping may have met the connection's end before its owner was killed.
         let broken = deleted(client.id, "transport-error");
-        told.or_else(|error| match variant.tcp {
+        notified.or_else(|error| match variant.tcp {
             true => client.monitor.expect(&[broken]),
             false => Err(error),
         })?;

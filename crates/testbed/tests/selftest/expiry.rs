@@ -1,4 +1,4 @@
-//! Peers that are not heard of are gone in time (dco-behaviour 5.8).
+//! Silent peers expire in time (dco-behaviour 5.8).
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,13 @@ use super::monitor::deleted;
 /// Keepalive interval and timeout, in seconds.
 const TIMEOUT: u64 = 3;
 
-/// Whole seconds.
+/// The engine counts whole seconds.
 const GRANULARITY: u64 = 1;
 
-/// What a busy machine may add.
+/// Additional time on a busy machine.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// A peer whose end is awaited.
+/// A peer whose end is due.
 struct Awaited {
     number: u32,
     at_server: bool,
@@ -26,7 +26,7 @@ struct Awaited {
     after: Instant,
 }
 
-/// Step 14: clients say nothing of their own accord any more; the server gives each up, `TIMEOUT` after it was told to.
+/// Step 14: clients send nothing on their own any more; the server expires each, `TIMEOUT` after it was set.
 pub(crate) fn expire_at_server(bench: &mut Bench, numbers: &[u32]) -> Result<()> {
     for &number in numbers {
         let client = bench.client(number)?;
@@ -38,7 +38,7 @@ pub(crate) fn expire_at_server(bench: &mut Bench, numbers: &[u32]) -> Result<()>
     Ok(())
 }
 
-/// Step 15: the clients likewise.
+/// Step 15: the same at the clients.
 pub(crate) fn expire_at_clients(bench: &mut Bench, numbers: &[u32]) -> Result<()> {
     expire(bench, numbers, false)?;
     for client in &mut bench.clients {
@@ -76,16 +76,16 @@ fn expire(bench: &Bench, numbers: &[u32], at_server: bool) -> Result<()> {
 }
 
 impl Awaited {
-    /// Whether it was told, and if so, in time.
+    /// Whether the event was reported, and if so, in time.
     fn look(&self, bench: &Bench) -> Result<bool> {
         let monitor = match self.at_server {
             true => &bench.monitor,
             false => &bench.client(self.number)?.monitor,
         };
-        if !monitor.heard()?.contains(&self.event) {
+        if !monitor.events()?.contains(&self.event) {
             return Ok(false);
         }
-        // The engine was told at some moment between the two.
+        // The event came at some moment between the two.
         let (most, least) = (self.before.elapsed(), self.after.elapsed());
         let timeout = Duration::from_secs(TIMEOUT);
         let latest = timeout + Duration::from_secs(GRANULARITY) + SLACK;

@@ -1,4 +1,4 @@
-//! The mark of the transport socket is that of the packets that leave through it (dco-behaviour 5.4).
+//! Packets carry the mark of their transport socket (dco-behaviour 5.4).
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use super::{requests, sequence};
 /// As in the kernel's own selftest.
 const MARK: u32 = 1056;
 
-/// Echo requests of each client.
+/// Echo requests per client.
 const COUNT: u64 = 20;
 
 #[test]
@@ -40,7 +40,7 @@ fn mark() -> Result<()> {
     );
     bench.server.run(&["nft", &rules])?;
     let before = bench.dropped("tx_transport_error")?;
-    // Replies are lost; then requests of the server itself are.
+    // First replies are lost, then the server's own requests.
     let answered = for_each(&bench, |client| {
         let at_client = transmitted(&client.host, INNER_SERVER, COUNT)?;
         let at_server = transmitted(&bench.server, &client.inner(), COUNT)?;
@@ -54,11 +54,11 @@ fn mark() -> Result<()> {
         counted == lost,
         "the rule dropped {counted}, {lost} were lost"
     );
-    // The kernel tells the sender of what its filter drops.
+    // The kernel reports its filter's drops to the sender.
     let dropped = bench.dropped("tx_transport_error")? - before;
     ensure!(
         dropped == lost,
-        "{dropped} told as dropped, {lost} were lost"
+        "{dropped} reported as dropped, {lost} were lost"
     );
 
     bench.server.run(&["nft", "flush ruleset"])?;
@@ -73,7 +73,7 @@ fn every_client_is_answered(bench: &Bench) -> Result<()> {
     .map(drop)
 }
 
-/// Limits and quotas on a mark count packets: as many as the tunnel has sent, not how many calls that took (faults E8).
+/// Limits and quotas on a mark count packets: as many as the tunnel has sent, not its system calls (faults E8).
 fn every_packet_is_counted(bench: &Bench) -> Result<()> {
     let rules = format!(
         "add table inet selftest; \
@@ -81,7 +81,7 @@ fn every_packet_is_counted(bench: &Bench) -> Result<()> {
          add rule inet selftest output meta mark {MARK} counter"
     );
     let sent = || -> Result<u64> {
-        // What a full socket refuses is sealed and counted, but never meets the rule.
+        // Packets refused by a full socket are sealed and counted, but never reach the rule.
         let refused = bench.dropped("tx_transport_full")? + bench.dropped("tx_transport_error")?;
         let peers = bench.json(&bench.server, "peer get tun0 --json")?;
         let peers = peers.as_array().into_iter().flatten();

@@ -1,4 +1,4 @@
-//! What `udco monitor --json` says on a host.
+//! The output of `udco monitor --json` on a host.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -14,7 +14,7 @@ pub(crate) struct Monitor {
 }
 
 impl Monitor {
-    /// Listens from now on, to all devices: a host must hear of its own only.
+    /// Monitors all devices from now on: a host must receive notifications of its own only.
     pub(crate) fn start(host: &Host, binary: &str) -> Result<Self> {
         let name = format!("monitor-{}", host.name());
         let mut process = host.spawn(&name, &[binary, "monitor", "--json"])?;
@@ -25,12 +25,12 @@ impl Monitor {
         })
     }
 
-    /// What was told so far, as `NAME PEER REASON` or `NAME PEER REMOTE`.
-    pub(crate) fn heard(&self) -> Result<Vec<String>> {
+    /// The notifications so far, as `NAME PEER REASON` or `NAME PEER REMOTE`.
+    pub(crate) fn events(&self) -> Result<Vec<String>> {
         let log = self.process.log();
-        // The last line may be half written.
+        // The last line may be incomplete.
         let lines = log.split_inclusive('\n').filter(|it| it.ends_with('\n'));
-        let mut heard = Vec::new();
+        let mut events = Vec::new();
         for line in lines {
             let object: Value = serde_json::from_str(line).context("a line of the monitor")?;
             let word = |name: &str| object[name].as_str().unwrap_or_default().to_owned();
@@ -40,52 +40,52 @@ impl Monitor {
             }
             ensure!(word("device") == "tun0", "{object}");
             let detail = word("reason") + &word("remote");
-            heard.push(format!("{event} {} {detail}", object["peer"]));
+            events.push(format!("{event} {} {detail}", object["peer"]));
         }
-        Ok(heard)
+        Ok(events)
     }
 
-    /// Waits until as much was told as is expected, and wants it to be that, in this order.
+    /// Waits for as many notifications as expected, and requires exactly these, in this order.
     pub(crate) fn expect(&self, expected: &[String]) -> Result<()> {
-        let what = format!("{} to hear {expected:?}", self.host);
-        let heard = eventually(&what, SOON, || {
-            let heard = self.heard()?;
-            Ok((heard.len() >= expected.len()).then_some(heard))
+        let what = format!("{} to receive {expected:?}", self.host);
+        let events = eventually(&what, SOON, || {
+            let events = self.events()?;
+            Ok((events.len() >= expected.len()).then_some(events))
         });
-        let heard = heard.with_context(|| format!("heard {:?}", self.heard()))?;
+        let events = events.with_context(|| format!("received {:?}", self.events()))?;
         ensure!(
-            heard == expected,
-            "{} heard {heard:#?}, not {expected:#?}",
+            events == expected,
+            "{} received {events:#?}, not {expected:#?}",
             self.host
         );
         Ok(())
     }
 
-    /// Like [`Self::expect`], if the order of what comes after the first `ordered` is not for anybody to say.
+    /// Like [`Self::expect`], but any order is right after the first `ordered`.
     pub(crate) fn expect_ending(&self, expected: &[String], ordered: usize) -> Result<()> {
-        let what = format!("{} to hear {expected:?}", self.host);
-        let mut heard = eventually(&what, SOON, || {
-            let heard = self.heard()?;
-            Ok((heard.len() >= expected.len()).then_some(heard))
+        let what = format!("{} to receive {expected:?}", self.host);
+        let mut events = eventually(&what, SOON, || {
+            let events = self.events()?;
+            Ok((events.len() >= expected.len()).then_some(events))
         })?;
-        if let Some(ending) = heard.get_mut(ordered..) {
+        if let Some(ending) = events.get_mut(ordered..) {
             ending.sort();
         }
         ensure!(
-            heard == expected,
-            "{} heard {heard:#?}, not {expected:#?}",
+            events == expected,
+            "{} received {events:#?}, not {expected:#?}",
             self.host
         );
         Ok(())
     }
 }
 
-/// How the end of a peer is told.
+/// The event of a peer's end.
 pub(crate) fn deleted(peer: u32, reason: &str) -> String {
     format!("peer-deleted {peer} {reason}")
 }
 
-/// How a peer's new address is told.
+/// The event of a peer's new address.
 pub(crate) fn floated(peer: u32, remote: &str) -> String {
     format!("peer-floated {peer} {remote}")
 }

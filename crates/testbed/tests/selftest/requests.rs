@@ -28,7 +28,7 @@ pub(crate) fn install_keys(bench: &Bench, slot: &str, id: u8) -> Result<()> {
     .map(drop)
 }
 
-/// Step 2: keepalive as the kernel's own selftests have it, told again by every peer.
+/// Step 2: keepalive as in the kernel's own selftests, read back from every peer.
 pub(crate) fn set_keepalive(bench: &Bench) -> Result<()> {
     for_each(bench, |client| {
         for (host, id) in bench.ends(client) {
@@ -45,8 +45,8 @@ pub(crate) fn set_keepalive(bench: &Bench) -> Result<()> {
     .map(drop)
 }
 
-/// Step 8: new keys come as secondary ones, and only clients swap theirs. Both ends go on to understand each other, as
-/// the key id in a packet says which it is (dco-behaviour 5.5).
+/// Step 8: new keys become secondary ones, and only clients swap theirs. Both ends still understand each other, as the
+/// key id in a packet selects the key (dco-behaviour 5.5).
 pub(crate) fn rekey_one_end(bench: &Bench) -> Result<()> {
     install_keys(bench, "secondary", 1)?;
     for_each(bench, |client| {
@@ -57,7 +57,7 @@ pub(crate) fn rekey_one_end(bench: &Bench) -> Result<()> {
     .map(drop)
 }
 
-/// Step 9: all peers, one of them, and one that is not there.
+/// Step 9: all peers, one of them, and one that does not exist.
 pub(crate) fn show_peers(bench: &Bench) -> Result<()> {
     let all = bench.json(&bench.server, "peer get tun0 --json")?;
     let all = all.as_array().context("no array")?;
@@ -89,7 +89,7 @@ pub(crate) fn show_peers(bench: &Bench) -> Result<()> {
     bench.refused(&bench.server, "peer get tun0 --id 20", unknown)
 }
 
-/// Step 10: a peer is deleted at both ends; a second time there is none.
+/// Step 10: deletes a peer at both ends; a second time it does not exist.
 pub(crate) fn delete_peer(bench: &mut Bench, number: u32) -> Result<()> {
     let client = bench.client(number)?;
     for (host, id) in bench.ends(client) {
@@ -101,12 +101,12 @@ pub(crate) fn delete_peer(bench: &mut Bench, number: u32) -> Result<()> {
     let clients = bench.clients.iter_mut();
     let client = clients.into_iter().find(|it| it.number == number);
     let holder = &mut client.context("a client")?.peer;
-    // With its last peer the process that holds the socket has nothing more to do.
+    // The process that holds the socket ends with its last peer.
     ensure!(holder.wait(SOON)?.success(), "{}", holder.log());
     Ok(())
 }
 
-/// Step 11: which key is where. The clients have swapped theirs.
+/// Step 11: which key is in which slot. The clients have swapped theirs.
 pub(crate) fn show_keys<'a>(
     bench: &'a Bench,
     clients: impl Iterator<Item = &'a Client>,
@@ -130,7 +130,7 @@ pub(crate) fn show_keys<'a>(
     Ok(())
 }
 
-/// Step 12: a peer is deleted at the server while it is pinged: what comes later is lost, and nothing else happens.
+/// Step 12: deletes a peer at the server while it is pinged: later packets are lost, and nothing else happens.
 pub(crate) fn delete_peer_under_traffic(bench: &Bench, number: u32) -> Result<()> {
     let client = bench.client(number)?;
     let before = bench.dropped("tx_no_peer")?;
@@ -148,7 +148,7 @@ pub(crate) fn delete_peer_under_traffic(bench: &Bench, number: u32) -> Result<()
         echo.received,
         echo.sent
     );
-    // From the first that was lost on, all were.
+    // Once one was lost, all later ones were.
     let first = echo.lost.first().copied().unwrap_or_default();
     ensure!(echo.received + 1 == first, "lost {:?}", echo.lost);
     let dropped = bench.dropped("tx_no_peer")? - before;
@@ -157,12 +157,12 @@ pub(crate) fn delete_peer_under_traffic(bench: &Bench, number: u32) -> Result<()
         "{dropped} dropped, lost {:?}",
         echo.lost
     );
-    // The client's end does not know of it.
+    // The client's end has not noticed.
     bench.udco(&client.host, &format!("peer del tun0 --id {}", client.id))?;
     Ok(())
 }
 
-/// Step 13: these clients' keys are deleted at both ends, one slot after the other; then nothing gets through.
+/// Step 13: deletes these clients' keys at both ends, one slot after the other; then nothing gets through.
 pub(crate) fn delete_keys(bench: &Bench, numbers: &[u32]) -> Result<()> {
     const COUNT: u64 = 3;
     for client in &bench.clients {
@@ -190,7 +190,7 @@ pub(crate) fn delete_keys(bench: &Bench, numbers: &[u32]) -> Result<()> {
     let dropped = bench.dropped("tx_no_key")? - before;
     ensure!(
         dropped == lost,
-        "{dropped} told as dropped, {lost} were lost"
+        "{dropped} reported as dropped, {lost} were lost"
     );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The sequence of steps that all selftests share, and those that only vary it.
+//! The sequence of steps that all selftests share, and the variants.
 
 use anyhow::Result;
 
@@ -27,7 +27,7 @@ fn base() -> Result<()> {
     expiry::expire_at_server(&mut bench, &left)?;
     expiry::expire_at_clients(&mut bench, &left)?;
 
-    // Step 16: each host heard of its own peers, in order.
+    // Step 16: each host was notified of its own peers, in order.
     let mut expected = vec![deleted(1, "userspace"), deleted(2, "userspace")];
     expected.extend(left.map(|id| deleted(id, "expired")));
     bench.monitor.expect_ending(&expected, 2)?;
@@ -75,7 +75,7 @@ fn symmetric_id_float() -> Result<()> {
     data_and_rekey(variant, true)
 }
 
-/// Full packets of the tunnel do not fit into one packet of the link.
+/// Full inner packets do not fit into one packet of the link.
 #[test]
 fn large_mtu() -> Result<()> {
     let variant = Variant { mtu: 1500, ..BASE };
@@ -94,13 +94,13 @@ pub(crate) fn set_up(bench: &Bench) -> Result<()> {
     traffic::look_at_the_wire(bench, 0, 0)
 }
 
-/// The steps with traffic, a rekey in between, and a device that takes its peers along at the end.
+/// The steps with traffic, a rekey in between, and a device that is deleted with its peers at the end.
 pub(crate) fn data_and_rekey(variant: Variant, floats: bool) -> Result<()> {
     let bench = Bench::new(variant)?;
     set_up(&bench)?;
     traffic::flood(&bench)?;
     traffic::counted(&bench, bench.client(3)?)?;
-    let told = match floats {
+    let notified = match floats {
         true => traffic::float(&bench)?,
         false => Vec::new(),
     };
@@ -108,13 +108,13 @@ pub(crate) fn data_and_rekey(variant: Variant, floats: bool) -> Result<()> {
     requests::rekey_one_end(&bench)?;
     requests::show_peers(&bench)?;
     requests::show_keys(&bench, bench.clients.iter())?;
-    leave(bench, told)
+    leave(bench, notified)
 }
 
-/// Deletes the devices with all their peers, which is told of each.
-pub(crate) fn leave(bench: Bench, told: Vec<String>) -> Result<()> {
-    let ordered = told.len();
-    let mut expected = told;
+/// Deletes the devices with all their peers, and expects a notification for each.
+pub(crate) fn leave(bench: Bench, notified: Vec<String>) -> Result<()> {
+    let ordered = notified.len();
+    let mut expected = notified;
     expected.extend((1..=6).map(|id| deleted(id, "teardown")));
     bench.delete_device(&bench.server)?;
     bench.monitor.expect_ending(&expected, ordered)?;

@@ -1,4 +1,4 @@
-//! The selftests over TCP: a connection for each client.
+//! The selftests over TCP: one connection per client.
 
 use anyhow::Result;
 

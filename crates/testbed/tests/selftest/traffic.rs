@@ -1,4 +1,4 @@
-//! Traffic through the tunnels: what goes over the wire, what arrives, what is counted.
+//! Traffic through the tunnels: packets on the wire, deliveries, counters.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -22,9 +22,9 @@ const ECHO: u64 = 84;
 /// Opcode, packet id and tag (dco-behaviour 1.2).
 const OVERHEAD: u64 = 24;
 
-/// Step 3: each end's packets carry the peer id that the other end expects, and these key ids; nothing is in clear.
+/// Step 3: each end's packets carry the peer id that the other end expects, and these key ids; nothing is in the clear.
 pub(crate) fn look_at_the_wire(bench: &Bench, from_server: u32, from_client: u32) -> Result<()> {
-    // Over TCP the capture finds no first words.
+    // Over TCP the capture cannot find packet headers.
     if bench.variant.tcp {
         return Ok(());
     }
@@ -50,14 +50,13 @@ pub(crate) fn look_at_the_wire(bench: &Bench, from_server: u32, from_client: u32
     Ok(())
 }
 
-/// Captures all links while something is done for each client, all at once. Nothing is returned where there is no
-/// capture to be had.
+/// Captures all links while `action` runs for each client, all at once. `None` where capturing is not permitted.
 fn captured(
     bench: &Bench,
     action: impl Fn(&Client) -> Result<()> + Sync,
 ) -> Result<Vec<(&Client, Trace)>> {
     if !bench.lab.is_privileged() {
-        // Six captures would say so six times, and again later.
+        // Six captures would report it six times, and again later.
         bench
             .blind
             .call_once(|| skip_part("no look at the wire: it takes root"));
@@ -75,7 +74,7 @@ fn captured(
     Ok(traces)
 }
 
-/// Does something for each client, all at once.
+/// Runs `action` for each client, all at once.
 pub(crate) fn for_each<T: Send>(
     bench: &Bench,
     action: impl Fn(&Client) -> Result<T> + Sync,
@@ -92,7 +91,7 @@ pub(crate) fn for_each<T: Send>(
     })
 }
 
-/// Step 4: floods of echo requests of two sizes from all clients at once. The larger are fragments inside the tunnel.
+/// Step 4: floods of echo requests of two sizes from all clients at once. The larger are fragmented inside the tunnel.
 pub(crate) fn flood(bench: &Bench) -> Result<()> {
     for_each(bench, |client| {
         let flood = Ping::to(INNER_SERVER).interval(Duration::from_millis(4));
@@ -102,7 +101,7 @@ pub(crate) fn flood(bench: &Bench) -> Result<()> {
     .map(drop)
 }
 
-/// A packet of the device's MTU leaves in fragments; a larger one in fragments of fragments, and all of them arrive.
+/// A packet of the device's MTU leaves in fragments; a larger one in fragments of fragments. All of them arrive.
 pub(crate) fn require_outer_fragments(bench: &Bench) -> Result<()> {
     let full = bench.variant.mtu as usize - 28;
     for (client, trace) in captured(bench, |client| {
@@ -117,7 +116,7 @@ pub(crate) fn require_outer_fragments(bench: &Bench) -> Result<()> {
         for end in [1, 2] {
             let address: IpAddr = client.outer(end).0.parse()?;
             let seen = trace.fragments.get(&address).copied().unwrap_or(0);
-            // Two of each full packet, of which a larger packet has two.
+            // Two per full packet; a larger packet makes two full ones.
             ensure!(seen >= 5 * 2 + 5 * 4, "{address}: {seen} fragments");
         }
         trace.require_private()?;
@@ -130,7 +129,7 @@ pub(crate) fn counted(bench: &Bench, client: &Client) -> Result<()> {
     counted_while(bench, client, || Ok(()))
 }
 
-/// The same, with something done before the packets are sent.
+/// The same, and runs `action` before the packets are sent.
 pub(crate) fn counted_while(
     bench: &Bench,
     client: &Client,
@@ -184,7 +183,7 @@ fn counters(bench: &Bench, host: &Host, id: u32) -> Result<Vec<u64>> {
     Ok(all)
 }
 
-/// Sends exactly so many echo requests, and returns how many replies ping(8) waited for: it may give up on the last
+/// Sends exactly `count` echo requests, and returns how many replies ping(8) waited for: it may give up on the last
 /// ones early.
 pub(crate) fn transmitted(host: &Host, to: &str, count: u64) -> Result<u64> {
     let number = count.to_string();
@@ -193,16 +192,16 @@ pub(crate) fn transmitted(host: &Host, to: &str, count: u64) -> Result<u64> {
     ];
     let output = host.output(&words)?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let said = |what: &str| -> Option<u64> {
+    let printed = |what: &str| -> Option<u64> {
         let (before, _) = text.split_once(what)?;
         before.rsplit([' ', '\n']).next()?.parse().ok()
     };
-    ensure!(said(" packets transmitted") == Some(count), "{text}");
-    said(" received").with_context(|| format!("ping said: {text}"))
+    ensure!(printed(" packets transmitted") == Some(count), "{text}");
+    printed(" received").with_context(|| format!("ping printed: {text}"))
 }
 
-/// Step 5: a network behind client 1 is reached by the next hop of its route, and its packets are let in by the same
-/// route. Another client that claims an address of it is not heard (dco-behaviour 5.1, 5.3).
+/// Step 5: the next hop of its route leads to a network behind client 1, and the same route admits its packets. Packets
+/// from another client that claims an address of it are dropped (dco-behaviour 5.1, 5.3).
 pub(crate) fn reach_the_network_behind(bench: &Bench) -> Result<()> {
     let [behind, spoofer] = [1, 2].map(|number| bench.client(number));
     let (behind, spoofer) = (behind?, spoofer?);
@@ -221,24 +220,24 @@ pub(crate) fn reach_the_network_behind(bench: &Bench) -> Result<()> {
     let words = "ping -q -n -c 5 -i 0.01 -W 1 -I 10.9.0.2 10.8.0.1";
     let words: Vec<_> = words.split_whitespace().collect();
     let output = spoofer.host.output(&words)?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(
-        said.contains("5 packets transmitted, 0 received"),
-        "a spoofed source was let in: {said}"
+        printed.contains("5 packets transmitted, 0 received"),
+        "a spoofed source was let in: {printed}"
     );
     let dropped = bench.dropped("rx_spoofed_source")? - before;
     ensure!(dropped == 5, "{dropped} packets dropped, 5 were spoofed");
-    // Its own address is let in as before.
+    // Its own address is still admitted.
     Ping::to(INNER_SERVER)
         .count(3)
         .all_answered(&spoofer.host)?;
     Ok(())
 }
 
-/// Step 6: each client gets another outer address. The engine finds it, keeps its keys and counters, and tells the server
-/// of it: what it says is returned.
+/// Step 6: each client gets another outer address. The engine finds it, keeps its keys and counters, and notifies the
+/// server: the notifications are returned.
 pub(crate) fn float(bench: &Bench) -> Result<Vec<String>> {
-    let mut told = Vec::new();
+    let mut notified = Vec::new();
     for client in &bench.clients {
         let ((_, old), (_, new)) = (client.outer(2), client.outer(3));
         counted_while(bench, client, || {
@@ -251,10 +250,10 @@ pub(crate) fn float(bench: &Bench) -> Result<Vec<String>> {
         Ping::to(&client.inner())
             .count(3)
             .all_answered(&bench.server)?;
-        told.push(super::monitor::floated(client.number, &remote));
+        notified.push(super::monitor::floated(client.number, &remote));
     }
-    bench.monitor.expect(&told)?;
-    Ok(told)
+    bench.monitor.expect(&notified)?;
+    Ok(notified)
 }
 
 /// Step 7: TCP from client 1 to the server, and back.

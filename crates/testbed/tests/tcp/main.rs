@@ -1,5 +1,5 @@
-//! TCP as the outer transport: rekeys under load change no byte, a client that does not read costs the others nothing,
-//! a closed connection is made anew.
+//! TCP as the outer transport: rekeys under load change no byte, a client that stops reading does not affect the
+//! others, a closed connection is re-established.
 
 mod many;
 mod numbers;
@@ -16,10 +16,10 @@ use udco_testbed::{
     eventually, skip, udco,
 };
 
-/// Tells [`program`] what to do.
+/// The task for [`program`].
 const TASK: &str = "UDCO_TEST_TASK";
 
-/// Set by `cargo xtask tcp`: everything takes as long as it was promised for.
+/// Set by `cargo xtask tcp`: runs everything for its full duration.
 const LONG: &str = "UDCO_TCP_LONG";
 
 #[test]
@@ -56,17 +56,19 @@ fn rekey_beside_a_stream(version: Version, proto: Proto, seconds: u32, every: u3
     for (sender, receiver) in [upwards, downwards] {
         let [sent, received] = [sender, receiver].map(Child::wait_with_output);
         let (sent, received) = (sent?, received?);
-        let said = |output: &std::process::Output| {
+        let printed = |output: &std::process::Output| {
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
             text.lines()
                 .find_map(|line| line.split_once("numbers: "))
                 .map(|(_, bytes)| bytes.to_owned())
         };
         ensure!(
-            sent.status.success() && received.status.success() && said(&sent) == said(&received),
+            sent.status.success()
+                && received.status.success()
+                && printed(&sent) == printed(&received),
             "sent {sent:?}, received {received:?}"
         );
-        let bytes: u64 = said(&received).context("no count")?.parse()?;
+        let bytes: u64 = printed(&received).context("no count")?.parse()?;
         arrived.push(bytes);
     }
     let count = |end: &Endpoint| end.log().matches("Control Channel: TLSv1").count() as u32;
@@ -89,7 +91,7 @@ fn rekey_beside_a_stream(version: Version, proto: Proto, seconds: u32, every: u3
     Ok(())
 }
 
-/// One of three clients stops to read (promises F3).
+/// One of three clients stops reading (promises F3).
 #[test]
 fn a_client_that_does_not_read_costs_the_others_nothing() -> Result<()> {
     let star = Star::new(3)?;
@@ -112,7 +114,7 @@ fn a_client_that_does_not_read_costs_the_others_nothing() -> Result<()> {
     }
     let memory = resident_bytes(&server)?;
     clients[0].openvpn()?.signal(Signal::STOP)?;
-    // More than all buffers on the way hold.
+    // More than all buffers on the path hold.
     let flood = Ping::to(&inner[0])
         .count(6_000)
         .size(1_400)
@@ -134,7 +136,7 @@ fn a_client_that_does_not_read_costs_the_others_nothing() -> Result<()> {
     server.require_authentic()
 }
 
-/// The connection ends under the hands of the client's engine: OpenVPN is told, and comes back.
+/// The connection of a running client's engine closes: OpenVPN is notified, and reconnects.
 #[test]
 fn a_closed_connection_is_made_anew() -> Result<()> {
     for version in [Version::V26, Version::V27] {
@@ -173,7 +175,7 @@ fn a_closed_connection_is_made_anew() -> Result<()> {
     Ok(())
 }
 
-/// One of many stops to read for a while (promises F3): what goes to the others does not suffer, and what waits for it is
+/// One of many stops reading for a while (promises F3): the others' traffic does not suffer, and the queue for it is
 /// bounded.
 #[test]
 fn a_peer_with_a_zero_window_takes_nothing_from_the_others() -> Result<()> {
@@ -195,7 +197,7 @@ fn a_peer_with_a_zero_window_takes_nothing_from_the_others() -> Result<()> {
     };
     let share = many::run(&plan)?;
     println!("{}", serde_json::to_string(&share)?);
-    // On a machine that others use too a short run says less.
+    // On a shared machine a run that is too short proves less.
     let least = if is_long() { 0.95 } else { 0.8 };
     ensure!(share.others_while_stuck >= least, "{share:?}");
     ensure!(share.least_while_stuck >= least, "{share:?}");
@@ -207,7 +209,7 @@ fn is_long() -> bool {
     std::env::var_os(LONG).is_some()
 }
 
-/// What the other tests start in hosts of the lab.
+/// The processes that the other tests start in hosts of the lab.
 #[test]
 #[ignore = "started by the other tests"]
 fn program() -> Result<()> {
@@ -230,7 +232,7 @@ fn task(host: &Host, task: &str) -> Result<std::process::Command> {
     Ok(command)
 }
 
-/// Waits until an address answers every ping of a few.
+/// Waits until an address answers all of a few pings.
 fn answers(from: &Host, address: &str) -> Result<()> {
     eventually("pings are answered again", Duration::from_secs(20), || {
         let echo = Ping::to(address).count(3).run(from)?;
@@ -246,7 +248,7 @@ fn resident_bytes(end: &Endpoint) -> Result<usize> {
     Ok(kibibytes.context("no VmRSS")?.parse::<usize>()? << 10)
 }
 
-/// OpenVPN's words for a stream that it cannot follow any more.
+/// OpenVPN's log line for a stream whose framing it has lost.
 fn require_no_framing_error(end: &Endpoint) -> Result<()> {
     let log = end.log();
     let words = ["Bad encapsulated packet length", "Connection reset"];

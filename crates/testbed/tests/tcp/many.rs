@@ -1,7 +1,7 @@
-//! Many peers over TCP, one of which stops to read for a while.
+//! Many peers over TCP, one of which stops reading for a while.
 //!
-//! No OpenVPN is there: the peers are sockets of one program, which counts the packets of each stream and sees that none
-//! begins in the middle of another.
+//! No OpenVPN is involved: the peers are sockets of one process, which counts the packets of each stream and checks
+//! that none starts in the middle of another.
 
 use std::io::Read;
 use std::net::{TcpStream, UdpSocket};
@@ -16,44 +16,45 @@ use udco_testbed::{Host, Lab, Process, eventually, udco};
 
 use crate::task;
 
-/// Payload of the datagrams inside.
+/// Payload of the inner datagrams.
 const PAYLOAD: usize = 1_300;
 
-/// What a packet of them is on the stream, from the opcode on: headers of IPv4 and UDP, opcode and peer id, packet id, tag.
+/// Length of such a packet on the stream, from the opcode on: headers of IPv4 and UDP, opcode and peer id, packet id,
+/// tag.
 const PACKET: usize = 24 + 28 + PAYLOAD;
 
 /// Opcode and key id of a data packet with key 0.
 const OPCODE: u8 = 9 << 3;
 
-/// What is to be done.
+/// The plan of a run.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Plan {
     pub(crate) peers: u8,
     /// Datagrams to each peer a second.
     pub(crate) each_per_second: u32,
-    /// Seconds: all read, one does not, all do again.
+    /// Seconds: all read, one stops, all read again.
     pub(crate) phases: [u64; 3],
 }
 
-/// What came of it.
+/// The outcome of a run.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Share {
     plan: Plan,
-    /// Packets a second to the others while one is stuck, of those before.
+    /// The others' packet rate while one is stuck, as a share of the rate before.
     pub(crate) others_while_stuck: f64,
-    /// The same of the one who got least.
+    /// The same for the slowest of them.
     pub(crate) least_while_stuck: f64,
     /// Packets that the stuck one read, in each phase.
     stuck: [u64; 3],
     /// Packets that the others read, in each phase.
     others: [u64; 3],
-    /// Resident memory that the engine took meanwhile, bytes.
+    /// Growth of the engine's resident memory, bytes.
     pub(crate) grown_bytes: u64,
-    /// Packets for which there was no room.
+    /// Packets dropped for lack of room.
     dropped: u64,
 }
 
-/// Does all of it.
+/// Runs the plan.
 pub(crate) fn run(plan: &Plan) -> Result<Share> {
     let lab = Lab::new()?;
     let (server, client) = (lab.host("server")?, lab.host("client")?);
@@ -78,7 +79,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Share> {
     let read = readers.wait_with_output()?;
     let text = String::from_utf8_lossy(&read.stdout);
     ensure!(read.status.success(), "the readers failed: {text}");
-    let counts = counts(&text).with_context(|| format!("the readers said: {text}"))?;
+    let counts = counts(&text).with_context(|| format!("the readers printed: {text}"))?;
     let devices = udco::show(&server)?.devices;
     let dropped = devices
         .iter()
@@ -93,11 +94,11 @@ fn share(counts: &[[u64; 3]], plan: &Plan, grown_bytes: u64, dropped: u64) -> Re
     ensure!(counts.len() == usize::from(plan.peers), "{counts:?}");
     ensure!(
         counts.iter().all(|counts| counts[0] > 0),
-        "somebody got nothing from the first: {counts:?}"
+        "a peer got nothing in the first phase: {counts:?}"
     );
     ensure!(stuck[1] == 0, "the stuck one read {stuck:?}");
     ensure!(stuck[2] > 0, "it was not taken up again: {stuck:?}");
-    ensure!(dropped > 0, "nobody was stuck");
+    ensure!(dropped > 0, "no peer was stuck");
     let [first, second, _] = plan.phases.map(|seconds| seconds as f64);
     let kept = |counts: [u64; 3]| (counts[1] as f64 / second) / (counts[0] as f64 / first);
     let all = |phase: usize| others.iter().map(|counts| counts[phase]).sum::<u64>();
@@ -113,7 +114,7 @@ fn share(counts: &[[u64; 3]], plan: &Plan, grown_bytes: u64, dropped: u64) -> Re
     })
 }
 
-/// Engine, peers with keys, and their other ends.
+/// Connects the engine, peers with keys, and their other ends.
 fn connect(
     lab: &Lab,
     server: &Host,
@@ -178,7 +179,7 @@ fn counts(text: &str) -> Option<Vec<[u64; 3]>> {
         .collect()
 }
 
-/// The programs: `feed SECONDS EACH_PER_SECOND ADDRESSES...` and `read ADDRESS PEERS BEFORE STUCK AFTER`.
+/// The processes: `feed SECONDS EACH_PER_SECOND ADDRESSES...` and `read ADDRESS PEERS BEFORE STUCK AFTER`.
 pub(crate) fn program(words: &[&str]) -> Result<()> {
     match *words {
         ["feed", seconds, rate, ref addresses @ ..] => {
@@ -192,7 +193,7 @@ pub(crate) fn program(words: &[&str]) -> Result<()> {
     }
 }
 
-/// Sends datagrams to all in turns, as many a second as it was told.
+/// Sends datagrams to all addresses in turn, `rate` a second.
 fn feed(seconds: u64, rate: u64, addresses: &[&str]) -> Result<()> {
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     let payload = [0x55; PAYLOAD];
@@ -202,7 +203,7 @@ fn feed(seconds: u64, rate: u64, addresses: &[&str]) -> Result<()> {
         let due = begin.elapsed().as_millis() as u64 * rate / 1000;
         while rounds < due {
             for address in addresses {
-                // What finds no room in the device's queue is lost, as with any sender.
+                // A datagram is lost if the device's queue is full, as with any sender.
                 let _ = socket.send_to(&payload, (*address, 7));
             }
             rounds += 1;
@@ -212,15 +213,15 @@ fn feed(seconds: u64, rate: u64, addresses: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// A stream, and how far into a packet it is.
+/// A stream, and the read position within a packet.
 struct Reader {
     stream: TcpStream,
-    /// Bytes of the packet that is not all there yet.
+    /// Bytes of an incomplete packet.
     begun: Vec<u8>,
     packets: [u64; 3],
 }
 
-/// Reads all streams, but in the second phase not the first; then prints the packets of each in each phase.
+/// Reads all streams, in the second phase all but the first; then prints each stream's packets per phase.
 fn read(address: &str, peers: usize, phases: [u64; 3]) -> Result<()> {
     let mut readers = Vec::new();
     for _ in 0..peers {
@@ -272,7 +273,7 @@ fn read(address: &str, peers: usize, phases: [u64; 3]) -> Result<()> {
 }
 
 impl Reader {
-    /// Takes what is there; fails if it is not packet after packet.
+    /// Parses new bytes; fails if they are not packet after packet.
     fn take(&mut self, id: usize, phase: usize, buffer: &mut [u8]) -> Result<bool> {
         let len = match self.stream.read(buffer) {
             Ok(0) => anyhow::bail!("stream {id} ended"),

@@ -1,4 +1,4 @@
-//! A stream of numbers, each of which must come as it was sent.
+//! A stream of numbers, each of which must arrive unchanged.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use udco_testbed::Host;
 
 use crate::task;
 
-/// Inside the tunnel.
+/// The port inside the tunnel.
 const PORT: u16 = 7007;
 
 /// Starts a stream of numbers to an address of `receiver`; returns sender and receiver.
@@ -81,7 +81,7 @@ pub(crate) fn program(words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// A number that says little of its neighbours.
+/// A number that does not predict its neighbours.
 fn mixed(at: u64) -> u64 {
     let mixed = at.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed ^ mixed >> 29

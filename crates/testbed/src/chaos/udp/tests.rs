@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::Datagrams;
 use crate::chaos::{Tally, Weather};
 
-/// A client, a relay in this weather, and a server, on the loopback.
+/// A client, a relay with this weather, and a server, on loopback.
 struct Line {
     client: UdpSocket,
     relay: Datagrams,
@@ -31,7 +31,7 @@ impl Line {
         }
     }
 
-    /// Sends 1,000 datagrams with this first byte and a number, and returns the bytes that arrive.
+    /// Sends 1,000 datagrams with this first byte and a number, and returns those that arrive.
     fn send(&mut self, first: u8) -> Vec<Vec<u8>> {
         let mut arrived = Vec::new();
         for number in 0..1000_u16 {
@@ -57,7 +57,7 @@ impl Line {
 
     fn tally(&self) -> Tally {
         let mut tally = Tally::default();
-        self.relay.tell(&mut tally);
+        self.relay.report(&mut tally);
         tally
     }
 }
@@ -103,7 +103,7 @@ fn a_storm_is_the_same_for_the_same_seed_and_adds_up() {
 }
 
 #[test]
-fn what_is_held_back_is_overtaken_and_comes() {
+fn held_datagrams_are_overtaken_and_arrive() {
     let mut line = Line::new(Weather {
         reorder: 0.1,
         reorder_us: 2_000,

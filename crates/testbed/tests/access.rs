@@ -1,4 +1,4 @@
-//! One engine, two users, two network namespaces: who may act on which device (promises G5).
+//! One engine, two users, two network namespaces: which user may act on which device (promises G5).
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use udco_testbed::{Host, Lab, skip, udco};
 /// Long enough for a busy machine.
 const SOON: Duration = Duration::from_secs(5);
 
-/// A user that is not root, but has its capability for networks, and may open /dev/net/tun wherever that is root's.
+/// An unprivileged user with root's network capability, which may open /dev/net/tun even where only root may.
 const OTHER: [&str; 6] = [
     "setpriv",
     "--reuid=65534",
@@ -18,7 +18,7 @@ const OTHER: [&str; 6] = [
     "--ambient-caps=+net_admin,+dac_override",
 ];
 
-/// Runs `udco` as root or as the other user, and returns whether it succeeded and what it said.
+/// Runs `udco` as root or as the other user, and returns whether it succeeded, and its output.
 fn says(host: &Host, is_other: bool, binary: &str, words: &[&str]) -> Result<(bool, String)> {
     let user: &[&str] = if is_other { &OTHER } else { &[] };
     let output = host.output(&[user, &[binary], words].concat())?;
@@ -75,7 +75,7 @@ fn a_user_acts_on_devices_of_its_own_and_of_its_namespace_only() -> Result<()> {
         );
     }
 
-    // An interface of the same name and index in another namespace is another one, even for root.
+    // An interface of the same name and index in another namespace is a different one, even for root.
     elsewhere.run(&["ip", "tuntap", "add", "tun7", "mode", "tun"])?;
     for words in requests {
         let (may, text) = root(&elsewhere, words)?;
@@ -89,8 +89,8 @@ fn a_user_acts_on_devices_of_its_own_and_of_its_namespace_only() -> Result<()> {
     Ok(())
 }
 
-/// There a TUN queue honours only the flags of its open file, which a tenant has, too (faults D2). The older kernel is
-/// played by strace, which refuses what it does not know.
+/// Before Linux 6.4 a TUN queue honours only the flags of its open file, which a tenant shares (faults D2). strace
+/// plays the older kernel: it refuses the unknown flag.
 #[test]
 fn before_linux_6_4_a_shared_engine_takes_no_device_of_a_tenant() -> Result<()> {
     let lab = Lab::new()?;
@@ -104,7 +104,7 @@ fn before_linux_6_4_a_shared_engine_takes_no_device_of_a_tenant() -> Result<()> 
     let socket = lab.directory().join("engine.sock");
     let path = socket.to_str().context("a path that is not UTF-8")?;
     let older = "inject=preadv2,pwritev2:error=EOPNOTSUPP";
-    // The filter of system calls sees another number in a call that strace refuses.
+    // In a call that strace refuses, the filter of system calls sees another number.
     let strace = [
         "env",
         "UDCO_STRICT=",
