@@ -1,21 +1,21 @@
 //! The cipher as the core needs it: authenticated encryption with the tag apart from the ciphertext, since OpenVPN
 //! puts the tag in front (design decision 9).
 
-use crate::wire::{AAD, TAG};
+use crate::wire::TAG;
 
 /// Bytes of a nonce: packet id (4) and nonce tail (8).
 pub const NONCE: usize = 12;
 
 /// A cipher with a key for one direction.
 pub trait Aead: Send + Sync {
-    /// Encrypts `payload` in place and writes its tag.
+    /// Encrypts `payload` in place and writes the tag over it and `aad`. The caller must never pass a nonce twice.
     ///
     /// # Errors
     /// [`AeadFailed`] if the implementation cannot (payload too long for the cipher).
     fn seal(
         &self,
         nonce: [u8; NONCE],
-        aad: &[u8; AAD],
+        aad: &[u8],
         payload: &mut [u8],
         tag: &mut [u8; TAG],
     ) -> Result<(), AeadFailed>;
@@ -27,7 +27,7 @@ pub trait Aead: Send + Sync {
     fn open(
         &self,
         nonce: [u8; NONCE],
-        aad: &[u8; AAD],
+        aad: &[u8],
         payload: &mut [u8],
         tag: &[u8; TAG],
     ) -> Result<(), AeadFailed>;

@@ -10,14 +10,14 @@ use crate::key::{Key, KeyMaterial, Slot};
 use crate::packet_id::PacketIds;
 use crate::peer::Keepalive;
 use crate::time::Time;
-use crate::wire::{AAD, TAG};
+use crate::wire::TAG;
 
 /// Adds a byte to each byte; the tag sums up everything. Enough to notice every single change.
 #[derive(Clone, Copy)]
 pub(crate) struct Toy(pub(crate) u8);
 
 impl Toy {
-    fn tag(self, nonce: [u8; NONCE], aad: &[u8; AAD], ciphertext: &[u8]) -> [u8; TAG] {
+    fn tag(self, nonce: [u8; NONCE], aad: &[u8], ciphertext: &[u8]) -> [u8; TAG] {
         let mut tag = [self.0; TAG];
         for (at, byte) in nonce.iter().chain(aad).chain(ciphertext).enumerate() {
             tag[at % TAG] = tag[at % TAG]
@@ -33,7 +33,7 @@ impl Aead for Toy {
     fn seal(
         &self,
         nonce: [u8; NONCE],
-        aad: &[u8; AAD],
+        aad: &[u8],
         payload: &mut [u8],
         tag: &mut [u8; TAG],
     ) -> Result<(), AeadFailed> {
@@ -47,7 +47,7 @@ impl Aead for Toy {
     fn open(
         &self,
         nonce: [u8; NONCE],
-        aad: &[u8; AAD],
+        aad: &[u8],
         payload: &mut [u8],
         tag: &[u8; TAG],
     ) -> Result<(), AeadFailed> {

@@ -8,7 +8,7 @@ use aws_lc_rs::aead::{
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use udco_core::aead::NONCE;
-use udco_core::wire::{AAD, TAG};
+use udco_core::wire::TAG;
 use udco_core::{Aead, AeadFailed, Cipher, KeyDigest};
 use udco_netlink::CipherAlg;
 
@@ -74,7 +74,7 @@ impl Aead for DirectionKey {
     fn seal(
         &self,
         nonce: [u8; NONCE],
-        aad: &[u8; AAD],
+        aad: &[u8],
         payload: &mut [u8],
         tag: &mut [u8; TAG],
     ) -> Result<(), AeadFailed> {
@@ -87,7 +87,7 @@ impl Aead for DirectionKey {
     fn open(
         &self,
         nonce: [u8; NONCE],
-        aad: &[u8; AAD],
+        aad: &[u8],
         payload: &mut [u8],
         tag: &[u8; TAG],
     ) -> Result<(), AeadFailed> {
