@@ -51,6 +51,35 @@ pub enum Cipher {
 }
 
 impl Cipher {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::Aes128Gcm,
+        Self::Aes192Gcm,
+        Self::Aes256Gcm,
+        Self::ChaCha20Poly1305,
+    ];
+
+    /// AES-GCM with a key of that many bytes.
+    #[must_use]
+    pub const fn aes_gcm(key_len: usize) -> Option<Self> {
+        match key_len {
+            16 => Some(Self::Aes128Gcm),
+            24 => Some(Self::Aes192Gcm),
+            32 => Some(Self::Aes256Gcm),
+            _ => None,
+        }
+    }
+
+    /// Bytes of a key.
+    #[must_use]
+    pub const fn key_len(self) -> usize {
+        match self {
+            Self::Aes128Gcm => 16,
+            Self::Aes192Gcm => 24,
+            Self::Aes256Gcm | Self::ChaCha20Poly1305 => 32,
+        }
+    }
+
     /// OpenVPN's name of the cipher.
     #[must_use]
     pub const fn name(self) -> &'static str {

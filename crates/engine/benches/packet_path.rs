@@ -16,7 +16,7 @@ use udco_core::wire::OVERHEAD;
 use udco_core::{
     Cipher, Device, Endpoint, Key, KeyMaterial, Mode, NewPeer, Routes, Slot, Time, View,
 };
-use udco_engine::DirectionKey;
+use udco_crypto::DirectionKey;
 
 const NOW: Time = Time::from_millis(1);
 

@@ -7,6 +7,7 @@ pub(crate) mod backlog;
 pub(crate) mod channel;
 pub(crate) mod conversation;
 pub(crate) mod dispenser;
+pub(crate) mod keys;
 pub(crate) mod links;
 pub(crate) mod listen;
 pub(crate) mod namespace;

@@ -2,7 +2,6 @@
 //!
 //! Requests change a value behind a lock ([`state`]); the packet path reads the [`snapshot`] that each change publishes.
 
-pub(crate) mod cipher;
 pub(crate) mod ended;
 pub(crate) mod handoff;
 pub(crate) mod interface;

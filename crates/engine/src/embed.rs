@@ -21,6 +21,7 @@ use std::time::Duration;
 use udco_core::{
     Activity, DropReason, Endpoint, Key, Mode, NewPeer, PeerChange, PeerError, Routes, Slot, Time,
 };
+use udco_crypto::DirectionKey;
 use udco_ipc::Begun;
 pub use udco_netlink::{Api, DeleteReason, Notification};
 
@@ -28,7 +29,6 @@ use crate::client::Client;
 use crate::datapath::placement::Seat;
 use crate::datapath::worker::running::Running;
 use crate::datapath::worker::{Order, Shared, Source};
-use crate::device::cipher::DirectionKey;
 use crate::device::interface::{Interface, Offloads};
 use crate::device::notify::{Audience, Notify};
 use crate::device::offload::Merging;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use udco_core::packet_id::PacketIds;
+use udco_crypto::Digester;
 use udco_state::EngineState;
 
 use crate::client::{Client, ClientId};
@@ -14,7 +15,6 @@ use crate::control::places::Places;
 use crate::control::registry::Registry;
 use crate::control::show;
 use crate::datapath::worker::Workers;
-use crate::device::cipher::Digester;
 use crate::device::keepalive::KeepaliveTimer;
 use crate::device::offload::Forbidden;
 use crate::device::watch::Watch;
@@ -90,7 +90,7 @@ impl Engine {
             )));
         }
         let digester = match options.allow_key_reuse {
-            false => Some(Digester::new()?),
+            false => Some(Digester::new().map_err(io::Error::other)?),
             true => None,
         };
         confine();

@@ -28,6 +28,5 @@ mod threads;
 pub use control::dispenser::Dispenser;
 pub use control::listen::{Access, Listening};
 pub use control::output;
-pub use device::cipher::DirectionKey;
 pub use device::offload::{Forbidden, Offload};
 pub use engine::{Engine, Options};

@@ -1,7 +1,7 @@
 //! The keys of a simulated handshake.
 
 use udco_core::{Cipher, Key, KeyMaterial};
-use udco_engine::DirectionKey;
+use udco_crypto::DirectionKey;
 
 use crate::Failure;
 use crate::rng::Rng;
@@ -57,7 +57,7 @@ impl Secret {
             Side::Client => (up, down),
         };
         let direction = |key: &[u8; 32]| {
-            DirectionKey::new(self.cipher, key).ok_or_else(|| Failure::new("no such cipher"))
+            DirectionKey::new(self.cipher, key).map_err(|error| Failure::new(error.to_string()))
         };
         Ok(Key::new(KeyMaterial {
             id: self.id,

@@ -41,8 +41,7 @@ pub(crate) struct Proven {
 /// An unguessable nonce, for one request.
 pub(crate) fn nonce() -> io::Result<u64> {
     let mut bytes = [0; 8];
-    aws_lc_rs::rand::fill(&mut bytes)
-        .map_err(|_| io::Error::other("the system has no random numbers"))?;
+    udco_crypto::fill_random(&mut bytes).map_err(io::Error::other)?;
     Ok(u64::from_ne_bytes(bytes))
 }
 

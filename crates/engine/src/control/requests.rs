@@ -4,11 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use udco_core::packet_id::PacketIds;
-use udco_core::{Endpoint, Key, KeyMaterial, NewPeer, Novelty, PeerChange, PeerError, Time};
+use udco_core::{Endpoint, NewPeer, Novelty, PeerChange, PeerError, Time};
 use udco_netlink::{
-    Api, CipherAlg, DeleteReason, Errno, Keepalive, KeyNew, KeyState, Mode, NoDevice, PeerNew,
-    PeerSet, PeerState, Refused, Service, Slot,
+    Api, DeleteReason, Errno, Keepalive, KeyNew, KeyState, Mode, NoDevice, PeerNew, PeerSet,
+    PeerState, Refused, Service, Slot,
 };
 use udco_sys::clock;
 use udco_sys::seqpacket::Connection;
@@ -18,11 +17,10 @@ use udco_sys::udp::UdpSocket;
 use crate::client::Client;
 use crate::client::may_be_same_netns;
 use crate::control::account::{self, Charge};
-use crate::control::namespace;
 use crate::control::registry::Found;
 use crate::control::session::Session;
+use crate::control::{keys, namespace};
 use crate::device::Device;
-use crate::device::cipher::{DirectionKey, cipher};
 use crate::device::keepalive;
 use crate::device::peer::{Peer, in_api, state_of};
 use crate::device::transport::Transport;
@@ -309,7 +307,7 @@ impl Service for Requests<'_> {
             return Err(unknown());
         }
         let packet_ids = self.session.engine.packet_ids();
-        let key = key(new, packet_ids).ok_or_else(|| {
+        let key = keys::key(new, packet_ids).ok_or_else(|| {
             refused(
                 EINVAL,
                 format!("cannot install new key for peer {}", new.peer),
@@ -364,15 +362,11 @@ impl Service for Requests<'_> {
                 format!("cannot extract key from slot {number} for peer {peer}"),
             )
         })?;
-        let cipher = match key.cipher() {
-            udco_core::Cipher::ChaCha20Poly1305 => CipherAlg::ChaCha20Poly1305,
-            _ => CipherAlg::AesGcm,
-        };
         Ok(KeyState {
             peer,
             slot,
             key_id: key.id(),
-            cipher,
+            cipher: keys::algorithm(key.cipher()),
         })
     }
 
@@ -398,20 +392,6 @@ impl Service for Requests<'_> {
         );
         Ok(())
     }
-}
-
-fn key(new: &KeyNew<'_>, packet_ids: PacketIds) -> Option<Key<DirectionKey>> {
-    let encrypt = cipher(new.cipher, new.encrypt.key.len())?;
-    let decrypt = cipher(new.cipher, new.decrypt.key.len())?;
-    let material = KeyMaterial {
-        id: new.key_id,
-        cipher: encrypt,
-        encrypt: DirectionKey::new(encrypt, new.encrypt.key)?,
-        decrypt: DirectionKey::new(decrypt, new.decrypt.key)?,
-        encrypt_nonce_tail: new.encrypt.nonce_tail,
-        decrypt_nonce_tail: new.decrypt.nonce_tail,
-    };
-    Some(Key::with_packet_ids(material, packet_ids))
 }
 
 fn now() -> Time {

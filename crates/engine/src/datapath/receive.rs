@@ -7,11 +7,11 @@ use udco_core::framing::Frames;
 use udco_core::inbound::{self, Inbound, Origin, Payload};
 use udco_core::wire::{Datagram as Packet, classify};
 use udco_core::{DropReason, Endpoint, Time, View};
+use udco_crypto::DirectionKey;
 
 use crate::datapath::deliver::{Delivery, queue_for, write_alone};
 use crate::datapath::early_data::Parking;
 use crate::device::Device;
-use crate::device::cipher::DirectionKey;
 use crate::device::peer::Peer;
 use crate::device::stream::{Progress, RAW_PIECE, Stream};
 use crate::device::transport::{Socket, Transport, relay_header, relay_scratch};

@@ -15,9 +15,9 @@ use udco_core::outbound::{self, Sealer};
 use udco_core::recursion;
 use udco_core::wire::OVERHEAD;
 use udco_core::{DropReason, Endpoint, Time, View, framing};
+use udco_crypto::DirectionKey;
 
 use crate::device::Device;
-use crate::device::cipher::DirectionKey;
 use crate::device::handoff::packet_buffer;
 use crate::device::peer::Peer;
 use crate::device::snapshot::Tuning;

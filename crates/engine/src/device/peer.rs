@@ -4,9 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use udco_core::{Activity, Mode, Traffic as Counter};
+use udco_crypto::DirectionKey;
 use udco_netlink::{Keepalive, PeerState, Traffic};
 
-use crate::device::cipher::DirectionKey;
 use crate::device::transport::Transport;
 use crate::io::Io;
 use crate::linux::Linux;

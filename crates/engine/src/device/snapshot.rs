@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use udco_core::mss::MssFix;
 use udco_core::{Mode, Peers, Routes, View, ip};
+use udco_crypto::DirectionKey;
 
-use crate::device::cipher::DirectionKey;
 use crate::device::transport::Transport;
 use crate::io::Io;
 

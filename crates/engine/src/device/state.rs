@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use udco_core::{Mode, Routes};
+use udco_crypto::DirectionKey;
 use udco_netlink::Notification;
 
-use crate::device::cipher::DirectionKey;
 use crate::device::moves::News;
 use crate::device::snapshot::{Snapshot, Tuning};
 use crate::device::transport::Transport;

@@ -1,0 +1,46 @@
+//! The cryptography of the data channel: ciphers behind [`udco_core::Aead`], a keyed digest that recognises keys, and
+//! random numbers.
+//!
+//! Keys are wiped from memory when they are dropped (promises H1).
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+#![warn(clippy::std_instead_of_core, clippy::alloc_instead_of_core)]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+pub mod aws_lc;
+
+use core::fmt;
+
+pub use aws_lc::{Digester, DirectionKey, fill_random};
+
+/// A cipher takes no key of this length (dco-behaviour 1.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidKeyLength;
+
+impl fmt::Display for InvalidKeyLength {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the key does not have the length that its cipher needs")
+    }
+}
+
+impl core::error::Error for InvalidKeyLength {}
+
+/// The system's random number generator failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoRandomness;
+
+impl fmt::Display for NoRandomness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the system has no random numbers")
+    }
+}
+
+impl core::error::Error for NoRandomness {}
