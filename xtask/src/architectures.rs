@@ -23,6 +23,15 @@ const WITHOUT_C: [&str; 6] = [
     "udco-preload",
 ];
 
+/// The ciphers in Rust alone, which the engine does not use.
+const CIPHERS_WITHOUT_C: [&str; 5] = [
+    "--package",
+    "udco-crypto",
+    "--no-default-features",
+    "--features",
+    "rustcrypto",
+];
+
 /// Crates whose tests need nothing that an emulator of processors lacks.
 const EMULATED_CRATES: [&str; 4] = ["udco-core", "udco-netlink", "udco-ipc", "udco-preload"];
 
@@ -68,6 +77,12 @@ pub(crate) fn check() -> Result<Vec<Lack>> {
             )));
         }
         step::run(&format!("compiles for {architecture}"), &mut cargo)?;
+        let mut ciphers = step::cargo(&["check", "--quiet", "--target", &target]);
+        ciphers.args(CIPHERS_WITHOUT_C);
+        step::run(
+            &format!("the ciphers without C compile for {architecture}"),
+            &mut ciphers,
+        )?;
     }
     Ok(lacks)
 }

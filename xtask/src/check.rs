@@ -42,6 +42,19 @@ pub(crate) fn run(quick: bool) -> Result<()> {
         "warnings",
     ];
     step::run("lints", &mut step::cargo(&clippy))?;
+    // The other implementation of the ciphers, which no crate here uses.
+    let clippy = [
+        "clippy",
+        "--quiet",
+        "--package",
+        "udco-crypto",
+        "--all-targets",
+        "--all-features",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    step::run("lints of all ciphers", &mut step::cargo(&clippy))?;
     let mut doc = step::cargo(&[
         "doc",
         "--quiet",
@@ -60,6 +73,8 @@ pub(crate) fn run(quick: bool) -> Result<()> {
     )?;
     let tests = ["test", "--workspace", "--exclude", "udco-testbed"];
     tally.test("unit and property tests", &tests, &target)?;
+    let tests = ["test", "--package", "udco-crypto", "--all-features"];
+    tally.test("tests of all ciphers", &tests, &target)?;
     if quick {
         eprintln!("LEFT OUT: the scenarios with OpenVPN (--quick)");
         tally.left_out += 1;

@@ -1,6 +1,6 @@
-//! Checks that the core and everything below it use no `std`.
+//! Checks that the core, the ciphers that need no C, and everything below them use no `std`.
 //!
-//! Links the core into a library with a panic handler of its own: `std` has one, too, and a program cannot have two, so
+//! Links them into a library with a panic handler of its own: `std` has one, too, and a program cannot have two, so
 //! the build fails if any crate pulls in `std`. That needs only the machine's own target.
 
 use std::fs;
@@ -19,7 +19,8 @@ edition = "2024"
 crate-type = ["staticlib"]
 
 [dependencies]
-udco-core = { path = "CORE" }
+udco-core = { path = "CRATES/core" }
+udco-crypto = { path = "CRATES/crypto", default-features = false, features = ["rustcrypto"] }
 
 [profile.dev]
 panic = "abort"
@@ -31,7 +32,7 @@ const PROBE: &str = r#"#![no_std]
 
 use core::alloc::{GlobalAlloc, Layout};
 
-pub use udco_core;
+pub use {udco_core, udco_crypto};
 
 struct Nothing;
 
@@ -55,14 +56,14 @@ fn panic(_: &core::panic::PanicInfo) -> ! {
 pub(crate) fn check(workspace: &Path, target: &Path) -> Result<()> {
     let probe = target.join("no-std-probe");
     fs::create_dir_all(probe.join("src"))?;
-    let core = workspace.join("crates/core");
-    let core = core.to_str().context("a path that is not UTF-8")?;
-    fs::write(probe.join("Cargo.toml"), MANIFEST.replace("CORE", core))?;
+    let crates = workspace.join("crates");
+    let crates = crates.to_str().context("a path that is not UTF-8")?;
+    fs::write(probe.join("Cargo.toml"), MANIFEST.replace("CRATES", crates))?;
     fs::write(probe.join("src/lib.rs"), PROBE)?;
     // The workspace's versions, so that nothing is fetched for the probe alone.
     fs::copy(workspace.join("Cargo.lock"), probe.join("Cargo.lock"))?;
     step::run(
-        "core and its dependencies use nothing of std",
+        "core and the ciphers without C use nothing of std",
         step::cargo(&["build", "--quiet"])
             .current_dir(&probe)
             .env("CARGO_TARGET_DIR", &probe),

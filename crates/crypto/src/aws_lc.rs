@@ -104,4 +104,5 @@ pub fn fill_random(buffer: &mut [u8]) -> Result<(), NoRandomness> {
 
 #[cfg(test)]
 #[path = "tests.rs"]
+#[allow(clippy::duplicate_mod)] // The same tests for each implementation.
 mod tests;

@@ -1,6 +1,9 @@
 //! The cryptography of the data channel: ciphers behind [`udco_core::Aead`], a keyed digest that recognises keys, and
 //! random numbers.
 //!
+//! There are two implementations, chosen at compile time: `aws_lc` (feature `aws-lc`, the default) and `rustcrypto`
+//! (feature `rustcrypto`), which needs no C compiler. The items at the root are those of aws-lc if both are there.
+//!
 //! Keys are wiped from memory when they are dropped (promises H1).
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
@@ -15,11 +18,23 @@
     )
 )]
 
+#[cfg(feature = "rustcrypto")]
+extern crate alloc;
+
+#[cfg(not(any(feature = "aws-lc", feature = "rustcrypto")))]
+compile_error!("udco-crypto needs one of its features: `aws-lc` or `rustcrypto`");
+
+#[cfg(feature = "aws-lc")]
 pub mod aws_lc;
+#[cfg(feature = "rustcrypto")]
+pub mod rustcrypto;
 
 use core::fmt;
 
+#[cfg(feature = "aws-lc")]
 pub use aws_lc::{Digester, DirectionKey, fill_random};
+#[cfg(all(feature = "rustcrypto", not(feature = "aws-lc")))]
+pub use rustcrypto::{Digester, DirectionKey, fill_random};
 
 /// A cipher takes no key of this length (dco-behaviour 1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,3 +59,6 @@ impl fmt::Display for NoRandomness {
 }
 
 impl core::error::Error for NoRandomness {}
+
+#[cfg(all(test, feature = "aws-lc", feature = "rustcrypto"))]
+mod interop_tests;
