@@ -93,8 +93,8 @@ pub struct Due<A, T> {
     pub expired: Vec<Arc<Peer<A, T>>>,
     /// Peers to which a keepalive must be sent.
     pub pings: Vec<Arc<Peer<A, T>>>,
-    /// Keys that must be exchanged: peer and key id. Told once for each key.
-    pub worn: Vec<(u32, u8)>,
+    /// Primary keys for which a rekey is due: peer and key id. Reported once for each key.
+    pub rekey_due: Vec<(u32, u8)>,
     /// Peers or keys are gone: snapshots are out of date.
     pub changed: bool,
     /// There are retired keys still: they are to be let go of when their time is over, and only this does so.
@@ -368,28 +368,28 @@ impl<A: Aead, T: Clone> Device<A, T> {
             })
             .cloned()
             .collect();
-        let (worn, used_up) = self.tend_keys();
+        let (rekey_due, used_up) = self.tend_keys();
         let changed = used_up || !(overdue.is_empty() && expired.is_empty());
         Due {
             expired,
             pings,
-            worn,
+            rekey_due,
             changed,
             lingers: self.peers.iter().any(|peer| peer.keys.has_retired()),
         }
     }
 
-    /// Finds primary keys that must be exchanged, and takes out those without packet ids (dco-behaviour 5.6). Returns
+    /// Finds primary keys for which a rekey is due, and deletes those without packet ids (dco-behaviour 5.6). Returns
     /// the former, and whether there were any of the latter.
     fn tend_keys(&mut self) -> (Vec<(u32, u8)>, bool) {
-        let mut worn = Vec::new();
+        let mut rekey_due = Vec::new();
         let mut used_up = Vec::new();
         for peer in self.peers.iter() {
             let Some(key) = peer.keys.at(Slot::Primary) else {
                 continue;
             };
-            if key.asks_for_another() {
-                worn.push((peer.id, key.id()));
+            if key.take_rekey_due() {
+                rekey_due.push((peer.id, key.id()));
             }
             if key.packet_ids().is_used_up() {
                 used_up.push(peer.id);
@@ -399,7 +399,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
             // The peer was there a moment ago.
             let _ = self.delete_key(*id, Slot::Primary);
         }
-        (worn, !used_up.is_empty())
+        (rekey_due, !used_up.is_empty())
     }
 
     /// A copy of a peer with the VPN addresses of a change, if no other peer has them.

@@ -43,8 +43,8 @@ drop_reasons! {
     RxNoTag => "rx_no_tag",
     /// Received: the tag is not that of these bytes under this key.
     RxBadTag => "rx_bad_tag",
-    /// Received: under a key that has seen too many forgeries to be believed any more.
-    RxKeyWornOut => "rx_key_worn_out",
+    /// Received: under a key that has seen too many forgeries to be trusted any longer.
+    RxIntegrityLimit => "rx_integrity_limit",
     /// Received: authentic, but its packet id was seen before, or is 0.
     RxReplay => "rx_replay",
     /// Received: authentic, but its packet id is older than the replay window reaches.

@@ -7,10 +7,10 @@ use zeroize::Zeroize;
 
 use crate::aead::{Aead, AeadFailed, Cipher, NONCE};
 use crate::drop_reason::DropReason;
+use crate::key_usage::KeyUsage;
 use crate::packet_id::PacketIds;
 use crate::replay::{ReplayWindow, Stale};
 use crate::time::Time;
-use crate::wear::Wear;
 use crate::wire::{AAD, OVERHEAD, TAG, data_v2_word};
 
 /// What a [`Key`] is made of. `A` holds the secret of one direction.
@@ -34,7 +34,7 @@ pub struct Key<A> {
     material: KeyMaterial<A>,
     packet_ids: PacketIds,
     window: ReplayWindow,
-    wear: Wear,
+    usage: KeyUsage,
     /// Higher than that of each key which its peer had before.
     order: u32,
     /// The order of the latest key that has opened a packet and was replaced by this one, or by one before it.
@@ -64,7 +64,7 @@ impl<A: Aead> Key<A> {
             material,
             packet_ids,
             window: ReplayWindow::new(),
-            wear: Wear::new(),
+            usage: KeyUsage::new(),
             order: 0,
             replaced: 0,
         }
@@ -94,9 +94,10 @@ impl<A: Aead> Key<A> {
         !self.window.is_empty()
     }
 
-    /// Whether another key must be asked for now: true once in a key's life, see [`Wear`].
-    pub fn asks_for_another(&self) -> bool {
-        self.wear.ask(self.material.cipher, &self.packet_ids)
+    /// Whether a rekey is due and has not been reported yet: true once in a key's life, see [`KeyUsage`].
+    pub fn take_rekey_due(&self) -> bool {
+        self.usage
+            .take_rekey_due(self.material.cipher, &self.packet_ids)
     }
 
     /// Makes a record in place: `record` is [`OVERHEAD`] bytes of room, then the inner packet.
@@ -116,21 +117,21 @@ impl<A: Aead> Key<A> {
             .encrypt
             .seal(nonce, aad, payload, tag)
             .map_err(|AeadFailed| failed)?;
-        self.wear.sealed(payload.len());
+        self.usage.count_sealed(payload.len());
         Ok(())
     }
 
     /// Opens a received record in place. Nothing but a count changes unless the tag is right.
     ///
     /// # Errors
-    /// [`DropReason::RxNoTag`], [`DropReason::RxKeyWornOut`], [`DropReason::RxBadTag`], [`DropReason::RxReplay`],
+    /// [`DropReason::RxNoTag`], [`DropReason::RxIntegrityLimit`], [`DropReason::RxBadTag`], [`DropReason::RxReplay`],
     /// [`DropReason::RxTooOld`].
     pub fn open<'r>(&self, record: &'r mut [u8], now: Time) -> Result<Opened<'r>, DropReason> {
         if record.len() < OVERHEAD {
             return Err(DropReason::RxNoTag);
         }
-        if !self.wear.may_open() {
-            return Err(DropReason::RxKeyWornOut);
+        if !self.usage.may_open() {
+            return Err(DropReason::RxIntegrityLimit);
         }
         let (aad, rest) = record
             .split_first_chunk_mut::<AAD>()
@@ -144,7 +145,7 @@ impl<A: Aead> Key<A> {
             .decrypt
             .open(nonce, aad, payload, tag)
             .map_err(|AeadFailed| {
-                self.wear.forged();
+                self.usage.count_forgery();
                 DropReason::RxBadTag
             })?;
         match self.window.accept(u32::from_be_bytes(id), now) {

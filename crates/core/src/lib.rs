@@ -1,7 +1,7 @@
 //! OpenVPN's data channel without I/O, clock, threads or randomness: bytes and time go in, bytes and events come out.
 //!
-//! Reading order: [`wire`] (what is on the wire), [`key`] (one key, both directions), [`replay`], [`packet_id`] and [`wear`],
-//! [`peer`], [`device`] (what requests change), [`peers`] and [`route`] (how a peer is found), [`inbound`] and
+//! Reading order: [`wire`] (what is on the wire), [`key`] (one key, both directions), [`replay`], [`packet_id`] and
+//! [`key_usage`], [`peer`], [`device`] (what requests change), [`peers`] and [`route`] (how a peer is found), [`inbound`] and
 //! [`outbound`] (a packet's way through them), [`framing`] (packets in a TCP stream), [`offload`] (many packets at once, to
 //! and from the device).
 //!
@@ -32,6 +32,7 @@ pub mod framing;
 pub mod inbound;
 pub mod ip;
 pub mod key;
+pub mod key_usage;
 pub mod mss;
 pub mod offload;
 pub mod outbound;
@@ -45,7 +46,6 @@ pub mod route;
 pub mod time;
 pub mod used_keys;
 pub mod view;
-pub mod wear;
 pub mod wire;
 
 #[cfg(test)]

@@ -297,7 +297,7 @@ impl<I: Io> Device<I> {
             let told = self.ended(peer, DeleteReason::Expired, now);
             state.notify(peer.transport.netns, told);
         }
-        for (peer, key_id) in &due.worn {
+        for (peer, key_id) in &due.rekey_due {
             tracing::info!(
                 "{}: peer {peer}: key {key_id} is nearly used up: requesting a new one",
                 self.interface.name
@@ -311,7 +311,7 @@ impl<I: Io> Device<I> {
             let netns = state.netns_of(peer);
             state.notify(netns, told);
         }
-        if due.changed || !due.worn.is_empty() {
+        if due.changed || !due.rekey_due.is_empty() {
             self.publish(&mut state);
         }
         (due.pings, due.lingers)

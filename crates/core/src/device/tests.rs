@@ -232,7 +232,7 @@ fn an_old_key_lingers_beside_a_new_one_and_then_goes() {
 }
 
 #[test]
-fn a_key_near_its_end_is_told_of_once_and_a_used_up_one_is_taken_out() {
+fn a_due_rekey_is_reported_once_and_a_used_up_key_is_deleted() {
     let mut device = device(&[1, 2]);
     let near_its_end = |next| crate::testing::key_at(3, 1, next);
     device
@@ -242,9 +242,9 @@ fn a_key_near_its_end_is_told_of_once_and_a_used_up_one_is_taken_out() {
         .install_key(2, Slot::Primary, near_its_end(u32::MAX))
         .unwrap();
     let due = device.tick(seconds(1));
-    let mut worn = due.worn;
-    worn.sort_unstable();
-    assert_eq!(worn, [(1, 3), (2, 3)]);
+    let mut rekey_due = due.rekey_due;
+    rekey_due.sort_unstable();
+    assert_eq!(rekey_due, [(1, 3), (2, 3)]);
     assert!(!due.changed);
     let key = device
         .peers()
@@ -255,7 +255,7 @@ fn a_key_near_its_end_is_told_of_once_and_a_used_up_one_is_taken_out() {
         .unwrap();
     assert_eq!(key.packet_ids().reserve(9), Some(u32::MAX..=u32::MAX));
     let due = device.tick(seconds(2));
-    assert!(due.worn.is_empty() && due.changed);
+    assert!(due.rekey_due.is_empty() && due.changed);
     assert!(
         device
             .peers()

@@ -27,7 +27,7 @@ const AFTER_PEER: [&str; 11] = [
     "rx_unknown_key_id",
     "rx_no_tag",
     "rx_bad_tag",
-    "rx_key_worn_out",
+    "rx_integrity_limit",
     "rx_replay",
     "rx_too_old",
     "rx_empty",
