@@ -7,7 +7,8 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::aead::Aead;
 use crate::endpoint::Endpoint;
-use crate::key::{Key, Slot};
+use crate::key::Key;
+use crate::key_slots::{KeySlots, Slot};
 use crate::peer::{Activity, Keepalive, Peer};
 use crate::peers::Peers;
 use crate::time::Time;
@@ -162,7 +163,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
             vpn6: vpn6.map(Box::new),
             endpoint: new.endpoint.into(),
             keepalive: new.keepalive,
-            keys: crate::key::KeySlots::empty(),
+            keys: KeySlots::empty(),
             used_keys: UsedKeys::NONE,
             transport: new.transport,
             activity,

@@ -1,7 +1,7 @@
 //! OpenVPN's data channel without I/O, clock, threads or randomness: bytes and time go in, bytes and events come out.
 //!
-//! Reading order: [`wire`] (what is on the wire), [`key`] (one key, both directions), [`replay`], [`packet_id`] and
-//! [`key_usage`], [`peer`], [`device`] (what requests change), [`peers`] and [`route`] (how a peer is found), [`inbound`] and
+//! Reading order: [`wire`] (what is on the wire), [`key`] (one key, both directions), [`replay`], [`packet_id`],
+//! [`key_usage`] and [`key_slots`], [`peer`], [`device`] (what requests change), [`peers`] and [`route`] (how a peer is found), [`inbound`] and
 //! [`outbound`] (a packet's way through them), [`framing`] (packets in a TCP stream), [`offload`] (many packets at once, to
 //! and from the device).
 //!
@@ -32,6 +32,7 @@ pub mod framing;
 pub mod inbound;
 pub mod ip;
 pub mod key;
+pub mod key_slots;
 pub mod key_usage;
 pub mod mss;
 pub mod offload;
@@ -55,7 +56,8 @@ pub use aead::{Aead, AeadFailed, Cipher};
 pub use device::{Device, Mode, NewPeer, Novelty, PeerChange, PeerError};
 pub use drop_reason::{DropCounters, DropReason};
 pub use endpoint::Endpoint;
-pub use key::{Key, KeyMaterial, KeySlots, Slot};
+pub use key::{Key, KeyMaterial};
+pub use key_slots::{KeySlots, Slot};
 pub use peer::{Activity, Keepalive, Peer, Traffic};
 pub use peers::Peers;
 pub use route::Routes;

@@ -6,7 +6,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::endpoint::{Endpoint, KeptEndpoint};
-use crate::key::KeySlots;
+use crate::key_slots::KeySlots;
 use crate::path_mtu::PathMtu;
 use crate::time::Time;
 use crate::used_keys::UsedKeys;

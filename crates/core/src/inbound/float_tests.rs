@@ -1,7 +1,8 @@
 //! Which packets move a peer while its keys change: never one that somebody may have held back (faults E1).
 
 use super::*;
-use crate::key::{Key, Slot};
+use crate::key::Key;
+use crate::key_slots::Slot;
 use crate::testing::{Toy, at, device, key, packet, record};
 use crate::{Device, Routes};
 use proptest::prelude::*;

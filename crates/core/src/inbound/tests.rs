@@ -1,6 +1,6 @@
 use super::*;
 use crate::Routes;
-use crate::key::Slot;
+use crate::key_slots::Slot;
 use crate::outbound::{Sealer, select};
 use crate::route::Route;
 use crate::testing::{Toy, at, device, key, packet, record};

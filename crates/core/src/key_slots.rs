@@ -1,0 +1,157 @@
+//! The two slots that hold a peer's keys (dco-behaviour 5.5), and a deleted key that still opens packets.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+
+use crate::key::Key;
+use crate::time::Time;
+
+/// Which slot, relative to the last swap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// Encrypts, and is asked first when decrypting.
+    Primary,
+    /// Decrypts only.
+    Secondary,
+}
+
+/// The two slots of a peer. Clones share the keys.
+pub struct KeySlots<A> {
+    primary: Option<Arc<Key<A>>>,
+    secondary: Option<Arc<Key<A>>>,
+    /// A deleted key that still opens packets. Boxed: there is one for a second after a rekey, and a place for it in
+    /// each of many peers.
+    retired: Option<Box<Retired<A>>>,
+}
+
+/// A deleted key, and until when it opens packets.
+struct Retired<A> {
+    key: Arc<Key<A>>,
+    until: Time,
+}
+
+impl<A> KeySlots<A> {
+    /// Both slots empty.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self {
+            primary: None,
+            secondary: None,
+            retired: None,
+        }
+    }
+
+    /// The key in a slot.
+    #[must_use]
+    pub const fn at(&self, slot: Slot) -> Option<&Arc<Key<A>>> {
+        match slot {
+            Slot::Primary => self.primary.as_ref(),
+            Slot::Secondary => self.secondary.as_ref(),
+        }
+    }
+
+    /// The key for a received key id; the primary is asked first, as both slots may hold the same id.
+    #[must_use]
+    pub fn by_key_id(&self, id: u8, now: Time) -> Option<&Arc<Key<A>>> {
+        let retired = self
+            .retired
+            .as_ref()
+            .filter(|retired| now < retired.until)
+            .map(|retired| &retired.key);
+        let slots = [self.primary.as_ref(), self.secondary.as_ref(), retired];
+        slots
+            .into_iter()
+            .flatten()
+            .find(|key| key.material.id == id)
+    }
+
+    /// Whether a packet that this key has just opened may move the peer (design decision 10, faults E1).
+    ///
+    /// Not if a later key has opened any: somebody may have held the packet back. Nor while another key is primary and in
+    /// use: which of two is the later one is known only by the order in which they were installed. A client sends with
+    /// its new key long before a server makes it primary, and from then on no more with the old one; so if it moves in
+    /// that time it is followed, a second later at most.
+    #[must_use]
+    pub fn may_move(&self, key: &Key<A>, now: Time) -> bool {
+        let is_outdated = [&self.primary, &self.secondary]
+            .into_iter()
+            .flatten()
+            .any(|other| other.latest_in_use() > key.order);
+        let is_beside = self.primary.as_ref().is_some_and(|primary| {
+            !core::ptr::eq(&raw const **primary, key) && primary.has_opened_lately(now)
+        });
+        !(is_outdated || is_beside)
+    }
+
+    /// Empties a slot, but lets its key open packets until then: those that were on their way.
+    pub fn retire(&mut self, slot: Slot, until: Time) {
+        let key = match slot {
+            Slot::Primary => self.primary.take(),
+            Slot::Secondary => self.secondary.take(),
+        };
+        self.retired = key.map(|key| Box::new(Retired { key, until }));
+    }
+
+    /// Whether there is a retired key whose time is over.
+    #[must_use]
+    pub fn is_overdue(&self, now: Time) -> bool {
+        self.retired
+            .as_ref()
+            .is_some_and(|retired| now >= retired.until)
+    }
+
+    /// Whether there is a retired key.
+    #[must_use]
+    pub const fn has_retired(&self) -> bool {
+        self.retired.is_some()
+    }
+
+    /// Lets go of the retired key.
+    pub fn forget_retired(&mut self) {
+        self.retired = None;
+    }
+
+    /// Puts a key into a slot, in place of what was there, or empties it. The primary's place stays empty when its
+    /// key is deleted: the secondary is not promoted.
+    pub fn put(&mut self, slot: Slot, mut key: Option<Key<A>>) {
+        if let Some(key) = &mut key {
+            let retired = self.retired.as_ref().map(|retired| &retired.key);
+            let present = [self.primary.as_ref(), self.secondary.as_ref(), retired];
+            let latest = present.into_iter().flatten().map(|key| key.order).max();
+            key.order = latest.unwrap_or_default().saturating_add(1);
+            let replaced = self.at(slot).map(|replaced| replaced.latest_in_use());
+            key.replaced = replaced.unwrap_or_default();
+        }
+        *match slot {
+            Slot::Primary => &mut self.primary,
+            Slot::Secondary => &mut self.secondary,
+        } = key.map(Arc::new);
+    }
+
+    /// Exchanges the slots, empty or not.
+    pub const fn swap(&mut self) {
+        core::mem::swap(&mut self.primary, &mut self.secondary);
+    }
+}
+
+impl<A> Clone for Retired<A> {
+    fn clone(&self) -> Self {
+        Self {
+            key: Arc::clone(&self.key),
+            until: self.until,
+        }
+    }
+}
+
+impl<A> Clone for KeySlots<A> {
+    fn clone(&self) -> Self {
+        Self {
+            primary: self.primary.clone(),
+            secondary: self.secondary.clone(),
+            retired: self.retired.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
