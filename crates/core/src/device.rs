@@ -392,7 +392,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
             if key.take_rekey_due() {
                 rekey_due.push((peer.id, key.id()));
             }
-            if key.packet_ids().is_used_up() {
+            if key.is_used_up() {
                 used_up.push(peer.id);
             }
         }

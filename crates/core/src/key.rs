@@ -1,5 +1,8 @@
 //! A key of a peer: both directions, its packet ids and its replay window.
 
+use core::fmt;
+use core::ops::RangeInclusive;
+
 use zeroize::Zeroize;
 
 use crate::aead::{Aead, AeadFailed, Cipher, NONCE};
@@ -79,10 +82,18 @@ impl<A: Aead> Key<A> {
         self.material.cipher
     }
 
-    /// The packet ids of sent packets.
+    /// Takes `count` packet ids that nobody else gets; fewer if fewer are left, `None` if none are. Those that are dropped
+    /// unused are lost.
     #[must_use]
-    pub const fn packet_ids(&self) -> &PacketIds {
-        &self.packet_ids
+    pub fn reserve(&self, count: u32) -> Option<Reserved<'_, A>> {
+        let ids = self.packet_ids.reserve(count)?;
+        Some(Reserved { key: self, ids })
+    }
+
+    /// Whether all packet ids are used up: the key seals nothing more.
+    #[must_use]
+    pub fn is_used_up(&self) -> bool {
+        self.packet_ids.is_used_up()
     }
 
     /// Whether it has opened a packet: the other end uses it.
@@ -97,12 +108,8 @@ impl<A: Aead> Key<A> {
             .take_rekey_due(self.material.cipher, &self.packet_ids)
     }
 
-    /// Makes a record in place: `record` is [`OVERHEAD`] bytes of room, then the inner packet.
-    /// `packet_id` comes from [`Key::packet_ids`] and is used this once.
-    ///
-    /// # Errors
-    /// [`DropReason::TxSealFailed`] if there is no room for the overhead or the cipher fails.
-    pub fn seal(&self, tx_id: u32, packet_id: u32, record: &mut [u8]) -> Result<(), DropReason> {
+    /// See [`PacketId::seal`], which alone knows that the packet id is unused.
+    fn seal(&self, tx_id: u32, packet_id: u32, record: &mut [u8]) -> Result<(), DropReason> {
         let failed = DropReason::TxSealFailed;
         let (aad, rest) = record.split_first_chunk_mut::<AAD>().ok_or(failed)?;
         let (tag, payload) = rest.split_first_chunk_mut::<TAG>().ok_or(failed)?;
@@ -169,6 +176,91 @@ impl<A> Key<A> {
         } else {
             self.order
         }
+    }
+}
+
+/// A packet id of one key: the right to seal one packet under a nonce of its own (promises B4).
+///
+/// Only [`Key::reserve`] makes one, from the key's counter; [`PacketId::seal`] consumes it. It names its key, so that it
+/// is of no use with another one. So no nonce is used twice by code that compiles:
+///
+/// ```
+/// fn once<A: udco_core::Aead>(id: udco_core::PacketId<'_, A>, record: &mut [u8]) {
+///     let _ = id.seal(1, record);
+/// }
+/// ```
+/// ```compile_fail,E0382
+/// fn twice<A: udco_core::Aead>(id: udco_core::PacketId<'_, A>, record: &mut [u8]) {
+///     let _ = id.seal(1, record);
+///     let _ = id.seal(1, record);
+/// }
+/// ```
+/// ```compile_fail,E0599
+/// fn copied<A: udco_core::Aead>(id: udco_core::PacketId<'_, A>, record: &mut [u8]) {
+///     let _ = id.clone().seal(1, record);
+/// }
+/// ```
+/// ```compile_fail,E0451
+/// fn made_up<A>(key: &udco_core::Key<A>) -> udco_core::PacketId<'_, A> {
+///     udco_core::PacketId { key, value: 7 }
+/// }
+/// ```
+#[must_use = "a packet id that is dropped is lost"]
+pub struct PacketId<'k, A> {
+    key: &'k Key<A>,
+    value: u32,
+}
+
+impl<A: Aead> PacketId<'_, A> {
+    /// Makes a record in place for the peer that knows itself as `tx_id`: `record` is [`OVERHEAD`] bytes of room, then the
+    /// inner packet.
+    ///
+    /// # Errors
+    /// [`DropReason::TxSealFailed`] if there is no room for the overhead or the cipher fails. The packet id is lost.
+    pub fn seal(self, tx_id: u32, record: &mut [u8]) -> Result<(), DropReason> {
+        self.key.seal(tx_id, self.value, record)
+    }
+}
+
+impl<A> PacketId<'_, A> {
+    /// The number on the wire.
+    #[must_use]
+    pub const fn value(&self) -> u32 {
+        self.value
+    }
+}
+
+/// Any packet id of a key, for tests of what the other end may send.
+#[cfg(test)]
+pub(crate) const fn any_packet_id<A>(key: &Key<A>, value: u32) -> PacketId<'_, A> {
+    PacketId { key, value }
+}
+
+/// Packet ids of one key that were taken together, in rising order.
+pub struct Reserved<'k, A> {
+    key: &'k Key<A>,
+    ids: RangeInclusive<u32>,
+}
+
+impl<'k, A> Iterator for Reserved<'k, A> {
+    type Item = PacketId<'k, A>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let value = self.ids.next()?;
+        let key = self.key;
+        Some(PacketId { key, value })
+    }
+}
+
+impl<A> fmt::Debug for PacketId<'_, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PacketId").field(&self.value).finish()
+    }
+}
+
+impl<A> fmt::Debug for Reserved<'_, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Reserved").field(&self.ids).finish()
     }
 }
 

@@ -56,7 +56,7 @@ pub use aead::{Aead, AeadFailed, Cipher};
 pub use device::{Device, Mode, NewPeer, Novelty, PeerChange, PeerError};
 pub use drop_reason::{DropCounters, DropReason};
 pub use endpoint::Endpoint;
-pub use key::{Key, KeyMaterial};
+pub use key::{Key, KeyMaterial, PacketId, Reserved};
 pub use key_slots::{KeySlots, Slot};
 pub use peer::{Activity, Keepalive, Peer, Traffic};
 pub use peers::Peers;

@@ -1,13 +1,12 @@
 //! A packet's way out: from an inner packet to a record for its peer (dco-behaviour 1.6, 5.1, in their order).
 
 use alloc::sync::Arc;
-use core::ops::RangeInclusive;
 
 use crate::aead::Aead;
 use crate::device::Mode;
 use crate::drop_reason::DropReason;
 use crate::ip;
-use crate::key::Key;
+use crate::key::Reserved;
 use crate::key_slots::Slot;
 use crate::mss::{self, MssFix};
 use crate::peer::Peer;
@@ -51,8 +50,7 @@ fn is_recursive<A, T>(peer: &Peer<A, T>, packet: &[u8]) -> bool {
 /// Seals what one packet of the device was split into.
 pub struct Sealer<'v, A, T> {
     peer: &'v Arc<Peer<A, T>>,
-    key: &'v Key<A>,
-    packet_ids: RangeInclusive<u32>,
+    packet_ids: Reserved<'v, A>,
     inner_limit: usize,
     now: Time,
     /// What was sealed so far, which is counted at the end: once for a super-packet.
@@ -77,14 +75,10 @@ impl<'v, A: Aead, T: Clone> Sealer<'v, A, T> {
             .count_many(packets as u64, bytes as u64);
         let key = peer.keys.at(Slot::Primary).ok_or(DropReason::TxNoKey)?;
         let count = u32::try_from(packets).unwrap_or(u32::MAX);
-        let packet_ids = key
-            .packet_ids()
-            .reserve(count)
-            .ok_or(DropReason::TxPacketIdsUsedUp)?;
+        let packet_ids = key.reserve(count).ok_or(DropReason::TxPacketIdsUsedUp)?;
         let inner_limit = peer.inner_limit();
         Ok(Self {
             peer,
-            key,
             packet_ids,
             inner_limit,
             now,
@@ -111,7 +105,7 @@ impl<'v, A: Aead, T: Clone> Sealer<'v, A, T> {
             .ok_or(DropReason::TxPacketIdsUsedUp)?;
         let packet = record.get_mut(OVERHEAD..).ok_or(DropReason::TxSealFailed)?;
         mss::clamp(packet, self.inner_limit);
-        self.key.seal(self.peer.tx_id, packet_id, record)?;
+        packet_id.seal(self.peer.tx_id, record)?;
         let (records, bytes) = &mut self.sealed;
         *records += 1;
         *bytes += record.len() as u64;
@@ -142,12 +136,11 @@ pub fn seal_keepalive<A: Aead, T>(
         payload.copy_from_slice(&KEEPALIVE);
     }
     let key = peer.keys.at(Slot::Primary).ok_or(DropReason::TxNoKey)?;
-    let packet_id = *key
-        .packet_ids()
+    let packet_id = key
         .reserve(1)
-        .ok_or(DropReason::TxPacketIdsUsedUp)?
-        .start();
-    key.seal(peer.tx_id, packet_id, record)?;
+        .and_then(|mut ids| ids.next())
+        .ok_or(DropReason::TxPacketIdsUsedUp)?;
+    packet_id.seal(peer.tx_id, record)?;
     peer.activity.link_tx.count(record.len());
     peer.activity.sent(now);
     Ok(())

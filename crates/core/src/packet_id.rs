@@ -1,4 +1,5 @@
-//! Packet ids of sent packets: each value once per key, from 1 to 2^32 - 1 (dco-behaviour 5.6).
+//! The counter of a key's packet ids: each value once, from 1 to 2^32 - 1 (dco-behaviour 5.6). What it counts out is a
+//! [`PacketId`](crate::PacketId).
 
 use core::ops::RangeInclusive;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -39,9 +40,8 @@ impl PacketIds {
         self.next() > u64::from(u32::MAX)
     }
 
-    /// Takes `count` ids that nobody else gets; fewer if fewer are left, `None` if none is.
-    /// Ids that the caller does not use are lost.
-    pub fn reserve(&self, count: u32) -> Option<RangeInclusive<u32>> {
+    /// Takes `count` ids that nobody else gets; fewer if fewer are left, `None` if none are.
+    pub(crate) fn reserve(&self, count: u32) -> Option<RangeInclusive<u32>> {
         let count = u64::from(count.max(1));
         let first = self.next.fetch_add(count, Ordering::Relaxed);
         let last = first.saturating_add(count - 1).min(u64::from(u32::MAX));

@@ -6,7 +6,7 @@ use core::net::{Ipv4Addr, SocketAddr};
 use crate::aead::{Aead, AeadFailed, Cipher, NONCE};
 use crate::device::{Device, Mode, NewPeer};
 use crate::endpoint::Endpoint;
-use crate::key::{Key, KeyMaterial};
+use crate::key::{Key, KeyMaterial, any_packet_id};
 use crate::key_slots::Slot;
 use crate::packet_id::PacketIds;
 use crate::peer::Keepalive;
@@ -84,7 +84,8 @@ pub(crate) fn key_at(id: u8, secret: u8, next: u32) -> Key<Toy> {
 pub(crate) fn record(key: &Key<Toy>, peer: u32, packet_id: u32, payload: &[u8]) -> Vec<u8> {
     let mut record = vec![0; crate::wire::OVERHEAD];
     record.extend_from_slice(payload);
-    key.seal(peer, packet_id, &mut record).unwrap();
+    let packet_id = any_packet_id(key, packet_id);
+    packet_id.seal(peer, &mut record).unwrap();
     record
 }
 

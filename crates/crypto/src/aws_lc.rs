@@ -13,8 +13,8 @@ use crate::{InvalidKeyLength, NoRandomness};
 
 /// A cipher with the key of one direction. The library wipes the key when it is dropped.
 ///
-/// "Less safe" is the library's word for a key whose nonces the caller chooses; here they are packet ids, which
-/// [`udco_core::packet_id`] hands out once each.
+/// "Less safe" is the library's word for a key whose nonces the caller chooses; here they hold a
+/// [`udco_core::PacketId`], each of which seals once.
 #[derive(Debug)]
 pub struct DirectionKey(LessSafeKey);
 

@@ -117,7 +117,8 @@ fn each_cipher_opens_what_it_sealed_and_nothing_else() {
         let (sender, receiver) = (key(cipher), key(cipher));
         let mut record = vec![0; 24];
         record.extend_from_slice(b"inner packet");
-        sender.seal(5, 1, &mut record).unwrap();
+        let packet_id = sender.reserve(1).unwrap().next().unwrap();
+        packet_id.seal(5, &mut record).unwrap();
         for bit in 0..record.len() * 8 {
             let mut forged = record.clone();
             forged[bit / 8] ^= 1 << (bit % 8);

@@ -1,5 +1,7 @@
 use super::*;
 use crate::testing::{key, record};
+use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 const NOW: Time = Time::from_millis(1);
 
@@ -47,6 +49,34 @@ fn records_of_every_short_length() {
         key.open(&mut record(&key, 1, 7, &[]), NOW).unwrap().payload,
         []
     );
-    let sealed = key.seal(1, 1, &mut [0; OVERHEAD - 1]);
+    let packet_id = key.reserve(1).unwrap().next().unwrap();
+    let sealed = packet_id.seal(1, &mut [0; OVERHEAD - 1]);
     assert_eq!(sealed, Err(DropReason::TxSealFailed));
+}
+
+proptest! {
+    /// promises B4, at any place of the counter and however many ids each batch takes and leaves unused.
+    #[test]
+    fn no_packet_id_is_handed_out_twice(
+        first in prop_oneof![1..1000u32, u32::MAX - 500..=u32::MAX],
+        batches in prop::collection::vec((0..100u32, 0..100usize), 1..20),
+    ) {
+        let key = crate::testing::key_at(0, 9, first);
+        let mut taken = BTreeSet::new();
+        for (count, used) in batches {
+            let Some(ids) = key.reserve(count) else {
+                prop_assert!(key.is_used_up());
+                continue;
+            };
+            for id in ids.take(used) {
+                prop_assert!(taken.last() < Some(&id.value()), "they rise");
+                taken.insert(id.value());
+                let mut record = [0; OVERHEAD + 1];
+                let on_the_wire = id.value().to_be_bytes();
+                prop_assert_eq!(id.seal(1, &mut record), Ok(()));
+                prop_assert_eq!(&record[4..8], on_the_wire);
+            }
+        }
+        prop_assert!(taken.first().is_none_or(|lowest| *lowest >= first));
+    }
 }
