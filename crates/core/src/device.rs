@@ -13,6 +13,7 @@ use crate::peer::{Activity, Keepalive, Peer};
 use crate::peers::Peers;
 use crate::time::Time;
 use crate::used_keys::{KeyDigest, RecentKeys, UsedKeys};
+use crate::wire::KeyId;
 
 /// How many peers a device has (dco-behaviour 2.15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +96,7 @@ pub struct Due<A, T> {
     /// Peers to which a keepalive must be sent.
     pub pings: Vec<Arc<Peer<A, T>>>,
     /// Primary keys for which a rekey is due: peer and key id. Reported once for each key.
-    pub rekey_due: Vec<(u32, u8)>,
+    pub rekey_due: Vec<(u32, KeyId)>,
     /// Peers or keys are gone: snapshots are out of date.
     pub changed: bool,
     /// There are retired keys still: they are to be let go of when their time is over, and only this does so.
@@ -382,7 +383,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
 
     /// Finds primary keys for which a rekey is due, and deletes those without packet ids (dco-behaviour 5.6). Returns
     /// the former, and whether there were any of the latter.
-    fn tend_keys(&mut self) -> (Vec<(u32, u8)>, bool) {
+    fn tend_keys(&mut self) -> (Vec<(u32, KeyId)>, bool) {
         let mut rekey_due = Vec::new();
         let mut used_up = Vec::new();
         for peer in self.peers.iter() {

@@ -11,12 +11,12 @@ use crate::key_usage::KeyUsage;
 use crate::packet_id::PacketIds;
 use crate::replay::{ReplayWindow, Stale};
 use crate::time::Time;
-use crate::wire::{AAD, OVERHEAD, TAG, data_v2_word};
+use crate::wire::{AAD, KeyId, OVERHEAD, TAG, data_v2_word};
 
 /// What a [`Key`] is made of. `A` holds the secret of one direction.
 pub struct KeyMaterial<A> {
-    /// Key id on the wire, 0..=7.
-    pub id: u8,
+    /// Key id on the wire.
+    pub id: KeyId,
     /// Cipher, for those who ask.
     pub cipher: Cipher,
     /// For sent packets.
@@ -72,7 +72,7 @@ impl<A: Aead> Key<A> {
 
     /// Key id on the wire.
     #[must_use]
-    pub const fn id(&self) -> u8 {
+    pub const fn id(&self) -> KeyId {
         self.material.id
     }
 

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 
 use crate::key::Key;
 use crate::time::Time;
+use crate::wire::KeyId;
 
 /// Which slot, relative to the last swap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +53,7 @@ impl<A> KeySlots<A> {
 
     /// The key for a received key id; the primary is asked first, as both slots may hold the same id.
     #[must_use]
-    pub fn by_key_id(&self, id: u8, now: Time) -> Option<&Arc<Key<A>>> {
+    pub fn by_key_id(&self, id: KeyId, now: Time) -> Option<&Arc<Key<A>>> {
         let retired = self
             .retired
             .as_ref()

@@ -64,3 +64,4 @@ pub use route::Routes;
 pub use time::Time;
 pub use used_keys::KeyDigest;
 pub use view::View;
+pub use wire::KeyId;

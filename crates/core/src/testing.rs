@@ -11,7 +11,7 @@ use crate::key_slots::Slot;
 use crate::packet_id::PacketIds;
 use crate::peer::Keepalive;
 use crate::time::Time;
-use crate::wire::TAG;
+use crate::wire::{KeyId, TAG};
 
 /// Adds a byte to each byte; the tag sums up everything. Enough to notice every single change.
 #[derive(Clone, Copy)]
@@ -70,7 +70,7 @@ pub(crate) fn key(id: u8, secret: u8) -> Key<Toy> {
 /// Such a key whose next packet id is `next`.
 pub(crate) fn key_at(id: u8, secret: u8, next: u32) -> Key<Toy> {
     let material = KeyMaterial {
-        id,
+        id: KeyId::new(id).unwrap(),
         cipher: Cipher::Aes256Gcm,
         encrypt: Toy(secret),
         decrypt: Toy(secret),

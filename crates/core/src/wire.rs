@@ -7,6 +7,8 @@
 //! 24 n  ciphertext, n = length of the inner packet
 //! ```
 
+use core::fmt;
+
 use crate::drop_reason::DropReason;
 
 /// Bytes before the ciphertext: opcode and peer id, packet id, tag.
@@ -29,6 +31,45 @@ pub const KEEPALIVE: [u8; 16] = [
     0x2a, 0x18, 0x7b, 0xf3, 0x64, 0x1e, 0xb4, 0xcb, 0x07, 0xed, 0x2d, 0x0a, 0x98, 0x1f, 0xc7, 0x48,
 ];
 
+/// A key id: 3 bits, by which a packet names the key that opens it (dco-behaviour 1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(u8);
+
+impl KeyId {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self(0),
+        Self(1),
+        Self(2),
+        Self(3),
+        Self(4),
+        Self(5),
+        Self(6),
+        Self(7),
+    ];
+
+    /// A key id; `None` above 7.
+    #[must_use]
+    pub const fn new(id: u8) -> Option<Self> {
+        match id {
+            0..=7 => Some(Self(id)),
+            _ => None,
+        }
+    }
+
+    /// The number, 0..=7.
+    #[must_use]
+    pub const fn value(self) -> u8 {
+        self.0
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 const DATA_V1: u8 = 6;
 const DATA_V2: u8 = 9;
 
@@ -37,8 +78,8 @@ const DATA_V2: u8 = 9;
 pub enum Datagram {
     /// A `DATA_V2` packet.
     Data {
-        /// Key id, 0..=7.
-        key_id: u8,
+        /// Key id.
+        key_id: KeyId,
         /// Peer id, 24 bits.
         peer_id: u32,
     },
@@ -56,7 +97,7 @@ pub fn classify(datagram: &[u8]) -> Result<Datagram, DropReason> {
     let [opcode_and_key, ..] = word.to_be_bytes();
     match opcode_and_key >> 3 {
         DATA_V2 => Ok(Datagram::Data {
-            key_id: opcode_and_key & 7,
+            key_id: KeyId(opcode_and_key & 7),
             peer_id: word & MAX_PEER_ID,
         }),
         DATA_V1 => Err(DropReason::RxDataV1),
@@ -66,8 +107,8 @@ pub fn classify(datagram: &[u8]) -> Result<Datagram, DropReason> {
 
 /// The first four bytes of a `DATA_V2` packet.
 #[must_use]
-pub const fn data_v2_word(key_id: u8, peer_id: u32) -> [u8; 4] {
-    let first = DATA_V2 << 3 | key_id & 7;
+pub const fn data_v2_word(key_id: KeyId, peer_id: u32) -> [u8; 4] {
+    let first = DATA_V2 << 3 | key_id.0;
     ((first as u32) << 24 | peer_id & MAX_PEER_ID).to_be_bytes()
 }
 
@@ -85,9 +126,9 @@ mod tests {
     #[test]
     fn every_opcode_key_id_and_peer_id() {
         for opcode in 0..32u8 {
-            for key_id in 0..8u8 {
+            for key_id in KeyId::ALL {
                 for peer_id in [0, 1, 0x12_3456, 0xff_fffe, UNDEFINED_PEER] {
-                    let word = (u32::from(opcode << 3 | key_id) << 24) | peer_id;
+                    let word = (u32::from(opcode << 3 | key_id.value()) << 24) | peer_id;
                     let expected = match opcode {
                         9 => Ok(Datagram::Data { key_id, peer_id }),
                         6 => Err(DropReason::RxDataV1),
@@ -97,6 +138,13 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_key_id_has_three_bits() {
+        let all = (0..=u8::MAX).filter_map(KeyId::new);
+        assert!(all.eq(KeyId::ALL));
+        assert!(KeyId::ALL.into_iter().map(KeyId::value).eq(0..8));
     }
 
     #[test]
@@ -110,8 +158,8 @@ mod tests {
 
     #[test]
     fn first_word_of_data_v2() {
-        assert_eq!(data_v2_word(0, 1), [0x48, 0, 0, 1]);
-        assert_eq!(data_v2_word(7, 0x12_3456), [0x4f, 0x12, 0x34, 0x56]);
+        assert_eq!(data_v2_word(KeyId(0), 1), [0x48, 0, 0, 1]);
+        assert_eq!(data_v2_word(KeyId(7), 0x12_3456), [0x4f, 0x12, 0x34, 0x56]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What each implementation must do. Each includes this file, so that the same tests run over all.
 
 use proptest::prelude::*;
-use udco_core::{Aead, AeadFailed, Cipher, Key, KeyMaterial, Time};
+use udco_core::{Aead, AeadFailed, Cipher, Key, KeyId, KeyMaterial, Time};
 
 use super::{Digester, DirectionKey, fill_random};
 use crate::InvalidKeyLength;
@@ -102,7 +102,7 @@ fn published_vectors() {
 fn key(cipher: Cipher) -> Key<DirectionKey> {
     let secret = vec![7; cipher.key_len()];
     Key::new(KeyMaterial {
-        id: 1,
+        id: KeyId::new(1).unwrap(),
         cipher,
         encrypt: DirectionKey::new(cipher, &secret).unwrap(),
         decrypt: DirectionKey::new(cipher, &secret).unwrap(),

@@ -14,7 +14,7 @@ use udco_core::outbound::{Sealer, select};
 use udco_core::peer::Keepalive;
 use udco_core::wire::OVERHEAD;
 use udco_core::{
-    Cipher, Device, Endpoint, Key, KeyMaterial, Mode, NewPeer, Routes, Slot, Time, View,
+    Cipher, Device, Endpoint, Key, KeyId, KeyMaterial, Mode, NewPeer, Routes, Slot, Time, View,
 };
 use udco_crypto::DirectionKey;
 
@@ -41,7 +41,7 @@ fn remote_of(id: u32) -> SocketAddr {
 fn key(cipher: Cipher) -> Key<DirectionKey> {
     let direction = || DirectionKey::new(cipher, &[7; 32]).expect("ciphers of 256 bits");
     Key::new(KeyMaterial {
-        id: 0,
+        id: KeyId::ALL[0],
         cipher,
         encrypt: direction(),
         decrypt: direction(),

@@ -302,7 +302,7 @@ impl<I: Io> Device<I> {
                 "{}: peer {peer}: key {key_id} is nearly used up: requesting a new one",
                 self.interface.name
             );
-            let (ifindex, peer, key_id) = (self.interface.ifindex, *peer, *key_id);
+            let (ifindex, peer, key_id) = (self.interface.ifindex, *peer, key_id.value());
             let told = Notification::KeySwap {
                 ifindex,
                 peer,

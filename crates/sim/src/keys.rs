@@ -1,6 +1,6 @@
 //! The keys of a simulated handshake.
 
-use udco_core::{Cipher, Key, KeyMaterial};
+use udco_core::{Cipher, Key, KeyId, KeyMaterial};
 use udco_crypto::DirectionKey;
 
 use crate::Failure;
@@ -60,7 +60,7 @@ impl Secret {
             DirectionKey::new(self.cipher, key).map_err(|error| Failure::new(error.to_string()))
         };
         Ok(Key::new(KeyMaterial {
-            id: self.id,
+            id: KeyId::new(self.id).ok_or_else(|| Failure::new("a key id above 7"))?,
             cipher: self.cipher,
             encrypt: direction(&encrypt.0)?,
             decrypt: direction(&decrypt.0)?,

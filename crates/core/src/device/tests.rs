@@ -205,7 +205,7 @@ fn an_old_key_lingers_beside_a_new_one_and_then_goes() {
             .by_id(1)
             .unwrap()
             .keys
-            .by_key_id(id, now)
+            .by_key_id(KeyId::new(id).unwrap(), now)
             .is_some()
     };
     device.retire_key(1, Slot::Secondary, seconds(10)).unwrap();
@@ -242,7 +242,8 @@ fn a_due_rekey_is_reported_once_and_a_used_up_key_is_deleted() {
         .install_key(2, Slot::Primary, near_its_end(u32::MAX))
         .unwrap();
     let due = device.tick(seconds(1));
-    let mut rekey_due = due.rekey_due;
+    let rekey_due = due.rekey_due.iter().map(|(peer, id)| (*peer, id.value()));
+    let mut rekey_due: Vec<_> = rekey_due.collect();
     rekey_due.sort_unstable();
     assert_eq!(rekey_due, [(1, 3), (2, 3)]);
     assert!(!due.changed);

@@ -223,7 +223,7 @@ proptest! {
                 Step::Swap => {
                     let peer = rig.device.peers().by_id(1).unwrap();
                     let newest_is_secondary = peer.keys.at(Slot::Secondary)
-                        .is_some_and(|key| usize::from(key.id()) == last);
+                        .is_some_and(|key| usize::from(key.id().value()) == last);
                     if newest_is_secondary {
                         rig.device.swap_keys(1).unwrap();
                     }
@@ -231,7 +231,7 @@ proptest! {
                 Step::Delete => {
                     let peer = rig.device.peers().by_id(1).unwrap();
                     let newest_is_primary = peer.keys.at(Slot::Primary)
-                        .is_some_and(|key| usize::from(key.id()) == last);
+                        .is_some_and(|key| usize::from(key.id().value()) == last);
                     if newest_is_primary {
                         let until = rig.now.plus_seconds(1);
                         rig.device.retire_key(1, Slot::Secondary, until).unwrap();

@@ -43,7 +43,9 @@ fn all_sequences_of_six_slot_operations() {
                     model.slots[other] = None;
                 }
                 _ => {
-                    let received = slots.by_key_id(id, NOW).map(|key| key.material.encrypt.0);
+                    let received = slots
+                        .by_key_id(KeyId::new(id).unwrap(), NOW)
+                        .map(|key| key.material.encrypt.0);
                     let in_order = [model.slots[one], model.slots[other]];
                     let expected = in_order
                         .into_iter()
@@ -52,7 +54,11 @@ fn all_sequences_of_six_slot_operations() {
                     assert_eq!(received, expected.map(|(_, secret)| secret));
                 }
             }
-            let held = |slot| slots.at(slot).map(|key| (key.id(), key.material.encrypt.0));
+            let held = |slot| {
+                slots
+                    .at(slot)
+                    .map(|key| (key.id().value(), key.material.encrypt.0))
+            };
             assert_eq!(held(Slot::Primary), model.slots[model.primary]);
             assert_eq!(held(Slot::Secondary), model.slots[1 - model.primary]);
         }
@@ -66,9 +72,17 @@ fn a_retired_key_opens_packets_until_its_time_is_over() {
     slots.put(Slot::Secondary, Some(key(1, 1)));
     slots.retire(Slot::Secondary, Time::from_millis(1000));
     assert!(slots.at(Slot::Secondary).is_none());
-    assert!(slots.by_key_id(1, Time::from_millis(999)).is_some());
+    assert!(
+        slots
+            .by_key_id(KeyId::ALL[1], Time::from_millis(999))
+            .is_some()
+    );
     assert!(!slots.is_overdue(Time::from_millis(999)));
-    assert!(slots.by_key_id(1, Time::from_millis(1000)).is_none());
+    assert!(
+        slots
+            .by_key_id(KeyId::ALL[1], Time::from_millis(1000))
+            .is_none()
+    );
     assert!(slots.is_overdue(Time::from_millis(1000)));
     slots.forget_retired();
     assert!(!slots.is_overdue(Time::from_millis(1000)));

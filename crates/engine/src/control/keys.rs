@@ -1,16 +1,16 @@
 //! Keys as the API installs and reports them, and the core's.
 
 use udco_core::packet_id::PacketIds;
-use udco_core::{Cipher, Key, KeyMaterial};
+use udco_core::{Cipher, Key, KeyId, KeyMaterial};
 use udco_crypto::DirectionKey;
 use udco_netlink::{CipherAlg, KeyNew};
 
-/// The key of a request; `None` if a secret does not have a length of its cipher.
+/// The key of a request; `None` if the key id has more than 3 bits, or a secret not the length of its cipher.
 pub(crate) fn key(new: &KeyNew<'_>, packet_ids: PacketIds) -> Option<Key<DirectionKey>> {
     let encrypt = cipher(new.cipher, new.encrypt.key.len())?;
     let decrypt = cipher(new.cipher, new.decrypt.key.len())?;
     let material = KeyMaterial {
-        id: new.key_id,
+        id: KeyId::new(new.key_id)?,
         cipher: encrypt,
         encrypt: DirectionKey::new(encrypt, new.encrypt.key).ok()?,
         decrypt: DirectionKey::new(decrypt, new.decrypt.key).ok()?,

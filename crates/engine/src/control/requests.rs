@@ -365,7 +365,7 @@ impl Service for Requests<'_> {
         Ok(KeyState {
             peer,
             slot,
-            key_id: key.id(),
+            key_id: key.id().value(),
             cipher: keys::algorithm(key.cipher()),
         })
     }

@@ -76,7 +76,7 @@ fn offloads(device: &Device, peer: Option<&Arc<Peer>>) -> state::Offloads {
 fn peer(peer: &Peer, mssfix: MssFix) -> state::Peer {
     let key = |slot| {
         peer.keys.at(slot).map(|key| state::Key {
-            key_id: key.id(),
+            key_id: key.id().value(),
             cipher: Cow::Borrowed(key.cipher().name()),
         })
     };
