@@ -11,7 +11,7 @@ use crate::key_usage::KeyUsage;
 use crate::packet_id::PacketIds;
 use crate::replay::{ReplayWindow, Stale};
 use crate::time::Time;
-use crate::wire::{AAD, KeyId, OVERHEAD, TAG, data_v2_word};
+use crate::wire::{Format, KeyId, Parts, data_v2_word};
 
 /// What a [`Key`] is made of. `A` holds the secret of one direction.
 pub struct KeyMaterial<A> {
@@ -111,11 +111,10 @@ impl<A: Aead> Key<A> {
     /// See [`PacketId::seal`], which alone knows that the packet id is unused.
     fn seal(&self, tx_id: u32, packet_id: u32, record: &mut [u8]) -> Result<(), DropReason> {
         let failed = DropReason::TxSealFailed;
-        let (aad, rest) = record.split_first_chunk_mut::<AAD>().ok_or(failed)?;
-        let (tag, payload) = rest.split_first_chunk_mut::<TAG>().ok_or(failed)?;
-        let (word, id) = aad.split_at_mut(4);
-        word.copy_from_slice(&data_v2_word(self.material.id, tx_id));
-        id.copy_from_slice(&packet_id.to_be_bytes());
+        let Parts { aad, tag, payload } = self.format().split(record).ok_or(failed)?;
+        let (word, id) = aad.split_first_chunk_mut().ok_or(failed)?;
+        *word = data_v2_word(self.material.id, tx_id);
+        *id.first_chunk_mut().ok_or(failed)? = packet_id.to_be_bytes();
         let nonce = nonce(packet_id.to_be_bytes(), self.material.encrypt_nonce_tail);
         self.material
             .encrypt
@@ -131,19 +130,12 @@ impl<A: Aead> Key<A> {
     /// [`DropReason::RxNoTag`], [`DropReason::RxIntegrityLimit`], [`DropReason::RxBadTag`], [`DropReason::RxReplay`],
     /// [`DropReason::RxTooOld`].
     pub fn open<'r>(&self, record: &'r mut [u8], now: Time) -> Result<Opened<'r>, DropReason> {
-        if record.len() < OVERHEAD {
-            return Err(DropReason::RxNoTag);
-        }
+        let parts = self.format().split(record).ok_or(DropReason::RxNoTag)?;
         if !self.usage.may_open() {
             return Err(DropReason::RxIntegrityLimit);
         }
-        let (aad, rest) = record
-            .split_first_chunk_mut::<AAD>()
-            .ok_or(DropReason::RxNoTag)?;
-        let (tag, payload) = rest
-            .split_first_chunk_mut::<TAG>()
-            .ok_or(DropReason::RxNoTag)?;
-        let [_, _, _, _, id @ ..] = *aad;
+        let Parts { aad, tag, payload } = parts;
+        let id = *aad.last_chunk().ok_or(DropReason::RxNoTag)?;
         let nonce = nonce(id, self.material.decrypt_nonce_tail);
         self.material
             .decrypt
@@ -164,6 +156,12 @@ impl<A: Aead> Key<A> {
 }
 
 impl<A> Key<A> {
+    /// The wire format of its records. All keys have one format so far, so this costs nothing.
+    #[must_use]
+    pub const fn format(&self) -> Format {
+        Format::DATA_V2
+    }
+
     /// Whether it has opened a packet in the last second.
     pub(crate) fn has_opened_lately(&self, now: Time) -> bool {
         self.window.accepted_lately(now)
@@ -212,8 +210,8 @@ pub struct PacketId<'k, A> {
 }
 
 impl<A: Aead> PacketId<'_, A> {
-    /// Makes a record in place for the peer that knows itself as `tx_id`: `record` is [`OVERHEAD`] bytes of room, then the
-    /// inner packet.
+    /// Makes a record in place for the peer that knows itself as `tx_id`: `record` is the inner packet with the room
+    /// around it that the key's [`Format`] asks for.
     ///
     /// # Errors
     /// [`DropReason::TxSealFailed`] if there is no room for the overhead or the cipher fails. The packet id is lost.

@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 
 use crate::key::Key;
 use crate::time::Time;
-use crate::wire::KeyId;
+use crate::wire::{Format, KeyId};
 
 /// Which slot, relative to the last swap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,13 @@ impl<A> KeySlots<A> {
             Slot::Primary => self.primary.as_ref(),
             Slot::Secondary => self.secondary.as_ref(),
         }
+    }
+
+    /// The wire format of what is sent: the primary key's, or that of a key to come.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        let primary = self.primary.as_ref();
+        primary.map_or(Format::DATA_V2, |key| key.format())
     }
 
     /// The key for a received key id; the primary is asked first, as both slots may hold the same id.

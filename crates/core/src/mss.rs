@@ -5,7 +5,6 @@
 
 use crate::ip::array;
 use crate::peer::Peer;
-use crate::wire;
 
 const TCP: u8 = 6;
 const SYN: u8 = 2;
@@ -32,17 +31,18 @@ impl MssFix {
     #[must_use]
     pub fn limit<A, T>(self, peer: &Peer<A, T>) -> usize {
         let by_path = peer.inner_limit();
+        let format = peer.keys.format();
         let endpoint = peer.endpoint();
         // A stream puts the length of a record in front of it.
         let framing = if endpoint.is_none() { 2 } else { 0 };
         let bound = match self {
             Self::Path => by_path,
             Self::Off => usize::MAX,
-            Self::Record(most) => usize::from(most).saturating_sub(wire::OVERHEAD + framing),
+            Self::Record(most) => usize::from(most).saturating_sub(format.overhead() + framing),
             Self::Outer(most) => match endpoint {
-                Some(endpoint) => wire::inner_limit(most.into(), endpoint.remote.is_ipv6()),
+                Some(endpoint) => format.inner_limit(most.into(), endpoint.remote.is_ipv6()),
                 // Of a stream only the transport knows the family: as for the longer header.
-                None => usize::from(most).saturating_sub(40 + 20 + framing + wire::OVERHEAD),
+                None => usize::from(most).saturating_sub(40 + 20 + framing + format.overhead()),
             },
             Self::Inner(most) => most.into(),
         };

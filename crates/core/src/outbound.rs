@@ -13,7 +13,7 @@ use crate::peer::Peer;
 use crate::recursion;
 use crate::time::Time;
 use crate::view::View;
-use crate::wire::{KEEPALIVE, OVERHEAD};
+use crate::wire::{Format, KEEPALIVE, OVERHEAD};
 
 /// Finds the peer for an inner packet, split already or not.
 ///
@@ -93,8 +93,14 @@ impl<'v, A: Aead, T: Clone> Sealer<'v, A, T> {
         self
     }
 
-    /// Makes a record, in place: `record` is [`OVERHEAD`] bytes of room, then a packet. Link counters and the peer's time
-    /// of sending are updated when the sealer is dropped.
+    /// The wire format of the records.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.peer.keys.format()
+    }
+
+    /// Makes a record, in place: `record` is a packet with the room around it that [`Sealer::format`] asks for. Link
+    /// counters and the peer's time of sending are updated when the sealer is dropped.
     ///
     /// # Errors
     /// [`DropReason::TxPacketIdsUsedUp`] if there are fewer packet ids than packets; [`DropReason::TxSealFailed`].
@@ -103,7 +109,8 @@ impl<'v, A: Aead, T: Clone> Sealer<'v, A, T> {
             .packet_ids
             .next()
             .ok_or(DropReason::TxPacketIdsUsedUp)?;
-        let packet = record.get_mut(OVERHEAD..).ok_or(DropReason::TxSealFailed)?;
+        let parts = self.format().split(record);
+        let packet = parts.ok_or(DropReason::TxSealFailed)?.payload;
         mss::clamp(packet, self.inner_limit);
         packet_id.seal(self.peer.tx_id, record)?;
         let (records, bytes) = &mut self.sealed;
@@ -132,10 +139,10 @@ pub fn seal_keepalive<A: Aead, T>(
     record: &mut [u8; OVERHEAD + KEEPALIVE.len()],
     now: Time,
 ) -> Result<(), DropReason> {
-    if let Some(payload) = record.get_mut(OVERHEAD..) {
-        payload.copy_from_slice(&KEEPALIVE);
-    }
     let key = peer.keys.at(Slot::Primary).ok_or(DropReason::TxNoKey)?;
+    let parts = key.format().split(record);
+    let payload = parts.and_then(|parts| <&mut [u8; _]>::try_from(parts.payload).ok());
+    *payload.ok_or(DropReason::TxSealFailed)? = KEEPALIVE;
     let packet_id = key
         .reserve(1)
         .and_then(|mut ids| ids.next())

@@ -10,7 +10,6 @@ use crate::key_slots::KeySlots;
 use crate::path_mtu::PathMtu;
 use crate::time::Time;
 use crate::used_keys::UsedKeys;
-use crate::wire;
 
 /// A peer as one snapshot knows it. `A` is the cipher, `T` the transport socket.
 ///
@@ -79,7 +78,8 @@ impl<A, T> Peer<A, T> {
     pub fn inner_limit(&self) -> usize {
         self.endpoint().map_or(usize::MAX, |endpoint| {
             let path_mtu = usize::from(self.activity.path_mtu.bytes());
-            wire::inner_limit(path_mtu, endpoint.remote.is_ipv6())
+            let format = self.keys.format();
+            format.inner_limit(path_mtu, endpoint.remote.is_ipv6())
         })
     }
 }

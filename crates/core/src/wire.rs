@@ -11,14 +11,104 @@ use core::fmt;
 
 use crate::drop_reason::DropReason;
 
-/// Bytes before the ciphertext: opcode and peer id, packet id, tag.
-pub const OVERHEAD: usize = AAD + TAG;
-
-/// Bytes that are authenticated but not encrypted.
-pub const AAD: usize = 8;
+/// What a record of [`Format::DATA_V2`] has besides the ciphertext, for buffers of fixed size.
+pub const OVERHEAD: usize = Format::DATA_V2.overhead();
 
 /// Bytes of the authentication tag.
 pub const TAG: usize = 16;
+
+/// Bytes of opcode, key id and peer id.
+const WORD: usize = 4;
+
+/// Where the parts of a record lie. A key has one ([`Key::format`](crate::Key::format)), so that keys of different
+/// formats can be in use at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Format {
+    packet_id: usize,
+    tag: TagPlace,
+}
+
+/// On which side of the ciphertext the tag lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TagPlace {
+    /// Behind the packet id.
+    Before,
+    /// At the end of the record.
+    After,
+}
+
+/// The parts of a record, to seal or open in place.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Parts<'r> {
+    /// Authenticated but not encrypted: opcode, key id and peer id, then the packet id.
+    pub aad: &'r mut [u8],
+    /// The authentication tag.
+    pub tag: &'r mut [u8; TAG],
+    /// The inner packet, encrypted or not.
+    pub payload: &'r mut [u8],
+}
+
+impl Format {
+    /// `DATA_V2`: a packet id of 4 bytes, and the tag before the ciphertext (dco-behaviour 1.2).
+    pub const DATA_V2: Self = Self {
+        packet_id: 4,
+        tag: TagPlace::Before,
+    };
+
+    /// Bytes of a packet id.
+    #[must_use]
+    pub const fn packet_id(self) -> usize {
+        self.packet_id
+    }
+
+    /// On which side of the ciphertext the tag lies.
+    #[must_use]
+    pub const fn tag(self) -> TagPlace {
+        self.tag
+    }
+
+    /// Bytes that are authenticated but not encrypted.
+    #[must_use]
+    pub const fn aad(self) -> usize {
+        WORD + self.packet_id
+    }
+
+    /// Bytes before the ciphertext.
+    #[must_use]
+    pub const fn before(self) -> usize {
+        match self.tag {
+            TagPlace::Before => self.aad() + TAG,
+            TagPlace::After => self.aad(),
+        }
+    }
+
+    /// Bytes before and after the ciphertext.
+    #[must_use]
+    pub const fn overhead(self) -> usize {
+        self.aad() + TAG
+    }
+
+    /// The largest inner packet whose outer packet is no longer than `path_mtu` bytes over UDP.
+    #[must_use]
+    pub const fn inner_limit(self, path_mtu: usize, outer_is_v6: bool) -> usize {
+        let headers = if outer_is_v6 { 40 + 8 } else { 20 + 8 };
+        path_mtu.saturating_sub(headers + self.overhead())
+    }
+
+    /// The parts of a record; `None` if it is shorter than the overhead.
+    #[must_use]
+    pub fn split(self, record: &mut [u8]) -> Option<Parts<'_>> {
+        let (aad, rest) = record.split_at_mut_checked(self.aad())?;
+        let (tag, payload) = match self.tag {
+            TagPlace::Before => rest.split_first_chunk_mut()?,
+            TagPlace::After => {
+                let (payload, tag) = rest.split_last_chunk_mut()?;
+                (tag, payload)
+            }
+        };
+        Some(Parts { aad, tag, payload })
+    }
+}
 
 /// The peer id that says "look at my address".
 pub const UNDEFINED_PEER: u32 = 0xff_ffff;
@@ -112,16 +202,10 @@ pub const fn data_v2_word(key_id: KeyId, peer_id: u32) -> [u8; 4] {
     ((first as u32) << 24 | peer_id & MAX_PEER_ID).to_be_bytes()
 }
 
-/// The largest inner packet whose outer packet is no longer than `path_mtu` bytes over UDP.
-#[must_use]
-pub const fn inner_limit(path_mtu: usize, outer_is_v6: bool) -> usize {
-    let headers = if outer_is_v6 { 40 + 8 } else { 20 + 8 };
-    path_mtu.saturating_sub(headers + OVERHEAD)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn every_opcode_key_id_and_peer_id() {
@@ -164,8 +248,40 @@ mod tests {
 
     #[test]
     fn a_full_inner_packet_fills_the_path() {
+        let inner_limit = |mtu, is_v6| Format::DATA_V2.inner_limit(mtu, is_v6);
         assert_eq!(inner_limit(1500, false), 1448);
         assert_eq!(inner_limit(1500, true), 1428);
         assert_eq!(inner_limit(10, true), 0);
+    }
+
+    /// The other one is that of the epoch keys of OpenVPN 2.7.
+    const FORMATS: [Format; 2] = [
+        Format::DATA_V2,
+        Format {
+            packet_id: 8,
+            tag: TagPlace::After,
+        },
+    ];
+
+    proptest! {
+        #[test]
+        fn the_parts_of_a_record_are_all_of_it_and_in_their_places(
+            format in proptest::sample::select(&FORMATS),
+            record in prop::collection::vec(any::<u8>(), 0..100),
+        ) {
+            let mut copy = record.clone();
+            let Some(Parts { aad, tag, payload }) = format.split(&mut copy) else {
+                prop_assert!(record.len() < format.overhead());
+                return Ok(());
+            };
+            prop_assert_eq!(aad.len(), 4 + format.packet_id());
+            prop_assert_eq!(record.len(), payload.len() + format.overhead());
+            let in_order = match format.tag() {
+                TagPlace::Before => [&*aad, tag.as_slice(), payload],
+                TagPlace::After => [&*aad, payload, tag.as_slice()],
+            };
+            prop_assert_eq!(&in_order.concat(), &record);
+            prop_assert_eq!(&record[format.before()..][..payload.len()], payload);
+        }
     }
 }

@@ -37,6 +37,7 @@ impl DirectionKey {
 }
 
 impl Aead for DirectionKey {
+    #[inline]
     fn seal(
         &self,
         nonce: [u8; NONCE],
@@ -50,6 +51,7 @@ impl Aead for DirectionKey {
             .map_err(|_| AeadFailed)
     }
 
+    #[inline]
     fn open(
         &self,
         nonce: [u8; NONCE],

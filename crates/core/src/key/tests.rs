@@ -1,5 +1,6 @@
 use super::*;
 use crate::testing::{key, record};
+use crate::wire::OVERHEAD;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 

@@ -268,18 +268,19 @@ impl<I: Io> Records<I> {
         let (packets, longest) = (splitter.count(), splitter.longest());
         let mut sealer =
             Sealer::new(peer, packets, splitter.total(), now)?.with_mssfix(self.tuning.mssfix);
+        let format = sealer.format();
         let limit = peer.inner_limit();
         let joins = longest <= limit;
         let traffic_class = self.tuning.outer_class(packet);
         let before = match peer.transport.as_stream() {
-            Some(_) if longest > framing::MAX_PACKET - OVERHEAD => {
+            Some(_) if longest > framing::MAX_PACKET - format.overhead() => {
                 return Err(DropReason::TxTransportError);
             }
             Some(_) => framing::PREFIX,
             None => 0,
         };
         for sealed in 0..packets {
-            if self.at + before + OVERHEAD + longest > self.arena.len() {
+            if self.at + before + format.overhead() + longest > self.arena.len() {
                 self.flush(device);
             }
             let Some((length, room)) = self
@@ -290,12 +291,12 @@ impl<I: Io> Records<I> {
                 break;
             };
             let Some(len) = room
-                .get_mut(OVERHEAD..)
+                .get_mut(format.before()..)
                 .and_then(|room| splitter.next(room))
             else {
                 break;
             };
-            let Some(record) = room.get_mut(..OVERHEAD + len) else {
+            let Some(record) = room.get_mut(..format.overhead() + len) else {
                 break;
             };
             if let Err(reason) = sealer.seal(record) {
