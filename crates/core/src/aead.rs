@@ -1,6 +1,8 @@
 //! The cipher as the core needs it: authenticated encryption with the tag apart from the ciphertext, since OpenVPN
 //! puts the tag in front (design decision 9).
 
+use core::fmt;
+
 use crate::wire::TAG;
 
 /// Bytes of a nonce: packet id (4) and nonce tail (8).
@@ -33,9 +35,17 @@ pub trait Aead: Send + Sync {
     ) -> Result<(), AeadFailed>;
 }
 
-/// Wrong tag, or nothing that can be encrypted. Says no more on purpose.
+/// The tag is wrong, or the payload too long for the cipher. It does not say which, on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AeadFailed;
+
+impl fmt::Display for AeadFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the cipher refused: wrong tag or too long a payload")
+    }
+}
+
+impl core::error::Error for AeadFailed {}
 
 /// The ciphers of the data channel (dco-behaviour 1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

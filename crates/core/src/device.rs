@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::aead::Aead;
@@ -72,6 +73,20 @@ pub enum PeerError {
     /// The peer has had this key before.
     KeyUsed,
 }
+
+impl fmt::Display for PeerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::IdTaken => "another peer has this peer id",
+            Self::NoSuchPeer => "no peer has this peer id",
+            Self::VpnAddressTaken => "another peer has this VPN address",
+            Self::NoVpnAddress => "a peer of a multi-peer device needs a VPN address",
+            Self::KeyUsed => "the peer has had this key before: its nonces would repeat",
+        })
+    }
+}
+
+impl core::error::Error for PeerError {}
 
 /// A device. The peers in it are the engine's master copy; see [`Device::peers`] for snapshots.
 pub struct Device<A, T> {

@@ -1,5 +1,6 @@
 //! Why a packet went no further (dco-behaviour 1.5, 1.6). Every drop has a reason and is counted.
 
+use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! drop_reasons {
@@ -84,6 +85,15 @@ drop_reasons! {
     /// Sent: the transport refused the packet (no route, too big, filtered).
     TxTransportError => "tx_transport_error",
 }
+
+/// The reason's name, by which docs/drops.md explains it.
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl core::error::Error for DropReason {}
 
 /// One counter for each [`DropReason`].
 #[derive(Debug)]

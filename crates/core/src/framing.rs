@@ -4,7 +4,7 @@
 //! [`Frames::unparsed`] leaves to the front of the next read. So memory is used for bytes that came, never for bytes
 //! that a length claims (promises F1).
 
-use core::mem;
+use core::{fmt, mem};
 
 /// Bytes of the length before each packet.
 pub const PREFIX: usize = 2;
@@ -15,6 +15,14 @@ pub const MAX_PACKET: usize = 65_535;
 /// A length of 0 or 1: no packet of OpenVPN is so short, and nobody can tell where the next one begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadLength;
+
+impl fmt::Display for BadLength {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a length of 0 or 1 in the stream: the next packet cannot be found")
+    }
+}
+
+impl core::error::Error for BadLength {}
 
 /// The whole packets in a piece of a stream, one after the other.
 ///

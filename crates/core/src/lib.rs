@@ -65,3 +65,20 @@ pub use time::Time;
 pub use used_keys::KeyDigest;
 pub use view::View;
 pub use wire::KeyId;
+
+#[cfg(test)]
+mod tests {
+    /// Compiles only if each public error is one, and has a message.
+    fn is_error<T: core::error::Error>() {}
+
+    #[test]
+    fn errors_are_errors() {
+        is_error::<crate::AeadFailed>();
+        is_error::<crate::DropReason>();
+        is_error::<crate::PeerError>();
+        is_error::<crate::framing::BadLength>();
+        is_error::<crate::offload::HeaderError>();
+        is_error::<crate::offload::MergeError>();
+        is_error::<crate::replay::Stale>();
+    }
+}

@@ -4,6 +4,7 @@
 //! came to that block. A word only ever moves on to a later round, by compare-and-swap together with its bits, so that an
 //! id is accepted at most once whatever the number of threads, without a lock.
 
+use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::time::Time;
@@ -43,6 +44,17 @@ pub enum Stale {
     /// Older than the window reaches, or from before an idle time.
     TooOld,
 }
+
+impl fmt::Display for Stale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Replay => "the packet id was seen before, or is 0",
+            Self::TooOld => "the packet id is older than the replay window",
+        })
+    }
+}
+
+impl core::error::Error for Stale {}
 
 impl<const SIZE: u64, const WORDS: usize, const BLOCK: u64> Window<SIZE, WORDS, BLOCK> {
     /// A window that has seen nothing.
