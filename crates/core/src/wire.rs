@@ -97,6 +97,7 @@ impl Format {
 
     /// The parts of a record; `None` if it is shorter than the overhead.
     #[must_use]
+    #[inline]
     pub fn split(self, record: &mut [u8]) -> Option<Parts<'_>> {
         let (aad, rest) = record.split_at_mut_checked(self.aad())?;
         let (tag, payload) = match self.tag {

@@ -37,7 +37,6 @@ impl DirectionKey {
 }
 
 impl Aead for DirectionKey {
-    #[inline]
     fn seal(
         &self,
         nonce: [u8; NONCE],
@@ -51,7 +50,6 @@ impl Aead for DirectionKey {
             .map_err(|_| AeadFailed)
     }
 
-    #[inline]
     fn open(
         &self,
         nonce: [u8; NONCE],
