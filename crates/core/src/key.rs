@@ -90,6 +90,11 @@ impl<A: Aead> Key<A> {
         Some(Reserved { key: self, ids })
     }
 
+    /// Takes one packet id that nobody else gets; `None` if none is left.
+    pub fn next_packet_id(&self) -> Option<PacketId<'_, A>> {
+        self.reserve(1)?.next()
+    }
+
     /// Whether all packet ids are used up: the key seals nothing more.
     #[must_use]
     pub fn is_used_up(&self) -> bool {
@@ -179,7 +184,7 @@ impl<A> Key<A> {
 
 /// A packet id of one key: the right to seal one packet under a nonce of its own (promises B4).
 ///
-/// Only [`Key::reserve`] makes one, from the key's counter; [`PacketId::seal`] consumes it. It names its key, so that it
+/// Only [`Key::reserve`] and [`Key::next_packet_id`] make one, from the key's counter; [`PacketId::seal`] consumes it. It names its key, so that it
 /// is of no use with another one. So no nonce is used twice by code that compiles:
 ///
 /// ```

@@ -143,10 +143,7 @@ pub fn seal_keepalive<A: Aead, T>(
     let parts = key.format().split(record);
     let payload = parts.and_then(|parts| <&mut [u8; _]>::try_from(parts.payload).ok());
     *payload.ok_or(DropReason::TxSealFailed)? = KEEPALIVE;
-    let packet_id = key
-        .reserve(1)
-        .and_then(|mut ids| ids.next())
-        .ok_or(DropReason::TxPacketIdsUsedUp)?;
+    let packet_id = key.next_packet_id().ok_or(DropReason::TxPacketIdsUsedUp)?;
     packet_id.seal(peer.tx_id, record)?;
     peer.activity.link_tx.count(record.len());
     peer.activity.sent(now);

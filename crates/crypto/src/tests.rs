@@ -117,7 +117,7 @@ fn each_cipher_opens_what_it_sealed_and_nothing_else() {
         let (sender, receiver) = (key(cipher), key(cipher));
         let mut record = vec![0; 24];
         record.extend_from_slice(b"inner packet");
-        let packet_id = sender.reserve(1).unwrap().next().unwrap();
+        let packet_id = sender.next_packet_id().unwrap();
         packet_id.seal(5, &mut record).unwrap();
         for bit in 0..record.len() * 8 {
             let mut forged = record.clone();

@@ -50,7 +50,7 @@ fn records_of_every_short_length() {
         key.open(&mut record(&key, 1, 7, &[]), NOW).unwrap().payload,
         []
     );
-    let packet_id = key.reserve(1).unwrap().next().unwrap();
+    let packet_id = key.next_packet_id().unwrap();
     let sealed = packet_id.seal(1, &mut [0; OVERHEAD - 1]);
     assert_eq!(sealed, Err(DropReason::TxSealFailed));
 }
