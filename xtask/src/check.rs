@@ -10,6 +10,16 @@ use anyhow::{Context, Result, bail};
 use crate::architectures::{self, Lack};
 use crate::{no_std, openvpn27, packages, step};
 
+/// Crates that are of use to other programs.
+const PUBLIC_CRATES: [&str; 6] = [
+    "--package",
+    "udco-core",
+    "--package",
+    "udco-crypto",
+    "--package",
+    "udco-netlink",
+];
+
 /// Sums over all test programs.
 #[derive(Default)]
 struct Tally {
@@ -64,6 +74,9 @@ pub(crate) fn run(quick: bool) -> Result<()> {
     ]);
     step::run("docs", doc.env("RUSTDOCFLAGS", "-D warnings"))?;
     no_std::check(&workspace, &target)?;
+    let mut package = step::cargo(&["package", "--quiet", "--no-verify", "--allow-dirty"]);
+    package.arg("--offline").args(PUBLIC_CRATES);
+    step::run("packages of the crates for others", &mut package)?;
 
     let mut tally = Tally::default();
     tally.architectures(&target)?;

@@ -66,6 +66,11 @@ pub use used_keys::KeyDigest;
 pub use view::View;
 pub use wire::KeyId;
 
+/// Compiles and runs the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 #[cfg(test)]
 mod tests {
     /// Compiles only if each public error is one, and has a message.

@@ -2,7 +2,6 @@
 
 use udco_core::{Cipher, Key, KeyId, KeyMaterial, KeySlots, Slot, Time, wire};
 use udco_crypto::{DirectionKey, fill_random};
-
 type End = KeySlots<DirectionKey>;
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -29,8 +28,7 @@ fn rekey(ends: [&mut End; 2], id: KeyId) -> Outcome<()> {
 /// Seals a packet for peer 7 with the primary key.
 fn send(end: &End, packet: &[u8]) -> Outcome<Vec<u8>> {
     let key = end.at(Slot::Primary).ok_or("no key")?;
-    let mut record = vec![0; key.format().before()];
-    record.extend_from_slice(packet);
+    let mut record = [&vec![0; key.format().before()], packet].concat();
     record.resize(packet.len() + key.format().overhead(), 0);
     let packet_id = key.next_packet_id().ok_or("the key is used up")?;
     packet_id.seal(7, &mut record)?;

@@ -62,3 +62,8 @@ impl core::error::Error for NoRandomness {}
 
 #[cfg(all(test, feature = "aws-lc", feature = "rustcrypto"))]
 mod interop_tests;
+
+/// Compiles and runs the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -49,3 +49,8 @@ pub use requester::Requester;
 pub use rtnl::{LinkNew, LinkRequest, LinkTarget, link_request};
 pub use serve::{notification, serve};
 pub use service::{NoDevice, Refused, Service};
+
+/// Compiles and runs the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
