@@ -1,5 +1,5 @@
-//! The cipher as the core needs it: authenticated encryption with the tag apart from the ciphertext, since OpenVPN
-//! puts the tag in front (design decision 9).
+//! The interface to a cipher: authenticated encryption with a detached tag, since OpenVPN puts it before the ciphertext
+//! (design decision 9).
 
 use core::fmt;
 
@@ -22,7 +22,7 @@ pub trait Aead: Send + Sync {
         tag: &mut [u8; TAG],
     ) -> Result<(), AeadFailed>;
 
-    /// Decrypts `payload` in place if the tag is right. What `payload` holds after a failure is of no use.
+    /// Decrypts `payload` in place if the tag is right. After a failure the contents of `payload` are unspecified.
     ///
     /// # Errors
     /// [`AeadFailed`] if the tag is wrong.

@@ -1,4 +1,4 @@
-//! A map whose clone is cheap and does not see later changes: what snapshots of peers and routes are made of.
+//! A persistent map: clones are cheap and do not see later changes. Snapshots of peers and routes are made of it.
 //!
 //! Two levels of 64 shared nodes above sorted leaves. A change copies one node of each level and one leaf of `len`/4096
 //! entries, and only if a clone still holds them; a look-up follows three pointers and searches the leaf. Leaves of 100,000
@@ -43,13 +43,13 @@ impl<K: CowKey, V: Clone> CowMap<K, V> {
         Self { root, len: 0, seed }
     }
 
-    /// How many entries there are.
+    /// The number of entries.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there is none.
+    /// Whether the map is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len == 0

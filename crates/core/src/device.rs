@@ -1,4 +1,4 @@
-//! A device: what requests, floats and the passing of time change (dco-behaviour 2.6 to 2.13, 5.4, 5.8, 5.11).
+//! A device: the state that requests, floats and timers change (dco-behaviour 2.6 to 2.13, 5.4, 5.8, 5.11).
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -25,7 +25,7 @@ pub enum Mode {
     Mp,
 }
 
-/// A peer to be added.
+/// A peer to add.
 pub struct NewPeer<T> {
     /// Peer id in received packets.
     pub id: u32,
@@ -43,7 +43,7 @@ pub struct NewPeer<T> {
     pub transport: T,
 }
 
-/// What changes about a peer; `None` stays.
+/// Changes to a peer; `None` leaves a value as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerChange {
     /// Peer id in sent packets.
@@ -54,11 +54,11 @@ pub struct PeerChange {
     pub vpn6: Option<Ipv6Addr>,
     /// Outer addresses.
     pub endpoint: Option<Endpoint>,
-    /// Keepalive; starts both its times anew.
+    /// Keepalive; restarts both times.
     pub keepalive: Option<Keepalive>,
 }
 
-/// Why a request about a peer is refused. Nothing has changed then.
+/// Why a request about a peer is refused; nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PeerError {
@@ -95,26 +95,26 @@ pub struct Device<A, T> {
     recent_keys: RecentKeys,
 }
 
-/// Whose a key was that is installed for the first time for a peer.
+/// Whether a key that is new to a peer is new to the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Novelty {
-    /// Nobody's, as far as is remembered.
+    /// No peer is known to have had it.
     New,
-    /// Another peer of this device has it, or one that has ended had it: its nonces repeat.
+    /// Another peer of this device has it, or a former peer had it: nonces repeat.
     HadByAnother,
 }
 
-/// What the passing of time asks for.
+/// The work that is due at a tick.
 pub struct Due<A, T> {
-    /// Peers that were not heard of for their timeout. They are gone already.
+    /// Peers whose keepalive timeout has expired. They have been removed.
     pub expired: Vec<Arc<Peer<A, T>>>,
-    /// Peers to which a keepalive must be sent.
+    /// Peers that need a keepalive.
     pub pings: Vec<Arc<Peer<A, T>>>,
     /// Primary keys for which a rekey is due: peer and key id. Reported once for each key.
     pub rekey_due: Vec<(u32, KeyId)>,
-    /// Peers or keys are gone: snapshots are out of date.
+    /// Whether peers or keys were removed, so that a new snapshot is needed.
     pub changed: bool,
-    /// There are retired keys still: they are to be let go of when their time is over, and only this does so.
+    /// Whether retired keys are left, which only a later tick drops.
     pub lingers: bool,
 }
 
@@ -141,7 +141,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
         &self.peers
     }
 
-    /// Adds a peer. On a point-to-point device it takes the place of the present one, which is returned.
+    /// Adds a peer. On a point-to-point device it replaces the present one, which is returned.
     ///
     /// # Errors
     /// [`PeerError::IdTaken`], [`PeerError::VpnAddressTaken`], [`PeerError::NoVpnAddress`] (multi-peer only).
@@ -222,7 +222,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
         self.peers.remove(id).ok_or(PeerError::NoSuchPeer)
     }
 
-    /// Removes all peers that `gone` names and returns them.
+    /// Removes all peers for which `gone` is true and returns them.
     pub fn remove_peers(&mut self, gone: impl Fn(&Peer<A, T>) -> bool) -> Vec<Arc<Peer<A, T>>> {
         let ids: Vec<u32> = self
             .peers
@@ -235,7 +235,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
             .collect()
     }
 
-    /// Puts a key into a slot, in place of what is there (dco-behaviour 2.10).
+    /// Puts a key into a slot, replacing what is there (dco-behaviour 2.10).
     ///
     /// # Errors
     /// [`PeerError::NoSuchPeer`].
@@ -246,8 +246,8 @@ impl<A: Aead, T: Clone> Device<A, T> {
         Ok(())
     }
 
-    /// Installs a key as [`Device::install_key`] does, but only once for a peer: its packet ids start at 1, so a second
-    /// time it would seal other packets under the same nonces (promises B9).
+    /// Installs a key as [`Device::install_key`] does, but only once per peer: its packet ids start at 1, so a second
+    /// installation would seal other packets under the same nonces (promises B9).
     ///
     /// # Errors
     /// [`PeerError::NoSuchPeer`], [`PeerError::KeyUsed`].
@@ -272,7 +272,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
         Ok(Novelty::New)
     }
 
-    /// Empties a slot; an empty one is fine (dco-behaviour 2.13).
+    /// Empties a slot, if it is not empty already (dco-behaviour 2.13).
     ///
     /// # Errors
     /// [`PeerError::NoSuchPeer`].
@@ -283,11 +283,11 @@ impl<A: Aead, T: Clone> Device<A, T> {
         Ok(())
     }
 
-    /// Empties a slot as [`Device::delete_key`] does. An old key that the peer may still use goes on to open packets
-    /// until then: the secondary, while the primary has not opened any.
+    /// Empties a slot as [`Device::delete_key`] does, but a key that the peer may still use opens packets until `until`:
+    /// the secondary, while the primary has not opened any.
     ///
-    /// At a renegotiation OpenVPN exchanges the keys and deletes the old one at one end before the other end has stopped
-    /// to send with it; with the kernel driver the packets between are lost.
+    /// At a renegotiation OpenVPN swaps the keys and deletes the old one at one end before the other end has stopped
+    /// sending with it; the kernel driver loses the packets in between.
     ///
     /// # Errors
     /// [`PeerError::NoSuchPeer`].
@@ -304,7 +304,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
         Ok(())
     }
 
-    /// Exchanges the slots, empty or not (dco-behaviour 2.12).
+    /// Swaps the slots, empty or not (dco-behaviour 2.12).
     ///
     /// # Errors
     /// [`PeerError::NoSuchPeer`].
@@ -315,8 +315,8 @@ impl<A: Aead, T: Clone> Device<A, T> {
         Ok(())
     }
 
-    /// A peer's newest authentic packet came from, or to, another address than before (dco-behaviour 5.4). Returns
-    /// whether the remote address changed, which listeners are told.
+    /// Moves a peer whose newest authentic packet came from, or to, another address than before (dco-behaviour 5.4).
+    /// Returns whether the remote address changed, which calls for a notification.
     pub fn float(&mut self, id: u32, endpoint: Endpoint) -> bool {
         let Ok(mut peer) = self.peer(id) else {
             return false;
@@ -329,8 +329,8 @@ impl<A: Aead, T: Clone> Device<A, T> {
         !old.is_at(endpoint.remote)
     }
 
-    /// Packets to a peer cannot leave from this endpoint's local address, which is gone: from now on the route decides
-    /// (promises D8). Returns whether that is news; it is none if the peer is somewhere else by now, or another one.
+    /// Forgets a local address that is gone, so that the route decides from where packets to the peer leave (promises D8).
+    /// Returns whether anything changed: not if the peer has moved or been replaced meanwhile.
     pub fn forget_local(&mut self, id: u32, gone: Endpoint) -> bool {
         let Ok(mut peer) = self.peer(id) else {
             return false;
@@ -348,7 +348,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
         true
     }
 
-    /// Takes out the peers whose time is over and finds those that need a keepalive (dco-behaviour 5.8). Lets go of
+    /// Removes peers whose keepalive timeout has expired, finds those that need a keepalive (dco-behaviour 5.8), and drops
     /// retired keys.
     pub fn tick(&mut self, now: Time) -> Due<A, T> {
         let overdue: Vec<u32> = self
@@ -462,7 +462,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
     }
 }
 
-/// An unspecified address is none.
+/// The address, unless it is unspecified.
 fn given4(address: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
     address.filter(|address| !address.is_unspecified())
 }

@@ -1,4 +1,4 @@
-//! Why a packet went no further (dco-behaviour 1.5, 1.6). Every drop has a reason and is counted.
+//! Reasons for drops (dco-behaviour 1.5, 1.6). Every drop has one and is counted.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ macro_rules! drop_reasons {
             /// Every reason, in the order of the packet path.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
-            /// The name under which the reason is shown to people and programs.
+            /// The name that `udco show` and its JSON report.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -32,7 +32,7 @@ drop_reasons! {
     RxOversize => "rx_oversize",
     /// Received: too short for an opcode and a peer id.
     RxShort => "rx_short",
-    /// Received: the `DATA_V1` format, which data channel offload does not speak.
+    /// Received: the `DATA_V1` format, which data channel offload does not support.
     RxDataV1 => "rx_data_v1",
     /// Received: a control packet, while the relay to OpenVPN was full or gone.
     RxRelayFull => "rx_relay_full",
@@ -42,7 +42,7 @@ drop_reasons! {
     RxUnknownKeyId => "rx_unknown_key_id",
     /// Received: too short for packet id and tag.
     RxNoTag => "rx_no_tag",
-    /// Received: the tag is not that of these bytes under this key.
+    /// Received: the tag does not match these bytes under this key.
     RxBadTag => "rx_bad_tag",
     /// Received: under a key that has seen too many forgeries to be trusted any longer.
     RxIntegrityLimit => "rx_integrity_limit",
@@ -66,11 +66,11 @@ drop_reasons! {
     TxNotIp => "tx_not_ip",
     /// Sent: no peer has the next hop's address.
     TxNoPeer => "tx_no_peer",
-    /// Sent: to a multicast group or to all, which no peer has (faults E9).
+    /// Sent: to a multicast group or to 255.255.255.255, which no peer has (faults E9).
     TxMulticast => "tx_multicast",
     /// Sent: for the peer's own outer address (recursive routing).
     TxRecursive => "tx_recursive",
-    /// Sent: the worker whose peer it is has no room for packets that other workers read.
+    /// Sent: the peer's worker has no room for packets handed off by other workers.
     TxHandoffFull => "tx_handoff_full",
     /// Sent: the peer has no primary key.
     TxNoKey => "tx_no_key",

@@ -8,7 +8,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 pub struct Endpoint {
     /// Its address and port (and scope, if link-local).
     pub remote: SocketAddr,
-    /// Our address that it talks to; `None` lets the route decide.
+    /// Our address from which packets to it leave; with `None` the route decides.
     pub local: Option<IpAddr>,
 }
 

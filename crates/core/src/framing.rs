@@ -9,10 +9,10 @@ use core::{fmt, mem};
 /// Bytes of the length before each packet.
 pub const PREFIX: usize = 2;
 
-/// The largest packet that a length can tell.
+/// The largest packet that a length can express.
 pub const MAX_PACKET: usize = 65_535;
 
-/// A length of 0 or 1: no packet of OpenVPN is so short, and nobody can tell where the next one begins.
+/// A length of 0 or 1. OpenVPN sends no such packet, and where the next one begins is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadLength;
 
@@ -96,7 +96,7 @@ impl<'s> Frame<'s> {
     }
 }
 
-/// The length to put before a packet of that many bytes; `None` if no length can tell it.
+/// The length to put before a packet of `packet` bytes; `None` above [`MAX_PACKET`].
 #[must_use]
 pub fn prefix(packet: usize) -> Option<[u8; PREFIX]> {
     u16::try_from(packet).ok().map(u16::to_be_bytes)

@@ -1,4 +1,4 @@
-//! A packet's way in: from a datagram of the transport to an inner packet (dco-behaviour 1.5, in its order).
+//! The receive path: from a transport datagram to an inner packet, in the order of dco-behaviour 1.5.
 
 use alloc::sync::Arc;
 use core::net::{IpAddr, SocketAddr};
@@ -14,26 +14,26 @@ use crate::time::Time;
 use crate::view::View;
 use crate::wire::{Datagram, KEEPALIVE, UNDEFINED_PEER, classify};
 
-/// Where a datagram came from and at which of our addresses it arrived.
+/// The source of a datagram, and our address at which it arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// Source address; IPv4 never as v4-mapped IPv6.
     pub remote: SocketAddr,
-    /// Destination address, if the socket tells.
+    /// Destination address, if the socket reports it.
     pub local: Option<IpAddr>,
 }
 
-/// What a datagram turned out to be.
+/// The outcome for a datagram.
 pub enum Inbound<'d, A, T> {
-    /// Not a data packet: OpenVPN's business.
+    /// Not a data packet: for OpenVPN.
     Control,
-    /// A data packet of this peer that passed every check.
+    /// A data packet that passed every check.
     Data {
-        /// Who sent it.
+        /// Its sender.
         peer: &'d Arc<Peer<A, T>>,
-        /// What was inside.
+        /// Its contents.
         payload: Payload<'d>,
-        /// The peer has moved here: to be noted ([`Activity::note_endpoint`]), and then followed
+        /// The peer has moved here. The caller notes it ([`Activity::note_endpoint`]), then follows it
         /// ([`crate::Device::float`]).
         ///
         /// [`Activity::note_endpoint`]: crate::Activity::note_endpoint
@@ -43,21 +43,21 @@ pub enum Inbound<'d, A, T> {
     Dropped {
         /// Why.
         reason: DropReason,
-        /// The peer has moved here all the same: the packet was authentic.
+        /// The peer has moved here nevertheless: the packet was authentic.
         floated: Option<(&'d Arc<Peer<A, T>>, Endpoint)>,
     },
 }
 
-/// What was inside an authentic data packet.
+/// The contents of an authentic data packet.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Payload<'d> {
     /// An IP packet for the device. The receiver counts it ([`crate::Activity::vpn_rx`]) when it is delivered.
     Packet(&'d mut [u8]),
-    /// Only a sign of life.
+    /// A keepalive.
     Keepalive,
 }
 
-/// Takes a datagram of a UDP socket apart, in place. Link counters and the peer's time of life are updated here.
+/// Processes a datagram of a UDP socket in place. Updates link counters and the peer's time of receipt.
 ///
 /// A datagram that is dropped for [`DropReason::RxUnknownKeyId`] is unchanged, and may be tried again with
 /// [`receive_again`] when the peer has another key.
@@ -76,7 +76,7 @@ pub fn receive<'v: 'd, 'd, A: Aead, T: Clone>(
     )
 }
 
-/// Like [`receive`], for a datagram that was counted before.
+/// Like [`receive`], for a datagram that has been counted already.
 pub fn receive_again<'v: 'd, 'd, A: Aead, T: Clone>(
     view: &View<'v, A, T>,
     datagram: &'d mut [u8],
@@ -92,8 +92,8 @@ pub fn receive_again<'v: 'd, 'd, A: Aead, T: Clone>(
     )
 }
 
-/// Like [`receive`], for a packet of the TCP stream that belongs to `peer`: the id in it is not looked at, and it moves
-/// nobody (dco-behaviour 5.2, 5.4).
+/// Like [`receive`], for a packet of `peer`'s TCP stream: its peer id is ignored, and it never moves the peer
+/// (dco-behaviour 5.2, 5.4).
 pub fn receive_stream<'v: 'd, 'd, A: Aead, T: Clone>(
     view: &View<'v, A, T>,
     peer: &'d Arc<Peer<A, T>>,
@@ -103,7 +103,7 @@ pub fn receive_stream<'v: 'd, 'd, A: Aead, T: Clone>(
     take_apart(view, packet, Source::Stream(peer), now, Attempt::First)
 }
 
-/// Like [`receive_stream`], for a packet that was counted before.
+/// Like [`receive_stream`], for a packet that has been counted already.
 pub fn receive_stream_again<'v: 'd, 'd, A: Aead, T: Clone>(
     view: &View<'v, A, T>,
     peer: &'d Arc<Peer<A, T>>,
@@ -113,7 +113,7 @@ pub fn receive_stream_again<'v: 'd, 'd, A: Aead, T: Clone>(
     take_apart(view, packet, Source::Stream(peer), now, Attempt::Again)
 }
 
-/// What tells whose a packet is.
+/// How a packet's peer is found.
 enum Source<'d, A, T> {
     Datagram(Origin),
     Stream(&'d Arc<Peer<A, T>>),
@@ -149,7 +149,7 @@ fn take_apart<'v: 'd, 'd, A: Aead, T: Clone>(
         Ok(Datagram::Control) => return Inbound::Control,
         Err(reason) => return drop(reason),
     };
-    // dco-behaviour 5.2: by id without a look at the source, or by source if the id says nothing.
+    // dco-behaviour 5.2: by id whatever the source, or by source if the id is undefined.
     let peer = match (source, peer_id) {
         (Source::Stream(peer), _) => Some(peer),
         (Source::Datagram(origin), UNDEFINED_PEER) => view.peers.by_remote(origin.remote),
@@ -170,9 +170,9 @@ fn take_apart<'v: 'd, 'd, A: Aead, T: Clone>(
         Err(reason) => return drop(reason),
     };
 
-    // Authentic and new: from here on the peer is alive, and at this address, whatever is inside.
+    // Authentic and new: the peer is alive and at this address, whatever the contents.
     peer.activity.received(now);
-    // Only the newest packet moves the peer: a late one from its old address must not move it back (design decision 10).
+    // Only the newest packet moves the peer; a late one from its old address must not move it back (design decision 10).
     let floated = match source {
         Source::Datagram(origin) if opened.newest => {
             moved(peer, origin).filter(|_| peer.keys.may_move(key, now))
@@ -221,10 +221,10 @@ fn spoofed<A, T: Clone>(view: &View<'_, A, T>, addresses: &ip::Addresses) -> Dro
     }
 }
 
-/// The endpoint a packet's origin shows, if it is not the one that was noted last (dco-behaviour 5.4).
+/// The endpoint of a packet's origin, unless it is the one noted last (dco-behaviour 5.4).
 fn moved<A, T>(peer: &Peer<A, T>, origin: Origin) -> Option<Endpoint> {
     let known = peer.endpoint()?;
-    // A socket that does not tell the local address teaches nothing about it.
+    // If the socket does not report the local address, keep the one we know.
     let local = origin.local.or(known.local);
     let endpoint = Endpoint {
         remote: origin.remote,

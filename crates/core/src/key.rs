@@ -13,23 +13,23 @@ use crate::replay::{ReplayWindow, Stale};
 use crate::time::Time;
 use crate::wire::{Format, KeyId, Parts, data_v2_word};
 
-/// What a [`Key`] is made of. `A` holds the secret of one direction.
+/// The material of a [`Key`]. `A` holds the secret of one direction.
 pub struct KeyMaterial<A> {
     /// Key id on the wire.
     pub id: KeyId,
-    /// Cipher, for those who ask.
+    /// Cipher, informational: KEY_GET and `udco show` report it.
     pub cipher: Cipher,
-    /// For sent packets.
+    /// Seals sent packets.
     pub encrypt: A,
-    /// For received packets.
+    /// Opens received packets.
     pub decrypt: A,
-    /// Last 8 bytes of the nonce of sent packets.
+    /// Last 8 bytes of the nonces of sent packets.
     pub encrypt_nonce_tail: [u8; 8],
-    /// The same of received packets.
+    /// Last 8 bytes of the nonces of received packets.
     pub decrypt_nonce_tail: [u8; 8],
 }
 
-/// A key with its packet ids and replay window. It cannot be copied: two copies would use packet ids twice.
+/// A key with its packet ids and replay window. It cannot be cloned: two clones would use the same packet ids.
 pub struct Key<A> {
     pub(crate) material: KeyMaterial<A>,
     packet_ids: PacketIds,
@@ -41,23 +41,23 @@ pub struct Key<A> {
     pub(crate) replaced: u32,
 }
 
-/// A record that was opened: authentic, and not seen before.
+/// An opened record: authentic, and not seen before.
 #[derive(Debug)]
 pub struct Opened<'r> {
     /// The plaintext.
     pub payload: &'r mut [u8],
-    /// It is the newest packet of this key so far.
+    /// Whether it is the newest packet of this key so far.
     pub newest: bool,
 }
 
 impl<A: Aead> Key<A> {
-    /// A fresh key: packet ids from 1, nothing received.
+    /// A fresh key: packet ids start at 1, and the replay window is empty.
     #[must_use]
     pub fn new(material: KeyMaterial<A>) -> Self {
         Self::with_packet_ids(material, PacketIds::new())
     }
 
-    /// A key that was used before, for tests of the limits.
+    /// A key whose packet ids start elsewhere, for tests of the limits.
     #[must_use]
     pub fn with_packet_ids(material: KeyMaterial<A>, packet_ids: PacketIds) -> Self {
         Self {
@@ -82,26 +82,26 @@ impl<A: Aead> Key<A> {
         self.material.cipher
     }
 
-    /// Takes `count` packet ids that nobody else gets; fewer if fewer are left, `None` if none are. Those that are dropped
-    /// unused are lost.
+    /// Reserves `count` packet ids, or as many as are left; `None` if the key is used up. Ids that are dropped unused are
+    /// lost.
     #[must_use]
     pub fn reserve(&self, count: u32) -> Option<Reserved<'_, A>> {
         let ids = self.packet_ids.reserve(count)?;
         Some(Reserved { key: self, ids })
     }
 
-    /// Takes one packet id that nobody else gets; `None` if none is left.
+    /// Reserves one packet id; `None` if the key is used up.
     pub fn next_packet_id(&self) -> Option<PacketId<'_, A>> {
         self.reserve(1)?.next()
     }
 
-    /// Whether all packet ids are used up: the key seals nothing more.
+    /// Whether all packet ids have been reserved: the key can seal nothing more.
     #[must_use]
     pub fn is_used_up(&self) -> bool {
         self.packet_ids.is_used_up()
     }
 
-    /// Whether it has opened a packet: the other end uses it.
+    /// Whether it has opened a packet, i.e. the other end uses it.
     #[must_use]
     pub fn has_opened(&self) -> bool {
         !self.window.is_empty()
@@ -113,7 +113,7 @@ impl<A: Aead> Key<A> {
             .take_rekey_due(self.material.cipher, &self.packet_ids)
     }
 
-    /// See [`PacketId::seal`], which alone knows that the packet id is unused.
+    /// Only for [`PacketId::seal`], which guarantees that the packet id is unused.
     fn seal(&self, tx_id: u32, packet_id: u32, record: &mut [u8]) -> Result<(), DropReason> {
         let failed = DropReason::TxSealFailed;
         let Parts { aad, tag, payload } = self.format().split(record).ok_or(failed)?;
@@ -129,7 +129,7 @@ impl<A: Aead> Key<A> {
         Ok(())
     }
 
-    /// Opens a received record in place. Nothing but a count changes unless the tag is right.
+    /// Opens a received record in place. Unless the tag is right, nothing changes but the count of forgeries.
     ///
     /// # Errors
     /// [`DropReason::RxNoTag`], [`DropReason::RxIntegrityLimit`], [`DropReason::RxBadTag`], [`DropReason::RxReplay`],
@@ -184,8 +184,8 @@ impl<A> Key<A> {
 
 /// A packet id of one key: the right to seal one packet under a nonce of its own (promises B4).
 ///
-/// Only [`Key::reserve`] and [`Key::next_packet_id`] make one, from the key's counter; [`PacketId::seal`] consumes it. It names its key, so that it
-/// is of no use with another one. So no nonce is used twice by code that compiles:
+/// Only [`Key::reserve`] and [`Key::next_packet_id`] make one, from the key's counter, and [`PacketId::seal`] consumes it.
+/// It is bound to its key. So no code that compiles uses a nonce twice:
 ///
 /// ```
 /// fn once<A: udco_core::Aead>(id: udco_core::PacketId<'_, A>, record: &mut [u8]) {
@@ -215,7 +215,7 @@ pub struct PacketId<'k, A> {
 }
 
 impl<A: Aead> PacketId<'_, A> {
-    /// Makes a record in place for the peer that knows itself as `tx_id`: `record` is the inner packet with the room
+    /// Makes a record in place, with `tx_id` as its peer id: `record` is the inner packet with the room
     /// around it that the key's [`Format`] asks for.
     ///
     /// # Errors
@@ -239,7 +239,7 @@ pub(crate) const fn any_packet_id<A>(key: &Key<A>, value: u32) -> PacketId<'_, A
     PacketId { key, value }
 }
 
-/// Packet ids of one key that were taken together, in rising order.
+/// Packet ids of one key that were reserved together, in ascending order.
 pub struct Reserved<'k, A> {
     key: &'k Key<A>,
     ids: RangeInclusive<u32>,

@@ -10,7 +10,7 @@ use crate::wire::{Format, KeyId};
 /// Which slot, relative to the last swap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slot {
-    /// Encrypts, and is asked first when decrypting.
+    /// Encrypts; decryption tries it first.
     Primary,
     /// Decrypts only.
     Secondary,
@@ -20,12 +20,12 @@ pub enum Slot {
 pub struct KeySlots<A> {
     primary: Option<Arc<Key<A>>>,
     secondary: Option<Arc<Key<A>>>,
-    /// A deleted key that still opens packets. Boxed: there is one for a second after a rekey, and a place for it in
-    /// each of many peers.
+    /// A deleted key that still opens packets. Boxed, since there is one only for a second after a rekey, but a field for
+    /// it in each of many peers.
     retired: Option<Box<Retired<A>>>,
 }
 
-/// A deleted key, and until when it opens packets.
+/// A deleted key that opens packets until its time is over.
 struct Retired<A> {
     key: Arc<Key<A>>,
     until: Time,
@@ -51,14 +51,14 @@ impl<A> KeySlots<A> {
         }
     }
 
-    /// The wire format of what is sent: the primary key's, or that of a key to come.
+    /// The wire format of sent records: the primary key's, or `DATA_V2` before there is one.
     #[must_use]
     pub fn format(&self) -> Format {
         let primary = self.primary.as_ref();
         primary.map_or(Format::DATA_V2, |key| key.format())
     }
 
-    /// The key for a received key id; the primary is asked first, as both slots may hold the same id.
+    /// The key for a received key id. Both slots may hold the same id; the primary wins.
     #[must_use]
     pub fn by_key_id(&self, id: KeyId, now: Time) -> Option<&Arc<Key<A>>> {
         let retired = self
@@ -75,10 +75,9 @@ impl<A> KeySlots<A> {
 
     /// Whether a packet that this key has just opened may move the peer (design decision 10, faults E1).
     ///
-    /// Not if a later key has opened any: somebody may have held the packet back. Nor while another key is primary and in
-    /// use: which of two is the later one is known only by the order in which they were installed. A client sends with
-    /// its new key long before a server makes it primary, and from then on no more with the old one; so if it moves in
-    /// that time it is followed, a second later at most.
+    /// Not if a later key has opened any: the packet may have been withheld. Nor while another key is primary and in use,
+    /// since only the order of installation says which key is later. A client sends with its new key long before the
+    /// server makes it primary, and stops using the old one; if it moves meanwhile, it is followed within a second.
     #[must_use]
     pub fn may_move(&self, key: &Key<A>, now: Time) -> bool {
         let is_outdated = [&self.primary, &self.secondary]
@@ -91,7 +90,7 @@ impl<A> KeySlots<A> {
         !(is_outdated || is_beside)
     }
 
-    /// Empties a slot, but lets its key open packets until then: those that were on their way.
+    /// Empties a slot, but its key still opens packets in flight until `until`.
     pub fn retire(&mut self, slot: Slot, until: Time) {
         let key = match slot {
             Slot::Primary => self.primary.take(),
@@ -100,7 +99,7 @@ impl<A> KeySlots<A> {
         self.retired = key.map(|key| Box::new(Retired { key, until }));
     }
 
-    /// Whether there is a retired key whose time is over.
+    /// Whether a retired key has outlived its time.
     #[must_use]
     pub fn is_overdue(&self, now: Time) -> bool {
         self.retired
@@ -114,13 +113,13 @@ impl<A> KeySlots<A> {
         self.retired.is_some()
     }
 
-    /// Lets go of the retired key.
+    /// Drops the retired key, which wipes it.
     pub fn forget_retired(&mut self) {
         self.retired = None;
     }
 
-    /// Puts a key into a slot, in place of what was there, or empties it. The primary's place stays empty when its
-    /// key is deleted: the secondary is not promoted.
+    /// Puts a key into a slot, replacing what was there, or empties the slot. The secondary is never promoted to an empty
+    /// primary slot.
     pub fn put(&mut self, slot: Slot, mut key: Option<Key<A>>) {
         if let Some(key) = &mut key {
             let retired = self.retired.as_ref().map(|retired| &retired.key);
@@ -136,7 +135,7 @@ impl<A> KeySlots<A> {
         } = key.map(Arc::new);
     }
 
-    /// Exchanges the slots, empty or not.
+    /// Swaps the slots, empty or not.
     pub const fn swap(&mut self) {
         core::mem::swap(&mut self.primary, &mut self.secondary);
     }

@@ -5,9 +5,9 @@
 //! [`outbound`] (a packet's way through them), [`framing`] (packets in a TCP stream), [`offload`] (many packets at once, to
 //! and from the device).
 //!
-//! What changes by request lives in values that are cheap to clone ([`Peers`], [`Routes`]): the engine changes its own
-//! copy and publishes a clone as an immutable snapshot for the packet path. What changes by packet (counters, packet
-//! ids, the replay window, times of activity) is atomic and shared by all snapshots. Hence nothing here blocks.
+//! What requests change lives in values that are cheap to clone ([`Peers`], [`Routes`]): the engine changes its own
+//! copy and publishes a clone as an immutable snapshot for the packet path. What packets change (counters, packet
+//! ids, the replay window, times of activity) is atomic and shared by all snapshots. So nothing here blocks.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 #![warn(clippy::std_instead_of_core, clippy::alloc_instead_of_core)]

@@ -1,4 +1,4 @@
-//! A packet's way out: from an inner packet to a record for its peer (dco-behaviour 1.6, 5.1, in their order).
+//! The transmit path: from an inner packet to a record for its peer (dco-behaviour 1.6, 5.1).
 
 use alloc::sync::Arc;
 
@@ -15,11 +15,11 @@ use crate::time::Time;
 use crate::view::View;
 use crate::wire::{Format, KEEPALIVE, OVERHEAD};
 
-/// Finds the peer for an inner packet, split already or not.
+/// Finds the peer for an inner packet, or for a super-packet.
 ///
 /// # Errors
-/// [`DropReason::TxNotIp`]; [`DropReason::TxNoPeer`] if no peer has the next hop's address, or there is no peer; for a
-/// group of hosts that is [`DropReason::TxMulticast`], as the kernel itself sends to some whenever the device comes up;
+/// [`DropReason::TxNotIp`]; [`DropReason::TxNoPeer`] if no peer has the next hop's address, or [`DropReason::TxMulticast`]
+/// if the destination is a group, as the kernel itself sends to some whenever the device comes up;
 /// [`DropReason::TxRecursive`].
 pub fn select<'v, A, T: Clone>(
     view: &View<'v, A, T>,
@@ -40,26 +40,26 @@ pub fn select<'v, A, T: Clone>(
     Ok(peer)
 }
 
-/// Over UDP; over TCP the stream knows where the peer is.
+/// Over UDP; over TCP the stream knows the peer's address.
 #[cold]
 fn is_recursive<A, T>(peer: &Peer<A, T>, packet: &[u8]) -> bool {
     let endpoint = peer.endpoint();
     endpoint.is_some_and(|endpoint| recursion::is_for(packet, endpoint.remote, recursion::UDP))
 }
 
-/// Seals what one packet of the device was split into.
+/// Seals the packets into which one packet of the device was split.
 pub struct Sealer<'v, A, T> {
     peer: &'v Arc<Peer<A, T>>,
     packet_ids: Reserved<'v, A>,
     inner_limit: usize,
     now: Time,
-    /// What was sealed so far, which is counted at the end: once for a super-packet.
+    /// Records and bytes sealed so far; counted at the end, once for a super-packet.
     sealed: (u64, u64),
 }
 
 impl<'v, A: Aead, T: Clone> Sealer<'v, A, T> {
-    /// Prepares to seal `packets` packets for a peer, `bytes` bytes in all, that came from the device as one. Packet ids
-    /// are taken, and the packets counted as taken for this peer (dco-behaviour 5.9: before the key is looked up). Each
+    /// Prepares to seal `packets` packets for a peer, `bytes` bytes in all, that came from the device as one. Reserves
+    /// packet ids, and counts the packets as accepted for this peer (dco-behaviour 5.9: before the key is looked up). Each
     /// counts, as it does at the other end, which never sees the super-packet (faults E10).
     ///
     /// # Errors
@@ -86,7 +86,7 @@ impl<'v, A: Aead, T: Clone> Sealer<'v, A, T> {
         })
     }
 
-    /// Keeps TCP segments up to this size, instead of what the path takes.
+    /// Clamps TCP segments to this size instead of the path's.
     #[must_use]
     pub fn with_mssfix(mut self, mssfix: MssFix) -> Self {
         self.inner_limit = mssfix.limit(self.peer);
@@ -130,7 +130,7 @@ impl<A, T> Drop for Sealer<'_, A, T> {
     }
 }
 
-/// Makes a keepalive for a peer (dco-behaviour 1.3, 5.8). It counts as sent, not as an inner packet.
+/// Seals a keepalive for a peer (dco-behaviour 1.3, 5.8). It counts as a link packet, not as an inner one.
 ///
 /// # Errors
 /// [`DropReason::TxNoKey`], [`DropReason::TxPacketIdsUsedUp`], [`DropReason::TxSealFailed`]; the next tick tries again.

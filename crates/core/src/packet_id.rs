@@ -1,13 +1,13 @@
-//! The counter of a key's packet ids: each value once, from 1 to 2^32 - 1 (dco-behaviour 5.6). What it counts out is a
+//! The counter of a key's packet ids: each value once, from 1 to 2^32 - 1 (dco-behaviour 5.6). Each becomes a
 //! [`PacketId`](crate::PacketId).
 
 use core::ops::RangeInclusive;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// The counter of one key. It belongs to the key and cannot be set back: a nonce used twice gives the plaintext away.
+/// The counter of one key. It cannot be set back: a repeated nonce reveals plaintext.
 #[derive(Debug)]
 pub struct PacketIds {
-    /// The next id; 64 bits, so that it cannot wrap however often an exhausted key is asked.
+    /// The next id. 64 bits, so that it cannot wrap however often an exhausted key is tried.
     next: AtomicU64,
 }
 
@@ -20,7 +20,7 @@ impl PacketIds {
         }
     }
 
-    /// A counter whose next id is `next`, for tests of what happens at the end.
+    /// A counter whose next id is `next`, for tests of exhaustion.
     #[must_use]
     pub const fn starting_at(next: u32) -> Self {
         Self {
@@ -28,7 +28,7 @@ impl PacketIds {
         }
     }
 
-    /// The next id; above 2^32 - 1 when there is none.
+    /// The next id; above 2^32 - 1 once all are used up.
     #[must_use]
     pub fn next(&self) -> u64 {
         self.next.load(Ordering::Relaxed)
@@ -40,7 +40,7 @@ impl PacketIds {
         self.next() > u64::from(u32::MAX)
     }
 
-    /// Takes `count` ids that nobody else gets; fewer if fewer are left, `None` if none are.
+    /// Reserves `count` ids, or as many as are left; `None` once all are used up.
     pub(crate) fn reserve(&self, count: u32) -> Option<RangeInclusive<u32>> {
         let count = u64::from(count.max(1));
         let first = self.next.fetch_add(count, Ordering::Relaxed);

@@ -1,8 +1,8 @@
-//! The MTU of the path to a peer, as far as it is known.
+//! The MTU of the path to a peer.
 
 use core::sync::atomic::{AtomicU16, Ordering};
 
-/// What a path is taken for until it is known: Ethernet's.
+/// The MTU of a path until it is known: Ethernet's.
 pub const ASSUMED: u16 = 1500;
 
 /// Outer IPv4: what every host must be able to receive (RFC 791). The kernel validates what ICMP says about a path; this

@@ -1,4 +1,4 @@
-//! A peer: who it is, where it is, and what was exchanged with it.
+//! A peer: its identity, its address, its keys, and its activity.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -29,11 +29,11 @@ pub struct Peer<A, T> {
     pub keepalive: Keepalive,
     /// Its keys.
     pub keys: KeySlots<A>,
-    /// All keys that it has had, as far as they are remembered.
+    /// The keys it has had, as far as they are remembered.
     pub(crate) used_keys: UsedKeys,
     /// The socket it is reached by.
     pub transport: T,
-    /// What changes with every packet.
+    /// State that changes with every packet.
     pub activity: Arc<Activity>,
 }
 
@@ -61,7 +61,7 @@ impl<A, T> Peer<A, T> {
         self.endpoint.get()
     }
 
-    /// Whether this is its outer address, whatever the port. One compare.
+    /// Whether this is its outer address, on any port.
     pub(crate) fn is_reached_at(&self, address: IpAddr) -> bool {
         self.endpoint.is_host(address)
     }
@@ -72,8 +72,8 @@ impl<A, T> Peer<A, T> {
         self.vpn6.as_deref().copied()
     }
 
-    /// The longest inner packet whose outer packet is not fragmented. Over TCP, where a peer has no endpoint, there is
-    /// none too long: a stream cuts records where it likes, so a full inner segment costs no second outer one.
+    /// The longest inner packet whose outer packet is not fragmented. Over TCP, where a peer has no endpoint,
+    /// there is no limit: a stream cuts records anywhere, so a full inner segment costs no second outer one.
     #[must_use]
     pub fn inner_limit(&self) -> usize {
         self.endpoint().map_or(usize::MAX, |endpoint| {
@@ -87,9 +87,9 @@ impl<A, T> Peer<A, T> {
 /// The keepalive pair in seconds. Either 0 switches both off (dco-behaviour 5.8).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Keepalive {
-    /// Send something at least this often.
+    /// Send at least this often.
     pub interval: u32,
-    /// The peer is gone when nothing came for so long.
+    /// Without any packet for this long, the peer has expired.
     pub timeout: u32,
 }
 
@@ -110,52 +110,52 @@ pub struct Activity {
     noted_endpoint: AtomicU64,
     /// The MTU of the path to it (design decision 6).
     pub path_mtu: PathMtu,
-    /// Outer packets received for this peer, whatever became of them; bytes from the opcode on.
+    /// Outer packets received for this peer, dropped later or not; bytes from the opcode on.
     pub link_rx: Traffic,
     /// Outer packets given to the transport; bytes from the opcode on.
     pub link_tx: Traffic,
     /// Inner packets delivered.
     pub vpn_rx: Traffic,
-    /// Inner packets taken for this peer.
+    /// Inner packets accepted for sending to this peer.
     pub vpn_tx: Traffic,
 }
 
 impl Activity {
-    /// Something was sent.
+    /// Records that a packet was sent.
     pub fn sent(&self, now: Time) {
         self.last_sent.store(now.as_millis(), Ordering::Relaxed);
     }
 
-    /// Something authentic and new was received.
+    /// Records that an authentic, new packet was received.
     pub fn received(&self, now: Time) {
         self.last_received.store(now.as_millis(), Ordering::Relaxed);
     }
 
-    /// Notes where the peer is: a change of that is news on the packet path. The endpoint of a snapshot follows later.
+    /// Notes where the peer is, so that the packet path reports a move once. The snapshot's endpoint follows later.
     pub fn note_endpoint(&self, endpoint: &Endpoint) {
         self.noted_endpoint
             .store(endpoint.mark(), Ordering::Relaxed);
     }
 
-    /// Whether it is known that the peer is there.
+    /// Whether the peer is already noted to be there.
     #[must_use]
     pub fn is_noted(&self, endpoint: &Endpoint) -> bool {
         self.noted_endpoint.load(Ordering::Relaxed) == endpoint.mark()
     }
 
-    /// Starts both times anew, as when keepalive is set.
+    /// Restarts both times, as when keepalive is set.
     pub fn restart(&self, now: Time) {
         self.sent(now);
         self.received(now);
     }
 
-    /// When something was last sent.
+    /// When a packet was last sent.
     #[must_use]
     pub fn last_sent(&self) -> Time {
         Time::from_millis(self.last_sent.load(Ordering::Relaxed))
     }
 
-    /// When something was last received.
+    /// When a packet was last received.
     #[must_use]
     pub fn last_received(&self) -> Time {
         Time::from_millis(self.last_received.load(Ordering::Relaxed))

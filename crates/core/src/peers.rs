@@ -127,7 +127,7 @@ impl<A, T: Clone> Peers<A, T> {
         self.by_id.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no peers.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.by_id.is_empty()

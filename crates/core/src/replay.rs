@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::time::Time;
 
-/// After so many seconds without an accepted packet nothing older than the newest is accepted any more.
+/// After this many seconds without an accepted packet, only newer ones are accepted.
 const IDLE_SECONDS: u32 = 30;
 
 /// The window of the kernel driver: 2,048 ids. As many ids in a word as leave the 21 bits that count its rounds.
@@ -29,7 +29,7 @@ pub struct Window<const SIZE: u64, const WORDS: usize, const BLOCK: u64> {
     ring: [AtomicU64; WORDS],
 }
 
-/// An id that was not seen before.
+/// An id that has not been seen before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fresh {
     /// It is higher than every id before.
@@ -39,7 +39,7 @@ pub struct Fresh {
 /// Why an id is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stale {
-    /// Seen before, or 0, which nobody sends.
+    /// Seen before, or 0, which is never sent.
     Replay,
     /// Older than the window reaches, or from before an idle time.
     TooOld,
@@ -57,7 +57,7 @@ impl fmt::Display for Stale {
 impl core::error::Error for Stale {}
 
 impl<const SIZE: u64, const WORDS: usize, const BLOCK: u64> Window<SIZE, WORDS, BLOCK> {
-    /// A window that has seen nothing.
+    /// An empty window.
     #[must_use]
     pub const fn new() -> Self {
         const {
@@ -73,7 +73,7 @@ impl<const SIZE: u64, const WORDS: usize, const BLOCK: u64> Window<SIZE, WORDS, 
         }
     }
 
-    /// Whether no id was accepted yet.
+    /// Whether no id has been accepted yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.highest.load(Ordering::Relaxed) == 0
@@ -86,7 +86,7 @@ impl<const SIZE: u64, const WORDS: usize, const BLOCK: u64> Window<SIZE, WORDS, 
         expiry > now.plus_seconds(IDLE_SECONDS - 1).as_millis()
     }
 
-    /// Accepts the id of an *authenticated* packet, or says why not; a refusal changes nothing but the floor.
+    /// Accepts the id of an *authenticated* packet. A refusal changes nothing but the floor.
     ///
     /// # Errors
     /// [`Stale`].

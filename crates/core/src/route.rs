@@ -70,7 +70,7 @@ impl Routes {
         self.v4.by_prefix.len() + self.v6.by_prefix.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no routes.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len() == 0

@@ -1,4 +1,4 @@
-//! Time as the core sees it: given from outside, never asked for.
+//! Time, passed in by the caller: the core has no clock.
 
 /// Milliseconds since an origin that the caller chooses once. It must never run backwards (design decision 10: the
 /// kernel driver uses the wall clock and expires peers when that is set).

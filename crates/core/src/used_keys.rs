@@ -1,27 +1,27 @@
-//! The keys with which a peer has sealed, by their digests: one that is installed again would start with packet id 1
-//! again, and repeat its nonces (promises B9, faults E2).
+//! Digests of the keys a peer has had. A key that is installed again would restart at packet id 1 and repeat its nonces
+//! (promises B9, faults E2).
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-/// A digest of a key and its nonce tail, in the direction of sending. It is keyed with a secret of the engine's, so that
-/// it says nothing about the key, and nobody can make two keys that share one.
+/// A digest of the sending key and its nonce tail. It is keyed with a secret, so that it reveals nothing about the key and
+/// nobody can construct a collision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyDigest(pub u64);
 
-/// How many keys of a peer are remembered, the last ones: OpenVPN makes new ones, so only a person or a script that goes
-/// round with a few key files is to be caught. 256 bytes a peer at most.
+/// How many keys are remembered per peer: the latest ones. OpenVPN always makes new keys, so this only has to catch people
+/// and scripts that rotate a few key files. At most 256 bytes per peer.
 pub const REMEMBERED: usize = 32;
 
-/// How many keys a device remembers, whichever of its peers they are of: 2 KiB at most.
+/// How many keys are remembered per device, across its peers. At most 2 KiB.
 pub const REMEMBERED_OF_DEVICE: usize = 256;
 
-/// The keys of one peer. A clone shares them.
+/// The keys of one peer; clones share them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct UsedKeys(Option<Arc<Vec<KeyDigest>>>);
 
-/// The keys that were installed last on a device.
+/// The keys installed last on a device.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RecentKeys(VecDeque<KeyDigest>);
 
@@ -32,7 +32,7 @@ impl UsedKeys {
         self.all().contains(&key)
     }
 
-    /// Remembers one more; if there are too many, the oldest is forgotten.
+    /// Adds a key; at the limit the oldest is forgotten.
     pub(crate) fn add(&mut self, key: KeyDigest) {
         let oldest = (self.all().len() + 1).saturating_sub(REMEMBERED);
         let kept = self.all().get(oldest..).unwrap_or_default();
@@ -52,7 +52,7 @@ impl RecentKeys {
         self.0.contains(&key)
     }
 
-    /// Remembers one more; if there are too many, the oldest is forgotten.
+    /// Adds a key; at the limit the oldest is forgotten.
     pub(crate) fn add(&mut self, key: KeyDigest) {
         if self.0.len() == REMEMBERED_OF_DEVICE {
             self.0.pop_front();

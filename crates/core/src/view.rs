@@ -1,4 +1,4 @@
-//! What a packet on its way can see of its device.
+//! A packet path's view of its device.
 
 use alloc::sync::Arc;
 use core::cell::Cell;
@@ -21,7 +21,7 @@ pub struct View<'v, A, T> {
     pub peers: &'v Peers<A, T>,
     /// The routes of the device's network namespace.
     pub routes: &'v Routes,
-    /// Up to which size TCP segments are kept.
+    /// The bound of TCP segments.
     pub mssfix: MssFix,
     last_owner: Cell<Option<(IpAddr, Found<'v, A, T>)>>,
     last_by_id: Cell<Option<Found<'v, A, T>>>,

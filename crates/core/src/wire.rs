@@ -111,13 +111,13 @@ impl Format {
     }
 }
 
-/// The peer id that says "look at my address".
+/// The undefined peer id: the peer is found by its address.
 pub const UNDEFINED_PEER: u32 = 0xff_ffff;
 
 /// The largest peer id.
 pub const MAX_PEER_ID: u32 = 0xff_ffff;
 
-/// The inner payload that only says "I am still here" (dco-behaviour 1.3).
+/// The payload of a keepalive (dco-behaviour 1.3).
 pub const KEEPALIVE: [u8; 16] = [
     0x2a, 0x18, 0x7b, 0xf3, 0x64, 0x1e, 0xb4, 0xcb, 0x07, 0xed, 0x2d, 0x0a, 0x98, 0x1f, 0xc7, 0x48,
 ];
@@ -164,7 +164,7 @@ impl fmt::Display for KeyId {
 const DATA_V1: u8 = 6;
 const DATA_V2: u8 = 9;
 
-/// What a datagram from the network is, before anything in it is believed.
+/// What a datagram claims to be, before it is authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Datagram {
     /// A `DATA_V2` packet.
@@ -174,11 +174,11 @@ pub enum Datagram {
         /// Peer id, 24 bits.
         peer_id: u32,
     },
-    /// Anything else of at least 4 bytes: OpenVPN's business.
+    /// Anything else of at least 4 bytes: for OpenVPN.
     Control,
 }
 
-/// Tells data from control packets.
+/// Distinguishes data from control packets.
 ///
 /// # Errors
 /// The drops of dco-behaviour 1.5: [`DropReason::RxShort`] below 4 bytes, [`DropReason::RxDataV1`].
