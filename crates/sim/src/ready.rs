@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use udco_engine::io::{Event, Events, Interest, Io, Poller, Source, Waker};
 
-/// Any I/O whose sources are known by their readiness: one that replaces only some of [`Sim`]'s.
+/// Any I/O whose sources are known by their readiness: one that replaces only some of [`crate::memory::Sim`]'s.
 pub trait ByReady: for<'a> Io<Handle<'a> = &'a Ready> {}
 
 impl<I: for<'a> Io<Handle<'a> = &'a Ready>> ByReady for I {}
