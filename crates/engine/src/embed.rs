@@ -26,7 +26,7 @@ use udco_ipc::Begun;
 pub use udco_netlink::{Api, DeleteReason, Notification};
 
 use crate::client::Client;
-use crate::datapath::placement::Seat;
+use crate::datapath::placement::Placement;
 use crate::datapath::worker::running::Running;
 use crate::datapath::worker::{Order, Shared, Source};
 use crate::device::interface::{Interface, Offloads};
@@ -195,7 +195,7 @@ impl<I: Io> DataPath<I> {
         let token = self.next_token;
         self.next_token += 1;
         let shared = &self.workers[worker].shared;
-        shared.order(Order::Add(token, source, Seat::at(worker)));
+        shared.order(Order::Add(token, source, Placement::at(worker)));
     }
 
     /// Adds a peer, `PEER_NEW` of the API.

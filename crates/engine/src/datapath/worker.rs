@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::datapath::load::LastLook;
-use crate::datapath::placement::Seat;
+use crate::datapath::placement::Placement;
 use crate::device::Device;
 use crate::device::registration::{EpollSet, WAKER};
 use crate::device::stream::Stream;
@@ -54,7 +54,7 @@ pub(crate) struct Workers {
 /// A source in the care of a worker; give it back with [`Workers::remove_all`].
 #[derive(Debug, Default)]
 pub(crate) struct Placed {
-    seat: Seat,
+    placement: Placement,
     token: u64,
 }
 
@@ -72,7 +72,7 @@ pub(crate) struct Shared<I: Io> {
 
 /// What a worker is told to do.
 pub(crate) enum Order<I: Io> {
-    Add(u64, Source<I>, Seat),
+    Add(u64, Source<I>, Placement),
     Remove(u64, Sender<()>),
     /// A key was installed: packets may wait for it.
     Retry,
@@ -112,15 +112,15 @@ impl Workers {
     pub(crate) fn add(&self, worker: usize, source: Source) -> Placed {
         let worker = worker % self.workers.len();
         let token = self.next_token.fetch_add(1, Ordering::Relaxed);
-        let seat = Seat::at(worker);
-        self.workers[worker].order(Order::Add(token, source, seat.clone()));
-        Placed { seat, token }
+        let placement = Placement::at(worker);
+        self.workers[worker].order(Order::Add(token, source, placement.clone()));
+        Placed { placement, token }
     }
 
     /// While little comes, a source is to be with this worker (modulo their count), or always with its own.
     pub(crate) fn lend(&self, placed: &Placed, worker: Option<usize>) {
         let count = self.workers.len();
-        placed.seat.lend(worker.map(|worker| worker % count));
+        placed.placement.share(worker.map(|worker| worker % count));
     }
 
     /// A key was installed: packets that came before it are tried again.
@@ -136,7 +136,7 @@ impl Workers {
         let (done, removed) = channel();
         let mut asked = Vec::new();
         for placed in sources {
-            placed.seat.clear(|worker| {
+            placed.placement.clear(|worker| {
                 self.workers[worker].order(Order::Remove(placed.token, done.clone()));
                 asked.push(worker);
             });

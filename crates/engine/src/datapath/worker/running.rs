@@ -13,7 +13,7 @@ use super::{Order, Shared, Source};
 use crate::backoff::Backoff;
 use crate::datapath::coalesce::Pace;
 use crate::datapath::load::Load;
-use crate::datapath::placement::Seat;
+use crate::datapath::placement::Placement;
 use crate::datapath::receive::Receiver;
 use crate::datapath::transmit::Transmitter;
 use crate::device::registration::{Registration, Request, SECOND, WAKER};
@@ -44,7 +44,7 @@ pub(crate) struct Running<I: Io> {
     /// In an order that is the same in each run: their tokens are ours, so a hash without a seed will do.
     sources: HashMap<u64, Source<I>, BuildHasherDefault<DefaultHasher>>,
     /// The device queues among them, which may go to other workers.
-    seats: Vec<(u64, Seat)>,
+    placements: Vec<(u64, Placement)>,
     pub(super) load: Load,
     pub(super) transmitter: Transmitter<I>,
     pub(super) receiver: Receiver<I>,
@@ -71,7 +71,7 @@ impl<I: Io> Running<I> {
             shared: Arc::clone(&all[number]),
             all,
             sources: HashMap::with_capacity_and_hasher(ROOM, BuildHasherDefault::default()),
-            seats: Vec::with_capacity(ROOM),
+            placements: Vec::with_capacity(ROOM),
             load: Load::from(now.as_nanos()),
             transmitter: Transmitter::new(),
             receiver: Receiver::new(),
@@ -134,19 +134,19 @@ impl<I: Io> Running<I> {
         };
         self.shared.load.tell(look, now);
         let number = self.number;
-        for at in (0..self.seats.len()).rev() {
-            let (token, seat) = &self.seats[at];
+        for at in (0..self.placements.len()).rev() {
+            let (token, placement) = &self.placements[at];
             // One that waits for room comes back to this worker.
             if self.paused.contains(token) {
                 continue;
             }
-            let (token, seat) = (*token, seat.clone());
+            let (token, placement) = (*token, placement.clone());
             let all = Arc::clone(&self.all);
             let awake = |worker: usize| all[worker].load.awake(now);
-            seat.move_on(number, look, awake, |to| {
+            placement.move_on(number, look, awake, |to| {
                 if let Some(source) = self.forget(token) {
                     tracing::debug!("worker {number} hands a queue to worker {to}");
-                    all[to].order(Order::Add(token, source, seat.clone()));
+                    all[to].order(Order::Add(token, source, placement.clone()));
                 }
             });
         }
@@ -246,7 +246,7 @@ impl<I: Io> Running<I> {
     /// Does one thing; returns whether to stop.
     fn carry_out(&mut self, order: Order<I>, now: Moment) -> bool {
         match order {
-            Order::Add(token, source, seat) => self.add(token, source, seat, now),
+            Order::Add(token, source, placement) => self.add(token, source, placement, now),
             Order::Remove(token, done) => {
                 drop(self.forget(token));
                 let _ = done.send(());
@@ -257,12 +257,12 @@ impl<I: Io> Running<I> {
         false
     }
 
-    fn add(&mut self, token: u64, source: Source<I>, seat: Seat, now: Moment) {
+    fn add(&mut self, token: u64, source: Source<I>, placement: Placement, now: Moment) {
         if let Some(stream) = source.stream() {
             stream.register(self.registration(token));
         }
         if matches!(source, Source::Tun(..)) {
-            self.seats.push((token, seat));
+            self.placements.push((token, placement));
         }
         self.sources.insert(token, source);
         self.come_back(token, now);
@@ -419,7 +419,7 @@ impl<I: Io> Running<I> {
 
     fn forget(&mut self, token: u64) -> Option<Source<I>> {
         let source = self.sources.remove(&token)?;
-        self.seats.retain(|(other, _)| *other != token);
+        self.placements.retain(|(other, _)| *other != token);
         self.paused.retain(|other| *other != token);
         self.fruitless.retain(|(other, _)| *other != token);
         self.resting.forget(token);
