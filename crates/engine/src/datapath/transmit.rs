@@ -164,7 +164,7 @@ impl<I: Io> Transmitter<I> {
         outcome.map(|may_be_more| may_be_more && self.records.full.is_none())
     }
 
-    /// The packet that was read last, from this queue: for a peer of another one it is handed over.
+    /// The packet that was read last, from this queue: one for a peer of another queue is handed off.
     fn one(
         &mut self,
         device: &Device<I>,
@@ -182,7 +182,7 @@ impl<I: Io> Transmitter<I> {
         if device
             .interface
             .handoffs
-            .hand_over(queue_of_peer, &mut self.packet, len)
+            .hand_off(queue_of_peer, &mut self.packet, len)
         {
             Ok(())
         } else {
@@ -191,7 +191,7 @@ impl<I: Io> Transmitter<I> {
     }
 
     /// Sends what other workers read for the peers of a queue.
-    pub(crate) fn run_handed_over(&mut self, device: &Device<I>, queue: usize, now: Time) {
+    pub(crate) fn run_handed_off(&mut self, device: &Device<I>, queue: usize, now: Time) {
         let Some(way) = device.interface.handoffs.to(queue) else {
             return;
         };
@@ -200,19 +200,19 @@ impl<I: Io> Transmitter<I> {
         let view = snapshot.view(device.mode);
         self.records.tuning = snapshot.tuning;
         for _ in 0..BATCH {
-            let Some(parcel) = way.take() else {
+            let Some(handed_off) = way.take() else {
                 break;
             };
-            let taken = halves(&parcel.buffer, parcel.len).and_then(|(header, packet)| {
+            let taken = halves(&handed_off.buffer, handed_off.len).and_then(|(header, packet)| {
                 // The peer may be another one by now, and then also of another queue: rare enough to be out of order.
                 let peer = select(&view, packet)?;
                 self.records.take(device, peer, header, packet, now)
             });
             if let Err(reason) = taken {
-                let packets = packets_in(&parcel.buffer, parcel.len);
+                let packets = packets_in(&handed_off.buffer, handed_off.len);
                 device.interface.drops.count_many(reason, packets);
             }
-            device.interface.handoffs.give_back(parcel);
+            device.interface.handoffs.give_back(handed_off);
         }
         self.records.flush(device);
         // Nobody waits for room here: what finds none is dropped.

@@ -16,14 +16,14 @@ use crate::io::Waker;
 /// Packets that wait for the worker of one queue.
 const WAITING: usize = 64;
 
-/// Buffers that a device has for each queue's packets that are handed over.
+/// Buffers that a device has for each queue's handed-off packets.
 const SPARE: usize = 32;
 
 /// The longest packet that a TUN device can hand out, behind its virtio header.
 const BUFFER: usize = virtio::LEN + 65_535;
 
-/// A packet of the device, behind its virtio header.
-pub(crate) struct Parcel {
+/// A handed-off packet, behind its virtio header.
+pub(crate) struct HandedOff {
     pub(crate) buffer: Box<[u8]>,
     pub(crate) len: usize,
 }
@@ -31,13 +31,13 @@ pub(crate) struct Parcel {
 /// The ways between the queues of a device; none if it has one queue.
 pub(crate) struct Handoffs<W> {
     ways: Vec<Handoff<W>>,
-    /// Empty buffers: whoever hands a packet over in its buffer goes on with one of these.
+    /// Empty buffers: whoever hands off a packet in its buffer goes on with one of these.
     spare: ArrayQueue<Box<[u8]>>,
 }
 
 /// The way to one queue's worker.
 pub(crate) struct Handoff<W> {
-    waiting: ArrayQueue<Parcel>,
+    waiting: ArrayQueue<HandedOff>,
     /// It was woken, and has not looked since.
     rung: AtomicBool,
     pub(crate) waker: W,
@@ -76,8 +76,8 @@ impl<W: Waker> Handoffs<W> {
         self.ways.get(queue)
     }
 
-    /// Hands the packet in `place` over, and puts an empty buffer there; `false` if there is no room: then it stays.
-    pub(crate) fn hand_over(&self, queue: usize, place: &mut Box<[u8]>, len: usize) -> bool {
+    /// Hands off the packet in `place` and puts an empty buffer there; `false` if there is no room: then it stays.
+    pub(crate) fn hand_off(&self, queue: usize, place: &mut Box<[u8]>, len: usize) -> bool {
         let Some(way) = self.to(queue) else {
             return false;
         };
@@ -85,7 +85,7 @@ impl<W: Waker> Handoffs<W> {
             return false;
         };
         let buffer = std::mem::replace(place, spare);
-        match way.waiting.push(Parcel { buffer, len }) {
+        match way.waiting.push(HandedOff { buffer, len }) {
             Ok(()) => {
                 way.ring();
                 true
@@ -99,9 +99,9 @@ impl<W: Waker> Handoffs<W> {
         }
     }
 
-    /// Gives the buffer of a packet back that has been sent.
-    pub(crate) fn give_back(&self, parcel: Parcel) {
-        let _ = self.spare.push(parcel.buffer);
+    /// Returns the buffer of a packet that was sent.
+    pub(crate) fn give_back(&self, handed_off: HandedOff) {
+        let _ = self.spare.push(handed_off.buffer);
     }
 }
 
@@ -115,7 +115,7 @@ impl<W: Waker> Handoff<W> {
     }
 
     /// The next packet, for the worker that has the queue.
-    pub(crate) fn take(&self) -> Option<Parcel> {
+    pub(crate) fn take(&self) -> Option<HandedOff> {
         self.waiting.pop()
     }
 
@@ -161,10 +161,10 @@ mod tests {
     }
 
     #[test]
-    fn a_device_with_one_queue_hands_nothing_over() {
+    fn a_device_with_one_queue_hands_nothing_off() {
         let handoffs = Handoffs::new(1).unwrap();
         assert!(handoffs.to(0).is_none());
-        assert!(!handoffs.hand_over(0, &mut packet_buffer(), LEN));
+        assert!(!handoffs.hand_off(0, &mut packet_buffer(), LEN));
     }
 
     #[test]
@@ -172,13 +172,13 @@ mod tests {
         let handoffs = Handoffs::new(2).unwrap();
         let mut buffer = packet_buffer();
         let mut taken = 0;
-        while handoffs.hand_over(1, &mut buffer, LEN) {
+        while handoffs.hand_off(1, &mut buffer, LEN) {
             taken += 1;
         }
         assert_eq!((taken, buffer.len()), (WAITING.min(2 * SPARE), BUFFER));
         let way = handoffs.to(1).unwrap();
         handoffs.give_back(way.take().unwrap());
-        assert!(handoffs.hand_over(1, &mut buffer, LEN));
+        assert!(handoffs.hand_off(1, &mut buffer, LEN));
         assert!(handoffs.to(0).unwrap().take().is_none());
     }
 
@@ -189,10 +189,10 @@ mod tests {
         let mut buffer = packet_buffer();
         for number in 0..WAITING as u64 {
             buffer[..LEN].copy_from_slice(&packet(1, number));
-            assert!(handoffs.hand_over(1, &mut buffer, LEN));
+            assert!(handoffs.hand_off(1, &mut buffer, LEN));
         }
         buffer[..LEN].copy_from_slice(&packet(2, 7));
-        assert!(!handoffs.hand_over(1, &mut buffer, LEN));
+        assert!(!handoffs.hand_off(1, &mut buffer, LEN));
         assert_eq!(buffer[..LEN], packet(2, 7));
     }
 
@@ -209,7 +209,7 @@ mod tests {
                     for number in 0..PACKETS {
                         loop {
                             buffer[..LEN].copy_from_slice(&packet(sender, number));
-                            if handoffs.hand_over(1, &mut buffer, LEN) {
+                            if handoffs.hand_off(1, &mut buffer, LEN) {
                                 break;
                             }
                             thread::yield_now();
@@ -228,12 +228,15 @@ mod tests {
                     continue;
                 }
                 way.answer();
-                while let Some(parcel) = way.take() {
-                    let sender = u64::from_ne_bytes(parcel.buffer[..8].try_into().unwrap());
-                    assert_eq!(parcel.buffer[..LEN], packet(sender, next[sender as usize]));
+                while let Some(handed_off) = way.take() {
+                    let sender = u64::from_ne_bytes(handed_off.buffer[..8].try_into().unwrap());
+                    assert_eq!(
+                        handed_off.buffer[..LEN],
+                        packet(sender, next[sender as usize])
+                    );
                     next[sender as usize] += 1;
                     taken += 1;
-                    handoffs.give_back(parcel);
+                    handoffs.give_back(handed_off);
                 }
             }
         });

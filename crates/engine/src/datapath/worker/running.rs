@@ -156,7 +156,7 @@ impl<I: Io> Running<I> {
     fn move_packets(&mut self, event: Event, now: Moment) -> io::Result<bool> {
         match self.sources.get(&(event.token & !SECOND)) {
             Some(Source::Tun(device, queue)) if event.token & SECOND != 0 => {
-                self.transmitter.run_handed_over(device, *queue, now.time());
+                self.transmitter.run_handed_off(device, *queue, now.time());
             }
             Some(Source::Tun(device, queue)) => {
                 if let Some(full) = self.transmitter.run(device, *queue, now.time())? {
