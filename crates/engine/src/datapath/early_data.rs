@@ -1,4 +1,4 @@
-//! Where data packets wait for their key.
+//! Early data: data packets that came before their key, and wait for it.
 //!
 //! A stock OpenVPN sends with a new key as soon as it has it, a moment before the other end has handed it to its engine
 //! (openvpn-integration 1.9). Dropping these packets costs a ping or a retransmission at each rekey; here they
@@ -13,23 +13,23 @@ use udco_core::inbound::Origin;
 use crate::device::transport::Transport;
 use crate::io::Io;
 
-/// How many packets may wait in one worker. Anybody who knows a peer id can fill it, so it is small.
+/// How many packets one worker holds. Anybody who knows a peer id can fill it, so it is small.
 const SLOTS: usize = 64;
 
-/// The longest packet that may wait: what an Ethernet carries, unfragmented or not.
+/// The longest packet that is held: what an Ethernet carries, unfragmented or not.
 const SLOT_LEN: usize = 2048;
 
 /// How long a packet waits, in milliseconds: a handshake's last step, not more.
 const PATIENCE: u64 = 500;
 
 /// Packets that wait, oldest first.
-pub(crate) struct Parking<I: Io> {
-    waiting: VecDeque<Parked<I>>,
+pub(crate) struct EarlyData<I: Io> {
+    waiting: VecDeque<EarlyPacket<I>>,
     free: Vec<Box<[u8]>>,
 }
 
 /// A packet that waits.
-pub(crate) struct Parked<I: Io> {
+pub(crate) struct EarlyPacket<I: Io> {
     buffer: Box<[u8]>,
     len: usize,
     transport: Weak<Transport<I>>,
@@ -38,7 +38,7 @@ pub(crate) struct Parked<I: Io> {
     since: Time,
 }
 
-impl<I: Io> Parking<I> {
+impl<I: Io> EarlyData<I> {
     pub(crate) fn new() -> Self {
         let free = (0..SLOTS).map(|_| vec![0; SLOT_LEN].into()).collect();
         Self {
@@ -51,8 +51,8 @@ impl<I: Io> Parking<I> {
         self.waiting.is_empty()
     }
 
-    /// Lets a packet wait; `false` if there is no room for it.
-    pub(crate) fn park(
+    /// Holds a packet until its key is there; `false` if there is no room for it.
+    pub(crate) fn hold(
         &mut self,
         transport: &Arc<Transport<I>>,
         packet: &[u8],
@@ -67,7 +67,7 @@ impl<I: Io> Parking<I> {
         };
         buffer[..packet.len()].copy_from_slice(packet);
         let (len, transport) = (packet.len(), Arc::downgrade(transport));
-        self.waiting.push_back(Parked {
+        self.waiting.push_back(EarlyPacket {
             buffer,
             len,
             transport,
@@ -83,18 +83,18 @@ impl<I: Io> Parking<I> {
     }
 
     /// Takes out the packet that has waited longest.
-    pub(crate) fn pop(&mut self) -> Option<Parked<I>> {
+    pub(crate) fn pop(&mut self) -> Option<EarlyPacket<I>> {
         self.waiting.pop_front()
     }
 
-    /// Lets a packet wait on. Who looks at all packets in turn and puts each one back keeps their order.
-    pub(crate) fn push(&mut self, parked: Parked<I>) {
-        self.waiting.push_back(parked);
+    /// Holds a packet on. Taking out all packets in turn and putting each one back keeps their order.
+    pub(crate) fn push(&mut self, early: EarlyPacket<I>) {
+        self.waiting.push_back(early);
     }
 
-    /// A packet needs its place no more.
-    pub(crate) fn free(&mut self, parked: Parked<I>) {
-        self.free.push(parked.buffer);
+    /// Frees the place of a packet.
+    pub(crate) fn free(&mut self, early: EarlyPacket<I>) {
+        self.free.push(early.buffer);
     }
 
     /// Forgets packets of sockets that are gone.
@@ -104,14 +104,14 @@ impl<I: Io> Parking<I> {
             .iter()
             .position(|it| it.transport.strong_count() == 0)
         {
-            if let Some(parked) = self.waiting.remove(at) {
-                self.free.push(parked.buffer);
+            if let Some(early) = self.waiting.remove(at) {
+                self.free.push(early.buffer);
             }
         }
     }
 }
 
-impl<I: Io> Parked<I> {
+impl<I: Io> EarlyPacket<I> {
     /// The packet.
     pub(crate) fn packet(&mut self) -> &mut [u8] {
         &mut self.buffer[..self.len]

@@ -10,7 +10,7 @@ use udco_core::{DropReason, Endpoint, Time, View};
 use udco_crypto::DirectionKey;
 
 use crate::datapath::deliver::{Delivery, queue_for, write_alone};
-use crate::datapath::early_data::Parking;
+use crate::datapath::early_data::EarlyData;
 use crate::device::Device;
 use crate::device::peer::Peer;
 use crate::device::stream::{Progress, RAW_PIECE, Stream};
@@ -33,7 +33,7 @@ const TURNS: usize = 4;
 pub(crate) struct Receiver<I: Io> {
     inbox: <I::Datagrams as Datagrams>::Inbox,
     relay_scratch: Vec<u8>,
-    parking: Parking<I>,
+    early_data: EarlyData<I>,
     delivery: Delivery<I>,
     stream_buffer: Box<[u8]>,
     taken: u64,
@@ -44,7 +44,7 @@ impl<I: Io> Receiver<I> {
         Self {
             inbox: Inbox::new(BATCH, MAX_DATAGRAM),
             relay_scratch: relay_scratch(),
-            parking: Parking::new(),
+            early_data: EarlyData::new(),
             delivery: Delivery::new(),
             stream_buffer: vec![0; STREAM_BUFFER].into(),
             taken: 0,
@@ -58,8 +58,8 @@ impl<I: Io> Receiver<I> {
 
     /// Whether packets wait for their key: then [`Receiver::run`] is due every now and then.
     pub(crate) fn is_waiting(&mut self) -> bool {
-        self.parking.forget_gone();
-        !self.parking.is_empty()
+        self.early_data.forget_gone();
+        !self.early_data.is_empty()
     }
 
     /// Takes what lies in a socket, up to some batches.
@@ -130,7 +130,7 @@ impl<I: Io> Receiver<I> {
                         reason: DropReason::RxUnknownKeyId,
                         ..
                     } => {
-                        if !self.parking.park(transport, datagram, Some(origin), now) {
+                        if !self.early_data.hold(transport, datagram, Some(origin), now) {
                             device.interface.drops.count(DropReason::RxUnknownKeyId);
                         }
                     }
@@ -237,7 +237,7 @@ impl<I: Io> Receiver<I> {
                     reason: DropReason::RxUnknownKeyId,
                     ..
                 } => {
-                    if !self.parking.park(transport, packet, None, now) {
+                    if !self.early_data.hold(transport, packet, None, now) {
                         device.interface.drops.count(DropReason::RxUnknownKeyId);
                     }
                 }
@@ -273,27 +273,27 @@ impl<I: Io> Receiver<I> {
 
     /// Tries packets again that came before their key.
     pub(crate) fn retry(&mut self, device: &Device<I>, transport: &Arc<Transport<I>>, now: Time) {
-        if self.parking.is_empty() {
+        if self.early_data.is_empty() {
             return;
         }
         let snapshot = device.snapshot();
         let view = snapshot.view(device.mode);
-        for _ in 0..self.parking.len() {
-            let Some(mut parked) = self.parking.pop() else {
+        for _ in 0..self.early_data.len() {
+            let Some(mut early) = self.early_data.pop() else {
                 break;
             };
-            if !parked.is_from(transport) {
-                self.parking.push(parked);
+            if !early.is_from(transport) {
+                self.early_data.push(early);
                 continue;
             }
-            let is_over = parked.is_over(now);
+            let is_over = early.is_over(now);
             let peer = transport
                 .as_stream()
                 .and_then(|stream| owner(&view, transport, stream));
-            let tried = match (parked.origin, peer) {
-                (Some(origin), _) => inbound::receive_again(&view, parked.packet(), origin, now),
+            let tried = match (early.origin, peer) {
+                (Some(origin), _) => inbound::receive_again(&view, early.packet(), origin, now),
                 (None, Some(peer)) => {
-                    inbound::receive_stream_again(&view, peer, parked.packet(), now)
+                    inbound::receive_stream_again(&view, peer, early.packet(), now)
                 }
                 (None, None) => Inbound::Dropped {
                     reason: DropReason::RxNoPeer,
@@ -305,11 +305,11 @@ impl<I: Io> Receiver<I> {
                     reason: DropReason::RxUnknownKeyId,
                     ..
                 } if !is_over => {
-                    self.parking.push(parked);
+                    self.early_data.push(early);
                 }
                 other => {
                     finish(device, other, now);
-                    self.parking.free(parked);
+                    self.early_data.free(early);
                 }
             }
         }
