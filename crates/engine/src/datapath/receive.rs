@@ -221,7 +221,7 @@ impl<I: Io> Receiver<I> {
         while let Some(frame) = frames.next() {
             let end = received - frames.unparsed();
             let Ok(frame) = frame else {
-                stream.derail();
+                stream.desync();
                 is_sound = false;
                 break;
             };

@@ -29,8 +29,8 @@ const CONTROL_ROOM: usize = DATA_ROOM + (64 << 10);
 /// Packets of OpenVPN that are taken before others have their turn.
 const CONTROL_TURNS: usize = 64;
 
-/// Reads in a row of what is thrown away: more than a socket's buffer ever holds.
-const DERAILED_TURNS: usize = 256;
+/// Reads in a row of what is discarded: more than a socket's buffer ever holds.
+const DESYNCED_TURNS: usize = 256;
 
 /// Bytes of a stream that are no packets of ours in one message.
 pub(crate) const RAW_PIECE: usize = 16 << 10;
@@ -75,10 +75,10 @@ pub(crate) enum Progress {
 struct Reader {
     /// The beginning of a packet whose end has not come yet.
     kept: Vec<u8>,
-    /// The packet that OpenVPN had read in part when it handed the stream over.
-    begun: Begun,
-    /// Nobody knows where the next packet begins: what comes is thrown away.
-    is_derailed: bool,
+    /// The packet that OpenVPN had read in part when it handed over the stream.
+    partial: Begun,
+    /// It is not known where the next packet begins: what comes is discarded.
+    is_desynced: bool,
 }
 
 /// The sending side, and what the stream is waited for.
@@ -95,7 +95,7 @@ struct Writer<I: Io> {
     /// Both directions are over: the socket is not waited for, as it would always be ready.
     is_over: bool,
     /// OpenVPN has closed its end of the relay.
-    is_forsaken: bool,
+    relay_closed: bool,
     /// A call has failed: the socket is left alone for a while.
     rests: bool,
     /// With the worker that has the stream.
@@ -122,8 +122,8 @@ impl<I: Io> Stream<I> {
             writer: Mutex::default(),
             reader: Mutex::new(Reader {
                 kept: Vec::new(),
-                begun,
-                is_derailed: false,
+                partial: begun,
+                is_desynced: false,
             }),
             peer: AtomicU32::new(0),
             has_failed: AtomicBool::new(false),
@@ -161,8 +161,8 @@ impl<I: Io> Stream<I> {
         };
         front.copy_from_slice(&reader.kept);
         let mut received = self.socket.receive(rest);
-        if reader.is_derailed {
-            let mut turns = 0..DERAILED_TURNS;
+        if reader.is_desynced {
+            let mut turns = 0..DESYNCED_TURNS;
             while matches!(received, Ok(1..)) && turns.next().is_some() {
                 received = self.socket.receive(rest);
             }
@@ -189,13 +189,17 @@ impl<I: Io> Stream<I> {
             }
             Ok(read) => {
                 let total = kept + read;
-                let owed = reader.take_owed(buffer.get(..total).unwrap_or_default());
-                for piece in buffer.get(..owed).unwrap_or_default().chunks(RAW_PIECE) {
+                let remainder = reader.take_remainder(buffer.get(..total).unwrap_or_default());
+                for piece in buffer
+                    .get(..remainder)
+                    .unwrap_or_default()
+                    .chunks(RAW_PIECE)
+                {
                     // It is the first that goes to OpenVPN, so there is room.
                     self.relay(piece);
                 }
-                buffer.copy_within(owed..total, 0);
-                Progress::Bytes(total - owed)
+                buffer.copy_within(remainder..total, 0);
+                Progress::Bytes(total - remainder)
             }
             Err(error) => {
                 drop(reader);
@@ -212,11 +216,11 @@ impl<I: Io> Stream<I> {
         lock(&self.reader).kept.extend_from_slice(rest);
     }
 
-    /// A length came that is none: nobody can tell where the next packet begins. As with the kernel driver the peer
-    /// stays, OpenVPN is told, and nothing is read any more (dco-behaviour 5.10, golden `ntf_tcp_error`).
-    pub(crate) fn derail(&self) {
+    /// An impossible length came, so it is not known where the next packet begins. As with the kernel driver the peer
+    /// stays, OpenVPN is notified, and nothing is read any more (dco-behaviour 5.10, golden `ntf_tcp_error`).
+    pub(crate) fn desync(&self) {
         const EINVAL: i32 = 22;
-        lock(&self.reader).is_derailed = true;
+        lock(&self.reader).is_desynced = true;
         self.stop_reading();
         tell_error(&self.relay, &io::Error::from_raw_os_error(EINVAL));
     }
@@ -343,8 +347,8 @@ impl<I: Io> Stream<I> {
         }
     }
 
-    /// The socket has an error, and may go on. Reading takes it away, but not once the end was read.
-    pub(crate) fn stumble(&self) {
+    /// Clears an error of a socket that may go on. Reading clears it, but not once the end was read.
+    pub(crate) fn clear_error(&self) {
         if lock(&self.writer).is_read {
             self.socket.clear_error();
         }
@@ -372,7 +376,7 @@ impl<I: Io> Stream<I> {
                     break;
                 }
                 _ => {
-                    lock(&self.writer).is_forsaken = true;
+                    lock(&self.writer).relay_closed = true;
                     break;
                 }
             }
@@ -408,7 +412,7 @@ impl<I: Io> Stream<I> {
             // Who waits is resumed by the next event, whoever has made room.
             writable: !(writer.is_broken || writer.is_flushed() && writer.waiting.is_none()),
         });
-        let control = (!writer.is_forsaken && !writer.rests).then_some(Interest {
+        let control = (!writer.relay_closed && !writer.rests).then_some(Interest {
             readable: writer.has_control_room(),
             writable: false,
         });
@@ -424,24 +428,24 @@ impl<I: Io> Stream<I> {
 }
 
 impl Reader {
-    /// How many of the bytes that have come are the rest of the packet that OpenVPN had begun.
-    fn take_owed(&mut self, bytes: &[u8]) -> usize {
-        let mut owed = 0;
-        if let Begun::Length(high) = self.begun
+    /// How many of these bytes are the remainder of the packet that OpenVPN had read in part.
+    fn take_remainder(&mut self, bytes: &[u8]) -> usize {
+        let mut remainder = 0;
+        if let Begun::Length(high) = self.partial
             && let Some(low) = bytes.first()
         {
-            owed = 1;
-            self.begun = Begun::Packet(u16::from_be_bytes([high, *low]));
+            remainder = 1;
+            self.partial = Begun::Packet(u16::from_be_bytes([high, *low]));
         }
-        if let Begun::Packet(missing) = self.begun {
-            let here = usize::from(missing).min(bytes.len() - owed);
-            owed += here;
-            self.begun = match usize::from(missing) - here {
+        if let Begun::Packet(missing) = self.partial {
+            let here = usize::from(missing).min(bytes.len() - remainder);
+            remainder += here;
+            self.partial = match usize::from(missing) - here {
                 0 => Begun::Nothing,
                 left => Begun::Packet(u16::try_from(left).unwrap_or_default()),
             };
         }
-        owed
+        remainder
     }
 }
 

@@ -183,7 +183,7 @@ impl<I: Io> Running<I> {
                     if event.hangup {
                         stream.hang_up();
                     } else if event.error {
-                        stream.stumble();
+                        stream.clear_error();
                     }
                     if event.readable || event.error || event.hangup {
                         let now = now.time();

@@ -126,13 +126,13 @@ fn a_packet_begun_before_is_finished_by_openvpn() {
         for cut in 0..stream.len() {
             let mut reader = Reader {
                 kept: Vec::new(),
-                begun,
-                is_derailed: false,
+                partial: begun,
+                is_desynced: false,
             };
             let (first, second) = stream.split_at(cut);
-            let owed = reader.take_owed(first);
-            let owed = owed + reader.take_owed(second);
-            assert_eq!(owed, rest.len(), "{begun:?} cut at {cut}");
+            let remainder = reader.take_remainder(first);
+            let remainder = remainder + reader.take_remainder(second);
+            assert_eq!(remainder, rest.len(), "{begun:?} cut at {cut}");
         }
     }
 }
@@ -142,7 +142,7 @@ fn a_packet_begun_before_is_finished_by_openvpn() {
 fn a_derailed_stream_is_not_read_any_more() {
     let (stream, mut far, openvpn) = stream();
     let mut buffer = vec![0; 70_000];
-    stream.derail();
+    stream.desync();
     let mut scratch = control_scratch();
     let told = openvpn.receive(&mut scratch).unwrap().len;
     assert_eq!(scratch[..told], [STREAM_ERROR[0], STREAM_ERROR[1], 22]);
