@@ -1,4 +1,4 @@
-//! The pace of a worker: with many packets that come singly, it lets some come together.
+//! Interrupt coalescing, for a worker: at high packet rates it pauses briefly so that packets accumulate.
 //!
 //! A worker that has moved everything sleeps, and the next packet wakes it. Where its sender shares a processor with it,
 //! that is after a few packets each time: both then spend more on the switch than on packets, records leave in short
@@ -19,17 +19,17 @@ const PAUSE: Duration = Duration::from_micros(50);
 /// By how many nanoseconds the kernel may prolong a pause; its own measure is 50,000.
 const SLACK: u64 = 1_000;
 
-/// Nanoseconds over which the pace is taken, so that a burst alone makes none.
+/// Nanoseconds over which the rate is taken, so that a burst alone does not count.
 const SPAN: u64 = 1_000_000;
 
-/// How fast packets come, looked at each time when a worker has nothing left to do.
-pub(crate) struct Pace {
+/// The packet rate, taken each time when a worker has nothing left to do.
+pub(crate) struct Coalescing {
     moved: u64,
     since: u64,
     is_fast: bool,
 }
 
-impl Pace {
+impl Coalescing {
     /// From `now` on, in nanoseconds.
     pub(crate) const fn from(now: u64) -> Self {
         Self {
@@ -39,7 +39,7 @@ impl Pace {
         }
     }
 
-    /// Nothing is left to do, and `moved` packets have been moved since the beginning: whether to pause.
+    /// Nothing is left to do, and `moved` packets have been moved since the beginning: returns whether to pause.
     pub(crate) fn is_fast(&mut self, moved: u64, now: u64) -> bool {
         let elapsed = now.saturating_sub(self.since);
         if elapsed >= SPAN {
@@ -68,21 +68,24 @@ mod tests {
 
     #[test]
     fn a_worker_pauses_from_a_hundred_thousand_packets_a_second_on() {
-        let mut pace = Pace::from(5 * SPAN);
-        assert!(!pace.is_fast(99, 6 * SPAN));
-        assert!(pace.is_fast(199, 7 * SPAN));
-        assert!(pace.is_fast(499, 9 * SPAN), "150 in each of two");
-        assert!(!pace.is_fast(699, 12 * SPAN), "200 in three");
+        let mut coalescing = Coalescing::from(5 * SPAN);
+        assert!(!coalescing.is_fast(99, 6 * SPAN));
+        assert!(coalescing.is_fast(199, 7 * SPAN));
+        assert!(coalescing.is_fast(499, 9 * SPAN), "150 in each of two");
+        assert!(!coalescing.is_fast(699, 12 * SPAN), "200 in three");
     }
 
     #[test]
-    fn a_burst_is_no_pace() {
-        let mut pace = Pace::from(0);
-        assert!(!pace.is_fast(90, SPAN / 100));
-        assert!(!pace.is_fast(90, SPAN));
-        assert!(pace.is_fast(290, 2 * SPAN));
-        assert!(pace.is_fast(290, 2 * SPAN + 1), "as it was a moment ago");
-        assert!(!pace.is_fast(291, 50 * SPAN), "nobody sends any more");
-        assert!(!pace.is_fast(500, 0), "a clock that goes back");
+    fn a_burst_is_no_rate() {
+        let mut coalescing = Coalescing::from(0);
+        assert!(!coalescing.is_fast(90, SPAN / 100));
+        assert!(!coalescing.is_fast(90, SPAN));
+        assert!(coalescing.is_fast(290, 2 * SPAN));
+        assert!(
+            coalescing.is_fast(290, 2 * SPAN + 1),
+            "as it was a moment ago"
+        );
+        assert!(!coalescing.is_fast(291, 50 * SPAN), "nobody sends any more");
+        assert!(!coalescing.is_fast(500, 0), "a clock that goes back");
     }
 }

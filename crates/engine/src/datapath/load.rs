@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Nanoseconds that one look covers at least.
+/// The least nanoseconds of one sample.
 const SPAN: u64 = 10_000_000;
 
-/// What was said so many nanoseconds ago is over: a worker that sleeps says nothing.
+/// A sample this many nanoseconds old is over: a worker that sleeps takes none.
 const STALE: u64 = 100_000_000;
 
 /// Percent of its time below which a worker, or two together, has little to do.
@@ -18,18 +18,18 @@ pub(crate) struct Load {
     quiet_for: u64,
 }
 
-/// One look: what a worker did since the look before.
+/// A sample: what a worker did since the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Look {
+pub(crate) struct Sample {
     /// Percent of the time in which the worker was awake.
     pub(crate) awake: u64,
     /// For how many nanoseconds it has had little to do.
     pub(crate) quiet_for: u64,
 }
 
-/// The last look of a worker, for the others.
+/// The last sample of a worker, for the others to read.
 #[derive(Default)]
-pub(crate) struct LastLook {
+pub(crate) struct LastSample {
     awake: AtomicU64,
     at: AtomicU64,
 }
@@ -49,8 +49,8 @@ impl Load {
         self.asleep += nanoseconds;
     }
 
-    /// A look, once a span has passed.
-    pub(crate) fn look(&mut self, now: u64) -> Option<Look> {
+    /// A sample, once a span has passed.
+    pub(crate) fn sample(&mut self, now: u64) -> Option<Sample> {
         let span = now.saturating_sub(self.since);
         if span < SPAN {
             return None;
@@ -65,13 +65,13 @@ impl Load {
             quiet_for,
             ..Self::from(now)
         };
-        Some(Look { awake, quiet_for })
+        Some(Sample { awake, quiet_for })
     }
 }
 
-impl LastLook {
-    pub(crate) fn tell(&self, look: Look, now: u64) {
-        self.awake.store(look.awake, Ordering::Relaxed);
+impl LastSample {
+    pub(crate) fn publish(&self, sample: Sample, now: u64) {
+        self.awake.store(sample.awake, Ordering::Relaxed);
         self.at.store(now, Ordering::Relaxed);
     }
 
@@ -94,24 +94,24 @@ mod tests {
     fn what_is_not_slept_is_load() {
         let mut load = Load::from(0);
         load.slept(SPAN / 4);
-        assert_eq!(load.look(SPAN - 1), None);
-        let look = |awake, quiet_for| Some(Look { awake, quiet_for });
-        assert_eq!(load.look(SPAN), look(75, 0));
+        assert_eq!(load.sample(SPAN - 1), None);
+        let sample = |awake, quiet_for| Some(Sample { awake, quiet_for });
+        assert_eq!(load.sample(SPAN), sample(75, 0));
         load.slept(7 * SPAN);
-        assert_eq!(load.look(8 * SPAN), look(0, 7 * SPAN));
+        assert_eq!(load.sample(8 * SPAN), sample(0, 7 * SPAN));
         load.slept(SPAN);
-        assert_eq!(load.look(9 * SPAN), look(0, 8 * SPAN));
-        assert_eq!(load.look(SPAN), None, "a clock that goes back");
+        assert_eq!(load.sample(9 * SPAN), sample(0, 8 * SPAN));
+        assert_eq!(load.sample(SPAN), None, "a clock that goes back");
     }
 
     #[test]
     fn a_worker_that_says_nothing_sleeps() {
-        let last = LastLook::default();
-        let look = Look {
+        let last = LastSample::default();
+        let sample = Sample {
             awake: 90,
             quiet_for: 0,
         };
-        last.tell(look, STALE);
+        last.publish(sample, STALE);
         assert_eq!(last.awake(STALE + 1), 90);
         assert_eq!(last.awake(2 * STALE + 1), 0);
     }

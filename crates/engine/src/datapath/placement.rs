@@ -8,7 +8,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::datapath::load::{Look, QUIET};
+use crate::datapath::load::{QUIET, Sample};
 use crate::sync::lock;
 
 /// Percent of its time above which a worker returns the queues that are shared with it.
@@ -54,12 +54,12 @@ impl Placement {
         }
     }
 
-    /// Whether this worker, if it has the source, is to give it to another one after this look: then `give` is called
+    /// Whether this worker, if it has the source, is to give it to another one after this sample: then `give` is called
     /// with the other's number. `awake` tells how much of the time another worker is awake.
     pub(crate) fn move_on(
         &self,
         worker: usize,
-        look: Look,
+        sample: Sample,
         awake: impl FnOnce(usize) -> u64,
         give: impl FnOnce(usize),
     ) {
@@ -68,10 +68,10 @@ impl Placement {
             return;
         }
         let to = if worker != state.preferred {
-            let is_over = state.shared_with != Some(worker) || look.awake > BUSY;
+            let is_over = state.shared_with != Some(worker) || sample.awake > BUSY;
             is_over.then_some(state.preferred)
         } else if let Some(other) = state.shared_with.filter(|other| *other != worker) {
-            let is_quiet = look.quiet_for >= QUIET_FOR && look.awake + awake(other) < QUIET;
+            let is_quiet = sample.quiet_for >= QUIET_FOR && sample.awake + awake(other) < QUIET;
             is_quiet.then_some(other)
         } else {
             None
@@ -87,14 +87,14 @@ impl Placement {
 mod tests {
     use super::*;
 
-    /// Who has it after a look of `worker`, which was awake so much, beside one that was awake `other`.
+    /// Who has it after a sample of `worker`, which was awake so much, beside one that was awake `other`.
     fn after(placement: &Placement, worker: usize, awake: u64, other: u64) -> Option<usize> {
-        let look = Look {
+        let sample = Sample {
             awake,
             quiet_for: QUIET_FOR,
         };
         let mut given = None;
-        placement.move_on(worker, look, |_| other, |to| given = Some(to));
+        placement.move_on(worker, sample, |_| other, |to| given = Some(to));
         given
     }
 
@@ -125,11 +125,11 @@ mod tests {
     fn a_moment_is_not_enough() {
         let placement = Placement::at(1);
         placement.share(Some(0));
-        let look = Look {
+        let sample = Sample {
             awake: 1,
             quiet_for: QUIET_FOR - 1,
         };
-        placement.move_on(1, look, |_| 0, |_| panic!("too early"));
+        placement.move_on(1, sample, |_| 0, |_| panic!("too early"));
         assert_eq!(after(&placement, 1, 1, 0), Some(0));
     }
 

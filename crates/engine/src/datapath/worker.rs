@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use crate::datapath::load::LastLook;
+use crate::datapath::load::LastSample;
 use crate::datapath::placement::Placement;
 use crate::device::Device;
 use crate::device::registration::{EpollSet, WAKER};
@@ -67,7 +67,7 @@ struct Worker {
 pub(crate) struct Shared<I: Io> {
     set: Arc<EpollSet<I>>,
     orders: Mutex<Vec<Order<I>>>,
-    load: LastLook,
+    load: LastSample,
 }
 
 /// What a worker is told to do.
@@ -207,7 +207,7 @@ impl<I: Io> Shared<I> {
         Ok(Self {
             set: Arc::new(EpollSet::new()?),
             orders: Mutex::new(Vec::with_capacity(running::ROOM)),
-            load: LastLook::default(),
+            load: LastSample::default(),
         })
     }
 

@@ -11,7 +11,7 @@ use udco_netlink::DeleteReason;
 use super::resting::Resting;
 use super::{Order, Shared, Source};
 use crate::backoff::Backoff;
-use crate::datapath::coalesce::Pace;
+use crate::datapath::coalesce::Coalescing;
 use crate::datapath::load::Load;
 use crate::datapath::placement::Placement;
 use crate::datapath::receive::Receiver;
@@ -48,7 +48,7 @@ pub(crate) struct Running<I: Io> {
     pub(super) load: Load,
     pub(super) transmitter: Transmitter<I>,
     pub(super) receiver: Receiver<I>,
-    pub(super) pace: Pace,
+    pub(super) coalescing: Coalescing,
     /// Queues that wait for room in a stream.
     paused: Vec<u64>,
     /// UDP sockets that have woken this worker for nothing, and how often in a row.
@@ -75,7 +75,7 @@ impl<I: Io> Running<I> {
             load: Load::from(now.as_nanos()),
             transmitter: Transmitter::new(),
             receiver: Receiver::new(),
-            pace: Pace::from(now.as_nanos()),
+            coalescing: Coalescing::from(now.as_nanos()),
             paused: Vec::with_capacity(ROOM),
             fruitless: Vec::with_capacity(ROOM),
             resting: Resting::default(),
@@ -126,13 +126,14 @@ impl<I: Io> Running<I> {
         false
     }
 
-    /// Looks how busy this worker is, every now and then, and whether another one should have its device queues.
+    /// Samples this worker's load, every now and then, and gives its device queues to another worker if that should have
+    /// them.
     pub(crate) fn take_stock(&mut self, now: Moment) {
         let now = now.as_nanos();
-        let Some(look) = self.load.look(now) else {
+        let Some(sample) = self.load.sample(now) else {
             return;
         };
-        self.shared.load.tell(look, now);
+        self.shared.load.publish(sample, now);
         let number = self.number;
         for at in (0..self.placements.len()).rev() {
             let (token, placement) = &self.placements[at];
@@ -143,7 +144,7 @@ impl<I: Io> Running<I> {
             let (token, placement) = (*token, placement.clone());
             let all = Arc::clone(&self.all);
             let awake = |worker: usize| all[worker].load.awake(now);
-            placement.move_on(number, look, awake, |to| {
+            placement.move_on(number, sample, awake, |to| {
                 if let Some(source) = self.forget(token) {
                     tracing::debug!("worker {number} hands a queue to worker {to}");
                     all[to].order(Order::Add(token, source, placement.clone()));
