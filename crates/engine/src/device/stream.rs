@@ -5,26 +5,27 @@
 //! lands inside another. What the socket does not take at once waits here, as little as possible: the socket is
 //! told to hold back few unsent bytes, and who could read more from the device stops where that harms nobody else.
 
+mod reader;
+mod writer;
+
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use udco_core::framing::{PREFIX, boundary};
+use udco_core::framing::boundary;
 use udco_ipc::{Begun, STREAM_ERROR};
 
 use crate::device::registration::Registration;
+use crate::device::stream::reader::Reader;
+use crate::device::stream::writer::{
+    DATA_ROOM, MAX_MESSAGE, Receiving, Registered, RelayEnd, Sending, Watch, Writer, taken,
+};
 use crate::io::{ByteStream, Interest, Io, Relay, Source};
 use crate::linux::Linux;
 use crate::sync::lock;
 
 /// Bytes that the socket may hold and not have sent: what a burst needs, and what the next packet has to wait for.
 const UNSENT: u32 = 128 << 10;
-
-/// The most bytes of data packets that wait for the socket. A stuck peer costs no more (promises F3).
-const DATA_ROOM: usize = 160 << 10;
-
-/// OpenVPN's packets find room even when data has used up its own.
-const CONTROL_ROOM: usize = DATA_ROOM + (64 << 10);
 
 /// Packets of OpenVPN that are taken before others have their turn.
 const CONTROL_TURNS: usize = 64;
@@ -34,9 +35,6 @@ const DESYNCED_TURNS: usize = 256;
 
 /// Bytes of a stream that are no packets of ours in one message.
 pub(crate) const RAW_PIECE: usize = 16 << 10;
-
-/// The longest message of OpenVPN: a packet with its length.
-const MAX_MESSAGE: usize = PREFIX + 65_535;
 
 /// A stream that the engine owns.
 pub(crate) struct Stream<I: Io = Linux> {
@@ -69,48 +67,6 @@ pub(crate) enum Progress {
     Nothing,
     /// The call has failed, the stream has not: it may be read again after a pause.
     Failed(i32),
-}
-
-/// The receiving side.
-struct Reader {
-    /// The beginning of a packet whose end has not come yet.
-    kept: Vec<u8>,
-    /// The packet that OpenVPN had read in part when it handed over the stream.
-    partial: Begun,
-    /// It is not known where the next packet begins: what comes is discarded.
-    is_desynced: bool,
-}
-
-/// The sending side, and what the stream is waited for.
-#[derive(Default)]
-struct Writer<I: Io> {
-    /// Packets, whole but for the first: the socket may have taken a part of it.
-    pending: Vec<u8>,
-    /// Where the socket goes on.
-    sent: usize,
-    /// The connection does not take anything any more.
-    is_broken: bool,
-    /// There is nothing more to read.
-    is_read: bool,
-    /// Both directions are over: the socket is not waited for, as it would always be ready.
-    is_over: bool,
-    /// OpenVPN has closed its end of the relay.
-    relay_closed: bool,
-    /// A call has failed: the socket is left alone for a while.
-    rests: bool,
-    /// With the worker that has the stream.
-    registered: Option<Registered<I>>,
-    /// Who has stopped to read packets until there is room.
-    waiting: Option<Registration<I>>,
-    /// How many peers it has: one, or for a moment two.
-    peers: u32,
-}
-
-/// What a worker waits for; `None` is not even for the end.
-struct Registered<I: Io> {
-    registration: Registration<I>,
-    socket: Option<Interest>,
-    relay: Option<Interest>,
 }
 
 impl<I: Io> Stream<I> {
@@ -239,15 +195,15 @@ impl<I: Io> Stream<I> {
         let mut writer = lock(&self.writer);
         let _ = writer.flush(&self.socket);
         let mut sent = 0;
-        if writer.is_flushed() && !writer.is_broken {
+        if writer.is_flushed() && writer.sending == Sending::Open {
             match self.socket.send(packets) {
                 Ok(taken) => sent = taken,
-                Err(error) if I::Stream::has_ended(&error) => writer.is_broken = true,
+                Err(error) if I::Stream::has_ended(&error) => writer.sending = Sending::Broken,
                 // There is no room, or the worker finds out what else is wrong ([`Stream::go_on`]).
                 Err(_) => {}
             }
         }
-        if writer.is_broken {
+        if writer.sending == Sending::Broken {
             self.fail_once(&writer);
             return Written {
                 dropped: boundary(packets, packets.len()).0 as u64,
@@ -271,8 +227,8 @@ impl<I: Io> Stream<I> {
     pub(crate) fn wait(&self, queue: Registration<I>) -> bool {
         let mut writer = lock(&self.writer);
         let has_to = !writer.is_flushed()
-            && !writer.is_broken
-            && writer.registered.is_some()
+            && writer.sending == Sending::Open
+            && writer.watch.registered().is_some()
             && writer.peers > 0;
         if has_to {
             writer.waiting = Some(queue);
@@ -284,7 +240,7 @@ impl<I: Io> Stream<I> {
     /// Registers the stream and its relay with a worker's epoll set.
     pub(crate) fn register(&self, registration: Registration<I>) {
         let mut writer = lock(&self.writer);
-        writer.registered = Some(Registered {
+        writer.watch = Watch::Active(Registered {
             registration,
             socket: None,
             relay: None,
@@ -300,7 +256,7 @@ impl<I: Io> Stream<I> {
     pub(crate) fn deregister(&self, scratch: &mut [u8]) {
         let _ = self.take_control(scratch);
         let mut writer = lock(&self.writer);
-        if let Some(registered) = writer.registered.take() {
+        if let Some(registered) = writer.watch.take() {
             let _ = registered
                 .registration
                 .watch(self.socket.handle(), registered.socket, None);
@@ -319,7 +275,7 @@ impl<I: Io> Stream<I> {
     pub(crate) fn go_on(&self) -> io::Result<()> {
         let mut writer = lock(&self.writer);
         writer.flush(&self.socket)?;
-        if writer.is_broken {
+        if writer.sending == Sending::Broken {
             self.fail_once(&writer);
         }
         if writer.is_flushed()
@@ -334,22 +290,26 @@ impl<I: Io> Stream<I> {
     /// The socket is left alone, or it is not any more.
     pub(crate) fn rest(&self, rests: bool) {
         let mut writer = lock(&self.writer);
-        writer.rests = rests;
+        writer.watch = match (writer.watch.take(), rests) {
+            (Some(registered), true) => Watch::Resting(registered),
+            (Some(registered), false) => Watch::Active(registered),
+            (None, _) => Watch::Unregistered,
+        };
         self.watch(&mut writer);
     }
 
     /// The socket has an error or has hung up. If that was read already, nothing more is to come.
     pub(crate) fn hang_up(&self) {
         let mut writer = lock(&self.writer);
-        if writer.is_read {
-            writer.is_over = true;
+        if writer.receiving == Receiving::Ended {
+            writer.receiving = Receiving::HungUp;
             self.watch(&mut writer);
         }
     }
 
     /// Clears an error of a socket that may go on. Reading clears it, but not once the end was read.
     pub(crate) fn clear_error(&self) {
-        if lock(&self.writer).is_read {
+        if lock(&self.writer).receiving != Receiving::Open {
             self.socket.clear_error();
         }
     }
@@ -376,7 +336,7 @@ impl<I: Io> Stream<I> {
                     break;
                 }
                 _ => {
-                    lock(&self.writer).relay_closed = true;
+                    lock(&self.writer).relay = RelayEnd::Closed;
                     break;
                 }
             }
@@ -387,7 +347,9 @@ impl<I: Io> Stream<I> {
 
     fn stop_reading(&self) {
         let mut writer = lock(&self.writer);
-        writer.is_read = true;
+        if writer.receiving == Receiving::Open {
+            writer.receiving = Receiving::Ended;
+        }
         self.watch(&mut writer);
     }
 
@@ -399,7 +361,7 @@ impl<I: Io> Stream<I> {
     /// Has the peer removed. Where it is not registered yet, [`Stream::register`] does it.
     fn fail_once(&self, writer: &MutexGuard<'_, Writer<I>>) {
         if !self.has_failed.swap(true, Ordering::Relaxed)
-            && let Some(registered) = &writer.registered
+            && let Some(registered) = writer.watch.registered()
         {
             registered.registration.fail();
         }
@@ -407,88 +369,27 @@ impl<I: Io> Stream<I> {
 
     /// Has the worker wait for what is wanted now.
     fn watch(&self, writer: &mut Writer<I>) {
-        let socket = (!writer.is_over && !writer.rests).then_some(Interest {
-            readable: !writer.is_read,
-            // Who waits is resumed by the next event, whoever has made room.
-            writable: !(writer.is_broken || writer.is_flushed() && writer.waiting.is_none()),
+        let socket = (writer.receiving != Receiving::HungUp).then_some(Interest {
+            readable: writer.receiving == Receiving::Open,
+            // A queue that waits is resumed by the next event, whoever has made room.
+            writable: writer.sending == Sending::Open
+                && !(writer.is_flushed() && writer.waiting.is_none()),
         });
-        let control = (!writer.relay_closed && !writer.rests).then_some(Interest {
+        let relay = (writer.relay == RelayEnd::Open).then_some(Interest {
             readable: writer.has_control_room(),
             writable: false,
         });
-        if let Some(registered) = &mut writer.registered {
-            registered.socket =
-                registered
-                    .registration
-                    .watch(self.socket.handle(), registered.socket, socket);
-            let relay = registered.registration.of_relay();
-            registered.relay = relay.watch(self.relay.handle(), registered.relay, control);
-        }
-    }
-}
-
-impl Reader {
-    /// How many of these bytes are the remainder of the packet that OpenVPN had read in part.
-    fn take_remainder(&mut self, bytes: &[u8]) -> usize {
-        let mut remainder = 0;
-        if let Begun::Length(high) = self.partial
-            && let Some(low) = bytes.first()
-        {
-            remainder = 1;
-            self.partial = Begun::Packet(u16::from_be_bytes([high, *low]));
-        }
-        if let Begun::Packet(missing) = self.partial {
-            let here = usize::from(missing).min(bytes.len() - remainder);
-            remainder += here;
-            self.partial = match usize::from(missing) - here {
-                0 => Begun::Nothing,
-                left => Begun::Packet(u16::try_from(left).unwrap_or_default()),
-            };
-        }
-        remainder
-    }
-}
-
-impl<I: Io> Writer<I> {
-    /// Gives the socket what waits for it.
-    fn flush(&mut self, socket: &I::Stream) -> io::Result<()> {
-        while !self.is_flushed() && !self.is_broken {
-            match socket.send(self.pending.get(self.sent..).unwrap_or_default()) {
-                Ok(taken) => self.sent += taken,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if I::Stream::has_ended(&error) => self.is_broken = true,
-                Err(error) => return Err(error),
-            }
-        }
-        self.pending.clear();
-        self.sent = 0;
-        Ok(())
-    }
-
-    /// Adds packets to what waits for the socket.
-    fn append(&mut self, packets: &[u8]) {
-        if self.pending.capacity() == 0 {
-            // As much as it ever takes: growing leaves holes behind, and what nobody writes to is no memory.
-            self.pending.reserve_exact(CONTROL_ROOM);
-        }
-        if self.pending.len() + packets.len() > CONTROL_ROOM {
-            // A slow reader may never take everything.
-            self.pending.drain(..self.sent);
-            self.sent = 0;
-        }
-        self.pending.extend_from_slice(packets);
-    }
-
-    fn is_flushed(&self) -> bool {
-        self.sent >= self.pending.len()
-    }
-
-    fn waiting_bytes(&self) -> usize {
-        self.pending.len() - self.sent
-    }
-
-    fn has_control_room(&self) -> bool {
-        self.waiting_bytes() <= CONTROL_ROOM - MAX_MESSAGE
+        let (registered, socket, relay) = match &mut writer.watch {
+            Watch::Active(registered) => (registered, socket, relay),
+            Watch::Resting(registered) => (registered, None, None),
+            Watch::Unregistered => return,
+        };
+        registered.socket =
+            registered
+                .registration
+                .watch(self.socket.handle(), registered.socket, socket);
+        let entry = registered.registration.of_relay();
+        registered.relay = entry.watch(self.relay.handle(), registered.relay, relay);
     }
 }
 
@@ -507,23 +408,6 @@ impl<I: Io> Source<I> for Stream<I> {
 /// A buffer for any message of OpenVPN.
 pub(crate) fn control_scratch() -> Box<[u8]> {
     vec![0; MAX_MESSAGE].into()
-}
-
-/// How far `packets` are taken, of which the socket has `sent` bytes and for the rest of which there is `room`: whole
-/// packets, and always the rest of one that the socket has begun (promises F3).
-fn taken(packets: &[u8], sent: usize, room: usize) -> usize {
-    if packets.len() - sent <= room {
-        return packets.len();
-    }
-    let (_, fits) = boundary(packets, sent + room);
-    if fits >= sent {
-        return fits;
-    }
-    let (_, begun) = boundary(packets, sent);
-    let end = packets.get(begun..).and_then(|rest| rest.first_chunk());
-    end.map_or(sent, |len| {
-        begun + PREFIX + usize::from(u16::from_be_bytes(*len))
-    })
 }
 
 /// OpenVPN's next call to receive fails with this error.

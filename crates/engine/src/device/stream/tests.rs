@@ -7,6 +7,7 @@ use udco_core::framing::prefix;
 use udco_sys::seqpacket::Connection;
 use udco_sys::tcp;
 
+use super::writer::CONTROL_ROOM;
 use super::*;
 
 /// A stream, the other end of its connection, and OpenVPN's end of its relay.
@@ -139,7 +140,7 @@ fn a_packet_begun_before_is_finished_by_openvpn() {
 
 /// Nobody knows where the packets of a derailed stream begin: what comes after is thrown away, up to its end.
 #[test]
-fn a_derailed_stream_is_not_read_any_more() {
+fn a_desynced_stream_is_not_read_any_more() {
     let (stream, mut far, openvpn) = stream();
     let mut buffer = vec![0; 70_000];
     stream.desync();
