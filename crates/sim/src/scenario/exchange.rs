@@ -3,7 +3,7 @@
 use crate::Failure;
 use crate::fault::Fault;
 use crate::keys::Secret;
-use crate::node::SERVER;
+use crate::node::{SERVER, outer};
 use crate::rng::Rng;
 use crate::udp::Mood;
 use crate::weather::Weather;
@@ -45,13 +45,13 @@ pub(super) fn udp(mut rng: Rng, fault: Fault) -> Result<World, Failure> {
         .collect::<Result<Vec<_>, _>>()?;
     let bursts = world.rng.size(10, 60);
     traffic(&mut world, mode, SPAN, bursts);
-    let rekeys = rekey_in_between(&mut world, &secrets)?;
+    let costs = disturb(&mut world, &secrets)?;
     world.run_for(REST)?;
     world.check_balance()?;
     // With several queues there may be no room to hand packets over.
     let nothing_is_lost = world.weather.is_lossless()
         && is_roomy
-        && !rekeys
+        && !costs
         && world.wire.lost == 0
         && world.nodes[SERVER].queues.len() == 1;
     let missing = world.ledger.missing();
@@ -86,7 +86,7 @@ pub(super) fn tcp(mut rng: Rng, fault: Fault) -> Result<World, Failure> {
     }
     let bursts = world.rng.size(10, 60);
     traffic(&mut world, mode, SPAN, bursts);
-    rekey_in_between(&mut world, &secrets)?;
+    disturb(&mut world, &secrets)?;
     // Slow connections have much to catch up with.
     world.run_for(REST)?;
     for _ in 0..40 {
@@ -103,34 +103,57 @@ pub(super) fn tcp(mut rng: Rng, fault: Fault) -> Result<World, Failure> {
     Ok(world)
 }
 
-/// Lets the hosts send, with other keys at some time if it comes to that. Returns whether it did.
-fn rekey_in_between(world: &mut World, secrets: &[Secret]) -> Result<bool, Failure> {
+/// Lets the hosts send, and disturbs them meanwhile. Returns whether that may have cost packets.
+fn disturb(world: &mut World, secrets: &[Secret]) -> Result<bool, Failure> {
     let begin = world.now();
-    let changes = match world.rng.chance(300) {
-        true => world.rng.size(1, 3),
-        false => 0,
-    };
-    for round in 0..changes {
-        world.run_until(begin + SPAN * MS * (round as u64 + 1) / 4)?;
-        let client = world.rng.size(1, world.nodes.len() - 1);
-        let id = secrets[client - 1].id + 1 + round as u8;
-        let secret = Secret::new(id, &mut world.rng);
-        let mut ends = [(SERVER, client), (client, SERVER)];
-        if world.rng.chance(500) {
-            ends.swap(0, 1);
+    let mut costs = false;
+    for quarter in 1..4 {
+        world.run_until((begin + SPAN * MS * quarter / 4).max(world.now()))?;
+        let node = world.rng.size(0, world.nodes.len() - 1);
+        match world.rng.within(0, 19) {
+            0..3 => {
+                costs = true;
+                rekey(world, secrets, quarter)?;
+            }
+            // What the engine delivers meanwhile is refused, and counted.
+            3..5 => {
+                costs = true;
+                set_down(world, node, true);
+                world.run_for(20)?;
+                set_down(world, node, false);
+            }
+            // Packets leave by another address of their own from now on.
+            5..7 => world.nodes[node].socket.set_local(outer(50 + node).ip()),
+            _ => {}
         }
-        for (own, other) in ends {
-            world.nodes[own].rekey((own, other), &secret)?;
-            let gap = world.rng.within(0, 60);
-            world.run_for(gap)?;
+        if quarter == 2 && world.fault == Fault::ForgetsReplays {
+            for (secret, client) in secrets.iter().zip(1..) {
+                world.nodes[SERVER].install((SERVER, client), secret)?;
+            }
         }
     }
-    if world.fault == Fault::ForgetsReplays {
-        world.run_until(begin + SPAN * MS / 2)?;
-        for (secret, client) in secrets.iter().zip(1..) {
-            world.nodes[SERVER].install((SERVER, client), secret)?;
-        }
+    world.run_until((begin + SPAN * MS).max(world.now()))?;
+    Ok(costs)
+}
+
+fn set_down(world: &World, node: usize, is_down: bool) {
+    let queues = world.nodes[node].queues.iter();
+    queues.for_each(|queue| queue.set_down(is_down));
+}
+
+/// Both ends of a tunnel change to another key, one after the other.
+fn rekey(world: &mut World, secrets: &[Secret], round: u64) -> Result<(), Failure> {
+    let client = world.rng.size(1, world.nodes.len() - 1);
+    let id = secrets[client - 1].id + round as u8;
+    let secret = Secret::new(id, &mut world.rng);
+    let mut ends = [(SERVER, client), (client, SERVER)];
+    if world.rng.chance(500) {
+        ends.swap(0, 1);
     }
-    world.run_until(begin + SPAN * MS)?;
-    Ok(changes > 0)
+    for (own, other) in ends {
+        world.nodes[own].rekey((own, other), &secret)?;
+        let gap = world.rng.within(0, 60);
+        world.run_for(gap)?;
+    }
+    Ok(())
 }

@@ -10,30 +10,42 @@ use crate::node::SERVER;
 use crate::rng::Rng;
 use crate::udp::Arrival;
 use crate::weather::STEP;
-use crate::world::World;
+use crate::world::{MS, World};
 
 use super::{OFF, any_mode, shapes};
 
 /// How far the window reaches (dco-behaviour 5.7).
 const WINDOW: u64 = 2_048;
 
+/// Milliseconds without a packet after which only newer ones are taken.
+const IDLE: u64 = 30_000;
+
 /// The window as its rule says, without any cleverness.
 #[derive(Default)]
 struct Model {
     seen: BTreeSet<u64>,
     highest: u64,
+    /// Nothing up to this id is taken any more.
+    floor: u64,
+    /// In milliseconds: when it is idle.
+    expiry: u64,
     replays: u64,
     too_old: u64,
 }
 
 impl Model {
-    fn accept(&mut self, id: u64) {
-        if id <= self.highest && self.highest - id >= WINDOW {
+    fn accept(&mut self, id: u64, now: u64) {
+        if now >= self.expiry {
+            self.floor = self.highest;
+        }
+        if id <= self.floor || id <= self.highest && self.highest - id >= WINDOW {
             self.too_old += 1;
         } else if !self.seen.insert(id) {
             self.replays += 1;
+        } else {
+            self.highest = self.highest.max(id);
+            self.expiry = now + IDLE;
         }
-        self.highest = self.highest.max(id);
     }
 }
 
@@ -75,13 +87,21 @@ pub(super) fn run(mut rng: Rng, fault: Fault) -> Result<World, Failure> {
     let mut model = Model::default();
     let half = order.len() / 2;
     let (mut at, mut is_first) = (world.now(), true);
+    let pause = match world.rng.chance(200) {
+        true => world.rng.size(1, order.len()),
+        false => usize::MAX,
+    };
     for (place, (_, number)) in order.iter().enumerate() {
         let (source, departure) = &captured[*number];
         let id = departure.bytes.get(4..8).and_then(|id| id.try_into().ok());
-        model.accept(u32::from_be_bytes(id.unwrap_or_default()).into());
         if world.rng.chance(50) {
             at += STEP;
         }
+        if place == pause {
+            at += world.rng.within(IDLE - 100, IDLE + 100) * MS;
+        }
+        let id = u32::from_be_bytes(id.unwrap_or_default());
+        model.accept(id.into(), at / MS);
         let arrival = Arrival {
             bytes: departure.bytes.clone(),
             source: *source,
