@@ -1,6 +1,7 @@
 //! What is tried: each scenario is one run of a world, whose every turn comes from a seed.
 
 mod corruption;
+mod desync;
 mod exchange;
 mod expiry;
 mod float;
@@ -49,6 +50,8 @@ pub enum Scenario {
     Stall,
     /// A TCP connection is reset.
     Reset,
+    /// A length comes on a TCP connection that is none.
+    Desync,
 }
 
 /// What a run came to.
@@ -66,7 +69,7 @@ pub struct Report {
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::ExchangeUdp,
         Self::ExchangeTcp,
         Self::Rekey,
@@ -76,6 +79,7 @@ impl Scenario {
         Self::Corruption,
         Self::Stall,
         Self::Reset,
+        Self::Desync,
     ];
 
     /// The scenario of a seed.
@@ -102,6 +106,7 @@ impl Scenario {
             Self::Corruption => corruption::run(rng),
             Self::Stall => stall::run(rng),
             Self::Reset => reset::run(rng),
+            Self::Desync => desync::run(rng),
         }?;
         Ok(Report {
             hash: world.trace.hash(),
