@@ -35,6 +35,8 @@ pub struct Wire {
     pub lost: u64,
     /// Copies that the network made.
     pub duplicated: u64,
+    /// Sent by strangers, or on purpose.
+    pub forged: u64,
     /// Taken by the receiver's socket.
     pub arrived: u64,
 }

@@ -158,6 +158,7 @@ impl World {
 
     /// A datagram arrives at an address at this time, as if the network had brought it.
     pub fn deliver(&mut self, at: u64, to: SocketAddr, arrival: Arrival) {
+        self.wire.forged += 1;
         self.schedule(at, What::Datagram { to, arrival });
     }
 

@@ -5,7 +5,7 @@ use crate::fault::Fault;
 use crate::keys::Secret;
 use crate::node::{SERVER, outer};
 use crate::rng::Rng;
-use crate::udp::Mood;
+use crate::udp::{Arrival, Mood};
 use crate::weather::Weather;
 use crate::world::{BEGIN, MS, World};
 
@@ -45,6 +45,7 @@ pub(super) fn udp(mut rng: Rng, fault: Fault) -> Result<World, Failure> {
         .collect::<Result<Vec<_>, _>>()?;
     let bursts = world.rng.size(10, 60);
     traffic(&mut world, mode, SPAN, bursts);
+    strangers(&mut world);
     let costs = disturb(&mut world, &secrets)?;
     world.run_for(REST)?;
     world.check_balance()?;
@@ -101,6 +102,23 @@ pub(super) fn tcp(mut rng: Rng, fault: Fault) -> Result<World, Failure> {
     }
     world.check_balance()?;
     Ok(world)
+}
+
+/// Datagrams from nowhere: OpenVPN's, none of anybody's, and forgeries without a key.
+fn strangers(world: &mut World) {
+    for _ in 0..world.rng.size(0, 30) {
+        let at = world.now() + world.rng.within(0, SPAN * MS);
+        let mut bytes = vec![0; world.rng.size(0, 120)];
+        world.rng.fill(&mut bytes);
+        if world.rng.chance(300) && bytes.len() > 4 {
+            // For a peer, under some key.
+            bytes[0] = 9 << 3 | world.rng.within(0, 7) as u8;
+            bytes[1..4].copy_from_slice(&[0, 0, world.rng.within(0, 5) as u8]);
+        }
+        let node = world.rng.size(0, world.nodes.len() - 1);
+        let (to, source) = (world.nodes[node].public, outer(77));
+        world.deliver(at, to, Arrival { bytes, source });
+    }
 }
 
 /// Lets the hosts send, and disturbs them meanwhile. Returns whether that may have cost packets.

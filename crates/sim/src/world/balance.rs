@@ -18,7 +18,7 @@ impl World {
         let balances = match self.links.is_empty() {
             true => {
                 sent == tx + wire.sent
-                    && wire.sent + wire.duplicated == wire.lost + wire.arrived
+                    && wire.sent + wire.duplicated + wire.forged == wire.lost + wire.arrived
                     && wire.arrived == delivered + rx + self.relayed
             }
             false => sent == tx + delivered + rx,

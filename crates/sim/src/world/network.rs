@@ -42,7 +42,8 @@ impl World {
                 at = at.max(self.latest[node]);
                 self.latest[node] = at;
             }
-            self.deliver(at, to, Arrival { bytes, source });
+            let arrival = Arrival { bytes, source };
+            self.schedule(at, What::Datagram { to, arrival });
         }
     }
 
