@@ -51,21 +51,21 @@ const EVENTS: usize = 64;
 pub struct Setup<I: Io> {
     /// Name of the interface, for the log.
     pub name: String,
-    /// Which notifications it sends, and how it counts its peers.
+    /// Point-to-point or multi-peer.
     pub mode: Mode,
     /// The queues of the interface.
     pub queues: Vec<I::Tun>,
-    /// The interface takes super-packets of TCP, and of UDP.
+    /// Whether the interface takes super-packets of TCP, and of UDP.
     pub merges: (bool, bool),
     /// Workers, at least one; each queue is with one of them.
     pub workers: usize,
-    /// Seeds the tables that strangers could aim at.
+    /// Seeds the hash tables whose keys strangers choose.
     pub seed: u64,
     /// The time.
     pub now: Moment,
 }
 
-/// What the engine cannot ask of a socket that it knows only by its trait.
+/// A socket's addresses, which its trait does not provide.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
     /// The socket's own address.

@@ -81,7 +81,7 @@ pub trait Datagrams: Sized {
     /// Sends batches.
     type Outbox: Outbox<Self>;
 
-    /// Discards pending ICMP errors, for as long as which the socket counts as ready (promises A9).
+    /// Discards pending ICMP errors; the socket stays ready until then (promises A9).
     fn drain_errors(&self);
 }
 

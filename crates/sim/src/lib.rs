@@ -1,8 +1,8 @@
-//! Whole data paths of engines in one process and one thread, over a network, a clock and hosts that are only played:
-//! what takes namespaces and minutes elsewhere takes milliseconds here, and a seed brings each run back.
+//! Whole data paths of engines in one process and one thread, over a simulated network, clock and hosts. A run that needs
+//! namespaces and minutes elsewhere takes milliseconds here, and a seed reproduces it.
 //!
 //! The engine's code is the real one ([`udco_engine::embed`]): transmit, receive, streams, early data, keepalives, float
-//! and hand-offs. What is played is the I/O under it ([`ready`], [`tun`], [`udp`], [`tcp`], [`relay`]), the network
+//! and hand-offs. Simulated are the I/O under it ([`ready`], [`tun`], [`udp`], [`tcp`], [`relay`]), the network
 //! ([`weather`]), and OpenVPN's part (keys, peers). [`scenario`] has what is tried, [`world`] lets time pass.
 //!
 //! One seed is one run: `cargo run -p udco-sim --example replay -- SEED`.

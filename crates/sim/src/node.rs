@@ -1,4 +1,4 @@
-//! An engine's data path with everything around it: its host's queues, its socket, and the OpenVPN that is only played.
+//! An engine's data path with everything around it: its host's queues, its socket, and a simulated OpenVPN.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The relay to an OpenVPN that is only played.
+//! The relay to a simulated OpenVPN.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -120,7 +120,7 @@ impl Scenario {
 /// Runs the scenario of a seed, and says how to do it again if it fails.
 ///
 /// # Errors
-/// What has gone wrong, and the command that brings it back.
+/// What has gone wrong, and the command that reproduces it.
 pub fn run(seed: u64, fault: Fault) -> Result<Report, String> {
     let scenario = Scenario::of(seed);
     scenario.run(seed, fault).map_err(|failure| {
