@@ -5,6 +5,7 @@ use crate::Failure;
 use crate::keys::Secret;
 use crate::node::SERVER;
 use crate::rng::Rng;
+use crate::udp::Arrival;
 use crate::weather::Weather;
 use crate::world::{MS, World};
 
@@ -15,6 +16,9 @@ const BETWEEN: u64 = 1_500;
 
 /// The most by which one end is behind the other.
 const GAP: u64 = 350;
+
+/// Milliseconds for which a deleted key opens packets.
+const LATE: u64 = 750;
 
 /// Milliseconds between two packets of one direction, at least: more than 64 wait for no key.
 const PACE: u64 = 12;
@@ -88,5 +92,39 @@ pub(super) fn run(mut rng: Rng) -> Result<World, Failure> {
         format!("{missing} packets are missing, dropped: {drops:?}")
     })?;
     world.check_balance()?;
+    if !over_tcp {
+        late_data(&mut world, ids[0] + 1)?;
+    }
     Ok(world)
+}
+
+/// A record under a deleted key arrives late: it is taken for 750 ms, while the new key has opened nothing.
+fn late_data(world: &mut World, id: u8) -> Result<(), Failure> {
+    world.captured = Some(Vec::new());
+    let now = world.now();
+    world.send(now, (1, SERVER), 100, 0);
+    world.run_for(1)?;
+    let captured = world.captured.take().unwrap_or_default();
+    let Some((source, record)) = captured.into_iter().next() else {
+        return Err(Failure::new("no record was sent"));
+    };
+    let (secret, now) = (Secret::new(id, &mut world.rng), world.moment());
+    world.nodes[SERVER].rekey((SERVER, 1), &secret)?;
+    world.nodes[SERVER].retire((SERVER, 1), now)?;
+    let after = world.rng.within(0, 2 * LATE);
+    // The very moment does not matter.
+    let after = if after == LATE { 0 } else { after };
+    let before = world.ledger.delivered();
+    world.run_for(after)?;
+    let now = world.now();
+    let arrival = Arrival {
+        bytes: record.bytes,
+        source,
+    };
+    world.deliver(now, record.destination, arrival);
+    world.run_for(1_000)?;
+    let is_taken = world.ledger.delivered() > before;
+    Failure::unless(is_taken == (after < LATE), || {
+        format!("late data was taken: {is_taken}, {after} ms after its key was deleted")
+    })
 }
