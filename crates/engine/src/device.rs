@@ -50,9 +50,9 @@ pub(crate) struct Device<I: Io = Linux> {
     snapshot: ArcSwap<Snapshot<I>>,
     listeners: Arc<dyn Notify>,
     /// The user whose program made it.
-    owner: u32,
+    uid: u32,
     /// The client that uses it; 0 if none does.
-    client: AtomicU64,
+    owner: AtomicU64,
     /// Where peers have moved to.
     moves: Moves,
     /// Peers that have ended a moment ago.
@@ -75,17 +75,17 @@ impl<I: Io> Device<I> {
     pub(crate) fn new(
         interface: Arc<Interface<I>>,
         kind: (Api, Mode),
-        maker: &Client,
+        client: &Client,
         listeners: Arc<dyn Notify>,
     ) -> Self {
-        Self::seeded(interface, kind, maker, listeners, random_seed())
+        Self::seeded(interface, kind, client, listeners, random_seed())
     }
 
     /// The same, with this seed for its tables.
     pub(crate) fn seeded(
         interface: Arc<Interface<I>>,
         (api, mode): (Api, Mode),
-        maker: &Client,
+        client: &Client,
         listeners: Arc<dyn Notify>,
         seed: u64,
     ) -> Self {
@@ -97,8 +97,8 @@ impl<I: Io> Device<I> {
             snapshot: ArcSwap::from_pointee(state.snapshot()),
             state: Mutex::new(state),
             listeners,
-            owner: maker.uid,
-            client: AtomicU64::new(maker.id),
+            uid: client.uid,
+            owner: AtomicU64::new(client.id),
             moves: Moves::new(),
             ended: Mutex::default(),
             paths_in_doubt: AtomicBool::new(false),
@@ -128,12 +128,12 @@ impl<I: Io> Device<I> {
     }
 
     fn over(&self, interface: Arc<Interface<I>>, api: Api, mode: Mode) -> Self {
-        let maker = Client {
-            id: self.client.load(Ordering::Relaxed),
-            uid: self.owner,
+        let client = Client {
+            id: self.owner.load(Ordering::Relaxed),
+            uid: self.uid,
             netns: self.interface.netns,
         };
-        Self::new(interface, (api, mode), &maker, Arc::clone(&self.listeners))
+        Self::new(interface, (api, mode), &client, Arc::clone(&self.listeners))
     }
 
     /// The interface was moved to another network namespace: its queues work on, and its client goes on to name it by the
@@ -151,7 +151,7 @@ impl<I: Io> Device<I> {
         self.snapshot.load()
     }
 
-    /// Changes the device, publishes what came of it and tells the listeners, in this order and before anybody else
+    /// Changes the device, publishes the result and notifies the listeners, in this order and before anybody else
     /// changes anything: a notification lies in its reader's queue before the request that caused it is answered.
     pub(crate) fn change<R>(&self, change: impl FnOnce(&mut State<I>) -> R) -> R {
         let mut state = lock(&self.state);
@@ -173,7 +173,7 @@ impl<I: Io> Device<I> {
     }
 
     /// A peer's newest packet showed another address. Called on the packet path, so it is only noted, unless it is the
-    /// first move in a while: then the answer to this very packet should find the peer already. Programs are told by the
+    /// first move in a while: then the answer to this very packet should find the peer already. Listeners are notified by the
     /// watching thread.
     pub(crate) fn float(&self, peer: &Peer<I>, endpoint: Endpoint, now: Time) {
         self.moves.note(Move {
@@ -195,7 +195,7 @@ impl<I: Io> Device<I> {
         self.moves.wake(nudge);
     }
 
-    /// Follows the peers that have moved, and tells the listeners: of each peer once a second at most. Returns when to
+    /// Follows the peers that have moved, and notifies the listeners: of each peer once a second at most. Returns when to
     /// come again.
     pub(crate) fn settle_moves(&self, now: Time) -> Option<Duration> {
         let mut state = lock(&self.state);
@@ -203,15 +203,15 @@ impl<I: Io> Device<I> {
             return None;
         }
         self.follow_moves(&mut state);
-        for (id, told) in state.news.take_due(now) {
+        for (id, last) in state.news.take_due(now) {
             let peer = state.core.peers().by_id(id);
-            let peer = peer.filter(|peer| Arc::ptr_eq(&peer.activity, &told.activity));
-            if told.is_stale()
+            let peer = peer.filter(|peer| Arc::ptr_eq(&peer.activity, &last.activity));
+            if last.is_stale()
                 && let Some(endpoint) = peer.and_then(|peer| peer.endpoint())
-                && !endpoint.is_at(told.remote)
+                && !endpoint.is_at(last.remote)
             {
-                state.news.renew(id, told, endpoint.remote, now);
-                self.tell_of_move(&mut state, id, endpoint.remote);
+                state.news.renew(id, last, endpoint.remote, now);
+                self.notify_of_move(&mut state, id, endpoint.remote);
             }
         }
         self.publish(&mut state);
@@ -225,20 +225,20 @@ impl<I: Io> Device<I> {
             if is_it && state.core.float(moved.peer, moved.endpoint) {
                 state.measure(moved.peer);
                 if state.news.add(&moved) {
-                    self.tell_of_move(state, moved.peer, moved.endpoint.remote);
+                    self.notify_of_move(state, moved.peer, moved.endpoint.remote);
                 }
             }
         });
     }
 
-    fn tell_of_move(&self, state: &mut State<I>, peer: u32, remote: SocketAddr) {
-        let told = Notification::PeerFloated {
+    fn notify_of_move(&self, state: &mut State<I>, peer: u32, remote: SocketAddr) {
+        let event = Notification::PeerFloated {
             ifindex: self.interface.ifindex,
             peer,
             remote,
         };
         let netns = state.netns_of(peer);
-        state.notify(netns, told);
+        state.notify(netns, event);
     }
 
     /// Packets to a peer leave only without the local address of this endpoint: it is gone (promises D8). It never
@@ -261,7 +261,7 @@ impl<I: Io> Device<I> {
         }
     }
 
-    /// Removes peers that `gone` names and tells the listeners why.
+    /// Removes peers that `gone` names and notifies the listeners why.
     pub(crate) fn remove_peers(
         &self,
         reason: DeleteReason,
@@ -294,8 +294,8 @@ impl<I: Io> Device<I> {
         let due = state.core.tick(now);
         for peer in &due.expired {
             tracing::info!("{}: peer {} expired", self.interface.name, peer.id);
-            let told = self.ended(peer, DeleteReason::Expired, now);
-            state.notify(peer.transport.netns, told);
+            let event = self.ended(peer, DeleteReason::Expired, now);
+            state.notify(peer.transport.netns, event);
         }
         for (peer, key_id) in &due.rekey_due {
             tracing::info!(
@@ -303,13 +303,13 @@ impl<I: Io> Device<I> {
                 self.interface.name
             );
             let (ifindex, peer, key_id) = (self.interface.ifindex, *peer, key_id.value());
-            let told = Notification::KeySwap {
+            let event = Notification::KeySwap {
                 ifindex,
                 peer,
                 key_id,
             };
             let netns = state.netns_of(peer);
-            state.notify(netns, told);
+            state.notify(netns, event);
         }
         if due.changed || !due.rekey_due.is_empty() {
             self.publish(&mut state);
@@ -331,10 +331,10 @@ impl<I: Io> Device<I> {
         }
     }
 
-    /// The last counters of peers that have ended a moment ago, told this once to the program that uses the device
+    /// The last counters of peers that have ended a moment ago, reported this once to the client that uses the device
     /// (faults E7).
     pub(crate) fn take_ended(&self, client: ClientId, now: Time) -> Vec<PeerState> {
-        if self.client.load(Ordering::Relaxed) != client {
+        if self.owner.load(Ordering::Relaxed) != client {
             return Vec::new();
         }
         lock(&self.ended).take(now)
@@ -369,7 +369,7 @@ impl<I: Io> Device<I> {
     pub(crate) fn end(&self) {
         self.change(|state| {
             state.is_ended = true;
-            // At once: whoever is told that there is no device finds that its peers have ended with it.
+            // At once: a client that learns that there is no device finds that its peers have ended with it.
             // Teardown remembers no counters, so the time does not matter.
             self.remove_from(state, DeleteReason::Teardown, Time::default(), |_| true);
         });
@@ -386,8 +386,8 @@ impl<I: Io> Device<I> {
     }
 
     /// Another client uses it from now on; 0 for none.
-    pub(crate) fn set_client(&self, client: ClientId) {
-        self.client.store(client, Ordering::Relaxed);
+    pub(crate) fn set_owner(&self, owner: ClientId) {
+        self.owner.store(owner, Ordering::Relaxed);
     }
 
     /// On a point-to-point device of `ovpn` the carrier follows the peer (dco-behaviour 2.15).
@@ -407,16 +407,16 @@ impl<I: Io> Device<I> {
         if state.notifications.is_empty() {
             return;
         }
-        let client = self.client.load(Ordering::Relaxed);
+        let owner = self.owner.load(Ordering::Relaxed);
         for (netns, notification) in state.notifications.drain(..) {
             let audience = Audience {
-                // The older API tells the device's namespace (dco-behaviour 3.1).
+                // The older API notifies the device's namespace (dco-behaviour 3.1).
                 netns: match self.api {
                     Api::Ovpn => netns,
                     Api::DcoV2 => self.interface.netns,
                 },
-                client,
-                owner: self.owner,
+                owner,
+                uid: self.uid,
             };
             self.listeners.notify(audience, self.api, &notification);
         }

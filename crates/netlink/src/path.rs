@@ -17,7 +17,7 @@ use crate::numbers::{
 use crate::tlv::{Attributes, Writer};
 
 /// The sequence numbers of requests start here; those of dumps are smaller.
-pub const FIRST_QUESTION: u32 = 0x100;
+pub const FIRST_QUERY: u32 = 0x100;
 
 /// A path, identified by its ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,7 +35,7 @@ pub struct Path {
 
 /// The content of an answer, or of a notification about a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum Report {
     /// A path leaves by this device.
     Path {
         /// Sequence number of the request.
@@ -62,7 +62,7 @@ pub enum Told {
 }
 
 /// Encodes the request for a path, which the kernel answers as if it had a packet to send.
-pub fn path_question(path: &Path, question: u32) -> Vec<u8> {
+pub fn path_query(path: &Path, question: u32) -> Vec<u8> {
     let (family, bits) = match path.remote {
         IpAddr::V4(_) => (AF_INET, 32),
         IpAddr::V6(_) => (AF_INET6, 128),
@@ -91,7 +91,7 @@ pub fn path_question(path: &Path, question: u32) -> Vec<u8> {
 }
 
 /// Encodes the request for a device.
-pub fn link_question(ifindex: u32, question: u32) -> Vec<u8> {
+pub fn link_query(ifindex: u32, question: u32) -> Vec<u8> {
     let link = LinkHeader {
         ifindex,
         ..LinkHeader::default()
@@ -100,7 +100,7 @@ pub fn link_question(ifindex: u32, question: u32) -> Vec<u8> {
 }
 
 /// Decodes the messages of a datagram about paths and links. `port` is that of our own socket.
-pub fn told(datagram: &[u8], port: u32) -> impl Iterator<Item = Told> + '_ {
+pub fn reports(datagram: &[u8], port: u32) -> impl Iterator<Item = Report> + '_ {
     Messages::of(datagram).filter_map(move |message| {
         let header = Header::of(message)?;
         let question = header.sequence;
@@ -112,7 +112,7 @@ pub fn told(datagram: &[u8], port: u32) -> impl Iterator<Item = Told> + '_ {
         }
         match header.kind {
             RTM_NEWROUTE => Some(path(message, question)),
-            NLMSG_ERROR => Some(Told::Nothing { question }),
+            NLMSG_ERROR => Some(Report::Nothing { question }),
             _ => None,
         }
     })
@@ -121,7 +121,7 @@ pub fn told(datagram: &[u8], port: u32) -> impl Iterator<Item = Told> + '_ {
 /// Whether a message answers one of these requests, and so is no notification. `port` is that of our own socket.
 pub(crate) fn is_answer(header: &Header, port: u32) -> bool {
     // A notification carries the port of the requester that caused it.
-    header.port == port && header.sequence >= FIRST_QUESTION
+    header.port == port && header.sequence >= FIRST_QUERY
 }
 
 fn request(kind: u16, question: u32) -> Header {
@@ -140,7 +140,7 @@ fn put(attributes: &mut Writer, number: u16, address: IpAddr) {
     }
 }
 
-fn path(message: &[u8], question: u32) -> Told {
+fn path(message: &[u8], question: u32) -> Report {
     let (mut mtu, mut ifindex) = (None, 0);
     for attribute in Attributes::of(message, RouteHeader::END) {
         match attribute.number() {
@@ -155,14 +155,14 @@ fn path(message: &[u8], question: u32) -> Told {
             _ => {}
         }
     }
-    Told::Path {
+    Report::Path {
         question,
         mtu,
         ifindex,
     }
 }
 
-fn link(message: &[u8]) -> Option<Told> {
+fn link(message: &[u8]) -> Option<Report> {
     let ifindex = LinkHeader::of(message)?.ifindex;
     let (mut mtu, mut mtu6) = (None, None);
     for attribute in Attributes::of(message, LinkHeader::END) {
@@ -185,7 +185,7 @@ fn link(message: &[u8]) -> Option<Told> {
             _ => {}
         }
     }
-    Some(Told::Link {
+    Some(Report::Link {
         ifindex,
         mtu: mtu?,
         mtu6,

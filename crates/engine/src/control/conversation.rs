@@ -1,4 +1,4 @@
-//! A front's connection: the conversation of [`udco_ipc`], from the engine's side.
+//! A client's connection: the conversation of [`udco_ipc`], from the engine's side.
 //!
 //! Each connection has a thread of its own. What a program handed over, and so what goes when its connection ends,
 //! however it ends, is in [`crate::control::resources`].
@@ -33,7 +33,7 @@ const LONGEST_NAME: usize = 64;
 /// Token of the connection itself. Channels have their number.
 const CONNECTION: u64 = 0;
 
-/// Netlink options that a front passes on, of `<linux/netlink.h>`.
+/// Netlink options that a client passes on, of `<linux/netlink.h>`.
 const NETLINK_ADD_MEMBERSHIP: i32 = 1;
 const NETLINK_DROP_MEMBERSHIP: i32 = 2;
 const NETLINK_CAP_ACK: i32 = 10;
@@ -88,7 +88,7 @@ pub(crate) fn converse(
 }
 
 impl Session {
-    /// Takes one message; returns whether the front is still there.
+    /// Takes one message; returns whether the client is still there.
     fn receive(&mut self) -> io::Result<bool> {
         let received = match self.connection.receive(&mut self.message) {
             Ok(received) if received.len == 0 => return Ok(false),

@@ -30,8 +30,8 @@ impl Notify for Listeners {
     fn notify(&self, audience: Audience, api: Api, notification: &Notification) {
         for listener in lock(&self.0).iter().filter_map(Weak::upgrade) {
             let numbered = audience.netns != 0 && listener.netns != 0;
-            let is_user = listener.client == audience.client;
-            let may_know = is_user || listener.uid == audience.owner || listener.uid == 0;
+            let is_user = listener.client == audience.owner;
+            let may_know = is_user || listener.uid == audience.uid || listener.uid == 0;
             if may_be_same_netns(audience.netns, listener.netns)
                 && (numbered || is_user)
                 && may_know

@@ -105,7 +105,7 @@ impl Registry {
         devices.collect()
     }
 
-    /// Those who are told of what happens to devices.
+    /// The listeners for what happens to devices.
     pub(crate) const fn listeners(&self) -> &Arc<Listeners> {
         &self.listeners
     }
@@ -230,7 +230,7 @@ impl Registry {
         let placed = std::mem::take(&mut entry.placed);
         entry.owner = Some(client.id);
         entry.device = Arc::clone(&device);
-        device.set_client(client.id);
+        device.set_owner(client.id);
         drop(held);
         workers.remove_all(placed);
         if let Some(entry) = lock(&self.held).of_mut(&device) {
@@ -283,7 +283,7 @@ impl Registry {
             entry.owner = None;
             entry.stays = true;
         }
-        device.set_client(0);
+        device.set_owner(0);
     }
 
     /// The devices that a program uses.

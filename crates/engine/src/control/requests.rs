@@ -42,14 +42,14 @@ const EADDRNOTAVAIL: i32 = 99;
 const LINGER: u64 = 750;
 const _: () = assert!(LINGER + keepalive::LINGERING.as_millis() as u64 <= 1000);
 
-/// The caller of a request.
+/// The API, as one client sees it while its request is carried out.
 pub(crate) struct Requests<'s> {
     pub(crate) session: &'s mut Session,
-    /// Number of the front's question, for an exchange in the middle of it.
+    /// Number of the client's question, for an exchange in the middle of it.
     pub(crate) seq: u32,
     /// Who it is, in the network namespace of the channel on which it asks.
     pub(crate) client: Client,
-    /// A socket was taken over: the front is to put the relay in its place.
+    /// A socket was taken over: the client is to put the relay in its place.
     pub(crate) swap: bool,
 }
 
@@ -62,7 +62,7 @@ impl Requests<'_> {
         }
     }
 
-    /// What PEER_GET tells of a peer.
+    /// What PEER_GET reports of a peer.
     fn peer_state(&mut self, api: Api, peer: &Peer) -> PeerState {
         let netns = peer.transport.netns;
         let elsewhere = api == Api::Ovpn && !may_be_same_netns(netns, self.client.netns);
@@ -72,7 +72,7 @@ impl Requests<'_> {
         }
     }
 
-    /// The transport of a new peer: known already, or fetched from the front. The order of the checks is the kernel's
+    /// The transport of a new peer: known already, or fetched from the client. The order of the checks is the kernel's
     /// (dco-behaviour 2.6, checks 14 to 17).
     fn transport(
         &mut self,

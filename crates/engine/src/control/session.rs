@@ -21,15 +21,15 @@ use crate::control::resources::Resources;
 use crate::device::snapshot::Tuning;
 use crate::engine::Engine;
 
-/// How long a front may take to hand over what it was asked for. A loaded machine takes seconds to make a device, and a
-/// front that dies ends its connection (faults B3).
+/// How long a client may take to hand over what it was asked for. A loaded machine takes seconds to make a device, and a
+/// client that dies ends its connection (faults B3).
 const HAND_OVER: Duration = Duration::from_secs(60);
 
-/// The longest pause after a call that failed: the front waits for its answer for a second.
+/// The longest pause after a call that failed: the client waits a second for its answer.
 const LONGEST_PAUSE: Duration = Duration::from_millis(16);
 
 /// How often a message is sent again after a call that failed.
-const TELLS: usize = 20;
+const SENDS: usize = 20;
 
 /// How a connection that a client has handed out is served: a conversation does not know.
 pub(crate) type Admit = fn(&Arc<Engine>, Connection, &Credentials, Option<Lease>);
@@ -105,7 +105,7 @@ impl Session {
         })
     }
 
-    /// Asks the front for a transport socket, in the middle of a request.
+    /// Asks the client for a transport socket, in the middle of a request.
     pub(crate) fn need_socket(&mut self, seq: u32, fd: i32) -> Option<HandedOver> {
         self.send(seq, ToClient::NeedSocket { fd }).ok()?;
         let (reply, mut fds) = self.reply(seq)?;
@@ -120,7 +120,7 @@ impl Session {
         }
     }
 
-    /// The front's reply to a question of ours. A front has one question open at a time, so that another message than
+    /// The client's reply to a question of ours. A client has one question open at a time, so that another message than
     /// the reply says that it has given up waiting; it is looked at afterwards.
     pub(crate) fn reply(&mut self, seq: u32) -> Option<(Vec<u8>, FdList)> {
         let received = self.connection.receive_within(&mut self.reply, HAND_OVER);
@@ -163,7 +163,7 @@ impl Session {
         let len = message
             .encode(seq, &mut self.reply)
             .map_err(|udco_ipc::TooLong| malformed("an answer that is too long"))?;
-        for _ in 0..TELLS {
+        for _ in 0..SENDS {
             match self.connection.send(&self.reply[..len], &[]) {
                 Err(error) if is_passing(&error) => self.rest(&error),
                 sent => return sent,
@@ -173,7 +173,7 @@ impl Session {
     }
 }
 
-/// Whether a call has failed, and not the connection or the front.
+/// Whether a call has failed, and not the connection or the client.
 pub(super) fn is_passing(error: &io::Error) -> bool {
     const LASTING: [io::ErrorKind; 3] = [
         io::ErrorKind::BrokenPipe,

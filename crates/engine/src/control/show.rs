@@ -1,4 +1,4 @@
-//! What the engine tells of itself, as JSON: the shape of `udco show --json`.
+//! What the engine reports of itself, as JSON: the shape of `udco show --json`.
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};

@@ -46,16 +46,16 @@ impl Placement {
         lock(&self.0).shared_with = to;
     }
 
-    /// Takes it away. `tell` is called with the worker that had it, before another one can get it.
-    pub(crate) fn clear(&self, tell: impl FnOnce(usize)) {
+    /// Takes it away. `notify` is called with the worker that had it, before another one can get it.
+    pub(crate) fn clear(&self, notify: impl FnOnce(usize)) {
         let mut state = lock(&self.0);
         if let Some(worker) = state.now.take() {
-            tell(worker);
+            notify(worker);
         }
     }
 
     /// Whether this worker, if it has the source, is to give it to another one after this sample: then `give` is called
-    /// with the other's number. `awake` tells how much of the time another worker is awake.
+    /// with the other's number. `awake` says how much of the time another worker is awake.
     pub(crate) fn move_on(
         &self,
         worker: usize,
@@ -138,9 +138,9 @@ mod tests {
         let placement = Placement::at(1);
         placement.share(Some(0));
         assert_eq!(after(&placement, 1, 0, 0), Some(0));
-        let mut told = None;
-        placement.clear(|worker| told = Some(worker));
-        assert_eq!(told, Some(0));
+        let mut notified = None;
+        placement.clear(|worker| notified = Some(worker));
+        assert_eq!(notified, Some(0));
         placement.clear(|_| panic!("nobody has it"));
         assert_eq!(after(&placement, 0, 100, 0), None);
     }

@@ -322,7 +322,7 @@ impl<I: Io> Records<I> {
         Ok(())
     }
 
-    /// Adds a sealed record to the batch. `joins` tells whether its datagram fits the path unfragmented: only such
+    /// Adds a sealed record to the batch. `joins`: its datagram fits the path unfragmented: only such
     /// ones can leave together.
     fn append(
         &mut self,

@@ -70,7 +70,7 @@ pub(crate) struct Shared<I: Io> {
     load: LastSample,
 }
 
-/// What a worker is told to do.
+/// An order to a worker.
 pub(crate) enum Order<I: Io> {
     Add(u64, Source<I>, Placement),
     Remove(u64, Sender<()>),

@@ -1,6 +1,6 @@
 //! The last counters of peers that have ended.
 //!
-//! OpenVPN 2.6 asks for the counters of a client for its `client-disconnect` script when it has been told that the peer
+//! OpenVPN 2.6 asks for the counters of a client for its `client-disconnect` script when it has been notified that the peer
 //! is gone, microseconds after. The older driver has forgotten them by then, so accounting is wrong (faults E7). Here the
 //! next dump for that program has them once more.
 //!
@@ -57,7 +57,7 @@ impl EndedPeers {
             .retain(|_, ended| now < ended.at.plus_seconds(SECONDS));
     }
 
-    /// Tells of all of them, this once.
+    /// Reports all of them, this once.
     pub(crate) fn take(&mut self, now: Time) -> Vec<PeerState> {
         self.forget_old(now);
         let all = std::mem::take(&mut self.0).into_values();
@@ -78,8 +78,8 @@ mod tests {
         }
     }
 
-    fn ids(told: &[PeerState]) -> Vec<u32> {
-        told.iter().map(|peer| peer.id).collect()
+    fn ids(reported: &[PeerState]) -> Vec<u32> {
+        reported.iter().map(|peer| peer.id).collect()
     }
 
     #[test]
@@ -90,9 +90,9 @@ mod tests {
         }
         ended.forget(2);
         activity.link_rx.count(7);
-        let told = ended.take(Time::from_millis(100));
-        assert!(told.iter().all(|peer| peer.link_rx.bytes == 7));
-        assert_eq!(ids(&told), [1, 3]);
+        let reported = ended.take(Time::from_millis(100));
+        assert!(reported.iter().all(|peer| peer.link_rx.bytes == 7));
+        assert_eq!(ids(&reported), [1, 3]);
         assert!(ended.take(Time::from_millis(100)).is_empty());
         for (id, at) in [(1, 0), (2, 1)] {
             ended.add(peer(id), &activity, Time::from_millis(at));

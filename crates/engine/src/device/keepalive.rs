@@ -55,7 +55,7 @@ impl KeepaliveTimer {
                     if tick(&device, &mut outbox, linux::now().time()) {
                         period = LINGERING;
                     }
-                    // The watching thread hears of it first, unless a tenant keeps it from hearing (faults D1).
+                    // The watch thread notices it first, unless a tenant keeps it from noticing (faults D1).
                     if device.interface.current_name().is_err() {
                         match was_doubted.iter().any(|other| Arc::ptr_eq(other, &device)) {
                             true => devices.remove(&device),

@@ -1,7 +1,7 @@
 //! Peers that have moved (dco-behaviour 5.4): the packet path only notes where to, and the watching thread does the rest.
 //!
 //! A peer may change its address with every packet, 25,000 times a second. So the packet path takes no lock and
-//! allocates nothing, and programs are told once a second for each peer at most; in the end of its last address
+//! allocates nothing, and listeners are notified of each peer once a second at most; finally of its last address
 //! (promises D6, faults E3).
 
 use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ pub(crate) struct Nudge {
 /// A peer has moved.
 pub(crate) struct Move {
     pub(crate) peer: u32,
-    /// Tells it from a later one of the same id.
+    /// Distinguishes it from a later one of the same id.
     pub(crate) activity: Arc<Activity>,
     pub(crate) endpoint: Endpoint,
     pub(crate) at: Time,
@@ -51,16 +51,16 @@ pub(crate) struct Moves {
     followed: AtomicU64,
 }
 
-/// What programs were told a short while ago, by peer.
+/// What listeners were notified of a short while ago, by peer.
 #[derive(Default)]
-pub(crate) struct News(BTreeMap<u32, Told>);
+pub(crate) struct News(BTreeMap<u32, Notified>);
 
-/// They were told of this address.
-pub(crate) struct Told {
+/// They were notified of this address.
+pub(crate) struct Notified {
     pub(crate) activity: Arc<Activity>,
     pub(crate) remote: SocketAddr,
     at: Time,
-    /// How long not to tell again.
+    /// How long not to notify again.
     spacing: u64,
     /// How many times the peer has moved since.
     moves: u32,
@@ -152,44 +152,44 @@ impl News {
         self.0.is_empty()
     }
 
-    /// A peer has moved; returns whether programs are to be told now.
+    /// A peer has moved; returns whether listeners are to be notified now.
     pub(crate) fn add(&mut self, moved: &Move) -> bool {
         let mut spacing = SPACING;
-        if let Some(told) = self.0.get_mut(&moved.peer)
-            && Arc::ptr_eq(&told.activity, &moved.activity)
+        if let Some(notified) = self.0.get_mut(&moved.peer)
+            && Arc::ptr_eq(&notified.activity, &moved.activity)
         {
-            if !told.is_over(moved.at) {
-                told.moves = told.moves.saturating_add(1);
+            if !notified.is_over(moved.at) {
+                notified.moves = notified.moves.saturating_add(1);
                 return false;
             }
-            spacing = told.next_spacing();
+            spacing = notified.next_spacing();
         }
-        let told = Told {
+        let notified = Notified {
             activity: Arc::clone(&moved.activity),
             remote: moved.endpoint.remote,
             at: moved.at,
             spacing,
             moves: 0,
         };
-        self.0.insert(moved.peer, told);
+        self.0.insert(moved.peer, notified);
         true
     }
 
-    /// They are told again, of this address.
-    pub(crate) fn renew(&mut self, peer: u32, before: Told, remote: SocketAddr, at: Time) {
-        let told = Told {
+    /// They are notified again, of this address.
+    pub(crate) fn renew(&mut self, peer: u32, before: Notified, remote: SocketAddr, at: Time) {
+        let notified = Notified {
             remote,
             at,
             spacing: before.next_spacing(),
             moves: 0,
             ..before
         };
-        self.0.insert(peer, told);
+        self.0.insert(peer, notified);
     }
 
-    /// Takes out the peers of which programs may be told again.
-    pub(crate) fn take_due(&mut self, now: Time) -> Vec<(u32, Told)> {
-        let due = self.0.iter().filter(|(_, told)| told.is_over(now));
+    /// Takes out the peers of which listeners may be notified again.
+    pub(crate) fn take_due(&mut self, now: Time) -> Vec<(u32, Notified)> {
+        let due = self.0.iter().filter(|(_, notified)| notified.is_over(now));
         let due: Vec<u32> = due.map(|(peer, _)| *peer).collect();
         due.into_iter()
             .filter_map(|peer| self.0.remove_entry(&peer))
@@ -201,19 +201,19 @@ impl News {
         let over = self
             .0
             .values()
-            .map(|told| told.at.as_millis() + told.spacing);
+            .map(|notified| notified.at.as_millis() + notified.spacing);
         let next = over.min()?;
         Some(Duration::from_millis(next.saturating_sub(now.as_millis())))
     }
 }
 
-impl Told {
+impl Notified {
     /// Whether the peer has moved since.
     pub(crate) const fn is_stale(&self) -> bool {
         self.moves > 0
     }
 
-    /// How long not to tell again after the next time.
+    /// How long not to notify again after the next time.
     const fn next_spacing(&self) -> u64 {
         if self.moves > OFTEN {
             LONG_SPACING

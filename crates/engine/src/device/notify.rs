@@ -1,18 +1,18 @@
-//! Whom a device tells of what happens to it.
+//! The listeners that a device notifies.
 
 use udco_netlink::{Api, Notification};
 
 use crate::client::ClientId;
 
-/// Which listeners may hear of a device: a notification may hold a peer's address (faults D1).
+/// Which listeners may learn of a device: a notification may hold a peer's address (faults D1).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Audience {
     /// They are in this network namespace.
     pub(crate) netns: u64,
     /// The client that uses the device; 0 if none does.
-    pub(crate) client: ClientId,
+    pub(crate) owner: ClientId,
     /// The user whose program made it.
-    pub(crate) owner: u32,
+    pub(crate) uid: u32,
 }
 
 /// Sends notifications to those who listen.

@@ -14,7 +14,7 @@ use std::io;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use udco_netlink::path::{FIRST_QUESTION, Path, Told, link_question, path_question};
+use udco_netlink::path::{FIRST_QUERY, Path, Report, link_query, path_query};
 use udco_sys::route::Monitor;
 
 use crate::device::Device;
@@ -37,7 +37,7 @@ const STEP: usize = 64;
 /// The least time between two steps; with [`STEP`] this bounds what the questions cost.
 const STEP_PAUSE: Duration = Duration::from_millis(50);
 
-/// Whom the questions go to. Answers come back as [`Told`].
+/// Takes the queries. Answers come back as [`Report`].
 pub(crate) trait Kernel {
     /// Asks one question.
     ///
@@ -106,7 +106,7 @@ impl Paths {
             links: HashMap::new(),
             to_ask: VecDeque::new(),
             asked: HashMap::new(),
-            next_question: FIRST_QUESTION,
+            next_question: FIRST_QUERY,
             waiting: Vec::new(),
             in_round: false,
             part: Vec::new(),
@@ -135,7 +135,7 @@ impl Paths {
             self.forget_unanswered();
         }
         // A round forgets what is known: first it goes to those who wait for it.
-        self.settle(device);
+        self.apply(device);
         if is_due && !self.in_round && self.to_ask.is_empty() && self.asked.is_empty() {
             self.begin_round(device, now);
         }
@@ -149,7 +149,7 @@ impl Paths {
                 self.ask_path(kernel, path, true);
             }
         }
-        self.settle(device);
+        self.apply(device);
         if self.to_ask.is_empty() && self.to_come.is_empty() {
             PAUSE
         } else {
@@ -157,10 +157,10 @@ impl Paths {
         }
     }
 
-    /// Takes in what the kernel has said; then comes [`Self::settle`].
-    pub(crate) fn take_in(&mut self, kernel: &impl Kernel, told: Told) {
-        match told {
-            Told::Path {
+    /// Takes in what the kernel has said; then comes [`Self::apply`].
+    pub(crate) fn take_in(&mut self, kernel: &impl Kernel, report: Report) {
+        match report {
+            Report::Path {
                 question,
                 mtu,
                 ifindex,
@@ -171,11 +171,11 @@ impl Paths {
                 self.known.insert(path, Known::Via { mtu, ifindex });
                 if let Entry::Vacant(link) = self.links.entry(ifindex) {
                     link.insert(None);
-                    let request = link_question(ifindex, self.next_question);
+                    let request = link_query(ifindex, self.next_question);
                     self.ask(kernel, &request, Question::Link(ifindex));
                 }
             }
-            Told::Nothing { question } => match self.asked.remove(&question) {
+            Report::Nothing { question } => match self.asked.remove(&question) {
                 // The local address may have gone: packets leave without it then (promises D8).
                 Some(Question::Path {
                     path,
@@ -189,7 +189,7 @@ impl Paths {
                 }
                 None => {}
             },
-            Told::Link { ifindex, mtu, mtu6 } => {
+            Report::Link { ifindex, mtu, mtu6 } => {
                 self.asked
                     .retain(|_, asked| !matches!(asked, Question::Link(link) if *link == ifindex));
                 // News of a link that no path leaves by need not be kept.
@@ -201,8 +201,8 @@ impl Paths {
         }
     }
 
-    /// Tells the peers what is known now.
-    pub(crate) fn settle(&mut self, device: &Device) {
+    /// Applies to the peers what is known now.
+    pub(crate) fn apply(&mut self, device: &Device) {
         if !self.asked.is_empty() {
             return;
         }
@@ -302,7 +302,7 @@ impl Paths {
             local: path.local.filter(|_| with_local),
             ..path
         };
-        let request = path_question(&named, self.next_question);
+        let request = path_query(&named, self.next_question);
         self.ask(kernel, &request, Question::Path { path, with_local });
     }
 
@@ -310,7 +310,7 @@ impl Paths {
         if kernel.ask(request).is_ok() {
             self.asked.insert(self.next_question, question);
         }
-        self.next_question = self.next_question.checked_add(1).unwrap_or(FIRST_QUESTION);
+        self.next_question = self.next_question.checked_add(1).unwrap_or(FIRST_QUERY);
     }
 
     /// Sets a peer's path MTU; `false` if it has to wait.

@@ -36,7 +36,7 @@ pub(crate) enum Request {
     Rest(u64, io::Error),
 }
 
-/// A source's entry in a worker's set: its holder may change what the worker waits for.
+/// A source's entry in a worker's set: it changes what the worker waits for.
 #[derive(Clone)]
 pub(crate) struct Registration<I: Io> {
     set: Arc<EpollSet<I>>,

@@ -7,7 +7,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use udco_core::Routes;
-use udco_netlink::path::told;
+use udco_netlink::path::reports;
 use udco_netlink::route::{Change, Family, changes, dump_request};
 use udco_sys::route::{Monitor, Received};
 
@@ -101,7 +101,7 @@ impl RouteMirror {
             let len = match self.monitor.receive(&mut self.buffer)? {
                 Received::Messages(len) => len,
                 Received::Empty => {
-                    self.paths.settle(device);
+                    self.paths.apply(device);
                     return Ok(Link::There);
                 }
                 // That it was deleted may be among what was lost.
@@ -115,8 +115,8 @@ impl RouteMirror {
                 }
             };
             let datagram = &self.buffer[..len];
-            for told in told(datagram, self.port) {
-                self.paths.take_in(&self.monitor, told);
+            for report in reports(datagram, self.port) {
+                self.paths.take_in(&self.monitor, report);
             }
             let heard: Vec<Change> = changes(datagram, self.port).collect();
             if (self.dump == Dump::Idle || device.interface.is_away()) && !heard.is_empty() {
@@ -125,7 +125,7 @@ impl RouteMirror {
             if heard.contains(&Change::LinkGone {
                 ifindex: device.interface.ifindex,
             }) {
-                // A move is told as an end. What is true, the queue knows, wherever the interface is (faults A7).
+                // A move is reported as an end. The queue knows the truth, wherever the interface is (faults A7).
                 return Ok(match device.interface.current_name() {
                     Ok(_) => Link::Moved,
                     Err(_) => Link::Gone,

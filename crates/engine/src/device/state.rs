@@ -26,9 +26,9 @@ pub(crate) struct State<I: Io> {
     pub(crate) is_ended: bool,
     /// Peers that have come or moved since their paths were last looked at.
     pub(super) unmeasured: Vec<u32>,
-    /// Of which moves the listeners were told a short while ago.
+    /// Of which moves the listeners were notified a short while ago.
     pub(super) news: News,
-    /// What the listeners are to be told of the present change.
+    /// What the listeners are to be notified of, for the present change.
     pub(super) notifications: Vec<(u64, Notification)>,
 }
 
@@ -53,7 +53,7 @@ impl<I: Io> State<I> {
         }
     }
 
-    /// Tells the listeners of a network namespace, when the present change is published: with `ovpn` it is that of the
+    /// Notifies the listeners of a network namespace, when the present change is published: with `ovpn` it is that of the
     /// peer's transport socket (dco-behaviour 2.14).
     pub(crate) fn notify(&mut self, netns: u64, notification: Notification) {
         self.notifications.push((netns, notification));

@@ -207,7 +207,7 @@ pub(crate) fn relay_scratch() -> Vec<u8> {
     Vec::with_capacity(RelayHeader::LEN + MAX_DATAGRAM)
 }
 
-/// What OpenVPN's socket would have told of a datagram: on a dual-stack socket IPv4 is v4-mapped.
+/// What OpenVPN's socket would have reported of a datagram: on a dual-stack socket IPv4 is v4-mapped.
 pub(crate) fn relay_header(datagram: &Datagram<'_>) -> RelayHeader {
     let source = match datagram.source {
         SocketAddr::V4(source) if datagram.mapped => {

@@ -179,7 +179,7 @@ impl Shared {
                     self.nudge.rearm();
                     continue;
                 }
-                if let Some(device) = self.hear(event.token)
+                if let Some(device) = self.receive(event.token)
                     && let Some(devices) = devices.upgrade()
                 {
                     tracing::info!("{} was deleted", device.interface.name);
@@ -200,7 +200,7 @@ impl Shared {
     }
 
     /// Something happened in a device's namespace; returns the device if it is gone.
-    fn hear(&self, token: u64) -> Option<Arc<Device>> {
+    fn receive(&self, token: u64) -> Option<Arc<Device>> {
         let mut all = lock(&self.watched);
         let watched = all.get_mut(&token)?;
         loop {

@@ -44,8 +44,8 @@ fn route(number: (u32, u32), attributes: &[(u16, &[u8])]) -> Vec<u8> {
     message(RTM_NEWROUTE, number, &writer.into_bytes())
 }
 
-fn only(datagram: &[u8]) -> Option<Told> {
-    let mut all = told(datagram, PORT);
+fn only(datagram: &[u8]) -> Option<Report> {
+    let mut all = reports(datagram, PORT);
     let first = all.next();
     assert_eq!(all.next(), None);
     first
@@ -59,7 +59,7 @@ fn a_question_names_both_ends() {
         ifindex: 0,
         mark: 0,
     };
-    let asked = path_question(&path, 0x105);
+    let asked = path_query(&path, 0x105);
     let expected = [
         longs(&[44]),
         shorts(&[26, 1]),
@@ -79,13 +79,13 @@ fn a_question_names_both_ends() {
         ifindex: 3,
         mark: 0x1_0203,
     };
-    let asked = path_question(&link_local, 0x100);
+    let asked = path_query(&link_local, 0x100);
     assert_eq!(asked[16..20], [10, 128, 0, 0]);
     assert_eq!(asked[28..32], shorts(&[20, 1]));
     assert_eq!(asked[48..56], [shorts(&[8, 4]), longs(&[3])].concat());
     assert_eq!(asked[56..], [shorts(&[8, 16]), longs(&[0x1_0203])].concat());
 
-    let asked = link_question(3, 0x100);
+    let asked = link_query(3, 0x100);
     assert_eq!(asked.len(), 32);
     assert_eq!(asked[20..24], longs(&[3]));
 }
@@ -99,7 +99,7 @@ fn an_answer_has_device_and_mtu_and_is_no_notification() {
     let question = 0x105;
     assert_eq!(
         only(&answer),
-        Some(Told::Path {
+        Some(Report::Path {
             question,
             mtu: Some(1400),
             ifindex: 4
@@ -109,7 +109,7 @@ fn an_answer_has_device_and_mtu_and_is_no_notification() {
     let plain = route((0x105, PORT), &attributes[..1]);
     assert_eq!(
         only(&plain),
-        Some(Told::Path {
+        Some(Report::Path {
             question,
             mtu: None,
             ifindex: 4
@@ -122,7 +122,7 @@ fn an_answer_has_device_and_mtu_and_is_no_notification() {
         assert_eq!(changes(&news, PORT).count(), 1);
     }
     let refused = message(NLMSG_ERROR, (0x105, PORT), &[0; 20]);
-    assert_eq!(only(&refused), Some(Told::Nothing { question }));
+    assert_eq!(only(&refused), Some(Report::Nothing { question }));
     assert_eq!(changes(&refused, PORT).count(), 0);
     let dump = message(NLMSG_ERROR, (1, PORT), &[0; 20]);
     assert_eq!(changes(&dump, PORT).next(), Some(Change::DumpFailed));
@@ -141,7 +141,7 @@ fn a_link_has_its_mtu_for_both_families_whoever_requested_it() {
         });
     });
     let rest = writer.into_bytes();
-    let link = Told::Link {
+    let link = Report::Link {
         ifindex: 9,
         mtu: 1500,
         mtu6: Some(1400),
@@ -152,12 +152,12 @@ fn a_link_has_its_mtu_for_both_families_whoever_requested_it() {
         let news = changes(&message, PORT).count();
         assert_eq!(news, usize::from(port != PORT), "our own question is none");
         for cut in 0..message.len() {
-            let _ = told(&message[..cut], PORT).count();
+            let _ = reports(&message[..cut], PORT).count();
             let mut lying = message[..cut].to_vec();
             if let Some(length) = lying.first_chunk_mut() {
                 *length = (cut as u32).to_ne_bytes();
             }
-            let _ = told(&lying, PORT).count();
+            let _ = reports(&lying, PORT).count();
         }
     }
 }

@@ -91,7 +91,7 @@ impl Scene {
         Self::in_namespace(|of_socket| of_socket)
     }
 
-    /// The device's namespace is told by that of the socket.
+    /// The device's namespace follows that of the socket.
     fn in_namespace(of_device: impl FnOnce(u64) -> u64) -> Self {
         let socket = OwnedFd::from(UdpSocket::bind("127.0.0.1:0").unwrap());
         let socket = udco_sys::udp::UdpSocket::adopt(socket).unwrap();
@@ -103,7 +103,7 @@ impl Scene {
             from_device: 0,
             merge: Merging::new(false, false),
         };
-        let maker = Client {
+        let client = Client {
             id: 0,
             uid: 0,
             netns: 0,
@@ -111,7 +111,7 @@ impl Scene {
         let place = (of_device(transport.netns), 7);
         let interface = Interface::new(place, "tun7".into(), Vec::new(), offloads).unwrap();
         let kind = (Api::DcoV2, Mode::Mp);
-        let device = Device::new(Arc::new(interface), kind, &maker, Arc::new(Nobody));
+        let device = Device::new(Arc::new(interface), kind, &client, Arc::new(Nobody));
         let mut scene = Self {
             device,
             transport: Arc::new(transport),
@@ -161,8 +161,8 @@ impl Scene {
         self.kernel.questions.take()
     }
 
-    fn tell(&mut self, told: Told) {
-        self.paths.take_in(&self.kernel, told);
+    fn report(&mut self, report: Report) {
+        self.paths.take_in(&self.kernel, report);
     }
 
     /// Answers questions, and those that follow, with these MTUs of all routes and the device.
@@ -170,13 +170,13 @@ impl Scene {
         let mut next = questions;
         while !next.is_empty() {
             for question in next {
-                self.tell(match question {
-                    Asked::Path { number, .. } => Told::Path {
+                self.report(match question {
+                    Asked::Path { number, .. } => Report::Path {
                         question: number,
                         mtu: of_route,
                         ifindex: VIA,
                     },
-                    Asked::Link { .. } => Told::Link {
+                    Asked::Link { .. } => Report::Link {
                         ifindex: VIA,
                         mtu: of_link,
                         mtu6: None,
@@ -185,7 +185,7 @@ impl Scene {
             }
             next = self.kernel.questions.take();
         }
-        self.paths.settle(&self.device);
+        self.paths.apply(&self.device);
     }
 
     /// All questions of a round, answered step by step; returns how many were asked in each.
@@ -310,7 +310,7 @@ fn a_link_that_does_not_answer_changes_nothing() {
     let [Asked::Path { number, .. }] = questions[..] else {
         panic!("{questions:?}");
     };
-    scene.tell(Told::Path {
+    scene.report(Report::Path {
         question: number,
         mtu: None,
         ifindex: VIA,
@@ -349,7 +349,7 @@ fn a_path_is_asked_for_without_a_local_address_that_is_gone() {
     else {
         panic!("{first:?}");
     };
-    scene.tell(Told::Nothing { question });
+    scene.report(Report::Nothing { question });
     let second = scene.kernel.questions.take();
     let [
         Asked::Path {
@@ -364,12 +364,12 @@ fn a_path_is_asked_for_without_a_local_address_that_is_gone() {
     scene.answer(second, Some(1400), 1500);
     assert_eq!(scene.mtu(1), 1400);
     // An answer that comes twice changes nothing.
-    scene.tell(Told::Path {
+    scene.report(Report::Path {
         question,
         mtu: Some(1300),
         ifindex: VIA,
     });
-    scene.paths.settle(&scene.device);
+    scene.paths.apply(&scene.device);
     assert_eq!(scene.mtu(1), 1400);
 }
 
@@ -388,8 +388,8 @@ fn without_a_route_nothing_is_known_until_there_is_one() {
     else {
         panic!("{questions:?}");
     };
-    scene.tell(Told::Nothing { question });
-    scene.paths.settle(&scene.device);
+    scene.report(Report::Nothing { question });
+    scene.paths.apply(&scene.device);
     assert_eq!(scene.mtu(1), 1500);
     scene.paths.doubt();
     scene.now += PAUSE;

@@ -1,4 +1,4 @@
-//! The writer over a real connection whose other end reads when it is told to.
+//! The writer over a real connection whose other end reads when a test wants it to.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -138,15 +138,15 @@ fn a_packet_begun_before_is_finished_by_openvpn() {
     }
 }
 
-/// Nobody knows where the packets of a derailed stream begin: what comes after is thrown away, up to its end.
+/// Nobody knows where the packets of a desynced stream begin: what comes after is thrown away, up to its end.
 #[test]
 fn a_desynced_stream_is_not_read_any_more() {
     let (stream, mut far, openvpn) = stream();
     let mut buffer = vec![0; 70_000];
     stream.desync();
     let mut scratch = control_scratch();
-    let told = openvpn.receive(&mut scratch).unwrap().len;
-    assert_eq!(scratch[..told], [STREAM_ERROR[0], STREAM_ERROR[1], 22]);
+    let relayed = openvpn.receive(&mut scratch).unwrap().len;
+    assert_eq!(scratch[..relayed], [STREAM_ERROR[0], STREAM_ERROR[1], 22]);
     far.write_all(&packets([1_000; 200])).unwrap();
     assert_eq!(stream.receive(&mut buffer), Progress::Nothing);
     drop(far);
@@ -155,5 +155,5 @@ fn a_desynced_stream_is_not_read_any_more() {
         std::thread::sleep(std::time::Duration::from_millis(1));
         openvpn.receive(&mut scratch).is_ok()
     });
-    assert!(ends, "OpenVPN is told of the end");
+    assert!(ends, "OpenVPN sees the end");
 }
