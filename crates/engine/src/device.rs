@@ -81,7 +81,7 @@ impl<I: Io> Device<I> {
         Self::seeded(interface, kind, client, listeners, random_seed())
     }
 
-    /// The same, with this seed for its tables.
+    /// As [`Self::new`], with this seed for its tables.
     pub(crate) fn seeded(
         interface: Arc<Interface<I>>,
         (api, mode): (Api, Mode),
@@ -119,7 +119,7 @@ impl<I: Io> Device<I> {
         device
     }
 
-    /// What the sockets that served it meet when it has gone: no queue, no peer, and none is added.
+    /// A device without queues and peers, to which none is added, for the sockets that served one that is gone.
     pub(crate) fn without_queues(&self) -> Self {
         let interface = Arc::new(self.interface.without_queues());
         let device = self.over(interface, self.api, self.mode);
@@ -155,7 +155,7 @@ impl<I: Io> Device<I> {
     /// changes anything: a notification lies in its reader's queue before the request that caused it is answered.
     pub(crate) fn change<R>(&self, change: impl FnOnce(&mut State<I>) -> R) -> R {
         let mut state = lock(&self.state);
-        // What the packet path has seen before comes before.
+        // Moves that the packet path has noted come first.
         self.follow_moves(&mut state);
         let result = change(&mut state);
         self.publish(&mut state);
@@ -190,7 +190,7 @@ impl<I: Io> Device<I> {
         }
     }
 
-    /// Has this thread call [`Self::settle_moves`] when a peer has moved.
+    /// Makes this thread call [`Self::settle_moves`] when a peer has moved.
     pub(crate) fn watch_moves(&self, nudge: &Arc<Nudge>) {
         self.moves.wake(nudge);
     }

@@ -47,7 +47,7 @@ pub const LINGERING: Duration = keepalive::LINGERING;
 /// Events of one wait.
 const EVENTS: usize = 64;
 
-/// What a data path is made of.
+/// The parts of a data path.
 pub struct Setup<I: Io> {
     /// Name of the interface, for the log.
     pub name: String,
@@ -105,7 +105,7 @@ impl<I: Io> DataPath<I> {
     /// A device without peers.
     ///
     /// # Errors
-    /// Of making wakers and pollers.
+    /// If wakers or pollers cannot be made.
     pub fn new(setup: Setup<I>) -> Result<Self> {
         let (tcp, udp) = setup.merges;
         let offloads = Offloads {
@@ -205,7 +205,7 @@ impl<I: Io> DataPath<I> {
     /// Each worker deals with what is ready, once. Returns how many events there were: 0 when nothing is left to do.
     ///
     /// # Errors
-    /// Of the poller.
+    /// If the poller fails.
     pub fn turn(&mut self, now: Moment) -> Result<usize> {
         let mut handled = 0;
         for worker in &mut self.workers {
@@ -243,7 +243,7 @@ impl<I: Io> DataPath<I> {
         self.device.settle_moves(now)
     }
 
-    /// What the API's listeners were notified of since the last call.
+    /// Notifications to the API's listeners since the last call.
     pub fn take_notifications(&self) -> Vec<Notification> {
         std::mem::take(&mut lock(&self.notifications.0))
     }

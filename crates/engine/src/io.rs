@@ -15,7 +15,7 @@ pub use udco_sys::udp::{Datagram, MAX_SEGMENTS, Message, Outcome, Sent};
 
 /// One implementation of the seam, named by a marker type.
 pub trait Io: Copy + Default + 'static {
-    /// What a [`Poller`] knows a source by.
+    /// A source, as a [`Poller`] knows it.
     type Handle<'a>: Copy;
     /// A queue of a TUN interface.
     type Tun: Tun + Source<Self>;
@@ -33,7 +33,7 @@ pub trait Io: Copy + Default + 'static {
 
 /// Something that a [`Poller`] can wait for.
 pub trait Source<I: Io> {
-    /// What the poller knows it by.
+    /// Its handle for the poller.
     fn handle(&self) -> I::Handle<'_>;
 }
 
@@ -93,7 +93,7 @@ pub trait Inbox<S> {
     /// Replaces the batch with what has arrived; 0 if nothing has.
     ///
     /// # Errors
-    /// Of the socket itself. Errors that peers cause are not reported.
+    /// If the socket itself fails. Errors that peers cause are not reported.
     fn receive(&mut self, socket: &S) -> io::Result<usize>;
 
     /// A datagram of the batch, or several that were coalesced ([`Datagram::segment`]).
@@ -121,7 +121,7 @@ pub trait Outbox<S> {
     /// The messages of the batch, in order.
     fn messages(&self) -> &[Message];
 
-    /// What became of each message in the last send.
+    /// The outcome of each message in the last send.
     fn outcomes(&self) -> &[Outcome];
 
     /// Sends the batch, whose bytes lie in `arena`: each message at most once.
@@ -155,10 +155,10 @@ pub trait ByteStream {
     /// Clears the socket's pending error.
     fn clear_error(&self);
 
-    /// Has the socket count as full with so many unsent bytes. A hint.
+    /// Makes the socket count as full with this many unsent bytes. A hint.
     fn limit_unsent(&self, bytes: u32);
 
-    /// Has closing return at once.
+    /// Makes closing return at once.
     fn clear_linger(&self);
 }
 
@@ -245,7 +245,7 @@ pub trait Events {
 pub struct Moment(u64);
 
 impl Moment {
-    /// So many nanoseconds after the origin.
+    /// This many nanoseconds after the origin.
     #[must_use]
     pub const fn from_nanos(nanoseconds: u64) -> Self {
         Self(nanoseconds)
@@ -257,7 +257,7 @@ impl Moment {
         self.0
     }
 
-    /// The same time as the core counts it.
+    /// The time as the core counts it.
     #[must_use]
     pub const fn time(self) -> Time {
         Time::from_millis(self.0 / 1_000_000)

@@ -45,7 +45,7 @@ const EINVAL: i32 = 22;
 /// Serves a client until it goes. It has to greet in time, if there is a time for it.
 ///
 /// # Errors
-/// Of the connection, or of a client that does not speak the protocol.
+/// If the connection fails, or the client does not speak the protocol.
 pub(crate) fn converse(
     engine: &Arc<Engine>,
     connection: Connection,

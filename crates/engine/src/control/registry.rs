@@ -3,8 +3,7 @@
 //! A client acts on every device of its network namespace that it or its user made; root acts on all of them
 //! (promises G5).
 //!
-//! Nobody waits for a worker with the lock held that every request needs: what workers are to let go of is taken out of
-//! the tables first.
+//! The lock is never held while waiting for a worker, as every request needs it: sources leave the tables first.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +20,7 @@ use crate::device::Device;
 use crate::device::transport::Transport;
 use crate::sync::lock;
 
-/// What a look-up has found.
+/// The result of a look-up.
 pub(crate) enum Found {
     Device(Arc<Device>),
     /// A device of another user.
@@ -209,8 +208,8 @@ impl Registry {
         true
     }
 
-    /// Has a program use a device that was made beforehand and that nobody uses; it gets the API and the mode that the
-    /// program wants. `None` if it is not such a device.
+    /// Gives a client a device that was created beforehand and is not in use, with the API and the mode that the client
+    /// wants. `None` if it is not such a device.
     pub(crate) fn take_over(
         &self,
         workers: &Workers,
@@ -221,7 +220,7 @@ impl Registry {
         let mut held = lock(&self.held);
         let entry = held.of_mut(device)?;
         let is_free = entry.stays && entry.owner.is_none() && !device.has_peers();
-        // Who made it may have a queue of it still: nobody else's packets may come to it (faults D1).
+        // Its creator may still have a queue of it: no other user's packets may come to it (faults D1).
         if !is_free || entry.uid != client.uid {
             return None;
         }
@@ -333,7 +332,7 @@ impl Registry {
         }
     }
 
-    /// Has the workers move the packets of a socket, for the peers of a device; of another device from now on, if it
+    /// Gives the workers a socket, for the peers of a device; of another device from now on, if it
     /// was attached to one.
     pub(crate) fn attach(
         &self,

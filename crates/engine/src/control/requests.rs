@@ -47,7 +47,7 @@ pub(crate) struct Requests<'s> {
     pub(crate) session: &'s mut Session,
     /// Number of the client's question, for an exchange in the middle of it.
     pub(crate) seq: u32,
-    /// Who it is, in the network namespace of the channel on which it asks.
+    /// The client, in the network namespace of the channel of its request.
     pub(crate) client: Client,
     /// A socket was taken over: the client is to put the relay in its place.
     pub(crate) swap: bool,
@@ -62,7 +62,7 @@ impl Requests<'_> {
         }
     }
 
-    /// What PEER_GET reports of a peer.
+    /// A peer as PEER_GET reports it.
     fn peer_state(&mut self, api: Api, peer: &Peer) -> PeerState {
         let netns = peer.transport.netns;
         let elsewhere = api == Api::Ovpn && !may_be_same_netns(netns, self.client.netns);

@@ -37,13 +37,13 @@ pub(crate) type Admit = fn(&Arc<Engine>, Connection, &Credentials, Option<Lease>
 /// One client's.
 pub(crate) struct Session {
     pub(crate) engine: Arc<Engine>,
-    /// Who is at the other end.
+    /// The client at the other end.
     pub(crate) client: Client,
-    /// What its user has.
+    /// Its user's account.
     pub(crate) account: Arc<Account>,
     pub(crate) program: String,
     pub(crate) resources: Resources,
-    /// What its options say of the packets of its devices.
+    /// Its options for the packets of its devices.
     pub(crate) tuning: Tuning,
     pub(super) connection: Connection,
     pub(super) poller: Arc<Poller>,
@@ -60,7 +60,7 @@ pub(crate) struct Session {
     failures: Backoff,
 }
 
-/// What an exchange in the middle of a request brought.
+/// The result of an exchange in the middle of a request.
 pub(crate) struct HandedOver {
     pub(crate) errno: i32,
     /// The packet of a TCP stream that the program has read in part.
@@ -70,7 +70,7 @@ pub(crate) struct HandedOver {
 }
 
 impl Session {
-    /// Of a client that has not greeted yet.
+    /// A session of a client that has not greeted yet.
     pub(super) fn new(
         engine: &Arc<Engine>,
         connection: Connection,

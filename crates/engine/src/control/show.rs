@@ -1,4 +1,4 @@
-//! What the engine reports of itself, as JSON: the shape of `udco show --json`.
+//! The engine's state, as `udco show --json` reports it.
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};

@@ -34,7 +34,7 @@ struct Packet {
     peer: usize,
 }
 
-/// What of a group the device took.
+/// The part of a group that the device took.
 #[derive(Default)]
 struct Taken {
     packets: u64,
@@ -74,7 +74,7 @@ impl<I: Io> Delivery<I> {
                 match self.merger.add(batch, packet.range.clone()) {
                     Ok(()) => added += 1,
                     Err(MergeError::Full) if added > from => break,
-                    // Of another buffer, which none is: the merger has not numbered it.
+                    // Of another buffer: it cannot be, and the merger has not numbered it.
                     Err(_) => {
                         self.packets.remove(added);
                         device.interface.drops.count(DropReason::RxTunRefused);

@@ -87,7 +87,7 @@ impl Placement {
 mod tests {
     use super::*;
 
-    /// Who has it after a sample of `worker`, which was awake so much, beside one that was awake `other`.
+    /// The worker that has it after a sample of `worker`, awake for this share of the time, beside one awake for `other`.
     fn after(placement: &Placement, worker: usize, awake: u64, other: u64) -> Option<usize> {
         let sample = Sample {
             awake,

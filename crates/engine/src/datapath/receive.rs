@@ -65,7 +65,7 @@ impl<I: Io> Receiver<I> {
     /// Takes what lies in a socket, up to some batches.
     ///
     /// # Errors
-    /// Of the socket itself; errors that peers cause are none.
+    /// If the socket itself fails; peers cannot cause it.
     pub(crate) fn run(
         &mut self,
         device: &Device<I>,
@@ -173,7 +173,7 @@ impl<I: Io> Receiver<I> {
     /// Takes what lies in a stream, up to some batches.
     ///
     /// # Errors
-    /// Of a call that has failed while the stream goes on.
+    /// If a call fails while the stream goes on.
     pub(crate) fn run_stream(
         &mut self,
         device: &Device<I>,

@@ -53,7 +53,7 @@ struct Records<I: Io> {
     /// Where the next record begins.
     at: usize,
     outbox: <I::Datagrams as Datagrams>::Outbox,
-    /// Whose each message in the outbox is, by peer id.
+    /// The peer of each message in the outbox, by id.
     owners: Vec<u32>,
     /// The socket by which the messages leave; a record for another one begins a new batch.
     transport: Option<Arc<Transport<I>>>,
@@ -61,7 +61,7 @@ struct Records<I: Io> {
     run: Option<Run<I>>,
     /// A stream that is full.
     full: Option<Arc<Transport<I>>>,
-    /// Of the device whose packets they are.
+    /// The device's.
     tuning: Tuning,
 }
 
@@ -72,7 +72,7 @@ struct Run<I: Io> {
     /// Length of each record; only the last may be shorter.
     record: usize,
     records: usize,
-    /// Of their datagrams, which one message has in common; 0 is the socket's own.
+    /// The traffic class of their datagrams, one for a message; 0 is the socket's own.
     traffic_class: u8,
     /// Their lengths say where each ends.
     is_stream: bool,
@@ -108,7 +108,7 @@ impl<I: Io> Transmitter<I> {
     /// device's only peer, so that nobody else waits too.
     ///
     /// # Errors
-    /// Of reading the queue: the device is gone.
+    /// If the queue cannot be read: the device is gone.
     pub(crate) fn run(
         &mut self,
         device: &Device<I>,
@@ -215,7 +215,7 @@ impl<I: Io> Transmitter<I> {
             device.interface.handoffs.give_back(handed_off);
         }
         self.records.flush(device);
-        // Nobody waits for room here: what finds none is dropped.
+        // This never waits for room: a packet that finds none is dropped.
         self.records.full = None;
         if !way.is_empty() {
             way.ring();
@@ -481,7 +481,7 @@ impl<I: Io> Records<I> {
         self.heed_local(device, index);
     }
 
-    /// Has the device forget a local address without which a message has left (promises D8): trying it costs a call for
+    /// Makes the device forget a local address without which a message has left (promises D8): trying it costs a call for
     /// each message.
     fn heed_local(&self, device: &Device<I>, index: usize) {
         if self.outbox.outcomes().get(index) == Some(&Outcome::SentWithoutLocal)

@@ -45,7 +45,7 @@ pub(crate) enum Source<I: Io = Linux> {
     Network(Arc<Device<I>>, Arc<Transport<I>>),
 }
 
-/// What makes packets move.
+/// The threads that move packets.
 pub(crate) struct Workers {
     workers: Vec<Worker>,
     next_token: AtomicU64,
@@ -63,7 +63,7 @@ struct Worker {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What others reach a worker by.
+/// A worker's side that others reach.
 pub(crate) struct Shared<I: Io> {
     set: Arc<EpollSet<I>>,
     orders: Mutex<Vec<Order<I>>>,
@@ -217,7 +217,7 @@ impl<I: Io> Shared<I> {
     }
 }
 
-/// Has the calling thread run on one processor only.
+/// Pins the calling thread to one processor.
 fn pin(cpu: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     if cpu < CpuSet::MAX_CPU {
@@ -247,7 +247,7 @@ impl<I: Io> Source<I> {
         }
     }
 
-    /// What is done with it, for people.
+    /// Its activity, for log lines.
     const fn what(&self) -> &'static str {
         match self {
             Self::Tun(..) => "reading from the device",

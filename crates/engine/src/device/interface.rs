@@ -31,9 +31,9 @@ pub(crate) struct Interface<I: Io = Linux> {
     is_away: AtomicBool,
 }
 
-/// What an interface does in big pieces.
+/// Segmentation offloads of an interface.
 pub(crate) struct Offloads {
-    /// What the kernel leaves undone in the packets that it hands out: flags of [`udco_sys::tun::offload`].
+    /// Work that the kernel leaves to us in the packets that it hands out: flags of [`udco_sys::tun::offload`].
     pub(crate) from_device: u32,
     /// It takes super-packets.
     pub(crate) merge: Merging,
@@ -58,7 +58,7 @@ impl<I: Io> Interface<I> {
     /// An interface with these queues, by its namespace and index.
     ///
     /// # Errors
-    /// Of making wakers.
+    /// If wakers cannot be made.
     pub(crate) fn over(
         (netns, ifindex): (u64, u32),
         name: String,
@@ -79,7 +79,7 @@ impl<I: Io> Interface<I> {
         })
     }
 
-    /// What is left of it for sockets that served its device: no queue, so that the kernel may take the interface.
+    /// The same without queues, for sockets that served its device: the kernel may remove the interface.
     pub(crate) fn without_queues(&self) -> Self {
         Self {
             ifindex: self.ifindex,

@@ -43,7 +43,7 @@ pub(crate) struct Move {
     pub(crate) at: Time,
 }
 
-/// What the packet path has noted.
+/// Moves that the packet path has noted.
 pub(crate) struct Moves {
     queue: ArrayQueue<Move>,
     nudge: OnceLock<Arc<Nudge>>,
@@ -51,7 +51,7 @@ pub(crate) struct Moves {
     followed: AtomicU64,
 }
 
-/// What listeners were notified of a short while ago, by peer.
+/// Notifications of a short while ago, by peer.
 #[derive(Default)]
 pub(crate) struct News(BTreeMap<u32, Notified>);
 
@@ -80,7 +80,7 @@ impl Nudge {
         }
     }
 
-    /// What comes from now on wakes again.
+    /// Moves from now on wake the thread again.
     pub(crate) fn rearm(&self) {
         self.is_nudged.store(false, Ordering::Release);
     }
@@ -105,7 +105,7 @@ impl Moves {
                 .is_ok()
     }
 
-    /// Has moves wake this thread, those of before included.
+    /// Makes moves wake this thread, including earlier ones.
     pub(crate) fn wake(&self, nudge: &Arc<Nudge>) {
         self.nudge.get_or_init(|| Arc::clone(nudge)).nudge();
     }

@@ -1,4 +1,4 @@
-//! What is left to the kernel in big pieces: each offload is probed, can be forbidden, and is given up when the kernel
+//! Segmentation offloads: each is probed, can be forbidden, and is given up when the kernel
 //! refuses it (design decision 6, users C19).
 
 use std::fmt;

@@ -52,7 +52,7 @@ impl Kernel for Monitor {
     }
 }
 
-/// What is known of the paths of one device's peers.
+/// The paths to one device's peers, as far as they are known.
 pub(crate) struct Paths {
     /// Paths of the peers whose turn it is, and of those that have come or moved since.
     known: HashMap<Path, Known>,
@@ -157,7 +157,7 @@ impl Paths {
         }
     }
 
-    /// Takes in what the kernel has said; then comes [`Self::apply`].
+    /// Takes a report of the kernel's; [`Self::apply`] follows.
     pub(crate) fn take_in(&mut self, kernel: &impl Kernel, report: Report) {
         match report {
             Report::Path {
@@ -290,7 +290,7 @@ impl Paths {
         true
     }
 
-    /// What has had no answer by now will have none, the kernel answers at once: a path is asked for in the next round,
+    /// Forgets queries without an answer, since the kernel answers at once: a path is asked for in the next round,
     /// a link as soon as the next path leaves by it.
     fn forget_unanswered(&mut self) {
         self.asked.clear();

@@ -14,7 +14,7 @@ use crate::linux::Linux;
 /// A peer, with the cipher and the transport that the engine uses.
 pub(crate) type Peer<I = Linux> = udco_core::Peer<DirectionKey, Arc<Transport<I>>>;
 
-/// What is told of a peer, but for its socket's namespace.
+/// A peer as the API reports it, without its socket's namespace.
 pub(crate) fn state_of<I: Io>(peer: &Peer<I>) -> PeerState {
     let endpoint = peer.endpoint();
     let remote = endpoint.map(|endpoint| endpoint.remote);
@@ -46,7 +46,7 @@ pub(crate) fn state_of<I: Io>(peer: &Peer<I>) -> PeerState {
     with_counters(state, &peer.activity)
 }
 
-/// The same, with the counters of now.
+/// The same with current counters.
 pub(crate) fn with_counters(state: PeerState, activity: &Activity) -> PeerState {
     let traffic = |counter: &Counter| Traffic {
         bytes: counter.bytes(),

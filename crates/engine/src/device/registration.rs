@@ -12,21 +12,21 @@ use crate::sync::lock;
 /// Token of a worker's waker; sources have tokens from 1 on.
 pub(crate) const WAKER: u64 = 0;
 
-/// What the token of a source's second fd has in addition: of a stream's relay, or of the way by which packets are
+/// Marks the token of a source's second descriptor: of a stream's relay, or of the way by which packets are
 /// handed over to a queue's worker.
 pub(crate) const SECOND: u64 = 1 << 63;
 
 /// Room for requests from the start: packets flow while they are made.
 const ROOM: usize = 32;
 
-/// What a worker waits with, and the requests that others leave for it.
+/// A worker's epoll set, and the requests that others leave for it.
 pub(crate) struct EpollSet<I: Io> {
     pub(crate) poller: I::Poller,
     pub(crate) waker: I::Waker,
     requests: Mutex<Vec<Request>>,
 }
 
-/// What is asked of the worker that has a source, by the source's token.
+/// A request to the worker that has a source, by the source's token.
 pub(crate) enum Request {
     /// There is room again for the packets of this queue.
     Resume(u64),
@@ -76,7 +76,7 @@ impl<I: Io> Registration<I> {
         Self::new(Arc::clone(&self.set), self.token | SECOND)
     }
 
-    /// Has the worker wait for something else than before; `None` is not even for the end. Returns what it waits for
+    /// Changes what the worker waits for; `None` waits for nothing, not even the end. Returns what it waits for
     /// now. If that is not what was asked for, it tries again after a pause.
     pub(crate) fn watch(
         &self,

@@ -25,7 +25,7 @@ pub(crate) struct RouteMirror {
     /// The paths to the device's peers, as this namespace's routes see them.
     paths: Paths,
     dump: Dump,
-    /// What a running dump has brought so far; takes the place of the device's routes when it is complete.
+    /// Routes of a dump in progress; they replace the device's when it is complete.
     collected: Routes,
     seed: u64,
     /// More are not taken in: whoever administers the namespace may make as many as it likes.
@@ -57,7 +57,7 @@ impl RouteMirror {
     /// Knows nothing before [`RouteMirror::restart`].
     ///
     /// # Errors
-    /// Of a broken socket.
+    /// If the socket is broken.
     pub(crate) fn new(monitor: Monitor, most_routes: usize) -> io::Result<Self> {
         let seed = random_seed();
         let collected = Routes::new(seed);
@@ -95,7 +95,7 @@ impl RouteMirror {
         self.paths.tick(device, &self.monitor, now)
     }
 
-    /// Takes in what the kernel has said, up to so much that other devices have their turn.
+    /// Applies the kernel's reports, at most so many that other devices have their turn.
     pub(crate) fn update(&mut self, device: &Device) -> io::Result<Link> {
         for _ in 0..TURN {
             let len = match self.monitor.receive(&mut self.buffer)? {

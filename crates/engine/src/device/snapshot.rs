@@ -1,4 +1,4 @@
-//! What the packet path sees of a device.
+//! The packet path's view of a device.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub(crate) struct Snapshot<I: Io> {
     pub(crate) tuning: Tuning,
 }
 
-/// What the options of the program that uses a device say of its packets (faults E5).
+/// Options of the client that uses a device, as far as they concern its packets (faults E5).
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Tuning {
     /// `mssfix`.
@@ -38,7 +38,7 @@ impl Tuning {
 }
 
 impl<I: Io> Snapshot<I> {
-    /// What a packet sees of it.
+    /// The view for a batch of packets.
     pub(crate) fn view(&self, mode: Mode) -> View<'_, DirectionKey, Arc<Transport<I>>> {
         View::new(mode, &self.peers, &self.routes).with_mssfix(self.tuning.mssfix)
     }

@@ -1,4 +1,4 @@
-//! What requests change about a device.
+//! The part of a device that requests change.
 
 use std::sync::Arc;
 
@@ -20,15 +20,15 @@ pub(crate) struct State<I: Io> {
     pub(crate) core: udco_core::Device<DirectionKey, Arc<Transport<I>>>,
     /// The routes of the device's network namespace.
     pub(crate) routes: Routes,
-    /// What the options of its program say.
+    /// Its client's own options.
     pub(super) tuning: Tuning,
     /// The device goes: no peer is added any more.
     pub(crate) is_ended: bool,
     /// Peers that have come or moved since their paths were last looked at.
     pub(super) unmeasured: Vec<u32>,
-    /// Of which moves the listeners were notified a short while ago.
+    /// Moves of which listeners were notified a short while ago.
     pub(super) news: News,
-    /// What the listeners are to be notified of, for the present change.
+    /// Notifications of the change in progress, with the namespace of their listeners.
     pub(super) notifications: Vec<(u64, Notification)>,
 }
 
@@ -64,7 +64,7 @@ impl<I: Io> State<I> {
         peer.map_or(0, |peer| peer.transport.netns)
     }
 
-    /// What the packet path reads from now on.
+    /// A snapshot for the packet path.
     pub(super) fn snapshot(&self) -> Snapshot<I> {
         Snapshot {
             peers: self.core.peers().clone(),

@@ -49,7 +49,7 @@ pub(crate) struct Stream<I: Io = Linux> {
     has_failed: AtomicBool,
 }
 
-/// What became of packets that were written.
+/// The outcome of a write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Written {
     /// How many were dropped.
@@ -61,7 +61,7 @@ pub(crate) struct Written {
 /// How the stream goes on after a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// So many bytes are there, those kept from before included.
+    /// This many bytes are there, including those kept from before.
     Bytes(usize),
     /// Nothing more, for now or for good.
     Nothing,
@@ -358,7 +358,7 @@ impl<I: Io> Stream<I> {
         self.relay.send(packet).is_ok()
     }
 
-    /// Has the peer removed. Where it is not registered yet, [`Stream::register`] does it.
+    /// Requests the peer's removal. If the stream is not registered yet, [`Stream::register`] does it.
     fn fail_once(&self, writer: &MutexGuard<'_, Writer<I>>) {
         if !self.has_failed.swap(true, Ordering::Relaxed)
             && let Some(registered) = writer.watch.registered()
@@ -367,7 +367,7 @@ impl<I: Io> Stream<I> {
         }
     }
 
-    /// Has the worker wait for what is wanted now.
+    /// Updates the worker's interest.
     fn watch(&self, writer: &mut Writer<I>) {
         let socket = (writer.receiving != Receiving::HungUp).then_some(Interest {
             readable: writer.receiving == Receiving::Open,

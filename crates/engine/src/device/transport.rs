@@ -27,7 +27,7 @@ pub(crate) struct Transport<I: Io = Linux> {
     remote: Option<SocketAddr>,
     /// The kernel's number of the socket's network namespace; 0 if unknown.
     pub(crate) netns: u64,
-    /// What its packets are marked with; 0 for nothing.
+    /// The mark of its packets; 0 for none.
     pub(crate) mark: u32,
     /// Index of the device or VRF that it is bound to; 0 for none.
     pub(crate) bound_to: u32,
@@ -88,7 +88,7 @@ impl Transport {
     ) -> io::Result<Self> {
         socket.enable_packet_info()?;
         let (mark, bound_to) = routing_of(socket.as_fd());
-        // Who marks packets may count or limit them, and netfilter sees many that are sent at once as one (faults E8).
+        // Marked packets may be counted or limited, and netfilter sees many that are sent at once as one (faults E8).
         let is_counted = mark != 0;
         let segmentation =
             forbidden.permits(Offload::Segment) && !is_counted && socket.supports_gso();
@@ -152,7 +152,7 @@ impl<I: Io> Transport<I> {
         self.local.port()
     }
 
-    /// Has one peer more.
+    /// Adds a peer.
     pub(crate) fn attach(&self, peer: u32) {
         if let Socket::Tcp(stream) = &self.socket {
             stream.attach(peer);
@@ -160,7 +160,7 @@ impl<I: Io> Transport<I> {
         self.peers.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Has one peer less.
+    /// Removes a peer.
     pub(crate) fn detach(&self) {
         self.peers.fetch_sub(1, Ordering::Relaxed);
         if let Socket::Tcp(stream) = &self.socket {
@@ -207,7 +207,7 @@ pub(crate) fn relay_scratch() -> Vec<u8> {
     Vec::with_capacity(RelayHeader::LEN + MAX_DATAGRAM)
 }
 
-/// What OpenVPN's socket would have reported of a datagram: on a dual-stack socket IPv4 is v4-mapped.
+/// A datagram's addresses as OpenVPN's socket would have reported them: on a dual-stack socket IPv4 is v4-mapped.
 pub(crate) fn relay_header(datagram: &Datagram<'_>) -> RelayHeader {
     let source = match datagram.source {
         SocketAddr::V4(source) if datagram.mapped => {

@@ -84,7 +84,7 @@ impl Watch {
     /// Follows the routes of a device's namespace, from a dump of all of them on.
     ///
     /// # Errors
-    /// Of the monitor.
+    /// If the monitor fails.
     pub(crate) fn add(
         &self,
         device: &Arc<Device>,
@@ -122,7 +122,7 @@ impl Watch {
         for watched in lock(&self.shared.watched).values_mut() {
             if Arc::ptr_eq(&watched.device, old) {
                 watched.device = Arc::clone(new);
-                // What it has got since `new` was made.
+                // Including those since `new` was made.
                 let routes = old.look(|state| state.routes.clone());
                 new.change(|state| state.routes = routes.clone());
                 new.watch_moves(&self.shared.nudge);

@@ -1,4 +1,4 @@
-//! What OpenVPN asks for by the API: peers and keys.
+//! OpenVPN's requests by the API: peers and keys.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What a worker does with an event. The time comes with each event.
+//! A worker's handling of events. Each comes with the time.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher};
@@ -39,7 +39,7 @@ pub(super) const ROOM: usize = 32;
 pub(crate) struct Running<I: Io> {
     number: usize,
     pub(super) shared: Arc<Shared<I>>,
-    /// Of all workers.
+    /// All workers'.
     all: Arc<[Arc<Shared<I>>]>,
     /// In an order that is the same in each run: their tokens are ours, so a hash without a seed will do.
     sources: HashMap<u64, Source<I>, BuildHasherDefault<DefaultHasher>>,
@@ -350,7 +350,7 @@ impl<I: Io> Running<I> {
         }
     }
 
-    /// Has the packets that wait for a key tried again, or given up.
+    /// Retries packets that wait for a key, or gives them up.
     pub(crate) fn retry(&mut self, now: Moment) {
         self.resume_shared();
         if !self.receiver.is_waiting() {

@@ -138,7 +138,7 @@ fn a_packet_begun_before_is_finished_by_openvpn() {
     }
 }
 
-/// Nobody knows where the packets of a desynced stream begin: what comes after is thrown away, up to its end.
+/// In a desynced stream no packet boundary is known: everything up to its end is discarded.
 #[test]
 fn a_desynced_stream_is_not_read_any_more() {
     let (stream, mut far, openvpn) = stream();

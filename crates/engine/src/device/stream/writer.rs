@@ -73,7 +73,7 @@ pub(super) enum Watch<I: Io> {
     Resting(Registered<I>),
 }
 
-/// What a worker waits for; `None` is not even for the end.
+/// A worker's interest in a stream; `None` waits for nothing, not even the end.
 pub(super) struct Registered<I: Io> {
     pub(super) registration: Registration<I>,
     pub(super) socket: Option<Interest>,
