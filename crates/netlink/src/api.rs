@@ -29,13 +29,29 @@ pub enum Slot {
     Secondary,
 }
 
-/// A cipher as the API names it; the length of the key selects the AES variant.
+/// A cipher as the API names it; the length of the key selects the AES variant. Both APIs number them alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum CipherAlg {
     /// AES-128-GCM, AES-192-GCM or AES-256-GCM.
-    AesGcm,
+    AesGcm = 1,
     /// CHACHA20-POLY1305.
-    ChaCha20Poly1305,
+    ChaCha20Poly1305 = 2,
+}
+
+impl CipherAlg {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::AesGcm, Self::ChaCha20Poly1305];
+
+    /// The cipher with this number.
+    pub(crate) fn of(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.number() == number)
+    }
+
+    /// Its number.
+    pub(crate) const fn number(self) -> u32 {
+        self as u32
+    }
 }
 
 /// The reason for the deletion of a peer; both APIs number them alike.

@@ -2,7 +2,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::schema::{cipher, key_direction, new_key, new_peer, set_peer};
+use super::schema::{key_direction, new_key, new_peer, set_peer};
 use super::{address, invalid, sockaddr, u32_of};
 use crate::rejection::Rejection;
 use crate::tlv::{Attribute, Members, Writer};
@@ -107,11 +107,9 @@ pub(super) fn new_key<'a>(members: &Members<'a>) -> Result<KeyNew<'a>, Rejection
         peer: peer_id(members, new_key::PEER_ID)?,
         slot: slot(members, new_key::KEY_SLOT)?,
         key_id: key_id.filter(|id| *id <= 7).ok_or_else(invalid)?,
-        cipher: match algorithm {
-            Some(cipher::AES_GCM) => CipherAlg::AesGcm,
-            Some(cipher::CHACHA20_POLY1305) => CipherAlg::ChaCha20Poly1305,
-            _ => return Err(invalid()),
-        },
+        cipher: algorithm
+            .and_then(|number| CipherAlg::of(u32::from(number)))
+            .ok_or_else(invalid)?,
         encrypt: direction(members.find(new_key::ENCRYPT_KEY))?,
         decrypt: direction(members.find(new_key::DECRYPT_KEY))?,
     })
@@ -122,13 +120,7 @@ pub(super) fn write_new_key(nest: &mut Writer, key: &KeyNew<'_>) {
     nest.u32(new_key::PEER_ID, key.peer);
     nest.u8(new_key::KEY_SLOT, key.slot as u8);
     nest.u8(new_key::KEY_ID, key.key_id);
-    nest.u16(
-        new_key::CIPHER_ALG,
-        match key.cipher {
-            CipherAlg::AesGcm => cipher::AES_GCM,
-            CipherAlg::ChaCha20Poly1305 => cipher::CHACHA20_POLY1305,
-        },
-    );
+    nest.u16(new_key::CIPHER_ALG, key.cipher.number() as u16);
     let direction = |nest: &mut Writer, direction: &KeyDirection<'_>| {
         nest.put(key_direction::CIPHER_KEY, direction.key);
         nest.put(key_direction::NONCE_TAIL, &direction.nonce_tail);

@@ -95,12 +95,6 @@ pub(super) mod get_peer {
     pub(in crate::dco_v2) const LINK_TX_PACKETS: u16 = 16;
 }
 
-/// `CIPHER_ALG`; 0 is "none", which is not supported.
-pub(super) mod cipher {
-    pub(in crate::dco_v2) const AES_GCM: u16 = 1;
-    pub(in crate::dco_v2) const CHACHA20_POLY1305: u16 = 2;
-}
-
 /// The family.
 pub(crate) static FAMILY: Family = Family {
     name: "ovpn-dco-v2",

@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 
 use super::endpoint::{self, address4, address6, read_address};
-use super::schema::{FAMILY, cipher, command, keyconf, peer, top};
+use super::schema::{FAMILY, command, keyconf, peer, top};
 use super::u32_of;
 use crate::message::{self, Request};
 use crate::requester::Requester;
@@ -49,13 +49,7 @@ pub(super) fn key(requester: &Requester, request: &Request<'_>, state: &KeyState
                     },
                 );
                 nest.u32(keyconf::KEY_ID, state.key_id.into());
-                nest.u32(
-                    keyconf::CIPHER_ALG,
-                    match state.cipher {
-                        CipherAlg::AesGcm => cipher::AES_GCM,
-                        CipherAlg::ChaCha20Poly1305 => cipher::CHACHA20_POLY1305,
-                    },
-                );
+                nest.u32(keyconf::CIPHER_ALG, state.cipher.number());
             });
         },
     )
@@ -129,11 +123,7 @@ pub(super) fn read_key(members: &Members<'_>) -> Option<KeyState> {
             _ => return None,
         },
         key_id: u8::try_from(u32_of(members, keyconf::KEY_ID)?).ok()?,
-        cipher: match u32_of(members, keyconf::CIPHER_ALG)? {
-            cipher::AES_GCM => CipherAlg::AesGcm,
-            cipher::CHACHA20_POLY1305 => CipherAlg::ChaCha20Poly1305,
-            _ => return None,
-        },
+        cipher: CipherAlg::of(u32_of(members, keyconf::CIPHER_ALG)?)?,
     })
 }
 

@@ -4,7 +4,7 @@ use alloc::format;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::endpoint::{self, address4, address6};
-use super::schema::{cipher, keyconf, keydir, peer};
+use super::schema::{keyconf, keydir, peer};
 use super::{invalid, own_text, u32_of};
 use crate::rejection::Rejection;
 use crate::tlv::{Attribute, Members, Writer};
@@ -109,11 +109,7 @@ pub(super) fn key_new<'a>(nest: &Attribute<'a>) -> Result<KeyNew<'a>, Rejection>
     let algorithm = required(nest, &members, keyconf::CIPHER_ALG)?;
     let encrypt = required_attribute(nest, &members, keyconf::ENCRYPT_DIR)?;
     let decrypt = required_attribute(nest, &members, keyconf::DECRYPT_DIR)?;
-    let cipher = match algorithm {
-        cipher::AES_GCM => CipherAlg::AesGcm,
-        cipher::CHACHA20_POLY1305 => CipherAlg::ChaCha20Poly1305,
-        _ => return Err(invalid("unsupported cipher")),
-    };
+    let cipher = CipherAlg::of(algorithm).ok_or_else(|| invalid("unsupported cipher"))?;
     Ok(KeyNew {
         peer: id,
         slot,
@@ -128,13 +124,7 @@ pub(super) fn key_new<'a>(nest: &Attribute<'a>) -> Result<KeyNew<'a>, Rejection>
 pub(super) fn write_key(nest: &mut Writer, key: &KeyNew<'_>) {
     write_slot(nest, key.peer, key.slot);
     nest.u32(keyconf::KEY_ID, key.key_id.into());
-    nest.u32(
-        keyconf::CIPHER_ALG,
-        match key.cipher {
-            CipherAlg::AesGcm => cipher::AES_GCM,
-            CipherAlg::ChaCha20Poly1305 => cipher::CHACHA20_POLY1305,
-        },
-    );
+    nest.u32(keyconf::CIPHER_ALG, key.cipher.number());
     let direction = |nest: &mut Writer, direction: &KeyDirection<'_>| {
         nest.put(keydir::CIPHER_KEY, direction.key);
         nest.put(keydir::NONCE_TAIL, &direction.nonce_tail);

@@ -69,12 +69,6 @@ pub(super) mod keydir {
     pub(in crate::ovpn) const NONCE_TAIL: u16 = 2;
 }
 
-/// `CIPHER_ALG`; 0 is "none", which is not supported.
-pub(super) mod cipher {
-    pub(in crate::ovpn) const AES_GCM: u32 = 1;
-    pub(in crate::ovpn) const CHACHA20_POLY1305: u32 = 2;
-}
-
 /// The family.
 pub(crate) static FAMILY: Family = Family {
     name: "ovpn",
