@@ -279,7 +279,7 @@ fn refusals_say_what_is_wrong_and_leave_nothing_behind() -> Result<()> {
     let bench = Bench::new()?;
     let host = &bench.server;
     let refused = |words: &str, code, expected: &str| bench.refused(host, words, code, expected);
-    refused("peer get tun0", 1, "make one with `udco link add tun0`")?;
+    refused("peer get tun0", 1, "create it with `udco link add tun0`")?;
     refused("peer get lo", 1, "lo is not a udco device")?;
     refused(
         "link add tun0 --engine /nowhere",
