@@ -170,7 +170,7 @@ fn delete(name: &str, engine: &EngineOption) -> Result<()> {
 }
 
 fn route(datagram: &[u8]) -> ToEngine<'_> {
-    ToEngine::Route {
+    ToEngine::LinkRequest {
         port: std::process::id(),
         admin: is_admin(),
         ext_ack: true,

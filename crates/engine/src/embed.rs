@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use udco_core::{Activity, DropReason, Endpoint, Mode, Routes, Time};
-use udco_ipc::Begun;
+use udco_ipc::Partial;
 pub use udco_netlink::{Api, DeleteReason, Notification};
 
 use crate::client::Client;
@@ -166,7 +166,7 @@ impl<I: Io> DataPath<I> {
         socket: (I::Stream, I::Relay),
         addresses: Addresses,
     ) -> Transport<I> {
-        let stream = Stream::new(socket.0, socket.1, Begun::Nothing);
+        let stream = Stream::new(socket.0, socket.1, Partial::Nothing);
         self.serve_socket(Socket::Tcp(stream), addresses, false)
     }
 

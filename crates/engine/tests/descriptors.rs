@@ -64,7 +64,7 @@ fn descriptors_of_the_wrong_kind_are_refused_and_closed() {
     for (seq, fd) in (10..).zip(&wrong) {
         // As a TUN queue and as the route monitor, one after the other and alone.
         for fds in [&[fd.as_fd(), fd.as_fd()][..], &[fd.as_fd()], &[]] {
-            let route = ToEngine::Route {
+            let route = ToEngine::LinkRequest {
                 port: 7,
                 admin: true,
                 ext_ack: false,

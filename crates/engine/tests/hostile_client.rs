@@ -5,7 +5,7 @@ mod client;
 
 use std::time::{Duration, Instant};
 
-use udco_ipc::{Begun, ToEngine, VERSION};
+use udco_ipc::{Partial, ToEngine, VERSION};
 
 use crate::client::netlink::new_link;
 use crate::client::{Client, Owned, engine};
@@ -59,7 +59,7 @@ fn unknown_channels_and_replies_to_nothing_are_harmless() {
         4,
         &ToEngine::Socket {
             errno: 0,
-            begun: Begun::Nothing,
+            partial: Partial::Nothing,
         },
         &[],
     );
@@ -90,7 +90,7 @@ fn unknown_channels_and_replies_to_nothing_are_harmless() {
         Some(Owned::Done(22)),
         "no file to write to"
     );
-    let route = ToEngine::Route {
+    let route = ToEngine::LinkRequest {
         port: 0,
         admin: true,
         ext_ack: false,
@@ -149,7 +149,7 @@ fn a_client_that_asks_something_else_has_given_up_its_question() {
 /// Asks for a device, up to the engine's own question.
 fn begin_device(client: &Client) {
     let link = new_link("ovpn-dco", "nope0");
-    let route = ToEngine::Route {
+    let route = ToEngine::LinkRequest {
         port: 7,
         admin: true,
         ext_ack: false,

@@ -6,7 +6,7 @@ use core::fmt;
 use core::ops::Add;
 use core::time::Duration;
 
-use crate::{Begun, Made, ToClient, ToEngine, VERSION, Wanted};
+use crate::{Made, Partial, ToClient, ToEngine, VERSION, Wanted};
 
 /// How long the engine may take while it owes an answer already: a program that ends has several questions, and should not
 /// wait its whole time for each.
@@ -103,7 +103,7 @@ pub trait Host {
     ///
     /// # Errors
     /// Why there is no such socket, as an errno (see [`ToEngine::Socket`]).
-    fn hand_over(&mut self, _fd: i32) -> Result<Begun, i32> {
+    fn hand_over(&mut self, _fd: i32) -> Result<Partial, i32> {
         Err(crate::errno::EBADF)
     }
 }
@@ -126,10 +126,10 @@ pub fn ask<'b, H: Host>(
                 (ToEngine::Link { exists }, Beside::Nothing)
             }
             ToClient::NeedSocket { fd } => match host.hand_over(fd) {
-                Ok(begun) => (ToEngine::Socket { errno: 0, begun }, Beside::Socket),
+                Ok(partial) => (ToEngine::Socket { errno: 0, partial }, Beside::Socket),
                 Err(errno) => {
-                    let begun = Begun::Nothing;
-                    (ToEngine::Socket { errno, begun }, Beside::Nothing)
+                    let partial = Partial::Nothing;
+                    (ToEngine::Socket { errno, partial }, Beside::Nothing)
                 }
             },
             ToClient::NeedTun {

@@ -34,7 +34,7 @@ pub use left::{Interface, interface};
 pub use options::{MssFix, OPTIONS_VARIABLE, ProgramOptions};
 pub use relay::RelayHeader;
 pub use to_client::ToClient;
-pub use to_engine::{Begun, ToEngine};
+pub use to_engine::{Partial, ToEngine};
 
 /// Version of this protocol; both ends must have the same.
 pub const VERSION: u16 = 5;

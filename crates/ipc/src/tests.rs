@@ -23,7 +23,7 @@ fn messages_to_the_engine_come_back_as_they_went() {
             admin: true,
             datagram: b"netlink",
         },
-        ToEngine::Route {
+        ToEngine::LinkRequest {
             port: 3,
             admin: true,
             ext_ack: false,
@@ -38,15 +38,15 @@ fn messages_to_the_engine_come_back_as_they_went() {
         },
         ToEngine::Socket {
             errno: 0,
-            begun: Begun::Nothing,
+            partial: Partial::Nothing,
         },
         ToEngine::Socket {
             errno: 0,
-            begun: Begun::Length(5),
+            partial: Partial::Length(5),
         },
         ToEngine::Socket {
             errno: 9,
-            begun: Begun::Packet(0xffff),
+            partial: Partial::Packet(0xffff),
         },
         ToEngine::SocketClosed { fd: 6 },
         ToEngine::OwnTun,
@@ -93,12 +93,12 @@ fn messages_to_the_client_come_back_as_they_went() {
         ToClient::Channel { channel: 4 },
         ToClient::Done {
             errno: 0,
-            swap: true,
+            replace_fd: true,
             more: false,
         },
         ToClient::Done {
             errno: 22,
-            swap: false,
+            replace_fd: false,
             more: true,
         },
         ToClient::Pass,
@@ -158,7 +158,7 @@ fn every_cut_of_a_message_is_malformed_or_shorter() {
 
 #[test]
 fn a_message_that_does_not_fit_is_refused() {
-    let message = ToEngine::Route {
+    let message = ToEngine::LinkRequest {
         port: 3,
         admin: true,
         ext_ack: true,

@@ -26,7 +26,7 @@ pub enum ToClient<'a> {
         /// 0, or why not. For a [`crate::ToEngine::Request`] always 0: errors are netlink messages in the channel.
         errno: i32,
         /// The engine has taken the socket of the last [`crate::ToEngine::Socket`]: put the relay in its place now.
-        swap: bool,
+        replace_fd: bool,
         /// Not all answers fitted into the channel; the rest follows as it is read.
         more: bool,
     },
@@ -53,7 +53,7 @@ pub enum ToClient<'a> {
         /// Its name; `EEXIST` if there is one already, unless it is one that was left ([`crate::Interface::Left`]).
         name: &'a [u8],
     },
-    /// The netlink answer to a [`crate::ToEngine::Route`], to be read by the program on the socket on which it asked.
+    /// The netlink answer to a [`crate::ToEngine::LinkRequest`], to be read by the program on the socket on which it asked.
     Answer {
         /// The datagram.
         datagram: &'a [u8],
@@ -86,10 +86,14 @@ impl<'a> ToClient<'a> {
             Self::Welcome { version } => body.header(101, seq).u16(version),
             Self::Refused { errno } => body.header(102, seq).i32(errno),
             Self::Channel { channel } => body.header(103, seq).u32(channel),
-            Self::Done { errno, swap, more } => body
+            Self::Done {
+                errno,
+                replace_fd,
+                more,
+            } => body
                 .header(104, seq)
                 .i32(errno)
-                .u16(swap.into())
+                .u16(replace_fd.into())
                 .u16(more.into()),
             Self::Pass => body.header(105, seq),
             Self::NeedTun {
@@ -141,7 +145,7 @@ impl<'a> ToClient<'a> {
             },
             104 => Self::Done {
                 errno: fields.i32()?,
-                swap: fields.u16()? != 0,
+                replace_fd: fields.u16()? != 0,
                 more: fields.u16()? != 0,
             },
             105 => Self::Pass,

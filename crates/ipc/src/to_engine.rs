@@ -3,16 +3,16 @@
 use crate::wire::{Body, Fields};
 use crate::{Malformed, MssFix, TooLong};
 
-/// How far a program had read into its TCP stream when it was handed over. What is missing of the packet at which it
-/// stood goes to the program as it is, so that it finds the beginning of the next.
+/// How far a program had read into its TCP stream when it was handed over. The remainder of a packet that it had read in
+/// part goes to the program unchanged, so that it finds the start of the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Begun {
-    /// It stood between two packets, or nobody has counted.
+pub enum Partial {
+    /// It stood between two packets, or its position is unknown.
     #[default]
     Nothing,
-    /// It had read the first byte of a length: this one.
+    /// It had read this first byte of a length.
     Length(u8),
-    /// So many bytes of a packet were missing.
+    /// This many bytes of a packet were missing.
     Packet(u16),
 }
 
@@ -64,7 +64,7 @@ pub enum ToEngine<'a> {
     },
     /// An rtnetlink request that creates, deletes or shows a link (`RTM_NEWLINK`, `RTM_DELLINK`, `RTM_GETLINK`).
     /// Answer: [`crate::ToClient::Pass`], [`crate::ToClient::Answer`], or [`crate::ToClient::NeedTun`] first.
-    Route {
+    LinkRequest {
         /// Netlink port id of the asking socket.
         port: u32,
         /// Whether the caller has `CAP_NET_ADMIN` at this moment.
@@ -109,8 +109,8 @@ pub enum ToEngine<'a> {
         /// 0, or why there is no such socket: `EBADF` or `ENOTSOCK` if the number names none; `EOPNOTSUPP` if it is
         /// neither UDP nor TCP; `EBUSY` for a UDP socket with an encapsulation of its own.
         errno: i32,
-        /// The packet of a TCP stream that the program has read a part of.
-        begun: Begun,
+        /// The packet of a TCP stream that the program has read in part.
+        partial: Partial,
     },
     /// The program closed a transport socket that the engine has. Answer: [`crate::ToClient::Done`], after the engine has let
     /// go of it, so that its port is free.
@@ -199,7 +199,7 @@ impl<'a> ToEngine<'a> {
                 .u32(room)
                 .u16(admin.into())
                 .rest(datagram),
-            Self::Route {
+            Self::LinkRequest {
                 port,
                 admin,
                 ext_ack,
@@ -223,11 +223,11 @@ impl<'a> ToEngine<'a> {
                 .u32(ifindex)
                 .u64(netns)
                 .rest(name),
-            Self::Socket { errno, begun } => {
-                let (kind, value) = match begun {
-                    Begun::Nothing => (0, 0),
-                    Begun::Length(first) => (1, u16::from(first)),
-                    Begun::Packet(missing) => (2, missing),
+            Self::Socket { errno, partial } => {
+                let (kind, value) = match partial {
+                    Partial::Nothing => (0, 0),
+                    Partial::Length(first) => (1, u16::from(first)),
+                    Partial::Packet(missing) => (2, missing),
                 };
                 body.header(7, seq).i32(errno).u16(kind).u16(value)
             }
@@ -283,7 +283,7 @@ impl<'a> ToEngine<'a> {
                 admin: fields.u16()? != 0,
                 datagram: fields.rest(),
             },
-            5 => Self::Route {
+            5 => Self::LinkRequest {
                 port: fields.u32()?,
                 admin: fields.u16()? != 0,
                 ext_ack: fields.u16()? != 0,
@@ -298,10 +298,10 @@ impl<'a> ToEngine<'a> {
             },
             7 => Self::Socket {
                 errno: fields.i32()?,
-                begun: match (fields.u16()?, fields.u16()?) {
-                    (1, first) => Begun::Length(u8::try_from(first).map_err(|_| Malformed)?),
-                    (2, missing) => Begun::Packet(missing),
-                    _ => Begun::Nothing,
+                partial: match (fields.u16()?, fields.u16()?) {
+                    (1, first) => Partial::Length(u8::try_from(first).map_err(|_| Malformed)?),
+                    (2, missing) => Partial::Packet(missing),
+                    _ => Partial::Nothing,
                 },
             },
             8 => Self::SocketClosed { fd: fields.i32()? },

@@ -214,7 +214,9 @@ fn request(state: &mut State, question: &ToEngine<'_>) -> Result<bool, Lost> {
     let mut exchange = Exchange::new(state);
     let mut buffer = vec![0; MAX_MESSAGE];
     let outcome = match client::ask(&mut exchange, question, &mut buffer) {
-        Ok(ToClient::Done { swap, more, .. }) => Ok((swap, more)),
+        Ok(ToClient::Done {
+            replace_fd, more, ..
+        }) => Ok((replace_fd, more)),
         Ok(_) => Err(Lost::Dead),
         Err(lost) => Err(lost),
     };

@@ -8,7 +8,7 @@ use crate::tun::{self, Device};
 use libc::c_int;
 use std::time::Instant;
 use udco_ipc::client::{Beside, Conversation, Host};
-use udco_ipc::{Begun, Made, ToEngine, Wanted};
+use udco_ipc::{Made, Partial, ToEngine, Wanted};
 
 /// The program, while a question is open.
 pub(crate) struct Exchange<'a> {
@@ -80,8 +80,8 @@ impl Host for Exchange<'_> {
         Ok(self.device.insert(device).made)
     }
 
-    fn hand_over(&mut self, fd: i32) -> Result<Begun, i32> {
+    fn hand_over(&mut self, fd: i32) -> Result<Partial, i32> {
         let (offer, _) = self.offer.insert(transport::offer(self.state, fd)?);
-        Ok(offer.begun())
+        Ok(offer.partial())
     }
 }

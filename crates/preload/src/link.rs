@@ -295,7 +295,7 @@ fn consult(
     was_asked: &mut bool,
 ) -> Result<Option<Vec<u8>>, Lost> {
     let is_on = |name| calls::option(fd, libc::SOL_NETLINK, name).is_ok_and(|on| on != 0);
-    let question = ToEngine::Route {
+    let question = ToEngine::LinkRequest {
         port: port_of(fd),
         admin: calls::is_admin(),
         ext_ack: is_on(libc::NETLINK_EXT_ACK),

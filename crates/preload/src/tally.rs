@@ -9,15 +9,15 @@ use crate::message::Incoming;
 use crate::real;
 use crate::state::{self, Entry};
 use libc::c_int;
-use udco_ipc::Begun;
+use udco_ipc::Partial;
 
 /// Where a stream of packets, each with its length in front, stands.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Tally(Begun);
+pub(crate) struct Tally(Partial);
 
 impl Tally {
     /// The packet that has been read in part.
-    pub(crate) fn begun(self) -> Begun {
+    pub(crate) fn partial(self) -> Partial {
         self.0
     }
 
@@ -25,9 +25,9 @@ impl Tally {
     pub(crate) fn count(&mut self, mut bytes: &[u8]) {
         while let Some((first, rest)) = bytes.split_first() {
             (self.0, bytes) = match self.0 {
-                Begun::Nothing => (Begun::Length(*first), rest),
-                Begun::Length(high) => (missing(u16::from_be_bytes([high, *first])), rest),
-                Begun::Packet(wanted) => {
+                Partial::Nothing => (Partial::Length(*first), rest),
+                Partial::Length(high) => (missing(u16::from_be_bytes([high, *first])), rest),
+                Partial::Packet(wanted) => {
                     let read = bytes.len().min(usize::from(wanted));
                     let left = usize::from(wanted) - read;
                     let left = u16::try_from(left).unwrap_or_default();
@@ -38,10 +38,10 @@ impl Tally {
     }
 }
 
-fn missing(bytes: u16) -> Begun {
+fn missing(bytes: u16) -> Partial {
     match bytes {
-        0 => Begun::Nothing,
-        bytes => Begun::Packet(bytes),
+        0 => Partial::Nothing,
+        bytes => Partial::Packet(bytes),
     }
 }
 
@@ -68,24 +68,24 @@ mod tests {
     fn a_stream_is_counted_however_it_is_cut() {
         let stream = [0, 3, 1, 2, 3, 0, 0, 1, 0, 9];
         let stands = [
-            Begun::Nothing,
-            Begun::Length(0),
-            Begun::Packet(3),
-            Begun::Packet(2),
-            Begun::Packet(1),
-            Begun::Nothing,
-            Begun::Length(0),
-            Begun::Nothing,
-            Begun::Length(1),
-            Begun::Packet(256),
-            Begun::Packet(255),
+            Partial::Nothing,
+            Partial::Length(0),
+            Partial::Packet(3),
+            Partial::Packet(2),
+            Partial::Packet(1),
+            Partial::Nothing,
+            Partial::Length(0),
+            Partial::Nothing,
+            Partial::Length(1),
+            Partial::Packet(256),
+            Partial::Packet(255),
         ];
         for (end, stand) in stands.into_iter().enumerate() {
             for cut in 0..=end {
                 let mut tally = Tally::default();
                 tally.count(&stream[..cut]);
                 tally.count(&stream[cut..end]);
-                assert_eq!(tally.begun(), stand, "{cut} of {end}");
+                assert_eq!(tally.partial(), stand, "{cut} of {end}");
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::{marks, real};
 use libc::{c_int, iovec};
 use std::mem::size_of;
 use std::net::{IpAddr, SocketAddr};
-use udco_ipc::{Begun, RelayHeader, TRANSPORT_BUFFER};
+use udco_ipc::{Partial, RelayHeader, TRANSPORT_BUFFER};
 
 /// Control packets come in bursts when many clients connect.
 const BUFFER: c_int = 1 << 20;
@@ -30,7 +30,7 @@ pub(crate) struct Transport {
 /// A transport socket on offer to the engine.
 pub(crate) struct Offer {
     fd: c_int,
-    begun: Begun,
+    partial: Partial,
     relay: Fd,
     transport: Transport,
 }
@@ -77,8 +77,8 @@ impl Offer {
     }
 
     /// The packet of a stream that the program has read in part.
-    pub(crate) fn begun(&self) -> Begun {
-        self.begun
+    pub(crate) fn partial(&self) -> Partial {
+        self.partial
     }
 }
 
@@ -100,12 +100,12 @@ fn raise_buffers(socket: c_int) {
 /// As the kernel driver has it (dco-behaviour 2.6): `EBADF` and `ENOTSOCK`; `EOPNOTSUPP` if it is neither UDP nor TCP;
 /// `EBUSY` if it is UDP with an encapsulation of its own.
 pub(crate) fn offer(state: &State, fd: c_int) -> Result<(Offer, Fd), Errno> {
-    let mut begun = Begun::Nothing;
+    let mut partial = Partial::Nothing;
     let real = match state.sockets.get(&fd) {
         // The engine has let go of it since, and takes it once more.
         Some(Entry::Transport(transport)) => transport.real.raw(),
         Some(Entry::Stream(tally)) => {
-            begun = tally.begun();
+            partial = tally.partial();
             fd
         }
         Some(_) => return Err(libc::EOPNOTSUPP),
@@ -146,7 +146,7 @@ pub(crate) fn offer(state: &State, fd: c_int) -> Result<(Offer, Fd), Errno> {
     };
     let offer = Offer {
         fd,
-        begun,
+        partial,
         relay,
         transport,
     };
@@ -159,7 +159,7 @@ pub(crate) fn swap(state: &mut State, offer: Offer) {
         fd,
         relay,
         transport,
-        begun: _,
+        partial: _,
     } = offer;
     if calls::is_nonblocking(fd) {
         let _ = calls::set_nonblocking(relay.raw());

@@ -11,7 +11,7 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::time::Duration;
-use udco_ipc::{Begun, REQUEST_MARK, RelayHeader, ToClient, ToEngine};
+use udco_ipc::{Partial, REQUEST_MARK, RelayHeader, ToClient, ToEngine};
 
 /// What the tests start under the library.
 #[test]
@@ -88,7 +88,7 @@ fn requests_and_options_go_to_the_engine_and_answers_back() {
         assert_eq!(option.message(), expected);
         let done = ToClient::Done {
             errno,
-            swap: false,
+            replace_fd: false,
             more: false,
         };
         engine.say(option.seq, &done);
@@ -231,7 +231,7 @@ fn a_tcp_socket_is_relayed_both_ways() {
     let (engine, program) = Engine::start("tcp");
     let engine = engine.welcome();
     let channel = engine.channel();
-    let (_real, relay) = engine.take_stream(&channel, Begun::Packet(8));
+    let (_real, relay) = engine.take_stream(&channel, Partial::Packet(8));
     put(&relay, b"\0\x04down");
     put(&relay, b"\0\x04cut!");
     put(&relay, &[0xff, 0xff, libc::ECONNRESET as u8]);
@@ -259,7 +259,7 @@ fn what_is_no_transport_socket_is_not_handed_over() {
         let socket = engine.next();
         let expected = ToEngine::Socket {
             errno,
-            begun: Begun::Nothing,
+            partial: Partial::Nothing,
         };
         assert_eq!(socket.message(), expected);
         let mut refusal = acknowledgement(&asked);
@@ -277,7 +277,7 @@ fn only_links_of_ours_are_answered_by_the_engine() {
     let engine = engine.welcome();
     let _channel = engine.channel();
     let show = engine.next();
-    assert!(matches!(show.message(), ToEngine::Route { port, .. } if port != 0));
+    assert!(matches!(show.message(), ToEngine::LinkRequest { port, .. } if port != 0));
     engine.say(show.seq, &ToClient::Pass);
     let delete = engine.next();
     let answer = acknowledgement(&datagram(&delete));

@@ -85,7 +85,7 @@ impl Request {
             bytes.map_or(0, u16::from_ne_bytes)
         };
         match ToEngine::decode(message) {
-            Ok((_, ToEngine::Route { datagram, .. })) => match self {
+            Ok((_, ToEngine::LinkRequest { datagram, .. })) => match self {
                 Self::NewLink => kind(datagram) == 16,
                 Self::DelLink => kind(datagram) == 17,
                 _ => false,

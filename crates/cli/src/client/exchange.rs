@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use udco_ipc::client::{Beside, Conversation, Host, Lost};
-use udco_ipc::{Begun, MAX_MESSAGE, Made, ToEngine, Wanted};
+use udco_ipc::{MAX_MESSAGE, Made, Partial, ToEngine, Wanted};
 use udco_sys::seqpacket::Connection;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -117,9 +117,9 @@ impl Host for Exchange<'_> {
         }
     }
 
-    fn hand_over(&mut self, _fd: i32) -> Result<Begun, i32> {
+    fn hand_over(&mut self, _fd: i32) -> Result<Partial, i32> {
         match self.supplies.offer {
-            Some(_) => Ok(Begun::Nothing),
+            Some(_) => Ok(Partial::Nothing),
             None => Err(rustix::io::Errno::BADF.raw_os_error()),
         }
     }

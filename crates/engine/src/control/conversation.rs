@@ -204,7 +204,7 @@ impl Session {
                 }
                 Ok(())
             }
-            ToEngine::Route {
+            ToEngine::LinkRequest {
                 port,
                 admin,
                 ext_ack,
@@ -342,16 +342,16 @@ impl Session {
             },
             session: self,
             seq,
-            swap: false,
+            replace_fd: false,
         };
         serve(&FAMILIES, requester, datagram, &mut requests, &mut answers);
-        let swap = requests.swap;
+        let replace_fd = requests.replace_fd;
         let more = !channel.end_answer(answers.into_datagrams());
         self.send(
             seq,
             ToClient::Done {
                 errno: 0,
-                swap,
+                replace_fd,
                 more,
             },
         )

@@ -50,7 +50,7 @@ pub(crate) struct Requests<'s> {
     /// The client, in the network namespace of the channel of its request.
     pub(crate) client: Client,
     /// A socket was taken over: the client is to put the relay in its place.
-    pub(crate) swap: bool,
+    pub(crate) replace_fd: bool,
 }
 
 impl Requests<'_> {
@@ -134,7 +134,7 @@ impl Requests<'_> {
                     Transport::stream(
                         socket,
                         Connection::adopt_pair_end(relay)?,
-                        handed.begun,
+                        handed.partial,
                         netns,
                     )
                 })
@@ -217,7 +217,7 @@ impl Service for Requests<'_> {
             self.session
                 .resources
                 .add_socket(fd, (&transport, charge), &device);
-            self.swap = true;
+            self.replace_fd = true;
         }
         self.session.engine.watch().nudge();
         let at = endpoint.map(|endpoint| endpoint.remote);

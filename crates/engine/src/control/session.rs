@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use udco_ipc::{Begun, MAX_MESSAGE, ToClient, ToEngine};
+use udco_ipc::{MAX_MESSAGE, Partial, ToClient, ToEngine};
 use udco_sys::epoll::Poller;
 use udco_sys::seqpacket::{Connection, Credentials, FdList};
 use zeroize::Zeroize;
@@ -64,7 +64,7 @@ pub(crate) struct Session {
 pub(crate) struct HandedOver {
     pub(crate) errno: i32,
     /// The packet of a TCP stream that the program has read in part.
-    pub(crate) begun: Begun,
+    pub(crate) partial: Partial,
     pub(crate) socket: Option<OwnedFd>,
     pub(crate) relay: Option<OwnedFd>,
 }
@@ -110,9 +110,9 @@ impl Session {
         self.send(seq, ToClient::NeedSocket { fd }).ok()?;
         let (reply, mut fds) = self.reply(seq)?;
         match decode(&reply) {
-            Ok(ToEngine::Socket { errno, begun }) => Some(HandedOver {
+            Ok(ToEngine::Socket { errno, partial }) => Some(HandedOver {
                 errno,
-                begun,
+                partial,
                 socket: fds.take(0),
                 relay: fds.take(1),
             }),
@@ -153,7 +153,7 @@ impl Session {
             seq,
             ToClient::Done {
                 errno,
-                swap: false,
+                replace_fd: false,
                 more: false,
             },
         )

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use udco_core::framing::boundary;
-use udco_ipc::{Begun, STREAM_ERROR};
+use udco_ipc::{Partial, STREAM_ERROR};
 
 use crate::device::registration::Registration;
 use crate::device::stream::reader::Reader;
@@ -70,7 +70,7 @@ pub(crate) enum Progress {
 }
 
 impl<I: Io> Stream<I> {
-    pub(crate) fn new(socket: I::Stream, relay: I::Relay, begun: Begun) -> Self {
+    pub(crate) fn new(socket: I::Stream, relay: I::Relay, partial: Partial) -> Self {
         socket.limit_unsent(UNSENT);
         Self {
             socket,
@@ -78,7 +78,7 @@ impl<I: Io> Stream<I> {
             writer: Mutex::default(),
             reader: Mutex::new(Reader {
                 kept: Vec::new(),
-                partial: begun,
+                partial: partial,
                 is_desynced: false,
             }),
             peer: AtomicU32::new(0),

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use udco_ipc::TRANSPORT_BUFFER;
-use udco_ipc::{Begun, RelayHeader};
+use udco_ipc::{Partial, RelayHeader};
 use udco_sys::seqpacket::Connection;
 use udco_sys::tcp;
 use udco_sys::udp::UdpSocket;
@@ -65,7 +65,7 @@ impl Transport {
     pub(crate) fn stream(
         socket: tcp::Stream,
         relay: Connection,
-        begun: Begun,
+        partial: Partial,
         netns: u64,
     ) -> io::Result<Self> {
         let traits = Traits {
@@ -75,7 +75,7 @@ impl Transport {
             coalescing: false,
         };
         let routing = routing_of(socket.as_fd());
-        let socket = Socket::Tcp(Stream::new(socket, relay, begun));
+        let socket = Socket::Tcp(Stream::new(socket, relay, partial));
         Ok(Self::over(socket, traits, netns, routing))
     }
 

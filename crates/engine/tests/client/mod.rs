@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use rustix::net::netdevice;
 use udco_engine::{Engine, Options};
-use udco_ipc::{Alias, Begun, MAX_MESSAGE, ToClient, ToEngine, VERSION};
+use udco_ipc::{Alias, MAX_MESSAGE, Partial, ToClient, ToEngine, VERSION};
 use udco_sys::process::memory_file;
 use udco_sys::route::Monitor;
 use udco_sys::seqpacket::Connection;
@@ -160,7 +160,7 @@ impl Client {
     /// Requests a device of this kind and mode, and returns the nonce of the engine's `NeedTun`.
     pub(crate) fn ask_for_device(&self, kind: &str, name: &str, mode: u8) -> u64 {
         let link = netlink::new_link_in(kind, name, mode);
-        let route = ToEngine::Route {
+        let route = ToEngine::LinkRequest {
             port: 7,
             admin: true,
             ext_ack: false,
@@ -233,7 +233,7 @@ impl Client {
                 (Some(Owned::NeedSocket(_)), Some([socket, relay])) => {
                     let reply = ToEngine::Socket {
                         errno: 0,
-                        begun: Begun::Nothing,
+                        partial: Partial::Nothing,
                     };
                     self.ask(4, &reply, &[socket.as_fd(), relay.as_fd()])
                 }
@@ -261,7 +261,7 @@ impl Client {
     /// Makes the engine remove a device, as for `RTM_DELLINK`; the caller must delete the interface.
     pub(crate) fn remove_device(&self, ifindex: u32) {
         let link = netlink::delete_link(ifindex);
-        let route = ToEngine::Route {
+        let route = ToEngine::LinkRequest {
             port: 7,
             admin: true,
             ext_ack: false,

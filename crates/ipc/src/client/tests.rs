@@ -94,9 +94,9 @@ impl Host for Fake {
         self.device
     }
 
-    fn hand_over(&mut self, fd: i32) -> Result<Begun, i32> {
+    fn hand_over(&mut self, fd: i32) -> Result<Partial, i32> {
         if fd == 5 {
-            Ok(Begun::Length(1))
+            Ok(Partial::Length(1))
         } else {
             Err(9)
         }
@@ -106,7 +106,7 @@ impl Host for Fake {
 fn done(errno: i32) -> ToClient<'static> {
     ToClient::Done {
         errno,
-        swap: false,
+        replace_fd: false,
         more: false,
     }
 }
@@ -149,8 +149,8 @@ fn the_engine_gets_what_it_wants_under_the_same_number() {
         ("OwnTun", Beside::Question),
         ("Link { exists: true }", Beside::Nothing),
         ("Link { exists: false }", Beside::Nothing),
-        ("Socket { errno: 0, begun: Length(1) }", Beside::Socket),
-        ("Socket { errno: 9, begun: Nothing }", Beside::Nothing),
+        ("Socket { errno: 0, partial: Length(1) }", Beside::Socket),
+        ("Socket { errno: 9, partial: Nothing }", Beside::Nothing),
         ("Link { exists: false }", Beside::Nothing),
     ];
     let sent: Vec<_> = sent

@@ -12,7 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use udco_ipc::{Begun, MAX_MESSAGE, REQUEST_MARK, ToClient, ToEngine, VERSION};
+use udco_ipc::{MAX_MESSAGE, Partial, REQUEST_MARK, ToClient, ToEngine, VERSION};
 
 /// The engine's end of a connection.
 pub(crate) struct Engine {
@@ -133,10 +133,10 @@ impl Engine {
         self.done_with(asked, false, false);
     }
 
-    pub(crate) fn done_with(&self, asked: &Asked, swap: bool, more: bool) {
+    pub(crate) fn done_with(&self, asked: &Asked, replace_fd: bool, more: bool) {
         let done = ToClient::Done {
             errno: 0,
-            swap,
+            replace_fd,
             more,
         };
         self.say(asked.seq, &done);
@@ -162,17 +162,17 @@ impl Engine {
     /// Takes the transport socket which the program's request names (its fd number stands behind the header) over;
     /// returns the real socket and the relay.
     pub(crate) fn take_socket(&self, channel: &OwnedFd) -> (OwnedFd, OwnedFd) {
-        self.take_stream(channel, Begun::Nothing)
+        self.take_stream(channel, Partial::Nothing)
     }
 
     /// The same for a stream of which the program has read so far.
-    pub(crate) fn take_stream(&self, channel: &OwnedFd, begun: Begun) -> (OwnedFd, OwnedFd) {
+    pub(crate) fn take_stream(&self, channel: &OwnedFd, partial: Partial) -> (OwnedFd, OwnedFd) {
         let request = self.begin_request(channel);
         let datagram = datagram(&request);
         let fd = i32::from_ne_bytes(datagram[16..20].try_into().expect("four bytes"));
         self.say(request.seq, &ToClient::NeedSocket { fd });
         let mut socket = self.next();
-        assert_eq!(socket.message(), ToEngine::Socket { errno: 0, begun });
+        assert_eq!(socket.message(), ToEngine::Socket { errno: 0, partial });
         assert_eq!(socket.seq, request.seq);
         let relay = socket.fds.pop().expect("a relay");
         let real = socket.fds.pop().expect("a socket");
@@ -256,7 +256,9 @@ fn keep_at_exec(fd: i32) {
 /// The datagram of a request.
 pub(crate) fn datagram(asked: &Asked) -> Vec<u8> {
     match asked.message() {
-        ToEngine::Request { datagram, .. } | ToEngine::Route { datagram, .. } => datagram.to_vec(),
+        ToEngine::Request { datagram, .. } | ToEngine::LinkRequest { datagram, .. } => {
+            datagram.to_vec()
+        }
         other => panic!("{other:?}"),
     }
 }

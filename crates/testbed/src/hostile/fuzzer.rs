@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use udco_ipc::{Alias, Begun, ToClient, ToEngine};
+use udco_ipc::{Alias, Partial, ToClient, ToEngine};
 use udco_sys::route::Monitor;
 use udco_sys::seqpacket::Connection;
 use udco_sys::tun;
@@ -180,7 +180,7 @@ impl Fuzzer {
         let data = attribute(2 | 0x8000, &attribute(1, &[0]));
         let info = attribute(18 | 0x8000, &[attribute(1, b"ovpn\0"), data].concat());
         let body = [&[0; 16][..], &attribute(3, name.as_bytes()), &info].concat();
-        let route = ToEngine::Route {
+        let route = ToEngine::LinkRequest {
             port: 7,
             admin: true,
             ext_ack: true,
@@ -262,7 +262,7 @@ impl Fuzzer {
             }
             40..50 => {
                 let datagram = &link(dice);
-                let route = ToEngine::Route {
+                let route = ToEngine::LinkRequest {
                     port: 7,
                     admin,
                     ext_ack: true,
@@ -309,7 +309,7 @@ impl Fuzzer {
                 let fds = self.descriptors.some(dice, 3);
                 let reply = ToEngine::Socket {
                     errno: 0,
-                    begun: Begun::Packet(dice.next() as u16),
+                    partial: Partial::Packet(dice.next() as u16),
                 };
                 client.send(&reply, &borrow(&fds))
             }
@@ -349,7 +349,9 @@ impl Fuzzer {
                     let is_taken = std::mem::take(&mut self.gave_device) && errno == Some(&[0; 4]);
                     self.reached[2] += u64::from(is_taken);
                 }
-                ToClient::Done { swap: true, .. } => self.reached[3] += 1,
+                ToClient::Done {
+                    replace_fd: true, ..
+                } => self.reached[3] += 1,
                 ToClient::NeedLink { .. } => {
                     let exists = self.dice.below(2) == 0;
                     client.send_as(seq, &ToEngine::Link { exists }, &[])?;
@@ -420,7 +422,7 @@ impl Fuzzer {
         let dice = &mut self.dice;
         let reply = ToEngine::Socket {
             errno: 0,
-            begun: Begun::Nothing,
+            partial: Partial::Nothing,
         };
         if dice.below(3) == 0 && !self.is_calm {
             let fds = self.descriptors.some(dice, 3);

@@ -1,13 +1,13 @@
 //! The receiving side of a stream: what was kept between two reads.
 
-use udco_ipc::Begun;
+use udco_ipc::Partial;
 
 /// The receiving side.
 pub(super) struct Reader {
     /// The beginning of a packet whose end has not come yet.
     pub(super) kept: Vec<u8>,
     /// The packet that OpenVPN had read in part when it handed over the stream.
-    pub(super) partial: Begun,
+    pub(super) partial: Partial,
     /// It is not known where the next packet begins: what comes is discarded.
     pub(super) is_desynced: bool,
 }
@@ -16,18 +16,18 @@ impl Reader {
     /// How many of these bytes are the remainder of the packet that OpenVPN had read in part.
     pub(super) fn take_remainder(&mut self, bytes: &[u8]) -> usize {
         let mut remainder = 0;
-        if let Begun::Length(high) = self.partial
+        if let Partial::Length(high) = self.partial
             && let Some(low) = bytes.first()
         {
             remainder = 1;
-            self.partial = Begun::Packet(u16::from_be_bytes([high, *low]));
+            self.partial = Partial::Packet(u16::from_be_bytes([high, *low]));
         }
-        if let Begun::Packet(missing) = self.partial {
+        if let Partial::Packet(missing) = self.partial {
             let here = usize::from(missing).min(bytes.len() - remainder);
             remainder += here;
             self.partial = match usize::from(missing) - here {
-                0 => Begun::Nothing,
-                left => Begun::Packet(u16::try_from(left).unwrap_or_default()),
+                0 => Partial::Nothing,
+                left => Partial::Packet(u16::try_from(left).unwrap_or_default()),
             };
         }
         remainder

@@ -16,7 +16,7 @@ fn stream() -> (Stream, TcpStream, Connection) {
     let far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let near = tcp::Stream::adopt(listener.accept().unwrap().0.into()).unwrap();
     let (ours, openvpns) = Connection::pair().unwrap();
-    (Stream::new(near, ours, Begun::Nothing), far, openvpns)
+    (Stream::new(near, ours, Partial::Nothing), far, openvpns)
 }
 
 /// Packets of these lengths, each filled with its number.
@@ -115,25 +115,25 @@ fn what_is_taken_ends_with_a_packet() {
 
 /// The packet that OpenVPN had begun to read goes on where it stood (openvpn-integration 3.13).
 #[test]
-fn a_packet_begun_before_is_finished_by_openvpn() {
-    let rests: [(Begun, &[u8]); 4] = [
-        (Begun::Nothing, b""),
-        (Begun::Length(0), b"\x03abc"),
-        (Begun::Packet(3), b"abc"),
-        (Begun::Packet(1), b"c"),
+fn a_partial_packet_is_finished_by_openvpn() {
+    let rests: [(Partial, &[u8]); 4] = [
+        (Partial::Nothing, b""),
+        (Partial::Length(0), b"\x03abc"),
+        (Partial::Packet(3), b"abc"),
+        (Partial::Packet(1), b"c"),
     ];
-    for (begun, rest) in rests {
+    for (partial, rest) in rests {
         let stream = [rest, b"\x00\x02xy"].concat();
         for cut in 0..stream.len() {
             let mut reader = Reader {
                 kept: Vec::new(),
-                partial: begun,
+                partial: partial,
                 is_desynced: false,
             };
             let (first, second) = stream.split_at(cut);
             let remainder = reader.take_remainder(first);
             let remainder = remainder + reader.take_remainder(second);
-            assert_eq!(remainder, rest.len(), "{begun:?} cut at {cut}");
+            assert_eq!(remainder, rest.len(), "{partial:?} cut at {cut}");
         }
     }
 }
