@@ -61,7 +61,7 @@ pub(crate) fn object(device: &str, notification: &Notification) -> Value {
             peer,
             key_id,
         } => json!({
-            "event": "key-used-up",
+            "event": "rekey-due",
             "device": device,
             "ifindex": ifindex,
             "peer": peer,
