@@ -4,7 +4,7 @@ mod channel;
 mod device;
 mod exchange;
 
-pub(crate) use channel::{Channel, Heard, is_admin, wait};
+pub(crate) use channel::{Channel, Event, is_admin, wait};
 pub(crate) use device::TunDevice;
 pub(crate) use exchange::{Offer, Supplies};
 
@@ -106,7 +106,7 @@ impl Client {
             return Ok(());
         }
         if let Some(inode) = interface::namespace_inode() {
-            self.ask(&ToEngine::Namespace { inode }, &[])?;
+            self.request(&ToEngine::Namespace { inode }, &[])?;
         }
         Ok(())
     }
@@ -115,7 +115,7 @@ impl Client {
     pub(crate) fn state(&mut self) -> Result<String> {
         let file = udco_sys::process::memory_file("udco-show");
         let mut file = file.context("cannot create a memory file")?;
-        match self.ask(&ToEngine::Show, &[file.as_fd()])? {
+        match self.request(&ToEngine::Show, &[file.as_fd()])? {
             ToClient::Done { errno: 0, .. } => {}
             _ => return Err(nonsense()),
         }
@@ -132,7 +132,7 @@ impl Client {
             ifindex,
             name: name.as_bytes(),
         };
-        match self.ask(&question, &[])? {
+        match self.request(&question, &[])? {
             ToClient::Device {
                 is_dco_v2,
                 is_certain,
@@ -147,7 +147,7 @@ impl Client {
     }
 
     /// Asks a question, with descriptors beside it.
-    pub(crate) fn ask(
+    pub(crate) fn request(
         &mut self,
         question: &ToEngine<'_>,
         fds: &[BorrowedFd<'_>],
@@ -167,7 +167,7 @@ impl Client {
     ) -> Result<ToClient<'_>> {
         let line = &mut self.line;
         let mut exchange = Exchange { line, supplies };
-        client::ask(&mut exchange, question, &mut self.buffer).map_err(|Failure(error)| error)
+        client::request(&mut exchange, question, &mut self.buffer).map_err(|Failure(error)| error)
     }
 }
 

@@ -11,12 +11,12 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
-use udco_netlink::client::{Command as Asked, Received};
+use udco_netlink::client::{Command as Request, Received};
 use udco_netlink::{CipherAlg, KeyNew, Slot};
 
 use crate::engines::EngineOption;
 use crate::output::line;
-use crate::peer::{ask, peer_id};
+use crate::peer::{peer_id, request};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -129,10 +129,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.command {
         Command::New(arguments) => install(arguments).context("key new"),
         Command::Get { place, slot, json } => show(place, *slot, *json).context("key get"),
-        Command::Swap { place } => place.ask(&Asked::KeySwap(place.peer)).context("key swap"),
+        Command::Swap { place } => place
+            .request(&Request::KeySwap(place.peer))
+            .context("key swap"),
         Command::Del { place, slot } => {
-            let asked = Asked::KeyDel(place.peer, slot.slot());
-            place.ask(&asked).context("key del")
+            let command = Request::KeyDel(place.peer, slot.slot());
+            place.request(&command).context("key del")
         }
         Command::Generate { file } => generate::run(file.as_deref()).context("key generate"),
     }
@@ -164,12 +166,12 @@ fn install(arguments: &NewArguments) -> Result<()> {
         encrypt: keys.encrypt.for_api(),
         decrypt: keys.decrypt.for_api(),
     };
-    arguments.place.ask(&Asked::KeyNew(&key))
+    arguments.place.request(&Request::KeyNew(&key))
 }
 
 fn show(place: &Place, slot: SlotName, json: bool) -> Result<()> {
-    let asked = Asked::KeyGet(place.peer, slot.slot());
-    let received = ask(&place.device, &place.engine, &asked)?;
+    let command = Request::KeyGet(place.peer, slot.slot());
+    let received = request(&place.device, &place.engine, &command)?;
     let key = received.into_iter().find_map(|received| match received {
         Received::Key(key) => Some(key),
         _ => None,
@@ -198,8 +200,8 @@ fn show(place: &Place, slot: SlotName, json: bool) -> Result<()> {
 }
 
 impl Place {
-    fn ask(&self, asked: &Asked<'_>) -> Result<()> {
-        ask(&self.device, &self.engine, asked).map(drop)
+    fn request(&self, command: &Request<'_>) -> Result<()> {
+        request(&self.device, &self.engine, command).map(drop)
     }
 }
 

@@ -17,8 +17,8 @@ pub(crate) struct Left {
 
 /// Those of which no engine with these devices, by their indexes, has one.
 pub(crate) fn devices(served: &HashSet<u32>) -> Vec<Left> {
-    let told = rtnetlink::dump(&link::all(1)).unwrap_or_default();
-    let left = told.iter().filter_map(|message| {
+    let reply = rtnetlink::dump(&link::all(1)).unwrap_or_default();
+    let left = reply.iter().filter_map(|message| {
         left_link(message, ALIAS)?;
         let (name, ifindex) = (link_names(message)?.0.to_owned(), message_link(message)?);
         Some(Left { name, ifindex })
@@ -29,7 +29,7 @@ pub(crate) fn devices(served: &HashSet<u32>) -> Vec<Left> {
 
 /// Whether the interface of this name was made by udco, by its alias.
 pub(crate) fn is_ours(name: &str) -> bool {
-    let told = rtnetlink::dump(&link::all(1)).unwrap_or_default();
-    let mut names = told.iter().filter_map(|message| link_names(message));
+    let reply = rtnetlink::dump(&link::all(1)).unwrap_or_default();
+    let mut names = reply.iter().filter_map(|message| link_names(message));
     names.any(|(known, alias)| known == name && alias.starts_with(ALIAS))
 }

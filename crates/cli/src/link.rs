@@ -152,7 +152,7 @@ fn create(client: &mut Client, request: &[u8]) -> Result<String> {
 fn delete(name: &str, engine: &EngineOption) -> Result<()> {
     let mut found = engines::with_device(name, engine)?;
     let request = link::delete(found.ifindex, 1);
-    match found.client.ask(&route(&request), &[])? {
+    match found.client.request(&route(&request), &[])? {
         // The engine has let go of it; the interface is the kernel's.
         ToClient::Pass => match rtnetlink::request(&request) {
             Err(error) if interface::index(name).is_some() => {

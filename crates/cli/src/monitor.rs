@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use udco_netlink::{Api, Notification};
 
-use crate::client::{Channel, Client, Heard, wait};
+use crate::client::{Channel, Client, Event, wait};
 use crate::output::{self, NobodyReads};
 use crate::state::{self, EngineState};
 use crate::{engines, interface, notification, runtime_dir};
@@ -112,16 +112,16 @@ impl Output<'_> {
     /// Prints what there is; returns whether the engine has ended.
     fn drain(&mut self, engine: &mut Listened) -> Result<bool> {
         loop {
-            match engine.channel.hear()? {
-                Heard::Notification(heard) => self.notification(&heard)?,
-                Heard::Nothing => return Ok(false),
-                Heard::End => return Ok(true),
+            match engine.channel.receive()? {
+                Event::Notification(notification) => self.notification(&notification)?,
+                Event::Nothing => return Ok(false),
+                Event::End => return Ok(true),
             }
         }
     }
 
-    fn notification(&mut self, heard: &Notification) -> Result<()> {
-        let ifindex = notification::ifindex(heard);
+    fn notification(&mut self, notification: &Notification) -> Result<()> {
+        let ifindex = notification::ifindex(notification);
         if let Some(name) = interface::name(ifindex) {
             self.names.insert(ifindex, name);
         }
@@ -131,8 +131,8 @@ impl Output<'_> {
             return Ok(());
         }
         self.print(
-            &notification::line(&name, heard),
-            &notification::object(&name, heard),
+            &notification::line(&name, notification),
+            &notification::object(&name, notification),
         )
     }
 

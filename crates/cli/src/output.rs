@@ -127,9 +127,10 @@ mod tests {
 
     #[test]
     fn json_has_no_control_characters_either() {
-        let mut told = Plain(Vec::new());
-        told.write_all("{\n  \"tun\u{9b}0 Größe\"}".as_bytes())
+        let mut written = Plain(Vec::new());
+        written
+            .write_all("{\n  \"tun\u{9b}0 Größe\"}".as_bytes())
             .unwrap();
-        assert_eq!(told.0, "{\n  \"tun\\u{9b}0 Größe\"}".as_bytes());
+        assert_eq!(written.0, "{\n  \"tun\\u{9b}0 Größe\"}".as_bytes());
     }
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Subcommand;
-use udco_netlink::client::{Command as Asked, Received};
+use udco_netlink::client::{Command as Request, Received};
 use udco_netlink::{Keepalive, PeerSet};
 
 use crate::client::Channel;
@@ -178,17 +178,17 @@ fn set(arguments: &SetArguments) -> Result<()> {
         keepalive: arguments.keepalive,
         ..PeerSet::default()
     };
-    ask(
+    request(
         &arguments.device,
         &arguments.engine,
-        &Asked::PeerSet(&change),
+        &Request::PeerSet(&change),
     )?;
     Ok(())
 }
 
 fn show(device: &str, id: Option<u32>, json: bool, engine: &EngineOption) -> Result<()> {
-    let asked = id.map_or(Asked::Peers, Asked::PeerGet);
-    let received = ask(device, engine, &asked)?.into_iter();
+    let command = id.map_or(Request::Peers, Request::PeerGet);
+    let received = request(device, engine, &command)?.into_iter();
     let mut peers: Vec<_> = received
         .filter_map(|received| match received {
             Received::Peer(peer) => Some(peer),
@@ -215,14 +215,18 @@ fn show(device: &str, id: Option<u32>, json: bool, engine: &EngineOption) -> Res
 }
 
 fn delete(device: &str, id: u32, engine: &EngineOption) -> Result<()> {
-    ask(device, engine, &Asked::PeerDel(id)).map(drop)
+    request(device, engine, &Request::PeerDel(id)).map(drop)
 }
 
 /// Asks the engine that has the device.
-pub(crate) fn ask(device: &str, engine: &EngineOption, asked: &Asked<'_>) -> Result<Vec<Received>> {
+pub(crate) fn request(
+    device: &str,
+    engine: &EngineOption,
+    command: &Request<'_>,
+) -> Result<Vec<Received>> {
     let found = engines::with_device(device, engine)?;
     let mut channel = Channel::open(found.client, &[found.api])?;
-    channel.request(found.ifindex, asked, None)
+    channel.request(found.ifindex, command, None)
 }
 
 /// Reads a peer's id.

@@ -23,7 +23,7 @@ struct Link<'a> {
 
 /// Prints what every engine says, and returns the exit code.
 pub(crate) fn run(arguments: &ShowArguments) -> Result<u8> {
-    let (texts, silent) = survey::ask(arguments.engine.as_deref())?;
+    let (texts, silent) = survey::states(arguments.engine.as_deref())?;
     let survey = match arguments.engine {
         Some(_) => Survey::of_one(&texts)?,
         None => Survey::of_all(&texts, silent, arguments.all),
@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: &ShowArguments) -> Result<u8> {
 
 /// Prints the devices of this namespace, or the one of this name.
 pub(crate) fn devices(name: Option<&str>, json: bool, engine: Option<&Path>) -> Result<()> {
-    let (texts, mut silent) = survey::ask(engine)?;
+    let (texts, mut silent) = survey::states(engine)?;
     let mut devices = Vec::new();
     for (path, text) in &texts {
         match state::read::<EngineState<'_>>(text) {

@@ -37,7 +37,7 @@ pub(crate) struct Survey<'a> {
 ///
 /// # Errors
 /// If the engine that was named does not answer.
-pub(crate) fn ask(path: Option<&Path>) -> anyhow::Result<Answers> {
+pub(crate) fn states(path: Option<&Path>) -> anyhow::Result<Answers> {
     if let Some(path) = path {
         let text = Client::connect(path)?.state()?;
         return Ok((vec![(path.to_owned(), text)], Vec::new()));

@@ -80,7 +80,7 @@ fn main() -> Result<(), Failure> {
     // The engine writes its state to a file of the client's.
     let written = file.try_clone()?;
     lister.file = Some(&written);
-    match client::ask(&mut lister, &ToEngine::Show, &mut buffer)? {
+    match client::request(&mut lister, &ToEngine::Show, &mut buffer)? {
         ToClient::Done { errno: 0, .. } => {}
         _ => return Err(Lost::Nonsense.into()),
     }

@@ -54,7 +54,7 @@ mod tests {
     use super::Alias;
 
     #[test]
-    fn kind_and_nonce_are_told_apart() {
+    fn kind_and_nonce_are_read_separately() {
         let alias = Alias::new("ovpn-dco", 0x0123_4567_89ab_cdef);
         assert_eq!(alias.as_bytes(), b"udco ovpn-dco 0123456789abcdef");
         assert_eq!(

@@ -112,7 +112,7 @@ pub trait Host {
 ///
 /// # Errors
 /// The host's, or why there is no answer.
-pub fn ask<'b, H: Host>(
+pub fn request<'b, H: Host>(
     host: &mut H,
     question: &ToEngine<'_>,
     buffer: &'b mut [u8],
@@ -163,7 +163,7 @@ pub fn ask<'b, H: Host>(
 ///
 /// # Errors
 /// The host's.
-pub fn tell<H: Host>(host: &mut H, message: &ToEngine<'_>) -> Result<(), H::Error> {
+pub fn notify<H: Host>(host: &mut H, message: &ToEngine<'_>) -> Result<(), H::Error> {
     Question::begin(host, message).map(drop)
 }
 
@@ -181,7 +181,7 @@ pub enum Greeted {
 /// Says hello: the first message on a connection.
 ///
 /// # Errors
-/// As [`ask`].
+/// As [`request`].
 pub fn greet<H: Host>(
     host: &mut H,
     pid: u32,
@@ -193,7 +193,7 @@ pub fn greet<H: Host>(
         pid,
         program,
     };
-    match ask(host, &hello, buffer)? {
+    match request(host, &hello, buffer)? {
         ToClient::Welcome { version: VERSION } => Ok(Greeted::Welcome),
         ToClient::Welcome { version } => Ok(Greeted::OtherVersion(version)),
         ToClient::Refused { errno } => Ok(Greeted::Refused(errno)),

@@ -39,11 +39,11 @@ pub enum Interface {
 
 /// What the kernel's answer to an `RTM_GETLINK` request shows.
 #[must_use]
-pub fn interface(told: &[u8]) -> Interface {
-    if u16_at(told, 4) != Some(NEWLINK) {
+pub fn interface(message: &[u8]) -> Interface {
+    if u16_at(message, 4) != Some(NEWLINK) {
         return Interface::Foreign;
     }
-    let attributes = told.get(HEADER + LINK..).unwrap_or_default();
+    let attributes = message.get(HEADER + LINK..).unwrap_or_default();
     let is_ours = find(attributes, IFALIAS).is_some_and(|it| it.starts_with(ALIAS.as_bytes()));
     let info = find(attributes, LINKINFO).unwrap_or_default();
     let is_tun = find(info, INFO_KIND).is_none_or(|kind| kind.starts_with(b"tun"));
@@ -88,7 +88,7 @@ mod tests {
         bytes
     }
 
-    fn told(alias: &str, kind: &str, data: &[u8]) -> Vec<u8> {
+    fn message(alias: &str, kind: &str, data: &[u8]) -> Vec<u8> {
         let info = [
             attribute(INFO_KIND, kind.as_bytes()),
             attribute(INFO_DATA, data),
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_of_ours_is_told_from_others() {
+    fn a_device_of_ours_is_recognized() {
         for (alias, kind) in [
             ("", "tun"),
             ("udc", "tun"),
@@ -121,19 +121,19 @@ mod tests {
             ("udco ovpn", "dummy"),
         ] {
             assert_eq!(
-                interface(&told(alias, kind, &[])),
+                interface(&message(alias, kind, &[])),
                 Interface::Foreign,
                 "{alias} {kind}"
             );
         }
         let left = Interface::Left { several: None };
-        assert_eq!(interface(&told("udco ovpn", "tun\0", &[])), left);
-        assert_eq!(interface(&told("udco ovpn-dco", "tun", &[])), left);
+        assert_eq!(interface(&message("udco ovpn", "tun\0", &[])), left);
+        assert_eq!(interface(&message("udco ovpn-dco", "tun", &[])), left);
     }
 
     #[test]
     fn queues_that_somebody_has_are_seen() {
-        let shown = |data: &[u8]| interface(&told("udco ovpn", "tun\0", data));
+        let shown = |data: &[u8]| interface(&message("udco ovpn", "tun\0", data));
         let left = |several| Interface::Left {
             several: Some(several),
         };
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn lengths_that_lie_are_harmless() {
-        let whole = told("udco ovpn", "tun\0", &several(1, 0));
+        let whole = message("udco ovpn", "tun\0", &several(1, 0));
         for cut in 0..whole.len() {
             let _ = interface(&whole[..cut]);
         }

@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alias_is_told_as_it_was_given() {
+    fn an_alias_is_shown_as_it_was_set() {
         let given = link_alias(7, b"udco ovpn");
         assert_eq!(Header::first(&given).unwrap().len as usize, given.len());
         assert_eq!(given[20..24], 7u32.to_ne_bytes());

@@ -73,12 +73,12 @@ pub(crate) fn open(state: &mut State, kind: c_int) -> Option<Result<c_int, Errno
     }
     let mut buffer = vec![0; MAX_MESSAGE];
     let outcome = state.connection().and_then(|connection| {
-        match connection.ask(&ToEngine::OpenChannel, &[engine.raw()], &mut buffer)? {
+        match connection.request(&ToEngine::OpenChannel, &[engine.raw()], &mut buffer)? {
             ToClient::Channel { channel } => Ok(channel),
             _ => Err(Lost::Dead),
         }
     });
-    let Ok(number) = state.settle(outcome) else {
+    let Ok(number) = state.record(outcome) else {
         calls::say("udco: the engine has ended: OpenVPN uses its own data path\n");
         return None;
     };
@@ -169,7 +169,7 @@ pub(crate) fn set_option(
         value,
     };
     state::become_owner();
-    match state.ask_errno(&question) {
+    match state.request_errno(&question) {
         Ok(0) => Ok(0),
         Ok(errno) => Err(errno),
         Err(lost) => Err(lost.errno()),
@@ -193,7 +193,7 @@ pub(crate) fn send(state: &mut State, fd: c_int, outgoing: &Outgoing<'_>) -> Res
     };
     state::become_owner();
     let outcome = request(state, &question);
-    let outcome = state.settle(outcome);
+    let outcome = state.record(outcome);
     if outcome == Err(Lost::TooLong) {
         return Err(libc::EMSGSIZE);
     }
@@ -213,7 +213,7 @@ pub(crate) fn send(state: &mut State, fd: c_int, outgoing: &Outgoing<'_>) -> Res
 fn request(state: &mut State, question: &ToEngine<'_>) -> Result<bool, Lost> {
     let mut exchange = Exchange::new(state);
     let mut buffer = vec![0; MAX_MESSAGE];
-    let outcome = match client::ask(&mut exchange, question, &mut buffer) {
+    let outcome = match client::request(&mut exchange, question, &mut buffer) {
         Ok(ToClient::Done {
             replace_fd, more, ..
         }) => Ok((replace_fd, more)),
@@ -228,7 +228,7 @@ fn request(state: &mut State, question: &ToEngine<'_>) -> Result<bool, Lost> {
         (Err(Lost::Silent), Some(offer)) => {
             // The engine may still take what we have given up: it reads this next and lets go. The answer is not awaited.
             let closed = ToEngine::SocketClosed { fd: offer.fd() };
-            let _ = state.connection()?.tell(&closed);
+            let _ = state.connection()?.notify(&closed);
             Err(Lost::Silent)
         }
         (outcome, _) => outcome.map(|(_, more)| more),
@@ -281,7 +281,7 @@ pub(crate) fn receive(
                     channel,
                     datagram: &datagram,
                 };
-                let _ = state.connection().and_then(|engine| engine.tell(&back));
+                let _ = state.connection().and_then(|engine| engine.notify(&back));
             }
             Ok(Some(datagram)) => {
                 if !incoming.is_peek() {

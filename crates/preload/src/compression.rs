@@ -43,7 +43,7 @@ pub(crate) unsafe fn notice(format: *const c_char) -> Outcome<c_int> {
     if unsafe { is_refusal(format) } && REFUSALS.fetch_add(1, Ordering::Relaxed) + 1 == TELLING {
         let mut state = state::lock()?;
         if state::is_owner() && state.connection.is_some() {
-            let _ = state.ask_errno(&ToEngine::CompressionRefused);
+            let _ = state.request_errno(&ToEngine::CompressionRefused);
         }
     }
     None

@@ -27,7 +27,7 @@ pub(crate) struct Connection {
 }
 
 /// A connection while a question is open for which the engine wants nothing, with what goes beside the question.
-struct Asking<'a> {
+struct Request<'a> {
     connection: &'a mut Connection,
     fds: &'a [c_int],
 }
@@ -132,14 +132,14 @@ impl Connection {
     }
 
     /// Asks a question, with fds beside it.
-    pub(crate) fn ask<'b>(
+    pub(crate) fn request<'b>(
         &mut self,
         question: &ToEngine<'_>,
         fds: &[c_int],
         buffer: &'b mut [u8],
     ) -> Result<ToClient<'b>, Lost> {
-        client::ask(
-            &mut Asking {
+        client::request(
+            &mut Request {
                 connection: self,
                 fds,
             },
@@ -149,10 +149,10 @@ impl Connection {
     }
 
     /// Says something of which no answer is awaited.
-    pub(crate) fn tell(&mut self, message: &ToEngine<'_>) -> Result<(), Lost> {
+    pub(crate) fn notify(&mut self, message: &ToEngine<'_>) -> Result<(), Lost> {
         let fds = &[];
-        client::tell(
-            &mut Asking {
+        client::notify(
+            &mut Request {
                 connection: self,
                 fds,
             },
@@ -161,8 +161,8 @@ impl Connection {
     }
 
     /// Asks a question that is answered by an errno.
-    pub(crate) fn ask_errno(&mut self, question: &ToEngine<'_>) -> Result<Errno, Lost> {
-        match self.ask(question, &[], &mut vec![0; MAX_MESSAGE])? {
+    pub(crate) fn request_errno(&mut self, question: &ToEngine<'_>) -> Result<Errno, Lost> {
+        match self.request(question, &[], &mut vec![0; MAX_MESSAGE])? {
             ToClient::Done { errno, .. } => Ok(errno),
             _ => Err(Lost::Dead),
         }
@@ -238,7 +238,7 @@ impl Connection {
             return;
         };
         let place = ToEngine::Namespace { inode: file.ino() };
-        let _ = self.ask_errno(&place);
+        let _ = self.request_errno(&place);
     }
 
     /// Has the engine heed the program's options (faults E5). If it does not answer now, the next question says so.
@@ -247,18 +247,18 @@ impl Connection {
             mssfix, passtos, ..
         } = self.options;
         if mssfix != MssFix::Path || passtos {
-            let _ = self.ask_errno(&ToEngine::Options { mssfix, passtos });
+            let _ = self.request_errno(&ToEngine::Options { mssfix, passtos });
         }
     }
 
     fn greet(&mut self) -> Result<(), String> {
-        let mut asking = Asking {
+        let mut request = Request {
             connection: self,
             fds: &[],
         };
         let mut buffer = vec![0; MAX_MESSAGE];
         let program = calls::program();
-        match client::greet(&mut asking, calls::process(), &program, &mut buffer) {
+        match client::greet(&mut request, calls::process(), &program, &mut buffer) {
             Ok(Greeted::Welcome) => Ok(()),
             Ok(Greeted::OtherVersion(version)) => Err(format!(
                 "the engine speaks version {version}, not {VERSION}"
@@ -270,7 +270,7 @@ impl Connection {
     }
 }
 
-impl Host for Asking<'_> {
+impl Host for Request<'_> {
     type Error = Lost;
     type Time = Instant;
 
@@ -361,10 +361,10 @@ mod tests {
             admin: true,
             datagram: b"a request with a key",
         };
-        let sent = wiped(|| assert!(connection.tell(&question).is_ok()));
+        let sent = wiped(|| assert!(connection.notify(&question).is_ok()));
         assert!(sent >= MAX_MESSAGE);
         drop(engine);
-        let lost = wiped(|| assert!(connection.tell(&question).is_err()));
+        let lost = wiped(|| assert!(connection.notify(&question).is_err()));
         assert!(lost >= MAX_MESSAGE);
     }
 }

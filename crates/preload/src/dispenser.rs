@@ -31,7 +31,7 @@ pub(crate) fn inherited(number: &CStr) -> Result<c_int, String> {
 pub(crate) fn draw(dispenser: c_int) -> Result<Fd, String> {
     let (ours, engines) = calls::pair(libc::SOCK_SEQPACKET)
         .map_err(|errno| format!("cannot make a pair of sockets: {}", reason(errno)))?;
-    match tell(dispenser, &ToEngine::Connect, &[engines.raw()]) {
+    match notify(dispenser, &ToEngine::Connect, &[engines.raw()]) {
         Ok(()) => above_standard(ours).map_err(reason),
         Err(libc::ETIMEDOUT) => Err("the engine does not answer".into()),
         Err(_) => Err("no engine at the other end".into()),
@@ -39,7 +39,7 @@ pub(crate) fn draw(dispenser: c_int) -> Result<Fd, String> {
 }
 
 /// Says something that has no answer.
-pub(crate) fn tell(fd: c_int, message: &ToEngine<'_>, fds: &[c_int]) -> Result<(), Errno> {
+pub(crate) fn notify(fd: c_int, message: &ToEngine<'_>, fds: &[c_int]) -> Result<(), Errno> {
     let mut buffer = [0; ROOM + crate::output::MAX_IDENT];
     let len = message.encode(0, &mut buffer).map_err(|_| libc::EMSGSIZE)?;
     let message = buffer.get(..len).unwrap_or_default();

@@ -16,7 +16,7 @@ pub(crate) struct Exchange<'a> {
     /// The device that was made; removed again if this is dropped.
     pub(crate) device: Option<Device>,
     /// The engine has wanted a device: the kernel mustn't be asked for it any more.
-    pub(crate) was_asked: bool,
+    pub(crate) is_claimed: bool,
     /// The socket that was handed over, and the engine's end of its relay.
     offer: Option<(Offer, Fd)>,
 }
@@ -26,7 +26,7 @@ impl<'a> Exchange<'a> {
         Self {
             state,
             device: None,
-            was_asked: false,
+            is_claimed: false,
             offer: None,
         }
     }
@@ -73,7 +73,7 @@ impl Host for Exchange<'_> {
     }
 
     fn make_device(&mut self, wanted: &Wanted<'_>) -> Result<Made, i32> {
-        self.was_asked = true;
+        self.is_claimed = true;
         let connection = self.state.connection.as_ref();
         let options = connection.map(|connection| connection.options);
         let device = Device::create(wanted, options.and_then(|options| options.txqueuelen))?;

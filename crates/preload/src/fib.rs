@@ -65,8 +65,8 @@ pub(crate) fn route_to(address: &[u8]) -> Option<Route> {
         &fixed,
         &destination,
     );
-    let told = ask(&request).ok()?;
-    answer::messages_of(&told, libc::RTM_NEWROUTE).find_map(read)
+    let reply = transact(&request).ok()?;
+    answer::messages_of(&reply, libc::RTM_NEWROUTE).find_map(read)
 }
 
 /// The routes of a table of one family.
@@ -80,12 +80,12 @@ pub(crate) fn routes(family: u8, table: u32) -> Vec<Route> {
     if calls::send(socket.raw(), &request, &[]).is_err() {
         return routes;
     }
-    let mut told = vec![0; ROOM];
+    let mut reply = vec![0; ROOM];
     while routes.len() < MOST {
-        let Ok(len) = calls::receive(socket.raw(), &mut told, libc::MSG_DONTWAIT) else {
+        let Ok(len) = calls::receive(socket.raw(), &mut reply, libc::MSG_DONTWAIT) else {
             break;
         };
-        let datagram = told.get(..len).unwrap_or_default();
+        let datagram = reply.get(..len).unwrap_or_default();
         let all = answer::messages_of(datagram, libc::RTM_NEWROUTE).filter_map(read);
         routes.extend(all.filter(|route| route.table == table && route.family == family));
         if answer::is_final(datagram) {
@@ -192,8 +192,8 @@ impl Route {
                 .map(|(kind, value)| (*kind, value.as_slice())),
         );
         let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK | flags;
-        let told = ask(&answer::request(kind, flags, &fixed, &attributes))?;
-        if answer::is_refusal(&told) {
+        let reply = transact(&answer::request(kind, flags, &fixed, &attributes))?;
+        if answer::is_refusal(&reply) {
             return Err(libc::EINVAL);
         }
         Ok(())
@@ -264,13 +264,13 @@ impl Route {
 }
 
 /// What the kernel answers to a request, on a socket of its own: it has answered when the request was sent.
-pub(crate) fn ask(request: &[u8]) -> Result<Vec<u8>, Errno> {
+pub(crate) fn transact(request: &[u8]) -> Result<Vec<u8>, Errno> {
     let socket = calls::socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)?;
     calls::send(socket.raw(), request, &[])?;
-    let mut told = vec![0; ROOM];
-    let len = calls::receive(socket.raw(), &mut told, libc::MSG_DONTWAIT)?;
-    told.truncate(len);
-    Ok(told)
+    let mut reply = vec![0; ROOM];
+    let len = calls::receive(socket.raw(), &mut reply, libc::MSG_DONTWAIT)?;
+    reply.truncate(len);
+    Ok(reply)
 }
 
 #[cfg(test)]

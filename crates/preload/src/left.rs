@@ -38,7 +38,7 @@ pub(crate) struct Around {
 /// `Some(Err)`: there is no other way; the name of the device.
 pub(crate) fn around(state: &mut State, address: &[u8]) -> Option<Result<Around, String>> {
     let mut route = fib::route_to(address)?;
-    if is_forsaken(&route) {
+    if is_stale(&route) {
         // Perhaps in another network.
         let _ = route.delete();
         route = fib::route_to(address)?;
@@ -47,11 +47,11 @@ pub(crate) fn around(state: &mut State, address: &[u8]) -> Option<Result<Around,
         return None;
     }
     let device = name(route.ifindex);
-    for forsaken in fib::main_routes(route.family)
+    for stale in fib::main_routes(route.family)
         .iter()
-        .filter(|route| is_forsaken(route))
+        .filter(|route| is_stale(route))
     {
-        let _ = forsaken.delete();
+        let _ = stale.delete();
     }
     offer_default(state, route.family);
     let others = fib::main_routes(route.family).into_iter();
@@ -150,8 +150,8 @@ fn asked_around(state: &mut State, request: &[u8]) -> Option<Vec<u8>> {
         }
         return None;
     }
-    let asked = fib::read(request)?.destination;
-    let Some(Ok(Around { route, .. })) = around(state, &asked) else {
+    let destination = fib::read(request)?.destination;
+    let Some(Ok(Around { route, .. })) = around(state, &destination) else {
         return None;
     };
     let place = answer::attributes(request, HEADER + ROUTE);
@@ -196,7 +196,7 @@ pub(crate) fn tidy_up(state: &mut State) {
 }
 
 /// Whether it is a route of a process of ours that was killed.
-fn is_forsaken(route: &Route) -> bool {
+fn is_stale(route: &Route) -> bool {
     route.protocol == fib::PROTOCOL
         && route.metric >= LAST
         && !calls::is_process((route.metric - LAST).cast_signed())
@@ -267,11 +267,11 @@ fn left_devices() -> Vec<u32> {
 
 /// Whether it is a device of ours, served or left.
 fn is_ours(ifindex: u32) -> bool {
-    link(ifindex).is_some_and(|told| udco_ipc::interface(&told) != Interface::Foreign)
+    link(ifindex).is_some_and(|reply| udco_ipc::interface(&reply) != Interface::Foreign)
 }
 
 fn is_left(ifindex: u32) -> bool {
-    link(ifindex).is_some_and(|told| tun::is_left(&told, name_of(&told).to_bytes()))
+    link(ifindex).is_some_and(|reply| tun::is_left(&reply, name_of(&reply).to_bytes()))
 }
 
 /// What the kernel tells of a link.
@@ -279,20 +279,20 @@ fn link(ifindex: u32) -> Option<Vec<u8>> {
     if ifindex == 0 {
         return None;
     }
-    fib::ask(&answer::about_link(libc::RTM_GETLINK, ifindex)).ok()
+    fib::transact(&answer::about_link(libc::RTM_GETLINK, ifindex)).ok()
 }
 
-fn name_of(told: &[u8]) -> &CStr {
-    let mut all = answer::attributes(told, HEADER + LINK);
+fn name_of(reply: &[u8]) -> &CStr {
+    let mut all = answer::attributes(reply, HEADER + LINK);
     let name = all.find(|(kind, _)| *kind == libc::IFLA_IFNAME);
-    let name = name.and_then(|(_, place)| told.get(place));
+    let name = name.and_then(|(_, place)| reply.get(place));
     name.and_then(|name| CStr::from_bytes_until_nul(name).ok())
         .unwrap_or_default()
 }
 
 /// The name of an interface.
 pub(crate) fn interface(ifindex: u32) -> CString {
-    link(ifindex).map_or_else(CString::default, |told| name_of(&told).to_owned())
+    link(ifindex).map_or_else(CString::default, |reply| name_of(&reply).to_owned())
 }
 
 /// The same for people.

@@ -85,12 +85,12 @@ pub(crate) fn receive(
             Err(errno) => return Some(Err(errno)),
         };
         let is_place = answer::acknowledges_no_operation(&datagram);
-        let told = if is_next || (is_place && first.is_some()) {
-            let told = first.map(|pending| pending.answer.clone())?;
+        let answer = if is_next || (is_place && first.is_some()) {
+            let answer = first.map(|pending| pending.answer.clone())?;
             if !incoming.is_peek() {
                 socket.pending.pop_front();
             }
-            told
+            answer
         } else {
             if let Some(shown) = left::without_left(&state, &datagram) {
                 if shown.is_empty() {
@@ -108,7 +108,7 @@ pub(crate) fn receive(
         if !incoming.is_peek() && !is_next {
             let _ = calls::receive(fd, &mut [], libc::MSG_DONTWAIT);
         }
-        return Some(Ok(incoming.deliver(&told, &answer::address(0))));
+        return Some(Ok(incoming.deliver(&answer, &answer::address(0))));
     }
 }
 
@@ -120,28 +120,28 @@ fn rewritten(state: &mut State, fd: c_int, datagram: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     let netns = calls::network_namespace(fd);
-    let mut told = Vec::new();
+    let mut answer = Vec::new();
     let mut done = 0;
     for place in links {
-        told.extend_from_slice(datagram.get(done..place.start)?);
+        answer.extend_from_slice(datagram.get(done..place.start)?);
         let message = datagram.get(place.clone())?;
         let shown = show(state, &ToEngine::Shown { netns, message });
-        told.extend_from_slice(shown.as_deref().unwrap_or(message));
-        told.resize(told.len().next_multiple_of(4), 0);
+        answer.extend_from_slice(shown.as_deref().unwrap_or(message));
+        answer.resize(answer.len().next_multiple_of(4), 0);
         done = place.end.next_multiple_of(4);
     }
-    told.extend_from_slice(datagram.get(done..).unwrap_or_default());
-    Some(told)
+    answer.extend_from_slice(datagram.get(done..).unwrap_or_default());
+    Some(answer)
 }
 
 fn show(state: &mut State, question: &ToEngine<'_>) -> Result<Vec<u8>, Lost> {
     let outcome = state.connection().and_then(|connection| {
-        match connection.ask(question, &[], &mut vec![0; MAX_MESSAGE])? {
+        match connection.request(question, &[], &mut vec![0; MAX_MESSAGE])? {
             ToClient::Answer { datagram } => Ok(datagram.to_vec()),
             _ => Err(Lost::Dead),
         }
     });
-    state.settle(outcome)
+    state.record(outcome)
 }
 
 /// Puts an answer where the program reads it next.
@@ -186,9 +186,9 @@ pub(crate) fn send(
         return None;
     }
     state::become_owner();
-    let mut was_asked = false;
-    let outcome = consult(state, fd, &datagram, &mut was_asked);
-    let answer = match state.settle(outcome) {
+    let mut is_claimed = false;
+    let outcome = consult(state, fd, &datagram, &mut is_claimed);
+    let answer = match state.record(outcome) {
         Ok(None) => {
             forget(state, kind, &datagram);
             return None;
@@ -197,7 +197,7 @@ pub(crate) fn send(
         // An engine that is silent is only needed for new links of ours. If it kept the others from the kernel, OpenVPN
         // could not set up a TUN device of its own, and a device that was to go would stay in the way of its successor
         // when the engine, as late as it may be, has let go of it.
-        Err(Lost::Silent) if !was_asked && !is_new_link_of_ours(kind, &datagram) => {
+        Err(Lost::Silent) if !is_claimed && !is_new_link_of_ours(kind, &datagram) => {
             forget(state, kind, &datagram);
             return None;
         }
@@ -208,7 +208,7 @@ pub(crate) fn send(
         }
         // An engine that died before it has done anything leaves everything to the kernel, but not a new link of ours: of
         // the name of a left device the kernel says "File exists", which OpenVPN takes for success (faults A5).
-        Err(Lost::Dead) if !was_asked && !is_new_link_of_ours(kind, &datagram) => return None,
+        Err(Lost::Dead) if !is_claimed && !is_new_link_of_ours(kind, &datagram) => return None,
         Err(lost) => {
             let request = Header::first(&datagram).unwrap_or_default();
             answer::error(&request, port_of(fd), lost.errno())
@@ -286,13 +286,13 @@ fn keep_in_place(state: &mut State, fd: c_int, datagram: &[u8]) -> usize {
     datagram.len()
 }
 
-/// Asks the engine, and makes the device that it wants. `None`: it is the kernel's business. `was_asked` is set once
+/// Asks the engine, and makes the device that it wants. `None`: it is the kernel's business. `is_claimed` is set once
 /// the engine has wanted something, so that the kernel mustn't be asked any more.
 fn consult(
     state: &mut State,
     fd: c_int,
     datagram: &[u8],
-    was_asked: &mut bool,
+    is_claimed: &mut bool,
 ) -> Result<Option<Vec<u8>>, Lost> {
     let is_on = |name| calls::option(fd, libc::SOL_NETLINK, name).is_ok_and(|on| on != 0);
     let question = ToEngine::LinkRequest {
@@ -304,8 +304,8 @@ fn consult(
     };
     let mut exchange = Exchange::new(state);
     let mut buffer = vec![0; MAX_MESSAGE];
-    let outcome = client::ask(&mut exchange, &question, &mut buffer);
-    *was_asked = exchange.was_asked;
+    let outcome = client::request(&mut exchange, &question, &mut buffer);
+    *is_claimed = exchange.is_claimed;
     // A device still held when this fails is removed again.
     let device = exchange.device.take();
     match outcome? {

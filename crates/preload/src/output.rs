@@ -1,7 +1,7 @@
 //! Where the program's lines go, and so those of an engine of its own: the file behind fd 2, or syslog(3) (faults C3).
 
 use crate::calls::{self, Errno, Fd};
-use crate::dispenser::tell;
+use crate::dispenser::notify;
 use crate::marks;
 use libc::{c_char, c_int};
 use std::ffi::CStr;
@@ -79,7 +79,7 @@ pub(crate) fn report(connection: c_int) {
             facility: facility as u16,
             ident,
         };
-        let _ = tell(connection, &message, fds);
+        let _ = notify(connection, &message, fds);
     };
     let syslogged = SYSLOGGED.lock().unwrap_or_else(PoisonError::into_inner);
     match &*syslogged {
@@ -100,7 +100,7 @@ pub(crate) fn let_go(dispenser: c_int) {
         facility: 0,
         ident: b"",
     };
-    let _ = tell(dispenser, &message, &[]);
+    let _ = notify(dispenser, &message, &[]);
 }
 
 fn syslog() -> Result<Fd, Errno> {

@@ -56,7 +56,7 @@ pub(crate) unsafe fn look_up(
         _ => &[A, AAAA],
     };
     let addresses = servers.iter().find_map(|(server, uplink)| {
-        let found = (0..ATTEMPTS).find_map(|_| ask(server, uplink, name, kinds).ok());
+        let found = (0..ATTEMPTS).find_map(|_| resolve(server, uplink, name, kinds).ok());
         found.filter(|found| !found.is_empty())
     })?;
     let mut wanted = hints.copied().unwrap_or_else(|| {
@@ -137,7 +137,7 @@ fn is_in_hosts(name: &str) -> bool {
 }
 
 /// Asks a name server for the addresses of a name.
-fn ask(server: &[u8], uplink: &CStr, name: &str, kinds: &[u16]) -> Result<Vec<Vec<u8>>, Errno> {
+fn resolve(server: &[u8], uplink: &CStr, name: &str, kinds: &[u16]) -> Result<Vec<Vec<u8>>, Errno> {
     let socket = connected(server, uplink)?;
     let first = random();
     let mut open: Vec<(u16, u16)> = (first..).zip(kinds.iter().copied()).collect();
@@ -233,18 +233,18 @@ fn question(id: u16, name: &str, kind: u16) -> Option<Vec<u8>> {
 
 /// Whether these bytes answer that question: its number and its text.
 fn is_answer(answer: &[u8], id: u16, name: &str, kind: u16) -> bool {
-    let Some(asked) = question(id, name, kind) else {
+    let Some(query) = question(id, name, kind) else {
         return false;
     };
     // The question itself, without the OPT record.
-    let text = asked.get(12..asked.len() - 11).unwrap_or_default();
+    let text = query.get(12..query.len() - 11).unwrap_or_default();
     let is_response = answer.get(2).is_some_and(|flags| flags & 0x80 != 0);
     is_response
         && answer.get(..2) == Some(&id.to_be_bytes())
         && answer
             .get(12..)
             .and_then(|rest| rest.get(..text.len()))
-            .is_some_and(|told| told.eq_ignore_ascii_case(text))
+            .is_some_and(|found| found.eq_ignore_ascii_case(text))
 }
 
 /// The addresses in an answer; `None` if it is malformed.
@@ -254,10 +254,10 @@ fn addresses(answer: &[u8], kind: u16) -> Option<Vec<Vec<u8>>> {
     let mut found = Vec::new();
     for _ in 0..number(6)? {
         at = after_name(answer, at)?;
-        let (told, class, len) = (number(at)?, number(at + 2)?, usize::from(number(at + 8)?));
+        let (record, class, len) = (number(at)?, number(at + 2)?, usize::from(number(at + 8)?));
         let value = answer.get(at + 10..at + 10 + len)?;
         let wanted = if kind == A { 4 } else { 16 };
-        if told == kind && class == INTERNET && value.len() == wanted {
+        if record == kind && class == INTERNET && value.len() == wanted {
             found.push(value.to_vec());
         }
         at += 10 + len;
@@ -312,29 +312,29 @@ mod tests {
 
     #[test]
     fn the_addresses_of_an_answer_are_found_behind_an_alias() {
-        let told = answer(7);
-        assert!(is_answer(&told, 7, "vpn.example", A));
-        assert!(is_answer(&told, 7, "VPN.example.", A));
-        assert!(!is_answer(&told, 8, "vpn.example", A), "another question");
-        assert!(!is_answer(&told, 7, "vpn.example", AAAA));
-        assert!(!is_answer(&told, 7, "vpn.exampla", A));
+        let reply = answer(7);
+        assert!(is_answer(&reply, 7, "vpn.example", A));
+        assert!(is_answer(&reply, 7, "VPN.example.", A));
+        assert!(!is_answer(&reply, 8, "vpn.example", A), "another question");
+        assert!(!is_answer(&reply, 7, "vpn.example", AAAA));
+        assert!(!is_answer(&reply, 7, "vpn.exampla", A));
         assert_eq!(
-            addresses(&told, A).unwrap(),
+            addresses(&reply, A).unwrap(),
             [[192, 0, 2, 1], [192, 0, 2, 2]]
         );
-        assert_eq!(addresses(&told, AAAA).unwrap(), [[0u8; 0]; 0]);
+        assert_eq!(addresses(&reply, AAAA).unwrap(), [[0u8; 0]; 0]);
     }
 
     #[test]
     fn a_malformed_answer_is_survived() {
-        let told = answer(7);
-        for cut in 0..told.len() {
-            let _ = addresses(&told[..cut], A);
-            let _ = is_answer(&told[..cut], 7, "vpn.example", A);
+        let reply = answer(7);
+        for cut in 0..reply.len() {
+            let _ = addresses(&reply[..cut], A);
+            let _ = is_answer(&reply[..cut], 7, "vpn.example", A);
         }
-        for at in 0..told.len() {
+        for at in 0..reply.len() {
             for value in [0, 0x3F, 0xC0, 0xFF] {
-                let mut wrong = told.clone();
+                let mut wrong = reply.clone();
                 wrong[at] = value;
                 let _ = addresses(&wrong, A);
             }

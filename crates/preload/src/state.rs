@@ -207,7 +207,7 @@ impl State {
     }
 
     /// Notes how a question ended. A dead engine is not asked again.
-    pub(crate) fn settle<T>(&mut self, outcome: Result<T, Lost>) -> Result<T, Lost> {
+    pub(crate) fn record<T>(&mut self, outcome: Result<T, Lost>) -> Result<T, Lost> {
         if matches!(outcome, Err(Lost::Dead)) {
             self.connection = None;
         }
@@ -215,11 +215,11 @@ impl State {
     }
 
     /// Asks a question that is answered by an errno.
-    pub(crate) fn ask_errno(&mut self, question: &ToEngine<'_>) -> Result<Errno, Lost> {
+    pub(crate) fn request_errno(&mut self, question: &ToEngine<'_>) -> Result<Errno, Lost> {
         let outcome = self
             .connection()
-            .and_then(|connection| connection.ask_errno(question));
-        self.settle(outcome)
+            .and_then(|connection| connection.request_errno(question));
+        self.record(outcome)
     }
 
     /// Serves an fd from now on; `false` if its number is too high.
@@ -257,7 +257,7 @@ pub(crate) fn release(fd: c_int) -> Option<Result<c_int, Errno>> {
     if let Some(Entry::Transport(_transport)) = state.forget(fd)
         && is_owner()
     {
-        let _ = state.ask_errno(&ToEngine::SocketClosed { fd });
+        let _ = state.request_errno(&ToEngine::SocketClosed { fd });
     }
     None
 }
@@ -317,7 +317,7 @@ pub(crate) fn own_tun() -> Option<Result<c_int, Errno>> {
         for fd in streams {
             state.forget(fd);
         }
-        let _ = state.ask_errno(&ToEngine::OwnTun);
+        let _ = state.request_errno(&ToEngine::OwnTun);
     }
     None
 }

@@ -300,13 +300,13 @@ fn packet_info(view: View, head: &RelayHeader) -> Vec<u8> {
     if head.local.is_unspecified() {
         return control;
     }
-    let asked = |level, name| calls::option(view.real, level, name).is_ok_and(|on| on != 0);
-    if view.family == libc::AF_INET6 && asked(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) {
+    let is_on = |level, name| calls::option(view.real, level, name).is_ok_and(|on| on != 0);
+    if view.family == libc::AF_INET6 && is_on(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) {
         let info = [&mapped(head.local)[..], &head.ifindex.to_ne_bytes()].concat();
         append(&mut control, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
     }
     if let IpAddr::V4(local) = head.local.to_canonical()
-        && asked(libc::IPPROTO_IP, libc::IP_PKTINFO)
+        && is_on(libc::IPPROTO_IP, libc::IP_PKTINFO)
     {
         let local = local.octets();
         let info = [&head.ifindex.to_ne_bytes()[..], &local, &local].concat();

@@ -11,17 +11,17 @@ const QUEUE_LENGTH: u32 = 1000;
 /// Room for changes of many routes at once.
 const MONITOR_BUFFER: c_int = 4 << 20;
 /// Room for what the kernel tells of a link.
-const TOLD: usize = 32 << 10;
+const REPLY: usize = 32 << 10;
 
 /// A TUN device. A new one is removed when dropped, unless [`Device::keep`] was called.
 pub(crate) struct Device {
     pub(crate) made: Made,
-    maker: Maker,
+    builder: Builder,
     kept: bool,
 }
 
 /// What a device is made of, and with.
-struct Maker {
+struct Builder {
     names: Fd,
     monitor: Fd,
     queues: Vec<Fd>,
@@ -58,23 +58,23 @@ impl Device {
     /// # Errors
     /// As [`udco_ipc::make`].
     pub(crate) fn create(wanted: &Wanted<'_>, txqueuelen: Option<u32>) -> Result<Self, Errno> {
-        let mut maker = Maker {
+        let mut builder = Builder {
             names: names()?,
             monitor: monitor()?,
             queues: Vec::new(),
             txqueuelen,
         };
-        let made = udco_ipc::make(&mut maker, wanted)?;
+        let made = udco_ipc::make(&mut builder, wanted)?;
         Ok(Self {
             made,
-            maker,
+            builder,
             kept: false,
         })
     }
 
     /// The fds in the order of the protocol: the queues, then the route monitor.
     pub(crate) fn fds(&self) -> Vec<c_int> {
-        let queues = self.maker.queues.iter().chain([&self.maker.monitor]);
+        let queues = self.builder.queues.iter().chain([&self.builder.monitor]);
         queues.map(Fd::raw).collect()
     }
 
@@ -87,12 +87,12 @@ impl Device {
 impl Drop for Device {
     fn drop(&mut self) {
         if !(self.kept || self.made.was_left) {
-            self.maker.remove(Some(self.made.ifindex));
+            self.builder.remove(Some(self.made.ifindex));
         }
     }
 }
 
-impl Maker {
+impl Builder {
     fn set_persistent(&self, on: bool) -> Result<(), Errno> {
         let Some(first) = self.queues.first() else {
             return Ok(());
@@ -103,7 +103,7 @@ impl Maker {
     }
 }
 
-impl Kernel for Maker {
+impl Kernel for Builder {
     fn index(&mut self, name: &[u8]) -> Option<u32> {
         let mut request = request(name).ok()?;
         control(&self.names, libc::SIOCGIFINDEX, &mut request).ok()?;
@@ -112,8 +112,8 @@ impl Kernel for Maker {
     }
 
     fn interface(&mut self, ifindex: u32) -> Result<Interface, Errno> {
-        let told = ask(&answer::about_link(libc::RTM_GETLINK, ifindex))?;
-        Ok(udco_ipc::interface(&told))
+        let reply = transact(&answer::about_link(libc::RTM_GETLINK, ifindex))?;
+        Ok(udco_ipc::interface(&reply))
     }
 
     fn attach(&mut self, name: &[u8], flags: u16) -> Result<Name, Errno> {
@@ -147,7 +147,7 @@ impl Kernel for Maker {
         request.ifr_ifru.ifru_flags = others | shape.flags as c_short;
         control(&self.names, libc::SIOCSIFFLAGS, &mut request)?;
         // The engine reads it back: without it there is no proof (faults D1).
-        let _ = ask(&answer::link_alias(ifindex, shape.alias.as_bytes()));
+        let _ = transact(&answer::link_alias(ifindex, shape.alias.as_bytes()));
         Ok(())
     }
 
@@ -171,8 +171,8 @@ impl Kernel for Maker {
 
 /// Whether what the kernel tells of a link shows a device of ours that nobody serves. One that has no peer is without a
 /// carrier too, so only who asks for the queue learns that somebody has it; if nobody has, it is had for a moment.
-pub(crate) fn is_left(told: &[u8], name: &[u8]) -> bool {
-    match udco_ipc::interface(told) {
+pub(crate) fn is_left(reply: &[u8], name: &[u8]) -> bool {
+    match udco_ipc::interface(reply) {
         Interface::Foreign | Interface::Served => false,
         Interface::Left {
             several: Some(true),
@@ -189,13 +189,13 @@ fn open() -> Result<Fd, Errno> {
 }
 
 /// What the kernel answers to a request, on a socket of its own: it has answered when the request was sent.
-fn ask(request: &[u8]) -> Result<Vec<u8>, Errno> {
+fn transact(request: &[u8]) -> Result<Vec<u8>, Errno> {
     let socket = calls::socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)?;
     calls::send(socket.raw(), request, &[])?;
-    let mut told = vec![0; TOLD];
-    let len = calls::receive(socket.raw(), &mut told, libc::MSG_DONTWAIT)?;
-    told.truncate(len);
-    Ok(told)
+    let mut reply = vec![0; REPLY];
+    let len = calls::receive(socket.raw(), &mut reply, libc::MSG_DONTWAIT)?;
+    reply.truncate(len);
+    Ok(reply)
 }
 
 /// A socket that hears of changes of links, addresses and routes.

@@ -31,11 +31,11 @@ pub(crate) struct Channel {
     sequence: u32,
     buffer: Vec<u8>,
     /// Notifications that came before the answer to a request.
-    unheard: VecDeque<Notification>,
+    pending: VecDeque<Notification>,
 }
 
 /// What there is to hear on a channel.
-pub(crate) enum Heard {
+pub(crate) enum Event {
     Notification(Notification),
     Nothing,
     /// The engine has ended.
@@ -46,7 +46,7 @@ impl Channel {
     /// Opens a channel, and asks for the families of these APIs.
     pub(crate) fn open(mut client: Client, apis: &[Api]) -> Result<Self> {
         let (end, engines) = Connection::pair().context("cannot create a channel")?;
-        let opened = client.ask(&ToEngine::OpenChannel, &[engines.as_fd()])?;
+        let opened = client.request(&ToEngine::OpenChannel, &[engines.as_fd()])?;
         let ToClient::Channel { channel: number } = opened else {
             return Err(nonsense());
         };
@@ -57,7 +57,7 @@ impl Channel {
             families: Vec::new(),
             sequence: 0,
             buffer: vec![0; MAX_MESSAGE],
-            unheard: VecDeque::new(),
+            pending: VecDeque::new(),
         };
         channel.set(NETLINK_EXT_ACK, 1)?;
         // So that the refusal of a key does not hold the key.
@@ -105,7 +105,7 @@ impl Channel {
         for datagram in &datagrams {
             for (number, received) in client::decode(&self.families, datagram) {
                 match received {
-                    Received::Notification(notification) => self.unheard.push_back(notification),
+                    Received::Notification(notification) => self.pending.push_back(notification),
                     Received::Ended(Err(failure)) if number == sequence => {
                         bail!(refusal::words(&failure))
                     }
@@ -121,7 +121,7 @@ impl Channel {
     pub(crate) fn close_socket(&mut self, number: i32) -> Result<()> {
         match self
             .client
-            .ask(&ToEngine::SocketClosed { fd: number }, &[])?
+            .request(&ToEngine::SocketClosed { fd: number }, &[])?
         {
             ToClient::Done { .. } => Ok(()),
             _ => Err(nonsense()),
@@ -129,26 +129,26 @@ impl Channel {
     }
 
     /// The next notification; never blocks.
-    pub(crate) fn hear(&mut self) -> Result<Heard> {
+    pub(crate) fn receive(&mut self) -> Result<Event> {
         loop {
-            if let Some(notification) = self.unheard.pop_front() {
-                return Ok(Heard::Notification(notification));
+            if let Some(notification) = self.pending.pop_front() {
+                return Ok(Event::Notification(notification));
             }
             let len = match self.end.receive(&mut self.buffer) {
                 Ok(received) => received.len,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Ok(Heard::Nothing);
+                    return Ok(Event::Nothing);
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
                 Err(error) => return Err(error.into()),
             };
             if len == 0 {
-                return Ok(Heard::End);
+                return Ok(Event::End);
             }
             let datagram = self.buffer.get(..len).unwrap_or_default();
             for (_, received) in client::decode(&self.families, datagram) {
                 if let Received::Notification(notification) = received {
-                    self.unheard.push_back(notification);
+                    self.pending.push_back(notification);
                 }
             }
         }
@@ -165,7 +165,7 @@ impl Channel {
             name,
             value,
         };
-        match self.client.ask(&option, &[])? {
+        match self.client.request(&option, &[])? {
             ToClient::Done { errno: 0, .. } => Ok(()),
             _ => Err(nonsense()),
         }

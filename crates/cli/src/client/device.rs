@@ -14,12 +14,12 @@ use crate::{interface, rtnetlink};
 /// A TUN device. A new one is removed when dropped, unless it was kept.
 pub(crate) struct TunDevice {
     pub(crate) made: Made,
-    maker: Maker,
+    builder: Builder,
     kept: bool,
 }
 
 /// What a device is made of.
-struct Maker {
+struct Builder {
     queues: Vec<OwnedFd>,
     monitor: Monitor,
 }
@@ -30,22 +30,22 @@ impl TunDevice {
     /// # Errors
     /// As [`udco_ipc::make`].
     pub(crate) fn create(wanted: &Wanted<'_>) -> io::Result<Self> {
-        let mut maker = Maker {
+        let mut builder = Builder {
             queues: Vec::new(),
             monitor: Monitor::open()?,
         };
-        let made = udco_ipc::make(&mut maker, wanted).map_err(io::Error::from_raw_os_error)?;
+        let made = udco_ipc::make(&mut builder, wanted).map_err(io::Error::from_raw_os_error)?;
         Ok(Self {
             made,
-            maker,
+            builder,
             kept: false,
         })
     }
 
     /// The descriptors in the order of the protocol: the queues, then the route monitor.
     pub(crate) fn fds(&self) -> Vec<BorrowedFd<'_>> {
-        let queues = self.maker.queues.iter().map(AsFd::as_fd);
-        queues.chain([self.maker.monitor.as_fd()]).collect()
+        let queues = self.builder.queues.iter().map(AsFd::as_fd);
+        queues.chain([self.builder.monitor.as_fd()]).collect()
     }
 
     /// The engine has it: it stays. Returns its name.
@@ -58,20 +58,20 @@ impl TunDevice {
 impl Drop for TunDevice {
     fn drop(&mut self) {
         if !(self.kept || self.made.was_left) {
-            self.maker.remove(Some(self.made.ifindex));
+            self.builder.remove(Some(self.made.ifindex));
         }
     }
 }
 
-impl Kernel for Maker {
+impl Kernel for Builder {
     fn index(&mut self, name: &[u8]) -> Option<u32> {
         interface::index(str::from_utf8(name).ok()?)
     }
 
     fn interface(&mut self, ifindex: u32) -> Result<Interface, i32> {
-        let told = rtnetlink::dump(&link::show(ifindex, 1));
+        let reply = rtnetlink::dump(&link::show(ifindex, 1));
         Ok(udco_ipc::interface(
-            &told.map_err(|error| errno(&error))?.concat(),
+            &reply.map_err(|error| errno(&error))?.concat(),
         ))
     }
 

@@ -4,14 +4,14 @@ use std::os::fd::AsFd;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
-use udco_netlink::client::Command as Asked;
+use udco_netlink::client::Command as Request;
 use udco_netlink::{Notification, PeerNew};
 use udco_sys::signal::Termination;
 
 use super::list::{self, Peer};
 use super::transport::{self, Control, Transport};
 use super::{NewArguments, scoped};
-use crate::client::{Channel, Heard, wait};
+use crate::client::{Channel, Event, wait};
 use crate::engines::{self, Found};
 use crate::notification;
 use crate::output::NobodyReads;
@@ -91,8 +91,8 @@ impl<'a> Held<'a> {
                 keepalive: arguments.keepalive,
                 ..PeerNew::new(found.api, peer.id, transport.number())
             };
-            let asked = Asked::PeerNew(&new);
-            channel.request(found.ifindex, &asked, transport.offer())?;
+            let request = Request::PeerNew(&new);
+            channel.request(found.ifindex, &request, transport.offer())?;
             transport.handed_over();
         }
         let ids: Vec<u32> = peers.iter().map(|peer| peer.id).collect();
@@ -138,10 +138,10 @@ impl<'a> Held<'a> {
                 return self.print(&format!("{device}: ended by {signal}"), &object);
             }
             loop {
-                match self.channel.hear()? {
-                    Heard::Notification(heard) => self.notification(&heard)?,
-                    Heard::Nothing => break,
-                    Heard::End => bail!("the engine has ended, and its peers with it"),
+                match self.channel.receive()? {
+                    Event::Notification(notification) => self.notification(&notification)?,
+                    Event::Nothing => break,
+                    Event::End => bail!("the engine has ended, and its peers with it"),
                 }
             }
             self.control()?;
@@ -154,17 +154,17 @@ impl<'a> Held<'a> {
         Ok(())
     }
 
-    fn notification(&mut self, heard: &Notification) -> Result<()> {
-        if notification::ifindex(heard) != self.ifindex {
+    fn notification(&mut self, notification: &Notification) -> Result<()> {
+        if notification::ifindex(notification) != self.ifindex {
             return Ok(());
         }
         let (Notification::PeerDeleted { peer, .. }
         | Notification::PeerFloated { peer, .. }
-        | Notification::KeySwap { peer, .. }) = heard;
+        | Notification::KeySwap { peer, .. }) = notification;
         if !self.peers.contains(peer) {
             return Ok(());
         }
-        if matches!(heard, Notification::PeerDeleted { .. }) {
+        if matches!(notification, Notification::PeerDeleted { .. }) {
             self.peers.retain(|other| other != peer);
             // A connection ends with its peer.
             let ended = |(owner, _): &(Option<u32>, Transport)| *owner == Some(*peer);
@@ -174,8 +174,8 @@ impl<'a> Held<'a> {
         }
         let device = &self.arguments.device;
         self.print(
-            &notification::line(device, heard),
-            &notification::object(device, heard),
+            &notification::line(device, notification),
+            &notification::object(device, notification),
         )
     }
 

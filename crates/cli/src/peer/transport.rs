@@ -228,7 +228,7 @@ mod tests {
     };
 
     #[test]
-    fn a_udp_socket_is_bound_and_serves_both_families_unless_told_otherwise() {
+    fn a_udp_socket_is_bound_and_serves_both_families_by_default() {
         let made = make(&NONE, 3).unwrap();
         assert_eq!(made.len(), 1);
         assert_ne!(made[0].port(), 0);
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn control_packets_are_told_by_source_length_and_first_byte() {
+    fn control_packets_are_recognized_by_source_length_and_first_byte() {
         let mut transport = Transport::udp(&NONE).unwrap();
         assert_eq!(transport.control().unwrap(), None);
         let engines = Connection::adopt(transport.engines.take().unwrap()).unwrap();

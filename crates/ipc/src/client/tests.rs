@@ -29,9 +29,9 @@ impl Fake {
         }
     }
 
-    fn asks(&mut self) -> Result<String, Lost> {
+    fn request_tun(&mut self) -> Result<String, Lost> {
         let mut buffer = vec![0; MAX_MESSAGE];
-        ask(self, &ToEngine::OwnTun, &mut buffer).map(|answer| format!("{answer:?}"))
+        request(self, &ToEngine::OwnTun, &mut buffer).map(|answer| format!("{answer:?}"))
     }
 
     fn replies(&self) -> Vec<(u32, String, Beside)> {
@@ -114,20 +114,20 @@ fn done(errno: i32) -> ToClient<'static> {
 #[test]
 fn an_answer_to_an_earlier_question_is_none() {
     let mut host = Fake::new(&[(1500, 1, done(1)), (1600, 2, done(2))]);
-    assert_eq!(host.asks(), Err(Lost::Silent));
+    assert_eq!(host.request_tun(), Err(Lost::Silent));
     assert_eq!(host.now, PATIENCE);
     host.now = Duration::from_millis(1450);
     // The late answer comes in time for its successor, and gives the engine all its time again.
-    assert_eq!(host.asks(), Ok(format!("{:?}", done(2))));
+    assert_eq!(host.request_tun(), Ok(format!("{:?}", done(2))));
     assert!(!host.conversation.is_overdue);
 }
 
 #[test]
 fn an_engine_that_owes_an_answer_has_less_time_for_the_next() {
     let mut host = Fake::new(&[]);
-    assert_eq!(host.asks(), Err(Lost::Silent));
+    assert_eq!(host.request_tun(), Err(Lost::Silent));
     let begin = host.now;
-    assert_eq!(host.asks(), Err(Lost::Silent));
+    assert_eq!(host.request_tun(), Err(Lost::Silent));
     assert_eq!(host.now - begin, IMPATIENCE);
 }
 
@@ -142,7 +142,7 @@ fn the_engine_gets_what_it_wants_under_the_same_number() {
         (900, 1, ToClient::NeedLink { ifindex: 4 }),
         (1800, 1, done(0)),
     ]);
-    assert_eq!(host.asks(), Ok(format!("{:?}", done(0))));
+    assert_eq!(host.request_tun(), Ok(format!("{:?}", done(0))));
     let sent = host.replies();
     assert!(sent.iter().all(|(seq, _, _)| *seq == 1));
     let expected = [
@@ -173,14 +173,14 @@ fn an_engine_with_a_new_device_has_its_time() {
     };
     let answer = ToClient::Answer { datagram: b"ack" };
     let mut host = Fake::new(&[(0, 1, need), (59_000, 1, answer)]);
-    assert_eq!(host.asks(), Ok(format!("{answer:?}")));
+    assert_eq!(host.request_tun(), Ok(format!("{answer:?}")));
     let (_, message, beside) = &host.replies()[1];
     assert_eq!(*beside, Beside::Nothing);
     assert!(message.starts_with("Tun { errno: 16, ifindex: 0, netns: 0"));
 }
 
 #[test]
-fn what_makes_no_sense_is_told_from_silence() {
+fn a_malformed_reply_is_distinguished_from_silence() {
     let mut host = Fake::new(&[(0, 1, done(22))]);
     let mut buffer = vec![0; MAX_MESSAGE];
     assert_eq!(
@@ -191,5 +191,5 @@ fn what_makes_no_sense_is_told_from_silence() {
     let greeted = greet(&mut host, 1, b"test", &mut buffer);
     assert_eq!(greeted, Ok(Greeted::OtherVersion(1)));
     let mut host = Fake::new(&[]);
-    assert_eq!(tell(&mut host, &ToEngine::OwnTun), Ok(()));
+    assert_eq!(notify(&mut host, &ToEngine::OwnTun), Ok(()));
 }
