@@ -1,7 +1,7 @@
-//! The alias of a TUN device: by it an engine knows the device that was made for it, and one that a dead engine left.
+//! The alias of a TUN device identifies a device made for this engine, and one that a dead engine left behind.
 
-/// What the alias of each TUN device begins with, followed by the kind of the link that it stands for: by this a successor
-/// knows what a dead engine has left.
+/// Prefix of every TUN device's alias, followed by the kind of link it stands for: a successor recognizes by it what
+/// a dead engine left behind.
 pub const ALIAS: &str = "udco ";
 
 /// Room for the prefix, a kind of up to 9 bytes, a space and 16 digits.
@@ -9,9 +9,9 @@ const ROOM: usize = 32;
 
 /// The alias that the client gives a device: [`ALIAS`], the kind of link, and the nonce of the engine's question in hex.
 ///
-/// Only who has `CAP_NET_ADMIN` in the network namespace of a device can set its alias, and the kernel tells everybody
-/// what it is. So an engine that reads its nonce there knows that whoever it asked made, or may administer, this device
-/// (faults D1). Others can read the nonce, too, but it is good for the one question only.
+/// Setting an alias takes `CAP_NET_ADMIN` in the device's network namespace, and anyone can read it. So an engine
+/// that reads its nonce there knows that the client it sent the nonce to made, or may administer, this device (faults
+/// D1). Others can read the nonce too, but it is valid for one request only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Alias {
     bytes: [u8; ROOM],
@@ -19,7 +19,7 @@ pub struct Alias {
 }
 
 impl Alias {
-    /// The alias for a device of this kind, as a [`crate::ToClient::NeedTun`] asks for it.
+    /// The alias for a device of this kind, as [`crate::ToClient::NeedTun`] requires it.
     #[must_use]
     pub fn new(kind: &str, nonce: u64) -> Self {
         let mut alias = Self {
@@ -42,7 +42,7 @@ impl Alias {
         alias
     }
 
-    /// The alias as the kernel takes and tells it.
+    /// The alias as the kernel stores and reports it.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()

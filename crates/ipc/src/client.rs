@@ -1,6 +1,6 @@
-//! The client's side of the conversation, without a system call: numbers, deadlines, which answer belongs to the question,
-//! and what the engine wants before it answers. The two programs that speak to engines, the preload library and the command
-//! line, are its [`Host`]s.
+//! The client's side of the conversation, without system calls: sequence numbers, deadlines, matching answers to
+//! requests, and what the engine needs before it can answer. Its [`Host`]s are the two programs that speak to
+//! engines: the preload library and the command line.
 
 use core::fmt;
 use core::ops::Add;
@@ -8,21 +8,21 @@ use core::time::Duration;
 
 use crate::{Made, Partial, ToClient, ToEngine, VERSION, Wanted};
 
-/// How long the engine may take while it owes an answer already: a program that ends has several questions, and should not
-/// wait its whole time for each.
+/// How long the engine may take while it already owes an answer: a program that exits sends several requests, and
+/// should not wait the full time for each.
 const IMPATIENCE: Duration = Duration::from_millis(100);
 
-/// How long it may take to go on with a new device, on a machine that has taken as long to make it (faults B3). The true
-/// sign that it is lost is the end of the connection.
+/// How long it may take to continue with a new device, on a machine that was as slow to make it (faults B3). The
+/// reliable sign of a lost engine is the end of the connection.
 const TAKE_OVER: Duration = Duration::from_secs(60);
 
-/// What is known of the conversation on one connection.
+/// State of the conversation on one connection.
 #[derive(Debug)]
 pub struct Conversation {
     seq: u32,
     /// How long the engine may take for an answer.
     patience: Duration,
-    /// It owes one on which this client has given up.
+    /// It still owes an answer on which this client has given up.
     is_overdue: bool,
 }
 
@@ -31,30 +31,30 @@ pub struct Conversation {
 pub enum Beside {
     /// None.
     Nothing,
-    /// Those of the question.
+    /// Those that belong to the request.
     Question,
-    /// The queues of the device that [`Host::make_device`] has made, then the monitor.
+    /// The queues of the device that [`Host::make_device`] made, then the monitor.
     Device,
-    /// The socket that [`Host::hand_over`] was asked for, then the engine's end of its relay.
+    /// The socket requested from [`Host::hand_over`], then the engine's end of its relay.
     Socket,
 }
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lost {
-    /// None came in time.
+    /// None arrived in time.
     Silent,
     /// The engine has closed the connection.
     Ended,
-    /// What came is no message of this protocol, or no answer to this question.
+    /// The message received is not of this protocol, or does not answer this request.
     Nonsense,
 }
 
-/// The program around a conversation: its system calls, and what it has that the engine may want.
+/// The program around a conversation: its system calls, and the resources the engine may need.
 pub trait Host {
-    /// Why a question stays without an answer.
+    /// Why a request gets no answer.
     type Error: From<Lost>;
-    /// A clock that does not jump.
+    /// A monotonic clock.
     type Time: Copy + Add<Duration, Output = Self::Time>;
 
     /// The conversation.
@@ -66,10 +66,10 @@ pub trait Host {
     /// The time.
     fn now(&self) -> Self::Time;
 
-    /// Sends a message, encoded with this number. It may hold a key: no copy of it stays (promises H1).
+    /// Sends a message, encoded with this sequence number. It may hold a key: leave no copy of it (promises H1).
     ///
     /// # Errors
-    /// If it cannot be sent, at `until` at the latest.
+    /// If it cannot be sent by `until`.
     fn send(
         &mut self,
         seq: u32,
@@ -78,10 +78,10 @@ pub trait Host {
         until: Self::Time,
     ) -> Result<(), Self::Error>;
 
-    /// Receives a message, and returns its length: 0 if the engine has ended, `None` if none has come until then.
+    /// Receives a message and returns its length: 0 if the engine has ended, `None` if none arrived by `until`.
     ///
     /// # Errors
-    /// Of the connection.
+    /// The connection's.
     fn receive(&mut self, into: &mut [u8], until: Self::Time)
     -> Result<Option<usize>, Self::Error>;
 
@@ -98,8 +98,8 @@ pub trait Host {
         Err(crate::errno::EOPNOTSUPP)
     }
 
-    /// Prepares the handing over of the transport socket that the program knows by this number. Returns what the program
-    /// has read of a packet of its stream.
+    /// Prepares to hand over the transport socket that the program knows by this number. Returns how far the program
+    /// has read into a packet of its stream.
     ///
     /// # Errors
     /// Why there is no such socket, as an errno (see [`ToEngine::Socket`]).
@@ -108,7 +108,7 @@ pub trait Host {
     }
 }
 
-/// Asks a question, gives the engine what it wants before it can answer, and returns the answer.
+/// Sends a request, provides what the engine needs before it can answer, and returns the answer.
 ///
 /// # Errors
 /// The host's, or why there is no answer.
@@ -159,7 +159,7 @@ pub fn request<'b, H: Host>(
     Ok(decode(buffer, len)?.1)
 }
 
-/// Says something whose answer is not awaited, if it has one.
+/// Sends a message without waiting for an answer.
 ///
 /// # Errors
 /// The host's.
@@ -167,7 +167,7 @@ pub fn notify<H: Host>(host: &mut H, message: &ToEngine<'_>) -> Result<(), H::Er
     Question::begin(host, message).map(drop)
 }
 
-/// How an engine has received a client.
+/// How an engine answered a client's hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Greeted {
     /// The conversation may begin.
@@ -202,7 +202,7 @@ pub fn greet<H: Host>(
 }
 
 impl Conversation {
-    /// A conversation on a new connection with an engine that may take this long for an answer.
+    /// A conversation on a new connection; the engine has `patience` for each answer.
     #[must_use]
     pub const fn new(patience: Duration) -> Self {
         Self {
@@ -221,7 +221,7 @@ impl Conversation {
     }
 }
 
-/// An open question.
+/// A pending request.
 struct Question<T> {
     seq: u32,
     until: T,
@@ -240,7 +240,7 @@ impl<T: Copy + Add<Duration, Output = T>> Question<T> {
         Ok(open)
     }
 
-    /// Gives the engine what it wanted. From then on it has its time anew.
+    /// Gives the engine what it needed, and restarts its deadline.
     fn reply<H: Host<Time = T>>(
         &mut self,
         host: &mut H,
@@ -251,7 +251,8 @@ impl<T: Copy + Add<Duration, Output = T>> Question<T> {
         host.send(self.seq, reply, beside, self.until)
     }
 
-    /// Gives it a device, or says why there is none. It has much to do with one before it answers.
+    /// Gives it a device, or the reason why there is none. The engine has much to do with a new device before it
+    /// answers.
     fn reply_with_device<H: Host<Time = T>>(
         &mut self,
         host: &mut H,
@@ -274,8 +275,8 @@ impl<T: Copy + Add<Duration, Output = T>> Question<T> {
         Ok(())
     }
 
-    /// The length of the next message of the engine about this question. Answers to earlier ones, on which this client had
-    /// given up, are thrown away; they show that the engine is back, and give it its whole time.
+    /// The length of the engine's next message about this request. Late answers to earlier requests are discarded;
+    /// they show that the engine is back, and restore its full deadline.
     fn receive<H: Host<Time = T>>(
         &mut self,
         host: &mut H,

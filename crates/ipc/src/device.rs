@@ -1,31 +1,31 @@
-//! How a client makes the TUN device that an engine wants: what to do next, given what is found under its name. What is
-//! done is the client's ([`Kernel`]), in the network namespace and with the rights of its program.
+//! How a client makes the TUN device that an engine wants: the next step, given what already has its name. The steps
+//! themselves are the client's ([`Kernel`]), in the network namespace and with the privileges of its program.
 
 use core::time::Duration;
 
 use crate::errno::{EBUSY, EEXIST, EINVAL, ENODEV};
 use crate::{Alias, Interface, MAX_FDS};
 
-/// Flags of every queue, for `TUNSETIFF`: `IFF_TUN`, `IFF_NO_PI` and `IFF_VNET_HDR` of `<linux/if_tun.h>`. Whatever the
-/// engine reads and writes with the packets is settled here.
+/// Flags of every queue, for `TUNSETIFF`: `IFF_TUN`, `IFF_NO_PI` and `IFF_VNET_HDR` of `<linux/if_tun.h>`. They fix
+/// the format in which the engine reads and writes packets.
 pub const QUEUE_FLAGS: u16 = 0x0001 | 0x1000 | 0x4000;
-/// `IFF_MULTI_QUEUE`: of a device that has several queues.
+/// `IFF_MULTI_QUEUE`: for a device with several queues.
 const MULTI_QUEUE: u16 = 0x0100;
-/// `IFF_TUN_EXCL`: only for the first queue, the name must be new.
+/// `IFF_TUN_EXCL`, for the first queue only: the name must be new.
 const EXCLUSIVE: u16 = 0x8000;
 
 /// `IFF_UP` and `IFF_MULTICAST` of `<linux/if.h>`.
 const UP: u32 = 1;
 const MULTICAST: u32 = 0x1000;
 
-/// How long an engine may need to let go of a device whose program was killed a moment ago: so often, after such a pause.
+/// How long an engine may need to release a device whose program was just killed: this many attempts, this far apart.
 const TRIES: u32 = 30;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Longest name of an interface, with the zero behind it.
+/// Longest name of an interface, with its terminating zero.
 const NAME_ROOM: usize = 16;
 
-/// What a device shall be like; see [`crate::ToClient::NeedTun`].
+/// The device to make; see [`crate::ToClient::NeedTun`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted<'a> {
     /// How many queues.
@@ -36,13 +36,13 @@ pub struct Wanted<'a> {
     pub multicast: bool,
     /// Whether to set it up.
     pub up: bool,
-    /// What its alias has to end with.
+    /// The required suffix of its alias.
     pub nonce: u64,
     /// Its name; `%d` stands for the first free number.
     pub name: &'a [u8],
 }
 
-/// A device as it was made.
+/// A device that was made or taken over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Made {
     name: Name,
@@ -50,7 +50,7 @@ pub struct Made {
     pub ifindex: u32,
     /// The kernel's number of its network namespace; 0 if it has none.
     pub netns: u64,
-    /// A dead engine or program had left it: it stays whatever comes.
+    /// A dead engine or program had left it behind: it stays, whatever happens.
     pub was_left: bool,
 }
 
@@ -60,12 +60,12 @@ pub struct Name {
     bytes: [u8; NAME_ROOM],
 }
 
-/// What makes a TUN device look like a link of ours.
+/// The attributes that make a TUN device look like one of our links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// Its MTU.
     pub mtu: u32,
-    /// `IFF_*` that it has, of those in `mask`; the others stay as they are.
+    /// `IFF_*` to set, of those in `mask`; the others stay as they are.
     pub flags: u32,
     /// See `flags`.
     pub mask: u32,
@@ -73,7 +73,7 @@ pub struct Shape {
     pub alias: Alias,
 }
 
-/// What a client does with a device. Errors are errnos.
+/// The operations a client performs on a device. Errors are errnos.
 pub trait Kernel {
     /// The index of the interface of this name.
     fn index(&mut self, name: &[u8]) -> Option<u32>;
@@ -84,8 +84,8 @@ pub trait Kernel {
     /// The kernel's.
     fn interface(&mut self, ifindex: u32) -> Result<Interface, i32>;
 
-    /// Opens one more queue of the device of this name, with these flags of `TUNSETIFF`, and keeps it. Returns the name
-    /// that the device has.
+    /// Opens one more queue of the device with this name, with these flags of `TUNSETIFF`, and keeps it. Returns the
+    /// device's actual name.
     ///
     /// # Errors
     /// The kernel's.
@@ -94,19 +94,20 @@ pub trait Kernel {
     /// Closes all queues.
     fn detach(&mut self);
 
-    /// Has the device outlive its queues.
+    /// Makes the device outlive its queues.
     ///
     /// # Errors
     /// The kernel's.
     fn persist(&mut self) -> Result<(), i32>;
 
-    /// Gives the device its look.
+    /// Sets the device's attributes.
     ///
     /// # Errors
     /// The kernel's.
     fn shape(&mut self, ifindex: u32, shape: &Shape) -> Result<(), i32>;
 
-    /// Removes a device that was made in vain, whoever has copies of its queues. Without an index it is not persistent yet.
+    /// Removes a device whose making failed, even if others have copies of its queues. Without an index it is not
+    /// persistent yet.
     fn remove(&mut self, ifindex: Option<u32>);
 
     /// The kernel's number of the device's network namespace; 0 if it has none.
@@ -116,12 +117,13 @@ pub trait Kernel {
     fn pause(&self, time: Duration);
 }
 
-/// Makes a device that stays when all descriptors are closed: no packet leaves in the clear after the engine has died. One
-/// of that name that a dead engine or program has left is taken as it is: with the queues that it was made for (faults A5),
-/// and with its addresses too, since with the last of them the kernel would take its routes away (promises I1).
+/// Makes a device that survives the closing of all descriptors, so that no packet leaves in the clear after the
+/// engine has died. A device of that name that a dead engine or program left behind is taken over unchanged: with its
+/// original number of queues (faults A5), and with its addresses, since the kernel removes a device's routes with its
+/// last address (promises I1).
 ///
 /// # Errors
-/// `EEXIST` if anything else has the name, `EINVAL` for more queues than a message takes, else what the kernel said.
+/// `EEXIST` if anything else has the name, `EINVAL` for more queues than a message takes, else the kernel's error.
 pub fn make<K: Kernel>(kernel: &mut K, wanted: &Wanted<'_>) -> Result<Made, i32> {
     if usize::from(wanted.queues) >= MAX_FDS {
         return Err(EINVAL);
@@ -149,7 +151,7 @@ pub fn make<K: Kernel>(kernel: &mut K, wanted: &Wanted<'_>) -> Result<Made, i32>
     })
 }
 
-/// Makes the device what it shall be. Returns its index, and if it is known, also with an error.
+/// Configures the device. Returns its index, even with an error if it is known.
 fn finish<K: Kernel>(
     kernel: &mut K,
     name: &Name,
@@ -162,12 +164,12 @@ fn finish<K: Kernel>(
     shaped.map(|()| ifindex).map_err(|errno| (index, errno))
 }
 
-/// The queues of a new device. What was made goes with them if this fails: it is not persistent yet.
+/// The queues of a new device. If this fails, the device goes with them: it is not persistent yet.
 fn create<K: Kernel>(kernel: &mut K, wanted: &Wanted<'_>) -> Result<Name, i32> {
     let flags = QUEUE_FLAGS | if wanted.queues > 1 { MULTI_QUEUE } else { 0 };
     let first = kernel.attach(wanted.name, flags | EXCLUSIVE);
     let name = first.map_err(|errno| match errno {
-        // Another process has made it in between.
+        // Another process made it in between.
         EBUSY => EEXIST,
         errno => errno,
     })?;
@@ -177,8 +179,8 @@ fn create<K: Kernel>(kernel: &mut K, wanted: &Wanted<'_>) -> Result<Name, i32> {
     Ok(name)
 }
 
-/// The queues of a device that was left: as many as are wanted, or the only one. `EEXIST` if it is not such a device, or
-/// somebody has it; any other error is one of those that end OpenVPN, which takes `EEXIST` for success.
+/// The queues of a device left behind: as many as are wanted, or its only one. `EEXIST` if it is no such device, or
+/// is in use; any other error ends OpenVPN, which takes `EEXIST` for success.
 fn take<K: Kernel>(kernel: &mut K, ifindex: u32, wanted: &Wanted<'_>) -> Result<Name, i32> {
     for _ in 0..=TRIES {
         let taken = match kernel.interface(ifindex)? {
@@ -219,7 +221,7 @@ fn attach_all<K: Kernel>(
 }
 
 impl Made {
-    /// Name that the device got.
+    /// The device's actual name.
     #[must_use]
     pub fn name(&self) -> &[u8] {
         self.name.as_bytes()
@@ -249,12 +251,12 @@ impl Shape {
     fn of(wanted: &Wanted<'_>) -> Self {
         let up = if wanted.up { UP } else { 0 };
         let multicast = if wanted.multicast { MULTICAST } else { 0 };
-        // The one kind has the flag, the other has not.
+        // One kind has the flag, the other does not.
         let kind = if wanted.multicast { "ovpn-dco" } else { "ovpn" };
         Self {
             mtu: wanted.mtu,
             flags: up | multicast,
-            // Up only if wanted, but down for nobody.
+            // Set up only if wanted, but never set down.
             mask: up | MULTICAST,
             alias: Alias::new(kind, wanted.nonce),
         }

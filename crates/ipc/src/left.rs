@@ -1,5 +1,5 @@
-//! What a program that makes a TUN device finds under its name: both clients, the preload library and the command line,
-//! go by these rules (faults A5).
+//! Classifies the interface that already has the name of a TUN device to be made. Both clients, the preload library
+//! and the command line, follow these rules (faults A5).
 
 use crate::ALIAS;
 
@@ -18,26 +18,26 @@ const INFO_DATA: u16 = 2;
 const MULTI_QUEUE: u16 = 7;
 const QUEUES: u16 = 8;
 const DISABLED_QUEUES: u16 = 9;
-/// In an attribute's type: it holds others, or is in network order.
+/// Flags in an attribute's type: nested, or in network byte order.
 const TYPE_FLAGS: u16 = 0xc000;
 
-/// An interface, as far as it is of interest to who wants its name.
+/// An interface, as far as it matters to a client that wants its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interface {
     /// Not a device of ours.
     Foreign,
-    /// A device of ours, and a program has its queues.
+    /// A device of ours whose queues a program has open.
     Served,
-    /// A device of ours. It is nobody's if a queue can be had. The carrier says nothing: while a served device has no
-    /// peer, it may be without one.
+    /// A device of ours. It is free if a queue can be opened. The carrier is no indication: a served device without a
+    /// peer may have none either.
     Left {
-        /// Whether it was made for several queues: then any number can be had, else one. A kernel older than 4.17 does not
-        /// tell: try.
+        /// Whether it was made for several queues: then any number can be opened, else one. A kernel older than 4.17
+        /// does not report it: try both.
         several: Option<bool>,
     },
 }
 
-/// What the kernel's answer to an `RTM_GETLINK` request shows.
+/// Classifies an interface by the kernel's answer to an `RTM_GETLINK` request.
 #[must_use]
 pub fn interface(message: &[u8]) -> Interface {
     if u16_at(message, 4) != Some(NEWLINK) {
@@ -96,7 +96,7 @@ mod tests {
         .concat();
         let mut message = vec![0; HEADER + LINK];
         message[4..6].copy_from_slice(&NEWLINK.to_ne_bytes());
-        // Something else before it.
+        // Another attribute before it.
         message.extend(attribute(3, b"tun0\0"));
         message.extend(attribute(IFALIAS, alias.as_bytes()));
         message.extend(attribute(LINKINFO, &info));

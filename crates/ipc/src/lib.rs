@@ -1,18 +1,19 @@
-//! What a *client* (the preload library inside OpenVPN, or the CLI) and the engine say to each other.
+//! The protocol between a *client* (the preload library inside OpenVPN, or the CLI) and the engine.
 //!
 //! Both ends of the conversation are local and built from one source tree, so integers are in host order and a
 //! [`VERSION`] in the first message is all the compatibility there is. Every message is one datagram on a
 //! `SOCK_SEQPACKET` Unix socket: [`HEADER`] bytes of header, then the body. File descriptors travel beside a message
 //! with `SCM_RIGHTS`, in the order given at each variant.
 //!
-//! The client asks, the engine answers; a client has one question open at a time. Each question carries a sequence
-//! number, its answers repeat it, and a client throws away an answer with another number (it belongs to a question on
-//! which it had given up). An engine that needs something of the client before it can answer says so
-//! ([`ToClient::NeedTun`], [`ToClient::NeedSocket`], [`ToClient::NeedLink`]) and the client replies under the same number.
+//! The client sends requests, the engine answers; a client has one request pending at a time. Each request carries a
+//! sequence number that its answers repeat, and a client discards an answer with another number (it belongs to a
+//! request on which it had given up). An engine that needs something from the client before it can answer requests it
+//! ([`ToClient::NeedTun`], [`ToClient::NeedSocket`], [`ToClient::NeedLink`]) and the client replies under the same
+//! number.
 //!
-//! A *channel* is what the program believes to be a generic-netlink socket: a SEQPACKET pair, one end in the program's
-//! fd table, the other in the engine. Requests go over the client's connection ([`ToEngine::Request`]), so that the
-//! client can wait until every answer lies readable in the channel before its `sendmsg` returns; OpenVPN spins on
+//! A *channel* is the SEQPACKET pair that the program takes for a generic-netlink socket: one end in the program's fd
+//! table, the other in the engine. Requests go over the client's connection ([`ToEngine::Request`]), so that the
+//! client can wait until every answer is readable in the channel before its `sendmsg` returns; OpenVPN spins on
 //! `EAGAIN` otherwise.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
@@ -48,23 +49,23 @@ pub const MAX_MESSAGE: usize = 32 * 1024;
 /// The most file descriptors beside one message: 16 TUN queues and the route monitor.
 pub const MAX_FDS: usize = 17;
 
-/// Bytes that a transport socket over UDP should hold in each direction. The client sees to it, as the engine has no right
-/// to exceed the system's limit.
+/// Bytes that a UDP transport socket should buffer in each direction. The client sets it, as the engine has no
+/// privilege to exceed the system's limit.
 pub const TRANSPORT_BUFFER: usize = 4 << 20;
 
-/// What the engine puts into a channel when it begins with a request: whatever lies before it was not caused by the
-/// request. Shorter than any netlink message, so that it cannot be taken for one.
+/// The mark that the engine puts into a channel when it begins with a request: anything before it was not caused by
+/// the request. Shorter than any netlink message, so that it cannot be taken for one.
 ///
-/// OpenVPN 2.6 forgets a notification that it reads while it waits for an answer. So the client gives such a notification
-/// back ([`ToEngine::Return`]), and the engine queues it behind the answer.
+/// OpenVPN 2.6 drops a notification that it reads while it waits for an answer. So the client returns such a
+/// notification ([`ToEngine::Return`]), and the engine queues it behind the answer.
 pub const REQUEST_MARK: &[u8] = b"mark";
 
-/// What precedes an errno, one byte, in a message of the relay of a TCP socket that says that its stream has failed: the
-/// program's next call to receive fails with it.
+/// Prefix of an errno, one byte, in the message of a TCP relay that reports a failed stream: the program's next
+/// receive call fails with it.
 ///
-/// All other messages are packets with their length in front, both ways, one a message: the program reads one packet a
-/// call, as it does with the kernel driver. No packet that begins with these bytes is so short. While the socket serves
-/// no peer, the bytes of its stream come as they are.
+/// All other messages are packets with a length prefix, in both directions, one per message: the program reads one
+/// packet per call, as it does with the kernel driver. No packet that begins with these bytes is that short. While
+/// the socket serves no peer, the bytes of its stream are passed on unchanged.
 pub const STREAM_ERROR: [u8; 2] = [0xff, 0xff];
 
 /// Environment variable with the number of an inherited fd through which an engine hands out connections: its
@@ -79,7 +80,7 @@ pub const SOCKET_VARIABLE: &str = "UDCO_SOCKET";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLong;
 
-/// The bytes are no message of this protocol.
+/// The bytes are not a message of this protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 

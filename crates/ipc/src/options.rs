@@ -1,16 +1,16 @@
-//! What a program's own options say of its data path: `udco run` reads them, a variable in the environment carries them to
-//! the client, and the client to the engine, for the devices of that program and no other (faults E5).
+//! The program's own options for its data path: `udco run` reads them, an environment variable carries them to the
+//! client, and the client to the engine, for that program's devices only (faults E5).
 
 use core::fmt;
 
-/// Environment variable with the program's options, as [`ProgramOptions`] are displayed.
+/// Environment variable with the program's options, in the [`ProgramOptions`] display format.
 pub const OPTIONS_VARIABLE: &str = "UDCO_OPTIONS";
 
 /// The least bound of a packet: OpenVPN 2.7 takes no smaller one.
 const LEAST_SIZE: u16 = 154;
 
-/// Up to which size TCP segments are kept by lowering the MSS in SYNs (OpenVPN's `mssfix`). Every bound holds beside that of
-/// the path.
+/// Size limit for TCP segments, applied by lowering the MSS in SYNs (OpenVPN's `mssfix`). The path's limit applies as
+/// well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MssFix {
     /// By the path alone.
@@ -26,19 +26,19 @@ pub enum MssFix {
     Inner(u16),
 }
 
-/// Options of a program that the data path heeds.
+/// Options of a program that affect the data path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProgramOptions {
     /// `mssfix`.
     pub mssfix: MssFix,
-    /// `passtos`: the DSCP of an inner packet is that of the outer one.
+    /// `passtos`: copy the DSCP of an inner packet to the outer one.
     pub passtos: bool,
     /// `txqueuelen` of the TUN device.
     pub txqueuelen: Option<u32>,
 }
 
 impl ProgramOptions {
-    /// Reads them from the variable. What is not understood is left out: no option is worth a failed start.
+    /// Parses the variable, ignoring anything unknown: no option is worth a failed start.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let mut options = Self::default();
@@ -54,7 +54,7 @@ impl ProgramOptions {
         options
     }
 
-    /// Whether none differs from what is done without options.
+    /// Whether all are at their defaults.
     #[must_use]
     pub fn is_default(&self) -> bool {
         *self == Self::default()
@@ -85,7 +85,7 @@ impl fmt::Display for ProgramOptions {
 }
 
 impl MssFix {
-    /// With a size that makes sense: a segment of a few bytes would only waste the path.
+    /// Only with a sensible size: segments of a few bytes would waste the path.
     #[must_use]
     pub fn bounded(self) -> Self {
         match self {
@@ -119,7 +119,7 @@ impl MssFix {
         }
     }
 
-    /// Of two numbers of a message, within bounds.
+    /// From two numbers of a message, within bounds.
     pub(crate) fn of_wire((kind, size): (u16, u16)) -> Self {
         let value = match kind {
             1 => Self::Off,

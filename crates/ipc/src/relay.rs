@@ -2,13 +2,13 @@
 
 use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-/// What precedes each datagram in the relay of a UDP socket: where the packet came from and at which local address it
-/// arrived, enough for a client to fill in `msg_name` and an `IP_PKTINFO` control message.
+/// Header of each datagram in the relay of a UDP socket: its source and the local address it arrived at, enough for a
+/// client to fill in `msg_name` and an `IP_PKTINFO` control message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RelayHeader {
     /// Source address and port. On a dual-stack socket an IPv4 source is given as the kernel gives it: v4-mapped.
     pub source: SocketAddr,
-    /// Destination address of the packet; unspecified if the socket does not tell.
+    /// Destination address of the packet; unspecified if the socket does not report it.
     pub local: IpAddr,
     /// Interface on which it arrived; 0 if unknown.
     pub ifindex: u32,

@@ -1,4 +1,4 @@
-//! What the engine says to clients.
+//! Messages from the engine to clients.
 
 use crate::wire::{Body, Fields};
 use crate::{Malformed, TooLong};
@@ -11,7 +11,7 @@ pub enum ToClient<'a> {
         /// [`crate::VERSION`] of the engine.
         version: u16,
     },
-    /// The connection is refused: wrong version, or the caller may not.
+    /// The connection is refused: wrong version, or the client is not permitted.
     Refused {
         /// Why, as an errno.
         errno: i32,
@@ -21,39 +21,39 @@ pub enum ToClient<'a> {
         /// Number for [`crate::ToEngine::Request`] and [`crate::ToEngine::SetOption`].
         channel: u32,
     },
-    /// The question is answered.
+    /// The request is done.
     Done {
         /// 0, or why not. For a [`crate::ToEngine::Request`] always 0: errors are netlink messages in the channel.
         errno: i32,
         /// The engine has taken the socket of the last [`crate::ToEngine::Socket`]: put the relay in its place now.
         replace_fd: bool,
-        /// Not all answers fitted into the channel; the rest follows as it is read.
+        /// Not all answers fitted into the channel; the rest follows as it is drained.
         more: bool,
     },
     /// Not about a device of ours: give the request to the kernel.
     Pass,
-    /// Say whether there is an interface with this index, in the network namespace of the program.
+    /// Check whether there is an interface with this index in the program's network namespace.
     NeedLink {
         /// The index.
         ifindex: u32,
     },
     /// Make a TUN device, in the network namespace of the program.
     NeedTun {
-        /// How many queues (`IFF_MULTI_QUEUE` if more than one). A device that is taken over has those it was made for:
-        /// the engine goes by the number that comes.
+        /// How many queues (`IFF_MULTI_QUEUE` if more than one). A device that is taken over keeps its original
+        /// number: the engine goes by the number it receives.
         queues: u16,
         /// Its MTU.
         mtu: u32,
-        /// Whether it has the flag `IFF_MULTICAST`, as `ovpn-dco` has it and `ovpn` has not.
+        /// Whether it has the flag `IFF_MULTICAST`; `ovpn-dco` devices do, `ovpn` devices do not.
         multicast: bool,
         /// Whether to set it up.
         up: bool,
-        /// What its alias has to end with (see [`crate::Alias`]): proof that the device is the one made for this question.
+        /// The required suffix of its alias (see [`crate::Alias`]): proof that the device was made for this request.
         nonce: u64,
-        /// Its name; `EEXIST` if there is one already, unless it is one that was left ([`crate::Interface::Left`]).
+        /// Its name; `EEXIST` if it is taken, unless by a device left behind ([`crate::Interface::Left`]).
         name: &'a [u8],
     },
-    /// The netlink answer to a [`crate::ToEngine::LinkRequest`], to be read by the program on the socket on which it asked.
+    /// The netlink answer to a [`crate::ToEngine::LinkRequest`], for the program to read on the socket that sent it.
     Answer {
         /// The datagram.
         datagram: &'a [u8],
@@ -62,7 +62,7 @@ pub enum ToClient<'a> {
     Device {
         /// It was made by the API `ovpn-dco-v2`, not by `ovpn`.
         is_dco_v2: bool,
-        /// Both network namespaces have a number, the same. Otherwise only index and name agree, which may occur in
+        /// Both network namespaces have the same number. Otherwise only index and name match, which can occur in
         /// several namespaces.
         is_certain: bool,
         /// Inode of the engine's own network namespace; 0 if unknown.

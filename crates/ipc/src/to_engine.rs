@@ -1,4 +1,4 @@
-//! What clients say to the engine.
+//! Messages from clients to the engine.
 
 use crate::wire::{Body, Fields};
 use crate::{Malformed, MssFix, TooLong};
@@ -23,9 +23,9 @@ pub enum ToEngine<'a> {
     Hello {
         /// [`crate::VERSION`] of the sender.
         version: u16,
-        /// Process id as the sender sees it (for messages to people only).
+        /// Process id as the sender sees it (for display only).
         pid: u32,
-        /// Name of the program (for messages to people only).
+        /// Name of the program (for display only).
         program: &'a [u8],
     },
     /// A new channel. Beside it: the engine's end of the pair. Answer: [`crate::ToClient::Channel`].
@@ -47,10 +47,10 @@ pub enum ToEngine<'a> {
         channel: u32,
         /// Netlink port id of that socket, as the program believes it to be.
         port: u32,
-        /// The largest buffer with which the program has received on it so far, in bytes; 0 if it has not. The kernel
-        /// fits the datagrams of a dump to it.
+        /// The largest buffer with which the program has received on it so far, in bytes; 0 if it has not received
+        /// yet. As in the kernel, the datagrams of a dump are sized to it.
         room: u32,
-        /// Whether the caller has `CAP_NET_ADMIN` at this moment, and had it when it opened the socket.
+        /// Whether the client has `CAP_NET_ADMIN` now, and had it when it opened the socket.
         admin: bool,
         /// The datagram: one or more netlink messages.
         datagram: &'a [u8],
@@ -65,26 +65,26 @@ pub enum ToEngine<'a> {
     /// An rtnetlink request that creates, deletes or shows a link (`RTM_NEWLINK`, `RTM_DELLINK`, `RTM_GETLINK`).
     /// Answer: [`crate::ToClient::Pass`], [`crate::ToClient::Answer`], or [`crate::ToClient::NeedTun`] first.
     LinkRequest {
-        /// Netlink port id of the asking socket.
+        /// Netlink port id of the client's socket.
         port: u32,
-        /// Whether the caller has `CAP_NET_ADMIN` at this moment.
+        /// Whether the client has `CAP_NET_ADMIN` now.
         admin: bool,
-        /// `NETLINK_EXT_ACK` of the asking socket.
+        /// `NETLINK_EXT_ACK` of the client's socket.
         ext_ack: bool,
-        /// `NETLINK_CAP_ACK` of it.
+        /// `NETLINK_CAP_ACK` of the same socket.
         cap_ack: bool,
         /// The datagram.
         datagram: &'a [u8],
     },
-    /// What the kernel tells of a link that may be ours, and the program is about to read: one `RTM_NEWLINK` message.
-    /// Answer: [`crate::ToClient::Answer`] with the message as it shall be read.
+    /// The kernel's report of a link that may be ours, which the program is about to read: one `RTM_NEWLINK` message.
+    /// Answer: [`crate::ToClient::Answer`] with the message for the program to read instead.
     Shown {
         /// As in [`ToEngine::Tun`].
         netns: u64,
         /// The message.
         message: &'a [u8],
     },
-    /// Reply to [`crate::ToClient::NeedLink`]. Has the same answer as the question before it.
+    /// Reply to [`crate::ToClient::NeedLink`]. Answer: that of the pending request.
     Link {
         /// Whether there is such an interface.
         exists: bool,
@@ -95,12 +95,12 @@ pub enum ToEngine<'a> {
     Tun {
         /// 0, or why there is no device.
         errno: i32,
-        /// Interface index of the device in the client's network namespace. The engine asks the kernel whether the
-        /// device has it (faults D1).
+        /// Interface index of the device in the client's network namespace. The engine verifies it with the kernel
+        /// (faults D1).
         ifindex: u32,
-        /// The kernel's number of that namespace (`SO_NETNS_COOKIE`); 0 if it has none. Never believed.
+        /// The kernel's number of that namespace (`SO_NETNS_COOKIE`); 0 if it has none. Never trusted.
         netns: u64,
-        /// Name that the device got. Never believed.
+        /// The device's actual name. Never trusted.
         name: &'a [u8],
     },
     /// Reply to [`crate::ToClient::NeedSocket`]. Beside it, if `errno` is 0: the real transport socket, then the engine's end
@@ -112,57 +112,58 @@ pub enum ToEngine<'a> {
         /// The packet of a TCP stream that the program has read in part.
         partial: Partial,
     },
-    /// The program closed a transport socket that the engine has. Answer: [`crate::ToClient::Done`], after the engine has let
-    /// go of it, so that its port is free.
+    /// The program closed a transport socket that the engine has. Answer: [`crate::ToClient::Done`], after the engine
+    /// has closed its copy, so that the port is free.
     SocketClosed {
         /// The fd number by which the program knew it.
         fd: i32,
     },
-    /// The program opened `/dev/net/tun` by itself: it runs its own data path. Answer: [`crate::ToClient::Done`].
+    /// The program opened `/dev/net/tun` itself: it runs its own data path. Answer: [`crate::ToClient::Done`].
     OwnTun,
-    /// Asks for the engine's state as JSON. Beside it: the file to write it to. Answer: [`crate::ToClient::Done`].
+    /// Requests the engine's state as JSON. Beside it: the file to write it to. Answer: [`crate::ToClient::Done`].
     Show,
-    /// Which network namespace the client is in, before Linux 5.14, where the kernel does not tell (`SO_NETNS_COOKIE`).
-    /// Comes right after [`ToEngine::Hello`]. It counts only among programs of one user (faults B5). Answer:
+    /// The client's network namespace, before Linux 5.14, where the kernel does not report it (`SO_NETNS_COOKIE`).
+    /// Comes right after [`ToEngine::Hello`]. Valid only among programs of one user (faults B5). Answer:
     /// [`crate::ToClient::Done`].
     Namespace {
         /// Inode of `/proc/self/ns/net`.
         inode: u64,
     },
-    /// What the program's own options say of the data path of its devices. Answer: [`crate::ToClient::Done`].
+    /// The program's own options for the data path of its devices. Answer: [`crate::ToClient::Done`].
     Options {
-        /// Up to which size TCP segments are kept.
+        /// Size limit for TCP segments.
         mssfix: MssFix,
-        /// Whether the DSCP of an inner packet is that of the outer one.
+        /// Whether to copy the DSCP of an inner packet to the outer one.
         passtos: bool,
     },
-    /// A new connection: beside it, the engine's end of a SEQPACKET pair. Has no answer here, because others may read on
-    /// this socket; the conversation on the new connection begins with [`ToEngine::Hello`]. This is all that a dispenser
-    /// takes ([`crate::FD_VARIABLE`]), besides [`ToEngine::Output`]. On any other connection it comes from a forked child whose
-    /// parent goes on using the connection.
+    /// A new connection: beside it, the engine's end of a SEQPACKET pair. Has no answer here, because others may read
+    /// on this socket; the conversation on the new connection begins with [`ToEngine::Hello`]. A dispenser
+    /// ([`crate::FD_VARIABLE`]) accepts only this and [`ToEngine::Output`]. On any other connection it comes from a
+    /// forked child whose parent keeps using the connection.
     Connect,
-    /// Where the program's messages go from now on, and so what its own engine has to say about it. Has no answer. Beside
-    /// it: the file; without one, the engine only lets go of the standard error that it was started with. Engines that
-    /// several programs share ignore it.
+    /// Where the program's messages go from now on, and so its own engine's messages about it. Has no answer. Beside
+    /// it: the file; without one, the engine only closes the standard error that it was started with. Engines shared
+    /// by several programs ignore it.
     Output {
-        /// Process id as the program sees it (for messages to people only).
+        /// Process id as the program sees it (for display only).
         pid: u32,
         /// Facility as in `<syslog.h>`, if `ident` is given.
         facility: u16,
         /// The file is a socket of syslog(3), on which the program has this name; empty for any other file.
         ident: &'a [u8],
     },
-    /// Which device of this index the engine has in the client's network namespace, so that a client need not read the
-    /// whole state. Answer: [`crate::ToClient::Device`], or [`crate::ToClient::Done`] with `ENODEV`.
+    /// Requests the engine's device with this index in the client's network namespace, so that a client need not read
+    /// the whole state. Answer: [`crate::ToClient::Device`], or [`crate::ToClient::Done`] with `ENODEV`.
     FindDevice {
         /// As in [`ToEngine::Tun`].
         netns: u64,
         /// Interface index in the client's network namespace.
         ifindex: u32,
-        /// Its name there: it counts where the kernel does not number namespaces.
+        /// Its name there, compared where the kernel does not number namespaces.
         name: &'a [u8],
     },
-    /// OpenVPN has refused again what its server pushes, since that rules offload out. Answer: [`crate::ToClient::Done`].
+    /// OpenVPN has again refused its server's pushed options, because they rule offload out. Answer:
+    /// [`crate::ToClient::Done`].
     CompressionRefused,
 }
 

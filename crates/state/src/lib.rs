@@ -1,7 +1,7 @@
-//! The state of engines as JSON: what an engine writes when it is asked, and what `udco show --json` makes of it.
+//! The state of engines as JSON: the engine's own report, and the output of `udco show --json`.
 //!
-//! Members may be added, and readers pass over those that they do not know. [`FORMAT`] counts what breaks them: a member
-//! that goes, or means something else.
+//! Members may be added, and readers ignore those they do not know. [`FORMAT`] counts breaking changes: a member that
+//! goes, or changes its meaning.
 #![forbid(unsafe_code)]
 
 mod peer;
@@ -16,7 +16,7 @@ pub use peer::{Keepalive, Key, Keys, Mss, Peer, Traffic};
 /// Version of the format.
 pub const FORMAT: u32 = 1;
 
-/// What `udco show --json` prints: the state of all engines, and what is wrong with others.
+/// The output of `udco show --json`: the state of all engines, and of those that do not answer.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Report<D = Device> {
     /// [`FORMAT`]; 0 of a udco that had no number for it.
@@ -30,7 +30,7 @@ pub struct Report<D = Device> {
     pub left: Vec<String>,
     /// Engines that did not answer.
     pub silent: Vec<Silent>,
-    /// Process ids of engines that have no socket which can be found.
+    /// Process ids of engines whose socket cannot be found.
     pub unreachable: Vec<u32>,
 }
 
@@ -39,13 +39,13 @@ pub struct Report<D = Device> {
 pub struct Silent {
     /// Where it listens.
     pub socket: String,
-    /// It may not be used by the caller.
+    /// This user may not use it.
     pub denied: bool,
-    /// Why not, for people.
+    /// Why not, for display.
     pub error: String,
 }
 
-/// What one engine tells when it is asked for its state.
+/// One engine's report of its state.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct EngineState<D = Device> {
     /// [`FORMAT`] of the engine.
@@ -58,7 +58,7 @@ pub struct EngineState<D = Device> {
     pub netns: u64,
     /// As [`Engine::workers`].
     pub workers: usize,
-    /// Its devices. Last, so that all else has been read before them.
+    /// Its devices. Last, so that everything else has been read before them.
     pub devices: Vec<D>,
 }
 
@@ -88,7 +88,7 @@ pub struct Engine {
     pub workers: usize,
 }
 
-/// A device. Who does not need its peers may read them as anything, e.g. as the text that they are.
+/// A device. A reader that does not need its peers may read them as anything, e.g. as their raw text.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Device<P = Vec<Peer>> {
     /// Its name when it was made.
@@ -103,15 +103,15 @@ pub struct Device<P = Vec<Peer>> {
     pub api: Api,
     /// The user whose program made it, as the engine sees its number.
     pub owner: u32,
-    /// What the kernel does in big pieces for it.
+    /// Its segmentation offloads.
     pub offloads: Offloads,
     /// Prefixes in the mirror of the kernel's main table.
     pub routes: usize,
     /// Datagrams that did not fit the path, so that the kernel fragmented them.
     pub fragmented: u64,
-    /// Dropped packets by reason; reasons that never occurred are left out.
+    /// Dropped packets by reason; reasons that never occurred are omitted.
     pub drops: BTreeMap<String, u64>,
-    /// Its peers by their ids; none if the caller may not use the device.
+    /// Its peers by their ids; none if this user may not use the device.
     pub peers: P,
 }
 
@@ -119,9 +119,9 @@ pub struct Device<P = Vec<Peer>> {
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// One peer gets everything.
+    /// One peer gets all traffic.
     P2p,
-    /// Many, told apart by their VPN addresses.
+    /// Many peers, distinguished by their VPN addresses.
     Mp,
 }
 
@@ -142,15 +142,15 @@ pub enum Api {
 pub struct Offloads {
     /// TCP leaves the device in super-packets.
     pub device_tcp: bool,
-    /// The same of UDP.
+    /// The same for UDP.
     pub device_udp: bool,
     /// TCP segments are merged on the way in.
     pub merge: bool,
-    /// The same of UDP, where `merge` is not forbidden and the kernel can (Linux 6.2).
+    /// The same for UDP, unless `merge` is disabled or the kernel lacks it (before Linux 6.2).
     pub merge_udp: bool,
-    /// Of the socket of one of the peers; `None` if there is no peer, or over TCP.
+    /// `UDP_SEGMENT` on a peer's socket; `None` if there is no peer, or over TCP.
     pub segment: Option<bool>,
-    /// As `segment`, for what comes in.
+    /// As `segment`, for receiving.
     pub coalesce: Option<bool>,
     /// Queues of the device.
     pub queues: usize,

@@ -8,33 +8,33 @@ use serde::{Deserialize, Serialize};
 /// A peer.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Peer {
-    /// Id in the packets that come from it.
+    /// Id in packets received from it.
     pub id: u32,
-    /// Id in the packets that go to it.
+    /// Id in packets sent to it.
     pub tx_id: u32,
-    /// Where it is; `None` over TCP.
+    /// Its address; `None` over TCP.
     pub remote: Option<SocketAddr>,
-    /// The address of ours that it talks to; `None` if the route decides.
+    /// Our local address for it; `None` if the route decides.
     pub local: Option<IpAddr>,
-    /// Bytes of the longest outer packet that is not fragmented; `None` over TCP.
+    /// Length of the longest outer packet that is not fragmented; `None` over TCP.
     pub path_mtu: Option<u16>,
-    /// The MSS to which that, or `mssfix`, limits TCP inside; `None` if nothing does.
+    /// The MSS to which that, or `mssfix`, limits TCP inside the tunnel; `None` if there is no limit.
     pub mss: Option<Mss>,
-    /// Its IPv4 address inside.
+    /// Its VPN IPv4 address.
     pub vpn4: Option<Ipv4Addr>,
-    /// Its IPv6 address inside.
+    /// Its VPN IPv6 address.
     pub vpn6: Option<Ipv6Addr>,
-    /// When it is asked for a sign of life, and when it is given up.
+    /// Its keepalive times.
     pub keepalive: Keepalive,
     /// Its keys.
     pub keys: Keys,
-    /// What crossed the wire.
+    /// Counters at the transport socket.
     pub link: Traffic,
-    /// What crossed the device.
+    /// Counters at the device.
     pub vpn: Traffic,
 }
 
-/// Bytes of TCP payload, by the family inside.
+/// Bytes of TCP payload per packet, by the family inside the tunnel.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Mss {
     /// Over IPv4.
@@ -43,16 +43,16 @@ pub struct Mss {
     pub ipv6: u16,
 }
 
-/// Seconds; 0 is never.
+/// Keepalive times in seconds; 0 is never.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct Keepalive {
     /// Something is sent at least this often.
     pub interval: u32,
-    /// The peer is gone after such a silence.
+    /// The peer is deleted after this long without a packet.
     pub timeout: u32,
 }
 
-/// The slots; never a key.
+/// The key slots; never key material.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Keys {
     /// Encrypts and decrypts.
@@ -61,7 +61,7 @@ pub struct Keys {
     pub secondary: Option<Key>,
 }
 
-/// Which key is in a slot.
+/// The key in a slot.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Key {
     /// Its id in packets.

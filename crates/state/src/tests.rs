@@ -2,7 +2,7 @@ use serde::de::IgnoredAny;
 
 use super::*;
 
-/// As an engine writes it, with a member that is unknown here.
+/// Engine output, with a member unknown here.
 const STATE: &str = r#"{"format":1,"version":"0.1.0","pid":7,"netns":4026531840,"workers":2,"shoe_size":44,"devices":[
     {"name":"tun0","ifindex":3,"netns":9,"mode":"mp","api":"ovpn-dco-v2","owner":0,"offloads":{"device-tcp":true,
     "device-udp":false,"merge":true,"merge-udp":false,"segment":true,"coalesce":null,"queues":1},"routes":2,

@@ -5,11 +5,11 @@ use crate::MAX_MESSAGE;
 
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// An engine that says what it is told to, and a clock that only waiting moves.
+/// A scripted engine, and a clock that only advances while waiting.
 struct Fake {
     conversation: Conversation,
     now: Duration,
-    /// What comes, and when: relative to the number of the last question.
+    /// The messages to receive, and when, numbered relative to the last request.
     coming: VecDeque<(Duration, u32, ToClient<'static>)>,
     sent: Vec<(u32, Vec<u8>, Beside)>,
     device: Result<Made, i32>,
@@ -117,7 +117,7 @@ fn an_answer_to_an_earlier_question_is_none() {
     assert_eq!(host.request_tun(), Err(Lost::Silent));
     assert_eq!(host.now, PATIENCE);
     host.now = Duration::from_millis(1450);
-    // The late answer comes in time for its successor, and gives the engine all its time again.
+    // The late answer arrives in time for its successor, and restores the engine's full deadline.
     assert_eq!(host.request_tun(), Ok(format!("{:?}", done(2))));
     assert!(!host.conversation.is_overdue);
 }
@@ -138,7 +138,7 @@ fn the_engine_gets_what_it_wants_under_the_same_number() {
         (0, 1, ToClient::NeedLink { ifindex: 4 }),
         (0, 1, ToClient::NeedSocket { fd: 5 }),
         (0, 1, ToClient::NeedSocket { fd: 6 }),
-        // Each reply gives it its time anew.
+        // Each reply restarts the deadline.
         (900, 1, ToClient::NeedLink { ifindex: 4 }),
         (1800, 1, done(0)),
     ]);
@@ -160,7 +160,7 @@ fn the_engine_gets_what_it_wants_under_the_same_number() {
     assert_eq!(sent, expected);
 }
 
-/// The kernel may take seconds for what the engine does with a device (faults B3).
+/// The kernel may take seconds for the engine's operations on a device (faults B3).
 #[test]
 fn an_engine_with_a_new_device_has_its_time() {
     let need = ToClient::NeedTun {

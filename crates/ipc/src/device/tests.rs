@@ -5,11 +5,11 @@ use crate::errno::EBADF;
 
 const MULTI: u16 = QUEUE_FLAGS | MULTI_QUEUE;
 
-/// A kernel with at most one interface, and what was done to it.
+/// A kernel with at most one interface, and a record of the calls.
 #[derive(Default)]
 struct Fake {
     there: Option<Interface>,
-    /// The flags with which a queue can be had, if not all; and how many there may be.
+    /// The flags with which a queue can be opened, if not all; and how many queues there may be.
     takes: Option<u16>,
     room: usize,
     queues: Vec<u16>,
@@ -18,7 +18,7 @@ struct Fake {
     shape_fails: bool,
     removed: Vec<Option<u32>>,
     pauses: Cell<u32>,
-    /// After so many pauses nobody has it any more.
+    /// After this many pauses nobody has it open any more.
     let_go_after: Option<u32>,
 }
 
@@ -118,7 +118,7 @@ fn a_left_device_is_taken_with_the_queues_it_was_made_for() {
     for (several, takes, wants, gets) in [
         (Some(true), MULTI, 3, 3),
         (Some(false), QUEUE_FLAGS, 3, 1),
-        // An old kernel does not tell: both ways are tried.
+        // An old kernel does not report it: both ways are tried.
         (None, QUEUE_FLAGS, 3, 1),
         (None, MULTI, 1, 1),
     ] {
@@ -137,7 +137,7 @@ fn what_is_not_left_has_its_name_for_itself() {
     assert_eq!(foreign.pauses.get(), 0);
     for kernel in [
         &mut Fake::with(Interface::Served),
-        // Somebody has its queue, which the kernel tells only who asks for it.
+        // Its queue is in use, which the kernel reports only on an attempt to open it.
         &mut Fake {
             room: 0,
             ..Fake::with(Interface::Left { several: None })
