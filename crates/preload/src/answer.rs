@@ -1,5 +1,5 @@
-//! Netlink messages as far as this library must know them: the header, and the error that it makes up when the engine
-//! doesn't answer.
+//! Netlink messages, as far as this library must understand them: the header, and the error it makes up when the
+//! engine does not answer.
 
 use std::ops::Range;
 
@@ -99,7 +99,7 @@ pub(crate) fn sequence_numbers(datagram: &[u8]) -> impl Iterator<Item = u32> {
     messages(datagram).map(|(header, _)| header.seq)
 }
 
-/// A request that does nothing, and is acknowledged.
+/// A request that does nothing and is acknowledged.
 pub(crate) fn no_operation(seq: u32) -> [u8; HEADER] {
     let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK;
     let header = Header {
@@ -120,7 +120,7 @@ pub(crate) fn acknowledges_no_operation(datagram: &[u8]) -> bool {
     })
 }
 
-/// Where in a datagram the kernel tells of links that may be ours: those without a hardware address, as TUN devices are.
+/// The positions in a datagram of links that may be ours: those without a hardware address, as TUN devices are.
 pub(crate) fn shown_links(datagram: &[u8]) -> impl Iterator<Item = Range<usize>> {
     let mut at = 0;
     messages(datagram).filter_map(move |(header, body)| {
@@ -142,7 +142,7 @@ pub(crate) fn messages_of(datagram: &[u8], kind: u16) -> impl Iterator<Item = &[
     })
 }
 
-/// A datagram without those messages of this type; `None` if it has none of them.
+/// A datagram without its messages of this type; `None` if it has none.
 pub(crate) fn without(datagram: &[u8], kind: u16, drop: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
     let (mut kept, mut at) = (Vec::new(), 0);
     for (header, _) in messages(datagram) {
@@ -163,7 +163,8 @@ pub(crate) fn only_kind(datagram: &[u8]) -> Option<u16> {
     (header.len as usize >= HEADER && end >= datagram.len()).then_some(header.kind)
 }
 
-/// A request about a link, or (`RTM_DELLINK`) its end: header and `struct ifinfomsg`. It wants no acknowledgement.
+/// A request about a link, or (`RTM_DELLINK`) its removal: header and `struct ifinfomsg`. It requests no
+/// acknowledgement.
 pub(crate) fn about_link(kind: u16, ifindex: u32) -> [u8; 32] {
     let header = Header {
         len: 32,
@@ -198,7 +199,7 @@ pub(crate) fn request(kind: u16, flags: i32, fixed: &[u8], attributes: &[(u16, &
     bytes
 }
 
-/// Gives a link an alias, the free text that `ip link` shows with it.
+/// Sets a link's alias, the free text that `ip link` shows with it.
 pub(crate) fn link_alias(ifindex: u32, alias: &[u8]) -> Vec<u8> {
     let mut bytes = about_link(libc::RTM_NEWLINK, ifindex).to_vec();
     let len = ATTRIBUTE + alias.len();
@@ -211,7 +212,7 @@ pub(crate) fn link_alias(ifindex: u32, alias: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The attributes from an offset on: type, without the flag of nested ones, and where the value is.
+/// The attributes from an offset on: type, without the nested flag, and the position of the value.
 pub(crate) fn attributes(bytes: &[u8], from: usize) -> impl Iterator<Item = (u16, Range<usize>)> {
     let mut at = from;
     std::iter::from_fn(move || {
@@ -239,7 +240,7 @@ pub(crate) fn port(address: &[u8]) -> Option<u32> {
     Some(u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]))
 }
 
-/// Each message with its body; ends at the first that is malformed.
+/// Each message with its body; stops at the first malformed one.
 fn messages(mut datagram: &[u8]) -> impl Iterator<Item = (Header, &[u8])> {
     std::iter::from_fn(move || {
         let header = Header::first(datagram)?;

@@ -1,4 +1,4 @@
-//! The system calls that this library makes for itself, past its own hooks.
+//! System calls of this library itself, bypassing its own hooks.
 
 use crate::{marks, real};
 use libc::{c_int, c_short, msghdr};
@@ -6,7 +6,7 @@ use std::mem::size_of;
 use std::ptr::{null, null_mut};
 use std::time::Instant;
 
-/// Why a call failed.
+/// An errno.
 pub(crate) type Errno = c_int;
 
 /// `errno` of this thread.
@@ -48,7 +48,7 @@ impl Fd {
         Self { raw, hidden: false }
     }
 
-    /// Guards the fd against a program that closes fds which it doesn't know.
+    /// Protects the fd from programs that close fds they do not know.
     pub(crate) fn hide(mut self) -> Self {
         self.hidden = true;
         marks::add(self.raw, marks::HIDDEN);
@@ -96,8 +96,8 @@ pub(crate) fn pair(kind: c_int) -> Result<(Fd, Fd), Errno> {
     Ok((Fd::new(fds[0]), Fd::new(fds[1])))
 }
 
-/// Another number for the same open file, at least 3 (a low RLIMIT_NOFILE forbids parking them high:
-/// openvpn-integration 3.8).
+/// Another number for the same open file, at least 3 (a low RLIMIT_NOFILE forbids high numbers: openvpn-integration
+/// 3.8).
 pub(crate) fn duplicate(fd: c_int) -> Result<Fd, Errno> {
     // SAFETY: no pointers.
     checked(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) }).map(Fd::new)
@@ -162,7 +162,7 @@ pub(crate) fn set_option(fd: c_int, level: c_int, name: c_int, value: c_int) -> 
     checked(result).map(drop)
 }
 
-/// Lets a socket use only the routes through one device.
+/// Restricts a socket to the routes through one device.
 pub(crate) fn bind_to_device(fd: c_int, name: &std::ffi::CStr) -> Result<(), Errno> {
     let bytes = name.to_bytes();
     let len = bytes.len() as libc::socklen_t;
@@ -172,7 +172,8 @@ pub(crate) fn bind_to_device(fd: c_int, name: &std::ffi::CStr) -> Result<(), Err
     checked(result).map(drop)
 }
 
-/// Asks for a send (`SO_SNDBUF`) or receive buffer (`SO_RCVBUF`) of that size, beyond the system's limit if we may.
+/// Requests a send (`SO_SNDBUF`) or receive buffer (`SO_RCVBUF`) of that size, beyond the system's limit if
+/// permitted.
 pub(crate) fn raise_buffer(fd: c_int, name: c_int, size: c_int) {
     let forced = match name {
         libc::SO_SNDBUF => libc::SO_SNDBUFFORCE,
@@ -183,7 +184,7 @@ pub(crate) fn raise_buffer(fd: c_int, name: c_int, size: c_int) {
     }
 }
 
-/// Waits until one of `events` is there; `false` at the deadline.
+/// Waits for one of `events`; `false` at the deadline.
 ///
 /// # Errors
 /// `EINTR` only without a deadline: the program's own blocking call is then interrupted too.
@@ -253,8 +254,8 @@ pub(crate) fn receive(fd: c_int, into: &mut [u8], flags: c_int) -> Result<usize,
     checked_len(unsafe { real::recv(fd, into.as_mut_ptr().cast(), into.len(), flags) })
 }
 
-/// The next datagram, which stays where it is. `room` is what the program has for it: a dump is cut to the buffers with
-/// which its socket is read.
+/// Peeks at the next datagram. `room` is the size of the program's buffer: the kernel fits dumps to the buffers with
+/// which a socket is read.
 pub(crate) fn peek(fd: c_int, room: usize) -> Result<Vec<u8>, Errno> {
     const LEAST: usize = 8 * 1024;
     const MOST: usize = 128 * 1024;
@@ -281,7 +282,7 @@ pub(crate) fn kind(fd: c_int) -> Result<(libc::mode_t, libc::dev_t), Errno> {
     Ok((found.st_mode & libc::S_IFMT, found.st_rdev))
 }
 
-/// Says something to people: where the program itself does, on syslog(3) or its standard error output.
+/// Reports a line to people where the program itself does: on syslog(3) or its standard error output.
 pub(crate) fn say(line: &str) {
     if crate::output::is_syslogged()
         && let Ok(line) = std::ffi::CString::new(line)
@@ -297,7 +298,7 @@ pub(crate) fn say(line: &str) {
     unsafe { real::write(2, line.as_ptr().cast(), line.len()) };
 }
 
-/// A message header without anything.
+/// An empty message header.
 pub(crate) fn empty_message() -> msghdr {
     // SAFETY: all zeroes is a valid msghdr.
     let mut header: msghdr = unsafe { std::mem::zeroed() };
@@ -364,7 +365,7 @@ pub(crate) fn local_address(fd: c_int) -> Result<Vec<u8>, Errno> {
     Ok(bytes)
 }
 
-/// Whether this thread has `CAP_NET_ADMIN` in effect at the moment.
+/// Whether this thread has `CAP_NET_ADMIN` in effect.
 pub(crate) fn is_admin() -> bool {
     /// `_LINUX_CAPABILITY_VERSION_3` and `CAP_NET_ADMIN`.
     const VERSION: u32 = 0x2008_0522;

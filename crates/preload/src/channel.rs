@@ -1,4 +1,4 @@
-//! What the program believes to be a generic-netlink socket: one end of a socket pair whose other end the engine has.
+//! The program's generic-netlink socket: one end of a socket pair whose other end the engine has.
 
 use crate::answer::{self, Header};
 use crate::calls::{self, Errno};
@@ -14,37 +14,37 @@ use std::time::Instant;
 use udco_ipc::client;
 use udco_ipc::{MAX_MESSAGE, REQUEST_MARK, ToClient, ToEngine};
 
-/// Room for answers: as much as OpenVPN asks for on its own end, and a dump of many peers more.
+/// Receive buffer: as much as OpenVPN sets on its own end, and room for a dump of many peers.
 const BUFFER: c_int = 4 << 20;
 
 /// State of a channel.
 pub(crate) struct Channel {
     /// Its number at the engine.
     number: u32,
-    /// Netlink port id that the program has bound, or believes to have been given.
+    /// Netlink port id that the program has bound, or takes for its own.
     port: u32,
-    /// The program had `CAP_NET_ADMIN` when it opened the socket: the kernel asks for it then and at the request.
+    /// The program had `CAP_NET_ADMIN` when it opened the socket: the kernel checks it then and at the request.
     admin: bool,
     /// The largest buffer with which the program has received.
     room: u32,
-    /// Made-up answer, to be read before anything else.
+    /// A made-up answer, to be read first.
     pending: Option<Vec<u8>>,
     /// Header of the first message of the last request.
     last: Header,
     /// Sequence numbers of the other messages of the last request.
     others: Vec<u32>,
-    /// An answer to the last request was made up; the true one is late.
+    /// An answer to the last request was made up; the real one is late.
     given_up: bool,
-    /// More of the answer will come, although nothing may be readable at the moment.
+    /// More of the answer will come, although nothing may be readable right now.
     awaits_final: bool,
-    /// The mark of the last request was not read yet: notifications before it are given back to the engine.
+    /// The mark of the last request has not been read yet: earlier notifications are returned to the engine.
     awaits_mark: bool,
 }
 
 /// Opens a channel in place of a generic-netlink socket. `None` without an engine.
 pub(crate) fn open(state: &mut State, kind: c_int) -> Option<Result<c_int, Errno>> {
     let is_connected = state.connect();
-    // Programs that are started from here have no use for the engine.
+    // Programs started from here have no use for the engine.
     connection::withdraw();
     if !is_connected {
         return None;
@@ -100,7 +100,7 @@ pub(crate) fn open(state: &mut State, kind: c_int) -> Option<Result<c_int, Errno
 }
 
 impl Channel {
-    /// `bind`: takes the port id of the address, or makes one up as the kernel would.
+    /// `bind`: takes the port id of the address, or chooses one as the kernel would.
     pub(crate) fn bind(&mut self, fd: c_int, address: &[u8]) -> Result<c_int, Errno> {
         let wanted = answer::port(address).ok_or(libc::EINVAL)?;
         self.port = if wanted == 0 {
@@ -135,7 +135,7 @@ impl Channel {
         self.awaits_mark = false;
     }
 
-    /// Whether a datagram answers a request which the program believes to be done with.
+    /// Whether a datagram answers a request that the program considers finished.
     fn is_stale(&self, datagram: &[u8]) -> bool {
         Header::first(datagram).is_some_and(|header| {
             let is_known = header.seq == self.last.seq || self.others.contains(&header.seq);
@@ -176,7 +176,7 @@ pub(crate) fn set_option(
     }
 }
 
-/// `sendmsg`: returns when the whole answer is readable, or has been made up. OpenVPN spins on EAGAIN otherwise
+/// `sendmsg`: returns once the whole answer is readable, or has been made up. OpenVPN spins on EAGAIN otherwise
 /// (openvpn-integration 3.2).
 pub(crate) fn send(state: &mut State, fd: c_int, outgoing: &Outgoing<'_>) -> Result<usize, Errno> {
     let datagram = outgoing.gather();
@@ -209,7 +209,8 @@ pub(crate) fn send(state: &mut State, fd: c_int, outgoing: &Outgoing<'_>) -> Res
     Ok(datagram.len())
 }
 
-/// Asks, and hands over the transport sockets that the engine wants. Returns whether more of the answer will follow.
+/// Sends a request, and hands over the transport sockets that the engine needs. Returns whether more of the answer
+/// follows.
 fn request(state: &mut State, question: &ToEngine<'_>) -> Result<bool, Lost> {
     let mut exchange = Exchange::new(state);
     let mut buffer = vec![0; MAX_MESSAGE];
@@ -226,7 +227,8 @@ fn request(state: &mut State, question: &ToEngine<'_>) -> Result<bool, Lost> {
             Ok(more)
         }
         (Err(Lost::Silent), Some(offer)) => {
-            // The engine may still take what we have given up: it reads this next and lets go. The answer is not awaited.
+            // The engine may still take the socket after this timeout: it reads this message next and closes its
+            // copy. Do not wait for the answer.
             let closed = ToEngine::SocketClosed { fd: offer.fd() };
             let _ = state.connection()?.notify(&closed);
             Err(Lost::Silent)
@@ -258,8 +260,8 @@ pub(crate) fn receive(
             return Ok(len);
         }
         match peek(fd) {
-            // The engine has closed its end, and so will it answer every call: ENODEV makes OpenVPN exit, where
-            // a plain end of file would make it spin (openvpn-integration 3.3).
+            // The engine has closed its end, so every call fails from now on. ENODEV makes OpenVPN exit; a plain end
+            // of file would make it spin (openvpn-integration 3.3).
             Ok(None) => {
                 state.connection = None;
                 let Some(Entry::Channel(channel)) = state.sockets.get(&fd) else {
@@ -274,7 +276,7 @@ pub(crate) fn receive(
             }
             Ok(Some(datagram)) if channel.is_stale(&datagram) => discard(fd),
             Ok(Some(datagram)) if channel.awaits_mark => {
-                // Older than the request: OpenVPN 2.6 would forget it while it waits for the answer.
+                // Older than the request: OpenVPN 2.6 would drop it while it waits for the answer.
                 discard(fd);
                 let channel = channel.number;
                 let back = ToEngine::Return {
@@ -312,8 +314,8 @@ pub(crate) fn receive(
     }
 }
 
-/// The next datagram in the channel, which stays there; `None` at the end. A refusal has the request in it, and so maybe
-/// a key.
+/// Peeks at the next datagram in the channel; `None` at the end. A refusal contains the request, and so perhaps a
+/// key.
 fn peek(fd: c_int) -> Result<Option<Secret>, Errno> {
     let flags = libc::MSG_PEEK | libc::MSG_TRUNC | libc::MSG_DONTWAIT;
     let len = match calls::receive(fd, &mut [], flags) {
@@ -330,7 +332,7 @@ fn discard(fd: c_int) {
     let _ = calls::receive(fd, &mut [], libc::MSG_DONTWAIT);
 }
 
-/// A port id that no other socket of this program has: libnl's are the process id with a counter above bit 22.
+/// A port id that no other socket of this program has: libnl uses the process id with a counter from bit 22 up.
 fn made_up_port(fd: c_int) -> u32 {
     (calls::process() & 0x3f_ffff) | (fd.cast_unsigned().wrapping_add(512) << 22)
 }

@@ -1,9 +1,9 @@
-//! Notices that OpenVPN refuses, with offload, the compression that its server pushes: it reconnects and gets the same again,
-//! for ever (faults E6).
+//! Detects that OpenVPN, with offload, refuses the compression its server pushes: it reconnects and gets the same
+//! options again, forever (faults E6).
 //!
-//! From outside such a restart looks like any other; but OpenVPN writes a line into its log each time. Each of its lines
-//! goes through `vsnprintf`, so that is where the cause can be seen, and no other is taken for it. A release that words it
-//! otherwise is not noticed.
+//! Such a restart looks like any other from outside, but OpenVPN logs a line each time. Every log line goes through
+//! `vsnprintf`, so the hook there sees the cause and takes no other for it. A release with different wording goes
+//! unnoticed.
 
 use crate::socket::Outcome;
 use crate::state;
@@ -12,11 +12,11 @@ use std::ffi::CStr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use udco_ipc::ToEngine;
 
-/// What the line begins with, in 2.6 and 2.7.
+/// Start of the line, in 2.6 and 2.7.
 const REFUSAL: &[u8] =
     b"Compression or compression stub framing is not allowed since data-channel offload";
 
-/// At this one it is said what to do: the first may belong to a server that is about to change.
+/// Advise the user at this occurrence: the first may come from a server that is about to change.
 const TELLING: u32 = 2;
 
 static REFUSALS: AtomicU32 = AtomicU32::new(0);
@@ -34,7 +34,7 @@ unsafe fn is_refusal(format: *const c_char) -> bool {
     format.to_bytes().starts_with(REFUSAL)
 }
 
-/// OpenVPN writes a line with this format, which is none of our business otherwise.
+/// Checks a format with which OpenVPN writes a line.
 ///
 /// # Safety
 /// As for [`is_refusal`].

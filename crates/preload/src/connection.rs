@@ -1,4 +1,4 @@
-//! The connection to the engine: one question at a time, each with a deadline.
+//! The connection to the engine: one request at a time, each with a deadline.
 
 use crate::calls::{self, Errno, Fd};
 use crate::dispenser::{PATIENCE, above_standard, draw, inherited, reason};
@@ -17,16 +17,16 @@ use udco_ipc::{
 /// The network namespace of this process.
 const NAMESPACE: &str = "/proc/self/ns/net";
 
-/// A connection on which the engine has said welcome.
+/// A connection that the engine has accepted.
 pub(crate) struct Connection {
     fd: Fd,
     is_private: bool,
     pub(crate) conversation: Conversation,
-    /// What the program's own options say of its data path.
+    /// The program's own options for its data path.
     pub(crate) options: ProgramOptions,
 }
 
-/// A connection while a question is open for which the engine wants nothing, with what goes beside the question.
+/// A connection with a pending request for which the engine needs nothing, and the fds beside that request.
 struct Request<'a> {
     connection: &'a mut Connection,
     fds: &'a [c_int],
@@ -35,16 +35,17 @@ struct Request<'a> {
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lost {
-    /// None came in time.
+    /// None arrived in time.
     Silent,
-    /// The engine is gone, or doesn't keep to the protocol.
+    /// The engine is gone, or violates the protocol.
     Dead,
-    /// The question is larger than a message can be.
+    /// The request exceeds the largest message.
     TooLong,
 }
 
 impl Lost {
-    /// What OpenVPN is told: ENODEV makes it exit, which is right only when the engine has gone (dco-behaviour 4.4).
+    /// The errno that OpenVPN sees: ENODEV makes it exit, which is right only if the engine is gone (dco-behaviour
+    /// 4.4).
     pub(crate) fn errno(self) -> Errno {
         match self {
             Self::Silent => libc::EBUSY,
@@ -59,8 +60,8 @@ pub(crate) fn is_configured() -> bool {
     variable(FD_VARIABLE).is_some() || variable(SOCKET_VARIABLE).is_some()
 }
 
-/// Hides the engine from what is started from here: a daemon that an up script starts has no use for it, and would keep
-/// it from ending.
+/// Hides the engine from child processes: a daemon started by an up script has no use for it, and would keep it from
+/// ending.
 pub(crate) fn withdraw() {
     if let Some(dispenser) = dispenser() {
         // SAFETY: no pointers. Nobody but this library knows the number.
@@ -77,10 +78,10 @@ pub(crate) fn dispenser() -> Option<c_int> {
 }
 
 impl Connection {
-    /// Connects as the environment says.
+    /// Connects as the environment specifies.
     ///
     /// # Errors
-    /// Why not, for people.
+    /// The reason, for display.
     pub(crate) fn open() -> Result<Self, String> {
         let options = variable(OPTIONS_VARIABLE).unwrap_or_default();
         let options = ProgramOptions::parse(&options.to_string_lossy());
@@ -92,10 +93,10 @@ impl Connection {
         }
     }
 
-    /// A connection of a forked child, which has this one from its parent.
+    /// Opens a connection for a forked child that inherited this one from its parent.
     ///
     /// # Errors
-    /// Why there is none, for people.
+    /// The reason, for display.
     pub(crate) fn another(&self) -> Result<Self, String> {
         Self::over(draw(self.fd.raw())?, self.is_private, self.options)
     }
@@ -114,7 +115,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Tells the engine, if it is the program's own, where the program's lines go.
+    /// Reports to the engine, if it is the program's own, where the program's lines go.
     pub(crate) fn report_output(&self) {
         if self.is_private() {
             output::report(self.raw());
@@ -131,7 +132,7 @@ impl Connection {
         self.fd.raw()
     }
 
-    /// Asks a question, with fds beside it.
+    /// Sends a request, with fds beside it, and returns the answer.
     pub(crate) fn request<'b>(
         &mut self,
         question: &ToEngine<'_>,
@@ -148,7 +149,7 @@ impl Connection {
         )
     }
 
-    /// Says something of which no answer is awaited.
+    /// Sends a message without waiting for an answer.
     pub(crate) fn notify(&mut self, message: &ToEngine<'_>) -> Result<(), Lost> {
         let fds = &[];
         client::notify(
@@ -160,7 +161,7 @@ impl Connection {
         )
     }
 
-    /// Asks a question that is answered by an errno.
+    /// Sends a request that is answered by an errno.
     pub(crate) fn request_errno(&mut self, question: &ToEngine<'_>) -> Result<Errno, Lost> {
         match self.request(question, &[], &mut vec![0; MAX_MESSAGE])? {
             ToClient::Done { errno, .. } => Ok(errno),
@@ -214,7 +215,7 @@ impl Connection {
         }
     }
 
-    /// Gets out of the way of a program that wants this fd number for itself.
+    /// Moves to another number: the program wants this one for itself.
     pub(crate) fn move_from(&mut self, number: c_int) {
         if self.fd.raw() == number
             && let Ok(other) = calls::duplicate(number)
@@ -223,13 +224,13 @@ impl Connection {
         }
     }
 
-    /// Waits until one of `events` is there; `false` if none is until then.
+    /// Waits for one of `events`; `false` at the deadline.
     fn wait(&self, events: libc::c_short, until: Instant) -> Result<bool, Lost> {
         calls::wait(self.fd.raw(), events, Some(until)).map_err(|_| Lost::Dead)
     }
 
-    /// Says in which network namespace this process is, where the kernel does not (before Linux 5.14, faults B5). An engine
-    /// that is not told serves this process alone.
+    /// Reports this process's network namespace where the kernel does not (before Linux 5.14, faults B5). Without it,
+    /// the engine serves this process alone.
     fn say_where(&mut self) {
         if calls::network_namespace(self.fd.raw()) != 0 {
             return;
@@ -241,7 +242,8 @@ impl Connection {
         let _ = self.request_errno(&place);
     }
 
-    /// Has the engine heed the program's options (faults E5). If it does not answer now, the next question says so.
+    /// Passes the program's options to the engine (faults E5). If it does not answer now, the next request reports
+    /// that.
     fn hand_over_options(&mut self) {
         let ProgramOptions {
             mssfix, passtos, ..

@@ -1,4 +1,4 @@
-//! How this process gets a connection of its own from the engine that its parents have started (faults C1).
+//! How this process gets its own connection to the engine that an ancestor started (faults C1).
 
 use crate::calls::{self, Errno, Fd};
 use libc::c_int;
@@ -6,13 +6,13 @@ use std::ffi::CStr;
 use std::time::{Duration, Instant};
 use udco_ipc::{FD_VARIABLE, ToEngine};
 
-/// Room for a request to connect, or for word that there will be none.
+/// Room for a connection request, or for a notice that there will be none.
 const ROOM: usize = 64;
 
 /// How long the engine may take for an answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The inherited fd, if it is a socket as the engine's would be.
+/// The inherited fd, if it is the kind of socket that an engine hands out.
 pub(crate) fn inherited(number: &CStr) -> Result<c_int, String> {
     let text = number.to_string_lossy();
     let is_ours = |fd: &c_int| {
@@ -27,7 +27,7 @@ pub(crate) fn inherited(number: &CStr) -> Result<c_int, String> {
     })
 }
 
-/// Makes a connection, and gives the engine its end of it. Nothing is read from `dispenser`: others may do so.
+/// Makes a connection and gives the engine its end. Nothing is read from `dispenser`: others may do so.
 pub(crate) fn draw(dispenser: c_int) -> Result<Fd, String> {
     let (ours, engines) = calls::pair(libc::SOCK_SEQPACKET)
         .map_err(|errno| format!("cannot make a pair of sockets: {}", reason(errno)))?;
@@ -38,7 +38,7 @@ pub(crate) fn draw(dispenser: c_int) -> Result<Fd, String> {
     }
 }
 
-/// Says something that has no answer.
+/// Sends a message that has no answer.
 pub(crate) fn notify(fd: c_int, message: &ToEngine<'_>, fds: &[c_int]) -> Result<(), Errno> {
     let mut buffer = [0; ROOM + crate::output::MAX_IDENT];
     let len = message.encode(0, &mut buffer).map_err(|_| libc::EMSGSIZE)?;
@@ -57,7 +57,7 @@ pub(crate) fn notify(fd: c_int, message: &ToEngine<'_>, fds: &[c_int]) -> Result
     }
 }
 
-/// Away from the numbers of the standard files, which may be closed.
+/// Moves an fd off the numbers of the standard files, which may be closed.
 pub(crate) fn above_standard(fd: Fd) -> Result<Fd, Errno> {
     if fd.raw() < 3 {
         calls::duplicate(fd.raw())

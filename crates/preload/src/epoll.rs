@@ -1,7 +1,8 @@
-//! Which fds the program has in which epoll sets.
+//! Tracks which of the program's fds are in which epoll sets.
 //!
-//! An epoll set holds the open file, not the number: when another file takes a number over, the old one must be taken
-//! out and the new one put in with the same event. OpenVPN 2.7 and TCP servers of 2.6 register once and for all.
+//! An epoll set holds the open file, not the number: when another file takes over a number, the old one must be
+//! removed from the set and the new one added with the same event. OpenVPN 2.7 and TCP servers of 2.6 register only
+//! once.
 
 use crate::calls::{self, Errno};
 use crate::{marks, real};
@@ -18,7 +19,7 @@ impl Registrations {
         Self(BTreeMap::new())
     }
 
-    /// Remembers what the program's successful `epoll_ctl` did.
+    /// Records a successful `epoll_ctl` of the program.
     pub(crate) fn note(
         &mut self,
         epoll: c_int,
@@ -39,7 +40,7 @@ impl Registrations {
         }
     }
 
-    /// Forgets a closed number, be it an epoll set or a member.
+    /// Forgets a closed number, whether an epoll set or a member.
     pub(crate) fn forget(&mut self, closed: c_int) {
         if marks::has(closed, marks::POLLED) {
             self.0
@@ -48,7 +49,7 @@ impl Registrations {
         }
     }
 
-    /// Lets `put` put another file under the number `fd`, and moves the registrations over.
+    /// Runs `put`, which puts another file under the number `fd`, and moves the registrations over.
     pub(crate) fn around(
         &self,
         fd: c_int,
@@ -56,7 +57,7 @@ impl Registrations {
     ) -> Result<(), Errno> {
         let mut taken_out = Vec::new();
         for ((epoll, _), event) in self.0.iter().filter(|((_, member), _)| *member == fd) {
-            // A set that was closed behind our back fails here and is left alone.
+            // A set closed without our notice fails here and is left alone.
             // SAFETY: EPOLL_CTL_DEL reads no event.
             let result = unsafe { real::epoll_ctl(*epoll, libc::EPOLL_CTL_DEL, fd, null_mut()) };
             if calls::checked(result).is_ok() {

@@ -1,4 +1,4 @@
-//! A question for which the engine may want something of the program: a device, a socket, or to know of a link.
+//! A request for which the engine may need something from the program: a device, a socket, or whether a link exists.
 
 use crate::calls::Fd;
 use crate::connection::Lost;
@@ -10,14 +10,14 @@ use std::time::Instant;
 use udco_ipc::client::{Beside, Conversation, Host};
 use udco_ipc::{Made, Partial, ToEngine, Wanted};
 
-/// The program, while a question is open.
+/// The program, while a request is pending.
 pub(crate) struct Exchange<'a> {
     state: &'a mut State,
     /// The device that was made; removed again if this is dropped.
     pub(crate) device: Option<Device>,
-    /// The engine has wanted a device: the kernel mustn't be asked for it any more.
+    /// The engine has claimed the request by requesting a device: it must not reach the kernel any more.
     pub(crate) is_claimed: bool,
-    /// The socket that was handed over, and the engine's end of its relay.
+    /// The socket handed over, and the engine's end of its relay.
     offer: Option<(Offer, Fd)>,
 }
 
@@ -31,7 +31,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// The socket that the engine has wanted.
+    /// The socket that the engine requested.
     pub(crate) fn into_offer(self) -> Option<Offer> {
         self.offer.map(|(offer, _engine)| offer)
     }

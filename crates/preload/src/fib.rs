@@ -1,4 +1,4 @@
-//! The kernel's routing tables: which route a packet takes, and which others there are.
+//! The kernel's routing tables: the route of a packet, and the alternatives.
 
 use crate::answer::{self, HEADER, attributes};
 use crate::calls::{self, Errno};
@@ -6,13 +6,13 @@ use crate::calls::{self, Errno};
 /// Bytes of `struct rtmsg`.
 pub(crate) const ROUTE: usize = 12;
 
-/// Room for a part of an answer.
+/// Room for one datagram of an answer.
 const ROOM: usize = 32 << 10;
 
-/// More routes of a table are not looked at.
+/// Further routes of a table are ignored.
 const MOST: usize = 100_000;
 
-/// `RTM_F_FIB_MATCH`: the route itself is the answer, not what follows from it for one address.
+/// `RTM_F_FIB_MATCH`: return the matching route itself, not its result for one address.
 const FIB_MATCH: u32 = 0x2000;
 
 /// `RT_TABLE_MAIN`, `RTN_UNICAST`, `RTNH_F_ONLINK`.
@@ -30,28 +30,28 @@ const VIA: u16 = 18;
 const METRICS: u16 = 8;
 const HOP: usize = 8;
 
-/// Routes that this library adds have this protocol, by which those are known that a killed program has left.
+/// Protocol of the routes this library adds; it identifies those that a killed program left behind.
 pub(crate) const PROTOCOL: u8 = 117;
 
-/// A route of one next hop.
+/// A route with one next hop.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Route {
     /// `AF_INET` or `AF_INET6`.
     pub(crate) family: u8,
-    /// How many bits of the destination count.
+    /// Prefix length.
     pub(crate) prefix: u8,
     /// Destination address; empty for a default route.
     pub(crate) destination: Vec<u8>,
-    /// The metric; for IPv4 0 if it has none.
+    /// The metric; 0 for an IPv4 route without one.
     pub(crate) metric: u32,
     /// Index of the interface it leads to.
     pub(crate) ifindex: u32,
-    /// Who has added it.
+    /// The origin of the route (`rtm_protocol`).
     pub(crate) protocol: u8,
     table: u32,
     kind: u8,
     flags: u32,
-    /// Gateway, preferred source and the like, as the kernel words them.
+    /// Gateway, preferred source and the like, as the kernel encodes them.
     rest: Vec<(u16, Vec<u8>)>,
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn route_to(address: &[u8]) -> Option<Route> {
     answer::messages_of(&reply, libc::RTM_NEWROUTE).find_map(read)
 }
 
-/// The routes of a table of one family.
+/// The routes of one table and family.
 pub(crate) fn routes(family: u8, table: u32) -> Vec<Route> {
     let flags = libc::NLM_F_REQUEST | libc::NLM_F_DUMP;
     let request = answer::request(libc::RTM_GETROUTE, flags, &fixed(family, 0, 0), &[]);
@@ -101,7 +101,7 @@ pub(crate) fn main_routes(family: u8) -> Vec<Route> {
 }
 
 impl Route {
-    /// Whether it is one by which packets leave for this address.
+    /// Whether packets for this address can leave by it.
     pub(crate) fn covers(&self, address: &[u8]) -> bool {
         let bits = usize::from(self.prefix);
         let (whole, part) = (bits / 8, bits % 8);
@@ -117,12 +117,12 @@ impl Route {
             && (part == 0 || same(whole))
     }
 
-    /// Whether it is a default route. A request to delete one may leave its kind open.
+    /// Whether it is a default route. A request to delete one may leave its type unspecified.
     pub(crate) fn is_default(&self) -> bool {
         self.prefix == 0 && matches!(self.kind, 0 | UNICAST)
     }
 
-    /// Whether it has the gateway of another route, or neither has one.
+    /// Whether it has the same gateway as another route, or neither has one.
     pub(crate) fn has_gateway_of(&self, other: &Self) -> bool {
         let gateway = |route: &Self| {
             let mut all = route.rest.iter();
@@ -143,7 +143,7 @@ impl Route {
         }
     }
 
-    /// The same, as if somebody had added it with `ip route`.
+    /// The same, as if added with `ip route`.
     pub(crate) fn by_hand(self) -> Self {
         const BOOT: u8 = 3;
         Self {
@@ -162,7 +162,7 @@ impl Route {
         self.change(libc::RTM_NEWROUTE, libc::NLM_F_CREATE | libc::NLM_F_REPLACE)
     }
 
-    /// Takes it away.
+    /// Deletes it.
     pub(crate) fn delete(&self) -> Result<(), Errno> {
         self.change(libc::RTM_DELROUTE, 0)
     }
@@ -209,7 +209,7 @@ pub(crate) fn family_of(address: &[u8]) -> Option<u8> {
     }
 }
 
-/// `struct rtmsg`; the table is named by an attribute.
+/// `struct rtmsg`; an attribute specifies the table.
 fn fixed(family: u8, prefix: u8, flags: u32) -> [u8; ROUTE] {
     let mut fixed = [0; ROUTE];
     fixed[0] = family;
@@ -218,7 +218,7 @@ fn fixed(family: u8, prefix: u8, flags: u32) -> [u8; ROUTE] {
     fixed
 }
 
-/// Reads an `RTM_NEWROUTE`. Of several next hops it takes the first.
+/// Parses an `RTM_NEWROUTE`. Of several next hops it takes the first.
 pub(crate) fn read(message: &[u8]) -> Option<Route> {
     let fixed = message.get(HEADER..)?.first_chunk::<ROUTE>()?;
     let [family, prefix, _, _, table, protocol, _, kind, flags @ ..] = *fixed;
@@ -263,7 +263,7 @@ impl Route {
     }
 }
 
-/// What the kernel answers to a request, on a socket of its own: it has answered when the request was sent.
+/// Sends a request on a new socket and returns the kernel's reply, which is there as soon as the request is sent.
 pub(crate) fn transact(request: &[u8]) -> Result<Vec<u8>, Errno> {
     let socket = calls::socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)?;
     calls::send(socket.raw(), request, &[])?;

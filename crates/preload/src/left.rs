@@ -1,10 +1,10 @@
-//! The way around a device that a killed run has left (faults A4).
+//! Detours around a device left behind by a killed run (faults A4).
 //!
-//! The device stays, dead, with its routes, so that nothing leaves in the clear (promises I1). They lead the next run's own
-//! packets to its remotes and name servers into the dead device too, until it takes the device over; but OpenVPN makes
-//! its device only after it has connected. So each remote gets a host route by the best other way there is, as
-//! OpenVPN's own `redirect-gateway` makes one for the server, and names are resolved on sockets that are bound to
-//! that way (`resolve`). Everybody else's packets go on to end in the device.
+//! The device stays, dead, with its routes, so that nothing leaves in the clear (promises I1). These routes also
+//! catch the next run's own packets to its remotes and name servers until it takes the device over; but OpenVPN makes
+//! its device only after it has connected. So each remote gets a host route by the best alternative, like the one
+//! that OpenVPN's own `redirect-gateway` adds for the server, and names are resolved on sockets bound to that uplink
+//! (`resolve`). All other packets still end in the device.
 
 use crate::answer::{self, HEADER};
 use crate::calls;
@@ -18,28 +18,28 @@ use udco_ipc::Interface;
 /// Bytes of `struct ifinfomsg`.
 const LINK: usize = 16;
 
-/// The metrics of what is added here: none wins over a route of somebody else to the same destination. The rest of the
-/// number is the process id, by which those are known whose process was killed.
+/// The metrics of routes added here: none takes precedence over another program's route to the same destination. The
+/// rest of the number is the process id, which identifies the routes of killed processes.
 const LAST: u32 = 0xFF80_0000;
 
-/// A routing table that no rule names: it keeps the default route that OpenVPN has replaced by the tunnel's
-/// (`redirect-gateway` without `def1`), for a run that finds nobody who would put it back.
+/// A routing table that no rule refers to: it keeps the default route that OpenVPN replaced by the tunnel's
+/// (`redirect-gateway` without `def1`), for a run that finds no one left to restore it.
 const KEPT: u32 = u32::from_be_bytes(*b"udco");
 
-/// Where packets for an address go by another way than through the device that was left.
+/// A detour for packets to an address whose route leads into a device left behind.
 pub(crate) struct Around {
-    /// The route that leads there.
+    /// The route of the detour.
     pub(crate) route: Route,
-    /// The name of the device that was left.
+    /// The name of the device left behind.
     pub(crate) device: String,
 }
 
-/// The way around for an address whose route leads into a device that was left. `None`: nothing is in the way.
-/// `Some(Err)`: there is no other way; the name of the device.
+/// The detour for an address whose route leads into a device left behind. `None`: nothing is in the way. `Some(Err)`:
+/// there is no detour; the name of the device.
 pub(crate) fn around(state: &mut State, address: &[u8]) -> Option<Result<Around, String>> {
     let mut route = fib::route_to(address)?;
     if is_stale(&route) {
-        // Perhaps in another network.
+        // Its uplink may have changed since.
         let _ = route.delete();
         route = fib::route_to(address)?;
     }
@@ -63,12 +63,12 @@ pub(crate) fn around(state: &mut State, address: &[u8]) -> Option<Result<Around,
     })
 }
 
-/// The program is about to send to, or to connect to, an address of 4 or 16 bytes.
+/// Before the program sends or connects to an address of 4 or 16 bytes.
 pub(crate) fn clear_way(state: &mut State, address: &[u8]) {
     if state.connection.is_none() {
         return;
     }
-    // To another remote than before; its own route would be seen as the way there else.
+    // A new remote: an earlier route of our own would be mistaken for the way there.
     let earlier = state
         .detours
         .extract_if(.., |route| !(route.is_default() || route.covers(address)));
@@ -95,7 +95,7 @@ pub(crate) fn clear_way(state: &mut State, address: &[u8]) {
     }
 }
 
-/// Says what is to be done by hand, once for each address.
+/// Reports how to fix it by hand, once for each address.
 pub(crate) fn advise(state: &mut State, device: &str, address: &[u8]) {
     if state.advised.iter().any(|known| known == address) {
         return;
@@ -108,12 +108,12 @@ pub(crate) fn advise(state: &mut State, device: &str, address: &[u8]) {
     ));
 }
 
-/// An rtnetlink request of the program, as it is to reach the kernel; `None` as it is.
+/// An rtnetlink request of the program as rewritten for the kernel; `None` if unchanged.
 pub(crate) fn rewritten(state: &mut State, kind: u16, request: &[u8]) -> Option<Vec<u8>> {
     let route = || fib::read(request);
     match kind {
         libc::RTM_GETROUTE => return asked_around(state, request),
-        // OpenVPN puts the tunnel's default route in the place of this one.
+        // OpenVPN is replacing this default route by the tunnel's.
         libc::RTM_DELROUTE if state.is_client => {
             let deleted = route().filter(Route::is_default)?;
             keep(&deleted);
@@ -121,7 +121,7 @@ pub(crate) fn rewritten(state: &mut State, kind: u16, request: &[u8]) -> Option<
         libc::RTM_NEWROUTE if state.is_client => {
             let added = route()?;
             if added.is_default() {
-                // It is back where it was.
+                // It has been restored.
                 forget_kept(added.family, |kept| kept.has_gateway_of(&added));
             }
             let replaced = |detour: &mut Route| {
@@ -138,7 +138,7 @@ pub(crate) fn rewritten(state: &mut State, kind: u16, request: &[u8]) -> Option<
     None
 }
 
-/// A request for the best route, which OpenVPN takes for that of the uplink: by another way than a device that was left.
+/// A request for the best route, which OpenVPN takes for the uplink's: avoid devices left behind.
 fn asked_around(state: &mut State, request: &[u8]) -> Option<Vec<u8>> {
     state.connection.as_ref()?;
     let header = answer::Header::first(request)?;
@@ -169,7 +169,7 @@ fn asked_around(state: &mut State, request: &[u8]) -> Option<Vec<u8>> {
     Some(changed)
 }
 
-/// A dump of routes without those through devices that were left; `None` if there are none.
+/// A dump of routes without those through devices left behind; `None` if there are none.
 pub(crate) fn without_left(state: &State, datagram: &[u8]) -> Option<Vec<u8>> {
     if state.left.is_empty() {
         return None;
@@ -179,8 +179,8 @@ pub(crate) fn without_left(state: &State, datagram: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// Takes away what was added. If the device has gone in order, and with it the last default route, the kept one is put
-/// back: the run that took the device over has not deleted it, and will not.
+/// Removes the routes added here. If the device is gone in order, and the last default route with it, restores the
+/// kept one: the run that took the device over did not delete it, and will not restore it.
 pub(crate) fn tidy_up(state: &mut State) {
     for route in std::mem::take(&mut state.detours) {
         let is_wanted = route.is_default()
@@ -195,7 +195,7 @@ pub(crate) fn tidy_up(state: &mut State) {
     }
 }
 
-/// Whether it is a route of a process of ours that was killed.
+/// Whether it is a route of a killed process of ours.
 fn is_stale(route: &Route) -> bool {
     route.protocol == fib::PROTOCOL
         && route.metric >= LAST
@@ -211,7 +211,7 @@ fn keep(deleted: &Route) {
     let gateway = |route: &Route| deleted.has_gateway_of(route);
     let present = fib::main_routes(deleted.family).into_iter();
     let mut present = present.filter(|route| route.is_default() && gateway(route));
-    // The kept one, as it was offered, is kept already.
+    // The kept route, in the form in which it was offered, is already kept.
     if let Some(route) = present.next()
         && route.protocol != fib::PROTOCOL
         && !is_ours(route.ifindex)
@@ -227,7 +227,7 @@ fn forget_kept(family: u8, which: impl Fn(&Route) -> bool) {
     }
 }
 
-/// Puts the kept default route behind all others, if there is no other one.
+/// Adds the kept default route with the lowest priority, if there is no other one.
 fn offer_default(state: &mut State, family: u8) {
     let is_other = |route: &Route| route.is_default() && !is_left(route.ifindex);
     if fib::main_routes(family).iter().any(is_other) {
@@ -265,7 +265,7 @@ fn left_devices() -> Vec<u32> {
     indexes
 }
 
-/// Whether it is a device of ours, served or left.
+/// Whether it is a device of ours, served or left behind.
 fn is_ours(ifindex: u32) -> bool {
     link(ifindex).is_some_and(|reply| udco_ipc::interface(&reply) != Interface::Foreign)
 }
@@ -274,7 +274,7 @@ fn is_left(ifindex: u32) -> bool {
     link(ifindex).is_some_and(|reply| tun::is_left(&reply, name_of(&reply).to_bytes()))
 }
 
-/// What the kernel tells of a link.
+/// The kernel's report of a link.
 fn link(ifindex: u32) -> Option<Vec<u8>> {
     if ifindex == 0 {
         return None;
@@ -295,14 +295,14 @@ pub(crate) fn interface(ifindex: u32) -> CString {
     link(ifindex).map_or_else(CString::default, |reply| name_of(&reply).to_owned())
 }
 
-/// The same for people.
+/// The same for display.
 fn name(ifindex: u32) -> String {
     let name = interface(ifindex);
     let name = name.to_string_lossy();
     name.chars().flat_map(char::escape_default).collect()
 }
 
-/// An address in words.
+/// An address as text.
 pub(crate) fn display(address: &[u8]) -> String {
     let v4 = || Some(IpAddr::from(*address.first_chunk::<4>()?));
     let v6 = || Some(IpAddr::from(*address.first_chunk::<16>()?));

@@ -1,12 +1,12 @@
 //! `libudco_preload.so`: routes the netlink calls and the fds of a stock OpenVPN to the udco engine.
 //!
 //! Loaded with `LD_PRELOAD`, it does nothing unless `UDCO_FD` or `UDCO_SOCKET` names an engine. Then the program's
-//! generic-netlink sockets are channels to the engine (`channel`), requests about links of ours are answered by it
-//! (`link`), and transport sockets that it wants are handed over to it (`transport`). What the messages mean is
-//! the engine's business alone.
+//! generic-netlink sockets are channels to the engine (`channel`), the engine answers requests about our links
+//! (`link`), and takes over transport sockets as it needs them (`transport`). Only the engine interprets the
+//! messages.
 //!
-//! This file is the list of what is hooked: what OpenVPN and libnl import (openvpn-integration 1.1), and the variants of
-//! glibc's headers for the same calls. Each hook calls libc's function of that name unless its own part has an answer.
+//! This file lists the hooks: the functions OpenVPN and libnl import (openvpn-integration 1.1), and the variants of
+//! the same calls in glibc's headers. Each hook calls libc's function of that name unless its own part has an answer.
 #![allow(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
@@ -43,8 +43,8 @@ use message::{Incoming, Outgoing};
 use socket::Outcome;
 use std::ffi::CStr;
 
-/// Defines hooks: if the condition behind `if` holds, and the block has an answer, that is what the program gets;
-/// else what libc's function says. In unit tests they have no names for the linker.
+/// Defines hooks: if the condition behind `if` holds and the block has an answer, the program gets that answer; else
+/// libc's. In unit tests the linker does not see their names.
 macro_rules! hooks {
     ($($name:ident($($arg:ident: $ty:ty),*) -> $ret:ty, if $condition:expr => $own:expr;)*) => {$(
         /// In front of libc's function.
@@ -66,7 +66,7 @@ macro_rules! hooks {
     )*};
 }
 
-// Making and naming sockets.
+// Creating and naming sockets.
 hooks! {
     bind(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int, if marks::has(fd, SERVED) => {
         if let Some(real) = socket::real_of(fd) {
@@ -199,7 +199,7 @@ hooks! {
     };
 }
 
-// The variants that glibc's headers call under `_FORTIFY_SOURCE`. What overflows is left to libc, which aborts.
+// The variants that glibc's headers call under `_FORTIFY_SOURCE`. On overflow libc's function runs, and aborts.
 hooks! {
     __recvfrom_chk(fd: c_int, into: *mut c_void, len: size_t, room: size_t, flags: c_int, from: *mut sockaddr, from_len: *mut socklen_t) -> ssize_t,
     if len <= room && marks::has(fd, SERVED) => {
@@ -218,7 +218,7 @@ hooks! {
     };
 }
 
-// Fd numbers that go, and epoll sets.
+// Closed fd numbers, and epoll sets.
 hooks! {
     close(fd: c_int) -> c_int, if marks::has(fd, SERVED | POLLED | HIDDEN) => state::release(fd);
     dup2(old: c_int, new: c_int) -> c_int, if is_overwritten(old, new) => {
@@ -244,7 +244,7 @@ hooks! {
     };
 }
 
-// What OpenVPN writes into its log. The arguments are one pointer, or as large as one, wherever Linux runs.
+// OpenVPN's log lines. The `va_list` is a pointer, or passed as one, on every Linux architecture.
 hooks! {
     vsnprintf(into: *mut c_char, room: size_t, format: *const c_char, arguments: *mut c_void) -> c_int,
     if state::is_active() => {
@@ -260,7 +260,7 @@ hooks! {
     };
 }
 
-/// Whether `dup2(old, new)` is about to close an fd that concerns us.
+/// Whether `dup2(old, new)` is about to close an fd of interest.
 fn is_overwritten(old: c_int, new: c_int) -> bool {
     let is_error_output = new == libc::STDERR_FILENO && state::is_active();
     old != new
@@ -268,14 +268,14 @@ fn is_overwritten(old: c_int, new: c_int) -> bool {
         && calls::flags(old, libc::F_GETFD).is_ok()
 }
 
-/// Lets go of a number that `dup2` is about to close.
+/// Releases a number that `dup2` is about to close.
 fn make_way(new: c_int) {
     if marks::has(new, SERVED | POLLED | HIDDEN) {
         state::make_way(new);
     }
 }
 
-/// The outcome of a `dup2`, which may have sent the program's lines elsewhere.
+/// The outcome of a `dup2`, which may have redirected the program's lines.
 fn written_over(new: c_int, result: c_int) -> Result<c_int, calls::Errno> {
     let result = calls::checked(result);
     if new == libc::STDERR_FILENO && result.is_ok() {
@@ -284,7 +284,7 @@ fn written_over(new: c_int, result: c_int) -> Result<c_int, calls::Errno> {
     result
 }
 
-/// Defines hooks in front of calls that make an fd, and look at it afterwards.
+/// Defines hooks in front of calls that open an fd; they examine it afterwards.
 macro_rules! openers {
     ($($name:ident($($arg:ident: $ty:ty),*), |$fd:ident| $after:expr;)*) => {$(
         /// In front of libc's function.
@@ -301,7 +301,7 @@ macro_rules! openers {
     )*};
 }
 
-// Fd numbers that come. `open` takes its third argument only sometimes, in the same register.
+// New fd numbers. `open` takes its third argument only sometimes, in the same register.
 openers! {
     accept(fd: c_int, address: *mut sockaddr, len: *mut socklen_t), |new| connected(new);
     accept4(fd: c_int, address: *mut sockaddr, len: *mut socklen_t, flags: c_int), |new| connected(new);
@@ -313,7 +313,7 @@ openers! {
     __open64_2(path: *const c_char, flags: c_int), |new| opened(new, path);
 }
 
-/// `socket`: generic netlink is a channel to the engine, rtnetlink is listened to.
+/// `socket`: generic netlink becomes a channel to the engine; rtnetlink is monitored.
 ///
 /// # Safety
 /// As for libc's function of that name.
@@ -342,7 +342,7 @@ pub unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> 
     fd
 }
 
-/// `getaddrinfo`: a name server is asked even if a device that a killed run has left is in the way.
+/// `getaddrinfo`: reaches a name server even if a device left behind by a killed run is in the way.
 ///
 /// # Safety
 /// As for libc's function of that name.
@@ -364,7 +364,7 @@ pub unsafe extern "C" fn getaddrinfo(
     unsafe { real::getaddrinfo(node, service, hints, result) }
 }
 
-/// `daemon`: the child that lives on is the one that talks to the engine.
+/// `daemon`: the surviving child takes over the connection to the engine.
 ///
 /// # Safety
 /// As for libc's function of that name.
@@ -379,7 +379,7 @@ pub unsafe extern "C" fn daemon(stay: c_int, keep_open: c_int) -> c_int {
     result
 }
 
-/// `openlog`: the lines of the program's engine go where the program's go.
+/// `openlog`: the lines of the program's engine follow the program's.
 ///
 /// # Safety
 /// As for libc's function of that name.
@@ -420,7 +420,7 @@ fn fresh(fd: c_int) {
     }
 }
 
-/// A new socket has this number, which may be a stream that is handed over later.
+/// A new socket has this number; it may be a stream that is handed over later.
 fn connected(fd: c_int) {
     fresh(fd);
     if fd >= 0 && state::is_active() {

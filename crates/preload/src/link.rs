@@ -1,4 +1,4 @@
-//! rtnetlink sockets: real ones, on which requests that create, delete or show a link are shown to the engine first.
+//! rtnetlink sockets: real ones, whose requests to create, delete or show a link go to the engine first.
 
 use crate::answer::{self, Header};
 use crate::calls;
@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use udco_ipc::client;
 use udco_ipc::{MAX_MESSAGE, ToClient, ToEngine};
 
-/// The requests of which the engine may want to know.
+/// The requests that the engine may handle.
 const WATCHED: [u16; 4] = [
     libc::RTM_NEWLINK,
     libc::RTM_DELLINK,
@@ -22,8 +22,8 @@ const WATCHED: [u16; 4] = [
     libc::RTM_SETLINK,
 ];
 
-/// What a program does at its end, and what would let packets out in the clear if the engine had died before. The last one
-/// puts the default route back that a `redirect-gateway` without `def1` has replaced (faults A2).
+/// Requests a program makes at its end that would let packets out in the clear if the engine had died before. The
+/// last one restores the default route that a `redirect-gateway` without `def1` replaced (faults A2).
 const CLEAN_UP: [u16; 4] = [
     libc::RTM_DELLINK,
     libc::RTM_DELADDR,
@@ -31,10 +31,10 @@ const CLEAN_UP: [u16; 4] = [
     libc::RTM_NEWROUTE,
 ];
 
-/// The requests in which a client's metric is not that of a server.
+/// The requests in which a client's metric differs from a server's.
 const ROUTES: [u16; 2] = [libc::RTM_NEWROUTE, libc::RTM_DELROUTE];
 
-/// What both kinds of links of ours begin with.
+/// The common prefix of both kinds of our links.
 const OUR_KIND: &[u8] = b"ovpn";
 
 /// Offset of the interface index in a request about a link: after the header, family and type.
@@ -47,14 +47,14 @@ pub(crate) struct RouteSocket {
     pending: VecDeque<Pending>,
 }
 
-/// An answer of the engine. In the socket's queue its place is kept by the kernel's acknowledgement of a request that
-/// does nothing: so the socket is readable, and the answers come in their order.
+/// An answer of the engine. The kernel's acknowledgement of a no-op request holds its place in the socket's queue: so
+/// the socket becomes readable, and the answers stay in order.
 struct Pending {
     answer: Vec<u8>,
     has_place: bool,
 }
 
-/// `recvmsg`. `None`: what is to be read is the kernel's, as it is.
+/// `recvmsg`. `None`: the kernel's next datagram is passed on unchanged.
 pub(crate) fn receive(
     mut state: Guard,
     fd: c_int,
@@ -102,7 +102,7 @@ pub(crate) fn receive(
                 }
                 return Some(Ok(incoming.deliver(&shown, &answer::address(0))));
             }
-            // In words of ours, if it is about a link of ours.
+            // Rewritten by the engine, if it is about a link of ours.
             rewritten(&mut state, fd, &datagram)?
         };
         if !incoming.is_peek() && !is_next {
@@ -112,10 +112,10 @@ pub(crate) fn receive(
     }
 }
 
-/// What the kernel tells, with the links that are ours as the engine shows them; `None` if there can be none.
+/// The kernel's datagram, with our links as the engine shows them; `None` if it can hold none.
 fn rewritten(state: &mut State, fd: c_int, datagram: &[u8]) -> Option<Vec<u8>> {
     let links: Vec<_> = answer::shown_links(datagram).collect();
-    // The first such link is what the connection of a program like `ip` waits for.
+    // The first such link triggers the connection of a program like `ip`.
     if links.is_empty() || !state.connect() {
         return None;
     }
@@ -144,7 +144,7 @@ fn show(state: &mut State, question: &ToEngine<'_>) -> Result<Vec<u8>, Lost> {
     state.record(outcome)
 }
 
-/// Puts an answer where the program reads it next.
+/// Queues an answer as the next one for the program to read.
 fn put(state: &mut State, fd: c_int, seq: u32, answer: Vec<u8>) {
     let has_place = calls::send(fd, &answer::no_operation(seq), &[]).is_ok();
     if let Some(Entry::Route(socket)) = state.sockets.get_mut(&fd) {
@@ -152,7 +152,7 @@ fn put(state: &mut State, fd: c_int, seq: u32, answer: Vec<u8>) {
     }
 }
 
-/// `sendmsg`. `None`: it is the kernel's business.
+/// `sendmsg`. `None`: the kernel handles it.
 pub(crate) fn send(
     state: &mut State,
     fd: c_int,
@@ -194,20 +194,20 @@ pub(crate) fn send(
             return None;
         }
         Ok(Some(answer)) => answer,
-        // An engine that is silent is only needed for new links of ours. If it kept the others from the kernel, OpenVPN
-        // could not set up a TUN device of its own, and a device that was to go would stay in the way of its successor
-        // when the engine, as late as it may be, has let go of it.
+        // A silent engine is only needed for new links of ours. If its silence kept other requests from the kernel,
+        // OpenVPN could not set up a TUN device of its own, and a device due for deletion would stay in its
+        // successor's way once the engine finally releases it.
         Err(Lost::Silent) if !is_claimed && !is_new_link_of_ours(kind, &datagram) => {
             forget(state, kind, &datagram);
             return None;
         }
         Err(Lost::TooLong) => return None,
-        // It died in this very moment.
+        // It died just now.
         Err(Lost::Dead) if would_open(state, kind, &datagram) && state.is_orphaned() => {
             return Some(Ok(keep_in_place(state, fd, &datagram)));
         }
-        // An engine that died before it has done anything leaves everything to the kernel, but not a new link of ours: of
-        // the name of a left device the kernel says "File exists", which OpenVPN takes for success (faults A5).
+        // If an engine dies before it has done anything, the kernel handles everything but a new link of ours: for
+        // the name of a device left behind it returns "File exists", which OpenVPN takes for success (faults A5).
         Err(Lost::Dead) if !is_claimed && !is_new_link_of_ours(kind, &datagram) => return None,
         Err(lost) => {
             let request = Header::first(&datagram).unwrap_or_default();
@@ -228,8 +228,8 @@ pub(crate) fn send(
     Some(Ok(datagram.len()))
 }
 
-/// Whether a request may take packets for the tunnel elsewhere: what a program does at its end, and changes of our device,
-/// which lose its routes if they set it down.
+/// Whether a request may divert packets for the tunnel: those a program makes at its end, and changes of our device,
+/// which loses its routes if it is set down.
 fn would_open(state: &State, kind: u16, datagram: &[u8]) -> bool {
     let changes = [libc::RTM_NEWLINK, libc::RTM_SETLINK].contains(&kind);
     let is_ours = || link_of(datagram).is_some_and(|link| state.devices.contains(&link));
@@ -242,8 +242,8 @@ fn link_of(datagram: &[u8]) -> Option<c_int> {
     Some(c_int::from_ne_bytes(*index))
 }
 
-/// Whether there is an engine to ask. OpenVPN has found it by its generic-netlink socket; a program like `ip` makes and
-/// deletes links without one.
+/// Whether there is an engine for this request. OpenVPN connects when it opens its generic-netlink socket; a program
+/// like `ip` makes and deletes links without one.
 fn is_reachable(state: &mut State, kind: u16, datagram: &[u8]) -> bool {
     let may_be_ours = kind == libc::RTM_DELLINK || is_new_link_of_ours(kind, datagram);
     state.connection.is_some() || (may_be_ours && state.connect())
@@ -253,7 +253,7 @@ fn is_new_link_of_ours(kind: u16, datagram: &[u8]) -> bool {
     kind == libc::RTM_NEWLINK && datagram.windows(OUR_KIND.len()).any(|it| it == OUR_KIND)
 }
 
-/// A link goes to the kernel to be deleted: it is none of our devices any more.
+/// The kernel is to delete a link: forget it, it is no longer one of our devices.
 fn forget(state: &mut State, kind: u16, datagram: &[u8]) {
     if kind == libc::RTM_DELLINK {
         let link = link_of(datagram);
@@ -261,7 +261,7 @@ fn forget(state: &mut State, kind: u16, datagram: &[u8]) {
     }
 }
 
-/// The socket's port id, which the kernel gives at the first use at the latest.
+/// The socket's port id, which the kernel assigns at the first use at the latest.
 fn port_of(fd: c_int) -> u32 {
     let port = || answer::port(&calls::local_address(fd).ok()?);
     if port() == Some(0) {
@@ -271,8 +271,8 @@ fn port_of(fd: c_int) -> u32 {
 }
 
 /// The engine has died, and the program cleans up before it exits. Without the device and its routes, or with its old
-/// default route, packets for the tunnel would leave by another route in the clear (promises I1, faults A2): so all stays
-/// as it is, and the program is told that it was done.
+/// default route, packets for the tunnel would leave by another route in the clear (promises I1, faults A2): so
+/// everything stays as it is, and the program gets an acknowledgement.
 fn keep_in_place(state: &mut State, fd: c_int, datagram: &[u8]) -> usize {
     let request = Header::first(datagram).unwrap_or_default();
     if request.kind == libc::RTM_DELLINK {
@@ -286,8 +286,8 @@ fn keep_in_place(state: &mut State, fd: c_int, datagram: &[u8]) -> usize {
     datagram.len()
 }
 
-/// Asks the engine, and makes the device that it wants. `None`: it is the kernel's business. `is_claimed` is set once
-/// the engine has wanted something, so that the kernel mustn't be asked any more.
+/// Forwards a request to the engine, and makes the device that it needs. `None`: the kernel handles it. `is_claimed`
+/// is set once the engine has requested a device: then the request must not reach the kernel any more.
 fn consult(
     state: &mut State,
     fd: c_int,
@@ -306,7 +306,7 @@ fn consult(
     let mut buffer = vec![0; MAX_MESSAGE];
     let outcome = client::request(&mut exchange, &question, &mut buffer);
     *is_claimed = exchange.is_claimed;
-    // A device still held when this fails is removed again.
+    // If this fails, the device is dropped and so removed again.
     let device = exchange.device.take();
     match outcome? {
         ToClient::Pass => Ok(None),

@@ -1,4 +1,4 @@
-//! Which fd numbers concern this library at all, readable without a lock.
+//! Marks the fd numbers that concern this library, readable without a lock.
 //!
 //! OpenVPN without offload reads and writes millions of packets a second through the same functions; a call on an fd
 //! that isn't ours must cost no more than this look-up.
@@ -33,7 +33,7 @@ pub(crate) fn add(fd: c_int, bits: u8) {
     }
 }
 
-/// Takes a mark away.
+/// Removes a mark.
 pub(crate) fn remove(fd: c_int, bits: u8) {
     if let Some(mark) = mark(fd) {
         mark.fetch_and(!bits, Ordering::AcqRel);

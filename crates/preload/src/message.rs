@@ -1,4 +1,4 @@
-//! The memory that the program hands to its send and receive calls.
+//! The program's memory behind its send and receive calls.
 
 use crate::calls::empty_message;
 use crate::secret::Secret;
@@ -6,7 +6,7 @@ use libc::{c_int, c_void, iovec, msghdr, sockaddr, socklen_t};
 use std::ptr::null_mut;
 use udco_ipc::STREAM_ERROR;
 
-/// What the program sends.
+/// The program's message to send.
 pub(crate) struct Outgoing<'a> {
     header: &'a msghdr,
     /// Flags of the call.
@@ -37,7 +37,7 @@ impl<'a> Outgoing<'a> {
     }
 }
 
-/// Where the program wants to receive.
+/// The program's receive buffer.
 pub(crate) struct Incoming<'a> {
     header: &'a mut msghdr,
     /// Flags of the call.
@@ -70,7 +70,7 @@ impl<'a> Incoming<'a> {
         u32::try_from(bytes).unwrap_or(u32::MAX)
     }
 
-    /// Whether the call leaves the data where it is.
+    /// Whether the call only peeks.
     pub(crate) fn is_peek(&self) -> bool {
         self.flags & libc::MSG_PEEK != 0
     }
@@ -85,8 +85,8 @@ impl<'a> Incoming<'a> {
         !self.header.msg_control.is_null() && self.header.msg_controllen > 0
     }
 
-    /// Delivers a datagram as the kernel would, and returns what the call returns. The parts may be shorter than the
-    /// datagram, or none at all: libnl asks for the length so (`MSG_PEEK | MSG_TRUNC`).
+    /// Delivers a datagram as the kernel would, and returns the return value of the call. The parts may be shorter
+    /// than the datagram, or empty: libnl queries the length with `MSG_PEEK | MSG_TRUNC`.
     pub(crate) fn deliver(&mut self, datagram: &[u8], source: &[u8]) -> usize {
         let mut rest = datagram;
         for part in parts(self.header) {
@@ -113,7 +113,7 @@ impl<'a> Incoming<'a> {
         }
     }
 
-    /// Shows the bytes that have just been received, piece by piece.
+    /// Passes the bytes just received to a function, piece by piece.
     pub(crate) fn each_received(&self, received: usize, mut show: impl FnMut(&[u8])) {
         let mut left = received;
         for part in parts(self.header) {
@@ -126,7 +126,7 @@ impl<'a> Incoming<'a> {
         }
     }
 
-    /// The error of a stream, if that is what has just been received.
+    /// The stream error just received, if it is one.
     pub(crate) fn stream_error(&self, received: usize) -> Option<c_int> {
         let part = parts(self.header).first()?;
         if received != STREAM_ERROR.len() + 1 || part.iov_len < received {
@@ -159,7 +159,7 @@ impl<'a> Incoming<'a> {
     }
 }
 
-/// Copies as much as there is room for.
+/// Copies as much as fits.
 fn copy(to: *mut c_void, room: usize, from: &[u8]) {
     let len = from.len().min(room);
     if len > 0 {
@@ -178,7 +178,7 @@ fn parts(header: &msghdr) -> &[iovec] {
     unsafe { std::slice::from_raw_parts(header.msg_iov, header.msg_iovlen) }
 }
 
-/// A header for a single buffer, as `sendto` and `recvfrom` have it.
+/// A header for a single buffer, for `sendto` and `recvfrom`.
 pub(crate) fn header_of(part: &iovec, name: *mut sockaddr, name_len: socklen_t) -> msghdr {
     let mut header = header_of_parts(part, 1);
     header.msg_name = name.cast();
@@ -186,7 +186,7 @@ pub(crate) fn header_of(part: &iovec, name: *mut sockaddr, name_len: socklen_t) 
     header
 }
 
-/// A header for several buffers, as `readv` and `writev` have it.
+/// A header for several buffers, for `readv` and `writev`.
 pub(crate) fn header_of_parts(parts: *const iovec, count: c_int) -> msghdr {
     let mut header = empty_message();
     header.msg_name = null_mut();

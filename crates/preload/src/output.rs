@@ -1,4 +1,4 @@
-//! Where the program's lines go, and so those of an engine of its own: the file behind fd 2, or syslog(3) (faults C3).
+//! Where the program's lines go, and so those of its own engine: the file behind fd 2, or syslog(3) (faults C3).
 
 use crate::calls::{self, Errno, Fd};
 use crate::dispenser::notify;
@@ -44,13 +44,13 @@ pub(crate) fn closed_syslog() {
     set(None);
 }
 
-/// Whether the program speaks on syslog(3).
+/// Whether the program logs to syslog(3).
 pub(crate) fn is_syslogged() -> bool {
     let syslogged = SYSLOGGED.lock().unwrap_or_else(PoisonError::into_inner);
     syslogged.is_some()
 }
 
-/// Whether fd 2 is what it is called: a program whose standard error is closed gets the number for any other file.
+/// Whether fd 2 really is the standard error: if that is closed, the number may go to any other file.
 pub(crate) fn has_standard_error() -> bool {
     if marks::has(
         STANDARD_ERROR,
@@ -62,7 +62,7 @@ pub(crate) fn has_standard_error() -> bool {
     match calls::kind(STANDARD_ERROR) {
         Ok((libc::S_IFREG | libc::S_IFIFO, _)) => true,
         Ok((libc::S_IFCHR, device)) => device != calls::TUN_DEVICE,
-        // The journal's, which is a stream; a stream of the network is a transport.
+        // The journal's is a stream; a network stream is a transport.
         Ok((libc::S_IFSOCK, _)) => {
             option(libc::SO_DOMAIN) == Ok(libc::AF_UNIX)
                 && option(libc::SO_TYPE) == Ok(libc::SOCK_STREAM)
@@ -71,7 +71,7 @@ pub(crate) fn has_standard_error() -> bool {
     }
 }
 
-/// Tells the program's own engine, over this connection.
+/// Reports to the program's own engine, over this connection.
 pub(crate) fn report(connection: c_int) {
     let output = |facility: c_int, ident, fds: &[c_int]| {
         let message = ToEngine::Output {
@@ -93,7 +93,7 @@ pub(crate) fn report(connection: c_int) {
     }
 }
 
-/// Tells an engine with which this program has not spoken that it has daemonized.
+/// Reports to an engine to which this program has no connection that it has daemonized.
 pub(crate) fn let_go(dispenser: c_int) {
     let message = ToEngine::Output {
         pid: calls::process(),

@@ -1,8 +1,8 @@
-//! Host names, while a device that a killed run has left takes the packets for the name servers (faults A4).
+//! Resolves host names while a device left behind by a killed run takes the packets for the name servers (faults A4).
 //!
-//! libc's own resolver cannot be told which way to take, and a route for a name server would let out every program's
-//! questions. So the question is asked here, on a socket that is bound to the way around; libc makes the answer of the
-//! addresses. Whatever libc can know without a name server is left to it.
+//! libc's own resolver cannot be bound to an uplink, and a route for a name server would let every program's queries
+//! out. So this module queries name servers itself, on a socket bound to the detour; libc builds the result from the
+//! addresses. libc handles everything it can resolve without a name server.
 
 use crate::calls::{self, Errno, Fd};
 use crate::left::{self, Around};
@@ -12,11 +12,11 @@ use std::ffi::{CStr, CString};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// How long a name server may take, and how often it is asked.
+/// Timeout for a name server, and number of attempts.
 const PATIENCE: Duration = Duration::from_secs(2);
 const ATTEMPTS: usize = 2;
 
-/// As many name servers as libc asks, and the most addresses that are of use.
+/// As many name servers as libc uses, and the most addresses returned.
 const SERVERS: usize = 3;
 const ADDRESSES: usize = 32;
 
@@ -25,10 +25,10 @@ const A: u16 = 1;
 const AAAA: u16 = 28;
 const INTERNET: u16 = 1;
 
-/// The largest answer over UDP, which an `OPT` record promises to take.
+/// The largest answer over UDP, as announced in the `OPT` record.
 const ROOM: usize = 1232;
 
-/// `getaddrinfo` for a name that only a name server behind a left device knows. `None`: libc's business.
+/// `getaddrinfo` for a name that only a name server behind a left device knows. `None`: libc handles it.
 ///
 /// # Safety
 /// As for `getaddrinfo`.
@@ -89,8 +89,8 @@ pub(crate) unsafe fn look_up(
     (made > 0).then_some(Ok(0))
 }
 
-/// The name servers whose packets a device that was left takes, each with the name of the uplink around it. `None` if the
-/// first is not among them: libc asks it first.
+/// The name servers whose packets end in a device left behind, each with the name of its uplink. `None` if the first
+/// is not among them: libc queries it first.
 fn servers_behind_left() -> Option<Vec<(Vec<u8>, CString)>> {
     let text = std::fs::read_to_string("/etc/resolv.conf").ok()?;
     let named = name_servers(&text);
@@ -124,7 +124,7 @@ fn name_servers(text: &str) -> Vec<Vec<u8>> {
     servers.take(SERVERS).collect()
 }
 
-/// Whether `/etc/hosts` has the name: then no name server is asked.
+/// Whether `/etc/hosts` has the name: then no name server is needed.
 fn is_in_hosts(name: &str) -> bool {
     std::fs::read_to_string("/etc/hosts").is_ok_and(|text| {
         let lines = text
@@ -136,7 +136,7 @@ fn is_in_hosts(name: &str) -> bool {
     })
 }
 
-/// Asks a name server for the addresses of a name.
+/// Queries a name server for the addresses of a name.
 fn resolve(server: &[u8], uplink: &CStr, name: &str, kinds: &[u16]) -> Result<Vec<Vec<u8>>, Errno> {
     let socket = connected(server, uplink)?;
     let first = random();
@@ -161,7 +161,7 @@ fn resolve(server: &[u8], uplink: &CStr, name: &str, kinds: &[u16]) -> Result<Ve
         let (_, kind) = open.swap_remove(at);
         found.extend(addresses(answer, kind).unwrap_or_default());
     }
-    // IPv4 first, whichever answer came first: an order that does not change.
+    // IPv4 first, whichever answer arrived first, so that the order is stable.
     found.sort_by_key(Vec::len);
     if found.is_empty() && !open.is_empty() {
         return Err(libc::ETIMEDOUT);
@@ -169,7 +169,7 @@ fn resolve(server: &[u8], uplink: &CStr, name: &str, kinds: &[u16]) -> Result<Ve
     Ok(found)
 }
 
-/// A socket whose packets take the way by that uplink, and that hears nobody else.
+/// A socket bound to that uplink and connected to this server only.
 fn connected(server: &[u8], uplink: &CStr) -> Result<Fd, Errno> {
     const PORT: [u8; 2] = 53u16.to_be_bytes();
     let domain = if server.len() == 4 {
@@ -196,19 +196,19 @@ fn connected(server: &[u8], uplink: &CStr) -> Result<Fd, Errno> {
     Ok(socket)
 }
 
-/// A number that nobody can guess.
+/// An unpredictable query id.
 fn random() -> u16 {
     let mut bytes = [0u8; 2];
     // SAFETY: pointer and length describe the array.
     unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
-    // Room for the number of the second question.
+    // Room for the id of the second query.
     u16::from_ne_bytes(bytes) & 0x7FFF
 }
 
-/// A recursive question. `None` for what is no host name.
+/// A recursive query. `None` if it is not a host name.
 fn question(id: u16, name: &str, kind: u16) -> Option<Vec<u8>> {
     let mut bytes = id.to_be_bytes().to_vec();
-    // Recursion is desired; one question, no answer, no authority, one more record.
+    // Recursion desired; one question, no answers, no authority records, one additional record.
     bytes.extend_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, 1]);
     let name = name.strip_suffix('.').unwrap_or(name);
     if name.len() > 253 {
@@ -231,7 +231,7 @@ fn question(id: u16, name: &str, kind: u16) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Whether these bytes answer that question: its number and its text.
+/// Whether these bytes answer that query: same id, same question.
 fn is_answer(answer: &[u8], id: u16, name: &str, kind: u16) -> bool {
     let Some(query) = question(id, name, kind) else {
         return false;
@@ -265,7 +265,7 @@ fn addresses(answer: &[u8], kind: u16) -> Option<Vec<Vec<u8>>> {
     Some(found)
 }
 
-/// Where a name ends: with a length of 0, or a pointer to the rest of it.
+/// The end of a name: a length of 0, or a pointer to the rest of it.
 fn after_name(answer: &[u8], mut at: usize) -> Option<usize> {
     loop {
         match *answer.get(at)? {

@@ -1,16 +1,16 @@
-//! The routes of a client, as they are without offload.
+//! Restores the routes of a client to those it has without offload.
 //!
-//! With offload OpenVPN gives metric 200 to each route that names none, so that a server's routes to networks behind its
-//! clients, 100, win. Without offload such a route has no metric. On a client 200 has no use, and harms: the default
-//! route of a host with DHCP has 100, say, and then all traffic leaves beside the tunnel (faults A3).
+//! With offload OpenVPN gives metric 200 to each route that names none, so that a server's routes to networks behind
+//! its clients, 100, take precedence. Without offload such a route has no metric. On a client 200 is useless and
+//! harmful: the default route of a host with DHCP has 100, say, and then all traffic bypasses the tunnel (faults A3).
 
 use crate::answer::{self, HEADER, attributes};
 use crate::fib::{self, ROUTE};
 
-/// OpenVPN's metric for a route that names none, with offload. One that names 200 cannot be told from it.
+/// OpenVPN's metric for a route that names none, with offload. A route that names 200 looks the same.
 const DEFAULT_METRIC: u32 = 200;
 
-/// What the kernel gives to an IPv6 route without a metric. To one of IPv4 it gives 0, which always wins.
+/// The kernel's metric for an IPv6 route without one. An IPv4 route gets 0, which always takes precedence.
 const KERNEL_METRIC6: u32 = 1024;
 
 /// Bytes of `struct ifinfomsg`.
@@ -22,8 +22,8 @@ const INFO_DATA: u16 = 2;
 const MODE: u16 = 1;
 const MULTI_PEER: u8 = 1;
 
-/// A request about a route as it is to reach the kernel, if it has the metric that is for servers. A metric of 0 is none:
-/// what is added gets the kernel's default, and what is deleted may have any.
+/// A request about a route as rewritten for the kernel, if it has the metric meant for servers. A metric of 0 is
+/// none: a new route gets the kernel's default, and a deletion matches any.
 pub(crate) fn without_default_metric(request: &[u8]) -> Option<Vec<u8>> {
     let find = |wanted| {
         let mut all = attributes(request, HEADER + ROUTE);
@@ -48,8 +48,9 @@ fn is_new_route6(request: &[u8]) -> bool {
         && request.get(HEADER) == Some(&(libc::AF_INET6 as u8))
 }
 
-/// Whether a route to the same IPv6 prefix wins over the kernel's default metric, but not over 200: router advertisements
-/// make such default routes. Without offload packets leave by them in the clear; with offload they never have.
+/// Whether a route to the same IPv6 prefix takes precedence over the kernel's default metric, but not over 200:
+/// router advertisements make such default routes. Without offload, packets leave by them in the clear; with offload
+/// they never have.
 fn would_lose(request: &[u8], destination: &[u8]) -> bool {
     let prefix = request.get(HEADER + 1);
     fib::route_to(destination).is_some_and(|present| {
@@ -58,7 +59,7 @@ fn would_lose(request: &[u8], destination: &[u8]) -> bool {
     })
 }
 
-/// Whether the link that a request makes is a server's.
+/// Whether a request makes a server's link.
 pub(crate) fn is_for_many_peers(request: &[u8]) -> bool {
     let mut place = HEADER + LINK..request.len();
     for wanted in [LINK_INFO, INFO_DATA, MODE] {

@@ -1,9 +1,9 @@
-//! Memory that holds keys for a while: wiped before it is given back (promises H1).
+//! Memory that holds keys for a while: wiped before it is freed (promises H1).
 
 use std::ops::{Deref, DerefMut};
 
-/// Bytes of a message that may have a key in it. Its room is as large as it is made, so that no copies are left where it
-/// has grown out of. Neither `Clone` nor `Debug`: nothing of it goes anywhere by accident.
+/// Bytes of a message that may contain a key. The capacity is fixed at creation, so that growth leaves no copies
+/// behind. Neither `Clone` nor `Debug`: nothing leaks by accident.
 pub(crate) struct Secret(Vec<u8>);
 
 impl Secret {
@@ -12,14 +12,14 @@ impl Secret {
         Self(vec![0; len])
     }
 
-    /// The pieces, one behind the other.
+    /// The concatenation of the pieces.
     pub(crate) fn concat<'a>(pieces: impl Iterator<Item = &'a [u8]> + Clone) -> Self {
         let mut bytes = Vec::with_capacity(pieces.clone().map(<[u8]>::len).sum());
         pieces.for_each(|piece| bytes.extend_from_slice(piece));
         Self(bytes)
     }
 
-    /// Leaves out what lies beyond `len`, which is wiped with the rest later.
+    /// Truncates to `len`; the rest is wiped later with the whole.
     pub(crate) fn truncate(&mut self, len: usize) {
         self.0.truncate(len);
     }
@@ -41,14 +41,14 @@ impl DerefMut for Secret {
 
 impl Drop for Secret {
     fn drop(&mut self) {
-        // What was cut off is still there. A resize within the capacity moves nothing.
+        // The truncated bytes are still there. A resize within the capacity moves nothing.
         let all = self.0.capacity();
         self.0.resize(all, 0);
         wipe(&mut self.0);
     }
 }
 
-/// Zeroes bytes that are not read again, which the compiler must not leave out.
+/// Zeroes bytes that are not read again, without the compiler optimizing it away.
 fn wipe(bytes: &mut [u8]) {
     // SAFETY: pointer and length describe bytes that are ours alone.
     unsafe { libc::explicit_bzero(bytes.as_mut_ptr().cast(), bytes.len()) };
@@ -65,13 +65,13 @@ pub(crate) mod tests {
         static WIPED: Cell<usize> = const { Cell::new(0) };
     }
 
-    /// Called by [`wipe`] when it has wiped these.
+    /// Called by [`wipe`] with the bytes it has wiped.
     pub(super) fn note(bytes: &[u8]) {
         assert!(bytes.iter().all(|byte| *byte == 0), "not wiped");
         WIPED.set(WIPED.get() + bytes.len());
     }
 
-    /// How many bytes this thread wipes in there.
+    /// How many bytes this thread wipes in the closure.
     pub(crate) fn wiped(run: impl FnOnce()) -> usize {
         let before = WIPED.get();
         run();

@@ -1,4 +1,4 @@
-//! Sends a socket call on a served fd to the part that serves it. `None` everywhere: libc's function is to be called.
+//! Dispatches a socket call on a served fd to its module. `None` everywhere: call libc's function.
 
 use crate::calls::{self, Errno};
 use crate::left;
@@ -9,7 +9,7 @@ use crate::state::{self, Entry};
 use crate::{answer, channel, real, tally, transport};
 use libc::{c_int, c_void, sockaddr, socklen_t};
 
-/// What a hook's own part comes to.
+/// The result of a hook's own part.
 pub(crate) type Outcome<T> = Option<Result<T, Errno>>;
 
 /// `socket(AF_NETLINK)`.
@@ -34,7 +34,7 @@ pub(crate) fn open(kind: c_int, protocol: c_int) -> Outcome<c_int> {
     Some(opened)
 }
 
-/// `sendmsg` and its kin.
+/// `sendmsg` and its variants.
 pub(crate) fn send(fd: c_int, outgoing: &Outgoing<'_>) -> Outcome<isize> {
     let mut state = state::lock()?;
     let sent = match state.sockets.get(&fd)? {
@@ -50,7 +50,8 @@ pub(crate) fn send(fd: c_int, outgoing: &Outgoing<'_>) -> Outcome<isize> {
     sent.map(|sent| sent.map(usize::cast_signed))
 }
 
-/// The program sends by a new socket, or connects it, to this `sockaddr`: its way is cleared of what a killed run has left.
+/// Before a new socket sends or connects to this `sockaddr`: clears devices left behind by a killed run from its
+/// path.
 pub(crate) fn first_use(fd: c_int, address: &[u8]) {
     if !marks::has(fd, FRESH) {
         return;
@@ -62,7 +63,7 @@ pub(crate) fn first_use(fd: c_int, address: &[u8]) {
     let ip = match family {
         Some(libc::AF_INET) => address.get(4..8),
         Some(libc::AF_INET6) => match address.get(8..24) {
-            // v4-mapped; and link-local, which is on the link that its scope names.
+            // v4-mapped; and link-local, which is on the link in its scope id.
             Some([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, v4 @ ..]) => Some(v4),
             Some([0xFE, 0x80..=0xBF, ..]) => None,
             v6 => v6,
@@ -76,7 +77,7 @@ pub(crate) fn first_use(fd: c_int, address: &[u8]) {
     }
 }
 
-/// `recvmsg` and its kin. The lock is not held while the program waits for data.
+/// `recvmsg` and its variants. The lock is not held while the program waits for data.
 pub(crate) fn receive(fd: c_int, incoming: &mut Incoming<'_>) -> Outcome<isize> {
     let mut state = state::lock()?;
     let received = match state.sockets.get_mut(&fd)? {
@@ -144,7 +145,7 @@ pub(crate) fn set_option(
     }
 }
 
-/// `getsockopt` on a channel, where the truth would give it away.
+/// `getsockopt` on a channel, where the real value would reveal it.
 pub(crate) fn option(fd: c_int, level: c_int, name: c_int) -> Option<c_int> {
     if !is_channel(fd) {
         return None;
@@ -158,7 +159,7 @@ pub(crate) fn option(fd: c_int, level: c_int, name: c_int) -> Option<c_int> {
     }
 }
 
-/// Copies what `getsockname` or `getsockopt` gives into the program's memory.
+/// Copies the result of `getsockname` or `getsockopt` into the program's memory.
 ///
 /// # Safety
 /// `to` has room for the number of bytes at `len`, or either is null.
@@ -182,7 +183,7 @@ pub(crate) unsafe fn give(
     Ok(0)
 }
 
-/// The bytes of an address that the program gives.
+/// The bytes of an address that the program passed.
 ///
 /// # Safety
 /// `address` is null or points to `len` readable bytes, for as long as `'a`.

@@ -1,4 +1,4 @@
-//! What this library knows of the program: its connection to the engine and the fds that it serves.
+//! This library's view of the program: its connection to the engine, and the fds that it serves.
 
 use crate::calls::{self, Errno};
 use crate::channel::Channel;
@@ -18,29 +18,29 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, TryLockError};
 use udco_ipc::ToEngine;
 
-/// Everything that is behind the lock.
+/// Everything behind the lock.
 pub(crate) struct State {
     /// `None` before the first use, and again after the engine has gone.
     pub(crate) connection: Option<Connection>,
-    /// The fds of the program that aren't what it believes.
+    /// The fds of the program whose files were replaced or are monitored.
     pub(crate) sockets: BTreeMap<c_int, Entry>,
     /// Its epoll sets.
     pub(crate) epolls: Registrations,
     /// The program has a TUN device of its own.
     has_own_tun: bool,
-    /// Indexes of the devices that were made for the engine, until they are deleted.
+    /// Indexes of the devices made for the engine, until they are deleted.
     pub(crate) devices: Vec<c_int>,
-    /// The program is a client: the last device that the engine has made for it has one peer.
+    /// The program is a client: the last device made for it has one peer.
     pub(crate) is_client: bool,
-    /// Routes that were added around a device which a killed run has left.
+    /// Routes added around a device left behind by a killed run.
     pub(crate) detours: Vec<Route>,
-    /// Indexes of such devices, as the program is not to see them in a dump of routes.
+    /// Indexes of such devices, hidden from the program in route dumps.
     pub(crate) left: Vec<u32>,
-    /// Addresses to which there is no way around them, as was said.
+    /// Addresses already reported as having no detour.
     pub(crate) advised: Vec<Vec<u8>>,
 }
 
-/// An fd of the program that isn't what it believes, or on which it must be listened to.
+/// An fd of the program whose file was replaced, or that must be monitored.
 pub(crate) enum Entry {
     /// A socket pair in place of a generic-netlink socket.
     Channel(Channel),
@@ -48,7 +48,7 @@ pub(crate) enum Entry {
     Route(RouteSocket),
     /// A relay in place of a transport socket.
     Transport(Transport),
-    /// A TCP socket that may become one: what is read of it is counted.
+    /// A TCP socket that may become one: bytes read from it are counted.
     Stream(Tally),
 }
 
@@ -66,7 +66,7 @@ static STATE: Mutex<State> = Mutex::new(State {
     advised: Vec::new(),
 });
 
-/// The process that talks to the engine; a forked child only lets go of what it has inherited.
+/// The process that owns the connection to the engine; a forked child only closes what it inherited.
 static OWNER: AtomicU32 = AtomicU32::new(0);
 
 const UNKNOWN: u8 = 0;
@@ -79,7 +79,7 @@ thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether there is, or may come to be, a connection. One atomic load once that is settled.
+/// Whether there is, or may come to be, a connection. One atomic load once that is decided.
 pub(crate) fn is_active() -> bool {
     match STAGE.load(Ordering::Acquire) {
         UNKNOWN => {
@@ -95,9 +95,9 @@ pub(crate) fn is_active() -> bool {
     }
 }
 
-/// Runs a hook's own part. `None` says that the call is to go to libc: because the hook has said so, because this
-/// thread is in a hook already (our own calls, a signal handler), or because of a bug (a panic must not reach C).
-/// `errno` is left as it was unless the hook's part fails.
+/// Runs a hook's own part. `None` means that libc handles the call: because the hook decided so, because this thread
+/// is already in a hook (our own calls, a signal handler), or because of a bug (a panic must not reach C). `errno`
+/// stays unchanged unless the hook's part fails.
 pub(crate) fn enter<T>(
     hook: impl FnOnce() -> Option<Result<T, Errno>>,
 ) -> Option<Result<T, Errno>> {
@@ -116,7 +116,7 @@ pub(crate) fn enter<T>(
 }
 
 /// Takes the lock. `None` in a forked child whose parent had another thread in here at the time: that thread doesn't
-/// exist in the child, and nobody would ever give the lock back.
+/// exist in the child, so the lock would never be released.
 pub(crate) fn lock() -> Option<Guard> {
     match STATE.try_lock() {
         Ok(guard) => Some(guard),
@@ -129,13 +129,13 @@ pub(crate) fn lock() -> Option<Guard> {
     }
 }
 
-/// Whether this process is the one that talks to the engine.
+/// Whether this process owns the connection to the engine.
 pub(crate) fn is_owner() -> bool {
     let owner = OWNER.load(Ordering::Acquire);
     owner == 0 || owner == calls::process()
 }
 
-/// Makes this process the one that talks to the engine.
+/// Makes this process the owner of the connection to the engine.
 pub(crate) fn become_owner() {
     OWNER.store(calls::process(), Ordering::Release);
 }
@@ -160,7 +160,7 @@ impl State {
         self.connection.is_some()
     }
 
-    /// Has a forked child whose parent goes on speak on a connection of its own: on the parent's, each would read the
+    /// Gives a forked child whose parent lives on a connection of its own: on the parent's, each would read the
     /// other's answers (faults C1).
     pub(crate) fn part(&mut self) {
         let owner = OWNER.load(Ordering::Acquire);
@@ -187,7 +187,7 @@ impl State {
         self.connection.is_some() || STAGE.load(Ordering::Acquire) == WAITING
     }
 
-    /// Whether there was an engine, and is none any more. Nobody may have noticed yet.
+    /// Whether the engine has gone, even if that has not been noticed yet.
     pub(crate) fn has_lost_engine(&mut self) -> bool {
         if self.connection.as_ref().is_some_and(Connection::has_ended) {
             self.connection = None;
@@ -195,18 +195,18 @@ impl State {
         self.connection.is_none() && STAGE.load(Ordering::Acquire) == CONNECTED
     }
 
-    /// The connection, for a question.
+    /// The connection, for a request.
     pub(crate) fn connection(&mut self) -> Result<&mut Connection, Lost> {
         self.connection.as_mut().ok_or(Lost::Dead)
     }
 
-    /// Whether the engine has gone, and a device is there without it: one that was made for this program, or one that a
-    /// killed run has left, which the program then believes to be its own. With a TUN device of its own it needs neither.
+    /// Whether the engine has gone and left a device behind: one made for this program, or one left by a killed run,
+    /// which the program then takes for its own. With a TUN device of its own it needs neither.
     pub(crate) fn is_orphaned(&mut self) -> bool {
         (!self.devices.is_empty() || !self.has_own_tun) && self.has_lost_engine()
     }
 
-    /// Notes how a question ended. A dead engine is not asked again.
+    /// Records the outcome of a request: a dead engine gets no further ones.
     pub(crate) fn record<T>(&mut self, outcome: Result<T, Lost>) -> Result<T, Lost> {
         if matches!(outcome, Err(Lost::Dead)) {
             self.connection = None;
@@ -214,7 +214,7 @@ impl State {
         outcome
     }
 
-    /// Asks a question that is answered by an errno.
+    /// Sends a request that is answered by an errno.
     pub(crate) fn request_errno(&mut self, question: &ToEngine<'_>) -> Result<Errno, Lost> {
         let outcome = self
             .connection()
@@ -239,11 +239,11 @@ impl State {
     }
 }
 
-/// Lets go of an fd number that the program closes or overwrites. The engine has closed its copy of a transport
-/// socket when this returns, so that the port is free (openvpn-integration 3.4).
+/// Releases an fd number that the program closes or overwrites. By the time this returns, the engine has closed its
+/// copy of a transport socket, so that the port is free (openvpn-integration 3.4).
 ///
 /// # Errors
-/// `EBADF` for an fd of which the program cannot know.
+/// `EBADF` for an fd that is hidden from the program.
 pub(crate) fn release(fd: c_int) -> Option<Result<c_int, Errno>> {
     if marks::has(fd, marks::HIDDEN) {
         if is_owner() {
@@ -262,7 +262,7 @@ pub(crate) fn release(fd: c_int) -> Option<Result<c_int, Errno>> {
     None
 }
 
-/// A new file has got this number: whatever was known of it is stale (a file can be closed inside libc).
+/// A new file got this number: any state kept for it is stale (a file can be closed inside libc).
 pub(crate) fn renew(fd: c_int) -> Option<Result<c_int, Errno>> {
     let mut state = lock()?;
     state.epolls.forget(fd);
@@ -270,7 +270,7 @@ pub(crate) fn renew(fd: c_int) -> Option<Result<c_int, Errno>> {
     None
 }
 
-/// A new file that is a TCP socket has got this number: what is read of it is counted.
+/// A new TCP socket got this number: count the bytes read from it.
 pub(crate) fn count(fd: c_int) -> Option<Result<c_int, Errno>> {
     let option = |name| calls::option(fd, libc::SOL_SOCKET, name).ok();
     let is_inet = matches!(option(libc::SO_DOMAIN)?, libc::AF_INET | libc::AF_INET6);
@@ -283,7 +283,7 @@ pub(crate) fn count(fd: c_int) -> Option<Result<c_int, Errno>> {
     None
 }
 
-/// Makes way for a `dup2` onto `fd`.
+/// Frees the number `fd` for a `dup2`.
 pub(crate) fn make_way(fd: c_int) -> Option<Result<c_int, Errno>> {
     if !marks::has(fd, marks::HIDDEN) {
         return release(fd);
@@ -300,7 +300,7 @@ pub(crate) fn make_way(fd: c_int) -> Option<Result<c_int, Errno>> {
     None
 }
 
-/// The program has opened `/dev/net/tun` by itself.
+/// The program opened `/dev/net/tun` itself.
 pub(crate) fn own_tun() -> Option<Result<c_int, Errno>> {
     let mut state = lock()?;
     if !is_owner() || state.has_own_tun {
@@ -322,7 +322,7 @@ pub(crate) fn own_tun() -> Option<Result<c_int, Errno>> {
     None
 }
 
-/// The program's lines go elsewhere from now on.
+/// The program's lines have been redirected.
 pub(crate) fn report_output() -> Option<Result<c_int, Errno>> {
     let state = lock()?;
     if let Some(connection) = &state.connection {
@@ -331,7 +331,7 @@ pub(crate) fn report_output() -> Option<Result<c_int, Errno>> {
     None
 }
 
-/// The program has daemonized: this process goes on.
+/// The program has daemonized: this process lives on.
 pub(crate) fn daemonized(was_owner: bool) -> Option<Result<c_int, Errno>> {
     if was_owner {
         become_owner();

@@ -1,8 +1,7 @@
-//! How far the program has read into a TCP stream, until the engine takes it over.
+//! Tracks how far the program has read into a TCP stream, until the engine takes it over.
 //!
-//! OpenVPN may stand in the middle of a packet then, of which it has read a part. The engine gives it the rest before
-//! anything else, so that neither loses its place (openvpn-integration 3.13; the kernel driver has no such
-//! protection: dco-behaviour 4.6).
+//! At that moment OpenVPN may have read a packet in part. The engine gives it the remainder first, so that neither
+//! loses its place (openvpn-integration 3.13; the kernel driver has no such protection: dco-behaviour 4.6).
 
 use crate::calls::{self, Errno};
 use crate::message::Incoming;
@@ -11,7 +10,7 @@ use crate::state::{self, Entry};
 use libc::c_int;
 use udco_ipc::Partial;
 
-/// Where a stream of packets, each with its length in front, stands.
+/// The position in a stream of length-prefixed packets.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Tally(Partial);
 
@@ -21,7 +20,7 @@ impl Tally {
         self.0
     }
 
-    /// Bytes have been read.
+    /// Counts bytes that were read.
     pub(crate) fn count(&mut self, mut bytes: &[u8]) {
         while let Some((first, rest)) = bytes.split_first() {
             (self.0, bytes) = match self.0 {
@@ -45,7 +44,7 @@ fn missing(bytes: u16) -> Partial {
     }
 }
 
-/// `recvmsg` on a stream that is not handed over.
+/// `recvmsg` on a stream that has not been handed over.
 pub(crate) fn receive(fd: c_int, incoming: &mut Incoming<'_>) -> Result<usize, Errno> {
     let flags = incoming.flags;
     // SAFETY: the header is the program's, passed on as it is.

@@ -1,9 +1,9 @@
 //! Transport sockets that the engine has taken over.
 //!
-//! Under the program's fd number lies the end of a relay, on which its control packets arrive: with a [`RelayHeader`]
-//! each for UDP, with their length in front for TCP. The real socket stays open under a hidden number; UDP packets are
-//! sent on it, and all options and addresses are its own. Over TCP packets are sent on the relay: the engine writes
-//! them between its own (dco-behaviour 4.6).
+//! The program's fd number then refers to the end of a relay, on which its control packets arrive: with a
+//! [`RelayHeader`] each for UDP, with a length prefix for TCP. The real socket stays open under a hidden number; UDP
+//! packets are sent on it, and all options and addresses are its own. TCP packets are sent on the relay: the engine
+//! interleaves them with its own (dco-behaviour 4.6).
 
 use crate::calls::{self, Errno, Fd};
 use crate::message::{Incoming, Outgoing};
@@ -17,7 +17,7 @@ use udco_ipc::{Partial, RelayHeader, TRANSPORT_BUFFER};
 /// Control packets come in bursts when many clients connect.
 const BUFFER: c_int = 1 << 20;
 
-/// Of `<linux/udp.h>`: which encapsulation a socket is used for, 0 if none.
+/// Of `<linux/udp.h>`: the encapsulation a socket is used for, 0 if none.
 const UDP_ENCAP: c_int = 100;
 
 /// A transport socket that the engine has taken over.
@@ -35,7 +35,7 @@ pub(crate) struct Offer {
     transport: Transport,
 }
 
-/// What calls on a relayed fd must know without holding the lock.
+/// The data that calls on a relayed fd need without the lock.
 #[derive(Clone, Copy)]
 pub(crate) struct View {
     /// Number of the real socket.
@@ -55,7 +55,7 @@ impl Transport {
         }
     }
 
-    /// Gets out of the way of a program that wants this fd number for itself.
+    /// Moves to another number: the program wants this one for itself.
     pub(crate) fn move_from(&mut self, number: c_int) {
         if self.real.raw() == number
             && let Ok(other) = calls::duplicate(number)
@@ -82,11 +82,11 @@ impl Offer {
     }
 }
 
-/// Lets a burst of datagrams find room, as far as this process may: the engine may less.
+/// Enlarges the buffers for bursts of datagrams, as far as this process may: the engine may less.
 fn raise_buffers(socket: c_int) {
     let wanted = TRANSPORT_BUFFER as c_int;
     for name in [libc::SO_SNDBUF, libc::SO_RCVBUF] {
-        // The kernel tells twice what was asked for.
+        // The kernel reports twice the requested size.
         let has = calls::option(socket, libc::SOL_SOCKET, name);
         if has.is_ok_and(|has| has / 2 < wanted) {
             calls::raise_buffer(socket, name, wanted);
@@ -94,15 +94,15 @@ fn raise_buffers(socket: c_int) {
     }
 }
 
-/// Prepares the handing over of a socket. Returns the engine's end of the relay too.
+/// Prepares to hand over a socket. Also returns the engine's end of the relay.
 ///
 /// # Errors
-/// As the kernel driver has it (dco-behaviour 2.6): `EBADF` and `ENOTSOCK`; `EOPNOTSUPP` if it is neither UDP nor TCP;
+/// The kernel driver's (dco-behaviour 2.6): `EBADF` and `ENOTSOCK`; `EOPNOTSUPP` if it is neither UDP nor TCP;
 /// `EBUSY` if it is UDP with an encapsulation of its own.
 pub(crate) fn offer(state: &State, fd: c_int) -> Result<(Offer, Fd), Errno> {
     let mut partial = Partial::Nothing;
     let real = match state.sockets.get(&fd) {
-        // The engine has let go of it since, and takes it once more.
+        // The engine has released it since, and takes it once more.
         Some(Entry::Transport(transport)) => transport.real.raw(),
         Some(Entry::Stream(tally)) => {
             partial = tally.partial();
@@ -153,7 +153,7 @@ pub(crate) fn offer(state: &State, fd: c_int) -> Result<(Offer, Fd), Errno> {
     Ok((offer, engine))
 }
 
-/// Puts the relay in the place of the socket.
+/// Replaces the program's fd by the relay.
 pub(crate) fn swap(state: &mut State, offer: Offer) {
     let Offer {
         fd,
@@ -169,7 +169,7 @@ pub(crate) fn swap(state: &mut State, offer: Offer) {
     }
 }
 
-/// Puts the real socket back after the engine has gone.
+/// Restores the real socket after the engine has gone.
 fn restore(fd: c_int) {
     let Some(mut state) = state::lock() else {
         return;
@@ -216,7 +216,7 @@ pub(crate) fn receive(
     })
 }
 
-/// The next packet of a stream, as the kernel driver gives it: one a call.
+/// The next packet of a stream, one per call, as from the kernel driver.
 fn receive_packet(fd: c_int, incoming: &mut Incoming<'_>) -> Result<usize, Errno> {
     let received = pass(fd, incoming)?;
     incoming.stream_error(received).map_or(Ok(received), Err)
@@ -293,8 +293,8 @@ fn source_address(family: c_int, source: SocketAddr) -> Vec<u8> {
     }
 }
 
-/// The control messages that the program has asked for on the real socket: OpenVPN's `--multihome` answers from the
-/// address at which the packet came in (openvpn-integration 3.12).
+/// The control messages that the program has enabled on the real socket: OpenVPN's `--multihome` replies from the
+/// address at which the packet arrived (openvpn-integration 3.12).
 fn packet_info(view: View, head: &RelayHeader) -> Vec<u8> {
     let mut control = Vec::new();
     if head.local.is_unspecified() {

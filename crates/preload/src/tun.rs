@@ -1,4 +1,4 @@
-//! Makes TUN devices, in the program's network namespace and with its rights: the engine needs none.
+//! Makes TUN devices, in the program's network namespace and with its privileges: the engine needs none.
 
 use crate::answer;
 use crate::calls::{self, Errno, Fd};
@@ -6,11 +6,11 @@ use libc::{c_char, c_int, c_short, ifreq};
 use std::time::Duration;
 use udco_ipc::{Interface, Kernel, Made, Name, QUEUE_FLAGS, Shape, Wanted};
 
-/// How many packets a queue takes: as the driver's, twice what is TUN's own habit (faults E5).
+/// Packets per queue: as the driver's, twice TUN's own default (faults E5).
 const QUEUE_LENGTH: u32 = 1000;
-/// Room for changes of many routes at once.
+/// Receive buffer for many route changes at once.
 const MONITOR_BUFFER: c_int = 4 << 20;
-/// Room for what the kernel tells of a link.
+/// Room for the kernel's report of a link.
 const REPLY: usize = 32 << 10;
 
 /// A TUN device. A new one is removed when dropped, unless [`Device::keep`] was called.
@@ -20,21 +20,21 @@ pub(crate) struct Device {
     kept: bool,
 }
 
-/// What a device is made of, and with.
+/// The open files that make a device, and those needed to configure it.
 struct Builder {
     names: Fd,
     monitor: Fd,
     queues: Vec<Fd>,
-    /// How many packets a queue takes, if the program says so.
+    /// Packets per queue, if the program specifies it.
     txqueuelen: Option<u32>,
 }
 
-/// Whether a TUN device can be made at all, as far as can be said without making one.
+/// Whether a TUN device can be made, as far as can be checked without making one.
 pub(crate) fn probe() -> Result<(), Errno> {
     open().map(drop)
 }
 
-/// A socket for requests about interfaces. Any kind will do: of one that OpenVPN cannot do without, because a unit with
+/// A socket for requests about interfaces. Any kind will do: use one that OpenVPN needs anyway, because a unit with
 /// `RestrictAddressFamilies` may not allow others (faults B8).
 fn names() -> Result<Fd, Errno> {
     calls::socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)
@@ -53,7 +53,7 @@ pub(crate) fn is_there(ifindex: u32) -> bool {
 }
 
 impl Device {
-    /// Makes the device that the engine wants, or takes one that was left.
+    /// Makes the device that the engine wants, or takes over one left behind.
     ///
     /// # Errors
     /// As [`udco_ipc::make`].
@@ -136,7 +136,8 @@ impl Kernel for Builder {
         control(&self.names, libc::SIOCGIFNAME, &mut request)?;
         request.ifr_ifru.ifru_mtu = shape.mtu.cast_signed();
         control(&self.names, libc::SIOCSIFMTU, &mut request)?;
-        // `ifr_qlen` lies where this member does. A length that the kernel does not take leaves the queue as it is.
+        // `ifr_qlen` shares this member's place in the union. If the kernel refuses the length, the queue stays as it
+        // is.
         let length = self.txqueuelen.unwrap_or(QUEUE_LENGTH);
         request.ifr_ifru.ifru_metric = c_int::try_from(length).unwrap_or(c_int::MAX);
         let _ = control(&self.names, libc::SIOCSIFTXQLEN, &mut request);
@@ -146,7 +147,7 @@ impl Kernel for Builder {
         let others = present & !(shape.mask as c_short);
         request.ifr_ifru.ifru_flags = others | shape.flags as c_short;
         control(&self.names, libc::SIOCSIFFLAGS, &mut request)?;
-        // The engine reads it back: without it there is no proof (faults D1).
+        // The engine reads it back as proof (faults D1).
         let _ = transact(&answer::link_alias(ifindex, shape.alias.as_bytes()));
         Ok(())
     }
@@ -169,8 +170,9 @@ impl Kernel for Builder {
     }
 }
 
-/// Whether what the kernel tells of a link shows a device of ours that nobody serves. One that has no peer is without a
-/// carrier too, so only who asks for the queue learns that somebody has it; if nobody has, it is had for a moment.
+/// Whether the kernel's report of a link shows a device of ours that nobody serves. A served device without a peer
+/// has no carrier either, so only an attempt to open a queue tells them apart; if it succeeds, the queue is closed at
+/// once.
 pub(crate) fn is_left(reply: &[u8], name: &[u8]) -> bool {
     match udco_ipc::interface(reply) {
         Interface::Foreign | Interface::Served => false,
@@ -188,7 +190,7 @@ fn open() -> Result<Fd, Errno> {
     calls::open(c"/dev/net/tun", libc::O_RDWR | libc::O_NONBLOCK)
 }
 
-/// What the kernel answers to a request, on a socket of its own: it has answered when the request was sent.
+/// Sends a request on a new socket and returns the kernel's reply, which is there as soon as the request is sent.
 fn transact(request: &[u8]) -> Result<Vec<u8>, Errno> {
     let socket = calls::socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)?;
     calls::send(socket.raw(), request, &[])?;
@@ -198,7 +200,7 @@ fn transact(request: &[u8]) -> Result<Vec<u8>, Errno> {
     Ok(reply)
 }
 
-/// A socket that hears of changes of links, addresses and routes.
+/// A socket that receives changes of links, addresses and routes.
 fn monitor() -> Result<Fd, Errno> {
     let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK;
     let fd = calls::socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE)?;
