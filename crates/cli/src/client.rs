@@ -1,4 +1,4 @@
-//! A connection to an engine, as the preload library has one: questions and their answers.
+//! A connection to an engine, like the preload library's: requests and their answers.
 
 mod channel;
 mod device;
@@ -22,16 +22,16 @@ use udco_sys::seqpacket::Connection;
 use self::exchange::{Exchange, Failure, Line};
 use crate::interface;
 
-/// How long an engine may take to answer.
+/// Timeout for an engine's answer.
 const ANSWER: Duration = Duration::from_secs(3);
 
-/// Name by which engines know the program.
+/// The client name that engines see.
 const PROGRAM: &[u8] = b"udco";
 
-/// Why an engine that is there cannot be asked.
+/// Why a running engine cannot serve a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Trouble {
-    /// The caller is not let in.
+    /// This user is not permitted.
     #[error(
         "you may not use this engine: only root, the user who started it and users allowed by `udco daemon --allow-uid` may"
     )]
@@ -44,14 +44,14 @@ pub(crate) enum Trouble {
 /// A device that an engine has.
 pub(crate) struct HasDevice {
     pub(crate) api: Api,
-    /// It is the one of this network namespace: an index and a name may occur in several.
+    /// It is certainly the one of this network namespace: an index and a name may occur in several.
     pub(crate) is_certain: bool,
 }
 
-/// An engine that has said welcome.
+/// An engine that has accepted the connection.
 pub(crate) struct Client {
     line: Line,
-    /// Holds the last message of the engine.
+    /// Holds the engine's last message.
     buffer: Vec<u8>,
 }
 
@@ -66,7 +66,7 @@ impl Client {
                 io::ErrorKind::PermissionDenied => {
                     return anyhow::Error::new(Trouble::Denied).context(path.display().to_string());
                 }
-                // So many wait there that there is no place for another.
+                // The listener's backlog is full.
                 io::ErrorKind::WouldBlock => {
                     return anyhow::Error::new(Trouble::Silent).context(path.display().to_string());
                 }
@@ -100,7 +100,7 @@ impl Client {
         }
     }
 
-    /// Says in which network namespace this process is, where the kernel does not (before Linux 5.14, faults B5).
+    /// Reports this process's network namespace where the kernel does not (before Linux 5.14, faults B5).
     fn say_where(&mut self) -> Result<()> {
         if interface::namespace() != 0 {
             return Ok(());
@@ -146,7 +146,7 @@ impl Client {
         }
     }
 
-    /// Asks a question, with descriptors beside it.
+    /// Sends a request, with descriptors beside it, and returns the answer.
     pub(crate) fn request(
         &mut self,
         question: &ToEngine<'_>,
@@ -159,7 +159,7 @@ impl Client {
         self.exchange(question, supplies)
     }
 
-    /// Asks a question for which the engine may want something.
+    /// Sends a request for which the engine may need something.
     pub(crate) fn exchange(
         &mut self,
         question: &ToEngine<'_>,

@@ -1,4 +1,4 @@
-//! What an engine's process leaves behind on its way to serving: the environment, descriptors, its user, and all rights.
+//! What an engine process drops before it serves: its environment, descriptors, user, and all privileges.
 
 use std::ffi::OsString;
 use std::io;
@@ -10,13 +10,13 @@ use anyhow::{Context, Result};
 use rustix::io::fcntl_dupfd_cloexec;
 use udco_sys::confinement::{self, Unforeseen};
 
-/// With this in its environment `udco` starts engines that end at a system call that they are not to make. For tests.
+/// If this variable is set, `udco` starts engines that end at any system call outside their table. For tests.
 const STRICT: &str = "UDCO_STRICT";
 
-/// The option that says so to an engine, which has no environment.
+/// The option that passes this to an engine, which has no environment.
 pub(crate) const STRICT_OPTION: &str = "--strict";
 
-/// The option that says that environment and descriptors are left behind.
+/// The option that marks environment and descriptors as already dropped.
 const BARE_OPTION: &str = "--bare";
 
 /// How an engine is confined.
@@ -26,13 +26,13 @@ pub(crate) struct Options {
     #[arg(long, hide = true)]
     strict: bool,
 
-    /// The environment is left behind.
+    /// The environment has been dropped.
     #[arg(long, hide = true)]
     pub(crate) bare: bool,
 }
 
 impl Options {
-    /// Gives up all rights. Comes before there is another thread.
+    /// Gives up all privileges. Call it before starting another thread.
     pub(crate) fn enter(self) {
         udco_sys::lines::sink().open();
         if cfg!(feature = "unconfined") {
@@ -52,7 +52,7 @@ impl Options {
     }
 }
 
-/// Arguments that say to an engine's process, which gets no environment, what this one's says.
+/// Arguments that carry this process's settings to an engine's process, which gets no environment.
 pub(crate) fn for_engine() -> Vec<OsString> {
     let mut words = vec![BARE_OPTION.into()];
     if std::env::var_os(STRICT).is_some_and(|value| !value.is_empty()) {
@@ -61,11 +61,11 @@ pub(crate) fn for_engine() -> Vec<OsString> {
     words
 }
 
-/// Becomes this program anew, without an environment: who looks at the process, or reads its memory, finds nothing of
-/// whoever started it. These arguments are added.
+/// Executes this program again, with these arguments added and without an environment: nobody who inspects the
+/// process or reads its memory finds anything of the user who started it.
 ///
 /// # Errors
-/// If it cannot; then it goes on as it is.
+/// If it cannot; the process then continues unchanged.
 pub(crate) fn become_bare(further: &[OsString]) -> io::Error {
     let this = match std::env::current_exe() {
         Ok(this) => this,
@@ -79,7 +79,7 @@ pub(crate) fn become_bare(further: &[OsString]) -> io::Error {
         .exec()
 }
 
-/// Closes whatever this process has inherited but standard error and `kept`, and returns what was standard output.
+/// Closes everything this process inherited except standard error and `kept`, and returns the former standard output.
 ///
 /// # Errors
 /// If there is no `/dev/null` to put in its place.

@@ -28,9 +28,9 @@ pub(crate) fn run(arguments: DaemonArguments) -> Result<()> {
         None => default_place()?,
     };
     drop(confinement::leave_descriptors(None)?);
-    // Before there is a thread that would take the signals.
+    // Before any thread starts that would receive the signals.
     udco_sys::process::ignore_hangup();
-    // A peer over TCP takes two.
+    // A TCP peer takes two.
     let _ = udco_sys::process::raise_open_files();
     let termination = Termination::catch().context("cannot wait for signals")?;
     let user = arguments.user.as_deref();
@@ -82,7 +82,7 @@ pub(crate) fn run(arguments: DaemonArguments) -> Result<()> {
         _ => "; its devices stay and drop all packets",
     };
     tracing::info!("ended by {signal}{stay}");
-    // Not by its destructors: an orderly end of a session would take the devices along, and packets would leave by other
+    // Skip the destructors: ending sessions in order would delete the devices, and packets would leave by other
     // routes.
     std::process::exit(0)
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use udco_engine::Offload;
 
-/// A list of processors is never longer: numbers beyond this are a slip of the keyboard.
+/// No list of processors is longer: a higher number is a typing error.
 const MAX_PROCESSOR: usize = 4095;
 
 /// Numbers of processors.

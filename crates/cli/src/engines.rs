@@ -1,4 +1,4 @@
-//! Which engines there are, and which of them has a device.
+//! Finds the running engines, and the one that has a device.
 
 use std::collections::HashSet;
 use std::io;
@@ -49,7 +49,7 @@ pub(crate) fn with_device(name: &str, option: &EngineOption) -> Result<Found> {
         let has = match client.find_device(name, ifindex) {
             Ok(Some(has)) => has,
             Ok(None) => continue,
-            // No reason not to ask the others.
+            // The others may still have the device.
             Err(error) => {
                 failures.push((path, error));
                 continue;
@@ -69,7 +69,7 @@ pub(crate) fn with_device(name: &str, option: &EngineOption) -> Result<Found> {
         return Ok(found);
     }
     complain(&failures);
-    // Whose interface it is decides what may be done about it (faults G5).
+    // The owner of the interface decides what can be done about it (faults G5).
     let is_left = left::devices(&HashSet::new())
         .iter()
         .any(|left| left.name == name);
@@ -87,7 +87,7 @@ pub(crate) fn with_device(name: &str, option: &EngineOption) -> Result<Found> {
     }
 }
 
-/// Every engine that answers, and why others do not.
+/// Every engine that answers, and the reasons why others do not.
 pub(crate) fn all() -> (Vec<(PathBuf, Client)>, Vec<Silent>) {
     let mut engines = Vec::new();
     let mut failures = Vec::new();
@@ -101,18 +101,18 @@ pub(crate) fn all() -> (Vec<(PathBuf, Client)>, Vec<Silent>) {
     (engines, failures)
 }
 
-/// Says why engines do not answer.
+/// Reports why engines do not answer.
 pub(crate) fn complain(failures: &[Silent]) {
     for failure in failures {
         complain!("{}", why(failure));
     }
 }
 
-/// Why an engine does not answer, and which.
+/// Which engine does not answer, and why.
 pub(crate) fn why((path, error): &Silent) -> String {
     let path = path.display().to_string();
     let why = format!("{error:#}");
-    // An error of the connection names the path itself.
+    // A connection error already includes the path.
     if why.contains(&path) {
         why
     } else {
@@ -120,7 +120,7 @@ pub(crate) fn why((path, error): &Silent) -> String {
     }
 }
 
-/// Where the daemon listens, unless told otherwise.
+/// The daemon's default socket.
 pub(crate) fn daemon_socket() -> Result<PathBuf> {
     let sockets = runtime_dir::sockets().into_iter();
     let mut sockets = sockets.filter(|path| path.ends_with(daemon::SOCKET));
@@ -129,7 +129,7 @@ pub(crate) fn daemon_socket() -> Result<PathBuf> {
     )
 }
 
-/// Whether the engine of a socket file is gone for good. If the file is ours, it is deleted.
+/// Whether the engine behind a socket file is gone for good. If the file is ours, deletes it.
 fn remove_if_dead(path: &Path, error: &anyhow::Error) -> bool {
     let causes = error
         .chain()

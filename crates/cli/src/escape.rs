@@ -1,17 +1,17 @@
-//! Names that others have chosen, on the way to a terminal or a log: of devices, programs and files. They must not
-//! forge a line, colour it or move the cursor (faults D4).
+//! Escapes names chosen by others (of devices, programs and files) for a terminal or a log. They must not forge a
+//! line, colour it or move the cursor (faults D4).
 
 use std::fmt::{self, Write};
 
-/// Writes what control characters there are as `\u{…}`.
+/// Writes control characters as `\u{…}`.
 pub(crate) struct Escaping<W> {
     to: W,
-    /// A line feed is the end of a line of ours.
+    /// A line feed is part of our own text.
     several_lines: bool,
 }
 
 impl<W: Write> Escaping<W> {
-    /// For what is one line, whatever is in it.
+    /// For text that is one line, whatever it contains.
     pub(crate) const fn line(to: W) -> Self {
         Self {
             to,
@@ -44,8 +44,8 @@ impl<W: Write> Write for Escaping<W> {
     }
 }
 
-/// Whether a character does something other than to be seen. Beside the control characters: separators of lines, and
-/// what turns the direction of writing.
+/// Whether a character does anything but print. Besides control characters: line separators, and controls of the
+/// writing direction.
 fn is_control(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -1,4 +1,4 @@
-//! Devices that an engine has left behind: it was killed, and their packets go nowhere until they are taken over.
+//! Devices left behind by a killed engine: their packets go nowhere until they are taken over.
 
 use std::collections::HashSet;
 
@@ -15,7 +15,7 @@ pub(crate) struct Left {
     pub(crate) ifindex: u32,
 }
 
-/// Those of which no engine with these devices, by their indexes, has one.
+/// Left devices whose indexes are not among `served`.
 pub(crate) fn devices(served: &HashSet<u32>) -> Vec<Left> {
     let reply = rtnetlink::dump(&link::all(1)).unwrap_or_default();
     let left = reply.iter().filter_map(|message| {
@@ -27,7 +27,7 @@ pub(crate) fn devices(served: &HashSet<u32>) -> Vec<Left> {
         .collect()
 }
 
-/// Whether the interface of this name was made by udco, by its alias.
+/// Whether udco made the interface of this name, according to its alias.
 pub(crate) fn is_ours(name: &str) -> bool {
     let reply = rtnetlink::dump(&link::all(1)).unwrap_or_default();
     let mut names = reply.iter().filter_map(|message| link_names(message));

@@ -1,4 +1,4 @@
-//! `udco link`: devices made, deleted and shown.
+//! `udco link`: create, delete and show devices.
 
 use anyhow::{Context, Result, bail};
 use clap::{Subcommand, ValueEnum};
@@ -120,7 +120,7 @@ fn add(arguments: &AddArguments) -> Result<()> {
         },
         1,
     );
-    // No channel is opened: the device belongs to nobody and stays.
+    // No channel is opened: the device has no owner and stays.
     let name = create(&mut client, &request)?;
     if name != arguments.name {
         line!("{name}");
@@ -128,7 +128,7 @@ fn add(arguments: &AddArguments) -> Result<()> {
     Ok(())
 }
 
-/// Asks for a device and makes what the engine wants; returns its name.
+/// Requests a device, makes the TUN device that the engine wants, and returns its name.
 fn create(client: &mut Client, request: &[u8]) -> Result<String> {
     let mut made = None;
     let supplies = Supplies {
@@ -153,7 +153,7 @@ fn delete(name: &str, engine: &EngineOption) -> Result<()> {
     let mut found = engines::with_device(name, engine)?;
     let request = link::delete(found.ifindex, 1);
     match found.client.request(&route(&request), &[])? {
-        // The engine has let go of it; the interface is the kernel's.
+        // The engine has released the device; the kernel still has the interface.
         ToClient::Pass => match rtnetlink::request(&request) {
             Err(error) if interface::index(name).is_some() => {
                 let words = refusal::errno_words(error.raw_os_error().unwrap_or(0));
@@ -179,7 +179,7 @@ fn route(datagram: &[u8]) -> ToEngine<'_> {
     }
 }
 
-/// How a request ended, if this is the end of one; with words for people.
+/// The result of a request, if this message is its end; refusals in words for people.
 fn ended(datagram: &[u8]) -> Option<Result<(), String>> {
     let received = client::decode(&[], datagram).into_iter();
     let mut ends = received.filter_map(|(_, received)| match received {
@@ -189,7 +189,7 @@ fn ended(datagram: &[u8]) -> Option<Result<(), String>> {
     ends.next()
 }
 
-/// What can be done about the commonest refusals.
+/// Advice for the most common refusals.
 fn cure(words: &str) -> &'static str {
     match words {
         "Operation not permitted" => ": this needs CAP_NET_ADMIN",
@@ -207,7 +207,7 @@ fn device_failure(error: &std::io::Error) -> String {
     format!("cannot create the TUN device: {words}{cure}")
 }
 
-/// What the kernel takes as a name.
+/// Whether the kernel accepts it as a name.
 fn is_name(name: &str) -> bool {
     let bad = |c: char| c == '/' || c == ':' || c.is_ascii_whitespace();
     (1..16).contains(&name.len()) && name != "." && name != ".." && !name.contains(bad)

@@ -1,4 +1,4 @@
-//! The engine's lines: `udco: what happened`, on standard error, or where the lines of the program go that it serves.
+//! The engine's log: `udco: what happened`, on standard error or wherever the lines of the program it serves go.
 
 use std::fmt;
 use std::io;
@@ -10,21 +10,21 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::escape::Escaping;
 
-/// Begins to write lines.
+/// Installs the log subscriber.
 pub(crate) fn start(verbose: bool) {
     let level = if verbose { Level::DEBUG } else { Level::INFO };
     let lines = Formatter::builder()
         .with_max_level(level)
         .with_writer(|| Lines)
-        // Else it would complain with `eprintln!`, which panics where nobody reads (faults B1).
+        // Otherwise it would report its errors with `eprintln!`, which panics if nobody reads (faults B1).
         .log_internal_errors(false)
         .event_format(Line)
         .finish();
-    // Only fails if there is one already.
+    // Fails only if there is one already.
     let _ = tracing::subscriber::set_global_default(lines);
 }
 
-/// Where they go: each event is written at once.
+/// Destination of the lines: each event is written at once.
 struct Lines;
 
 impl io::Write for Lines {
@@ -38,7 +38,7 @@ impl io::Write for Lines {
     }
 }
 
-/// One line an event; no time, as the journal and OpenVPN's log around it have one.
+/// One line per event; no time, as the journal and OpenVPN's log have their own.
 struct Line;
 
 impl<S, N> FormatEvent<S, N> for Line

@@ -1,6 +1,6 @@
 //! The `udco` program.
 #![forbid(unsafe_code)]
-// They panic where nobody reads (faults B1): `output` and `udco_sys::lines` do not.
+// They panic if nobody reads (faults B1): `output` and `udco_sys::lines` do not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod client;
@@ -42,7 +42,7 @@ use clap::{Parser, Subcommand};
 use crate::engine_options::Processors;
 use crate::output::{NobodyReads, complain};
 
-/// Exit code for wrong arguments, clap's.
+/// Exit code for invalid arguments, as clap's.
 const USAGE: u8 = 2;
 
 /// OpenVPN Data Channel Offload in userspace.
@@ -252,7 +252,7 @@ fn main() -> ExitCode {
     report(outcome)
 }
 
-/// Help, the version, or what is wrong with the arguments.
+/// Prints help, the version, or the error in the arguments.
 fn print_help(help: &clap::Error) -> ExitCode {
     if help.use_stderr() {
         let _ = help.print();

@@ -1,4 +1,4 @@
-//! `udco monitor`: what happens to peers, as it happens.
+//! `udco monitor`: prints events of peers as they happen.
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
@@ -14,7 +14,7 @@ use crate::output::{self, NobodyReads};
 use crate::state::{self, EngineState};
 use crate::{engines, interface, notification, runtime_dir};
 
-/// How often to look whether an engine has come.
+/// How often to look for new engines.
 const LOOK: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
@@ -29,16 +29,16 @@ pub(crate) struct Arguments {
     engine: Option<PathBuf>,
 }
 
-/// An engine that is listened to.
+/// An engine whose events are received.
 struct Listened {
     path: PathBuf,
     channel: Channel,
 }
 
-/// Where lines go.
+/// Prints the events.
 struct Output<'a> {
     arguments: &'a Arguments,
-    /// Names of devices: a notification may come when the interface is gone.
+    /// Names of devices: the interface may be gone when its notification arrives.
     names: HashMap<u32, String>,
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             let known: Vec<_> = listened.iter().map(|it| it.path.clone()).collect();
             let new = runtime_dir::sockets().into_iter();
             for path in new.filter(|path| !known.contains(path)) {
-                // One that does not answer is no engine, or one that is about to end.
+                // One that does not answer is not an engine, or is about to end.
                 if let Ok(client) = Client::connect(&path) {
                     listened.extend(output.listen(path, client));
                 }
@@ -100,7 +100,7 @@ impl Output<'_> {
         Ok(Listened { path, channel })
     }
 
-    /// Remembers the devices that an engine has here.
+    /// Remembers an engine's devices in this namespace.
     fn learn_names(&mut self, state: &EngineState<'_>) {
         for device in &state.devices {
             if let Some(name) = interface::name(device.ifindex) {
@@ -109,7 +109,7 @@ impl Output<'_> {
         }
     }
 
-    /// Prints what there is; returns whether the engine has ended.
+    /// Prints all pending events; returns whether the engine has ended.
     fn drain(&mut self, engine: &mut Listened) -> Result<bool> {
         loop {
             match engine.channel.receive()? {

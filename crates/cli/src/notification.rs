@@ -1,4 +1,4 @@
-//! What happens to peers, in words and as JSON.
+//! Events of peers, as text and as JSON.
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use udco_netlink::{DeleteReason, Notification};
 
 use crate::output;
 
-/// Prints what has happened at once: as an object for programs, or as a line for people.
+/// Prints an event immediately: as an object for programs, or as a line for people.
 pub(crate) fn print(as_json: bool, line: &str, object: &Value) -> Result<()> {
     if as_json {
         output::line!("{object}");
@@ -31,7 +31,7 @@ pub(crate) fn line(device: &str, notification: &Notification) -> String {
     }
 }
 
-/// An object of the shape that `udco monitor --json` prints.
+/// The object that `udco monitor --json` prints.
 pub(crate) fn object(device: &str, notification: &Notification) -> Value {
     match notification {
         Notification::PeerDeleted {

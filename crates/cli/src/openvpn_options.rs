@@ -1,5 +1,6 @@
-//! What the options of the OpenVPN that is about to start mean with offload: those that the engine heeds are handed on, the
-//! others without effect are named (faults E5). Nothing that OpenVPN gets is changed, and no start fails here.
+//! Options of the OpenVPN about to start, as they apply with offload: passes on those that the engine applies, and
+//! reports the others, which have no effect (faults E5). It changes nothing that OpenVPN gets, and never fails a
+//! start.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -12,7 +13,7 @@ use rustix::fs::OFlags;
 use udco_ipc::OPTIONS_VARIABLE;
 use udco_options::{MAX_FILE, Reading, STANDARD_INPUT_UNREAD, program, read, report};
 
-/// Hands on to the engine what it heeds of the options of `program`, if that is OpenVPN, and names the rest.
+/// If `program` is OpenVPN, passes the options that apply on to the engine, and reports the rest.
 pub(crate) fn hand_on(command: &mut Command, program: &[OsString]) {
     let Some(openvpn) = program::find(program) else {
         return;
@@ -33,7 +34,7 @@ pub(crate) fn hand_on(command: &mut Command, program: &[OsString]) {
         command.env(OPTIONS_VARIABLE, report.honoured.to_string());
     }
     if !report.rules_out.is_empty() {
-        // OpenVPN's log says so, and all options have their effect.
+        // OpenVPN's log reports it, and all options take effect.
         return;
     }
     for named in &report.without_effect {
@@ -49,7 +50,8 @@ pub(crate) fn hand_on(command: &mut Command, program: &[OsString]) {
     }
 }
 
-/// The bytes of a configuration file. What is no file is left alone: reading a pipe would take from OpenVPN what is in it.
+/// The bytes of a configuration file. Skips anything but regular files: reading a pipe would take its contents from
+/// OpenVPN.
 fn open(path: &Path) -> io::Result<Vec<u8>> {
     let not_regular = || io::Error::new(io::ErrorKind::Unsupported, "not a regular file");
     // Opening alone may wake a device.
@@ -74,7 +76,7 @@ fn names_standard_input(reading: &Reading) -> bool {
     problems.any(|problem| problem.what == STANDARD_INPUT_UNREAD)
 }
 
-/// A line on standard error, which may be closed or full: then it is lost.
+/// A line on standard error; lost if that is closed or full.
 fn say(line: &str) {
     let _ = writeln!(io::stderr(), "udco: {line}");
 }

@@ -1,4 +1,4 @@
-//! What a command prints: on standard output, which may be closed, full or a pipe whose reader has gone (faults B1).
+//! Writes to standard output, which may be closed, full or a pipe whose reader has gone (faults B1).
 
 use std::fmt::{self, Write as _};
 use std::io::{self, BufWriter, Write as _};
@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use crate::escape::Escaping;
 
-/// Bytes that are printed at a time where there is much.
+/// Block size for long output.
 const ROOM: usize = 16 << 10;
 
-/// Nobody reads standard output any more, as behind `| head`: no reason to complain, nor to print on.
+/// Nobody reads standard output any more, as behind `| head`: stop printing, without an error message.
 #[derive(Debug)]
 pub(crate) struct NobodyReads;
 
@@ -24,7 +24,7 @@ impl fmt::Display for NobodyReads {
 
 impl std::error::Error for NobodyReads {}
 
-/// Prints a line, with the arguments of `format!`; ends the function with an error if that fails.
+/// Prints a line, with the arguments of `format!`; returns from the function with an error if that fails.
 macro_rules! line {
     ($($argument:tt)*) => {
         $crate::output::write(format_args!($($argument)*))?
@@ -35,14 +35,14 @@ pub(crate) use line;
 /// Prints a line.
 ///
 /// # Errors
-/// [`NobodyReads`], or of the output.
+/// [`NobodyReads`], or the output's error.
 pub(crate) fn write(line: fmt::Arguments<'_>) -> Result<()> {
     let mut text = String::new();
     let _ = Escaping::text(&mut text).write_fmt(line);
     explain(writeln!(io::stdout().lock(), "{text}"))
 }
 
-/// Prints JSON with its line feed; what is in there as text already goes as it is.
+/// Prints JSON and a line feed; parts that are already text are written unchanged.
 ///
 /// # Errors
 /// As [`write()`].
@@ -56,7 +56,7 @@ pub(crate) fn json(value: &impl Serialize) -> Result<()> {
     )
 }
 
-/// Prints what has been kept back: nothing after a line. The last call before the end.
+/// Flushes buffered output, as the last call before the end.
 ///
 /// # Errors
 /// As [`write()`].
@@ -64,7 +64,7 @@ pub(crate) fn flush() -> Result<()> {
     explain(io::stdout().lock().flush())
 }
 
-/// Whether the reader of standard output has gone: `| head -1` has what it wants, and should not wait for the next line.
+/// Whether the reader of standard output has gone: `| head -1` has its line, and should not wait for the next.
 pub(crate) fn is_abandoned() -> bool {
     let stdout = rustix::stdio::stdout();
     let mut polled = [PollFd::new(&stdout, PollFlags::empty())];
@@ -72,14 +72,14 @@ pub(crate) fn is_abandoned() -> bool {
         && polled[0].revents().contains(PollFlags::ERR)
 }
 
-/// Lets characters through that are to be seen only, whoever chose the names. Nearly all text is plain ASCII, of which a
-/// look is enough.
+/// Escapes unprintable characters, since others may have chosen the names. Nearly all text is plain ASCII, which
+/// passes with one check.
 struct Plain<W>(W);
 
 impl<W: io::Write> io::Write for Plain<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let is_seen = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n');
-        // Without a branch for each byte.
+        // Without a branch per byte.
         let is_plain = |part: &[u8]| part.iter().fold(true, |all, byte| all & is_seen(byte));
         if bytes.chunks(ROOM).all(is_plain) {
             self.0.write_all(bytes)?;
@@ -96,10 +96,10 @@ impl<W: io::Write> io::Write for Plain<W> {
     }
 }
 
-/// Says why printing has failed.
+/// Reports why printing failed.
 ///
 /// # Errors
-/// If it has.
+/// If it failed.
 pub(crate) fn explain(printed: io::Result<()>) -> Result<()> {
     match printed {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(NobodyReads.into()),
@@ -107,7 +107,7 @@ pub(crate) fn explain(printed: io::Result<()>) -> Result<()> {
     }
 }
 
-/// Says something on standard error; if that is impossible, nobody would read it.
+/// Writes a message to standard error; if that fails, nobody would read it.
 macro_rules! complain {
     ($($argument:tt)*) => {
         $crate::output::complain_of(format_args!($($argument)*))

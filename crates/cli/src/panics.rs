@@ -1,13 +1,14 @@
-//! A panic in any thread of an engine ends the process: half an engine would look alive and move no packets (promises H7).
+//! A panic in any thread of an engine ends the process: a crippled engine would look alive and move no packets
+//! (promises H7).
 
 use std::backtrace::Backtrace;
 
 use udco_engine::output;
 
-/// From here on a panic is reported where the engine's lines go, and ends the process by SIGABRT.
+/// From here on, writes panics to the engine's log and ends the process with SIGABRT.
 pub(crate) fn end_the_process() {
     std::panic::set_hook(Box::new(|panic| {
-        // The standard report could wait forever for whoever reads it (faults B1).
+        // The standard panic message could block forever on its reader (faults B1).
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("?").to_owned();
         let trace = Backtrace::capture();
@@ -22,7 +23,7 @@ mod tests {
     use std::os::unix::process::ExitStatusExt;
     use std::process::Command;
 
-    /// Has this test, run once more, panic.
+    /// Makes a second run of this test panic.
     const PANICS: &str = "UDCO_TEST_PANICS";
 
     #[test]

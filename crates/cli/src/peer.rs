@@ -198,7 +198,7 @@ fn show(device: &str, id: Option<u32>, json: bool, engine: &EngineOption) -> Res
     peers.sort_by_key(|peer| peer.id);
     if !json {
         if peers.is_empty() {
-            // A dump of the old API leaves a point-to-point peer out (dco-behaviour 3.1).
+            // A dump of the old API omits a point-to-point peer (dco-behaviour 3.1).
             line!(
                 "no peers (to see the peer of a point-to-point device of kind ovpn-dco, give its --id)"
             );
@@ -218,7 +218,7 @@ fn delete(device: &str, id: u32, engine: &EngineOption) -> Result<()> {
     request(device, engine, &Request::PeerDel(id)).map(drop)
 }
 
-/// Asks the engine that has the device.
+/// Sends a request to the engine that has the device.
 pub(crate) fn request(
     device: &str,
     engine: &EngineOption,
@@ -229,12 +229,12 @@ pub(crate) fn request(
     channel.request(found.ifindex, command, None)
 }
 
-/// Reads a peer's id.
+/// Parses a peer's id.
 pub(crate) fn peer_id() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(0..=MAX_PEER_ID)
 }
 
-/// A link-local address with the interface through which it is reached.
+/// Adds the interface through which a link-local address is reached.
 fn scoped(remote: SocketAddr, scope: Option<u32>) -> SocketAddr {
     match (remote, scope) {
         (SocketAddr::V6(mut remote), Some(scope)) => {

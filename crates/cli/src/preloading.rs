@@ -1,4 +1,4 @@
-//! Why a program would not load the preload library, as far as it can be seen before it starts (faults C2).
+//! Predicts why a program would not load the preload library, as far as that is visible before it starts (faults C2).
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -9,29 +9,29 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{getgid, getuid};
 
-/// Of a segment of an ELF file that names the dynamic linker.
+/// `PT_INTERP`: the segment of an ELF file that names the dynamic linker.
 const PT_INTERP: u32 = 3;
 
-/// Longer than any name of a dynamic linker or of a script's interpreter.
+/// Longer than any name of a dynamic linker or script interpreter.
 const LONGEST_NAME: usize = 512;
 
 /// Mode bits: runs as the file's owner, and as its group.
 const SET_UID: u32 = 0o4000;
 const SET_GID: u32 = 0o2000;
 
-/// What an ELF file is like.
+/// The relevant properties of an ELF file.
 #[derive(Debug, PartialEq, Eq)]
 struct Image {
-    /// Class, byte order and machine: those of a library and its program are the same.
+    /// Class, byte order and machine: a library and its program must agree in them.
     kind: (u8, u8, u16),
     /// The dynamic linker; `None` in a static program.
     linker: Option<Vec<u8>>,
-    /// A part of it is missing.
+    /// The file is truncated.
     is_cut: bool,
 }
 
-/// Why the program that these words start would run without the library, and what to do; `None` if nothing is known to
-/// be in the way.
+/// Why the program that this command line starts would run without the library, with advice; `None` if no obstacle is
+/// known.
 pub(crate) fn obstacle(library: &Path, words: &[OsString]) -> Option<String> {
     let separators = [b' ', b':'];
     if library
@@ -63,7 +63,7 @@ pub(crate) fn obstacle(library: &Path, words: &[OsString]) -> Option<String> {
     in_the_way(&own, &program).or_else(|| in_the_way(&own, &interpreter(&program)?))
 }
 
-/// A program that starts another one with an environment of its own.
+/// A program that starts another one with its own environment.
 fn loses_environment(words: &[OsString]) -> Option<String> {
     let (program, arguments) = words.split_first()?;
     let name = Path::new(program).file_name()?.to_str()?;
@@ -117,7 +117,7 @@ fn in_the_way(library: &Image, program: &Path) -> Option<String> {
     }
 }
 
-/// Where the program is that this word names.
+/// Finds the program that this word names.
 fn find(word: &OsStr) -> Option<PathBuf> {
     if word.as_bytes().contains(&b'/') {
         return Some(word.into());
@@ -132,7 +132,7 @@ fn find(word: &OsStr) -> Option<PathBuf> {
         .find(is_program)
 }
 
-/// What a script is run by.
+/// The interpreter of a script.
 fn interpreter(script: &Path) -> Option<PathBuf> {
     let mut line = vec![0; LONGEST_NAME];
     let len = File::open(script).ok()?.read_at(&mut line, 0).ok()?;
@@ -144,7 +144,7 @@ fn interpreter(script: &Path) -> Option<PathBuf> {
 }
 
 impl Image {
-    /// `None` if it is no ELF file.
+    /// `None` if it is not an ELF file.
     fn of(path: &Path) -> io::Result<Option<Self>> {
         let file = File::open(path)?;
         let len = file.metadata()?.len();
@@ -205,7 +205,7 @@ mod tests {
     use std::io::Write;
     use std::os::unix::fs::PermissionsExt;
 
-    /// A folder with copies of this program, which is dynamic and linked to glibc; it stands in for the library, too.
+    /// A folder for copies of this program, which is dynamic and linked to glibc; it also stands in for the library.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -216,7 +216,7 @@ mod tests {
             Self(folder)
         }
 
-        /// A copy in which each of these pieces is another of the same length.
+        /// A copy with one byte string replaced by another of the same length.
         fn copy(&self, name: &str, from: &[u8], to: &[u8]) -> PathBuf {
             let mut bytes = std::fs::read(std::env::current_exe().unwrap()).unwrap();
             let at = bytes.windows(from.len()).position(|part| part == from);
@@ -276,7 +276,7 @@ mod tests {
         let script = folder.write("script", format!("#! {} -e\n", musl.display()).as_bytes());
         assert!(said(&library, &[script.to_str().unwrap()]).contains("musl"));
         let bytes = std::fs::read(&library).unwrap();
-        // What is behind the segments, as the debug information of most of this file, is of no use to a loader.
+        // Nothing behind the segments matters to a loader; most of this file is debug information.
         for (name, len) in [("cut", bytes.len() / 50), ("head", 70), ("empty", 0)] {
             let cut = folder.write(name, &bytes[..len]);
             assert!(said(&cut, &[own]).contains("damaged"), "{name}");

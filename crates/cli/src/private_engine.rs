@@ -1,4 +1,4 @@
-//! The engine beside a program: what `udco run` starts.
+//! The private engine of a program, which `udco run` starts.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,10 +12,10 @@ use udco_engine::{Access, Dispenser, Engine, Listening, output};
 
 use crate::{EngineArguments, confinement, log, panics, runtime_dir, sweep};
 
-/// What the engine prints when it is ready to serve.
+/// The line that an engine prints once it is ready to serve.
 pub(crate) const READY: &str = "ready";
 
-/// Serves the programs that get their connections through an inherited fd, until all are gone.
+/// Serves the programs that get their connections through an inherited fd, until all have ended.
 pub(crate) fn run(arguments: &EngineArguments) -> Result<()> {
     if arguments.detach {
         return detach(arguments);
@@ -30,11 +30,11 @@ pub(crate) fn run(arguments: &EngineArguments) -> Result<()> {
     if !arguments.keep_output {
         output::follow_programs().context("/dev/null")?;
     }
-    // Not a member of the program's terminal and process group: a Ctrl-C is for the program, which tells us its end by
-    // closing its connection.
+    // Leave the program's terminal and process group: a Ctrl-C is for the program, whose end closes its connection
+    // and so ends the engine.
     let _ = rustix::process::setsid();
     udco_sys::process::ignore_termination();
-    // Below what it needs, the engine says so.
+    // If the limit is too low, the engine reports it.
     let _ = udco_sys::process::raise_open_files();
     let listening = arguments.directory.as_deref().and_then(listen);
     let options = &arguments.options;
@@ -61,8 +61,8 @@ pub(crate) fn run(arguments: &EngineArguments) -> Result<()> {
     })
 }
 
-/// Lets `udco show` find this engine; with what has the socket file removed at the end. Not everybody has a place for
-/// one; that is no reason not to serve.
+/// Makes this engine visible to `udco show`; also returns the handle whose closing removes the socket file. Not every
+/// user has a place for a socket, so a failure does not stop the engine.
 fn listen(directory: &Path) -> Option<(Listening, ChildStdin)> {
     let path = runtime_dir::new_socket(directory);
     let listening = Listening::start(&path, Access::default()).ok()?;
@@ -70,12 +70,12 @@ fn listen(directory: &Path) -> Option<(Listening, ChildStdin)> {
     Some((listening.without_removal(), sweeper))
 }
 
-/// Says that clients are served from now on, and lets go of the pipe that says it.
+/// Reports that clients are served from now on, and closes the pipe of the report.
 fn ready(output: OwnedFd) -> io::Result<()> {
     writeln!(File::from(output), "{READY}")
 }
 
-/// Starts the engine as a process of its own and ends: the program must not find a child that it did not start.
+/// Starts the engine as a separate process and exits: the program must not find a child that it did not start.
 fn detach(arguments: &EngineArguments) -> Result<()> {
     let this = std::env::current_exe().context("cannot find the udco program")?;
     let rest = std::env::args_os()

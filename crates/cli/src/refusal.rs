@@ -1,10 +1,10 @@
-//! Refusals in words for people.
+//! Formats refusals for people.
 
 use std::io;
 
 use udco_netlink::client::Failure;
 
-/// The kernel's words, then what the errno means: `cannot find peer with id 3 (No such file or directory)`.
+/// The kernel's message, then the text of the errno: `cannot find peer with id 3 (No such file or directory)`.
 pub(crate) fn words(failure: &Failure) -> String {
     let errno = errno_words(failure.errno.0);
     match (&failure.text, failure.missing) {
@@ -17,7 +17,7 @@ pub(crate) fn words(failure: &Failure) -> String {
     }
 }
 
-/// What an errno means, without its number.
+/// The text of an errno, without its number.
 pub(crate) fn errno_words(errno: i32) -> String {
     let words = io::Error::from_raw_os_error(errno).to_string();
     match words.split_once(" (os error") {

@@ -9,7 +9,7 @@ use rustix::net::{
 use udco_netlink::Messages;
 use udco_netlink::client::{self, Received};
 
-/// Sends one request that wants an acknowledgement, and waits for that.
+/// Sends one request with `NLM_F_ACK` and waits for the acknowledgement.
 ///
 /// # Errors
 /// The kernel's.
@@ -17,7 +17,7 @@ pub(crate) fn request(message: &[u8]) -> io::Result<()> {
     exchange(message, |_| ())
 }
 
-/// Sends a request that shows something, and returns the messages of the answer.
+/// Sends a dump or get request, and returns the messages of the answer.
 ///
 /// # Errors
 /// The kernel's.
@@ -29,7 +29,7 @@ pub(crate) fn dump(message: &[u8]) -> io::Result<Vec<Vec<u8>>> {
     Ok(received)
 }
 
-/// Sends a request, and shows each datagram of the answer until its end.
+/// Sends a request, and passes each datagram of the answer to a function until the end.
 fn exchange(message: &[u8], mut show: impl FnMut(&[u8])) -> io::Result<()> {
     // NETLINK_ROUTE is protocol 0.
     let flags = SocketFlags::CLOEXEC;

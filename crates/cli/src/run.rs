@@ -1,4 +1,4 @@
-//! `udco run`: a program with a private engine beside it.
+//! `udco run`: runs a program with a private engine beside it.
 
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
@@ -21,16 +21,16 @@ use crate::{RunArguments, openvpn_options};
 /// Name of the preload library.
 const LIBRARY: &str = "libudco_preload.so";
 
-/// Where to look for the library if it is not beside the program.
+/// Where to look for the library if it is not in the program's directory.
 const LIBRARY_DIRS: [&str; 2] = ["/usr/lib/udco", "/usr/local/lib/udco"];
 
-/// The least number for the program's fd: out of the way of shells, which use single digits.
+/// Lowest number for the program's fd: clear of the single digits that shells use.
 const FIRST_FD: i32 = 50;
 
-/// Open files that OpenVPN needs with an offload: its own, and while it hands a device over, one for each queue.
+/// Open files that OpenVPN needs with offload: its own, and one per queue while it hands a device over.
 const PROGRAM_FILES: u64 = 48;
 
-/// Becomes the program. Returns only if it cannot.
+/// Executes the program. Returns only on failure.
 pub(crate) fn run(arguments: RunArguments) -> Result<Infallible> {
     let [program, parameters @ ..] = arguments.program.as_slice() else {
         bail!("no program given");
@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: RunArguments) -> Result<Infallible> {
     let mut command = Command::new(program);
     command.args(parameters);
     if let Some(files) = udco_sys::process::open_files().filter(|files| *files < PROGRAM_FILES) {
-        // Before OpenVPN hears of an offload that would end in the middle (faults B7).
+        // Before OpenVPN detects an offload that would fail in the middle of a session (faults B7).
         complain!(
             "only {files} open files are allowed (LimitNOFILE=, ulimit -n), but {PROGRAM_FILES} are needed: OpenVPN uses its own data path"
         );
@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: RunArguments) -> Result<Infallible> {
     command.env("LD_PRELOAD", preload(&library));
     match &arguments.engine {
         Some(path) => {
-            // A relative path would mean another file after the program has changed its directory.
+            // A relative path would refer to another file once the program changes its directory.
             let path = path.canonicalize().with_context(|| {
                 format!(
                     "no engine at {}: start one with `udco daemon`",
@@ -65,7 +65,7 @@ pub(crate) fn run(arguments: RunArguments) -> Result<Infallible> {
                 command
                     .env(FD_VARIABLE, fd.as_raw_fd().to_string())
                     .env_remove(SOCKET_VARIABLE);
-                // The program inherits it, and so does all that it starts.
+                // Inherited by the program and everything it starts.
                 fcntl_setfd(&fd, FdFlags::empty())?;
                 std::mem::forget(fd);
             }
@@ -89,7 +89,7 @@ fn cannot_start(program: &OsStr) -> String {
     format!("cannot start {}", Path::new(program).display())
 }
 
-/// Starts the engine, waits until it is ready, and returns the fd through which programs ask it for connections.
+/// Starts the engine, waits until it is ready, and returns the fd through which programs request connections.
 fn start_engine(arguments: &RunArguments) -> Result<OwnedFd> {
     let (ours, engines) = Connection::pair().context("cannot create a connection to an engine")?;
     let engines = engines.into_fd();
@@ -141,7 +141,7 @@ fn start_engine(arguments: &RunArguments) -> Result<OwnedFd> {
     Ok(high.unwrap_or(fd))
 }
 
-/// What to preload: ours first, then what was to be preloaded anyway.
+/// The value of `LD_PRELOAD`: our library, then the existing entries.
 fn preload(library: &Path) -> OsString {
     let mut value = library.as_os_str().to_owned();
     if let Some(others) = std::env::var_os("LD_PRELOAD").filter(|others| !others.is_empty()) {

@@ -1,4 +1,4 @@
-//! Where engines have their sockets.
+//! The directories of engine sockets.
 
 use std::ffi::OsStr;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::getuid;
 
-/// The system's directory, and that of a user who may not write there.
+/// The system's directory, and that of a user without access to it.
 fn candidates() -> Vec<PathBuf> {
     let of_user = std::env::var_os("XDG_RUNTIME_DIR").and_then(|dir| of_user(&dir));
     [Some(PathBuf::from("/run/udco")), of_user]
@@ -17,17 +17,17 @@ fn candidates() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Ours in the user's directory. One that is empty or relative does not count, as XDG has it: below the present directory
-/// anybody could have put a socket (promises G8).
+/// Our directory inside the user's runtime directory. As XDG demands, an empty or relative path does not count:
+/// anyone could have put a socket below the current directory (promises G8).
 fn of_user(dir: &OsStr) -> Option<PathBuf> {
     let dir = Path::new(dir);
     dir.is_absolute().then(|| dir.join("udco"))
 }
 
-/// A directory for sockets of ours, made if need be.
+/// Our directory for sockets, created if need be.
 ///
 /// # Errors
-/// If there is no place for one.
+/// If there is no place for it.
 pub(crate) fn make() -> io::Result<PathBuf> {
     let mut failed = io::Error::from(io::ErrorKind::NotFound);
     for dir in candidates() {
@@ -39,8 +39,8 @@ pub(crate) fn make() -> io::Result<PathBuf> {
     Err(failed)
 }
 
-/// A place in such a directory for the socket of an engine of one program. The process id alone does not tell engines of several pid
-/// namespaces apart, which may share the directory (faults C5).
+/// A new socket path there for the engine of one program. The process id alone is not unique: engines of several pid
+/// namespaces may share the directory (faults C5).
 pub(crate) fn new_socket(directory: &Path) -> PathBuf {
     // A hasher has random keys.
     let random = RandomState::new().build_hasher().finish();
@@ -48,7 +48,7 @@ pub(crate) fn new_socket(directory: &Path) -> PathBuf {
     directory.join(name)
 }
 
-/// Every socket there is.
+/// All existing sockets.
 pub(crate) fn sockets() -> Vec<PathBuf> {
     let mut dirs = candidates();
     if getuid().is_root() {
@@ -69,7 +69,7 @@ pub(crate) fn sockets() -> Vec<PathBuf> {
     sockets
 }
 
-/// Where engines of other users have theirs, which root may ask, too.
+/// The directories of other users' engines, which root may use as well.
 fn of_users() -> impl Iterator<Item = PathBuf> {
     let users = std::fs::read_dir("/run/user").into_iter().flatten();
     users.flatten().map(|user| user.path().join("udco"))
@@ -81,7 +81,7 @@ fn make_own(dir: &Path) -> io::Result<()> {
         .recursive(true)
         .create(dir)?;
     let found = std::fs::symlink_metadata(dir)?;
-    // Somebody else's directory, or a link to one, could be emptied under us (promises G8).
+    // The owner of a directory, or whoever set a link to it, could replace its files (promises G8).
     if !found.is_dir() || found.uid() != getuid().as_raw() {
         return Err(io::ErrorKind::PermissionDenied.into());
     }

@@ -1,4 +1,4 @@
-//! `udco show`: what the engines of this machine have to tell.
+//! `udco show`: the state of the engines on this machine.
 
 use std::path::Path;
 
@@ -17,11 +17,11 @@ use crate::survey::{self, Survey};
 struct Link<'a> {
     #[serde(flatten)]
     device: Device<'a>,
-    /// The kind of link by which `ip` makes such a one.
+    /// The kind of link with which `ip` makes such a device.
     kind: &'static str,
 }
 
-/// Prints what every engine says, and returns the exit code.
+/// Prints the state of every engine, and returns the exit code.
 pub(crate) fn run(arguments: &ShowArguments) -> Result<u8> {
     let (texts, silent) = survey::states(arguments.engine.as_deref())?;
     let survey = match arguments.engine {
@@ -120,7 +120,7 @@ fn key(key: &Option<Key>) -> String {
     }
 }
 
-/// Prints what has crossed the wire or the device.
+/// Prints the counters of the transport or the device.
 pub(crate) fn print_traffic(indent: &str, name: &str, traffic: &Traffic) -> Result<()> {
     line!(
         "{indent}{name:<5} received {} bytes in {} packets, sent {} bytes in {} packets",

@@ -1,5 +1,5 @@
-//! The state of an engine: the text that it wrote, read only as far as is needed. Peers may be very many; they are printed
-//! as the text that they are, or read when they are looked at.
+//! The state of an engine, parsed only as far as needed. There may be very many peers: they stay as raw text for
+//! printing, or are parsed on demand.
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -14,7 +14,7 @@ pub(crate) type Device<'a> = udco_state::Device<&'a RawValue>;
 /// An engine with such devices.
 pub(crate) type EngineState<'a> = udco_state::EngineState<Device<'a>>;
 
-/// Reads what an engine wrote.
+/// Parses an engine's report.
 pub(crate) fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T> {
     serde_json::from_str(text).context("an engine of another version")
 }
@@ -24,7 +24,7 @@ pub(crate) fn peers(device: &Device<'_>) -> Result<Vec<Peer>> {
     read(device.peers.get())
 }
 
-/// Whether a device is in this network namespace, as far as that is told.
+/// Whether a device is in this network namespace, as far as its state shows.
 pub(crate) fn is_here(device: &Device<'_>) -> bool {
     match (device.netns, interface::namespace()) {
         (0, _) | (_, 0) => interface::index(&device.name) == Some(device.ifindex),

@@ -1,4 +1,4 @@
-//! What runs here: which engines answer, and what stands in the way of the others (faults C4).
+//! Surveys this machine's engines: their states, and why some do not answer (faults C4).
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -11,32 +11,32 @@ use crate::engines::{self, Silent};
 use crate::left::{self, Left};
 use crate::state::{self, EngineState};
 
-/// Exit codes of `udco show`, beside 0, 1 and 2.
+/// Exit codes of `udco show`, besides 0, 1 and 2.
 const NONE_RUNS: u8 = 3;
 const DENIED: u8 = 4;
 const SILENT: u8 = 5;
 const UNREACHABLE: u8 = 6;
 const LEFT: u8 = 7;
 
-/// What each engine wrote that answered, by its socket; and those that did not.
+/// The report of each engine that answered, with its socket; and those that did not.
 type Answers = (Vec<(PathBuf, String)>, Vec<Silent>);
 
-/// All that could be learnt.
+/// The result of a survey.
 pub(crate) struct Survey<'a> {
     /// The state of each engine that answers.
     pub(crate) states: Vec<EngineState<'a>>,
-    /// Engines that do not, by their sockets, and why.
+    /// Engines that do not answer, by their sockets, and why.
     silent: Vec<Silent>,
-    /// Processes of engines that have no socket where one is looked for.
+    /// Engine processes whose socket is not where sockets are looked for.
     unreachable: Vec<u32>,
     /// Devices whose engine has died.
     left: Vec<Left>,
 }
 
-/// Asks the engine at `path`, or every one there is.
+/// Requests the state of the engine at `path`, or of every engine.
 ///
 /// # Errors
-/// If the engine that was named does not answer.
+/// If the named engine does not answer.
 pub(crate) fn states(path: Option<&Path>) -> anyhow::Result<Answers> {
     if let Some(path) = path {
         let text = Client::connect(path)?.state()?;
@@ -54,10 +54,10 @@ pub(crate) fn states(path: Option<&Path>) -> anyhow::Result<Answers> {
 }
 
 impl<'a> Survey<'a> {
-    /// What the one engine tells that was named.
+    /// The state of the one engine that was named.
     ///
     /// # Errors
-    /// If it is of another version.
+    /// If its version differs.
     pub(crate) fn of_one(texts: &'a [(PathBuf, String)]) -> anyhow::Result<Self> {
         let states = texts.iter().map(|(_, text)| state::read(text));
         Ok(Self {
@@ -68,7 +68,7 @@ impl<'a> Survey<'a> {
         })
     }
 
-    /// What all engines tell, of this network namespace or of every one, and what is wrong beside them.
+    /// The state of all engines, of this network namespace or of all of them, and the problems found.
     pub(crate) fn of_all(
         texts: &'a [(PathBuf, String)],
         mut silent: Vec<Silent>,
@@ -105,7 +105,7 @@ impl<'a> Survey<'a> {
         self.states.iter().map(|state| state.devices.len()).sum()
     }
 
-    /// What a person must know besides the devices, a line each.
+    /// What a user should know besides the devices, one line each.
     pub(crate) fn remarks(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for Left { name, .. } in &self.left {
@@ -124,7 +124,7 @@ impl<'a> Survey<'a> {
         lines
     }
 
-    /// What to say where no engine serves a device.
+    /// The message if no engine serves a device.
     pub(crate) fn no_devices(&self) -> &'static str {
         if !self.states.is_empty() {
             "no devices: an engine is running, but no program has created one"
@@ -135,7 +135,7 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// The worst of what was found, as an exit code; 0 if nothing is wrong.
+    /// The exit code for the worst problem found; 0 if there is none.
     pub(crate) fn exit_code(&self) -> u8 {
         let any_silent = self.silent.iter().any(|(_, error)| !is_denied(error));
         if !self.left.is_empty() {
@@ -179,7 +179,7 @@ impl<'a> Survey<'a> {
     }
 }
 
-/// Whether an engine does not let the caller in.
+/// Whether an engine denies this user access.
 fn is_denied(error: &anyhow::Error) -> bool {
     error.downcast_ref() == Some(&Trouble::Denied)
 }
@@ -191,14 +191,14 @@ fn served(states: &[EngineState<'_>]) -> HashSet<u32> {
     here.map(|device| device.ifindex).collect()
 }
 
-/// The process id in the name of the socket of an engine of one program.
+/// The process id in the socket name of a private engine.
 fn process_of(path: &Path) -> Option<u32> {
     let name = path.file_stem()?.to_str()?;
     name.split('-').next()?.parse().ok()
 }
 
-/// Processes that are engines, by what `/proc` says of them: their ids here and in their own pid namespace. Those of
-/// other users only for root, and of other network namespaces only if asked for.
+/// Engine processes according to `/proc`: their ids here and in their own pid namespace. Other users' only for root,
+/// and those of other network namespaces only with `everywhere`.
 fn processes(everywhere: bool) -> Vec<(u32, u32)> {
     let here = std::fs::read_link("/proc/self/ns/net").ok();
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -217,11 +217,11 @@ fn processes(everywhere: bool) -> Vec<(u32, u32)> {
                 .find_map(|line| line.strip_prefix(name))
                 .map(str::trim)
         };
-        // What starts an engine, or waits for its end, has one thread.
+        // The processes that start an engine, or wait for its end, have a single thread.
         let is_engine = matches!(verb, "engine" | "daemon") && field("Threads:")? != "1";
         let uid = field("Uid:")?.split_whitespace().next()?.parse::<u32>();
         let may_ask = getuid().is_root() || uid == Ok(getuid().as_raw());
-        // Unknown for a process that may not be looked into.
+        // Unknown if the process may not be inspected.
         let there = std::fs::read_link(format!("/proc/{pid}/ns/net")).ok();
         let is_here = everywhere || there.is_none() || there == here;
         let inner = field("NSpid:")?.split_whitespace().last()?.parse().ok()?;

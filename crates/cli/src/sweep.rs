@@ -1,5 +1,5 @@
-//! A process that removes an engine's socket file when the engine has ended, however it has: the engine itself may not
-//! touch the file system.
+//! A process that removes an engine's socket file however the engine ends: the engine itself has no access to the
+//! file system.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -16,7 +16,8 @@ pub(crate) struct Arguments {
     path: PathBuf,
 }
 
-/// Starts it; the file goes when what is returned is closed, as the kernel does at the end of a process.
+/// Starts the process; the file is removed when the returned handle is closed, as the kernel does when a process
+/// ends.
 ///
 /// # Errors
 /// If it cannot be started.
@@ -37,7 +38,7 @@ pub(crate) fn start(path: &Path) -> Result<ChildStdin> {
 
 /// Waits for the engine's end.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    // Whoever ends the engine may send the signal to all of its group.
+    // A signal that ends the engine may go to its whole process group.
     let _ = rustix::process::setsid();
     udco_sys::process::ignore_termination();
     let file = SocketFile::made_at(&arguments.path)?;

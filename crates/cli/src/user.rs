@@ -4,10 +4,10 @@ use anyhow::{Context, Result};
 use nix::unistd::{Group, User};
 use udco_sys::confinement;
 
-/// The user of this name or number, and the group, or else the user's own.
+/// The user with this name or number, with the given group, or else the user's own.
 ///
 /// # Errors
-/// If there is none.
+/// If there is no such user or group.
 pub(crate) fn find(user: &str, group: Option<&str>) -> Result<confinement::User> {
     let known = match user.parse::<u32>() {
         Ok(uid) => User::from_uid(uid.into())?,
@@ -29,7 +29,7 @@ pub(crate) fn find(user: &str, group: Option<&str>) -> Result<confinement::User>
     };
     let uid = match known {
         Some(known) => known.uid.as_raw(),
-        // A number need not be in the list of users if the group is given, too.
+        // With a group given, a number need not be in the user database.
         None => user
             .parse()
             .with_context(|| format!("--user {user}: no such user"))?,

@@ -22,7 +22,7 @@ const NETLINK_ADD_MEMBERSHIP: i32 = 1;
 const NETLINK_CAP_ACK: i32 = 10;
 const NETLINK_EXT_ACK: i32 = 11;
 
-/// A channel, and the client that it goes through.
+/// A channel, and its client.
 pub(crate) struct Channel {
     client: Client,
     end: Connection,
@@ -30,11 +30,11 @@ pub(crate) struct Channel {
     families: Vec<Family>,
     sequence: u32,
     buffer: Vec<u8>,
-    /// Notifications that came before the answer to a request.
+    /// Notifications that arrived before the answer to a request.
     pending: VecDeque<Notification>,
 }
 
-/// What there is to hear on a channel.
+/// The outcome of a receive on a channel.
 pub(crate) enum Event {
     Notification(Notification),
     Nothing,
@@ -43,7 +43,7 @@ pub(crate) enum Event {
 }
 
 impl Channel {
-    /// Opens a channel, and asks for the families of these APIs.
+    /// Opens a channel, and resolves the families of these APIs.
     pub(crate) fn open(mut client: Client, apis: &[Api]) -> Result<Self> {
         let (end, engines) = Connection::pair().context("cannot create a channel")?;
         let opened = client.request(&ToEngine::OpenChannel, &[engines.as_fd()])?;
@@ -60,7 +60,7 @@ impl Channel {
             pending: VecDeque::new(),
         };
         channel.set(NETLINK_EXT_ACK, 1)?;
-        // So that the refusal of a key does not hold the key.
+        // Keeps the key out of the refusal of a key.
         channel.set(NETLINK_CAP_ACK, 1)?;
         for api in apis {
             let request = client::family_request(*api, channel.next_sequence());
@@ -74,7 +74,7 @@ impl Channel {
         Ok(channel)
     }
 
-    /// Has all notifications of its families come.
+    /// Subscribes to all notifications of its families.
     pub(crate) fn join(&mut self) -> Result<()> {
         let groups: Vec<u32> = self.families.iter().map(|it| it.peers).collect();
         groups
@@ -82,7 +82,8 @@ impl Channel {
             .try_for_each(|group| self.set(NETLINK_ADD_MEMBERSHIP, group.cast_signed()))
     }
 
-    /// Asks something of the device with this index, and returns what was received. `offer` is the socket of a new peer.
+    /// Sends a request about the device with this index, and returns the received messages. `offer` is the socket of
+    /// a new peer.
     pub(crate) fn request(
         &mut self,
         ifindex: u32,
@@ -117,7 +118,7 @@ impl Channel {
         Ok(all)
     }
 
-    /// Has the engine close its copy of a transport socket, which it knows by this number: the peers on it end.
+    /// Makes the engine close its copy of a transport socket, which it knows by this number: its peers end.
     pub(crate) fn close_socket(&mut self, number: i32) -> Result<()> {
         match self
             .client
@@ -171,7 +172,7 @@ impl Channel {
         }
     }
 
-    /// Sends a request, gives the engine what it wants for it, and receives up to the last message of the answer.
+    /// Sends a request, provides what the engine needs for it, and receives up to the last message of the answer.
     fn transact(&mut self, request: &[u8], offer: Option<Offer<'_>>) -> Result<Vec<Vec<u8>>> {
         let question = ToEngine::Request {
             channel: self.number,
@@ -190,11 +191,11 @@ impl Channel {
         }
     }
 
-    /// Reads up to the end of an answer. Notifications before it are in what is returned.
+    /// Reads up to the end of an answer. Includes notifications that arrive before it.
     fn collect(&mut self) -> Result<Vec<Vec<u8>>> {
         let mut datagrams = Vec::new();
         loop {
-            // A long dump takes its time, but goes on.
+            // A long dump takes time, but keeps coming.
             let received = self.end.receive_within(&mut self.buffer, ANSWER);
             let len = received.map_err(super::lost)?.len;
             let datagram = self.buffer.get(..len).unwrap_or_default();
@@ -220,7 +221,7 @@ impl AsFd for Channel {
     }
 }
 
-/// Waits until one of these is readable; returns which are. None is: the time is over.
+/// Waits until at least one is readable and returns which; none are at the timeout.
 pub(crate) fn wait(fds: &[BorrowedFd<'_>], limit: Option<Duration>) -> io::Result<Vec<bool>> {
     let mut polled: Vec<PollFd<'_>> = fds
         .iter()

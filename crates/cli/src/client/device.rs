@@ -1,4 +1,4 @@
-//! The TUN device that an engine wants: made here, as the preload library makes it in OpenVPN.
+//! Makes the TUN device that an engine wants, as the preload library does in OpenVPN.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -18,14 +18,14 @@ pub(crate) struct TunDevice {
     kept: bool,
 }
 
-/// What a device is made of.
+/// The open files that make a device.
 struct Builder {
     queues: Vec<OwnedFd>,
     monitor: Monitor,
 }
 
 impl TunDevice {
-    /// Makes the device that the engine wants, or takes one that was left.
+    /// Makes the device that the engine wants, or takes over one left behind.
     ///
     /// # Errors
     /// As [`udco_ipc::make`].
@@ -105,7 +105,7 @@ impl Kernel for Builder {
         if let Some(first) = self.queues.first() {
             let _ = tun::set_persist(first.as_fd(), false);
         }
-        // Whatever copies of its queues there are.
+        // Even if others have copies of its queues.
         if let Some(ifindex) = ifindex {
             let _ = rtnetlink::request(&link::delete(ifindex, 1));
         }
@@ -120,7 +120,7 @@ impl Kernel for Builder {
     }
 }
 
-/// The number of an error, as the engine is told it.
+/// An error's number, for the engine.
 pub(super) fn errno(error: &io::Error) -> i32 {
     let invalid = rustix::io::Errno::INVAL.raw_os_error();
     error.raw_os_error().unwrap_or(invalid)

@@ -1,4 +1,4 @@
-//! A question on its way: what this program does for a conversation, and what it has that the engine may want.
+//! A pending request: this program's system calls for the conversation, and the resources that the engine may need.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -20,23 +20,23 @@ pub(crate) type Offer<'a> = [BorrowedFd<'a>; 2];
 pub(super) struct Line {
     pub(super) connection: Connection,
     conversation: Conversation,
-    /// Holds what is being sent. It is wiped at once: it may have been a key (promises H1).
+    /// The send buffer, wiped at once: it may have held a key (promises H1).
     outgoing: Zeroizing<Vec<u8>>,
 }
 
-/// What this program has for the engine, of its own accord or if it is asked.
+/// The descriptors this program has for the engine, with the request or when it requires them.
 #[derive(Default)]
 pub(crate) struct Supplies<'a> {
-    /// What goes beside the question.
+    /// The descriptors beside the request.
     pub(crate) fds: &'a [BorrowedFd<'a>],
     /// The socket of a new peer.
     pub(crate) offer: Option<Offer<'a>>,
-    /// Where a device goes that the engine wants made, or why there is none. Without it no device is made: an engine of
-    /// another user may want anything.
+    /// Receives the device that the engine wants, or why there is none. Without it no device is made: another user's
+    /// engine could request any.
     pub(crate) device: Option<&'a mut Option<io::Result<TunDevice>>>,
 }
 
-/// An open question.
+/// A pending request.
 pub(super) struct Exchange<'a> {
     pub(super) line: &'a mut Line,
     pub(super) supplies: Supplies<'a>,

@@ -1,4 +1,4 @@
-//! Base64 of RFC 4648, for keys: what is decoded is wiped, and never moves while it grows.
+//! Base64 of RFC 4648, for keys: decoded bytes are wiped, and never move as the buffer grows.
 
 use zeroize::Zeroizing;
 
@@ -21,7 +21,7 @@ pub(super) fn encode(bytes: &[u8]) -> Zeroizing<String> {
     text
 }
 
-/// Reads text, over several lines if it must; `None` if it is not base64.
+/// Decodes text that may span several lines; `None` if it is not base64.
 pub(super) fn decode(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
     let digits = text.iter().filter(|byte| !byte.is_ascii_whitespace());
@@ -42,7 +42,7 @@ pub(super) fn decode(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
             bytes.push((group >> bits & 0xff) as u8);
         }
     }
-    // A lone digit at the end, or one digit too many of padding.
+    // A lone digit at the end, or one digit of padding too many.
     (bits < 6 && padding <= 2).then_some(bytes)
 }
 

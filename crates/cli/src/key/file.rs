@@ -1,4 +1,4 @@
-//! Files of keys. What is read is wiped, and no message tells any of it.
+//! Files of keys. Their contents are wiped, and never appear in messages.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::base64;
 use crate::output::complain;
 
-/// More than any key file has.
+/// More than any key file holds.
 const LARGEST: usize = 4096;
 
 /// Bytes of a nonce tail, and of a key of the base64 format.
@@ -46,10 +46,10 @@ impl Direction {
     }
 }
 
-/// Reads a file, or the standard input for "-". `direction` chooses the key that encrypts, if the file does not.
+/// Reads a file, or standard input for "-". `direction` chooses the key that encrypts, unless the file does.
 pub(super) fn read(path: &Path, direction: Option<u8>) -> Result<Keys> {
     let name = path.display();
-    // Not by a stream of the standard library: its buffer would not be wiped.
+    // Bypass the standard library's streams: their buffers would not be wiped.
     let mut buffer = Zeroizing::new(vec![0; LARGEST + 1]);
     let mut is_exposed = false;
     let len = if path == Path::new("-") {
@@ -67,7 +67,7 @@ pub(super) fn read(path: &Path, direction: Option<u8>) -> Result<Keys> {
     }
     let text = buffer.get(..len).unwrap_or_default();
     let keys = parse(text, direction).with_context(|| name.to_string())?;
-    // Only now is it known to be a key file: what is not should not be touched (faults G5).
+    // Only now is it known to be a key file: leave others untouched (faults G5).
     if is_exposed {
         complain!(
             "warning: others can read {name}, so its key is not secret: generate a new file with `udco key generate`, which \
@@ -133,7 +133,7 @@ fn parse_named<'a>(lines: impl Iterator<Item = (usize, &'a [u8])>) -> Result<Key
             let name = line.get(..at)?.trim_ascii();
             NAMES.iter().position(|known| known.as_bytes() == name)
         });
-        // The line itself is not told: it may be a key.
+        // Do not quote the line: it may be a key.
         let (Some(colon), Some(at)) = (colon, at) else {
             bail!(
                 "line {number}: expected one of {}, followed by a colon",
@@ -264,7 +264,7 @@ decrypt-key:1F0102030405060708090a0b0c0d0e0f
         assert_eq!(left.encrypt.key, right.decrypt.key);
         assert_eq!(left.decrypt.key, right.encrypt.key);
         assert_eq!(left.encrypt.nonce_tail[..], bytes[64..]);
-        // More than is wanted, on several lines.
+        // More than needed, on several lines.
         let long = base64::encode(&[7; 192]);
         let (one, other) = long.split_at(64);
         assert!(parse(format!("{one}\n{other}").as_bytes(), Some(1)).is_ok());

@@ -14,7 +14,7 @@ use crate::output;
 /// Key A, key B and the nonce tail.
 const BYTES: usize = 32 + 32 + 8;
 
-/// Writes a pair of keys to a new file, or to the standard output.
+/// Writes a pair of keys to a new file, or to standard output.
 pub(super) fn run(path: Option<&Path>) -> Result<()> {
     let _ = udco_sys::process::forbid_core_dumps();
     let mut bytes = Zeroizing::new([0; BYTES]);
@@ -29,7 +29,7 @@ pub(super) fn run(path: Option<&Path>) -> Result<()> {
             let written = write(file, &line);
             written.with_context(|| format!("cannot write {}", path.display()))
         }
-        // Past the buffer of the standard library, which would not be wiped.
+        // Bypass the standard library's buffer, which would not be wiped.
         None => {
             let stdout = rustix::stdio::stdout().try_clone_to_owned()?;
             output::explain(write(File::from(stdout), &line))

@@ -1,4 +1,4 @@
-//! `udco peer new`: peers that are there as long as this process holds their socket.
+//! `udco peer new`: peers that exist as long as this process holds their socket.
 
 use std::os::fd::AsFd;
 
@@ -22,17 +22,17 @@ struct Held<'a> {
     channel: Channel,
     ifindex: u32,
     peers: Vec<u32>,
-    /// Sockets, each with its peer if it is that peer's alone (TCP).
+    /// Sockets, each with its peer if it has only one (TCP).
     transports: Vec<(Option<u32>, Transport)>,
 }
 
 /// Adds the peers, and holds their sockets.
 pub(super) fn run(arguments: &NewArguments) -> Result<()> {
     let peers = peers(arguments)?;
-    // Nothing is made for a device that is not there.
+    // Create nothing for a device that does not exist.
     let found = engines::with_device(&arguments.device, &arguments.engine)?;
     let transports = transport::make(&arguments.socket, peers.len())?;
-    // After the sockets: waiting for a TCP peer may be ended as usual.
+    // After the sockets: SIGINT keeps its default action while waiting for a TCP peer.
     let termination = Termination::catch()?;
     let mut held = Held::add(arguments, found, &peers, transports)?;
     held.announce()?;
@@ -68,7 +68,7 @@ fn peers(arguments: &NewArguments) -> Result<Vec<Peer>> {
 }
 
 impl<'a> Held<'a> {
-    /// Adds all peers. If one is refused, those before it go as this process ends.
+    /// Adds all peers. If one is refused, the earlier ones end with this process.
     fn add(
         arguments: &'a NewArguments,
         found: Found,
@@ -76,7 +76,7 @@ impl<'a> Held<'a> {
         mut transports: Vec<Transport>,
     ) -> Result<Self> {
         let mut channel = Channel::open(found.client, &[found.api])?;
-        // First, so that the end of a peer is not missed.
+        // First, so as not to miss the end of a peer.
         channel.join()?;
         let is_tcp = arguments.socket.is_tcp();
         for (at, peer) in peers.iter().enumerate() {
@@ -129,7 +129,7 @@ impl<'a> Held<'a> {
         self.print(&line, &object)
     }
 
-    /// Waits until the last peer is gone, or somebody asks for the end.
+    /// Waits until the last peer is gone, or a signal requests the end.
     fn hold(&mut self, termination: &Termination) -> Result<()> {
         let device = self.arguments.device.clone();
         while !self.peers.is_empty() {
@@ -179,7 +179,7 @@ impl<'a> Held<'a> {
         )
     }
 
-    /// Takes what OpenVPN would get.
+    /// Receives the control packets that OpenVPN would get.
     fn control(&mut self) -> Result<()> {
         let mut at = 0;
         while let Some((_, transport)) = self.transports.get_mut(at) {
@@ -189,8 +189,8 @@ impl<'a> Held<'a> {
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => at += 1,
-                // The connection has ended, or the engine has let go of the socket. The end of the peers on it is told
-                // on the channel.
+                // The connection has ended, or the engine has released the socket. The channel reports the end of its
+                // peers.
                 Err(_) => self.close(at),
             }
         }
@@ -200,7 +200,7 @@ impl<'a> Held<'a> {
     /// Closes a socket, here and in the engine.
     fn close(&mut self, at: usize) {
         let (_, transport) = self.transports.remove(at);
-        // If the engine is gone the channel says so next.
+        // If the engine is gone, the channel reports it next.
         let _ = self.channel.close_socket(transport.number().cast_signed());
     }
 
@@ -223,7 +223,7 @@ impl<'a> Held<'a> {
     }
 
     fn print(&self, line: &str, object: &Value) -> Result<()> {
-        // The peers do not end with the one who reads of them (faults B1).
+        // The peers must not end with the reader of their events (faults B1).
         match notification::print(self.arguments.json, line, object) {
             Err(error) if error.is::<NobodyReads>() => Ok(()),
             printed => printed,

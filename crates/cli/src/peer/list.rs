@@ -1,4 +1,4 @@
-//! Files of peers: `ID TX_ID REMOTE_ADDRESS:PORT VPN_ADDRESS...`, a line for each.
+//! Files of peers: `ID TX_ID REMOTE_ADDRESS:PORT VPN_ADDRESS...`, one per line.
 
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,7 +16,7 @@ pub(super) struct Peer {
     pub(super) vpn6: Option<Ipv6Addr>,
 }
 
-/// Reads a file, or the standard input for "-".
+/// Reads a file, or standard input for "-".
 pub(super) fn read(path: &Path) -> Result<Vec<Peer>> {
     let name = path.display();
     let text = if path == Path::new("-") {

@@ -1,4 +1,4 @@
-//! A peer's state, as the API tells it.
+//! A peer's state, as the API reports it.
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use udco_state::{Keepalive, Traffic};
 use crate::output;
 use crate::show::print_traffic;
 
-/// The shape of `udco peer get --json`.
+/// The object that `udco peer get --json` prints.
 pub(super) fn object(peer: &PeerState) -> Value {
     json!({
         "id": peer.id,

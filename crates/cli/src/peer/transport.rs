@@ -14,10 +14,10 @@ use udco_sys::udp::UdpSocket;
 
 use crate::client::Offer;
 
-/// The largest datagram that a relay carries.
+/// Size of the largest datagram in a relay.
 const DATAGRAM: usize = 65_535 + RelayHeader::LEN;
 
-/// Bytes of the length before each packet of a stream.
+/// Bytes of the length prefix of each packet in a stream.
 const LENGTH: usize = 2;
 
 /// Which sockets to make.
@@ -37,7 +37,7 @@ pub(super) struct Options {
     tcp_listen: Option<SocketAddr>,
 }
 
-/// A transport socket. Peers on it end when its process does.
+/// A transport socket. Its peers end with this process.
 pub(super) struct Transport {
     socket: OwnedFd,
     /// Our end of the relay.
@@ -47,18 +47,18 @@ pub(super) struct Transport {
     engines: Option<OwnedFd>,
 }
 
-/// A control packet that came over a relay.
+/// A control packet received over a relay.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Control {
-    /// Where it came from; unknown over TCP.
+    /// Its source; unknown over TCP.
     pub(super) source: Option<SocketAddr>,
-    /// Its bytes, without the length before them over TCP.
+    /// Its length in bytes, without the length prefix of TCP.
     pub(super) length: usize,
     /// The first byte: opcode and key id.
     pub(super) first: Option<u8>,
 }
 
-/// The sockets for so many peers: one over UDP, one a peer over TCP.
+/// The sockets for this many peers: one in all over UDP, one per peer over TCP.
 pub(super) fn make(options: &Options, peers: usize) -> Result<Vec<Transport>> {
     if let Some(address) = options.tcp_connect {
         if peers > 1 {
@@ -86,7 +86,7 @@ impl Options {
         self.tcp_connect.is_some() || self.tcp_listen.is_some()
     }
 
-    /// Whether a peer at `remote` can be reached through the UDP socket.
+    /// Whether a peer at `remote` is reachable through the UDP socket.
     pub(super) fn reaches(&self, remote: SocketAddr) -> bool {
         self.local
             .is_none_or(|local| local.is_ipv6() || remote.ip().to_canonical().is_ipv4())
@@ -150,7 +150,7 @@ impl Transport {
         name.map_or(0, |name| name.port())
     }
 
-    /// What the engine gets when it asks for the socket; nothing once it has it.
+    /// The descriptors for the engine when it requires the socket; none once it has it.
     pub(super) fn offer(&self) -> Option<Offer<'_>> {
         let engines = self.engines.as_ref()?;
         Some([self.socket.as_fd(), engines.as_fd()])
@@ -164,7 +164,7 @@ impl Transport {
     /// The next control packet, if there is one; never blocks.
     ///
     /// # Errors
-    /// `UnexpectedEof` when the engine has let go of the socket, or a stream has ended; the error of a stream.
+    /// `UnexpectedEof` if the engine has released the socket, or a stream has ended; the error of a stream.
     pub(super) fn control(&self) -> io::Result<Option<Control>> {
         let mut buffer = vec![0; DATAGRAM];
         let datagram = match self.relay.receive(&mut buffer) {
