@@ -127,12 +127,12 @@ impl Client {
 
     /// The device of this name and index in this network namespace, if the engine has it.
     pub(crate) fn find_device(&mut self, name: &str, ifindex: u32) -> Result<Option<HasDevice>> {
-        let question = ToEngine::FindDevice {
+        let message = ToEngine::FindDevice {
             netns: interface::namespace(),
             ifindex,
             name: name.as_bytes(),
         };
-        match self.request(&question, &[])? {
+        match self.request(&message, &[])? {
             ToClient::Device {
                 is_dco_v2,
                 is_certain,
@@ -149,25 +149,25 @@ impl Client {
     /// Sends a request, with descriptors beside it, and returns the answer.
     pub(crate) fn request(
         &mut self,
-        question: &ToEngine<'_>,
+        message: &ToEngine<'_>,
         fds: &[BorrowedFd<'_>],
     ) -> Result<ToClient<'_>> {
         let supplies = Supplies {
             fds,
             ..Supplies::default()
         };
-        self.exchange(question, supplies)
+        self.exchange(message, supplies)
     }
 
     /// Sends a request for which the engine may need something.
     pub(crate) fn exchange(
         &mut self,
-        question: &ToEngine<'_>,
+        message: &ToEngine<'_>,
         supplies: Supplies<'_>,
     ) -> Result<ToClient<'_>> {
         let line = &mut self.line;
         let mut exchange = Exchange { line, supplies };
-        client::request(&mut exchange, question, &mut self.buffer).map_err(|Failure(error)| error)
+        client::request(&mut exchange, message, &mut self.buffer).map_err(|Failure(error)| error)
     }
 }
 

@@ -124,7 +124,7 @@ enum CipherName {
     ChaCha20Poly1305,
 }
 
-/// Does what the command says.
+/// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.command {
         Command::New(arguments) => install(arguments).context("key new"),

@@ -81,7 +81,7 @@ enum Kind {
     OvpnDco,
 }
 
-/// Does what the command says.
+/// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.command {
         Command::Add(arguments) => add(arguments).context("link add"),

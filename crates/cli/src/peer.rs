@@ -152,7 +152,7 @@ struct SetArguments {
     engine: EngineOption,
 }
 
-/// Does what the command says.
+/// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.command {
         Command::New(arguments) => hold::run(arguments).context("peer new"),

@@ -7,7 +7,7 @@ pub const ALIAS: &str = "udco ";
 /// Room for the prefix, a kind of up to 9 bytes, a space and 16 digits.
 const ROOM: usize = 32;
 
-/// The alias that the client gives a device: [`ALIAS`], the kind of link, and the nonce of the engine's question in hex.
+/// The alias that the client gives a device: [`ALIAS`], the kind of link, and the nonce of the engine's request in hex.
 ///
 /// Setting an alias takes `CAP_NET_ADMIN` in the device's network namespace, and anyone can read it. So an engine
 /// that reads its nonce there knows that the client it sent the nonce to made, or may administer, this device (faults

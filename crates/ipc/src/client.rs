@@ -32,7 +32,7 @@ pub enum Beside {
     /// None.
     Nothing,
     /// Those that belong to the request.
-    Question,
+    Request,
     /// The queues of the device that [`Host::make_device`] made, then the monitor.
     Device,
     /// The socket requested from [`Host::hand_over`], then the engine's end of its relay.
@@ -114,12 +114,12 @@ pub trait Host {
 /// The host's, or why there is no answer.
 pub fn request<'b, H: Host>(
     host: &mut H,
-    question: &ToEngine<'_>,
+    message: &ToEngine<'_>,
     buffer: &'b mut [u8],
 ) -> Result<ToClient<'b>, H::Error> {
-    let mut open = Question::begin(host, question)?;
+    let mut pending = Pending::begin(host, message)?;
     let len = loop {
-        let len = open.receive(host, buffer)?;
+        let len = pending.receive(host, buffer)?;
         let (reply, beside) = match decode(buffer, len)?.1 {
             ToClient::NeedLink { ifindex } => {
                 let exists = host.is_link(ifindex);
@@ -149,12 +149,12 @@ pub fn request<'b, H: Host>(
                     name,
                 };
                 let made = host.make_device(&wanted);
-                open.reply_with_device(host, &wanted, made)?;
+                pending.reply_with_device(host, &wanted, made)?;
                 continue;
             }
             _ => break len,
         };
-        open.reply(host, &reply, beside)?;
+        pending.reply(host, &reply, beside)?;
     };
     Ok(decode(buffer, len)?.1)
 }
@@ -164,7 +164,7 @@ pub fn request<'b, H: Host>(
 /// # Errors
 /// The host's.
 pub fn notify<H: Host>(host: &mut H, message: &ToEngine<'_>) -> Result<(), H::Error> {
-    Question::begin(host, message).map(drop)
+    Pending::begin(host, message).map(drop)
 }
 
 /// How an engine answered a client's hello.
@@ -222,22 +222,22 @@ impl Conversation {
 }
 
 /// A pending request.
-struct Question<T> {
+struct Pending<T> {
     seq: u32,
     until: T,
 }
 
-impl<T: Copy + Add<Duration, Output = T>> Question<T> {
-    fn begin<H: Host<Time = T>>(host: &mut H, question: &ToEngine<'_>) -> Result<Self, H::Error> {
+impl<T: Copy + Add<Duration, Output = T>> Pending<T> {
+    fn begin<H: Host<Time = T>>(host: &mut H, message: &ToEngine<'_>) -> Result<Self, H::Error> {
         let now = host.now();
         let conversation = host.conversation()?;
         conversation.seq = conversation.seq.wrapping_add(1);
-        let open = Self {
+        let pending = Self {
             seq: conversation.seq,
             until: now + conversation.patience(),
         };
-        host.send(open.seq, question, Beside::Question, open.until)?;
-        Ok(open)
+        host.send(pending.seq, message, Beside::Request, pending.until)?;
+        Ok(pending)
     }
 
     /// Gives the engine what it needed, and restarts its deadline.

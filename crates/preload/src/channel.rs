@@ -163,13 +163,13 @@ pub(crate) fn set_option(
     let Some(Entry::Channel(channel)) = state.sockets.get(&fd) else {
         return Err(libc::EBADF);
     };
-    let question = ToEngine::SetOption {
+    let message = ToEngine::SetOption {
         channel: channel.number,
         name,
         value,
     };
     state::become_owner();
-    match state.request_errno(&question) {
+    match state.request_errno(&message) {
         Ok(0) => Ok(0),
         Ok(errno) => Err(errno),
         Err(lost) => Err(lost.errno()),
@@ -184,7 +184,7 @@ pub(crate) fn send(state: &mut State, fd: c_int, outgoing: &Outgoing<'_>) -> Res
         return Err(libc::EBADF);
     };
     channel.begin(fd, &datagram);
-    let question = ToEngine::Request {
+    let message = ToEngine::Request {
         channel: channel.number,
         port: channel.port,
         room: channel.room,
@@ -192,7 +192,7 @@ pub(crate) fn send(state: &mut State, fd: c_int, outgoing: &Outgoing<'_>) -> Res
         datagram: &datagram,
     };
     state::become_owner();
-    let outcome = request(state, &question);
+    let outcome = request(state, &message);
     let outcome = state.record(outcome);
     if outcome == Err(Lost::TooLong) {
         return Err(libc::EMSGSIZE);
@@ -211,10 +211,10 @@ pub(crate) fn send(state: &mut State, fd: c_int, outgoing: &Outgoing<'_>) -> Res
 
 /// Sends a request, and hands over the transport sockets that the engine needs. Returns whether more of the answer
 /// follows.
-fn request(state: &mut State, question: &ToEngine<'_>) -> Result<bool, Lost> {
+fn request(state: &mut State, message: &ToEngine<'_>) -> Result<bool, Lost> {
     let mut exchange = Exchange::new(state);
     let mut buffer = vec![0; MAX_MESSAGE];
-    let outcome = match client::request(&mut exchange, question, &mut buffer) {
+    let outcome = match client::request(&mut exchange, message, &mut buffer) {
         Ok(ToClient::Done {
             replace_fd, more, ..
         }) => Ok((replace_fd, more)),

@@ -135,7 +135,7 @@ impl Connection {
     /// Sends a request, with fds beside it, and returns the answer.
     pub(crate) fn request<'b>(
         &mut self,
-        question: &ToEngine<'_>,
+        message: &ToEngine<'_>,
         fds: &[c_int],
         buffer: &'b mut [u8],
     ) -> Result<ToClient<'b>, Lost> {
@@ -144,7 +144,7 @@ impl Connection {
                 connection: self,
                 fds,
             },
-            question,
+            message,
             buffer,
         )
     }
@@ -162,8 +162,8 @@ impl Connection {
     }
 
     /// Sends a request that is answered by an errno.
-    pub(crate) fn request_errno(&mut self, question: &ToEngine<'_>) -> Result<Errno, Lost> {
-        match self.request(question, &[], &mut vec![0; MAX_MESSAGE])? {
+    pub(crate) fn request_errno(&mut self, message: &ToEngine<'_>) -> Result<Errno, Lost> {
+        match self.request(message, &[], &mut vec![0; MAX_MESSAGE])? {
             ToClient::Done { errno, .. } => Ok(errno),
             _ => Err(Lost::Dead),
         }
@@ -356,17 +356,17 @@ mod tests {
             conversation: Conversation::new(PATIENCE),
             options: udco_ipc::ProgramOptions::default(),
         };
-        let question = ToEngine::Request {
+        let message = ToEngine::Request {
             channel: 1,
             port: 2,
             room: 0,
             admin: true,
             datagram: b"a request with a key",
         };
-        let sent = wiped(|| assert!(connection.notify(&question).is_ok()));
+        let sent = wiped(|| assert!(connection.notify(&message).is_ok()));
         assert!(sent >= MAX_MESSAGE);
         drop(engine);
-        let lost = wiped(|| assert!(connection.notify(&question).is_err()));
+        let lost = wiped(|| assert!(connection.notify(&message).is_err()));
         assert!(lost >= MAX_MESSAGE);
     }
 }

@@ -134,9 +134,9 @@ fn rewritten(state: &mut State, fd: c_int, datagram: &[u8]) -> Option<Vec<u8>> {
     Some(answer)
 }
 
-fn show(state: &mut State, question: &ToEngine<'_>) -> Result<Vec<u8>, Lost> {
+fn show(state: &mut State, message: &ToEngine<'_>) -> Result<Vec<u8>, Lost> {
     let outcome = state.connection().and_then(|connection| {
-        match connection.request(question, &[], &mut vec![0; MAX_MESSAGE])? {
+        match connection.request(message, &[], &mut vec![0; MAX_MESSAGE])? {
             ToClient::Answer { datagram } => Ok(datagram.to_vec()),
             _ => Err(Lost::Dead),
         }
@@ -295,7 +295,7 @@ fn consult(
     is_claimed: &mut bool,
 ) -> Result<Option<Vec<u8>>, Lost> {
     let is_on = |name| calls::option(fd, libc::SOL_NETLINK, name).is_ok_and(|on| on != 0);
-    let question = ToEngine::LinkRequest {
+    let message = ToEngine::LinkRequest {
         port: port_of(fd),
         admin: calls::is_admin(),
         ext_ack: is_on(libc::NETLINK_EXT_ACK),
@@ -304,7 +304,7 @@ fn consult(
     };
     let mut exchange = Exchange::new(state);
     let mut buffer = vec![0; MAX_MESSAGE];
-    let outcome = client::request(&mut exchange, &question, &mut buffer);
+    let outcome = client::request(&mut exchange, &message, &mut buffer);
     *is_claimed = exchange.is_claimed;
     // If this fails, the device is dropped and so removed again.
     let device = exchange.device.take();

@@ -215,10 +215,10 @@ impl State {
     }
 
     /// Sends a request that is answered by an errno.
-    pub(crate) fn request_errno(&mut self, question: &ToEngine<'_>) -> Result<Errno, Lost> {
+    pub(crate) fn request_errno(&mut self, message: &ToEngine<'_>) -> Result<Errno, Lost> {
         let outcome = self
             .connection()
-            .and_then(|connection| connection.request_errno(question));
+            .and_then(|connection| connection.request_errno(message));
         self.record(outcome)
     }
 

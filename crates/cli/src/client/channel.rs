@@ -174,7 +174,7 @@ impl Channel {
 
     /// Sends a request, provides what the engine needs for it, and receives up to the last message of the answer.
     fn transact(&mut self, request: &[u8], offer: Option<Offer<'_>>) -> Result<Vec<Vec<u8>>> {
-        let question = ToEngine::Request {
+        let message = ToEngine::Request {
             channel: self.number,
             port: std::process::id(),
             room: MAX_MESSAGE as u32,
@@ -185,7 +185,7 @@ impl Channel {
             offer,
             ..Supplies::default()
         };
-        match self.client.exchange(&question, supplies)? {
+        match self.client.exchange(&message, supplies)? {
             ToClient::Done { .. } => self.collect(),
             _ => Err(nonsense()),
         }

@@ -75,7 +75,7 @@ impl Host for Exchange<'_> {
         _until: Instant,
     ) -> Result<(), Failure> {
         let fds = match (beside, &self.supplies.device, &self.supplies.offer) {
-            (Beside::Question, ..) => self.supplies.fds.to_vec(),
+            (Beside::Request, ..) => self.supplies.fds.to_vec(),
             (Beside::Device, Some(Some(Ok(device))), _) => device.fds(),
             (Beside::Socket, _, Some(offer)) => offer.to_vec(),
             _ => Vec::new(),

@@ -146,7 +146,7 @@ fn the_engine_gets_what_it_wants_under_the_same_number() {
     let sent = host.replies();
     assert!(sent.iter().all(|(seq, _, _)| *seq == 1));
     let expected = [
-        ("OwnTun", Beside::Question),
+        ("OwnTun", Beside::Request),
         ("Link { exists: true }", Beside::Nothing),
         ("Link { exists: false }", Beside::Nothing),
         ("Socket { errno: 0, partial: Length(1) }", Beside::Socket),
