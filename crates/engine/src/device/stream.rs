@@ -78,7 +78,7 @@ impl<I: Io> Stream<I> {
             writer: Mutex::default(),
             reader: Mutex::new(Reader {
                 kept: Vec::new(),
-                partial: partial,
+                partial,
                 is_desynced: false,
             }),
             peer: AtomicU32::new(0),

@@ -127,7 +127,7 @@ fn a_partial_packet_is_finished_by_openvpn() {
         for cut in 0..stream.len() {
             let mut reader = Reader {
                 kept: Vec::new(),
-                partial: partial,
+                partial,
                 is_desynced: false,
             };
             let (first, second) = stream.split_at(cut);
