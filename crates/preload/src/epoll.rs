@@ -50,7 +50,7 @@ impl Registrations {
     }
 
     /// Runs `put`, which puts another file under the number `fd`, and moves the registrations over.
-    pub(crate) fn around(
+    pub(crate) fn replace(
         &self,
         fd: c_int,
         put: impl FnOnce() -> Result<(), Errno>,

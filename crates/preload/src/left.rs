@@ -27,7 +27,7 @@ const LAST: u32 = 0xFF80_0000;
 const KEPT: u32 = u32::from_be_bytes(*b"udco");
 
 /// A detour for packets to an address whose route leads into a device left behind.
-pub(crate) struct Around {
+pub(crate) struct Detour {
     /// The route of the detour.
     pub(crate) route: Route,
     /// The name of the device left behind.
@@ -36,7 +36,7 @@ pub(crate) struct Around {
 
 /// The detour for an address whose route leads into a device left behind. `None`: nothing is in the way. `Some(Err)`:
 /// there is no detour; the name of the device.
-pub(crate) fn around(state: &mut State, address: &[u8]) -> Option<Result<Around, String>> {
+pub(crate) fn detour(state: &mut State, address: &[u8]) -> Option<Result<Detour, String>> {
     let mut route = fib::route_to(address)?;
     if is_stale(&route) {
         // Its uplink may have changed since.
@@ -58,7 +58,7 @@ pub(crate) fn around(state: &mut State, address: &[u8]) -> Option<Result<Around,
     let others = others.filter(|other| other.covers(address) && !is_left(other.ifindex));
     let best = others.max_by_key(|other| (other.prefix, u32::MAX - other.metric));
     Some(match best {
-        Some(route) => Ok(Around { route, device }),
+        Some(route) => Ok(Detour { route, device }),
         None => Err(device),
     })
 }
@@ -75,9 +75,9 @@ pub(crate) fn clear_way(state: &mut State, address: &[u8]) {
     for route in earlier {
         let _ = route.delete();
     }
-    match around(state, address) {
+    match detour(state, address) {
         None => {}
-        Some(Ok(Around { route, device })) => {
+        Some(Ok(Detour { route, device })) => {
             let detour = route.in_main(address, last_metric(calls::process()));
             if detour.add().is_err() {
                 advise(state, &device, address);
@@ -151,7 +151,7 @@ fn asked_around(state: &mut State, request: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     let destination = fib::read(request)?.destination;
-    let Some(Ok(Around { route, .. })) = around(state, &destination) else {
+    let Some(Ok(Detour { route, .. })) = detour(state, &destination) else {
         return None;
     };
     let place = answer::attributes(request, HEADER + ROUTE);

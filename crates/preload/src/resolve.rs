@@ -5,7 +5,7 @@
 //! addresses. libc handles everything it can resolve without a name server.
 
 use crate::calls::{self, Errno, Fd};
-use crate::left::{self, Around};
+use crate::left::{self, Detour};
 use crate::{real, state};
 use libc::{addrinfo, c_char, c_int};
 use std::ffi::{CStr, CString};
@@ -96,20 +96,20 @@ fn servers_behind_left() -> Option<Vec<(Vec<u8>, CString)>> {
     let named = name_servers(&text);
     let mut state = state::lock()?;
     state.connection.as_ref()?;
-    let (mut around, mut is_first) = (Vec::new(), true);
+    let (mut behind, mut is_first) = (Vec::new(), true);
     for server in named {
-        let way = left::around(&mut state, &server);
-        if is_first && way.is_none() {
+        let detour = left::detour(&mut state, &server);
+        if is_first && detour.is_none() {
             return None;
         }
         is_first = false;
-        match way {
+        match detour {
             None => {}
-            Some(Ok(Around { route, .. })) => around.push((server, left::interface(route.ifindex))),
+            Some(Ok(Detour { route, .. })) => behind.push((server, left::interface(route.ifindex))),
             Some(Err(device)) => left::advise(&mut state, &device, &server),
         }
     }
-    Some(around).filter(|around| !around.is_empty())
+    Some(behind).filter(|behind| !behind.is_empty())
 }
 
 fn name_servers(text: &str) -> Vec<Vec<u8>> {

@@ -164,7 +164,7 @@ pub(crate) fn swap(state: &mut State, offer: Offer) {
     if calls::is_nonblocking(fd) {
         let _ = calls::set_nonblocking(relay.raw());
     }
-    if state.epolls.around(fd, || put(relay.raw(), fd)).is_ok() {
+    if state.epolls.replace(fd, || put(relay.raw(), fd)).is_ok() {
         state.serve(fd, Entry::Transport(transport));
     }
 }
@@ -178,7 +178,7 @@ fn restore(fd: c_int) {
         if calls::is_nonblocking(fd) {
             let _ = calls::set_nonblocking(transport.real.raw());
         }
-        let _ = state.epolls.around(fd, || put(transport.real.raw(), fd));
+        let _ = state.epolls.replace(fd, || put(transport.real.raw(), fd));
     }
 }
 
