@@ -292,6 +292,7 @@ mod tests {
         let (reader, writer) = pipe();
         let mut reader = File::from(reader);
         fcntl_setpipe_size(&reader, 4096).unwrap();
+        let end = writer.try_clone().unwrap();
         let sink = to(writer);
         fill(&sink);
         let mut read = vec![0; 1 << 20];
@@ -306,6 +307,13 @@ mod tests {
             "{text}"
         );
         drop(reader);
+        // A process that another test has forked may hold it for a moment.
+        let mut polled = [PollFd::new(&end, PollFlags::empty())];
+        let soon = Timespec {
+            tv_sec: 10,
+            tv_nsec: 0,
+        };
+        assert_eq!(poll(&mut polled, Some(&soon)), Ok(1), "it is still read");
         sink.write(b"nobody is there\n");
         assert_eq!(lost(&sink), 1);
     }
