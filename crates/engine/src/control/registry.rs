@@ -3,7 +3,9 @@
 //! A client acts on every device of its network namespace that it or its user made; root acts on all of them
 //! (promises G5).
 //!
-//! The lock is never held while waiting for a worker, as every request needs it: sources leave the tables first.
+//! Every request needs the lock of the tables, so it is never held while waiting for a worker: sources leave the tables
+//! first. Those that take sources back from workers go one at a time (`placing`): else one could find that another has
+//! taken its source, and return while the other still waits for the worker that has it.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,6 +37,8 @@ const REMEMBERED: usize = 16;
 
 /// All devices of an engine.
 pub(crate) struct Registry {
+    /// Held by those that take sources back from workers, until no worker has them. Taken before `held`.
+    placing: Mutex<()>,
     held: Mutex<Held>,
     /// Counts devices, to spread them over the workers.
     numbers: AtomicUsize,
@@ -78,6 +82,7 @@ struct Attached {
 impl Registry {
     pub(crate) fn new(listeners: Arc<Listeners>) -> Self {
         Self {
+            placing: Mutex::default(),
             held: Mutex::default(),
             numbers: AtomicUsize::new(0),
             listeners,
@@ -217,6 +222,7 @@ impl Registry {
         client: &Client,
         (api, mode): (Api, Mode),
     ) -> Option<Arc<Device>> {
+        let _placing = lock(&self.placing);
         let mut held = lock(&self.held);
         let entry = held.of_mut(device)?;
         let is_free = entry.stays && entry.owner.is_none() && !device.has_peers();
@@ -299,6 +305,7 @@ impl Registry {
     pub(crate) fn remove(&self, workers: &Workers, device: &Arc<Device>) {
         // First, so that no peer is added while it goes.
         device.end();
+        let _placing = lock(&self.placing);
         let mut held = lock(&self.held);
         let Some(at) = held.position(device) else {
             return;
@@ -323,10 +330,7 @@ impl Registry {
         workers.remove_all(placed);
         let mut held = lock(&self.held);
         for transport in sockets {
-            // Its client may have closed it, or used it for another device, meanwhile.
-            if let Some(socket) = held.of_transport(&transport)
-                && Arc::ptr_eq(&socket.device, &rest)
-            {
+            if let Some(socket) = held.of_transport(&transport) {
                 socket.placed = workers.add(0, socket.source());
             }
         }
@@ -340,7 +344,8 @@ impl Registry {
         transport: &Arc<Transport>,
         device: &Arc<Device>,
     ) {
-        self.detach(workers, transport);
+        let _placing = lock(&self.placing);
+        self.take_back(workers, transport);
         let mut held = lock(&self.held);
         let is_only = !held.serves(device);
         let entry = held.of_mut(device);
@@ -378,6 +383,12 @@ impl Registry {
 
     /// Takes a socket from the workers. When this returns, they do not touch it any more.
     pub(crate) fn detach(&self, workers: &Workers, transport: &Arc<Transport>) {
+        let _placing = lock(&self.placing);
+        self.take_back(workers, transport);
+    }
+
+    /// [`Registry::detach`], for one that holds `placing`.
+    fn take_back(&self, workers: &Workers, transport: &Arc<Transport>) {
         let detached = lock(&self.held).detach(transport);
         workers.remove_all(detached);
     }
@@ -456,3 +467,6 @@ fn place(workers: &Workers, device: &Arc<Device>, number: usize) -> Vec<Placed> 
         .map(|queue| workers.add(number + queue, Source::Tun(Arc::clone(device), queue)))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

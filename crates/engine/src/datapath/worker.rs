@@ -131,21 +131,21 @@ impl Workers {
     }
 
     /// Takes sources back. When this returns, no worker touches them any more. It waits for the workers, at most
-    /// [`REMOVAL`] for all of them: call it without a lock that others need.
+    /// [`REMOVAL`] for all of them: call it without a lock that requests or packets need.
     pub(crate) fn remove_all(&self, sources: impl IntoIterator<Item = Placed>) {
         let (done, removed) = channel();
-        let mut asked = Vec::new();
+        let mut workers = Vec::new();
         for placed in sources {
             placed.placement.clear(|worker| {
                 self.workers[worker].order(Order::Remove(placed.token, done.clone()));
-                asked.push(worker);
+                workers.push(worker);
             });
         }
         let deadline = Instant::now() + REMOVAL;
-        for _ in &asked {
+        for _ in &workers {
             let left = deadline.saturating_duration_since(Instant::now());
             if removed.recv_timeout(left).is_err() {
-                tracing::warn!("a worker of {asked:?} did not respond in time");
+                tracing::warn!("a worker of {workers:?} did not respond in time");
                 return;
             }
         }
