@@ -7,20 +7,23 @@
 //! first. Those that take sources back from workers go one at a time (`placing`): else one could find that another has
 //! taken its source, and return while the other still waits for the worker that has it.
 
-use std::collections::VecDeque;
+mod tables;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use udco_core::Mode;
 use udco_netlink::{Api, DeleteReason, LinkTarget};
 
-use crate::client::{Client, ClientId, may_be_same_netns};
+use crate::client::{Client, ClientId};
 use crate::control::account::Charge;
 use crate::control::notifications::Listeners;
 use crate::datapath::worker::{Placed, Source, Workers};
 use crate::device::Device;
 use crate::device::transport::Transport;
 use crate::sync::lock;
+
+use tables::{Attached, Entry, Tables};
 
 /// The result of a look-up.
 pub(crate) enum Found {
@@ -37,53 +40,19 @@ const REMEMBERED: usize = 16;
 
 /// All devices of an engine.
 pub(crate) struct Registry {
-    /// Held by those that take sources back from workers, until no worker has them. Taken before `held`.
+    /// Held by those that take sources back from workers, until no worker has them. Taken before `tables`.
     placing: Mutex<()>,
-    held: Mutex<Held>,
+    tables: Mutex<Tables>,
     /// Counts devices, to spread them over the workers.
     numbers: AtomicUsize,
     listeners: Arc<Listeners>,
-}
-
-#[derive(Default)]
-struct Held {
-    devices: Vec<Entry>,
-    sockets: Vec<Attached>,
-    /// Network namespace and index of devices that were removed last.
-    gone: VecDeque<(u64, u32)>,
-}
-
-/// A device.
-struct Entry {
-    device: Arc<Device>,
-    number: usize,
-    placed: Vec<Placed>,
-    /// Counts its sockets, to spread them over the workers.
-    sockets: usize,
-    /// User whose program made it.
-    uid: u32,
-    /// The client that uses it: the device ends with that client, unless it stays.
-    owner: Option<ClientId>,
-    /// It was made to outlive the client that made it: `udco link add`, `ip link add`.
-    stays: bool,
-    /// Its program wanted to delete it, and may not: it goes when the program ends.
-    ends: bool,
-    /// It counts as its user's.
-    _charge: Charge,
-}
-
-/// A transport socket in the care of a worker.
-struct Attached {
-    transport: Arc<Transport>,
-    device: Arc<Device>,
-    placed: Placed,
 }
 
 impl Registry {
     pub(crate) fn new(listeners: Arc<Listeners>) -> Self {
         Self {
             placing: Mutex::default(),
-            held: Mutex::default(),
+            tables: Mutex::default(),
             numbers: AtomicUsize::new(0),
             listeners,
         }
@@ -91,8 +60,9 @@ impl Registry {
 
     /// All of them.
     pub(crate) fn all(&self) -> Vec<Arc<Device>> {
-        let held = lock(&self.held);
-        held.devices
+        let tables = lock(&self.tables);
+        tables
+            .devices
             .iter()
             .map(|entry| Arc::clone(&entry.device))
             .collect()
@@ -100,8 +70,8 @@ impl Registry {
 
     /// All of them, with the user whose program made each, and whether the client may use it.
     pub(crate) fn all_for(&self, client: &Client) -> Vec<(Arc<Device>, u32, bool)> {
-        let held = lock(&self.held);
-        let devices = held.devices.iter();
+        let tables = lock(&self.tables);
+        let devices = tables.devices.iter();
         let devices = devices.map(|entry| {
             let device = Arc::clone(&entry.device);
             (device, entry.uid, entry.permits(client))
@@ -116,12 +86,12 @@ impl Registry {
 
     /// The device with this index in the client's namespace.
     pub(crate) fn find(&self, client: &Client, ifindex: u32) -> Found {
-        let held = lock(&self.held);
-        let entry = held.entry(client, |device| device.interface.ifindex == ifindex);
+        let tables = lock(&self.tables);
+        let entry = tables.entry(client, |device| device.interface.ifindex == ifindex);
         match entry {
             Some(entry) if entry.permits(client) => Found::Device(Arc::clone(&entry.device)),
             Some(_) => Found::Forbidden,
-            None if held.gone.contains(&(client.netns, ifindex)) => Found::Gone,
+            None if tables.gone.contains(&(client.netns, ifindex)) => Found::Gone,
             None => Found::Nothing,
         }
     }
@@ -129,8 +99,8 @@ impl Registry {
     /// The device that a link request names, if the client may use it: with those of others the kernel deals, as with
     /// all other links.
     pub(crate) fn find_link(&self, client: &Client, target: LinkTarget<'_>) -> Option<Arc<Device>> {
-        let held = lock(&self.held);
-        let entry = held.entry(client, |device| match target.ifindex {
+        let tables = lock(&self.tables);
+        let entry = tables.entry(client, |device| match target.ifindex {
             _ if device.interface.is_away() => false,
             Some(ifindex) => device.interface.ifindex == ifindex && device.interface.current_name().is_ok(),
             None => matches!((target.name, device.interface.current_name()), (Some(one), Ok(other)) if one == other),
@@ -141,17 +111,17 @@ impl Registry {
 
     /// How many peers all devices of a user have.
     pub(crate) fn peers_of(&self, uid: u32) -> usize {
-        let held = lock(&self.held);
-        let own = held.devices.iter().filter(|entry| entry.uid == uid);
+        let tables = lock(&self.tables);
+        let own = tables.devices.iter().filter(|entry| entry.uid == uid);
         own.map(|entry| entry.device.snapshot().peers.len()).sum()
     }
 
     /// The device with this index in the client's namespace, whoever made it: only to be shown as what it is.
     pub(crate) fn shown(&self, client: &Client, ifindex: u32) -> Option<Arc<Device>> {
-        let held = lock(&self.held);
+        let tables = lock(&self.tables);
         let is_it =
             |device: &Device| device.interface.ifindex == ifindex && !device.interface.is_away();
-        let entry = held.entry(client, is_it);
+        let entry = tables.entry(client, is_it);
         entry.map(|entry| Arc::clone(&entry.device))
     }
 
@@ -163,8 +133,8 @@ impl Registry {
         ifindex: u32,
         name: &[u8],
     ) -> Option<(Arc<Device>, bool)> {
-        let held = lock(&self.held);
-        held.devices.iter().find_map(|Entry { device, .. }| {
+        let tables = lock(&self.tables);
+        tables.devices.iter().find_map(|Entry { device, .. }| {
             let is_numbered = device.interface.netns != 0 && netns != 0;
             let is_here = match is_numbered {
                 true => device.interface.netns == netns,
@@ -177,8 +147,8 @@ impl Registry {
 
     /// A device that is registered for this place already.
     pub(crate) fn at(&self, netns: u64, ifindex: u32) -> Option<Arc<Device>> {
-        let held = lock(&self.held);
-        held.at(netns, ifindex).map(Arc::clone)
+        let tables = lock(&self.tables);
+        tables.at(netns, ifindex).map(Arc::clone)
     }
 
     /// Adds a device that a program has made, and has the workers move its packets; `false` if another one has its place.
@@ -189,17 +159,18 @@ impl Registry {
         (client, charge): (&Client, Charge),
     ) -> bool {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let mut held = lock(&self.held);
-        if held
+        let mut tables = lock(&self.tables);
+        if tables
             .at(device.interface.netns, device.interface.ifindex)
             .is_some()
         {
             return false;
         }
         let placed = place(workers, device, number);
-        held.gone
+        tables
+            .gone
             .retain(|place| *place != (device.interface.netns, device.interface.ifindex));
-        held.devices.push(Entry {
+        tables.devices.push(Entry {
             device: Arc::clone(device),
             number,
             placed,
@@ -223,8 +194,8 @@ impl Registry {
         (api, mode): (Api, Mode),
     ) -> Option<Arc<Device>> {
         let _placing = lock(&self.placing);
-        let mut held = lock(&self.held);
-        let entry = held.of_mut(device)?;
+        let mut tables = lock(&self.tables);
+        let entry = tables.of_mut(device)?;
         let is_free = entry.stays && entry.owner.is_none() && !device.has_peers();
         // Its creator may still have a queue of it: no other user's packets may come to it (faults D1).
         if !is_free || entry.uid != client.uid {
@@ -236,9 +207,9 @@ impl Registry {
         entry.owner = Some(client.id);
         entry.device = Arc::clone(&device);
         device.set_owner(client.id);
-        drop(held);
+        drop(tables);
         workers.remove_all(placed);
-        if let Some(entry) = lock(&self.held).of_mut(&device) {
+        if let Some(entry) = lock(&self.tables).of_mut(&device) {
             entry.placed = place(workers, &device, number);
         }
         Some(device)
@@ -246,14 +217,14 @@ impl Registry {
 
     /// Whether the device was made beforehand and is only used by this program.
     pub(crate) fn is_lent_to(&self, device: &Arc<Device>, client: ClientId) -> bool {
-        let mut held = lock(&self.held);
-        let entry = held.of_mut(device);
+        let mut tables = lock(&self.tables);
+        let entry = tables.of_mut(device);
         entry.is_some_and(|entry| entry.stays && entry.owner == Some(client))
     }
 
     /// A program has wanted to delete a device.
     pub(crate) fn wants_end(&self, device: &Arc<Device>, client: ClientId) {
-        if let Some(entry) = lock(&self.held).of_mut(device)
+        if let Some(entry) = lock(&self.tables).of_mut(device)
             && entry.owner == Some(client)
         {
             entry.ends = true;
@@ -262,7 +233,7 @@ impl Registry {
 
     /// Whether the device's program has wanted to delete it.
     pub(crate) fn is_to_end(&self, device: &Arc<Device>) -> bool {
-        lock(&self.held)
+        lock(&self.tables)
             .of_mut(device)
             .is_some_and(|entry| entry.ends)
     }
@@ -276,15 +247,15 @@ impl Registry {
 
     /// Whether another program uses the device.
     pub(crate) fn is_owned_by_another(&self, device: &Arc<Device>, client: ClientId) -> bool {
-        let mut held = lock(&self.held);
-        let owner = held.of_mut(device).and_then(|entry| entry.owner);
+        let mut tables = lock(&self.tables);
+        let owner = tables.of_mut(device).and_then(|entry| entry.owner);
         owner.is_some_and(|owner| owner != client)
     }
 
     /// A program does not use a device any more, which stays.
     pub(crate) fn release(&self, device: &Arc<Device>) {
         device.remove_peers(DeleteReason::Teardown, crate::linux::now().time(), |_| true);
-        if let Some(entry) = lock(&self.held).of_mut(device) {
+        if let Some(entry) = lock(&self.tables).of_mut(device) {
             entry.owner = None;
             entry.stays = true;
         }
@@ -293,8 +264,8 @@ impl Registry {
 
     /// The devices that a program uses.
     pub(crate) fn owned_by(&self, client: ClientId) -> Vec<Arc<Device>> {
-        let held = lock(&self.held);
-        let own = held
+        let tables = lock(&self.tables);
+        let own = tables
             .devices
             .iter()
             .filter(|entry| entry.owner == Some(client));
@@ -306,31 +277,32 @@ impl Registry {
         // First, so that no peer is added while it goes.
         device.end();
         let _placing = lock(&self.placing);
-        let mut held = lock(&self.held);
-        let Some(at) = held.position(device) else {
+        let mut tables = lock(&self.tables);
+        let Some(at) = tables.position(device) else {
             return;
         };
-        if held.gone.len() == REMEMBERED {
-            held.gone.pop_front();
+        if tables.gone.len() == REMEMBERED {
+            tables.gone.pop_front();
         }
-        held.gone
+        tables
+            .gone
             .push_back((device.interface.netns, device.interface.ifindex));
-        let mut placed = held.devices.swap_remove(at).placed;
+        let mut placed = tables.devices.swap_remove(at).placed;
         // Its sockets stay with their clients, which may use them for another device.
         let rest = Arc::new(device.without_queues());
         let mut sockets = Vec::new();
-        for socket in &mut held.sockets {
+        for socket in &mut tables.sockets {
             if Arc::ptr_eq(&socket.device, device) {
                 socket.device = Arc::clone(&rest);
                 placed.push(std::mem::take(&mut socket.placed));
                 sockets.push(Arc::clone(&socket.transport));
             }
         }
-        drop(held);
+        drop(tables);
         workers.remove_all(placed);
-        let mut held = lock(&self.held);
+        let mut tables = lock(&self.tables);
         for transport in sockets {
-            if let Some(socket) = held.of_transport(&transport) {
+            if let Some(socket) = tables.of_transport(&transport) {
                 socket.placed = workers.add(0, socket.source());
             }
         }
@@ -346,9 +318,9 @@ impl Registry {
     ) {
         let _placing = lock(&self.placing);
         self.take_back(workers, transport);
-        let mut held = lock(&self.held);
-        let is_only = !held.serves(device);
-        let entry = held.of_mut(device);
+        let mut tables = lock(&self.tables);
+        let is_only = !tables.serves(device);
+        let entry = tables.of_mut(device);
         // The worker beside those that have the device's queues: each direction has a core under load. More sockets,
         // each of a peer over TCP, are spread.
         let (device, worker) = match entry {
@@ -370,13 +342,13 @@ impl Registry {
             placed: Placed::default(),
         };
         attached.placed = workers.add(worker, attached.source());
-        held.sockets.push(attached);
+        tables.sockets.push(attached);
     }
 
     /// The device whose peers a socket serves.
     pub(crate) fn served_by(&self, transport: &Arc<Transport>) -> Option<Arc<Device>> {
-        let held = lock(&self.held);
-        let mut sockets = held.sockets.iter();
+        let tables = lock(&self.tables);
+        let mut sockets = tables.sockets.iter();
         let attached = sockets.find(|socket| Arc::ptr_eq(&socket.transport, transport));
         attached.map(|attached| Arc::clone(&attached.device))
     }
@@ -389,75 +361,8 @@ impl Registry {
 
     /// [`Registry::detach`], for one that holds `placing`.
     fn take_back(&self, workers: &Workers, transport: &Arc<Transport>) {
-        let detached = lock(&self.held).detach(transport);
+        let detached = lock(&self.tables).detach(transport);
         workers.remove_all(detached);
-    }
-}
-
-impl Held {
-    /// The device of the client's namespace that `is` meant.
-    fn entry(&self, client: &Client, is: impl Fn(&Device) -> bool) -> Option<&Entry> {
-        self.devices.iter().find(|entry| {
-            let own = entry.owner == Some(client.id);
-            // One that was moved away is for its program only: what it was called here, another one may be.
-            let is_known = !entry.device.interface.is_away();
-            let here =
-                is_known && entry.device.interface.netns == client.netns && client.netns != 0;
-            (own && may_be_same_netns(entry.device.interface.netns, client.netns) || here)
-                && is(&entry.device)
-        })
-    }
-
-    /// The device that is registered for a place. Where the kernel does not number namespaces, none is.
-    fn at(&self, netns: u64, ifindex: u32) -> Option<&Arc<Device>> {
-        let mut devices = self.devices.iter().map(|entry| &entry.device);
-        devices.find(|other| {
-            netns != 0
-                && other.interface.netns == netns
-                && other.interface.ifindex == ifindex
-                && !other.interface.is_away()
-        })
-    }
-
-    fn position(&self, device: &Arc<Device>) -> Option<usize> {
-        let mut devices = self.devices.iter();
-        devices.position(|entry| Arc::ptr_eq(&entry.device, device))
-    }
-
-    /// Whether a socket is attached to the device.
-    fn serves(&self, device: &Arc<Device>) -> bool {
-        let mut sockets = self.sockets.iter();
-        sockets.any(|socket| Arc::ptr_eq(&socket.device, device))
-    }
-
-    fn of_mut(&mut self, device: &Arc<Device>) -> Option<&mut Entry> {
-        let at = self.position(device)?;
-        self.devices.get_mut(at)
-    }
-
-    fn of_transport(&mut self, transport: &Arc<Transport>) -> Option<&mut Attached> {
-        let mut sockets = self.sockets.iter_mut();
-        sockets.find(|socket| Arc::ptr_eq(&socket.transport, transport))
-    }
-
-    /// Takes a socket out; the worker that has it is to let go of it.
-    fn detach(&mut self, transport: &Arc<Transport>) -> Option<Placed> {
-        let is_it = |socket: &Attached| Arc::ptr_eq(&socket.transport, transport);
-        let at = self.sockets.iter().position(is_it)?;
-        Some(self.sockets.swap_remove(at).placed)
-    }
-}
-
-impl Entry {
-    /// The kernel asks for `CAP_NET_ADMIN` alone; here many users may have it, each in its own user namespace.
-    fn permits(&self, client: &Client) -> bool {
-        client.uid == 0 || client.uid == self.uid || self.owner == Some(client.id)
-    }
-}
-
-impl Attached {
-    fn source(&self) -> Source {
-        Source::Network(Arc::clone(&self.device), Arc::clone(&self.transport))
     }
 }
 
