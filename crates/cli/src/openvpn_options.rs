@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_heeded_is_in_the_environment_of_openvpn() {
+    fn what_udco_applies_is_in_the_environment_of_openvpn() {
         let words = [
             "env",
             "A=1",

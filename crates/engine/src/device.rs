@@ -173,8 +173,8 @@ impl<I: Io> Device<I> {
     }
 
     /// A peer's newest packet showed another address. Called on the packet path, so it is only noted, unless it is the
-    /// first move in a while: then the answer to this very packet should find the peer already. Listeners are notified by the
-    /// watching thread.
+    /// first move in a while: then the answer to this very packet should find the peer already. Listeners are notified by
+    /// the watching thread.
     pub(crate) fn float(&self, peer: &Peer<I>, endpoint: Endpoint, now: Time) {
         self.moves.note(Move {
             peer: peer.id,

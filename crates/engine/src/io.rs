@@ -108,7 +108,7 @@ pub trait Inbox<S> {
 
 /// A batch of messages to be sent, each with an outcome of its own. Nothing is allocated after [`Outbox::new`].
 pub trait Outbox<S> {
-    /// Room for so many messages.
+    /// An empty batch with room for `capacity` messages.
     fn new(capacity: usize) -> Self;
 
     /// Adds a message; `false` if the batch is full.
@@ -233,7 +233,7 @@ pub trait Poller<I: Io>: Sized {
 
 /// Room for the events of one wait.
 pub trait Events {
-    /// Room for so many.
+    /// Room for `capacity` events.
     fn with_capacity(capacity: usize) -> Self;
 
     /// The events of the last wait.

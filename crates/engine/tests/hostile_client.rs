@@ -122,7 +122,11 @@ fn a_client_may_take_seconds_to_make_a_device_while_others_are_served() {
     let Some(Owned::Answer(answer)) = slow.ask(2, &late, &[]) else {
         panic!("no answer");
     };
-    assert_eq!(client::netlink::errno(&answer), Some(ENOMEM), "heeded");
+    assert_eq!(
+        client::netlink::errno(&answer),
+        Some(ENOMEM),
+        "the late errno"
+    );
 }
 
 #[test]

@@ -314,7 +314,7 @@ impl fmt::Display for Lost {
         to.write_str(match self {
             Self::Silent => "the engine does not answer",
             Self::Ended => "the engine is gone",
-            Self::Nonsense => "the engine gave an answer that makes no sense",
+            Self::Nonsense => "the engine's answer cannot be read: install engine and client from the same release",
         })
     }
 }

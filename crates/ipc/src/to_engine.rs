@@ -103,8 +103,9 @@ pub enum ToEngine<'a> {
         /// The device's actual name. Never trusted.
         name: &'a [u8],
     },
-    /// Reply to [`crate::ToClient::NeedSocket`]. Beside it, if `errno` is 0: the real transport socket, then the engine's end
-    /// of the relay, SEQPACKET (see [`crate::RelayHeader`] for UDP, [`crate::STREAM_ERROR`] for TCP). Answer: [`crate::ToClient::Done`].
+    /// Reply to [`crate::ToClient::NeedSocket`]. Beside it, if `errno` is 0: the real transport socket, then the engine's
+    /// end of the relay, SEQPACKET (see [`crate::RelayHeader`] for UDP, [`crate::STREAM_ERROR`] for TCP). Answer:
+    /// [`crate::ToClient::Done`].
     Socket {
         /// 0, or why there is no such socket: `EBADF` or `ENOTSOCK` if the number names none; `EOPNOTSUPP` if it is
         /// neither UDP nor TCP; `EBUSY` for a UDP socket with an encapsulation of its own.

@@ -270,7 +270,7 @@ impl World {
         let node = &mut self.nodes[number];
         let notified = node.path.take_notifications();
         node.notified
-            .extend(notified.into_iter().map(|told| (now, told)));
+            .extend(notified.into_iter().map(|event| (now, event)));
         let relayed = node.relays.iter().map(|relay| relay.take().len() as u64);
         self.relayed += relayed.sum::<u64>();
         let queues = node.queues.iter();

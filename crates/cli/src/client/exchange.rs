@@ -31,8 +31,8 @@ pub(crate) struct Supplies<'a> {
     pub(crate) fds: &'a [BorrowedFd<'a>],
     /// The socket of a new peer.
     pub(crate) offer: Option<Offer<'a>>,
-    /// Receives the device that the engine wants, or why there is none. Without it no device is made: another user's
-    /// engine could request any.
+    /// Where the device goes that the engine asks for, or the reason why there is none. If `None`, no device is made:
+    /// another user's engine could request any.
     pub(crate) device: Option<&'a mut Option<io::Result<TunDevice>>>,
 }
 

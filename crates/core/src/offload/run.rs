@@ -172,7 +172,8 @@ impl Run {
         if self.transport == Transport::Tcp {
             let first = u32::from_be_bytes(array(head, at + 4)?);
             let seq = u32::from_be_bytes(array(packet, at + 4)?);
-            // Acknowledgement and header length, hence equally long headers; window; urgent pointer and options. The flags have been looked at.
+            // Acknowledgement and header length, hence equally long headers; window; urgent pointer and options. The
+            // flags have been looked at.
             if seq != first.wrapping_add(self.payload as u32)
                 || !(same(at + 8..at + 13) && same(at + 14..at + 16) && same(at + 18..self.headers))
             {

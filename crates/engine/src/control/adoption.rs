@@ -115,15 +115,15 @@ impl Session {
         }
         let devices = self.engine.registry();
         let workers = self.engine.workers();
-        let renewed = devices.take_over(workers, device, &self.client, (api, mode));
-        let Some(renewed) = renewed else {
+        let taken = devices.take_over(workers, device, &self.client, (api, mode));
+        let Some(own) = taken else {
             return false;
         };
-        renewed.tune(self.tuning);
-        self.engine.watch().replace(device, &renewed);
+        own.tune(self.tuning);
+        self.engine.watch().replace(device, &own);
         tracing::info!(
             "data channel offload active: {}, created beforehand, of {}, {}",
-            renewed.interface.name,
+            own.interface.name,
             self.program,
             role(mode)
         );

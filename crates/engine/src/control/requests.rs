@@ -151,7 +151,7 @@ impl Service for Requests<'_> {
         let device = match self.session.engine.registry().find(&self.client, ifindex) {
             Found::Device(device) => device,
             Found::Forbidden => return Err(NoDevice::Forbidden),
-            // Its interface goes after it, so that the peers' end is event first: to the programs both go at once.
+            // Its interface goes after it, so that the peers' end is reported first: for the programs both go at once.
             Found::Gone => return Err(NoDevice::Unknown),
             Found::Nothing => {
                 return Err(match self.session.is_link(self.seq, ifindex) {

@@ -322,8 +322,8 @@ impl<I: Io> Records<I> {
         Ok(())
     }
 
-    /// Adds a sealed record to the batch. `joins`: its datagram fits the path unfragmented: only such
-    /// ones can leave together.
+    /// Adds a sealed record to the batch. `joins`: it may leave together with others, as its datagram fits the path
+    /// unfragmented.
     fn append(
         &mut self,
         device: &Device<I>,
@@ -478,12 +478,12 @@ impl<I: Io> Records<I> {
             _ => DropReason::TxTransportError,
         };
         device.interface.drops.count_many(reason, lost as u64);
-        self.heed_local(device, index);
+        self.report_lost_local(device, index);
     }
 
     /// Makes the device forget a local address without which a message has left (promises D8): trying it costs a call for
     /// each message.
-    fn heed_local(&self, device: &Device<I>, index: usize) {
+    fn report_lost_local(&self, device: &Device<I>, index: usize) {
         if self.outbox.outcomes().get(index) == Some(&Outcome::SentWithoutLocal)
             && let Some(message) = self.outbox.messages().get(index)
             && let Some(owner) = self.owners.get(index)

@@ -3,8 +3,8 @@
 //! A worker runs to completion: an event is a queue or a socket with packets, and the worker that has it moves them all
 //! the way. A queue or socket is with one worker at a time, so that packets leave in the order in which they came. Under
 //! load a device's TUN queues and its transport socket are with different workers where there are two: each direction has
-//! a core (see [`crate::datapath::placement`]). The kernel keeps a flow in one queue: that through which its packets in the other
-//! direction were delivered.
+//! a core (see [`crate::datapath::placement`]). The kernel keeps a flow in one queue: that through which its packets in
+//! the other direction were delivered.
 
 mod resting;
 pub(crate) mod running;

@@ -1,9 +1,9 @@
 //! Packets that a worker read and another one sends.
 //!
 //! All packets of a peer leave through one queue's worker, in the order of their packet ids: a stock OpenVPN at the other
-//! end takes nothing that is 64 packets late, and the kernel driver nothing that is 2,048 late. The kernel chooses the queue by
-//! flow, mostly the one through which the flow's other direction was delivered; what comes through another queue
-//! than its peer's is handed over here, without a lock and without a copy.
+//! end takes nothing that is 64 packets late, and the kernel driver nothing that is 2,048 late. The kernel chooses the
+//! queue by flow, mostly the one through which the flow's other direction was delivered; what comes through another
+//! queue than its peer's is handed over here, without a lock and without a copy.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -95,7 +95,7 @@ impl RouteMirror {
         self.paths.tick(device, &self.monitor, now)
     }
 
-    /// Applies the kernel's reports, at most so many that other devices have their turn.
+    /// Applies the kernel's reports: at most [`TURN`] datagrams, so that other devices have their turn.
     pub(crate) fn update(&mut self, device: &Device) -> io::Result<Link> {
         for _ in 0..TURN {
             let len = match self.monitor.receive(&mut self.buffer)? {

@@ -6,7 +6,8 @@ use anyhow::Result;
 
 use crate::sources;
 
-/// The modules of a crate by their path, each with the paths that it imports, and the paths behind the names that it re-exports.
+/// The modules of a crate by their path, each with the paths that it imports, and the paths behind the names that it
+/// re-exports.
 #[derive(Default)]
 pub(crate) struct Imports {
     modules: BTreeMap<String, BTreeSet<String>>,
