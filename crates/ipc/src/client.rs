@@ -132,22 +132,7 @@ pub fn request<'b, H: Host>(
                     (ToEngine::Socket { errno, partial }, Beside::Nothing)
                 }
             },
-            ToClient::NeedTun {
-                queues,
-                mtu,
-                multicast,
-                up,
-                nonce,
-                name,
-            } => {
-                let wanted = Wanted {
-                    queues,
-                    mtu,
-                    multicast,
-                    up,
-                    nonce,
-                    name,
-                };
+            ToClient::NeedTun(wanted) => {
                 let made = host.make_device(&wanted);
                 pending.reply_with_device(host, &wanted, made)?;
                 continue;

@@ -28,17 +28,19 @@ const NAME_ROOM: usize = 16;
 /// The device to make; see [`crate::ToClient::NeedTun`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted<'a> {
-    /// How many queues.
+    /// How many queues (`IFF_MULTI_QUEUE` if more than one). A device that is taken over keeps its original number: the
+    /// engine goes by the number it receives.
     pub queues: u16,
     /// Its MTU.
     pub mtu: u32,
-    /// Whether it has the flag `IFF_MULTICAST`.
+    /// Whether it has the flag `IFF_MULTICAST`; `ovpn-dco` devices do, `ovpn` devices do not.
     pub multicast: bool,
     /// Whether to set it up.
     pub up: bool,
-    /// The required suffix of its alias.
+    /// The required suffix of its alias ([`Alias`]): proof that the device was made for this request.
     pub nonce: u64,
-    /// Its name; `%d` stands for the first free number.
+    /// Its name; `%d` stands for the first free number. `EEXIST` if it is taken, unless by a device left behind
+    /// ([`Interface::Left`]).
     pub name: &'a [u8],
 }
 

@@ -102,14 +102,14 @@ fn messages_to_the_client_come_back_as_they_went() {
             more: true,
         },
         ToClient::Pass,
-        ToClient::NeedTun {
+        ToClient::NeedTun(Wanted {
             queues: 2,
             mtu: 1416,
             multicast: false,
             up: true,
             nonce: u64::MAX - 1,
             name: b"tun1",
-        },
+        }),
         ToClient::NeedLink { ifindex: 1 },
         ToClient::Answer { datagram: b"ack" },
         ToClient::Device {

@@ -1,7 +1,7 @@
 //! Messages from the engine to clients.
 
 use crate::wire::{Body, Fields};
-use crate::{Malformed, TooLong};
+use crate::{Malformed, TooLong, Wanted};
 
 /// A message from the engine to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,21 +38,7 @@ pub enum ToClient<'a> {
         ifindex: u32,
     },
     /// Make a TUN device, in the network namespace of the program.
-    NeedTun {
-        /// How many queues (`IFF_MULTI_QUEUE` if more than one). A device that is taken over keeps its original
-        /// number: the engine goes by the number it receives.
-        queues: u16,
-        /// Its MTU.
-        mtu: u32,
-        /// Whether it has the flag `IFF_MULTICAST`; `ovpn-dco` devices do, `ovpn` devices do not.
-        multicast: bool,
-        /// Whether to set it up.
-        up: bool,
-        /// The required suffix of its alias (see [`crate::Alias`]): proof that the device was made for this request.
-        nonce: u64,
-        /// Its name; `EEXIST` if it is taken, unless by a device left behind ([`crate::Interface::Left`]).
-        name: &'a [u8],
-    },
+    NeedTun(Wanted<'a>),
     /// The netlink answer to a [`crate::ToEngine::LinkRequest`], for the program to read on the socket that sent it.
     Answer {
         /// The datagram.
@@ -96,21 +82,14 @@ impl<'a> ToClient<'a> {
                 .u16(replace_fd.into())
                 .u16(more.into()),
             Self::Pass => body.header(105, seq),
-            Self::NeedTun {
-                queues,
-                mtu,
-                multicast,
-                up,
-                nonce,
-                name,
-            } => body
+            Self::NeedTun(wanted) => body
                 .header(106, seq)
-                .u16(queues)
-                .u32(mtu)
-                .u16(multicast.into())
-                .u16(up.into())
-                .u64(nonce)
-                .rest(name),
+                .u16(wanted.queues)
+                .u32(wanted.mtu)
+                .u16(wanted.multicast.into())
+                .u16(wanted.up.into())
+                .u64(wanted.nonce)
+                .rest(wanted.name),
             Self::Answer { datagram } => body.header(107, seq).rest(datagram),
             Self::NeedSocket { fd } => body.header(108, seq).i32(fd),
             Self::NeedLink { ifindex } => body.header(109, seq).u32(ifindex),
@@ -149,14 +128,14 @@ impl<'a> ToClient<'a> {
                 more: fields.u16()? != 0,
             },
             105 => Self::Pass,
-            106 => Self::NeedTun {
+            106 => Self::NeedTun(Wanted {
                 queues: fields.u16()?,
                 mtu: fields.u32()?,
                 multicast: fields.u16()? != 0,
                 up: fields.u16()? != 0,
                 nonce: fields.u64()?,
                 name: fields.rest(),
-            },
+            }),
             107 => Self::Answer {
                 datagram: fields.rest(),
             },

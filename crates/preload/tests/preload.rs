@@ -11,7 +11,7 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::time::Duration;
-use udco_ipc::{Partial, REQUEST_MARK, RelayHeader, ToClient, ToEngine};
+use udco_ipc::{Partial, REQUEST_MARK, RelayHeader, ToClient, ToEngine, Wanted};
 
 /// What the tests start under the library.
 #[test]
@@ -326,14 +326,14 @@ fn makes_a_device(name: &str) {
     };
     let engine = engine.welcome();
     let _channel = engine.channel();
-    let need = ToClient::NeedTun {
+    let need = ToClient::NeedTun(Wanted {
         queues: 2,
         mtu: 1416,
         multicast: false,
         up: false,
         nonce: 7,
         name: b"udcotest0",
-    };
+    });
     let create = engine.next();
     engine.say(create.seq, &need);
     let tun = engine.next();
@@ -377,14 +377,14 @@ fn a_device_goes_with_an_engine_that_dies_before_it_answers() {
     let engine = engine.welcome();
     let channel = engine.channel();
     let create = engine.next();
-    let need = ToClient::NeedTun {
+    let need = ToClient::NeedTun(Wanted {
         queues: 1,
         mtu: 1416,
         multicast: false,
         up: false,
         nonce: 7,
         name: b"udcotest0",
-    };
+    });
     engine.say(create.seq, &need);
     let tun = engine.next();
     assert!(matches!(tun.message(), ToEngine::Tun { errno: 0, .. }));

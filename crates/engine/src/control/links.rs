@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use udco_core::Mode;
-use udco_ipc::{ALIAS, ToClient, ToEngine};
+use udco_ipc::{ALIAS, ToClient, ToEngine, Wanted};
 use udco_netlink::{
     Api, Errno, LinkNew, LinkRequest, LinkTarget, Messages, Requester, acknowledgement,
     link_request, link_view, marked_link, message_link, refusal,
@@ -155,7 +155,7 @@ impl Session {
         }
         let name = link.target.name.filter(|name| !name.is_empty());
         let nonce = proof::nonce()?;
-        let need = ToClient::NeedTun {
+        let need = ToClient::NeedTun(Wanted {
             queues: match mode {
                 // All of a peer's packets leave through one queue.
                 Mode::P2p => 1,
@@ -166,7 +166,7 @@ impl Session {
             up: link.up,
             nonce,
             name: name.unwrap_or(ANY_NAME).as_bytes(),
-        };
+        });
         self.send(seq, need)?;
         let errno = self.new_device(seq, (link.api, mode), nonce)?;
         Ok(Some((errno, None)))

@@ -123,7 +123,7 @@ impl Client {
             ToClient::Channel { channel } => Some(Owned::Channel(channel)),
             ToClient::Done { errno, .. } => Some(Owned::Done(errno)),
             ToClient::Pass => Some(Owned::Pass),
-            ToClient::NeedTun { nonce, .. } => Some(Owned::NeedTun(nonce)),
+            ToClient::NeedTun(wanted) => Some(Owned::NeedTun(wanted.nonce)),
             ToClient::Answer { datagram } => Some(Owned::Answer(datagram.to_vec())),
             ToClient::NeedSocket { fd } => Some(Owned::NeedSocket(fd)),
             ToClient::NeedLink { ifindex } => Some(Owned::NeedLink(ifindex)),

@@ -163,14 +163,14 @@ fn the_engine_gets_what_it_wants_under_the_same_number() {
 /// The kernel may take seconds for the engine's operations on a device (faults B3).
 #[test]
 fn an_engine_with_a_new_device_has_its_time() {
-    let need = ToClient::NeedTun {
+    let need = ToClient::NeedTun(Wanted {
         queues: 1,
         mtu: 1400,
         multicast: true,
         up: false,
         nonce: 1,
         name: b"tun3",
-    };
+    });
     let answer = ToClient::Answer { datagram: b"ack" };
     let mut host = Fake::new(&[(0, 1, need), (59_000, 1, answer)]);
     assert_eq!(host.request_tun(), Ok(format!("{answer:?}")));

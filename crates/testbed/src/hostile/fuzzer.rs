@@ -332,16 +332,10 @@ impl Fuzzer {
                 ToClient::Answer { .. } | ToClient::Done { .. } | ToClient::Pass
             );
             match question {
-                ToClient::NeedTun {
-                    queues,
-                    nonce,
-                    name,
-                    multicast,
-                    ..
-                } => {
-                    let kind = if multicast { "ovpn-dco" } else { "ovpn" };
-                    let alias = Alias::new(kind, nonce);
-                    self.hand_over_device(client, (seq, queues), name, &alias)?;
+                ToClient::NeedTun(wanted) => {
+                    let kind = if wanted.multicast { "ovpn-dco" } else { "ovpn" };
+                    let alias = Alias::new(kind, wanted.nonce);
+                    self.hand_over_device(client, (seq, wanted.queues), wanted.name, &alias)?;
                 }
                 ToClient::NeedSocket { .. } => self.hand_over_socket(client, seq)?,
                 ToClient::Answer { datagram } => {
