@@ -148,6 +148,15 @@ fn shapes(rng: &mut Rng, mode: Mode, clients: usize) -> Vec<Shape> {
     shapes
 }
 
+/// The same with one queue each: what one host sends to another stays in order.
+fn ordered_shapes(rng: &mut Rng, mode: Mode, clients: usize) -> Vec<Shape> {
+    let mut shapes = shapes(rng, mode, clients);
+    for shape in &mut shapes {
+        shape.queues = 1;
+    }
+    shapes
+}
+
 fn any_mode(rng: &mut Rng) -> Mode {
     match rng.chance(300) {
         true => Mode::P2p,

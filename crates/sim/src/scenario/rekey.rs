@@ -9,7 +9,7 @@ use crate::udp::Arrival;
 use crate::weather::Weather;
 use crate::world::{MS, World};
 
-use super::{LONGEST, OFF, any_mode, shapes};
+use super::{LONGEST, OFF, any_mode, ordered_shapes};
 
 /// Milliseconds between two handshakes.
 const BETWEEN: u64 = 1_500;
@@ -26,10 +26,7 @@ const PACE: u64 = 12;
 pub(super) fn run(mut rng: Rng) -> Result<World, Failure> {
     let mode = any_mode(&mut rng);
     let clients = rng.size(1, 3);
-    let mut shapes = shapes(&mut rng, mode, clients);
-    for shape in &mut shapes {
-        shape.queues = 1;
-    }
+    let shapes = ordered_shapes(&mut rng, mode, clients);
     let mut world = World::new(rng, &shapes)?;
     let delay = world.rng.within(0, 80);
     world.weather = Weather {

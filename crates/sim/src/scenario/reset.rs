@@ -8,17 +8,14 @@ use crate::node::{SERVER, peer_id};
 use crate::rng::Rng;
 use crate::world::{MS, World};
 
-use super::{OFF, shapes};
+use super::{OFF, ordered_shapes};
 
 /// Milliseconds in which hosts send.
 const SPAN: u64 = 400;
 
 pub(super) fn run(mut rng: Rng) -> Result<World, Failure> {
     let clients = rng.size(2, 4);
-    let mut shapes = shapes(&mut rng, Mode::Mp, clients);
-    for shape in &mut shapes {
-        shape.queues = 1;
-    }
+    let shapes = ordered_shapes(&mut rng, Mode::Mp, clients);
     let mut world = World::new(rng, &shapes)?;
     world.ledger.is_ordered = true;
     for client in 1..=clients {

@@ -7,7 +7,7 @@ use crate::node::{SERVER, peer_id};
 use crate::rng::Rng;
 use crate::world::{MS, World};
 
-use super::{OFF, any_mode, shapes};
+use super::{OFF, any_mode, ordered_shapes};
 
 /// What may wait in a stream beside its socket (promises F3).
 const BOUND: u64 = 224 << 10;
@@ -28,10 +28,7 @@ const STALL: u64 = 500;
 pub(super) fn run(mut rng: Rng) -> Result<World, Failure> {
     let mode = any_mode(&mut rng);
     let clients = rng.size(1, 3);
-    let mut shapes = shapes(&mut rng, mode, clients);
-    for shape in &mut shapes {
-        shape.queues = 1;
-    }
+    let shapes = ordered_shapes(&mut rng, mode, clients);
     let mut world = World::new(rng, &shapes)?;
     world.ledger.is_ordered = true;
     let clients = world.nodes.len() - 1;
