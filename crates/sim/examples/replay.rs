@@ -8,12 +8,15 @@ use udco_sim::fault::Fault;
 use udco_sim::scenario::{Scenario, run};
 
 fn main() -> ExitCode {
-    let mut numbers = std::env::args().skip(1).map(|word| word.parse::<u64>());
-    let Some(Ok(first)) = numbers.next() else {
-        eprintln!("usage: replay SEED [COUNT]");
-        return ExitCode::FAILURE;
+    let numbers = std::env::args().skip(1).map(|word| word.parse::<u64>());
+    let (first, count) = match numbers.collect::<Result<Vec<_>, _>>().as_deref() {
+        Ok(&[first]) => (first, 1),
+        Ok(&[first, count]) => (first, count),
+        _ => {
+            eprintln!("usage: replay SEED [COUNT]");
+            return ExitCode::FAILURE;
+        }
     };
-    let count = numbers.next().and_then(Result::ok).unwrap_or(1);
     let (begin, mut failures) = (Instant::now(), 0);
     for seed in first..first.saturating_add(count) {
         match run(seed, Fault::None) {

@@ -5,8 +5,11 @@ use udco_sim::scenario::{Scenario, run};
 
 const SEEDS: u64 = 450;
 
+/// The number in a variable of the environment, if it is set.
 fn variable(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
+    let value = std::env::var_os(name)?;
+    let number = value.to_str().and_then(|value| value.parse().ok());
+    Some(number.unwrap_or_else(|| panic!("{name}={} is not a number", value.display())))
 }
 
 #[test]
