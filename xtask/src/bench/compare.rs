@@ -54,6 +54,11 @@ pub(crate) struct Options {
 /// Builds both, measures them in turns over a veth pair, and prints a line for each figure.
 pub(crate) fn run(options: &Options) -> Result<()> {
     ensure!(options.rounds > 0, "no round, no figure");
+    // With it, `build_release` would leave the last build of this tree as it is.
+    ensure!(
+        std::env::var_os("UDCO_BIN").is_none(),
+        "`compare` builds and measures this tree: unset UDCO_BIN"
+    );
     packages::ensure_to_measure()?;
     build_release()?;
     let this = release_binary()?;
