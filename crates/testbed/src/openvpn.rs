@@ -531,18 +531,18 @@ impl Endpoint {
     /// If it isn't running.
     pub fn kill9(&self) -> Result<()> {
         let process = self.openvpn()?;
-        process.signal(Signal::KILL)?;
+        process.kill()?;
         eventually("OpenVPN's death", Duration::from_secs(2), || {
             Ok((!process.is_alive()).then_some(()))
         })
     }
 
-    /// The same at any time, also while the process is still `udco run`.
+    /// The same at any time, also while the process is still `udco run`; one that has ended by itself meanwhile is fine.
     ///
     /// # Errors
-    /// If it has ended.
+    /// If it is not ours.
     pub fn kill_now(&self) -> Result<()> {
-        self.process.signal(Signal::KILL)
+        self.process.kill()
     }
 
     /// Waits until the launcher and all others have ended by themselves.

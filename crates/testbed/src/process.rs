@@ -125,6 +125,14 @@ impl Process {
         procfs::signal_pid(self.pid, signal)
     }
 
+    /// Ends it by SIGKILL; one that has ended by itself meanwhile is fine.
+    ///
+    /// # Errors
+    /// If it is not ours.
+    pub(crate) fn kill(&self) -> Result<()> {
+        Proc::read(self.pid).map_or(Ok(()), |process| process.kill())
+    }
+
     /// True until it has ended.
     pub fn is_alive(&mut self) -> bool {
         matches!(self.outer.try_wait(), Ok(None))

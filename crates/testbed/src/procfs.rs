@@ -84,6 +84,15 @@ impl Proc {
         signal_pid(self.pid, signal)
     }
 
+    /// Ends it by SIGKILL; one that has ended by itself meanwhile is fine.
+    ///
+    /// # Errors
+    /// If it is not ours.
+    pub fn kill(&self) -> Result<()> {
+        let sent = self.signal(Signal::KILL);
+        if self.is_alive() { sent } else { Ok(()) }
+    }
+
     /// Processor time so far, user and system, to the hundredth of a second.
     ///
     /// # Errors

@@ -190,6 +190,6 @@ fn be_killed(mut end: Endpoint, openvpn: bool) -> Result<()> {
             return Ok(());
         }
     }
-    end.kill9()?;
+    end.kill_now()?;
     end.wait_end(SOON)
 }

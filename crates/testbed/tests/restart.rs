@@ -171,7 +171,7 @@ fn a_device_that_a_killed_engine_left_is_used_again() -> Result<()> {
             end.engine()?.signal(Signal::KILL)?;
             // OpenVPN may notice only when it makes a request.
             if end.wait_end(Duration::from_secs(1)).is_err() {
-                end.kill9()?;
+                end.kill_now()?;
                 end.wait_end(Duration::from_secs(3))?;
             }
         }
