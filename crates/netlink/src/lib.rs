@@ -41,7 +41,8 @@ pub use api::{
 pub use errno::Errno;
 pub use families::{FamilyIds, membership};
 pub use link_identity::{
-    LinkIdentity, identity, identity_request, left_link, link_names, marked_link, message_link,
+    DriverLink, LinkIdentity, driver_link, identity, identity_request, left_link, link_names,
+    marked_link, message_link,
 };
 pub use link_view::link_view;
 pub use message::{Header, Messages};

@@ -2,13 +2,14 @@
 
 use alloc::vec::Vec;
 
-use crate::Api;
 use crate::fixed_header::LinkHeader;
 use crate::message::{Header, Messages};
 use crate::numbers::{
-    IFLA_CARRIER, IFLA_IFALIAS, IFLA_IFNAME, NLM_F_REQUEST, NLMSG_ERROR, RTM_GETLINK, RTM_NEWLINK,
+    IFLA_CARRIER, IFLA_IFALIAS, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO,
+    IFLA_OVPN_MODE, NLM_F_REQUEST, NLMSG_ERROR, RTM_GETLINK, RTM_NEWLINK,
 };
-use crate::tlv::Attributes;
+use crate::tlv::{Attributes, Members};
+use crate::{Api, Mode};
 
 /// The interface index in a message about a link.
 pub fn message_link(message: &[u8]) -> Option<u32> {
@@ -78,6 +79,39 @@ pub fn link_names(message: &[u8]) -> Option<(&str, &str)> {
         all.find(|attribute| attribute.number() == number)?.text()
     };
     Some((text(IFLA_IFNAME)?, text(IFLA_IFALIAS).unwrap_or_default()))
+}
+
+/// A device of the kernel's own `ovpn` driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DriverLink<'a> {
+    /// Its index.
+    pub ifindex: u32,
+    /// Its name.
+    pub name: &'a str,
+    /// Its mode.
+    pub mode: Mode,
+}
+
+/// The link in an `RTM_NEWLINK` message of the kernel, if its own driver serves it: its kind is `ovpn`. Ours are of
+/// kind `tun`.
+pub fn driver_link(message: &[u8]) -> Option<DriverLink<'_>> {
+    (Header::of(message)?.kind == RTM_NEWLINK).then_some(())?;
+    let members = Members::of(Attributes::of(message, LinkHeader::END));
+    let info = Members::of(members.find(IFLA_LINKINFO)?.members());
+    let kind = info.find(IFLA_INFO_KIND)?.text()?;
+    (kind == Api::Ovpn.link_kind()).then_some(())?;
+    let data = info
+        .find(IFLA_INFO_DATA)
+        .map(|data| Members::of(data.members()));
+    let mode = data.and_then(|data| data.find(IFLA_OVPN_MODE)?.u8());
+    Some(DriverLink {
+        ifindex: message_link(message)?,
+        name: members.find(IFLA_IFNAME)?.text()?,
+        mode: match mode {
+            Some(1) => Mode::Mp,
+            _ => Mode::P2p,
+        },
+    })
 }
 
 /// The API of the link in an `RTM_NEWLINK` message of the kernel, if a dead engine left it: it is

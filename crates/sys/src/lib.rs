@@ -10,6 +10,7 @@
 //! * [`seqpacket`]: the engine's control connections, which carry descriptors,
 //! * [`socket_file`]: the files at which they are accepted,
 //! * [`epoll`] and [`wake`]: waiting,
+//! * [`netlink`]: generic Netlink to the kernel's own drivers,
 //! * [`route`]: the kernel's routing table as a stream of netlink messages,
 //! * [`lines`]: log lines, which never block the writer,
 //! * [`confinement`]: the rights that an engine gives up,
@@ -29,6 +30,7 @@ pub mod hostile;
 pub mod lines;
 #[cfg(test)]
 mod namespace;
+pub mod netlink;
 pub mod process;
 pub mod route;
 pub mod seqpacket;

@@ -6,11 +6,14 @@ use crate::fixed_header::LinkHeader;
 use crate::message::Header;
 use crate::numbers::{
     IFF_UP, IFLA_IFALIAS, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MTU,
-    IFLA_OVPN_MODE, IFLA_TXQLEN, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST,
-    RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK,
+    IFLA_OVPN_MODE, IFLA_TXQLEN, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_ECHO, NLM_F_EXCL,
+    NLM_F_REQUEST, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK,
 };
 use crate::tlv::Writer;
 use crate::{Api, Mode};
+
+/// Place of the flags in `nlmsghdr`.
+const FLAGS: usize = 6;
 
 /// A link to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +51,17 @@ pub fn new(link: &New<'_>, sequence: u32) -> Vec<u8> {
             });
         });
     })
+}
+
+/// Makes a request for a [`new`] link one that the kernel answers with the link (Linux 6.1): with its name, where it
+/// chose the number.
+#[must_use]
+pub fn echoed(mut request: Vec<u8>) -> Vec<u8> {
+    let low = request.get_mut(FLAGS..).and_then(<[u8]>::first_chunk_mut);
+    if let Some(flags) = low {
+        *flags = (u16::from_ne_bytes(*flags) | NLM_F_ECHO).to_ne_bytes();
+    }
+    request
 }
 
 /// `RTM_GETLINK` of every link.
