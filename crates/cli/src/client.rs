@@ -1,14 +1,19 @@
-//! A connection to an engine, like the preload library's: requests and their answers.
+//! A connection to an engine, like the preload library's: requests and their answers. Its channels reach the kernel's
+//! own driver, too.
 
 mod channel;
 mod device;
 mod exchange;
+mod io;
+mod wait;
 
-pub(crate) use channel::{Channel, Event, is_admin, wait};
+pub(crate) use channel::{Channel, Driver, Event};
 pub(crate) use device::TunDevice;
 pub(crate) use exchange::{Offer, Supplies};
+pub(crate) use io::{NO_DRIVER, is_admin, without_engine};
+pub(crate) use wait::wait;
 
-use std::io::{self, Read, Seek};
+use std::io::{Read, Seek};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -60,14 +65,14 @@ impl Client {
     pub(crate) fn connect(path: &Path) -> Result<Self> {
         let connection = Connection::connect(path).map_err(|error| {
             let cure = match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
                     "no engine there: start one with `udco daemon`"
                 }
-                io::ErrorKind::PermissionDenied => {
+                std::io::ErrorKind::PermissionDenied => {
                     return anyhow::Error::new(Trouble::Denied).context(path.display().to_string());
                 }
                 // The listener's backlog is full.
-                io::ErrorKind::WouldBlock => {
+                std::io::ErrorKind::WouldBlock => {
                     return anyhow::Error::new(Trouble::Silent).context(path.display().to_string());
                 }
                 _ => "cannot connect",
@@ -178,9 +183,9 @@ impl AsFd for Client {
     }
 }
 
-fn lost(error: io::Error) -> anyhow::Error {
+fn lost(error: std::io::Error) -> anyhow::Error {
     match error.kind() {
-        io::ErrorKind::TimedOut => Trouble::Silent.into(),
+        std::io::ErrorKind::TimedOut => Trouble::Silent.into(),
         _ => anyhow::Error::new(error).context("the engine has ended"),
     }
 }

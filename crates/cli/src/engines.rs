@@ -1,4 +1,4 @@
-//! Finds the running engines, and the one that has a device.
+//! Finds the running engines, and the one that has a device, unless the kernel's own driver has it.
 
 use std::collections::HashSet;
 use std::io;
@@ -8,9 +8,9 @@ use anyhow::{Context, Result, bail};
 use udco_netlink::Api;
 use udco_sys::socket_file;
 
-use crate::client::Client;
+use crate::client::{Client, Driver, without_engine};
 use crate::output::complain;
-use crate::{daemon, interface, left, runtime_dir};
+use crate::{daemon, interface, kernel, left, runtime_dir};
 
 /// What there must be, and how to get it.
 pub(crate) const NO_ENGINE: &str =
@@ -27,18 +27,26 @@ pub(crate) struct EngineOption {
 /// The socket of an engine that does not answer, and why.
 pub(crate) type Silent = (PathBuf, anyhow::Error);
 
-/// A device, and the engine that has it.
+/// A device, and what serves it.
 pub(crate) struct Found {
-    pub(crate) client: Client,
+    pub(crate) driver: Driver,
     pub(crate) ifindex: u32,
     pub(crate) api: Api,
 }
 
-/// The engine that has the device `name` of this network namespace.
+/// The device `name` of this network namespace: the kernel's if its link is of kind `ovpn`, else an engine's.
 pub(crate) fn with_device(name: &str, option: &EngineOption) -> Result<Found> {
     let Some(ifindex) = interface::index(name) else {
         bail!("there is no interface {name} here: create it with `udco link add {name}`");
     };
+    if kernel::serves(ifindex) {
+        without_engine(name, option.engine.is_some())?;
+        return Ok(Found {
+            driver: Driver::Kernel,
+            ifindex,
+            api: Api::Ovpn,
+        });
+    }
     let (engines, mut failures) = match &option.engine {
         Some(path) => (vec![(path.clone(), Client::connect(path)?)], Vec::new()),
         None => all(),
@@ -56,7 +64,7 @@ pub(crate) fn with_device(name: &str, option: &EngineOption) -> Result<Found> {
             }
         };
         let found = Found {
-            client,
+            driver: Driver::Engine(client),
             ifindex,
             api: has.api,
         };

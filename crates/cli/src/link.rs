@@ -1,15 +1,19 @@
 //! `udco link`: create, delete and show devices.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result, bail};
 use clap::{Subcommand, ValueEnum};
 use udco_ipc::{ToClient, ToEngine};
 use udco_netlink::client::{self, Received, link};
-use udco_netlink::{Api, Mode};
+use udco_netlink::{Api, Mode, link_names};
 
-use crate::client::{Client, Supplies, is_admin};
+use crate::client::{Client, Driver, NO_DRIVER, Supplies, is_admin};
 use crate::engines::{self, EngineOption};
 use crate::output::line;
 use crate::{interface, refusal, rtnetlink, show};
+
+const EOPNOTSUPP: i32 = rustix::io::Errno::OPNOTSUPP.raw_os_error();
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -23,7 +27,10 @@ enum Command {
     ///
     /// It exists until it is deleted; OpenVPN may use it later (`dev NAME`). If its engine ends, it stays, so that nothing
     /// leaves in the clear; running this command again then takes it over.
-    #[command(after_help = "Example: udco link add tun0 --mode mp --up")]
+    #[command(after_help = "\
+Examples:
+  udco link add tun0 --mode mp --up
+  udco link add tun0 --driver kernel")]
     Add(AddArguments),
 
     /// Delete a device, with its peers and keys.
@@ -40,7 +47,8 @@ enum Command {
     Show {
         /// Name of the device [default: all in this network namespace].
         name: Option<String>,
-        /// Print one JSON object: {"devices": […]}, each as in `udco show --json` plus "kind".
+        /// Print one JSON object: {"devices": […], "kernel_devices": […]}, each as in `udco show --json` plus "kind" and
+        /// "driver".
         #[arg(long)]
         json: bool,
         #[command(flatten)]
@@ -55,6 +63,9 @@ struct AddArguments {
     /// One peer that gets all traffic, or many distinguished by their VPN addresses.
     #[arg(long, value_enum, default_value_t = ModeName::P2p)]
     mode: ModeName,
+    /// What serves the device: an engine, or the kernel's own driver (Linux 6.16, module `ovpn`), which needs no engine.
+    #[arg(long, value_enum, default_value_t = DriverName::Udco)]
+    driver: DriverName,
     /// Driver to stand in for: that of Linux 6.16 and OpenVPN 2.7, or that of OpenVPN 2.6.
     #[arg(long, value_enum, default_value_t = Kind::Ovpn)]
     kind: Kind,
@@ -66,13 +77,19 @@ struct AddArguments {
     up: bool,
     /// Socket of the engine to create it in [default: engine.sock in /run/udco, or in $XDG_RUNTIME_DIR/udco].
     #[arg(long, value_name = "PATH")]
-    engine: Option<std::path::PathBuf>,
+    engine: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ModeName {
     P2p,
     Mp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum DriverName {
+    Udco,
+    Kernel,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -93,17 +110,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn add(arguments: &AddArguments) -> Result<()> {
-    let path = match &arguments.engine {
-        Some(path) => path.clone(),
-        None => engines::daemon_socket()?,
-    };
+    let path = engine(arguments)?;
     if !is_name(&arguments.name) {
         bail!(
             "{:?} is not a valid interface name: 1 to 15 characters, without spaces, '/' or ':'",
             arguments.name
         );
     }
-    let mut client = Client::connect(&path)?;
+    let client = path.as_deref().map(Client::connect).transpose()?;
     let request = link::new(
         &link::New {
             api: match arguments.kind {
@@ -121,11 +135,29 @@ fn add(arguments: &AddArguments) -> Result<()> {
         1,
     );
     // No channel is opened: the device has no owner and stays.
-    let name = create(&mut client, &request)?;
+    let name = match client {
+        Some(mut client) => create(&mut client, &request)?,
+        None => create_in_kernel(&arguments.name, request)?,
+    };
     if name != arguments.name {
         line!("{name}");
     }
     Ok(())
+}
+
+/// The socket of the engine that is to have the device; `None` for the kernel's own driver.
+fn engine(arguments: &AddArguments) -> Result<Option<PathBuf>> {
+    match (arguments.driver, &arguments.engine, arguments.kind) {
+        (DriverName::Udco, Some(path), _) => Ok(Some(path.clone())),
+        (DriverName::Udco, None, _) => engines::daemon_socket().map(Some),
+        (DriverName::Kernel, Some(_), _) => {
+            bail!("no engine serves devices of the kernel's driver: omit --engine")
+        }
+        (DriverName::Kernel, None, Kind::OvpnDco) => {
+            bail!("the kernel's own driver has the kind ovpn only: omit --kind")
+        }
+        (DriverName::Kernel, None, Kind::Ovpn) => Ok(None),
+    }
 }
 
 /// Requests a device, makes the TUN device that the engine wants, and returns its name.
@@ -149,23 +181,45 @@ fn create(client: &mut Client, request: &[u8]) -> Result<String> {
     }
 }
 
+/// Requests a device of the kernel's own driver, and returns its name.
+fn create_in_kernel(name: &str, request: Vec<u8>) -> Result<String> {
+    let reply = rtnetlink::dump(&link::echoed(request)).map_err(|error| {
+        let words = refusal::errno_words(error.raw_os_error().unwrap_or(0));
+        match error.raw_os_error() {
+            // An unknown kind of link.
+            Some(EOPNOTSUPP) => anyhow::anyhow!(NO_DRIVER),
+            _ => anyhow::anyhow!("{words}{}", cure(&words)),
+        }
+    })?;
+    let made = reply.iter().find_map(|message| link_names(message));
+    Ok(made.map_or(name, |(made, _)| made).to_owned())
+}
+
 fn delete(name: &str, engine: &EngineOption) -> Result<()> {
-    let mut found = engines::with_device(name, engine)?;
+    let found = engines::with_device(name, engine)?;
     let request = link::delete(found.ifindex, 1);
-    match found.client.request(&route(&request), &[])? {
+    let mut client = match found.driver {
+        Driver::Engine(client) => client,
+        Driver::Kernel => return delete_in_kernel(name, &request),
+    };
+    match client.request(&route(&request), &[])? {
         // The engine has released the device; the kernel still has the interface.
-        ToClient::Pass => match rtnetlink::request(&request) {
-            Err(error) if interface::index(name).is_some() => {
-                let words = refusal::errno_words(error.raw_os_error().unwrap_or(0));
-                bail!("{words}")
-            }
-            _ => Ok(()),
-        },
+        ToClient::Pass => delete_in_kernel(name, &request),
         ToClient::Answer { datagram } => match ended(datagram) {
             Some(Err(words)) => bail!(words),
             _ => Ok(()),
         },
         _ => bail!("unexpected reply from the engine (version mismatch?)"),
+    }
+}
+
+fn delete_in_kernel(name: &str, request: &[u8]) -> Result<()> {
+    match rtnetlink::request(request) {
+        Err(error) if interface::index(name).is_some() => {
+            let words = refusal::errno_words(error.raw_os_error().unwrap_or(0));
+            bail!("{words}{}", cure(&words))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -216,6 +270,30 @@ fn is_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_kernels_driver_takes_neither_an_engine_nor_another_kind() {
+        let arguments = |driver, engine: Option<&str>, kind| AddArguments {
+            name: "tun0".to_owned(),
+            mode: ModeName::P2p,
+            driver,
+            kind,
+            mtu: None,
+            up: false,
+            engine: engine.map(PathBuf::from),
+        };
+        let chosen = |driver, path, kind| {
+            engine(&arguments(driver, path, kind)).map_err(|error| error.to_string())
+        };
+        let path = Some("/run/engine.sock");
+        let udco = chosen(DriverName::Udco, path, Kind::OvpnDco);
+        assert_eq!(udco, Ok(path.map(PathBuf::from)));
+        assert_eq!(chosen(DriverName::Kernel, None, Kind::Ovpn), Ok(None));
+        let refused = chosen(DriverName::Kernel, path, Kind::Ovpn).unwrap_err();
+        assert!(refused.contains("omit --engine"), "{refused}");
+        let refused = chosen(DriverName::Kernel, None, Kind::OvpnDco).unwrap_err();
+        assert!(refused.contains("omit --kind"), "{refused}");
+    }
 
     #[test]
     fn names_are_those_of_the_kernel() {

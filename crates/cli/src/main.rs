@@ -10,6 +10,7 @@ mod engine_options;
 mod engines;
 mod escape;
 mod interface;
+mod kernel;
 mod key;
 mod left;
 mod link;
@@ -183,7 +184,8 @@ struct ShowArguments {
     #[arg(long)]
     json: bool,
 
-    /// Ask the engine listening on this socket [default: every engine in this network namespace].
+    /// Ask the engine listening on this socket [default: every engine in this network namespace, and the kernel's own
+    /// driver].
     #[arg(long, value_name = "PATH")]
     engine: Option<PathBuf>,
 

@@ -8,13 +8,14 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use udco_netlink::{Api, Notification};
+use udco_state::KernelDevice;
 
-use crate::client::{Channel, Client, Event, wait};
+use crate::client::{Channel, Client, Driver, Event, wait};
 use crate::output::{self, NobodyReads};
 use crate::state::{self, EngineState};
-use crate::{engines, interface, notification, runtime_dir};
+use crate::{engines, interface, kernel, notification, runtime_dir};
 
-/// How often to look for new engines.
+/// How often to look for new engines and devices.
 const LOOK: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
@@ -24,15 +25,25 @@ pub(crate) struct Arguments {
     /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
-    /// Listen to the engine on this socket only [default: all engines, including those started later].
+    /// Listen to the engine on this socket only [default: all engines and the kernel's own driver, including those that
+    /// come later].
     #[arg(long, value_name = "PATH")]
     engine: Option<PathBuf>,
 }
 
-/// An engine whose events are received.
+/// Something whose events are received.
 struct Listened {
-    path: PathBuf,
+    source: Source,
     channel: Channel,
+}
+
+/// Where events come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    /// The engine with this socket.
+    Engine(PathBuf),
+    /// The kernel's own driver, as long as it has a device here: to ask for its family without one would load the module.
+    Kernel,
 }
 
 /// Prints the events.
@@ -42,14 +53,18 @@ struct Output<'a> {
     names: HashMap<u32, String>,
 }
 
-/// Prints until the last engine has ended.
+/// Prints until the last engine has ended, and the kernel's own driver has no device here.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let (engines, failures) = match &arguments.engine {
         Some(path) => (vec![(path.clone(), Client::connect(path)?)], Vec::new()),
         None => engines::all(),
     };
     engines::complain(&failures);
-    if engines.is_empty() {
+    let mut devices = match &arguments.engine {
+        Some(_) => Vec::new(),
+        None => kernel::links(),
+    };
+    if engines.is_empty() && devices.is_empty() {
         bail!(engines::NO_ENGINE);
     }
     let mut output = Output {
@@ -59,6 +74,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut listened = Vec::new();
     for (path, client) in engines {
         listened.push(output.listen(path, client)?);
+    }
+    if !devices.is_empty() {
+        listened.push(output.listen_to_kernel(&devices)?);
     }
     while !listened.is_empty() {
         let fds: Vec<_> = listened.iter().map(|it| it.channel.as_fd()).collect();
@@ -76,13 +94,23 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             output.end(&listened.remove(at))?;
         }
         if arguments.engine.is_none() {
-            let known: Vec<_> = listened.iter().map(|it| it.path.clone()).collect();
+            let known: Vec<_> = listened.iter().map(|it| it.source.clone()).collect();
             let new = runtime_dir::sockets().into_iter();
-            for path in new.filter(|path| !known.contains(path)) {
+            for path in new.filter(|path| !known.contains(&Source::Engine(path.clone()))) {
                 // One that does not answer is not an engine, or is about to end.
                 if let Ok(client) = Client::connect(&path) {
                     listened.extend(output.listen(path, client));
                 }
+            }
+            devices = kernel::links();
+            match listened.iter().position(|it| it.source == Source::Kernel) {
+                None if !devices.is_empty() => listened.extend(output.listen_to_kernel(&devices)),
+                Some(at) if devices.is_empty() => {
+                    let mut gone = listened.remove(at);
+                    output.drain(&mut gone)?;
+                    output.end(&gone)?;
+                }
+                _ => output.learn_kernel_names(&devices),
             }
         }
     }
@@ -92,12 +120,34 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 impl Output<'_> {
     fn listen(&mut self, path: PathBuf, mut client: Client) -> Result<Listened> {
         self.learn_names(&state::read(&client.state()?)?);
-        let mut channel = Channel::open(client, &[Api::Ovpn, Api::DcoV2])?;
+        let mut channel = Channel::open(Driver::Engine(client), &[Api::Ovpn, Api::DcoV2])?;
         channel.join()?;
         let object = json!({ "event": "listening", "engine": path });
         let line = format!("listening to the engine at {}", path.display());
         self.print(&line, &object)?;
-        Ok(Listened { path, channel })
+        Ok(Listened {
+            source: Source::Engine(path),
+            channel,
+        })
+    }
+
+    fn listen_to_kernel(&mut self, devices: &[KernelDevice]) -> Result<Listened> {
+        self.learn_kernel_names(devices);
+        let mut channel = Channel::open(Driver::Kernel, &[Api::Ovpn])?;
+        channel.join()?;
+        let object = json!({ "event": "listening", "driver": "kernel" });
+        self.print("listening to the kernel's driver", &object)?;
+        Ok(Listened {
+            source: Source::Kernel,
+            channel,
+        })
+    }
+
+    /// Remembers the names of the devices of the kernel's driver.
+    fn learn_kernel_names(&mut self, devices: &[KernelDevice]) {
+        for device in devices {
+            self.names.insert(device.ifindex, device.name.clone());
+        }
     }
 
     /// Remembers an engine's devices in this namespace.
@@ -137,8 +187,16 @@ impl Output<'_> {
     }
 
     fn end(&self, engine: &Listened) -> Result<()> {
-        let object = json!({ "event": "engine-ended", "engine": engine.path });
-        let line = format!("the engine at {} has ended", engine.path.display());
+        let (line, object) = match &engine.source {
+            Source::Engine(path) => (
+                format!("the engine at {} has ended", path.display()),
+                json!({ "event": "engine-ended", "engine": path }),
+            ),
+            Source::Kernel => (
+                "the kernel's driver has no device left here".to_owned(),
+                json!({ "event": "devices-gone", "driver": "kernel" }),
+            ),
+        };
         self.print(&line, &object)
     }
 

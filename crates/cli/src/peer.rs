@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
 enum Command {
     /// Add peers and hold their socket.
     ///
-    /// Creates the transport socket, hands it to the device's engine, and stays in the foreground: the peers end with this
+    /// Creates the transport socket, gives it to the device's driver, and stays in the foreground: the peers end with this
     /// process. It exits on SIGINT or SIGTERM, or when its last peer is gone. Install keys with `udco key new`.
     #[command(after_help = "\
 Examples:
@@ -218,14 +218,14 @@ fn delete(device: &str, id: u32, engine: &EngineOption) -> Result<()> {
     request(device, engine, &Request::PeerDel(id)).map(drop)
 }
 
-/// Sends a request to the engine that has the device.
+/// Sends a request to what serves the device.
 pub(crate) fn request(
     device: &str,
     engine: &EngineOption,
     command: &Request<'_>,
 ) -> Result<Vec<Received>> {
     let found = engines::with_device(device, engine)?;
-    let mut channel = Channel::open(found.client, &[found.api])?;
+    let mut channel = Channel::open(found.driver, &[found.api])?;
     channel.request(found.ifindex, command, None)
 }
 

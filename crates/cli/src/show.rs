@@ -1,16 +1,17 @@
-//! `udco show`: the state of the engines on this machine.
+//! `udco show`: the state of the engines on this machine, and of the kernel's own driver.
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use anyhow::{Result, bail};
 use serde::Serialize;
-use udco_state::{Key, Mss, Traffic};
+use udco_state::{Driver, KernelDevice, Key, Keys, Mss, Traffic};
 
 use crate::ShowArguments;
-use crate::engines;
 use crate::output::{self, complain, line};
 use crate::state::{self, Device, EngineState};
 use crate::survey::{self, Survey};
+use crate::{engines, kernel};
 
 /// A device, as `udco link show --json` prints it.
 #[derive(Serialize)]
@@ -19,6 +20,23 @@ struct Link<'a> {
     device: Device<'a>,
     /// The kind of link with which `ip` makes such a device.
     kind: &'static str,
+    /// What serves it.
+    driver: Driver,
+}
+
+/// The same for a device of the kernel's own driver.
+#[derive(Serialize)]
+struct KernelLink {
+    #[serde(flatten)]
+    device: KernelDevice,
+    kind: &'static str,
+}
+
+/// What `udco link show --json` prints.
+#[derive(Serialize)]
+struct Links<'a> {
+    devices: Vec<Link<'a>>,
+    kernel_devices: Vec<KernelLink>,
 }
 
 /// Prints the state of every engine, and returns the exit code.
@@ -26,7 +44,7 @@ pub(crate) fn run(arguments: &ShowArguments) -> Result<u8> {
     let (texts, silent) = survey::states(arguments.engine.as_deref())?;
     let survey = match arguments.engine {
         Some(_) => Survey::of_one(&texts)?,
-        None => Survey::of_all(&texts, silent, arguments.all),
+        None => Survey::of_all(&texts, silent, arguments.all, kernel::devices(None)),
     };
     let code = survey.exit_code();
     for remark in survey.remarks() {
@@ -41,6 +59,7 @@ pub(crate) fn run(arguments: &ShowArguments) -> Result<u8> {
     }
     let mut devices = survey.states.iter().flat_map(|state| &state.devices);
     devices.try_for_each(print_device)?;
+    survey.kernel.iter().try_for_each(print_kernel_device)?;
     Ok(code)
 }
 
@@ -55,22 +74,77 @@ pub(crate) fn devices(name: Option<&str>, json: bool, engine: Option<&Path>) -> 
         }
     }
     engines::complain(&silent);
+    let (mut kernels, remarks) = match engine {
+        Some(_) => kernel::Survey::default(),
+        None => kernel::devices(name),
+    };
+    for remark in remarks {
+        complain!("{remark}");
+    }
     devices.retain(|device| state::is_here(device) && name.is_none_or(|name| device.name == name));
-    if let Some(name) = name.filter(|_| devices.is_empty()) {
+    if let Some(name) = name.filter(|_| devices.is_empty() && kernels.is_empty()) {
         bail!("no engine has a device {name} here: create it with `udco link add {name}`");
     }
     if json {
         let links = devices.into_iter().map(|device| Link {
             kind: device.api.link_kind(),
             device,
+            driver: Driver::Udco,
         });
-        let links: Vec<_> = links.collect();
-        return output::json(&std::collections::BTreeMap::from([("devices", links)]));
+        let kernels = kernels.drain(..).map(|device| KernelLink {
+            device,
+            kind: udco_state::Api::Ovpn.link_kind(),
+        });
+        return output::json(&Links {
+            devices: links.collect(),
+            kernel_devices: kernels.collect(),
+        });
     }
-    if devices.is_empty() {
+    if devices.is_empty() && kernels.is_empty() {
         line!("no devices: create one with `udco link add NAME`");
     }
-    devices.iter().try_for_each(print_device)
+    devices.iter().try_for_each(print_device)?;
+    kernels.iter().try_for_each(print_kernel_device)
+}
+
+fn print_kernel_device(device: &KernelDevice) -> Result<()> {
+    let (name, mode, driver) = (&device.name, device.mode.name(), device.driver.name());
+    let Some(peers) = &device.peers else {
+        line!("{name} ({mode}, ovpn, driver: {driver})");
+        return Ok(());
+    };
+    line!(
+        "{name} ({mode}, ovpn, driver: {driver}), {} peers",
+        peers.len()
+    );
+    for peer in peers {
+        print_peer(peer.id, peer.remote, peer.vpn4, peer.vpn6)?;
+        print_keys(&peer.keys)?;
+        print_traffic("    ", "vpn", &peer.vpn)?;
+        print_traffic("    ", "link", &peer.link)?;
+    }
+    Ok(())
+}
+
+fn print_peer(
+    id: u32,
+    remote: Option<SocketAddr>,
+    vpn4: Option<Ipv4Addr>,
+    vpn6: Option<Ipv6Addr>,
+) -> Result<()> {
+    let vpn4 = vpn4.map(|it| it.to_string());
+    let vpn6 = vpn6.map(|it| it.to_string());
+    let addresses: Vec<_> = vpn4.into_iter().chain(vpn6).collect();
+    let addresses = addresses.join(", ");
+    let remote = remote.map_or_else(|| "-".to_owned(), |it| it.to_string());
+    line!("  peer {id} at {remote} {addresses}");
+    Ok(())
+}
+
+fn print_keys(keys: &Keys) -> Result<()> {
+    let (primary, secondary) = (key(&keys.primary), key(&keys.secondary));
+    line!("    keys  primary {primary}, secondary {secondary}");
+    Ok(())
 }
 
 fn print_device(device: &Device<'_>) -> Result<()> {
@@ -84,23 +158,12 @@ fn print_device(device: &Device<'_>) -> Result<()> {
         device.fragmented
     );
     for peer in &peers {
-        let vpn4 = peer.vpn4.map(|it| it.to_string());
-        let vpn6 = peer.vpn6.map(|it| it.to_string());
-        let addresses: Vec<_> = vpn4.into_iter().chain(vpn6).collect();
-        let addresses = addresses.join(", ");
-        let remote = peer
-            .remote
-            .map_or_else(|| "-".to_owned(), |it| it.to_string());
-        line!("  peer {} at {remote} {addresses}", peer.id);
+        print_peer(peer.id, peer.remote, peer.vpn4, peer.vpn6)?;
         if let (Some(mtu), Some(mss)) = (peer.path_mtu, &peer.mss) {
             let Mss { ipv4, ipv6 } = mss;
             line!("    path  MTU {mtu}, MSS inside {ipv4} (IPv6 {ipv6})");
         }
-        line!(
-            "    keys  primary {}, secondary {}",
-            key(&peer.keys.primary),
-            key(&peer.keys.secondary)
-        );
+        print_keys(&peer.keys)?;
         print_traffic("    ", "vpn", &peer.vpn)?;
         print_traffic("    ", "link", &peer.link)?;
     }

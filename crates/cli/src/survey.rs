@@ -1,13 +1,14 @@
-//! Surveys this machine's engines: their states, and why some do not answer (faults C4).
+//! Surveys this machine's engines, and the kernel's own driver: their states, and why some do not answer (faults C4).
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use rustix::process::getuid;
-use udco_state::{FORMAT, Report};
+use udco_state::{FORMAT, KernelDevice, Report};
 
 use crate::client::{Client, Trouble};
 use crate::engines::{self, Silent};
+use crate::kernel;
 use crate::left::{self, Left};
 use crate::state::{self, EngineState};
 
@@ -25,6 +26,10 @@ type Answers = (Vec<(PathBuf, String)>, Vec<Silent>);
 pub(crate) struct Survey<'a> {
     /// The state of each engine that answers.
     pub(crate) states: Vec<EngineState<'a>>,
+    /// The devices of the kernel's own driver.
+    pub(crate) kernel: Vec<KernelDevice>,
+    /// What there is to say about those.
+    kernel_remarks: Vec<String>,
     /// Engines that do not answer, by their sockets, and why.
     silent: Vec<Silent>,
     /// Engine processes whose socket is not where sockets are looked for.
@@ -62,6 +67,8 @@ impl<'a> Survey<'a> {
         let states = texts.iter().map(|(_, text)| state::read(text));
         Ok(Self {
             states: states.collect::<anyhow::Result<_>>()?,
+            kernel: Vec::new(),
+            kernel_remarks: Vec::new(),
             silent: Vec::new(),
             unreachable: Vec::new(),
             left: Vec::new(),
@@ -73,6 +80,7 @@ impl<'a> Survey<'a> {
         texts: &'a [(PathBuf, String)],
         mut silent: Vec<Silent>,
         everywhere: bool,
+        (kernel, kernel_remarks): kernel::Survey,
     ) -> Self {
         let mut states: Vec<EngineState<'a>> = Vec::new();
         for (path, text) in texts {
@@ -90,6 +98,8 @@ impl<'a> Survey<'a> {
         states.retain(|state| everywhere || state::is_engine_here(state));
         Self {
             states,
+            kernel,
+            kernel_remarks,
             silent,
             unreachable: processes(everywhere)
                 .into_iter()
@@ -100,9 +110,10 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// How many devices the engines serve.
+    /// How many devices the engines and the kernel's driver serve.
     pub(crate) fn devices(&self) -> usize {
-        self.states.iter().map(|state| state.devices.len()).sum()
+        let engines = self.states.iter().map(|state| state.devices.len());
+        engines.sum::<usize>() + self.kernel.len()
     }
 
     /// What a user should know besides the devices, one line each.
@@ -114,6 +125,7 @@ impl<'a> Survey<'a> {
                  go on without the tunnel, in the clear, run `ip link del {name}`"
             ));
         }
+        lines.extend(self.kernel_remarks.iter().cloned());
         lines.extend(self.silent.iter().map(engines::why));
         for pid in &self.unreachable {
             lines.push(format!(
@@ -165,6 +177,7 @@ impl<'a> Survey<'a> {
         let mut report = Report {
             format: FORMAT,
             devices: Vec::new(),
+            kernel_devices: self.kernel,
             engines: Vec::new(),
             left: self.left.into_iter().map(|left| left.name).collect(),
             silent: silent.collect(),

@@ -4,6 +4,7 @@
 //! goes, or changes its meaning.
 #![forbid(unsafe_code)]
 
+mod kernel;
 mod peer;
 
 use std::borrow::Cow;
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use kernel::{Driver, KernelDevice, KernelPeer};
 pub use peer::{Keepalive, Key, Keys, Mss, Peer, Traffic};
 
 /// Version of the format.
@@ -24,6 +26,9 @@ pub struct Report<D = Device> {
     pub format: u32,
     /// The devices of all engines.
     pub devices: Vec<D>,
+    /// The devices of the kernel's own driver in this network namespace.
+    #[serde(default)]
+    pub kernel_devices: Vec<KernelDevice>,
     /// The engines that answered.
     pub engines: Vec<Engine>,
     /// Names of devices whose engine or OpenVPN was killed.

@@ -11,7 +11,7 @@ use udco_sys::signal::Termination;
 use super::list::{self, Peer};
 use super::transport::{self, Control, Transport};
 use super::{NewArguments, scoped};
-use crate::client::{Channel, Event, wait};
+use crate::client::{Channel, Driver, Event, wait};
 use crate::engines::{self, Found};
 use crate::notification;
 use crate::output::NobodyReads;
@@ -31,7 +31,11 @@ pub(super) fn run(arguments: &NewArguments) -> Result<()> {
     let peers = peers(arguments)?;
     // Create nothing for a device that does not exist.
     let found = engines::with_device(&arguments.device, &arguments.engine)?;
-    let transports = transport::make(&arguments.socket, peers.len())?;
+    let control = match found.driver {
+        Driver::Engine(_) => transport::Reading::Relay,
+        Driver::Kernel => transport::Reading::Socket,
+    };
+    let transports = transport::make(&arguments.socket, peers.len(), control)?;
     // After the sockets: SIGINT keeps its default action while waiting for a TCP peer.
     let termination = Termination::catch()?;
     let mut held = Held::add(arguments, found, &peers, transports)?;
@@ -75,7 +79,7 @@ impl<'a> Held<'a> {
         peers: &[Peer],
         mut transports: Vec<Transport>,
     ) -> Result<Self> {
-        let mut channel = Channel::open(found.client, &[found.api])?;
+        let mut channel = Channel::open(found.driver, &[found.api])?;
         // First, so as not to miss the end of a peer.
         channel.join()?;
         let is_tcp = arguments.socket.is_tcp();
@@ -197,7 +201,7 @@ impl<'a> Held<'a> {
         Ok(())
     }
 
-    /// Closes a socket, here and in the engine.
+    /// Closes a socket, here and in an engine.
     fn close(&mut self, at: usize) {
         let (_, transport) = self.transports.remove(at);
         // If the engine is gone, the channel reports it next.
