@@ -9,6 +9,7 @@ mod check;
 mod demo;
 mod expiry;
 mod fuzz;
+mod kernel_driver;
 mod leak;
 mod no_std;
 mod offload;
@@ -134,6 +135,11 @@ enum Command {
         /// See `udco_testbed::hostile::main`.
         words: Vec<String>,
     },
+    /// Drive the kernel's own `ovpn` driver with `udco` in a guest: qemu without KVM, and Debian's newest kernel.
+    ///
+    /// Unpacks both below the target directory and installs neither. Tunnels over UDP and TCP, with the kernel's driver at
+    /// both ends, or an engine at one. Takes about a minute after the download of 100 MB.
+    KernelDriver(kernel_driver::Options),
     /// Unpack OpenVPN 2.7 from Debian's backports below the target directory, for the scenarios; installs nothing.
     Openvpn27,
 }
@@ -158,6 +164,7 @@ fn main() -> ExitCode {
         Command::DifferentialEnd { words } => udco_testbed::differential::main(&words),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::HostileClient { words } => udco_testbed::hostile::main(&words),
+        Command::KernelDriver(options) => kernel_driver::run(&options),
         Command::Openvpn27 => openvpn27::run(),
     };
     match outcome {

@@ -1,0 +1,162 @@
+//! `cargo xtask kernel-driver`: `udco link|peer|key|show|monitor` against the kernel's own driver, in a guest.
+
+mod guest;
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use self::guest::Guest;
+use crate::{check, packages, page, step};
+
+/// Longest time for the guest, from power on to power off.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// The page that shows the last result.
+const PAGE: &str = "docs/kernel-driver.md";
+
+/// What is wanted.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Fetch the kernel again, which may be a newer one.
+    #[arg(long)]
+    fresh: bool,
+    /// Replace the table in docs/kernel-driver.md.
+    #[arg(long)]
+    write_docs: bool,
+}
+
+/// What the guest printed.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Outcome {
+    kernel: String,
+    passed: Vec<String>,
+    failed: Vec<String>,
+    is_done: bool,
+}
+
+/// Builds, boots the guest, and prints its steps; fails if one of them did, or if it did not come to its end.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    packages::ensure()?;
+    let build = ["build", "--quiet", "--release", "--package", "udco"];
+    step::run("build", &mut step::cargo(&build))?;
+    let target = check::target()?;
+    let guest = Guest::unpack(&target, options.fresh)?;
+    let udco = target.join("release/udco");
+    let initramfs = guest.initramfs(&[&udco, &ip()?])?;
+    eprintln!("==> boot Linux {}", guest.kernel);
+    let begin = Instant::now();
+    let outcome = watch(&mut guest.boot(&initramfs)?)?;
+    let seconds = begin.elapsed().as_secs();
+    let (passed, failed) = (outcome.passed.len(), outcome.failed.len());
+    println!(
+        "Linux {}: {passed} steps passed, {failed} failed, in {seconds} s",
+        outcome.kernel
+    );
+    ensure!(outcome.is_done, "the guest did not come to its end");
+    ensure!(failed == 0, "failed: {}", outcome.failed.join("; "));
+    if options.write_docs {
+        page::publish(Path::new(PAGE), "kernel-driver", &outcome.table(seconds)?)?;
+    }
+    Ok(())
+}
+
+/// iproute2's `ip`.
+fn ip() -> Result<PathBuf> {
+    let places = ["/usr/bin/ip", "/usr/sbin/ip", "/sbin/ip", "/bin/ip"];
+    let found = places.iter().map(PathBuf::from).find(|it| it.exists());
+    found.context("no ip: install iproute2")
+}
+
+/// Runs the guest, and reads its serial console.
+fn watch(qemu: &mut std::process::Command) -> Result<Outcome> {
+    let spawned = qemu.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+    let mut qemu = spawned.context("cannot start qemu")?;
+    let console = qemu.stdout.take().context("no console")?;
+    let (sender, lines) = mpsc::channel();
+    let reader = thread::spawn(move || {
+        for line in BufReader::new(console).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    let until = Instant::now() + LIMIT;
+    let mut outcome = Outcome::default();
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        match lines.recv_timeout(left) {
+            Ok(line) => {
+                eprintln!("{line}");
+                outcome.read(&line);
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                qemu.kill()?;
+                qemu.wait()?;
+                bail!("the guest did not end within {} s", LIMIT.as_secs());
+            }
+        }
+    }
+    qemu.wait()?;
+    let _ = reader.join();
+    Ok(outcome)
+}
+
+impl Outcome {
+    fn read(&mut self, line: &str) {
+        match line.split_once(' ') {
+            Some(("KERNEL", version)) => version.clone_into(&mut self.kernel),
+            Some(("PASS", step)) => self.passed.push(step.to_owned()),
+            Some(("FAIL", step)) => self.failed.push(step.to_owned()),
+            _ => self.is_done |= line == "DONE",
+        }
+    }
+
+    fn table(&self, seconds: u64) -> Result<String> {
+        let date = step::first_line("date", &["-u", "+%Y-%m-%d"]);
+        let mut text = format!(
+            "Last run: {date}, Linux {}, {} steps, {seconds} s.\n\n| step | result |\n|---|---|\n",
+            self.kernel,
+            self.passed.len()
+        );
+        for step in &self.passed {
+            writeln!(text, "| {step} | passed |")?;
+        }
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Outcome;
+
+    #[test]
+    fn the_console_is_read_line_by_line() {
+        let mut outcome = Outcome::default();
+        for line in [
+            "[    0.1] noise",
+            "KERNEL 6.16.1",
+            "PASS ping",
+            "FAIL key swap (why)",
+        ] {
+            outcome.read(line);
+        }
+        assert!(!outcome.is_done);
+        outcome.read("DONE");
+        let expected = Outcome {
+            kernel: "6.16.1".to_owned(),
+            passed: vec!["ping".to_owned()],
+            failed: vec!["key swap (why)".to_owned()],
+            is_done: true,
+        };
+        assert_eq!(outcome, expected);
+    }
+}
