@@ -27,6 +27,13 @@ pub(crate) struct Options {
     /// Fetch the kernel again, which may be a newer one.
     #[arg(long)]
     fresh: bool,
+    /// The kernel's package, of Debian's backports: an older one has its version in its name.
+    #[arg(
+        long,
+        value_name = "PACKAGE",
+        default_value = "linux-image-cloud-amd64"
+    )]
+    kernel: String,
     /// Replace the table in docs/kernel-driver.md.
     #[arg(long)]
     write_docs: bool,
@@ -47,7 +54,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let build = ["build", "--quiet", "--release", "--package", "udco"];
     step::run("build", &mut step::cargo(&build))?;
     let target = check::target()?;
-    let guest = Guest::unpack(&target, options.fresh)?;
+    let guest = Guest::unpack(&target, &options.kernel, options.fresh)?;
     let udco = target.join("release/udco");
     let initramfs = guest.initramfs(&[&udco, &ip()?])?;
     eprintln!("==> boot Linux {}", guest.kernel);

@@ -14,12 +14,11 @@ use crate::step;
 const RELEASE: &str = "trixie";
 const BACKPORTS: &str = "trixie-backports";
 
-/// The packages; their dependencies come along.
-const PACKAGES: [&str; 3] = [
-    "linux-image-cloud-amd64",
-    "qemu-system-x86",
-    "busybox-static",
-];
+/// The packages besides the kernel's; their dependencies come along.
+const PACKAGES: [&str; 2] = ["qemu-system-x86", "busybox-static"];
+
+/// File with the name of the kernel's package that is unpacked.
+const IMAGE: &str = "image";
 
 /// Debian's libraries for this machine.
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
@@ -36,16 +35,18 @@ pub(super) struct Guest {
 
 impl Guest {
     /// Unpacks the packages to `kernel-driver` in the target directory unless they are there, or `fresh` ones are wanted.
+    /// `image` is the kernel's.
     ///
     /// # Errors
     /// Says why the packages are unavailable.
-    pub(super) fn unpack(target: &Path, fresh: bool) -> Result<Self> {
+    pub(super) fn unpack(target: &Path, image: &str, fresh: bool) -> Result<Self> {
         ensure!(
             cfg!(target_arch = "x86_64"),
             "the guest's kernel and programs are for x86-64: run this on such a machine"
         );
         let root = target.join("kernel-driver");
-        if fresh || !root.join("usr/bin/qemu-system-x86_64").is_file() {
+        let unpacked = fs::read_to_string(root.join(IMAGE)).unwrap_or_default();
+        if fresh || unpacked != image {
             let new = target.join("kernel-driver.new");
             apt::remove(&new)?;
             fs::create_dir_all(&new)?;
@@ -54,10 +55,11 @@ impl Guest {
             let install = ["install", "-q", "-y", "--download-only", "-t", BACKPORTS];
             apt.run(
                 "download the kernel and qemu",
-                &[install.as_slice(), &PACKAGES].concat(),
+                &[install.as_slice(), &PACKAGES, &[image]].concat(),
             )?;
             apt::unpack(&apt.archives(), &new)?;
             apt::remove(apt.root())?;
+            fs::write(new.join(IMAGE), image)?;
             apt::remove(&root)?;
             fs::rename(&new, &root)?;
         }

@@ -93,6 +93,8 @@ ip link add va netns a type veth peer name vb netns b
 for end in a b; do ip -n $end link set lo up; done
 ip -n a address add 192.0.2.1/24 dev va
 ip -n b address add 192.0.2.2/24 dev vb
+ip -n a address add fd00:2::1/64 dev va nodad
+ip -n b address add fd00:2::2/64 dev vb nodad
 ip -n a link set va up
 ip -n b link set vb up
 
@@ -139,6 +141,12 @@ step "key swap at the other end" $B udco key swap tun0 --peer 1
 says "key get after key swap" "primary key 1" $A udco key get tun0 --peer 1 --slot primary
 pings "second key"
 step "key del" $A udco key del tun0 --peer 1 --slot secondary
+# Another address: the other end follows with the next packet that it can open.
+ip -n b address add 192.0.2.3/24 dev vb
+step "peer set, local address" $B udco peer set tun0 --id 1 --remote 192.0.2.1:1194 --local-address 192.0.2.3
+step "ping from another address" $B ping -c 3 -W 3 10.8.0.1
+says "the peer has floated" '"remote": "192.0.2.3:1194"' $A udco peer get tun0 --id 1 --json
+
 # Anything but a data packet is one for OpenVPN. A TFTP request begins with 0.
 $B timeout 2 tftp -g -l /tmp/none -r none 192.0.2.1 1194 2>/dev/null
 appears "control packets reach the holder of the socket" "the first is 0x00" /tmp/a
@@ -151,6 +159,26 @@ step "link del" $A udco link del tun0
 step "link del at the other end" $B udco link del tun0
 ends "monitor ends with the last device" $monitor
 says "the links are gone" "does not exist" $A ip link show tun0
+
+# The same over IPv6, with several peers on one socket.
+step "IPv6: link add" $A udco link add tun0 --driver kernel --mode mp
+step "IPv6: link add at the other end" $B udco link add tun0 --driver kernel
+addresses
+printf '1 - [fd00:2::2]:1194 10.8.0.2\n2 - [fd00:2::9]:1194 10.8.0.9\n' >/tmp/peers
+$A udco peer new tun0 --peers /tmp/peers --local [::]:1194 --keepalive 0:0 >/tmp/a 2>&1 &
+a=$!
+$B udco peer new tun0 --id 1 --remote [fd00:2::1]:1194 --local [::]:1194 >/tmp/b 2>&1 &
+b=$!
+appears "IPv6: peer new, a file of peers" "peers 1 2 on tun0" /tmp/a
+appears "IPv6: peer new at the other end" "holding its socket" /tmp/b
+keys IPv6 primary 0 chacha20-poly1305
+pings IPv6
+says "IPv6: show has both peers" "peer 2 at [fd00:2::9]:1194 10.8.0.9" $A udco show
+kill $a $b
+ends "IPv6: peer new ends on SIGTERM" $a
+says "the driver forgets the peers of a closed socket" "no peers" $A udco peer get tun0
+$A udco link del tun0
+$B udco link del tun0
 
 # The same over TCP.
 step "TCP: link add" $A udco link add tun0 --driver kernel
