@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use crate::step;
 
 /// A file that a package provides, and the package.
-const NEEDED: [(&str, &str); 11] = [
+const NEEDED: [(&str, &str); 12] = [
     ("/usr/sbin/openvpn", "openvpn"),
     ("/usr/bin/iperf3", "iperf3"),
     ("/usr/bin/tcpdump", "tcpdump"),
@@ -20,6 +20,7 @@ const NEEDED: [(&str, &str); 11] = [
     ("/usr/bin/ps", "procps"),
     ("/usr/bin/strace", "strace"),
     ("/usr/bin/cc", "gcc"),
+    ("/usr/bin/musl-gcc", "musl-tools"),
 ];
 
 /// Additional files for the benchmark.

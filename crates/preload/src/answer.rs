@@ -1,7 +1,9 @@
 //! Netlink messages, as far as this library must understand them: the header, and the error it makes up when the
 //! engine does not answer.
 
-use std::ops::Range;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ops::Range;
 
 /// Bytes of `struct nlmsghdr`.
 pub(crate) const HEADER: usize = 16;
@@ -215,7 +217,7 @@ pub(crate) fn link_alias(ifindex: u32, alias: &[u8]) -> Vec<u8> {
 /// The attributes from an offset on: type, without the nested flag, and the position of the value.
 pub(crate) fn attributes(bytes: &[u8], from: usize) -> impl Iterator<Item = (u16, Range<usize>)> {
     let mut at = from;
-    std::iter::from_fn(move || {
+    core::iter::from_fn(move || {
         let (head, _) = bytes.get(at..)?.split_first_chunk::<ATTRIBUTE>()?;
         let end = at + usize::from(u16::from_ne_bytes([head[0], head[1]]));
         let value = at + ATTRIBUTE..end;
@@ -242,7 +244,7 @@ pub(crate) fn port(address: &[u8]) -> Option<u32> {
 
 /// Each message with its body; stops at the first malformed one.
 fn messages(mut datagram: &[u8]) -> impl Iterator<Item = (Header, &[u8])> {
-    std::iter::from_fn(move || {
+    core::iter::from_fn(move || {
         let header = Header::first(datagram)?;
         let body = datagram.get(HEADER..header.len as usize)?;
         let next = (header.len as usize).next_multiple_of(4);

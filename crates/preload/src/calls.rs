@@ -1,10 +1,11 @@
 //! System calls of this library itself, bypassing its own hooks.
 
+use crate::clock::Instant;
 use crate::{marks, real};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ptr::{null, null_mut};
 use libc::{c_int, c_short, msghdr};
-use std::mem::size_of;
-use std::ptr::{null, null_mut};
-use std::time::Instant;
 
 /// An errno.
 pub(crate) type Errno = c_int;
@@ -63,7 +64,7 @@ impl Fd {
     /// Gives the fd to the program.
     pub(crate) fn into_raw(self) -> c_int {
         let raw = self.raw;
-        std::mem::forget(self);
+        core::mem::forget(self);
         raw
     }
 }
@@ -163,7 +164,7 @@ pub(crate) fn set_option(fd: c_int, level: c_int, name: c_int, value: c_int) -> 
 }
 
 /// Restricts a socket to the routes through one device.
-pub(crate) fn bind_to_device(fd: c_int, name: &std::ffi::CStr) -> Result<(), Errno> {
+pub(crate) fn bind_to_device(fd: c_int, name: &core::ffi::CStr) -> Result<(), Errno> {
     let bytes = name.to_bytes();
     let len = bytes.len() as libc::socklen_t;
     let (level, option) = (libc::SOL_SOCKET, libc::SO_BINDTODEVICE);
@@ -191,7 +192,7 @@ pub(crate) fn raise_buffer(fd: c_int, name: c_int, size: c_int) {
 pub(crate) fn wait(fd: c_int, events: c_short, deadline: Option<Instant>) -> Result<bool, Errno> {
     loop {
         let timeout = deadline.map_or(-1, |deadline| {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.left();
             left.as_micros().div_ceil(1000).try_into().unwrap_or(-1)
         });
         let mut entry = libc::pollfd {
@@ -270,22 +271,10 @@ pub(crate) fn peek(fd: c_int, room: usize) -> Result<Vec<u8>, Errno> {
     Ok(datagram)
 }
 
-/// Device number of `/dev/net/tun`: 10, 200 (of `<linux/miscdevice.h>`).
-pub(crate) const TUN_DEVICE: libc::dev_t = libc::makedev(10, 200);
-
-/// File type, and the number of a device.
-pub(crate) fn kind(fd: c_int) -> Result<(libc::mode_t, libc::dev_t), Errno> {
-    // SAFETY: all zeroes is a valid stat.
-    let mut found: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: fstat writes a stat, which outlives the call.
-    checked(unsafe { libc::fstat(fd, &raw mut found) })?;
-    Ok((found.st_mode & libc::S_IFMT, found.st_rdev))
-}
-
 /// Reports a line to people where the program itself does: on syslog(3) or its standard error output.
 pub(crate) fn say(line: &str) {
     if crate::output::is_syslogged()
-        && let Ok(line) = std::ffi::CString::new(line)
+        && let Ok(line) = alloc::ffi::CString::new(line)
     {
         // SAFETY: both are C strings, and the first asks for one string.
         unsafe { libc::syslog(libc::LOG_WARNING, c"%s".as_ptr(), line.as_ptr()) };
@@ -301,15 +290,9 @@ pub(crate) fn say(line: &str) {
 /// An empty message header.
 pub(crate) fn empty_message() -> msghdr {
     // SAFETY: all zeroes is a valid msghdr.
-    let mut header: msghdr = unsafe { std::mem::zeroed() };
+    let mut header: msghdr = unsafe { core::mem::zeroed() };
     header.msg_name = null_mut();
     header
-}
-
-/// Opens a file.
-pub(crate) fn open(path: &std::ffi::CStr, flags: c_int) -> Result<Fd, Errno> {
-    // SAFETY: the path is a C string.
-    checked(unsafe { real::open(path.as_ptr(), flags | libc::O_CLOEXEC, 0) }).map(Fd::new)
 }
 
 /// A socket, close-on-exec.
@@ -333,7 +316,7 @@ pub(crate) fn connect<T>(fd: c_int, address: &T) -> Result<(), Errno> {
 }
 
 /// Connects a Unix socket to the one at a path.
-pub(crate) fn connect_unix(fd: c_int, path: &std::ffi::CStr) -> Result<(), Errno> {
+pub(crate) fn connect_unix(fd: c_int, path: &core::ffi::CStr) -> Result<(), Errno> {
     let mut address = libc::sockaddr_un {
         sun_family: libc::AF_UNIX as libc::sa_family_t,
         sun_path: [0; 108],

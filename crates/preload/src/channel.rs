@@ -2,6 +2,7 @@
 
 use crate::answer::{self, Header};
 use crate::calls::{self, Errno};
+use crate::clock::Instant;
 use crate::connection::{self, Lost};
 use crate::dispenser::PATIENCE;
 use crate::exchange::Exchange;
@@ -9,8 +10,9 @@ use crate::message::{Incoming, Outgoing};
 use crate::secret::Secret;
 use crate::state::{self, Entry, Guard, State};
 use crate::transport;
+use alloc::vec;
+use alloc::vec::Vec;
 use libc::c_int;
-use std::time::Instant;
 use udco_ipc::client;
 use udco_ipc::{MAX_MESSAGE, REQUEST_MARK, ToClient, ToEngine};
 

@@ -7,9 +7,9 @@
 
 use crate::socket::Outcome;
 use crate::state;
+use core::ffi::CStr;
+use core::sync::atomic::{AtomicU32, Ordering};
 use libc::{c_char, c_int};
-use std::ffi::CStr;
-use std::sync::atomic::{AtomicU32, Ordering};
 use udco_ipc::ToEngine;
 
 /// Start of the line, in 2.6 and 2.7.
@@ -65,6 +65,6 @@ mod tests {
         assert!(!is(c"Compression"));
         assert!(!is(c""));
         // SAFETY: null is allowed.
-        assert!(!unsafe { is_refusal(std::ptr::null()) });
+        assert!(!unsafe { is_refusal(core::ptr::null()) });
     }
 }

@@ -1,13 +1,17 @@
 //! The connection to the engine: one request at a time, each with a deadline.
 
 use crate::calls::{self, Errno, Fd};
+use crate::clock::Instant;
 use crate::dispenser::{PATIENCE, above_standard, draw, inherited, reason};
 use crate::secret::Secret;
-use crate::{output, real, tun};
+use crate::{files, output, real, tun};
+use alloc::borrow::ToOwned;
+use alloc::ffi::CString;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use core::ffi::CStr;
 use libc::c_int;
-use std::ffi::{CStr, CString};
-use std::os::unix::fs::MetadataExt;
-use std::time::Instant;
 use udco_ipc::client::{self, Beside, Conversation, Greeted, Host};
 use udco_ipc::{
     FD_VARIABLE, MAX_MESSAGE, MssFix, OPTIONS_VARIABLE, ProgramOptions, SOCKET_VARIABLE, ToClient,
@@ -15,7 +19,7 @@ use udco_ipc::{
 };
 
 /// The network namespace of this process.
-const NAMESPACE: &str = "/proc/self/ns/net";
+const NAMESPACE: &CStr = c"/proc/self/ns/net";
 
 /// A connection that the engine has accepted.
 pub(crate) struct Connection {
@@ -235,10 +239,10 @@ impl Connection {
         if calls::network_namespace(self.fd.raw()) != 0 {
             return;
         }
-        let Ok(file) = std::fs::metadata(NAMESPACE) else {
+        let Ok(inode) = files::inode(NAMESPACE) else {
             return;
         };
-        let place = ToEngine::Namespace { inode: file.ino() };
+        let place = ToEngine::Namespace { inode };
         let _ = self.request_errno(&place);
     }
 

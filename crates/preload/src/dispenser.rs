@@ -1,9 +1,12 @@
 //! How this process gets its own connection to the engine that an ancestor started (faults C1).
 
 use crate::calls::{self, Errno, Fd};
+use crate::clock::Instant;
+use alloc::format;
+use alloc::string::String;
+use core::ffi::CStr;
+use core::time::Duration;
 use libc::c_int;
-use std::ffi::CStr;
-use std::time::{Duration, Instant};
 use udco_ipc::{FD_VARIABLE, ToEngine};
 
 /// Room for a connection request, or for a notice that there will be none.
@@ -68,9 +71,9 @@ pub(crate) fn above_standard(fd: Fd) -> Result<Fd, Errno> {
 
 /// An errno in words.
 pub(crate) fn reason(errno: Errno) -> String {
-    let mut text = std::io::Error::from_raw_os_error(errno).to_string();
-    if let Some(number) = text.find(" (os error") {
-        text.truncate(number);
-    }
-    text
+    let mut text = [0_u8; 128];
+    // SAFETY: pointer and length describe the array, which ends with a zero.
+    unsafe { libc::strerror_r(errno, text.as_mut_ptr().cast(), text.len() - 1) };
+    let text = CStr::from_bytes_until_nul(&text).unwrap_or_default();
+    text.to_string_lossy().into_owned()
 }

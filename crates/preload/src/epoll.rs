@@ -6,9 +6,10 @@
 
 use crate::calls::{self, Errno};
 use crate::{marks, real};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::ptr::null_mut;
 use libc::{c_int, epoll_event};
-use std::collections::BTreeMap;
-use std::ptr::null_mut;
 
 /// All registrations of the program, by (epoll fd, fd).
 pub(crate) struct Registrations(BTreeMap<(c_int, c_int), epoll_event>);

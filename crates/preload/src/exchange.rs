@@ -1,12 +1,14 @@
 //! A request for which the engine may need something from the program: a device, a socket, or whether a link exists.
 
 use crate::calls::Fd;
+use crate::clock::Instant;
 use crate::connection::Lost;
 use crate::state::State;
 use crate::transport::{self, Offer};
 use crate::tun::{self, Device};
+use alloc::vec;
+use alloc::vec::Vec;
 use libc::c_int;
-use std::time::Instant;
 use udco_ipc::client::{Beside, Conversation, Host};
 use udco_ipc::{Made, Partial, ToEngine, Wanted};
 

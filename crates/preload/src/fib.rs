@@ -2,6 +2,8 @@
 
 use crate::answer::{self, HEADER, attributes};
 use crate::calls::{self, Errno};
+use alloc::vec;
+use alloc::vec::Vec;
 
 /// Bytes of `struct rtmsg`.
 pub(crate) const ROUTE: usize = 12;

@@ -11,8 +11,15 @@ use crate::calls;
 use crate::fib::{self, ROUTE, Route};
 use crate::state::{self, State};
 use crate::tun;
-use std::ffi::{CStr, CString};
-use std::net::IpAddr;
+use alloc::borrow::ToOwned;
+use alloc::ffi::CString;
+use alloc::format;
+use alloc::string::String;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use core::ffi::{CStr, c_int, c_void};
+use core::net::IpAddr;
+use core::ptr::null_mut;
 use udco_ipc::Interface;
 
 /// Bytes of `struct ifinfomsg`.
@@ -182,7 +189,7 @@ pub(crate) fn without_left(state: &State, datagram: &[u8]) -> Option<Vec<u8>> {
 /// Removes the routes added here. If the device is gone in order, and the last default route with it, restores the
 /// kept one: the run that took the device over did not delete it, and will not restore it.
 pub(crate) fn tidy_up(state: &mut State) {
-    for route in std::mem::take(&mut state.detours) {
+    for route in core::mem::take(&mut state.detours) {
         let is_wanted = route.is_default()
             && !fib::main_routes(route.family)
                 .iter()
@@ -244,12 +251,21 @@ fn offer_default(state: &mut State, family: u8) {
 fn remember(state: &mut State, route: Route) {
     if state.detours.is_empty() {
         // SAFETY: a function of this library, which is not unloaded.
-        unsafe { libc::atexit(at_exit) };
+        unsafe { __cxa_atexit(at_exit, null_mut(), null_mut()) };
     }
     state.detours.push(route);
 }
 
-extern "C" fn at_exit() {
+unsafe extern "C" {
+    /// `atexit`, which glibc links into each program instead of exporting it.
+    fn __cxa_atexit(
+        function: extern "C" fn(*mut c_void),
+        argument: *mut c_void,
+        library: *mut c_void,
+    ) -> c_int;
+}
+
+extern "C" fn at_exit(_: *mut c_void) {
     state::enter(|| {
         tidy_up(&mut *state::lock().filter(|_| state::is_owner())?);
         Some(Ok(()))

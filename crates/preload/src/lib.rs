@@ -7,33 +7,44 @@
 //!
 //! This file lists the hooks: the functions OpenVPN and libnl import (openvpn-integration 1.1), and the variants of
 //! the same calls in glibc's headers. Each hook calls libc's function of that name unless its own part has an answer.
+#![cfg_attr(not(test), no_std)]
 #![allow(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
+
+extern crate alloc;
 
 mod answer;
 mod calls;
 mod channel;
+mod clock;
 mod compression;
 mod connection;
 mod dispenser;
 mod epoll;
 mod exchange;
 mod fib;
+mod files;
+mod inside;
 mod left;
 mod link;
+mod lock;
 mod marks;
 mod message;
 mod output;
 mod real;
 mod resolve;
 mod route;
+#[cfg(not(test))]
+mod runtime;
 mod secret;
 mod socket;
 mod state;
+mod symbols;
 mod tally;
 mod transport;
 mod tun;
 
+use core::ffi::CStr;
 use libc::{
     addrinfo, c_char, c_int, c_void, epoll_event, iovec, mode_t, msghdr, size_t, sockaddr,
     socklen_t, ssize_t,
@@ -41,7 +52,6 @@ use libc::{
 use marks::{FRESH, HIDDEN, POLLED, SERVED};
 use message::{Incoming, Outgoing};
 use socket::Outcome;
-use std::ffi::CStr;
 
 /// Defines hooks: if the condition behind `if` holds and the block has an answer, the program gets that answer; else
 /// libc's. In unit tests the linker does not see their names.
@@ -154,13 +164,13 @@ hooks! {
     };
     send(fd: c_int, data: *const c_void, len: size_t, flags: c_int) -> ssize_t, if marks::has(fd, SERVED) => {
         let part = iovec { iov_base: data.cast_mut(), iov_len: len };
-        let header = message::header_of(&part, std::ptr::null_mut(), 0);
+        let header = message::header_of(&part, core::ptr::null_mut(), 0);
         // SAFETY: as for sendto.
         socket::send(fd, &unsafe { Outgoing::new(&header, flags) })
     };
     write(fd: c_int, data: *const c_void, len: size_t) -> ssize_t, if marks::has(fd, SERVED) => {
         let part = iovec { iov_base: data.cast_mut(), iov_len: len };
-        let header = message::header_of(&part, std::ptr::null_mut(), 0);
+        let header = message::header_of(&part, core::ptr::null_mut(), 0);
         // SAFETY: as for sendto.
         socket::send(fd, &unsafe { Outgoing::new(&header, 0) })
     };
@@ -482,7 +492,7 @@ unsafe fn receive_into(
     len: size_t,
     flags: c_int,
 ) -> Outcome<ssize_t> {
-    let nowhere = std::ptr::null_mut();
+    let nowhere = core::ptr::null_mut();
     // SAFETY: the caller keeps to the contract; a null address is not written.
-    unsafe { receive_from(fd, into, len, flags, nowhere, std::ptr::null_mut()) }
+    unsafe { receive_from(fd, into, len, flags, nowhere, core::ptr::null_mut()) }
 }

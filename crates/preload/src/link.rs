@@ -9,8 +9,10 @@ use crate::left;
 use crate::message::{Incoming, Outgoing};
 use crate::route;
 use crate::state::{self, Entry, Guard, State};
+use alloc::collections::VecDeque;
+use alloc::vec;
+use alloc::vec::Vec;
 use libc::c_int;
-use std::collections::VecDeque;
 use udco_ipc::client;
 use udco_ipc::{MAX_MESSAGE, ToClient, ToEngine};
 

@@ -3,8 +3,8 @@
 //! OpenVPN without offload reads and writes millions of packets a second through the same functions; a call on an fd
 //! that isn't ours must cost no more than this look-up.
 
+use core::sync::atomic::{AtomicU8, Ordering};
 use libc::c_int;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 /// The fd has an entry in [`crate::state::State`].
 pub(crate) const SERVED: u8 = 1;

@@ -2,8 +2,8 @@
 
 use crate::calls::empty_message;
 use crate::secret::Secret;
+use core::ptr::null_mut;
 use libc::{c_int, c_void, iovec, msghdr, sockaddr, socklen_t};
-use std::ptr::null_mut;
 use udco_ipc::STREAM_ERROR;
 
 /// The program's message to send.
@@ -32,7 +32,7 @@ impl<'a> Outgoing<'a> {
         let filled = parts(self.header).iter().filter(|part| part.iov_len > 0);
         Secret::concat(filled.map(|part| {
             // SAFETY: the creator of `self` promised that the parts are readable.
-            unsafe { std::slice::from_raw_parts(part.iov_base.cast::<u8>(), part.iov_len) }
+            unsafe { core::slice::from_raw_parts(part.iov_base.cast::<u8>(), part.iov_len) }
         }))
     }
 }
@@ -82,7 +82,7 @@ impl<'a> Incoming<'a> {
 
     /// Whether there is room for control messages.
     pub(crate) fn wants_control(&self) -> bool {
-        !self.header.msg_control.is_null() && self.header.msg_controllen > 0
+        !self.header.msg_control.is_null() && count(self.header.msg_controllen) > 0
     }
 
     /// Delivers a datagram as the kernel would, and returns the return value of the call. The parts may be shorter
@@ -120,7 +120,7 @@ impl<'a> Incoming<'a> {
             let len = part.iov_len.min(left);
             if len > 0 {
                 // SAFETY: the creator of `self` promised the memory, and that many bytes have been written there.
-                show(unsafe { std::slice::from_raw_parts(part.iov_base.cast::<u8>(), len) });
+                show(unsafe { core::slice::from_raw_parts(part.iov_base.cast::<u8>(), len) });
             }
             left -= len;
         }
@@ -133,7 +133,7 @@ impl<'a> Incoming<'a> {
             return None;
         }
         // SAFETY: the creator of `self` promised so much, and that many bytes have been written there.
-        let bytes = unsafe { std::slice::from_raw_parts(part.iov_base.cast::<u8>(), received) };
+        let bytes = unsafe { core::slice::from_raw_parts(part.iov_base.cast::<u8>(), received) };
         let errno = bytes.strip_prefix(&STREAM_ERROR)?.first()?;
         Some(c_int::from(*errno))
     }
@@ -149,7 +149,7 @@ impl<'a> Incoming<'a> {
         let room = if self.header.msg_control.is_null() {
             0
         } else {
-            self.header.msg_controllen
+            count(self.header.msg_controllen)
         };
         if control.len() > room {
             self.header.msg_flags |= libc::MSG_CTRUNC;
@@ -170,12 +170,18 @@ fn copy(to: *mut c_void, room: usize, from: &[u8]) {
     }
 }
 
+/// A number in a header. musl declares it as an `int` with padding around it, which a program need not have cleared;
+/// glibc as a `size_t`, of which the kernel accepts no more.
+fn count(number: usize) -> usize {
+    number & 0xffff_ffff
+}
+
 fn parts(header: &msghdr) -> &[iovec] {
     if header.msg_iov.is_null() {
         return &[];
     }
     // SAFETY: whoever wrapped the header promised that this is an array of that length.
-    unsafe { std::slice::from_raw_parts(header.msg_iov, header.msg_iovlen) }
+    unsafe { core::slice::from_raw_parts(header.msg_iov, count(header.msg_iovlen)) }
 }
 
 /// A header for a single buffer, for `sendto` and `recvfrom`.

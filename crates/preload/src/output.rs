@@ -2,10 +2,13 @@
 
 use crate::calls::{self, Errno, Fd};
 use crate::dispenser::notify;
+use crate::files;
+use crate::lock::Lock;
 use crate::marks;
+use alloc::vec::Vec;
+use core::ffi::CStr;
+use core::sync::atomic::{AtomicBool, Ordering};
 use libc::{c_char, c_int};
-use std::ffi::CStr;
-use std::sync::{Mutex, PoisonError};
 use udco_ipc::ToEngine;
 
 /// The longest name on syslog that is passed on.
@@ -17,7 +20,10 @@ const STANDARD_ERROR: c_int = 2;
 const SYSLOG: &CStr = c"/dev/log";
 
 /// Name and facility of the last `openlog`, until `closelog`.
-static SYSLOGGED: Mutex<Option<(Vec<u8>, c_int)>> = Mutex::new(None);
+static SYSLOGGED: Lock<Option<(Vec<u8>, c_int)>> = Lock::new(None);
+
+/// Whether there is one: readable without the lock, which the reporter of a bug may hold.
+static IS_SYSLOGGED: AtomicBool = AtomicBool::new(false);
 
 /// The program has called `openlog`.
 ///
@@ -46,8 +52,7 @@ pub(crate) fn closed_syslog() {
 
 /// Whether the program logs to syslog(3).
 pub(crate) fn is_syslogged() -> bool {
-    let syslogged = SYSLOGGED.lock().unwrap_or_else(PoisonError::into_inner);
-    syslogged.is_some()
+    IS_SYSLOGGED.load(Ordering::Acquire)
 }
 
 /// Whether fd 2 really is the standard error: if that is closed, the number may go to any other file.
@@ -59,9 +64,9 @@ pub(crate) fn has_standard_error() -> bool {
         return false;
     }
     let option = |name| calls::option(STANDARD_ERROR, libc::SOL_SOCKET, name);
-    match calls::kind(STANDARD_ERROR) {
+    match files::kind(STANDARD_ERROR) {
         Ok((libc::S_IFREG | libc::S_IFIFO, _)) => true,
-        Ok((libc::S_IFCHR, device)) => device != calls::TUN_DEVICE,
+        Ok((libc::S_IFCHR, device)) => device != files::TUN_DEVICE,
         // The journal's is a stream; a network stream is a transport.
         Ok((libc::S_IFSOCK, _)) => {
             option(libc::SO_DOMAIN) == Ok(libc::AF_UNIX)
@@ -81,7 +86,7 @@ pub(crate) fn report(connection: c_int) {
         };
         let _ = notify(connection, &message, fds);
     };
-    let syslogged = SYSLOGGED.lock().unwrap_or_else(PoisonError::into_inner);
+    let syslogged = SYSLOGGED.lock();
     match &*syslogged {
         Some((ident, facility)) => match syslog() {
             Ok(socket) => output(*facility, ident, &[socket.raw()]),
@@ -110,5 +115,6 @@ fn syslog() -> Result<Fd, Errno> {
 }
 
 fn set(value: Option<(Vec<u8>, c_int)>) {
-    *SYSLOGGED.lock().unwrap_or_else(PoisonError::into_inner) = value;
+    IS_SYSLOGGED.store(value.is_some(), Ordering::Release);
+    *SYSLOGGED.lock() = value;
 }

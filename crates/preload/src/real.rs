@@ -3,12 +3,13 @@
 //! Each is looked up at its first call: another library's constructor may call `close` before this library's own
 //! constructors have run (openvpn-integration 3.1).
 
+use crate::symbols;
+use core::ffi::CStr;
+use core::sync::atomic::{AtomicPtr, Ordering};
 use libc::{
     addrinfo, c_char, c_int, c_void, epoll_event, iovec, mode_t, msghdr, size_t, sockaddr,
     socklen_t, ssize_t,
 };
-use std::ffi::CStr;
-use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// Declares the next definition of a libc function, which fails with `ENOSYS` if there is none.
 macro_rules! next {
@@ -19,13 +20,13 @@ macro_rules! next {
         /// As for libc's function of that name.
         pub(crate) unsafe fn $name($($arg: $ty),*) {
             type Function = unsafe extern "C" fn($($ty),*);
-            static AT: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
+            static AT: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
             let at = find(&AT, $symbol);
             if at.is_null() {
                 return;
             }
             // SAFETY: the symbol of this name in libc is a function of this type.
-            let function = unsafe { std::mem::transmute::<*mut c_void, Function>(at) };
+            let function = unsafe { core::mem::transmute::<*mut c_void, Function>(at) };
             // SAFETY: the caller keeps to libc's contract.
             unsafe { function($($arg),*) }
         }
@@ -37,14 +38,14 @@ macro_rules! next {
         /// As for libc's function of that name.
         pub(crate) unsafe fn $name($($arg: $ty),*) -> $ret {
             type Function = unsafe extern "C" fn($($ty),*) -> $ret;
-            static AT: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
+            static AT: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
             let at = find(&AT, $symbol);
             if at.is_null() {
                 crate::calls::set_errno(libc::ENOSYS);
                 return -1;
             }
             // SAFETY: the symbol of this name in libc is a function of this type.
-            let function = unsafe { std::mem::transmute::<*mut c_void, Function>(at) };
+            let function = unsafe { core::mem::transmute::<*mut c_void, Function>(at) };
             // SAFETY: the caller keeps to libc's contract.
             unsafe { function($($arg),*) }
         }
@@ -101,8 +102,7 @@ fn find(at: &AtomicPtr<c_void>, symbol: &CStr) -> *mut c_void {
     if !known.is_null() {
         return known;
     }
-    // SAFETY: `symbol` is a C string.
-    let found = unsafe { libc::dlsym(libc::RTLD_NEXT, symbol.as_ptr()) };
+    let found = symbols::next(symbol);
     at.store(found, Ordering::Release);
     found
 }

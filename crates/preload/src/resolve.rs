@@ -5,12 +5,15 @@
 //! addresses. libc handles everything it can resolve without a name server.
 
 use crate::calls::{self, Errno, Fd};
+use crate::clock::Instant;
 use crate::left::{self, Detour};
-use crate::{real, state};
+use crate::{files, real, state};
+use alloc::ffi::CString;
+use alloc::vec::Vec;
+use core::ffi::CStr;
+use core::net::IpAddr;
+use core::time::Duration;
 use libc::{addrinfo, c_char, c_int};
-use std::ffi::{CStr, CString};
-use std::net::IpAddr;
-use std::time::{Duration, Instant};
 
 /// Timeout for a name server, and number of attempts.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -61,14 +64,14 @@ pub(crate) unsafe fn look_up(
     })?;
     let mut wanted = hints.copied().unwrap_or_else(|| {
         // SAFETY: all zeroes is a valid addrinfo.
-        unsafe { std::mem::zeroed() }
+        unsafe { core::mem::zeroed() }
     });
     wanted.ai_flags = flags & !libc::AI_ADDRCONFIG | libc::AI_NUMERICHOST;
     let mut last: *mut *mut addrinfo = result;
     let mut made = 0;
     for address in addresses.iter().take(ADDRESSES) {
         let text = CString::new(left::display(address)).ok()?;
-        let mut one = std::ptr::null_mut();
+        let mut one = core::ptr::null_mut();
         // SAFETY: C strings, an addrinfo, and room for a pointer.
         let failed =
             unsafe { real::getaddrinfo(text.as_ptr(), service, &raw const wanted, &raw mut one) };
@@ -78,7 +81,7 @@ pub(crate) unsafe fn look_up(
         made += 1;
         // SAFETY: `last` is the caller's pointer at first, then the end of the list, which libc has made.
         unsafe { last.write(one) };
-        // glibc frees a list link by link.
+        // glibc frees a list link by link. musl frees nothing of a list from several calls: a few bytes are lost.
         while !one.is_null() {
             // SAFETY: a link of the list that libc has made.
             last = unsafe { &raw mut (*one).ai_next };
@@ -92,7 +95,7 @@ pub(crate) unsafe fn look_up(
 /// The name servers whose packets end in a device left behind, each with the name of its uplink. `None` if the first
 /// is not among them: libc queries it first.
 fn servers_behind_left() -> Option<Vec<(Vec<u8>, CString)>> {
-    let text = std::fs::read_to_string("/etc/resolv.conf").ok()?;
+    let text = files::text(c"/etc/resolv.conf")?;
     let named = name_servers(&text);
     let mut state = state::lock()?;
     state.connection.as_ref()?;
@@ -126,7 +129,7 @@ fn name_servers(text: &str) -> Vec<Vec<u8>> {
 
 /// Whether `/etc/hosts` has the name: then no name server is needed.
 fn is_in_hosts(name: &str) -> bool {
-    std::fs::read_to_string("/etc/hosts").is_ok_and(|text| {
+    files::text(c"/etc/hosts").is_some_and(|text| {
         let lines = text
             .lines()
             .map(|line| line.split('#').next().unwrap_or_default());
@@ -199,8 +202,8 @@ fn connected(server: &[u8], uplink: &CStr) -> Result<Fd, Errno> {
 /// An unpredictable query id.
 fn random() -> u16 {
     let mut bytes = [0u8; 2];
-    // SAFETY: pointer and length describe the array.
-    unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    // SAFETY: pointer and length describe the array. glibc has a function for it only since 2.25.
+    unsafe { libc::syscall(libc::SYS_getrandom, bytes.as_mut_ptr(), bytes.len(), 0) };
     // Room for the id of the second query.
     u16::from_ne_bytes(bytes) & 0x7FFF
 }

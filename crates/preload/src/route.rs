@@ -6,6 +6,7 @@
 
 use crate::answer::{self, HEADER, attributes};
 use crate::fib::{self, ROUTE};
+use alloc::vec::Vec;
 
 /// OpenVPN's metric for a route that names none, with offload. A route that names 200 looks the same.
 const DEFAULT_METRIC: u32 = 200;

@@ -1,6 +1,9 @@
 //! Memory that holds keys for a while: wiped before it is freed (promises H1).
 
-use std::ops::{Deref, DerefMut};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::arch::asm;
+use core::ops::{Deref, DerefMut};
 
 /// Bytes of a message that may contain a key. The capacity is fixed at creation, so that growth leaves no copies
 /// behind. Neither `Clone` nor `Debug`: nothing leaks by accident.
@@ -50,8 +53,10 @@ impl Drop for Secret {
 
 /// Zeroes bytes that are not read again, without the compiler optimizing it away.
 fn wipe(bytes: &mut [u8]) {
-    // SAFETY: pointer and length describe bytes that are ours alone.
-    unsafe { libc::explicit_bzero(bytes.as_mut_ptr().cast(), bytes.len()) };
+    bytes.fill(0);
+    // glibc has `explicit_bzero` only since 2.25.
+    // SAFETY: no instruction; the compiler must assume that it reads what the pointer leads to.
+    unsafe { asm!("/* {0} */", in(reg) bytes.as_mut_ptr(), options(nostack, preserves_flags)) };
     #[cfg(test)]
     tests::note(bytes);
 }

@@ -192,5 +192,5 @@ pub(crate) unsafe fn bytes_of<'a>(address: *const sockaddr, len: socklen_t) -> &
         return &[];
     }
     // SAFETY: as the caller promised.
-    unsafe { std::slice::from_raw_parts(address.cast(), len as usize) }
+    unsafe { core::slice::from_raw_parts(address.cast(), len as usize) }
 }

@@ -5,17 +5,18 @@ use crate::channel::Channel;
 use crate::connection::{self, Connection, Lost};
 use crate::epoll::Registrations;
 use crate::fib::Route;
+use crate::inside::Inside;
 use crate::link::RouteSocket;
+use crate::lock::{self, Lock};
 use crate::marks;
 use crate::output;
 use crate::tally::Tally;
 use crate::transport::Transport;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use libc::c_int;
-use std::cell::Cell;
-use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, TryLockError};
 use udco_ipc::ToEngine;
 
 /// Everything behind the lock.
@@ -52,9 +53,9 @@ pub(crate) enum Entry {
     Stream(Tally),
 }
 
-pub(crate) type Guard = MutexGuard<'static, State>;
+pub(crate) type Guard = lock::Guard<'static, State>;
 
-static STATE: Mutex<State> = Mutex::new(State {
+static STATE: Lock<State> = Lock::new(State {
     connection: None,
     sockets: BTreeMap::new(),
     epolls: Registrations::new(),
@@ -75,10 +76,6 @@ const CONNECTED: u8 = 2;
 const OFF: u8 = 3;
 static STAGE: AtomicU8 = AtomicU8::new(UNKNOWN);
 
-thread_local! {
-    static INSIDE: Cell<bool> = const { Cell::new(false) };
-}
-
 /// Whether there is, or may come to be, a connection. One atomic load once that is decided.
 pub(crate) fn is_active() -> bool {
     match STAGE.load(Ordering::Acquire) {
@@ -95,19 +92,15 @@ pub(crate) fn is_active() -> bool {
     }
 }
 
-/// Runs a hook's own part. `None` means that libc handles the call: because the hook decided so, because this thread
-/// is already in a hook (our own calls, a signal handler), or because of a bug (a panic must not reach C). `errno`
-/// stays unchanged unless the hook's part fails.
+/// Runs a hook's own part. `None` means that libc handles the call: because the hook decided so, or because this
+/// thread is already in a hook (our own calls, a signal handler). `errno` stays unchanged unless the hook's part fails.
 pub(crate) fn enter<T>(
     hook: impl FnOnce() -> Option<Result<T, Errno>>,
 ) -> Option<Result<T, Errno>> {
-    let was_inside = INSIDE.try_with(|inside| inside.replace(true)).ok()?;
-    if was_inside {
-        return None;
-    }
+    let inside = Inside::enter()?;
     let errno = calls::errno();
-    let outcome = catch_unwind(AssertUnwindSafe(hook)).unwrap_or(None);
-    let _ = INSIDE.try_with(|inside| inside.set(false));
+    let outcome = hook();
+    drop(inside);
     calls::set_errno(match outcome {
         Some(Err(why)) => why,
         _ => errno,
@@ -118,15 +111,8 @@ pub(crate) fn enter<T>(
 /// Takes the lock. `None` in a forked child whose parent had another thread in here at the time: that thread doesn't
 /// exist in the child, so the lock would never be released.
 pub(crate) fn lock() -> Option<Guard> {
-    match STATE.try_lock() {
-        Ok(guard) => Some(guard),
-        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-        Err(TryLockError::WouldBlock) if !is_owner() => None,
-        Err(TryLockError::WouldBlock) => match STATE.lock() {
-            Ok(guard) => Some(guard),
-            Err(poisoned) => Some(poisoned.into_inner()),
-        },
-    }
+    let free = STATE.try_lock();
+    free.or_else(|| is_owner().then(|| STATE.lock()))
 }
 
 /// Whether this process owns the connection to the engine.

@@ -9,9 +9,10 @@ use crate::calls::{self, Errno, Fd};
 use crate::message::{Incoming, Outgoing};
 use crate::state::{self, Entry, State};
 use crate::{marks, real};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
 use libc::{c_int, iovec};
-use std::mem::size_of;
-use std::net::{IpAddr, SocketAddr};
 use udco_ipc::{Partial, RelayHeader, TRANSPORT_BUFFER};
 
 /// Control packets come in bursts when many clients connect.

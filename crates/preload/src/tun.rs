@@ -2,8 +2,11 @@
 
 use crate::answer;
 use crate::calls::{self, Errno, Fd};
+use crate::{clock, files};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::time::Duration;
 use libc::{c_char, c_int, c_short, ifreq};
-use std::time::Duration;
 use udco_ipc::{Interface, Kernel, Made, Name, QUEUE_FLAGS, Shape, Wanted};
 
 /// Packets per queue: as the driver's, twice TUN's own default (faults E5).
@@ -166,7 +169,7 @@ impl Kernel for Builder {
     }
 
     fn pause(&self, time: Duration) {
-        std::thread::sleep(time);
+        clock::pause(time);
     }
 }
 
@@ -187,7 +190,7 @@ pub(crate) fn is_left(reply: &[u8], name: &[u8]) -> bool {
 }
 
 fn open() -> Result<Fd, Errno> {
-    calls::open(c"/dev/net/tun", libc::O_RDWR | libc::O_NONBLOCK)
+    files::open(c"/dev/net/tun", libc::O_RDWR | libc::O_NONBLOCK)
 }
 
 /// Sends a request on a new socket and returns the kernel's reply, which is there as soon as the request is sent.
@@ -206,7 +209,7 @@ fn monitor() -> Result<Fd, Errno> {
     let fd = calls::socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE)?;
     calls::raise_buffer(fd.raw(), libc::SO_RCVBUF, MONITOR_BUFFER);
     // SAFETY: all zeroes is a valid sockaddr_nl.
-    let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+    let mut address: libc::sockaddr_nl = unsafe { core::mem::zeroed() };
     address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
     address.nl_groups = (libc::RTMGRP_LINK
         | libc::RTMGRP_IPV4_IFADDR
@@ -220,7 +223,7 @@ fn monitor() -> Result<Fd, Errno> {
 
 fn request(name: &[u8]) -> Result<ifreq, Errno> {
     // SAFETY: all zeroes is a valid ifreq.
-    let mut request: ifreq = unsafe { std::mem::zeroed() };
+    let mut request: ifreq = unsafe { core::mem::zeroed() };
     if name.len() >= request.ifr_name.len() {
         return Err(libc::ENAMETOOLONG);
     }

@@ -122,7 +122,7 @@ fn hand_out(engine: &Arc<Engine>, message: &[u8], mut fds: FdList, lease: &Lease
 fn warn_of_no_client() {
     tracing::warn!(
         "no program has requested offload within {} s. If OpenVPN is up, it runs without the preload library, which does \
-         not survive `sudo`, `su -`, `env -i`, or setuid, setcap, static or musl programs: put `udco run --` right before \
+         not survive `sudo`, `su -`, `env -i`, or setuid, setcap or static programs: put `udco run --` right before \
          `openvpn`",
         NOTICE.as_secs()
     );

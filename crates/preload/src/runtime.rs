@@ -1,0 +1,139 @@
+//! What `std` would bring along: memory from libc, and an end after a bug.
+
+use crate::calls;
+use core::alloc::{GlobalAlloc, Layout};
+use core::arch::global_asm;
+use core::fmt::{self, Write};
+use core::panic::PanicInfo;
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// The alignment of all memory from `malloc`.
+const ALIGNED: usize = 2 * size_of::<usize>();
+
+struct Libc;
+
+#[global_allocator]
+static MEMORY: Libc = Libc;
+
+fn is_common(layout: &Layout) -> bool {
+    layout.align() <= ALIGNED && layout.align() <= layout.size()
+}
+
+// SAFETY: libc's memory is as large and aligned as wanted, and is nobody else's until it is freed.
+unsafe impl GlobalAlloc for Libc {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if is_common(&layout) {
+            // SAFETY: any size will do.
+            return unsafe { libc::malloc(layout.size()) }.cast();
+        }
+        let mut memory = null_mut();
+        let align = layout.align().max(size_of::<usize>());
+        // SAFETY: there is room for the pointer, and the alignment is a power of two.
+        let failed = unsafe { libc::posix_memalign(&raw mut memory, align, layout.size()) };
+        if failed != 0 {
+            return null_mut();
+        }
+        memory.cast()
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if is_common(&layout) {
+            // SAFETY: any size will do.
+            return unsafe { libc::calloc(layout.size(), 1) }.cast();
+        }
+        // SAFETY: the caller keeps to the contract.
+        let memory = unsafe { self.alloc(layout) };
+        if !memory.is_null() {
+            // SAFETY: it has that size.
+            unsafe { memory.write_bytes(0, layout.size()) };
+        }
+        memory
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, _: Layout) {
+        // SAFETY: it is libc's.
+        unsafe { libc::free(memory.cast()) };
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        if layout.align() <= ALIGNED && layout.align() <= size {
+            // SAFETY: it is libc's.
+            return unsafe { libc::realloc(memory.cast(), size) }.cast();
+        }
+        // SAFETY: the caller promises a size that does not overflow.
+        let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        // SAFETY: as above.
+        let new = unsafe { self.alloc(wanted) };
+        if !new.is_null() {
+            let len = layout.size().min(size);
+            // SAFETY: both are at least that long, and the new one is nobody else's.
+            unsafe { new.copy_from_nonoverlapping(memory, len) };
+            // SAFETY: it is libc's.
+            unsafe { self.dealloc(memory, layout) };
+        }
+        new
+    }
+}
+
+// The compiled `core` and `alloc` name these for unwinding, which never begins here. They are hidden, so that no other
+// library takes them for the unwinder's.
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+macro_rules! trap {
+    () => {
+        ".byte 0x0f, 0x0b"
+    };
+}
+#[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
+macro_rules! trap {
+    () => {
+        ".long 0"
+    };
+}
+global_asm!(
+    ".pushsection .text.udco_preload_unwind,\"ax\",%progbits",
+    ".balign 4",
+    ".globl rust_eh_personality",
+    ".hidden rust_eh_personality",
+    ".globl _Unwind_Resume",
+    ".hidden _Unwind_Resume",
+    "rust_eh_personality:",
+    "_Unwind_Resume:",
+    trap!(),
+    ".popsection",
+);
+
+/// The text of a panic, cut where the room ends: memory may be what is lacking.
+struct Text {
+    bytes: [u8; 512],
+    len: usize,
+}
+
+impl Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for (to, from) in self.bytes.iter_mut().skip(self.len).zip(text.bytes()) {
+            *to = from;
+            self.len += 1;
+        }
+        Ok(())
+    }
+}
+
+/// A bug. The program must not go on as if its channels were sockets of the kernel's, and there is nothing to unwind
+/// with.
+#[panic_handler]
+fn panicked(panic: &PanicInfo<'_>) -> ! {
+    static IS_REPORTED: AtomicBool = AtomicBool::new(false);
+    // Not twice, if the report fails, too.
+    if !IS_REPORTED.swap(true, Ordering::Relaxed) {
+        let mut text = Text {
+            bytes: [0; 512],
+            len: 0,
+        };
+        let _ = writeln!(text, "udco: a bug in the preload library: {panic}");
+        let written = text.bytes.get(..text.len).unwrap_or_default();
+        calls::say(core::str::from_utf8(written).unwrap_or("udco: a bug in the preload library\n"));
+    }
+    // SAFETY: ends the process.
+    unsafe { libc::abort() }
+}
