@@ -2,106 +2,50 @@
 
 use crate::answer::{self, Header};
 use crate::calls::{self, Errno};
-use crate::clock::Instant;
-use crate::connection::{self, Lost};
-use crate::dispenser::PATIENCE;
-use crate::exchange::Exchange;
-use crate::message::{Incoming, Outgoing};
-use crate::secret::Secret;
-use crate::state::{self, Entry, Guard, State};
-use crate::transport;
-use alloc::vec;
 use alloc::vec::Vec;
 use libc::c_int;
-use udco_ipc::client;
-use udco_ipc::{MAX_MESSAGE, REQUEST_MARK, ToClient, ToEngine};
-
-/// Receive buffer: as much as OpenVPN sets on its own end, and room for a dump of many peers.
-const BUFFER: c_int = 4 << 20;
 
 /// State of a channel.
 pub(crate) struct Channel {
     /// Its number at the engine.
-    number: u32,
+    pub(crate) number: u32,
     /// Netlink port id that the program has bound, or takes for its own.
-    port: u32,
+    pub(crate) port: u32,
     /// The program had `CAP_NET_ADMIN` when it opened the socket: the kernel checks it then and at the request.
-    admin: bool,
+    pub(crate) admin: bool,
     /// The largest buffer with which the program has received.
-    room: u32,
+    pub(crate) room: u32,
     /// A made-up answer, to be read first.
-    pending: Option<Vec<u8>>,
+    pub(crate) pending: Option<Vec<u8>>,
     /// Header of the first message of the last request.
-    last: Header,
+    pub(crate) last: Header,
     /// Sequence numbers of the other messages of the last request.
     others: Vec<u32>,
     /// An answer to the last request was made up; the real one is late.
     given_up: bool,
     /// More of the answer will come, although nothing may be readable right now.
-    awaits_final: bool,
+    pub(crate) awaits_final: bool,
     /// The mark of the last request has not been read yet: earlier notifications are returned to the engine.
-    awaits_mark: bool,
-}
-
-/// Opens a channel in place of a generic-netlink socket. `None` without an engine.
-pub(crate) fn open(state: &mut State, kind: c_int) -> Option<Result<c_int, Errno>> {
-    let is_connected = state.connect();
-    // Programs started from here have no use for the engine.
-    connection::withdraw();
-    if !is_connected {
-        return None;
-    }
-    state.part();
-    state::become_owner();
-    let (program, engine) = match calls::pair(libc::SOCK_SEQPACKET) {
-        Ok(pair) => pair,
-        Err(errno) => return Some(Err(errno)),
-    };
-    for fd in [program.raw(), engine.raw()] {
-        calls::raise_buffer(fd, libc::SO_SNDBUF, BUFFER);
-        calls::raise_buffer(fd, libc::SO_RCVBUF, BUFFER);
-    }
-    let prepared = calls::set_nonblocking(engine.raw()).and_then(|()| {
-        if kind & libc::SOCK_NONBLOCK != 0 {
-            calls::set_nonblocking(program.raw())?;
-        }
-        if kind & libc::SOCK_CLOEXEC == 0 {
-            calls::set_flags(program.raw(), libc::F_SETFD, 0)?;
-        }
-        Ok(())
-    });
-    if let Err(errno) = prepared {
-        return Some(Err(errno));
-    }
-    let mut buffer = vec![0; MAX_MESSAGE];
-    let outcome = state.connection().and_then(|connection| {
-        match connection.request(&ToEngine::OpenChannel, &[engine.raw()], &mut buffer)? {
-            ToClient::Channel { channel } => Ok(channel),
-            _ => Err(Lost::Dead),
-        }
-    });
-    let Ok(number) = state.record(outcome) else {
-        calls::say("udco: the engine has ended: OpenVPN uses its own data path\n");
-        return None;
-    };
-    let channel = Channel {
-        number,
-        port: 0,
-        admin: calls::is_admin(),
-        room: 0,
-        pending: None,
-        last: Header::default(),
-        others: Vec::new(),
-        given_up: false,
-        awaits_final: false,
-        awaits_mark: false,
-    };
-    state
-        .serve(program.raw(), Entry::Channel(channel))
-        .then(|| Ok(program.into_raw()))
+    pub(crate) awaits_mark: bool,
 }
 
 impl Channel {
+    /// A new one of this number at the engine.
+    pub(crate) fn new(number: u32) -> Self {
+        Self {
+            number,
+            port: 0,
+            admin: calls::is_admin(),
+            room: 0,
+            pending: None,
+            last: Header::default(),
+            others: Vec::new(),
+            given_up: false,
+            awaits_final: false,
+            awaits_mark: false,
+        }
+    }
+
     /// `bind`: takes the port id of the address, or chooses one as the kernel would.
     pub(crate) fn bind(&mut self, fd: c_int, address: &[u8]) -> Result<c_int, Errno> {
         let wanted = answer::port(address).ok_or(libc::EINVAL)?;
@@ -118,7 +62,8 @@ impl Channel {
         answer::address(self.port)
     }
 
-    fn begin(&mut self, fd: c_int, request: &[u8]) {
+    /// A new request: what concerns the last one is over.
+    pub(crate) fn begin(&mut self, fd: c_int, request: &[u8]) {
         if self.port == 0 {
             self.port = made_up_port(fd);
         }
@@ -130,7 +75,8 @@ impl Channel {
         self.awaits_mark = false;
     }
 
-    fn give_up(&mut self, errno: Errno) {
+    /// Makes up an answer to the last request.
+    pub(crate) fn give_up(&mut self, errno: Errno) {
         self.pending = Some(answer::error(&self.last, self.port, errno));
         self.given_up = true;
         self.awaits_final = false;
@@ -138,200 +84,12 @@ impl Channel {
     }
 
     /// Whether a datagram answers a request that the program considers finished.
-    fn is_stale(&self, datagram: &[u8]) -> bool {
+    pub(crate) fn is_stale(&self, datagram: &[u8]) -> bool {
         Header::first(datagram).is_some_and(|header| {
             let is_known = header.seq == self.last.seq || self.others.contains(&header.seq);
             header.seq != 0 && (!is_known || self.given_up)
         })
     }
-}
-
-/// `setsockopt(SOL_NETLINK)`.
-pub(crate) fn set_option(
-    state: &mut State,
-    fd: c_int,
-    name: c_int,
-    value: c_int,
-) -> Result<c_int, Errno> {
-    let known = [
-        libc::NETLINK_ADD_MEMBERSHIP,
-        libc::NETLINK_DROP_MEMBERSHIP,
-        libc::NETLINK_EXT_ACK,
-        libc::NETLINK_CAP_ACK,
-    ];
-    if !known.contains(&name) {
-        return Ok(0);
-    }
-    let Some(Entry::Channel(channel)) = state.sockets.get(&fd) else {
-        return Err(libc::EBADF);
-    };
-    let message = ToEngine::SetOption {
-        channel: channel.number,
-        name,
-        value,
-    };
-    state::become_owner();
-    match state.request_errno(&message) {
-        Ok(0) => Ok(0),
-        Ok(errno) => Err(errno),
-        Err(lost) => Err(lost.errno()),
-    }
-}
-
-/// `sendmsg`: returns once the whole answer is readable, or has been made up. OpenVPN spins on EAGAIN otherwise
-/// (openvpn-integration 3.2).
-pub(crate) fn send(state: &mut State, fd: c_int, outgoing: &Outgoing<'_>) -> Result<usize, Errno> {
-    let datagram = outgoing.gather();
-    let Some(Entry::Channel(channel)) = state.sockets.get_mut(&fd) else {
-        return Err(libc::EBADF);
-    };
-    channel.begin(fd, &datagram);
-    let message = ToEngine::Request {
-        channel: channel.number,
-        port: channel.port,
-        room: channel.room,
-        admin: channel.admin && calls::is_admin(),
-        datagram: &datagram,
-    };
-    state::become_owner();
-    let outcome = request(state, &message);
-    let outcome = state.record(outcome);
-    if outcome == Err(Lost::TooLong) {
-        return Err(libc::EMSGSIZE);
-    }
-    if let Some(Entry::Channel(channel)) = state.sockets.get_mut(&fd) {
-        match outcome {
-            Ok(more) => {
-                channel.awaits_final = more;
-                channel.awaits_mark = true;
-            }
-            Err(lost) => channel.give_up(lost.errno()),
-        }
-    }
-    Ok(datagram.len())
-}
-
-/// Sends a request, and hands over the transport sockets that the engine needs. Returns whether more of the answer
-/// follows.
-fn request(state: &mut State, message: &ToEngine<'_>) -> Result<bool, Lost> {
-    let mut exchange = Exchange::new(state);
-    let mut buffer = vec![0; MAX_MESSAGE];
-    let outcome = match client::request(&mut exchange, message, &mut buffer) {
-        Ok(ToClient::Done {
-            replace_fd, more, ..
-        }) => Ok((replace_fd, more)),
-        Ok(_) => Err(Lost::Dead),
-        Err(lost) => Err(lost),
-    };
-    match (outcome, exchange.into_offer()) {
-        (Ok((true, more)), Some(offer)) => {
-            transport::swap(state, offer);
-            Ok(more)
-        }
-        (Err(Lost::Silent), Some(offer)) => {
-            // The engine may still take the socket after this timeout: it reads this message next and closes its
-            // copy. Do not wait for the answer.
-            let closed = ToEngine::SocketClosed { fd: offer.fd() };
-            let _ = state.connection()?.notify(&closed);
-            Err(Lost::Silent)
-        }
-        (outcome, _) => outcome.map(|(_, more)| more),
-    }
-}
-
-/// `recvmsg`.
-pub(crate) fn receive(
-    mut state: Guard,
-    fd: c_int,
-    incoming: &mut Incoming<'_>,
-) -> Result<usize, Errno> {
-    let kernel = answer::address(0);
-    if let Some(Entry::Channel(channel)) = state.sockets.get_mut(&fd) {
-        channel.room = channel.room.max(incoming.room());
-    }
-    let may_wait = !incoming.must_not_wait() && !calls::is_nonblocking(fd);
-    loop {
-        let Some(Entry::Channel(channel)) = state.sockets.get_mut(&fd) else {
-            return Err(libc::EBADF);
-        };
-        if let Some(made_up) = &channel.pending {
-            let len = incoming.deliver(made_up, &kernel);
-            if !incoming.is_peek() {
-                channel.pending = None;
-            }
-            return Ok(len);
-        }
-        match peek(fd) {
-            // The engine has closed its end, so every call fails from now on. ENODEV makes OpenVPN exit; a plain end
-            // of file would make it spin (openvpn-integration 3.3).
-            Ok(None) => {
-                state.connection = None;
-                let Some(Entry::Channel(channel)) = state.sockets.get(&fd) else {
-                    return Err(libc::EBADF);
-                };
-                let made_up = answer::error(&channel.last, channel.port, libc::ENODEV);
-                return Ok(incoming.deliver(&made_up, &kernel));
-            }
-            Ok(Some(datagram)) if *datagram == *REQUEST_MARK => {
-                discard(fd);
-                channel.awaits_mark = false;
-            }
-            Ok(Some(datagram)) if channel.is_stale(&datagram) => discard(fd),
-            Ok(Some(datagram)) if channel.awaits_mark => {
-                // Older than the request: OpenVPN 2.6 would drop it while it waits for the answer.
-                discard(fd);
-                let channel = channel.number;
-                let back = ToEngine::Return {
-                    channel,
-                    datagram: &datagram,
-                };
-                let _ = state.connection().and_then(|engine| engine.notify(&back));
-            }
-            Ok(Some(datagram)) => {
-                if !incoming.is_peek() {
-                    discard(fd);
-                    if answer::is_final(&datagram) {
-                        channel.awaits_final = false;
-                    }
-                }
-                return Ok(incoming.deliver(&datagram, &kernel));
-            }
-            Err(libc::EAGAIN) if channel.awaits_final || channel.awaits_mark => {
-                drop(state);
-                let arrived = calls::wait(fd, libc::POLLIN, Some(Instant::now() + PATIENCE))?;
-                state = state::lock().ok_or(libc::EAGAIN)?;
-                if let Some(Entry::Channel(channel)) = state.sockets.get_mut(&fd)
-                    && !arrived
-                {
-                    channel.give_up(libc::EBUSY);
-                }
-            }
-            Err(libc::EAGAIN) if may_wait => {
-                drop(state);
-                calls::wait(fd, libc::POLLIN, None)?;
-                state = state::lock().ok_or(libc::EAGAIN)?;
-            }
-            Err(errno) => return Err(errno),
-        }
-    }
-}
-
-/// Peeks at the next datagram in the channel; `None` at the end. A refusal contains the request, and so perhaps a
-/// key.
-fn peek(fd: c_int) -> Result<Option<Secret>, Errno> {
-    let flags = libc::MSG_PEEK | libc::MSG_TRUNC | libc::MSG_DONTWAIT;
-    let len = match calls::receive(fd, &mut [], flags) {
-        Ok(0) | Err(libc::ECONNRESET | libc::EPIPE) => return Ok(None),
-        other => other?,
-    };
-    let mut datagram = Secret::zeroed(len);
-    let len = calls::receive(fd, &mut datagram, flags)?;
-    datagram.truncate(len);
-    Ok(Some(datagram))
-}
-
-fn discard(fd: c_int) {
-    let _ = calls::receive(fd, &mut [], libc::MSG_DONTWAIT);
 }
 
 /// A port id that no other socket of this program has: libnl uses the process id with a counter from bit 22 up.

@@ -3,8 +3,8 @@
 use crate::calls::Fd;
 use crate::clock::Instant;
 use crate::connection::Lost;
+use crate::hand_over::{self, Offer};
 use crate::state::State;
-use crate::transport::{self, Offer};
 use crate::tun::{self, Device};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -83,7 +83,7 @@ impl Host for Exchange<'_> {
     }
 
     fn hand_over(&mut self, fd: i32) -> Result<Partial, i32> {
-        let (offer, _) = self.offer.insert(transport::offer(self.state, fd)?);
+        let (offer, _) = self.offer.insert(hand_over::offer(self.state, fd)?);
         Ok(offer.partial())
     }
 }

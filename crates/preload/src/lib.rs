@@ -24,6 +24,8 @@ mod epoll;
 mod exchange;
 mod fib;
 mod files;
+mod generic_netlink;
+mod hand_over;
 mod inside;
 mod left;
 mod link;
@@ -34,6 +36,7 @@ mod output;
 mod real;
 mod resolve;
 mod route;
+mod route_socket;
 #[cfg(not(test))]
 mod runtime;
 mod secret;

@@ -8,8 +8,8 @@ use crate::exchange::Exchange;
 use crate::left;
 use crate::message::{Incoming, Outgoing};
 use crate::route;
+use crate::route_socket::Pending;
 use crate::state::{self, Entry, Guard, State};
-use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
 use libc::c_int;
@@ -41,20 +41,6 @@ const OUR_KIND: &[u8] = b"ovpn";
 
 /// Offset of the interface index in a request about a link: after the header, family and type.
 const LINK_INDEX: usize = answer::HEADER + 4;
-
-/// An rtnetlink socket.
-#[derive(Default)]
-pub(crate) struct RouteSocket {
-    /// Answers of the engine that the program has not read yet.
-    pending: VecDeque<Pending>,
-}
-
-/// An answer of the engine. The kernel's acknowledgement of a no-op request holds its place in the socket's queue: so
-/// the socket becomes readable, and the answers stay in order.
-struct Pending {
-    answer: Vec<u8>,
-    has_place: bool,
-}
 
 /// `recvmsg`. `None`: the kernel's next datagram is passed on unchanged.
 pub(crate) fn receive(

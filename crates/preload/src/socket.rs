@@ -2,11 +2,12 @@
 
 use crate::calls::{self, Errno};
 use crate::left;
-use crate::link::{self, RouteSocket};
+use crate::link;
 use crate::marks::{self, FRESH};
 use crate::message::{Incoming, Outgoing};
+use crate::route_socket::RouteSocket;
 use crate::state::{self, Entry};
-use crate::{answer, channel, real, tally, transport};
+use crate::{answer, generic_netlink, hand_over, real, transport};
 use libc::{c_int, c_void, sockaddr, socklen_t};
 
 /// The result of a hook's own part.
@@ -16,7 +17,7 @@ pub(crate) type Outcome<T> = Option<Result<T, Errno>>;
 pub(crate) fn open(kind: c_int, protocol: c_int) -> Outcome<c_int> {
     let mut state = state::lock()?;
     let opened = if protocol == libc::NETLINK_GENERIC {
-        channel::open(&mut state, kind)?
+        generic_netlink::open(&mut state, kind)?
     } else {
         if !state.may_have_engine() && !state.is_orphaned() {
             return None;
@@ -38,7 +39,7 @@ pub(crate) fn open(kind: c_int, protocol: c_int) -> Outcome<c_int> {
 pub(crate) fn send(fd: c_int, outgoing: &Outgoing<'_>) -> Outcome<isize> {
     let mut state = state::lock()?;
     let sent = match state.sockets.get(&fd)? {
-        Entry::Channel(_) => Some(channel::send(&mut state, fd, outgoing)),
+        Entry::Channel(_) => Some(generic_netlink::send(&mut state, fd, outgoing)),
         Entry::Route(_) => link::send(&mut state, fd, outgoing),
         Entry::Transport(transport) => {
             let view = transport.view();
@@ -81,19 +82,38 @@ pub(crate) fn first_use(fd: c_int, address: &[u8]) {
 pub(crate) fn receive(fd: c_int, incoming: &mut Incoming<'_>) -> Outcome<isize> {
     let mut state = state::lock()?;
     let received = match state.sockets.get_mut(&fd)? {
-        Entry::Channel(_) => Some(channel::receive(state, fd, incoming)),
+        Entry::Channel(_) => Some(generic_netlink::receive(state, fd, incoming)),
         Entry::Route(_) => link::receive(state, fd, incoming),
         Entry::Transport(transport) => {
             let view = transport.view();
             drop(state);
-            transport::receive(fd, view, incoming)
+            let received = transport::receive(fd, view, incoming);
+            Some(received.unwrap_or_else(|| {
+                hand_over::restore(fd);
+                transport::pass(fd, incoming)
+            }))
         }
         Entry::Stream(_) => {
             drop(state);
-            Some(tally::receive(fd, incoming))
+            Some(receive_counted(fd, incoming))
         }
     };
     received.map(|received| received.map(usize::cast_signed))
+}
+
+/// `recvmsg` on a stream that has not been handed over.
+fn receive_counted(fd: c_int, incoming: &mut Incoming<'_>) -> Result<usize, Errno> {
+    let flags = incoming.flags;
+    // SAFETY: the header is the program's, passed on as it is.
+    let received = unsafe { real::recvmsg(fd, incoming.header(), flags) };
+    let received = calls::checked_len(received)?;
+    if flags & (libc::MSG_PEEK | libc::MSG_ERRQUEUE | libc::MSG_OOB | libc::MSG_TRUNC) == 0
+        && let Some(mut state) = state::lock()
+        && let Some(Entry::Stream(tally)) = state.sockets.get_mut(&fd)
+    {
+        incoming.each_received(received, |bytes| tally.count(bytes));
+    }
+    Ok(received)
 }
 
 /// The real socket behind a relayed fd.
@@ -139,7 +159,7 @@ pub(crate) fn set_option(
             let Some(value) = value() else {
                 return Some(Err(libc::EINVAL));
             };
-            Some(channel::set_option(&mut state, fd, name, value))
+            Some(generic_netlink::set_option(&mut state, fd, name, value))
         }
         _ => None,
     }

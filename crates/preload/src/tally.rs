@@ -3,11 +3,6 @@
 //! At that moment OpenVPN may have read a packet in part. The engine gives it the remainder first, so that neither
 //! loses its place (openvpn-integration 3.13; the kernel driver has no such protection: dco-behaviour 4.6).
 
-use crate::calls::{self, Errno};
-use crate::message::Incoming;
-use crate::real;
-use crate::state::{self, Entry};
-use libc::c_int;
 use udco_ipc::Partial;
 
 /// The position in a stream of length-prefixed packets.
@@ -42,21 +37,6 @@ fn missing(bytes: u16) -> Partial {
         0 => Partial::Nothing,
         bytes => Partial::Packet(bytes),
     }
-}
-
-/// `recvmsg` on a stream that has not been handed over.
-pub(crate) fn receive(fd: c_int, incoming: &mut Incoming<'_>) -> Result<usize, Errno> {
-    let flags = incoming.flags;
-    // SAFETY: the header is the program's, passed on as it is.
-    let received = unsafe { real::recvmsg(fd, incoming.header(), flags) };
-    let received = calls::checked_len(received)?;
-    if flags & (libc::MSG_PEEK | libc::MSG_ERRQUEUE | libc::MSG_OOB | libc::MSG_TRUNC) == 0
-        && let Some(mut state) = state::lock()
-        && let Some(Entry::Stream(tally)) = state.sockets.get_mut(&fd)
-    {
-        incoming.each_received(received, |bytes| tally.count(bytes));
-    }
-    Ok(received)
 }
 
 #[cfg(test)]

@@ -7,33 +7,18 @@
 
 use crate::calls::{self, Errno, Fd};
 use crate::message::{Incoming, Outgoing};
-use crate::state::{self, Entry, State};
-use crate::{marks, real};
+use crate::real;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 use libc::{c_int, iovec};
-use udco_ipc::{Partial, RelayHeader, TRANSPORT_BUFFER};
-
-/// Control packets come in bursts when many clients connect.
-const BUFFER: c_int = 1 << 20;
-
-/// Of `<linux/udp.h>`: the encapsulation a socket is used for, 0 if none.
-const UDP_ENCAP: c_int = 100;
+use udco_ipc::RelayHeader;
 
 /// A transport socket that the engine has taken over.
 pub(crate) struct Transport {
-    real: Fd,
-    kind: c_int,
-    family: c_int,
-}
-
-/// A transport socket on offer to the engine.
-pub(crate) struct Offer {
-    fd: c_int,
-    partial: Partial,
-    relay: Fd,
-    transport: Transport,
+    pub(crate) real: Fd,
+    pub(crate) kind: c_int,
+    pub(crate) family: c_int,
 }
 
 /// The data that calls on a relayed fd need without the lock.
@@ -66,131 +51,6 @@ impl Transport {
     }
 }
 
-impl Offer {
-    /// Number by which the program knows the socket.
-    pub(crate) fn fd(&self) -> c_int {
-        self.fd
-    }
-
-    /// Number of the real socket.
-    pub(crate) fn real(&self) -> c_int {
-        self.transport.real.raw()
-    }
-
-    /// The packet of a stream that the program has read in part.
-    pub(crate) fn partial(&self) -> Partial {
-        self.partial
-    }
-}
-
-/// Enlarges the buffers for bursts of datagrams, as far as this process may: the engine may less.
-fn raise_buffers(socket: c_int) {
-    let wanted = TRANSPORT_BUFFER as c_int;
-    for name in [libc::SO_SNDBUF, libc::SO_RCVBUF] {
-        // The kernel reports twice the requested size.
-        let has = calls::option(socket, libc::SOL_SOCKET, name);
-        if has.is_ok_and(|has| has / 2 < wanted) {
-            calls::raise_buffer(socket, name, wanted);
-        }
-    }
-}
-
-/// Prepares to hand over a socket. Also returns the engine's end of the relay.
-///
-/// # Errors
-/// The kernel driver's (dco-behaviour 2.6): `EBADF` and `ENOTSOCK`; `EOPNOTSUPP` if it is neither UDP nor TCP;
-/// `EBUSY` if it is UDP with an encapsulation of its own.
-pub(crate) fn offer(state: &State, fd: c_int) -> Result<(Offer, Fd), Errno> {
-    let mut partial = Partial::Nothing;
-    let real = match state.sockets.get(&fd) {
-        // The engine has released it since, and takes it once more.
-        Some(Entry::Transport(transport)) => transport.real.raw(),
-        Some(Entry::Stream(tally)) => {
-            partial = tally.partial();
-            fd
-        }
-        Some(_) => return Err(libc::EOPNOTSUPP),
-        None if marks::has(fd, marks::HIDDEN) => return Err(libc::EBADF),
-        None => fd,
-    };
-    let option = |name| calls::option(real, libc::SOL_SOCKET, name);
-    let family = option(libc::SO_DOMAIN)?;
-    let kind = option(libc::SO_TYPE)?;
-    let is_served = matches!(
-        (family, kind),
-        (
-            libc::AF_INET | libc::AF_INET6,
-            libc::SOCK_DGRAM | libc::SOCK_STREAM
-        )
-    );
-    if !(is_served && marks::possible(fd)) {
-        return Err(libc::EOPNOTSUPP);
-    }
-    if kind == libc::SOCK_DGRAM
-        && calls::option(real, libc::SOL_UDP, UDP_ENCAP).is_ok_and(|used| used != 0)
-    {
-        return Err(libc::EBUSY);
-    }
-    if kind == libc::SOCK_DGRAM {
-        raise_buffers(real);
-    }
-    let (relay, engine) = calls::pair(libc::SOCK_SEQPACKET)?;
-    for end in [relay.raw(), engine.raw()] {
-        calls::raise_buffer(end, libc::SO_SNDBUF, BUFFER);
-        calls::raise_buffer(end, libc::SO_RCVBUF, BUFFER);
-    }
-    calls::set_nonblocking(engine.raw())?;
-    let transport = Transport {
-        real: calls::duplicate(real)?.hide(),
-        kind,
-        family,
-    };
-    let offer = Offer {
-        fd,
-        partial,
-        relay,
-        transport,
-    };
-    Ok((offer, engine))
-}
-
-/// Replaces the program's fd by the relay.
-pub(crate) fn swap(state: &mut State, offer: Offer) {
-    let Offer {
-        fd,
-        relay,
-        transport,
-        partial: _,
-    } = offer;
-    if calls::is_nonblocking(fd) {
-        let _ = calls::set_nonblocking(relay.raw());
-    }
-    if state.epolls.replace(fd, || put(relay.raw(), fd)).is_ok() {
-        state.serve(fd, Entry::Transport(transport));
-    }
-}
-
-/// Restores the real socket after the engine has gone.
-fn restore(fd: c_int) {
-    let Some(mut state) = state::lock() else {
-        return;
-    };
-    if let Some(Entry::Transport(transport)) = state.forget(fd) {
-        if calls::is_nonblocking(fd) {
-            let _ = calls::set_nonblocking(transport.real.raw());
-        }
-        let _ = state.epolls.replace(fd, || put(transport.real.raw(), fd));
-    }
-}
-
-/// `dup2` that keeps the close-on-exec flag of the number.
-fn put(file: c_int, number: c_int) -> Result<(), Errno> {
-    let closes = calls::flags(number, libc::F_GETFD)? & libc::FD_CLOEXEC != 0;
-    let flags = if closes { libc::O_CLOEXEC } else { 0 };
-    // SAFETY: no pointers.
-    calls::checked(unsafe { real::dup3(file, number, flags) }).map(drop)
-}
-
 /// `sendmsg`: UDP goes out on the real socket, so that SO_MARK, SO_BINDTODEVICE and the bound address hold. A packet
 /// for TCP goes to the engine as one message.
 pub(crate) fn send(view: View, outgoing: &Outgoing<'_>) -> Option<Result<usize, Errno>> {
@@ -201,7 +61,7 @@ pub(crate) fn send(view: View, outgoing: &Outgoing<'_>) -> Option<Result<usize, 
     })
 }
 
-/// `recvmsg`.
+/// `recvmsg`. `None`: the engine has gone, and the program gets its socket back.
 pub(crate) fn receive(
     fd: c_int,
     view: View,
@@ -210,11 +70,11 @@ pub(crate) fn receive(
     if incoming.flags & libc::MSG_ERRQUEUE != 0 {
         return Some(pass(view.real, incoming));
     }
-    Some(if view.is_udp {
-        receive_datagram(fd, view, incoming)
+    if view.is_udp {
+        receive_datagram(fd, view, incoming).transpose()
     } else {
-        receive_packet(fd, incoming)
-    })
+        Some(receive_packet(fd, incoming))
+    }
 }
 
 /// The next packet of a stream, one per call, as from the kernel driver.
@@ -223,13 +83,18 @@ fn receive_packet(fd: c_int, incoming: &mut Incoming<'_>) -> Result<usize, Errno
     incoming.stream_error(received).map_or(Ok(received), Err)
 }
 
-fn pass(fd: c_int, incoming: &mut Incoming<'_>) -> Result<usize, Errno> {
+/// `recvmsg`, by libc.
+pub(crate) fn pass(fd: c_int, incoming: &mut Incoming<'_>) -> Result<usize, Errno> {
     let flags = incoming.flags;
     // SAFETY: the header is the program's, passed on as it is.
     calls::checked_len(unsafe { real::recvmsg(fd, incoming.header(), flags) })
 }
 
-fn receive_datagram(fd: c_int, view: View, incoming: &mut Incoming<'_>) -> Result<usize, Errno> {
+fn receive_datagram(
+    fd: c_int,
+    view: View,
+    incoming: &mut Incoming<'_>,
+) -> Result<Option<usize>, Errno> {
     loop {
         let mut head = [0u8; RelayHeader::LEN];
         let mut parts = vec![iovec {
@@ -243,8 +108,7 @@ fn receive_datagram(fd: c_int, view: View, incoming: &mut Incoming<'_>) -> Resul
         let received = unsafe { real::recvmsg(fd, &raw mut header, incoming.flags) };
         let received = calls::checked_len(received)?;
         if received == 0 {
-            restore(fd);
-            return pass(fd, incoming);
+            return Ok(None);
         }
         let Some((head, _)) = RelayHeader::decode(&head) else {
             continue;
@@ -262,7 +126,7 @@ fn receive_datagram(fd: c_int, view: View, incoming: &mut Incoming<'_>) -> Resul
         };
         let source = source_address(view.family, head.source);
         incoming.finish(header.msg_flags & libc::MSG_TRUNC, &source, &control);
-        return Ok(len);
+        return Ok(Some(len));
     }
 }
 

@@ -16,10 +16,6 @@ use graph::Imports;
 
 /// Circles still to be untied, by crate.
 const OPEN: &[(&str, &str)] = &[
-    (
-        "preload",
-        "channel exchange left link state tally transport",
-    ),
     ("testbed", "chaos::process chaos::session"),
     ("testbed", "host lab"),
     ("testbed", "hostile::descriptors hostile::fuzzer"),
