@@ -43,6 +43,9 @@ fn in_turns(version: Version) -> Result<()> {
         skip("OpenVPN's own data path leaves no device");
         return Ok(());
     }
+    if !version.is_here_or_skip() {
+        return Ok(());
+    }
     thread::scope(|scope| {
         let runs = WAYS.map(|way| scope.spawn(move || all_hooks(version, way)));
         runs.into_iter().try_for_each(|run| {
