@@ -333,9 +333,8 @@ pub(crate) fn connect_unix(fd: c_int, path: &core::ffi::CStr) -> Result<(), Errn
 
 /// Whether a process with this id exists.
 pub(crate) fn is_running(process: u32) -> bool {
-    // SAFETY: signal 0 is none.
-    let sent = unsafe { libc::kill(process.cast_signed(), 0) };
-    checked(sent).is_ok() || errno() == libc::EPERM
+    // SAFETY: signal 0 only checks.
+    checked(unsafe { libc::kill(process.cast_signed(), 0) }) != Err(libc::ESRCH)
 }
 
 /// The local address of a socket, as bytes.
@@ -359,12 +358,6 @@ pub(crate) fn is_admin() -> bool {
     // SAFETY: both are as large as this version has it, and outlive the call.
     let result = unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) };
     result == 0 && sets[0] & 1 << NET_ADMIN != 0
-}
-
-/// Whether there is a process with this id.
-pub(crate) fn is_process(id: c_int) -> bool {
-    // SAFETY: signal 0 is none.
-    checked(unsafe { libc::kill(id, 0) }) != Err(libc::ESRCH)
 }
 
 /// The process id.

@@ -206,7 +206,7 @@ pub(crate) fn tidy_up(state: &mut State) {
 fn is_stale(route: &Route) -> bool {
     route.protocol == fib::PROTOCOL
         && route.metric >= LAST
-        && !calls::is_process((route.metric - LAST).cast_signed())
+        && !calls::is_running(route.metric - LAST)
 }
 
 fn last_metric(process: u32) -> u32 {
