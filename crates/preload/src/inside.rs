@@ -7,7 +7,8 @@ use core::sync::atomic::{AtomicU32, Ordering};
 /// More threads than this are not in hooks at once: those that come then are left to libc.
 const MOST: usize = 64;
 
-/// The kernel's ids of the threads; 0 is none. The id of a thread that a forked child lacks is not given again soon.
+/// The kernel's ids of the threads; 0 marks a free place. A forked child may inherit the id of a thread that it does not
+/// have: the place stays taken, and the kernel does not reuse such an id soon.
 static THREADS: [AtomicU32; MOST] = [const { AtomicU32::new(0) }; MOST];
 
 /// Marks this thread as inside until dropped.

@@ -1,7 +1,7 @@
 //! Finds the definition of a function behind this library's own.
 //!
-//! `dlsym` does that, but before glibc 2.34 it lives in libdl, which a plain program like `sh` does not load. A library
-//! that needed libdl would not load where there is none. So the reference to `dlsym` is weak, and without it the symbol
+//! `dlsym` does that, but before glibc 2.34 it lives in libdl, which a plain program like `sh` does not load, and a
+//! system without libdl could not load a library that needs it. So the reference to `dlsym` is weak, and without it the symbol
 //! tables are searched here: all that this library may count on is `dl_iterate_phdr`, which every libc has.
 
 use core::arch::global_asm;
@@ -53,7 +53,7 @@ unsafe extern "C" {
     static udco_preload_dlsym: Option<Dlsym>;
 }
 
-/// The next definition of a function; null if there is none.
+/// The next definition of a function, or null.
 pub(crate) fn next(name: &CStr) -> *mut c_void {
     // SAFETY: the linker has set it before anything runs here.
     match unsafe { udco_preload_dlsym } {

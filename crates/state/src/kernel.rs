@@ -16,7 +16,7 @@ pub enum Driver {
     Kernel,
 }
 
-/// A device. What only engines know (offloads, drops by reason, path MTUs) is absent.
+/// A device, without what only an engine knows: offloads, drops by reason, path MTUs.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct KernelDevice {
     /// Its name.

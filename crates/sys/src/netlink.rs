@@ -59,7 +59,7 @@ impl GenericSocket {
     /// Receives a datagram of the kernel, and returns its length; never blocks.
     ///
     /// # Errors
-    /// `WouldBlock` if there is none; `ENOBUFS` if some were lost.
+    /// `WouldBlock` if no datagram is waiting; `ENOBUFS` if the kernel has lost some.
     pub fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
         loop {
             let (len, _, source) = match recvfrom(&self.fd, &mut *into, RecvFlags::empty()) {

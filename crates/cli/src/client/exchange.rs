@@ -31,8 +31,8 @@ pub(crate) struct Supplies<'a> {
     pub(crate) fds: &'a [BorrowedFd<'a>],
     /// The socket of a new peer.
     pub(crate) offer: Option<Offer<'a>>,
-    /// Where the device goes that the engine asks for, or the reason why there is none. If `None`, no device is made:
-    /// another user's engine could request any.
+    /// Receives the device that the engine requests, or the error of making it. If `None`, no device is made: another
+    /// user's engine could request any.
     pub(crate) device: Option<&'a mut Option<io::Result<TunDevice>>>,
 }
 

@@ -29,13 +29,13 @@ pub(crate) trait Io {
     /// Receives a datagram and returns its length: 0 if the driver has ended.
     ///
     /// # Errors
-    /// `WouldBlock` if there is none; `ENOBUFS` if some were lost.
+    /// `WouldBlock` if no datagram is waiting; `ENOBUFS` if the kernel has lost some.
     fn receive(&mut self, into: &mut [u8]) -> io::Result<usize>;
 
     /// As [`Io::receive`], but waits this long.
     ///
     /// # Errors
-    /// `TimedOut` if there is none.
+    /// `TimedOut` if none arrives.
     fn receive_within(&mut self, into: &mut [u8], limit: Duration) -> io::Result<usize>;
 
     /// This process is about to close the transport socket with this number.
