@@ -30,9 +30,10 @@ pub(crate) fn run(arguments: &EngineArguments) -> Result<()> {
     if !arguments.keep_output {
         output::follow_programs().context("/dev/null")?;
     }
-    // Leave the program's terminal and process group: a Ctrl-C is for the program, whose end closes its connection
-    // and so ends the engine.
-    let _ = rustix::process::setsid();
+    // Leave the program's process group: a Ctrl-C is for the program, whose end closes its connection and so ends the
+    // engine. But stay in its session: the kernel schedules each session as a group (autogroup), and beside busy
+    // threads in the program's session an engine in one of its own got no processor for seconds (faults G1).
+    let _ = rustix::process::setpgid(None, None);
     udco_sys::process::ignore_termination();
     // If the limit is too low, the engine reports it.
     let _ = udco_sys::process::raise_open_files();

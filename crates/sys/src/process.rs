@@ -57,10 +57,13 @@ pub fn open_files() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
-/// Ignores the signals that end a program or its terminal session.  For an engine beside an OpenVPN: OpenVPN decides
-/// when to end, and needs the engine until then (to say goodbye to the peers, say).
+/// Ignores the signals by which users and terminals end or stop a program. For an engine beside an OpenVPN: OpenVPN
+/// decides when to end, and needs the engine until then (to say goodbye to the peers, say).
 pub fn ignore_termination() {
-    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+    let ends = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
+    // A process in the background that writes to a terminal with `tostop` is stopped, unless it ignores SIGTTOU.
+    let stops = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+    for signal in ends.into_iter().chain(stops) {
         // SAFETY: `SIG_IGN` runs no code of ours; this process has no other handlers for these signals.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }

@@ -93,6 +93,22 @@ impl Proc {
         if self.is_alive() { sent } else { Ok(()) }
     }
 
+    /// Its process group and its session, by their ids inside the lab.
+    ///
+    /// # Errors
+    /// If the process is gone.
+    pub fn group_and_session(&self) -> Result<(u32, u32)> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
+        let innermost = |name: &str| -> Result<u32> {
+            let line = status.lines().find(|line| line.starts_with(name));
+            let id = line.and_then(|line| line.split_whitespace().last());
+            id.with_context(|| format!("no {name}"))?
+                .parse()
+                .context("an id")
+        };
+        Ok((innermost("NSpgid:")?, innermost("NSsid:")?))
+    }
+
     /// Processor time so far, user and system, to the hundredth of a second.
     ///
     /// # Errors

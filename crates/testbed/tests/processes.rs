@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use udco_testbed::measure::Ping;
 use udco_testbed::{
-    Builder, CONNECT, Host, Launch, Pair, Proto, Signal, Star, Written, addresses as at,
+    Builder, CONNECT, Host, Launch, Pair, Proto, Signal, Star, Written, addresses as at, connect,
     eventually, skip, udco,
 };
 
@@ -74,8 +74,7 @@ fn openvpn_killed_under_a_living_script_frees_port_and_peers() -> Result<()> {
     let pair = Pair::new()?;
     let script = ["sh", "-c", "\"$@\"; sleep 1000", "script"];
     let server = pair.server(Proto::Udp4).launch(Launch::Udco);
-    let (server, _client) =
-        udco_testbed::connect(server.wrapper(&script), pair.client(Proto::Udp4))?;
+    let (server, _client) = connect(server.wrapper(&script), pair.client(Proto::Udp4))?;
     Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
     server.kill9()?;
     let killed = Instant::now();
@@ -167,6 +166,45 @@ fn two_servers_and_two_clients_below_one_run_each() -> Result<()> {
     Ping::to("10.8.0.1")
         .all_answered(&star.clients[0])
         .map(drop)
+}
+
+/// The kernel schedules each session as a group, and an engine in a session of its own starved beside busy threads of
+/// its program's (faults G1). A Ctrl-C is still not for the engine, and no terminal stops it.
+#[test]
+fn an_engine_is_in_its_programs_session_and_no_terminal_ends_or_stops_it() -> Result<()> {
+    if udco::harness_only() {
+        skip("no engine to look at");
+        return Ok(());
+    }
+    let pair = Pair::new()?;
+    let (mut server, client) = connect(
+        pair.server(Proto::Udp4).launch(Launch::Udco),
+        pair.client(Proto::Udp4).launch(Launch::Plain),
+    )?;
+    let engine = server.engine()?;
+    let (group, session) = engine.group_and_session()?;
+    let (its_group, its_session) = server.openvpn()?.group_and_session()?;
+    ensure!(
+        session == its_session,
+        "session {session}, not {its_session}"
+    );
+    ensure!(group == engine.inner && group != its_group, "group {group}");
+    for signal in [
+        Signal::INT,
+        Signal::QUIT,
+        Signal::HUP,
+        Signal::TSTP,
+        Signal::TTIN,
+        Signal::TTOU,
+    ] {
+        engine.signal(signal)?;
+        Ping::to(at::INNER_SERVER)
+            .all_answered(&pair.client)
+            .with_context(|| format!("{signal:?}"))?;
+    }
+    server.require_offload()?;
+    client.stop()?;
+    server.stop()
 }
 
 /// Starts a daemon inside a command substitution and returns its captured output, and how long it took.
