@@ -35,8 +35,9 @@ pub(crate) fn without_default_metric(request: &[u8]) -> Option<Vec<u8>> {
     if *request.get(metric.clone())? != DEFAULT_METRIC.to_ne_bytes() {
         return None;
     }
-    let destination = find(libc::RTA_DST).and_then(|place| request.get(place));
-    if is_new_route6(request) && would_lose(request, destination.unwrap_or(&[0; 16])) {
+    let value = |wanted| find(wanted).and_then(|place| request.get(place));
+    let destination = value(libc::RTA_DST).unwrap_or(&[0; 16]);
+    if is_new_route6(request) && would_lose(request, destination, value(libc::RTA_OIF)) {
         return None;
     }
     let mut changed = request.to_vec();
@@ -51,11 +52,12 @@ fn is_new_route6(request: &[u8]) -> bool {
 
 /// Whether a route to the same IPv6 prefix takes precedence over the kernel's default metric, but not over 200:
 /// router advertisements make such default routes. Without offload, packets leave by them in the clear; with offload
-/// they never have.
-fn would_lose(request: &[u8], destination: &[u8]) -> bool {
+/// they never have. One through the same device, which a killed run has left, is no rival.
+fn would_lose(request: &[u8], destination: &[u8], device: Option<&[u8]>) -> bool {
     let prefix = request.get(HEADER + 1);
     fib::route_to(destination).is_some_and(|present| {
         prefix == Some(&present.prefix)
+            && device != Some(&present.ifindex.to_ne_bytes())
             && (DEFAULT_METRIC + 1..=KERNEL_METRIC6).contains(&present.metric)
     })
 }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use udco_testbed::measure::Ping;
-use udco_testbed::{CONNECT, Launch, Pair, Proto, Version, addresses as at, connect, eventually};
+use udco_testbed::{
+    CONNECT, Launch, Pair, Proto, Version, addresses as at, connect, eventually, skip, udco,
+};
 
 /// An address of the server's host with two routes from the client: through the tunnel, and beside it.
 const BEYOND: &str = "198.51.100.1";
@@ -79,6 +81,36 @@ fn routes_as_without_udco(version: Version) -> Result<()> {
         shown[1].join("")
     );
     Ok(())
+}
+
+/// The routes of a killed run are still there, and are the same as those that the next start adds (faults A1, A3).
+#[test]
+fn a_start_that_takes_over_a_device_has_the_routes_of_the_first() -> Result<()> {
+    if udco::harness_only() {
+        skip("OpenVPN's own data path leaves no device");
+        return Ok(());
+    }
+    let pair = Pair::new()?;
+    let lines = ["route 0.0.0.0 0.0.0.0", "route-ipv6 2000::/3"];
+    let client = pair.client(Proto::Udp4).launch(Launch::Udco);
+    let client = client.line_each(&lines);
+    let (_server, mut first) = connect(pair.server(Proto::Udp4), client.clone())?;
+    let routes = || {
+        let of = |family| {
+            pair.client
+                .run(&["ip", family, "route", "show", "dev", "tun0"])
+        };
+        Ok::<_, anyhow::Error>([of("-4")?, of("-6")?].map(|routes| routes.replace(" linkdown", "")))
+    };
+    let before = routes()?;
+    first.kill_now()?;
+    first.wait_end(CONNECT)?;
+    // A server ignores a client that returns from the same port at once.
+    let mut again = client.named("again").local_port(20_000).spawn()?;
+    again.wait_connected(CONNECT)?;
+    let after = routes()?;
+    ensure!(before == after, "was {before:?}\nis {after:?}");
+    again.stop()
 }
 
 /// Router advertisements create default routes that win over OpenVPN's without offload; with offload OpenVPN's have
