@@ -13,12 +13,6 @@ pub trait CowKey: Ord + Clone {
     fn bits(&self) -> u64;
 }
 
-impl CowKey for u32 {
-    fn bits(&self) -> u64 {
-        u64::from(*self)
-    }
-}
-
 const FAN: usize = 64;
 
 type Leaf<K, V> = Vec<(K, V)>;
@@ -156,6 +150,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    impl CowKey for u32 {
+        fn bits(&self) -> u64 {
+            u64::from(*self)
+        }
+    }
 
     proptest! {
         #[test]

@@ -11,6 +11,7 @@ use crate::endpoint::Endpoint;
 use crate::key::Key;
 use crate::key_slots::{KeySlots, Slot};
 use crate::peer::{Activity, Keepalive, Peer};
+use crate::peer_id::PeerId;
 use crate::peers::Peers;
 use crate::time::Time;
 use crate::used_keys::{KeyDigest, RecentKeys, UsedKeys};
@@ -28,9 +29,9 @@ pub enum Mode {
 /// A peer to add.
 pub struct NewPeer<T> {
     /// Peer id in received packets.
-    pub id: u32,
+    pub id: PeerId,
     /// Peer id in sent packets.
-    pub tx_id: u32,
+    pub tx_id: PeerId,
     /// VPN address (multi-peer devices).
     pub vpn4: Option<Ipv4Addr>,
     /// The same for IPv6.
@@ -47,7 +48,7 @@ pub struct NewPeer<T> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerChange {
     /// Peer id in sent packets.
-    pub tx_id: Option<u32>,
+    pub tx_id: Option<PeerId>,
     /// VPN address; unspecified clears it.
     pub vpn4: Option<Ipv4Addr>,
     /// The same for IPv6.
@@ -111,7 +112,7 @@ pub struct Due<A, T> {
     /// Peers that need a keepalive.
     pub pings: Vec<Arc<Peer<A, T>>>,
     /// Primary keys for which a rekey is due: peer and key id. Reported once for each key.
-    pub rekey_due: Vec<(u32, KeyId)>,
+    pub rekey_due: Vec<(PeerId, KeyId)>,
     /// Whether peers or keys were removed, so that a new snapshot is needed.
     pub changed: bool,
     /// Whether retired keys are left, which only a later tick drops.
@@ -191,7 +192,12 @@ impl<A: Aead, T: Clone> Device<A, T> {
     ///
     /// # Errors
     /// [`PeerError`], except [`PeerError::IdTaken`].
-    pub fn change_peer(&mut self, id: u32, change: PeerChange, now: Time) -> Result<(), PeerError> {
+    pub fn change_peer(
+        &mut self,
+        id: PeerId,
+        change: PeerChange,
+        now: Time,
+    ) -> Result<(), PeerError> {
         let mut peer = self.readdressed(id, &change)?;
         peer.tx_id = change.tx_id.unwrap_or(peer.tx_id);
         if let Some(endpoint) = &change.endpoint {
@@ -210,7 +216,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
     ///
     /// # Errors
     /// Those of [`Device::change_peer`].
-    pub fn check_change(&self, id: u32, change: &PeerChange) -> Result<(), PeerError> {
+    pub fn check_change(&self, id: PeerId, change: &PeerChange) -> Result<(), PeerError> {
         self.readdressed(id, change).map(drop)
     }
 
@@ -218,13 +224,13 @@ impl<A: Aead, T: Clone> Device<A, T> {
     ///
     /// # Errors
     /// [`PeerError::NoSuchPeer`].
-    pub fn remove_peer(&mut self, id: u32) -> Result<Arc<Peer<A, T>>, PeerError> {
+    pub fn remove_peer(&mut self, id: PeerId) -> Result<Arc<Peer<A, T>>, PeerError> {
         self.peers.remove(id).ok_or(PeerError::NoSuchPeer)
     }
 
     /// Removes all peers for which `gone` is true and returns them.
     pub fn remove_peers(&mut self, gone: impl Fn(&Peer<A, T>) -> bool) -> Vec<Arc<Peer<A, T>>> {
-        let ids: Vec<u32> = self
+        let ids: Vec<PeerId> = self
             .peers
             .iter()
             .filter(|peer| gone(peer))
@@ -239,7 +245,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
     ///
     /// # Errors
     /// [`PeerError::NoSuchPeer`].
-    pub fn install_key(&mut self, id: u32, slot: Slot, key: Key<A>) -> Result<(), PeerError> {
+    pub fn install_key(&mut self, id: PeerId, slot: Slot, key: Key<A>) -> Result<(), PeerError> {
         let mut peer = self.peer(id)?;
         peer.keys.put(slot, Some(key));
         self.peers.replace(peer);
@@ -253,7 +259,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
     /// [`PeerError::NoSuchPeer`], [`PeerError::KeyUsed`].
     pub fn install_key_once(
         &mut self,
-        id: u32,
+        id: PeerId,
         slot: Slot,
         key: Key<A>,
         digest: KeyDigest,
@@ -276,7 +282,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
     ///
     /// # Errors
     /// [`PeerError::NoSuchPeer`].
-    pub fn delete_key(&mut self, id: u32, slot: Slot) -> Result<(), PeerError> {
+    pub fn delete_key(&mut self, id: PeerId, slot: Slot) -> Result<(), PeerError> {
         let mut peer = self.peer(id)?;
         peer.keys.put(slot, None);
         self.peers.replace(peer);
@@ -291,7 +297,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
     ///
     /// # Errors
     /// [`PeerError::NoSuchPeer`].
-    pub fn retire_key(&mut self, id: u32, slot: Slot, until: Time) -> Result<(), PeerError> {
+    pub fn retire_key(&mut self, id: PeerId, slot: Slot, until: Time) -> Result<(), PeerError> {
         let mut peer = self.peer(id)?;
         let primary = peer.keys.at(Slot::Primary);
         if slot == Slot::Secondary && primary.is_some_and(|key| !key.has_opened()) {
@@ -308,7 +314,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
     ///
     /// # Errors
     /// [`PeerError::NoSuchPeer`].
-    pub fn swap_keys(&mut self, id: u32) -> Result<(), PeerError> {
+    pub fn swap_keys(&mut self, id: PeerId) -> Result<(), PeerError> {
         let mut peer = self.peer(id)?;
         peer.keys.swap();
         self.peers.replace(peer);
@@ -317,7 +323,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
 
     /// Moves a peer whose newest authentic packet came from, or to, another address than before (dco-behaviour 5.4).
     /// Returns whether the remote address changed, which calls for a notification.
-    pub fn float(&mut self, id: u32, endpoint: Endpoint) -> bool {
+    pub fn float(&mut self, id: PeerId, endpoint: Endpoint) -> bool {
         let Ok(mut peer) = self.peer(id) else {
             return false;
         };
@@ -331,7 +337,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
 
     /// Forgets a local address that is gone, so that the route decides from where packets to the peer leave (promises D8).
     /// Returns whether anything changed: not if the peer has moved or been replaced meanwhile.
-    pub fn forget_local(&mut self, id: u32, gone: Endpoint) -> bool {
+    pub fn forget_local(&mut self, id: PeerId, gone: Endpoint) -> bool {
         let Ok(mut peer) = self.peer(id) else {
             return false;
         };
@@ -351,7 +357,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
     /// Removes peers whose keepalive timeout has expired, finds those that need a keepalive (dco-behaviour 5.8), and drops
     /// retired keys.
     pub fn tick(&mut self, now: Time) -> Due<A, T> {
-        let overdue: Vec<u32> = self
+        let overdue: Vec<PeerId> = self
             .peers
             .iter()
             .filter(|peer| peer.keys.is_overdue(now))
@@ -398,7 +404,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
 
     /// Finds primary keys for which a rekey is due, and deletes those without packet ids (dco-behaviour 5.6). Returns
     /// the former, and whether there were any of the latter.
-    fn tend_keys(&mut self) -> (Vec<(u32, KeyId)>, bool) {
+    fn tend_keys(&mut self) -> (Vec<(PeerId, KeyId)>, bool) {
         let mut rekey_due = Vec::new();
         let mut used_up = Vec::new();
         for peer in self.peers.iter() {
@@ -420,7 +426,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
     }
 
     /// A copy of a peer with the VPN addresses of a change, if no other peer has them.
-    fn readdressed(&self, id: u32, change: &PeerChange) -> Result<Peer<A, T>, PeerError> {
+    fn readdressed(&self, id: PeerId, change: &PeerChange) -> Result<Peer<A, T>, PeerError> {
         let mut peer = self.peer(id)?;
         if let Some(vpn4) = change.vpn4 {
             peer.vpn4 = given4(Some(vpn4));
@@ -435,7 +441,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
         Ok(peer)
     }
 
-    fn peer(&self, id: u32) -> Result<Peer<A, T>, PeerError> {
+    fn peer(&self, id: PeerId) -> Result<Peer<A, T>, PeerError> {
         self.peers
             .by_id(id)
             .map(|peer| Peer::clone(peer))
@@ -444,7 +450,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
 
     fn check_vpn_addresses(
         &self,
-        id: u32,
+        id: PeerId,
         vpn4: Option<Ipv4Addr>,
         vpn6: Option<Ipv6Addr>,
     ) -> Result<(), PeerError> {

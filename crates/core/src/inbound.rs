@@ -10,9 +10,10 @@ use crate::endpoint::Endpoint;
 use crate::ip;
 use crate::mss;
 use crate::peer::Peer;
+use crate::peer_id::PeerId;
 use crate::time::Time;
 use crate::view::View;
-use crate::wire::{Datagram, KEEPALIVE, UNDEFINED_PEER, classify};
+use crate::wire::{Datagram, KEEPALIVE, classify};
 
 /// The source of a datagram, and our address at which it arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,7 +153,7 @@ fn take_apart<'v: 'd, 'd, A: Aead, T: Clone>(
     // dco-behaviour 5.2: by id whatever the source, or by source if the id is undefined.
     let peer = match (source, peer_id) {
         (Source::Stream(peer), _) => Some(peer),
-        (Source::Datagram(origin), UNDEFINED_PEER) => view.peers.by_remote(origin.remote),
+        (Source::Datagram(origin), PeerId::UNDEFINED) => view.peers.by_remote(origin.remote),
         (Source::Datagram(_), id) => view.by_id(id),
     };
     let Some(peer) = peer else {

@@ -9,6 +9,7 @@ use crate::aead::{Aead, AeadFailed, Cipher, NONCE};
 use crate::drop_reason::DropReason;
 use crate::key_usage::KeyUsage;
 use crate::packet_id::PacketIds;
+use crate::peer_id::PeerId;
 use crate::replay::{ReplayWindow, Stale};
 use crate::time::Time;
 use crate::wire::{Format, KeyId, Parts, data_v2_word};
@@ -114,7 +115,7 @@ impl<A: Aead> Key<A> {
     }
 
     /// Only for [`PacketId::seal`], which guarantees that the packet id is unused.
-    fn seal(&self, tx_id: u32, packet_id: u32, record: &mut [u8]) -> Result<(), DropReason> {
+    fn seal(&self, tx_id: PeerId, packet_id: u32, record: &mut [u8]) -> Result<(), DropReason> {
         let failed = DropReason::TxSealFailed;
         let Parts { aad, tag, payload } = self.format().split(record).ok_or(failed)?;
         let (word, id) = aad.split_first_chunk_mut().ok_or(failed)?;
@@ -188,19 +189,19 @@ impl<A> Key<A> {
 /// It is bound to its key. So no code that compiles uses a nonce twice:
 ///
 /// ```
-/// fn once<A: udco_core::Aead>(id: udco_core::PacketId<'_, A>, record: &mut [u8]) {
-///     let _ = id.seal(1, record);
+/// fn once<A: udco_core::Aead>(id: udco_core::PacketId<'_, A>, to: udco_core::PeerId, record: &mut [u8]) {
+///     let _ = id.seal(to, record);
 /// }
 /// ```
 /// ```compile_fail,E0382
-/// fn twice<A: udco_core::Aead>(id: udco_core::PacketId<'_, A>, record: &mut [u8]) {
-///     let _ = id.seal(1, record);
-///     let _ = id.seal(1, record);
+/// fn twice<A: udco_core::Aead>(id: udco_core::PacketId<'_, A>, to: udco_core::PeerId, record: &mut [u8]) {
+///     let _ = id.seal(to, record);
+///     let _ = id.seal(to, record);
 /// }
 /// ```
 /// ```compile_fail,E0599
-/// fn copied<A: udco_core::Aead>(id: udco_core::PacketId<'_, A>, record: &mut [u8]) {
-///     let _ = id.clone().seal(1, record);
+/// fn copied<A: udco_core::Aead>(id: udco_core::PacketId<'_, A>, to: udco_core::PeerId, record: &mut [u8]) {
+///     let _ = id.clone().seal(to, record);
 /// }
 /// ```
 /// ```compile_fail,E0451
@@ -220,7 +221,7 @@ impl<A: Aead> PacketId<'_, A> {
     ///
     /// # Errors
     /// [`DropReason::TxSealFailed`] if there is no room for the overhead or the cipher fails. The packet id is lost.
-    pub fn seal(self, tx_id: u32, record: &mut [u8]) -> Result<(), DropReason> {
+    pub fn seal(self, tx_id: PeerId, record: &mut [u8]) -> Result<(), DropReason> {
         self.key.seal(tx_id, self.value, record)
     }
 }

@@ -136,6 +136,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::PeerId;
 
     fn sum(bytes: &[u8]) -> u16 {
         let words = bytes
@@ -177,7 +178,7 @@ mod tests {
     #[test]
     fn every_bound_holds_beside_that_of_the_path() {
         let device = crate::testing::device(&[1]);
-        let peer = device.peers().by_id(1).unwrap();
+        let peer = device.peers().by_id(PeerId::from(1)).unwrap();
         for (mssfix, wanted) in [
             (MssFix::Path, 1448),
             (MssFix::Off, usize::MAX),

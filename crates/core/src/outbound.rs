@@ -154,7 +154,7 @@ pub fn seal_keepalive<A: Aead, T>(
 mod tests {
     use super::*;
     use crate::testing::{Toy, at, device, new_peer, packet};
-    use crate::{Device, Endpoint, Routes};
+    use crate::{Device, Endpoint, PeerId, Routes};
 
     /// A UDP packet of any length, split already or not.
     fn udp(destination: [u8; 4], port: u16) -> Vec<u8> {
@@ -169,7 +169,7 @@ mod tests {
     fn selected(device: &Device<Toy, ()>, packet: &[u8]) -> Result<u32, DropReason> {
         let routes = Routes::new(1);
         let view = View::new(device.mode(), device.peers(), &routes);
-        select(&view, packet).map(|peer| peer.id)
+        select(&view, packet).map(|peer| peer.id.value())
     }
 
     #[test]
@@ -183,7 +183,7 @@ mod tests {
         // Where it is now counts.
         let remote = at(8);
         device.float(
-            7,
+            PeerId::from(7),
             Endpoint {
                 remote,
                 local: None,
@@ -201,7 +201,9 @@ mod tests {
             vpn4: Some([192, 0, 2, 1].into()),
             ..Default::default()
         };
-        device.change_peer(1, change, Time::default()).unwrap();
+        device
+            .change_peer(PeerId::from(1), change, Time::default())
+            .unwrap();
         let to_1 = udp([192, 0, 2, 1], 1);
         assert_eq!(selected(&device, &to_1), Err(DropReason::TxRecursive));
         assert_eq!(

@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use crate::endpoint::{Endpoint, KeptEndpoint};
 use crate::key_slots::KeySlots;
 use crate::path_mtu::PathMtu;
+use crate::peer_id::PeerId;
 use crate::time::Time;
 use crate::used_keys::UsedKeys;
 
@@ -16,9 +17,9 @@ use crate::used_keys::UsedKeys;
 /// Clones are cheap and share keys and activity.
 pub struct Peer<A, T> {
     /// Peer id in received packets.
-    pub id: u32,
+    pub id: PeerId,
     /// Peer id in sent packets.
-    pub tx_id: u32,
+    pub tx_id: PeerId,
     /// Its IPv4 address inside the VPN (multi-peer devices).
     pub vpn4: Option<Ipv4Addr>,
     /// See [`Peer::vpn6`]. Boxed: most peers have none, and there are many peers.

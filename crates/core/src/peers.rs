@@ -5,23 +5,24 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::cow_map::{CowKey, CowMap};
 use crate::peer::Peer;
+use crate::peer_id::PeerId;
 
 /// All peers of a device. A clone is a snapshot: it costs a few reference counts and sees no later change.
 pub struct Peers<A, T> {
-    by_id: CowMap<u32, Arc<Peer<A, T>>>,
+    by_id: CowMap<PeerId, Arc<Peer<A, T>>>,
     /// Peer ids by VPN address: one more look-up, but a changed peer is then replaced in one place.
     by_vpn_address: ByFamily<Ipv4Addr, Ipv6Addr>,
     /// Peer ids by outer address. Several peers may be at one address; the last to come there is found.
     by_remote: ByFamily<(Ipv4Addr, u16), (Ipv6Addr, u16)>,
     /// Id of the peer that was added last: on a point-to-point device the only one.
-    latest: Option<u32>,
+    latest: Option<PeerId>,
 }
 
 /// Peer ids by address, a map for each family: an entry for either would take twice the room of an IPv4 one and more.
 /// `F` and `S` are keys with an IPv4 and an IPv6 address.
 struct ByFamily<F, S> {
-    v4: CowMap<F, u32>,
-    v6: CowMap<S, u32>,
+    v4: CowMap<F, PeerId>,
+    v6: CowMap<S, PeerId>,
 }
 
 /// A key of either family.
@@ -38,7 +39,7 @@ impl<F: CowKey, S: CowKey> ByFamily<F, S> {
         }
     }
 
-    fn find(&self, key: impl Into<Either<F, S>>) -> Option<u32> {
+    fn find(&self, key: impl Into<Either<F, S>>) -> Option<PeerId> {
         match key.into() {
             Either::V4(key) => self.v4.find(&key),
             Either::V6(key) => self.v6.find(&key),
@@ -46,7 +47,7 @@ impl<F: CowKey, S: CowKey> ByFamily<F, S> {
         .copied()
     }
 
-    fn insert(&mut self, key: impl Into<Either<F, S>>, id: u32) {
+    fn insert(&mut self, key: impl Into<Either<F, S>>, id: PeerId) {
         match key.into() {
             Either::V4(key) => self.v4.insert(key, id),
             Either::V6(key) => self.v6.insert(key, id),
@@ -54,7 +55,7 @@ impl<F: CowKey, S: CowKey> ByFamily<F, S> {
     }
 
     /// Removes a key, unless it leads to another peer by now.
-    fn remove(&mut self, key: impl Into<Either<F, S>>, id: u32) {
+    fn remove(&mut self, key: impl Into<Either<F, S>>, id: PeerId) {
         match key.into() {
             Either::V4(key) if self.v4.find(&key) == Some(&id) => self.v4.remove(&key),
             Either::V6(key) if self.v6.find(&key) == Some(&id) => self.v6.remove(&key),
@@ -87,6 +88,12 @@ impl From<SocketAddr> for Either<(Ipv4Addr, u16), (Ipv6Addr, u16)> {
             SocketAddr::V4(address) => Self::V4((*address.ip(), address.port())),
             SocketAddr::V6(address) => Self::V6((*address.ip(), address.port())),
         }
+    }
+}
+
+impl CowKey for PeerId {
+    fn bits(&self) -> u64 {
+        u64::from(self.value())
     }
 }
 
@@ -139,13 +146,13 @@ impl<A, T: Clone> Peers<A, T> {
     }
 
     /// The ids of all of them, without a look at the peers themselves.
-    pub fn ids(&self) -> impl Iterator<Item = u32> {
+    pub fn ids(&self) -> impl Iterator<Item = PeerId> {
         self.by_id.iter().map(|(id, _)| *id)
     }
 
     /// The peer with this id in received packets.
     #[must_use]
-    pub fn by_id(&self, id: u32) -> Option<&Arc<Peer<A, T>>> {
+    pub fn by_id(&self, id: PeerId) -> Option<&Arc<Peer<A, T>>> {
         self.by_id.find(&id)
     }
 
@@ -186,7 +193,7 @@ impl<A, T: Clone> Peers<A, T> {
     }
 
     /// Removes a peer.
-    pub(crate) fn remove(&mut self, id: u32) -> Option<Arc<Peer<A, T>>> {
+    pub(crate) fn remove(&mut self, id: PeerId) -> Option<Arc<Peer<A, T>>> {
         let peer = self.by_id.remove(&id)?;
         for address in vpn_addresses(&peer) {
             self.by_vpn_address.remove(address, id);

@@ -10,6 +10,7 @@ use crate::key::{Key, KeyMaterial, any_packet_id};
 use crate::key_slots::Slot;
 use crate::packet_id::PacketIds;
 use crate::peer::Keepalive;
+use crate::peer_id::PeerId;
 use crate::time::Time;
 use crate::wire::{KeyId, TAG};
 
@@ -81,7 +82,7 @@ pub(crate) fn key_at(id: u8, secret: u8, next: u32) -> Key<Toy> {
 }
 
 /// A record as the network brings it.
-pub(crate) fn record(key: &Key<Toy>, peer: u32, packet_id: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn record(key: &Key<Toy>, peer: PeerId, packet_id: u32, payload: &[u8]) -> Vec<u8> {
     let mut record = vec![0; crate::wire::OVERHEAD];
     record.extend_from_slice(payload);
     let packet_id = any_packet_id(key, packet_id);
@@ -103,14 +104,14 @@ pub(crate) fn at(port: u16) -> SocketAddr {
 }
 
 /// A peer with VPN address 10.8.0.`id`, at port `id`.
-pub(crate) fn new_peer(id: u32) -> NewPeer<()> {
+pub(crate) fn new_peer(id: u16) -> NewPeer<()> {
     NewPeer {
-        id,
-        tx_id: id,
+        id: id.into(),
+        tx_id: id.into(),
         vpn4: Some(Ipv4Addr::new(10, 8, 0, id as u8)),
         vpn6: None,
         endpoint: Some(Endpoint {
-            remote: at(id as u16),
+            remote: at(id),
             local: None,
         }),
         keepalive: Keepalive::default(),
@@ -119,12 +120,12 @@ pub(crate) fn new_peer(id: u32) -> NewPeer<()> {
 }
 
 /// A multi-peer device with these peers, each with primary key 0 of secret `id`.
-pub(crate) fn device(ids: &[u32]) -> Device<Toy, ()> {
+pub(crate) fn device(ids: &[u16]) -> Device<Toy, ()> {
     let mut device = Device::new(Mode::Mp, 99);
     for id in ids {
         device.add_peer(new_peer(*id), Time::default()).unwrap();
         device
-            .install_key(*id, Slot::Primary, key(0, *id as u8))
+            .install_key((*id).into(), Slot::Primary, key(0, *id as u8))
             .unwrap();
     }
     device

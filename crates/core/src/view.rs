@@ -7,6 +7,7 @@ use core::net::IpAddr;
 use crate::device::Mode;
 use crate::mss::MssFix;
 use crate::peer::Peer;
+use crate::peer_id::PeerId;
 use crate::peers::Peers;
 use crate::route::Routes;
 
@@ -51,7 +52,7 @@ impl<'v, A, T: Clone> View<'v, A, T> {
 
     /// The peer with this id.
     #[must_use]
-    pub fn by_id(&self, id: u32) -> Option<&'v Arc<Peer<A, T>>> {
+    pub fn by_id(&self, id: PeerId) -> Option<&'v Arc<Peer<A, T>>> {
         match self.last_by_id.get() {
             Some(peer) if peer.id == id => Some(peer),
             _ => {

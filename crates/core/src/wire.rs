@@ -10,6 +10,7 @@
 use core::fmt;
 
 use crate::drop_reason::DropReason;
+use crate::peer_id::PeerId;
 
 /// What a record of [`Format::DATA_V2`] has besides the ciphertext, for buffers of fixed size.
 pub const OVERHEAD: usize = Format::DATA_V2.overhead();
@@ -111,12 +112,6 @@ impl Format {
     }
 }
 
-/// The undefined peer id: the peer is found by its address.
-pub const UNDEFINED_PEER: u32 = 0xff_ffff;
-
-/// The largest peer id.
-pub const MAX_PEER_ID: u32 = 0xff_ffff;
-
 /// The payload of a keepalive (dco-behaviour 1.3).
 pub const KEEPALIVE: [u8; 16] = [
     0x2a, 0x18, 0x7b, 0xf3, 0x64, 0x1e, 0xb4, 0xcb, 0x07, 0xed, 0x2d, 0x0a, 0x98, 0x1f, 0xc7, 0x48,
@@ -171,8 +166,8 @@ pub enum Datagram {
     Data {
         /// Key id.
         key_id: KeyId,
-        /// Peer id, 24 bits.
-        peer_id: u32,
+        /// Peer id.
+        peer_id: PeerId,
     },
     /// Anything else of at least 4 bytes: for OpenVPN.
     Control,
@@ -189,7 +184,7 @@ pub fn classify(datagram: &[u8]) -> Result<Datagram, DropReason> {
     match opcode_and_key >> 3 {
         DATA_V2 => Ok(Datagram::Data {
             key_id: KeyId(opcode_and_key & 7),
-            peer_id: word & MAX_PEER_ID,
+            peer_id: PeerId::in_word(word),
         }),
         DATA_V1 => Err(DropReason::RxDataV1),
         _ => Ok(Datagram::Control),
@@ -198,9 +193,9 @@ pub fn classify(datagram: &[u8]) -> Result<Datagram, DropReason> {
 
 /// The first four bytes of a `DATA_V2` packet.
 #[must_use]
-pub const fn data_v2_word(key_id: KeyId, peer_id: u32) -> [u8; 4] {
+pub const fn data_v2_word(key_id: KeyId, peer_id: PeerId) -> [u8; 4] {
     let first = DATA_V2 << 3 | key_id.0;
-    ((first as u32) << 24 | peer_id & MAX_PEER_ID).to_be_bytes()
+    ((first as u32) << 24 | peer_id.value()).to_be_bytes()
 }
 
 #[cfg(test)]
@@ -212,8 +207,9 @@ mod tests {
     fn every_opcode_key_id_and_peer_id() {
         for opcode in 0..32u8 {
             for key_id in KeyId::ALL {
-                for peer_id in [0, 1, 0x12_3456, 0xff_fffe, UNDEFINED_PEER] {
-                    let word = (u32::from(opcode << 3 | key_id.value()) << 24) | peer_id;
+                for id in [0, 1, 0x12_3456, 0xff_fffe, 0xff_ffff] {
+                    let peer_id = PeerId::new(id).unwrap();
+                    let word = (u32::from(opcode << 3 | key_id.value()) << 24) | id;
                     let expected = match opcode {
                         9 => Ok(Datagram::Data { key_id, peer_id }),
                         6 => Err(DropReason::RxDataV1),
@@ -243,8 +239,11 @@ mod tests {
 
     #[test]
     fn first_word_of_data_v2() {
-        assert_eq!(data_v2_word(KeyId(0), 1), [0x48, 0, 0, 1]);
-        assert_eq!(data_v2_word(KeyId(7), 0x12_3456), [0x4f, 0x12, 0x34, 0x56]);
+        assert_eq!(data_v2_word(KeyId(0), PeerId::from(1)), [0x48, 0, 0, 1]);
+        assert_eq!(
+            data_v2_word(KeyId(7), PeerId::new(0x12_3456).unwrap()),
+            [0x4f, 0x12, 0x34, 0x56]
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Two ends exchange a packet, refuse its replay, and rekey: `cargo run -p udco-crypto --example two_ends`.
 
-use udco_core::{Cipher, Key, KeyId, KeyMaterial, KeySlots, Slot, Time, wire};
+use udco_core::{Cipher, Key, KeyId, KeyMaterial, KeySlots, PeerId, Slot, Time, wire};
 use udco_crypto::{DirectionKey, fill_random};
 type End = KeySlots<DirectionKey>;
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -31,7 +31,7 @@ fn send(end: &End, packet: &[u8]) -> Outcome<Vec<u8>> {
     let mut record = [&vec![0; key.format().before()], packet].concat();
     record.resize(packet.len() + key.format().overhead(), 0);
     let packet_id = key.next_packet_id().ok_or("the key is used up")?;
-    packet_id.seal(7, &mut record)?;
+    packet_id.seal(PeerId::from(7), &mut record)?;
     Ok(record)
 }
 

@@ -1,7 +1,7 @@
 //! What each implementation must do. Each includes this file, so that the same tests run over all.
 
 use proptest::prelude::*;
-use udco_core::{Aead, AeadFailed, Cipher, Key, KeyId, KeyMaterial, Time};
+use udco_core::{Aead, AeadFailed, Cipher, Key, KeyId, KeyMaterial, PeerId, Time};
 
 use super::{Digester, DirectionKey, fill_random};
 use crate::InvalidKeyLength;
@@ -118,7 +118,7 @@ fn each_cipher_opens_what_it_sealed_and_nothing_else() {
         let mut record = vec![0; 24];
         record.extend_from_slice(b"inner packet");
         let packet_id = sender.next_packet_id().unwrap();
-        packet_id.seal(5, &mut record).unwrap();
+        packet_id.seal(PeerId::from(5), &mut record).unwrap();
         for bit in 0..record.len() * 8 {
             let mut forged = record.clone();
             forged[bit / 8] ^= 1 << (bit % 8);

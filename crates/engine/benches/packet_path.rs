@@ -14,7 +14,8 @@ use udco_core::outbound::{Sealer, select};
 use udco_core::peer::Keepalive;
 use udco_core::wire::OVERHEAD;
 use udco_core::{
-    Cipher, Device, Endpoint, Key, KeyId, KeyMaterial, Mode, NewPeer, Routes, Slot, Time, View,
+    Cipher, Device, Endpoint, Key, KeyId, KeyMaterial, Mode, NewPeer, PeerId, Routes, Slot, Time,
+    View,
 };
 use udco_crypto::DirectionKey;
 
@@ -29,6 +30,10 @@ const HEADERS: usize = 20 + 32;
 
 /// Lengths of inner packets, and how many in a batch.
 const BATCHES: [(usize, usize); 2] = [(HEADERS + SEGMENT, SEGMENTS), (92, 64)];
+
+fn peer_id(id: u32) -> PeerId {
+    PeerId::new(id).expect("24 bits")
+}
 
 fn address_of(id: u32) -> Ipv4Addr {
     (0x0a00_0000 + id).into()
@@ -55,8 +60,8 @@ fn device(peers: u32, cipher: Cipher) -> Device<DirectionKey, ()> {
     let mut device = Device::new(Mode::Mp, 99);
     for id in 1..=peers {
         let new = NewPeer {
-            id,
-            tx_id: id,
+            id: peer_id(id),
+            tx_id: peer_id(id),
             vpn4: Some(address_of(id)),
             vpn6: None,
             endpoint: Some(Endpoint {
@@ -68,7 +73,11 @@ fn device(peers: u32, cipher: Cipher) -> Device<DirectionKey, ()> {
         };
         assert!(device.add_peer(new, NOW).is_ok());
     }
-    assert!(device.install_key(1, Slot::Primary, key(cipher)).is_ok());
+    assert!(
+        device
+            .install_key(PeerId::from(1), Slot::Primary, key(cipher))
+            .is_ok()
+    );
     device
 }
 
@@ -122,7 +131,7 @@ fn segments() -> (Vec<u8>, Vec<Range<usize>>) {
 
 /// Seals a batch, each record in its place.
 fn seal_batch(view: &View<'_, DirectionKey, ()>, batch: &mut [Vec<u8>], len: usize) {
-    let peer = view.by_id(1).expect("the first peer");
+    let peer = view.by_id(PeerId::from(1)).expect("the first peer");
     let mut sealer = Sealer::new(peer, batch.len(), batch.len() * len, NOW).expect("a key");
     for record in batch {
         assert!(sealer.seal(record).is_ok());
@@ -220,7 +229,7 @@ fn look_up(criterion: &mut Criterion) {
         };
         group.bench_function(BenchmarkId::new("by peer id", peers), |bencher| {
             let view = View::new(Mode::Mp, device.peers(), &routes);
-            bencher.iter(|| assert!(black_box(view.by_id(next())).is_some()));
+            bencher.iter(|| assert!(black_box(view.by_id(peer_id(next()))).is_some()));
         });
         group.bench_function(BenchmarkId::new("by route", peers), |bencher| {
             let view = View::new(Mode::Mp, device.peers(), &routes);

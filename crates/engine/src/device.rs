@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use udco_core::{Endpoint, Mode, Routes, Time};
+use udco_core::{Endpoint, Mode, PeerId, Routes, Time};
 use udco_netlink::{Api, DeleteReason, Notification, PeerState};
 
 use crate::client::{Client, ClientId};
@@ -231,10 +231,10 @@ impl<I: Io> Device<I> {
         });
     }
 
-    fn notify_of_move(&self, state: &mut State<I>, peer: u32, remote: SocketAddr) {
+    fn notify_of_move(&self, state: &mut State<I>, peer: PeerId, remote: SocketAddr) {
         let event = Notification::PeerFloated {
             ifindex: self.interface.ifindex,
-            peer,
+            peer: peer.value(),
             remote,
         };
         let netns = state.netns_of(peer);
@@ -243,7 +243,7 @@ impl<I: Io> Device<I> {
 
     /// Packets to a peer leave only without the local address of this endpoint: it is gone (promises D8). It never
     /// waits: the peer's next batch says the same again.
-    pub(crate) fn forget_local(&self, peer: u32, gone: Endpoint) {
+    pub(crate) fn forget_local(&self, peer: PeerId, gone: Endpoint) {
         let Some(mut state) = self.try_state() else {
             return;
         };
@@ -302,13 +302,12 @@ impl<I: Io> Device<I> {
                 "{}: peer {peer}: key {key_id} is nearly used up: requesting a new one",
                 self.interface.name
             );
-            let (ifindex, peer, key_id) = (self.interface.ifindex, *peer, key_id.value());
             let event = Notification::KeySwap {
-                ifindex,
-                peer,
-                key_id,
+                ifindex: self.interface.ifindex,
+                peer: peer.value(),
+                key_id: key_id.value(),
             };
-            let netns = state.netns_of(peer);
+            let netns = state.netns_of(*peer);
             state.notify(netns, event);
         }
         if due.changed || !due.rekey_due.is_empty() {
@@ -326,7 +325,7 @@ impl<I: Io> Device<I> {
         }
         Notification::PeerDeleted {
             ifindex: self.interface.ifindex,
-            peer: peer.id,
+            peer: peer.id.value(),
             reason,
         }
     }
@@ -341,12 +340,12 @@ impl<I: Io> Device<I> {
     }
 
     /// Another peer has this id now.
-    pub(crate) fn forget_ended(&self, peer: u32) {
+    pub(crate) fn forget_ended(&self, peer: PeerId) {
         lock(&self.ended).forget(peer);
     }
 
     /// Peers that have come or moved since the last call.
-    pub(crate) fn take_unmeasured(&self) -> Vec<u32> {
+    pub(crate) fn take_unmeasured(&self) -> Vec<PeerId> {
         std::mem::take(&mut lock(&self.state).unmeasured)
     }
 

@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use udco_core::{Activity, DropReason, Endpoint, Mode, Routes, Time};
+use udco_core::{Activity, DropReason, Endpoint, Mode, PeerId, Routes, Time};
 use udco_ipc::Partial;
 pub use udco_netlink::{Api, DeleteReason, Notification};
 
@@ -250,7 +250,7 @@ impl<I: Io> DataPath<I> {
 
     /// Counters and times of a peer.
     #[must_use]
-    pub fn activity(&self, peer: u32) -> Option<Arc<Activity>> {
+    pub fn activity(&self, peer: PeerId) -> Option<Arc<Activity>> {
         let snapshot = self.device.snapshot();
         let peer = snapshot.peers.by_id(peer)?;
         Some(Arc::clone(&peer.activity))
@@ -258,7 +258,7 @@ impl<I: Io> DataPath<I> {
 
     /// Where packets to a peer go.
     #[must_use]
-    pub fn endpoint(&self, peer: u32) -> Option<Endpoint> {
+    pub fn endpoint(&self, peer: PeerId) -> Option<Endpoint> {
         self.device.snapshot().peers.by_id(peer)?.endpoint()
     }
 

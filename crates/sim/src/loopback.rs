@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use udco_core::{Endpoint, Keepalive, Mode, NewPeer, Slot};
+use udco_core::{Endpoint, Keepalive, Mode, NewPeer, PeerId, Slot};
 use udco_engine::embed::{Addresses, DataPath, Setup};
 use udco_engine::io::{Io, Moment};
 
@@ -51,8 +51,8 @@ pub fn exchange<I: Io<Tun = Tun, Relay = Relay>>(
         };
         let transport = path.serve_datagrams((socket, Relay::default()), addresses, false);
         let new = NewPeer {
-            id: 1,
-            tx_id: 1,
+            id: PeerId::from(1),
+            tx_id: PeerId::from(1),
             vpn4: None,
             vpn6: None,
             endpoint: Some(Endpoint {
@@ -63,7 +63,7 @@ pub fn exchange<I: Io<Tun = Tun, Relay = Relay>>(
             transport: &transport,
         };
         path.add_peer(new, now.time())?;
-        path.install_key(1, Slot::Primary, secret.key(side)?)?;
+        path.install_key(PeerId::from(1), Slot::Primary, secret.key(side)?)?;
         for _ in 0..packets {
             let flow = (inner(own), inner(1 - own));
             tun.push(ledger.packet(flow, 1_000, Fate::For(1 - own)));

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use udco_core::{Endpoint, Keepalive, Mode, NewPeer, Slot};
+use udco_core::{Endpoint, Keepalive, Mode, NewPeer, PeerId, Slot};
 use udco_engine::embed::{Addresses, DataPath, Notification, Setup, Transport};
 use udco_engine::io::Moment;
 
@@ -19,7 +19,7 @@ use crate::udp::Socket;
 pub const SERVER: usize = 0;
 
 /// Peer ids by which clients know their server begin here.
-const OF_SERVER: u32 = 100;
+const OF_SERVER: u16 = 100;
 
 /// A node.
 pub struct Node {
@@ -201,11 +201,11 @@ fn peer(
 
 /// The id by which a node knows another one.
 #[must_use]
-pub const fn peer_id(own: usize, other: usize) -> u32 {
-    match own {
-        SERVER => other as u32,
-        _ => OF_SERVER + own as u32,
-    }
+pub fn peer_id(own: usize, other: usize) -> PeerId {
+    PeerId::from(match own {
+        SERVER => other as u16,
+        _ => OF_SERVER + own as u16,
+    })
 }
 
 /// A node's address inside the tunnel.

@@ -39,12 +39,12 @@ fn a_point_to_point_device_replaces_its_peer() {
     let mut device = Device::<Toy, ()>::new(Mode::P2p, 1);
     assert!(device.add_peer(new_peer(1), seconds(0)).unwrap().is_none());
     let replaced = device.add_peer(new_peer(7), seconds(0)).unwrap();
-    assert_eq!(replaced.unwrap().id, 1);
+    assert_eq!(replaced.unwrap().id, PeerId::from(1));
     let again = device.add_peer(new_peer(7), seconds(0)).unwrap();
-    assert_eq!(again.unwrap().id, 7);
-    assert_eq!(device.peers().only().unwrap().id, 7);
+    assert_eq!(again.unwrap().id, PeerId::from(7));
+    assert_eq!(device.peers().only().unwrap().id, PeerId::from(7));
     assert_eq!(device.peers().len(), 1);
-    device.remove_peer(7).unwrap();
+    device.remove_peer(PeerId::from(7)).unwrap();
     assert!(device.peers().only().is_none());
 }
 
@@ -62,15 +62,20 @@ fn a_changed_peer_is_found_at_its_new_addresses_only() {
         endpoint: Some(endpoint),
         ..PeerChange::default()
     };
-    device.change_peer(1, change, seconds(0)).unwrap();
+    device
+        .change_peer(PeerId::from(1), change, seconds(0))
+        .unwrap();
     let peers = device.peers();
     assert!(peers.by_vpn_address(old.into()).is_none());
-    assert_eq!(peers.by_vpn_address(new.into()).unwrap().id, 1);
+    assert_eq!(
+        peers.by_vpn_address(new.into()).unwrap().id,
+        PeerId::from(1)
+    );
     assert!(peers.by_remote(at(1)).is_none());
-    assert_eq!(peers.by_remote(at(7777)).unwrap().id, 1);
+    assert_eq!(peers.by_remote(at(7777)).unwrap().id, PeerId::from(1));
     assert_eq!(
         before.by_remote(at(1)).unwrap().id,
-        1,
+        PeerId::from(1),
         "a snapshot saw a later change"
     );
 
@@ -79,7 +84,7 @@ fn a_changed_peer_is_found_at_its_new_addresses_only() {
         ..PeerChange::default()
     };
     assert_eq!(
-        device.change_peer(1, taken, seconds(0)),
+        device.change_peer(PeerId::from(1), taken, seconds(0)),
         Err(PeerError::VpnAddressTaken)
     );
     let cleared = PeerChange {
@@ -87,11 +92,11 @@ fn a_changed_peer_is_found_at_its_new_addresses_only() {
         ..PeerChange::default()
     };
     assert_eq!(
-        device.change_peer(1, cleared, seconds(0)),
+        device.change_peer(PeerId::from(1), cleared, seconds(0)),
         Err(PeerError::NoVpnAddress)
     );
     assert_eq!(
-        device.change_peer(9, taken, seconds(0)),
+        device.change_peer(PeerId::from(9), taken, seconds(0)),
         Err(PeerError::NoSuchPeer)
     );
 }
@@ -100,12 +105,18 @@ fn a_changed_peer_is_found_at_its_new_addresses_only() {
 fn requests_for_an_unknown_peer_are_refused() {
     let mut device = device(&[1]);
     let unknown = Err(PeerError::NoSuchPeer);
-    assert_eq!(device.install_key(9, Slot::Primary, key(0, 1)), unknown);
-    assert_eq!(device.delete_key(9, Slot::Primary), unknown);
-    assert_eq!(device.swap_keys(9), unknown);
-    assert_eq!(device.remove_peer(9).err(), Some(PeerError::NoSuchPeer));
     assert_eq!(
-        device.delete_key(1, Slot::Secondary),
+        device.install_key(PeerId::from(9), Slot::Primary, key(0, 1)),
+        unknown
+    );
+    assert_eq!(device.delete_key(PeerId::from(9), Slot::Primary), unknown);
+    assert_eq!(device.swap_keys(PeerId::from(9)), unknown);
+    assert_eq!(
+        device.remove_peer(PeerId::from(9)).err(),
+        Some(PeerError::NoSuchPeer)
+    );
+    assert_eq!(
+        device.delete_key(PeerId::from(1), Slot::Secondary),
         Ok(()),
         "an empty slot is fine"
     );
@@ -119,23 +130,26 @@ fn two_peers_at_one_address_part_without_harm() {
         ..new_peer(2)
     };
     device.add_peer(second, seconds(0)).unwrap();
-    assert_eq!(device.peers().by_remote(at(1)).unwrap().id, 2);
-    device.remove_peer(1).unwrap();
-    assert_eq!(device.peers().by_remote(at(1)).unwrap().id, 2);
+    assert_eq!(device.peers().by_remote(at(1)).unwrap().id, PeerId::from(2));
+    device.remove_peer(PeerId::from(1)).unwrap();
+    assert_eq!(device.peers().by_remote(at(1)).unwrap().id, PeerId::from(2));
 }
 
 #[test]
 fn a_float_tells_of_remote_changes_only() {
     let mut device = device(&[1]);
     let here = new_peer(1).endpoint.unwrap();
-    assert!(!device.float(1, here));
+    assert!(!device.float(PeerId::from(1), here));
     let learnt = Endpoint {
         local: Some(IpAddr::from([192, 0, 2, 9])),
         ..here
     };
-    assert!(!device.float(1, learnt), "only our own address changed");
+    assert!(
+        !device.float(PeerId::from(1), learnt),
+        "only our own address changed"
+    );
     assert!(device.float(
-        1,
+        PeerId::from(1),
         Endpoint {
             remote: at(5),
             ..learnt
@@ -151,7 +165,7 @@ fn a_float_tells_of_remote_changes_only() {
             .local,
         learnt.local
     );
-    assert!(!device.float(9, here));
+    assert!(!device.float(PeerId::from(9), here));
 }
 
 #[test]
@@ -165,19 +179,21 @@ fn keepalive_pings_and_expires() {
         keepalive: Some(keepalive),
         ..PeerChange::default()
     };
-    device.change_peer(1, change, seconds(100)).unwrap();
+    device
+        .change_peer(PeerId::from(1), change, seconds(100))
+        .unwrap();
     let due = device.tick(seconds(101));
     assert!(due.expired.is_empty() && due.pings.is_empty());
     let due = device.tick(seconds(102));
     assert_eq!(
         due.pings.iter().map(|peer| peer.id).collect::<Vec<_>>(),
-        [1]
+        [PeerId::from(1)]
     );
     due.pings[0].activity.sent(seconds(102));
     assert!(device.tick(seconds(103)).pings.is_empty());
     device
         .peers()
-        .by_id(1)
+        .by_id(PeerId::from(1))
         .unwrap()
         .activity
         .received(seconds(104));
@@ -185,12 +201,12 @@ fn keepalive_pings_and_expires() {
     let due = device.tick(seconds(109));
     assert_eq!(
         due.expired.iter().map(|peer| peer.id).collect::<Vec<_>>(),
-        [1]
+        [PeerId::from(1)]
     );
     assert!(due.pings.is_empty(), "an expired peer is not pinged");
-    assert!(device.peers().by_id(1).is_none());
+    assert!(device.peers().by_id(PeerId::from(1)).is_none());
     assert!(
-        device.peers().by_id(2).is_some(),
+        device.peers().by_id(PeerId::from(2)).is_some(),
         "a peer without keepalive stays"
     );
 }
@@ -198,36 +214,46 @@ fn keepalive_pings_and_expires() {
 #[test]
 fn an_old_key_lingers_beside_a_new_one_and_then_goes() {
     let mut device = device(&[1]);
-    device.install_key(1, Slot::Secondary, key(1, 9)).unwrap();
+    device
+        .install_key(PeerId::from(1), Slot::Secondary, key(1, 9))
+        .unwrap();
     let keys = |device: &Device<Toy, ()>, id, now| {
         device
             .peers()
-            .by_id(1)
+            .by_id(PeerId::from(1))
             .unwrap()
             .keys
             .by_key_id(KeyId::new(id).unwrap(), now)
             .is_some()
     };
-    device.retire_key(1, Slot::Secondary, seconds(10)).unwrap();
+    device
+        .retire_key(PeerId::from(1), Slot::Secondary, seconds(10))
+        .unwrap();
     assert!(keys(&device, 1, seconds(9)));
     let due = device.tick(seconds(9));
     assert!(!due.changed && due.lingers);
     let due = device.tick(seconds(10));
     assert!(due.changed && !due.lingers, "it is let go of");
     assert!(!keys(&device, 1, seconds(9)), "its time was over once");
-    device.install_key(1, Slot::Secondary, key(1, 9)).unwrap();
+    device
+        .install_key(PeerId::from(1), Slot::Secondary, key(1, 9))
+        .unwrap();
     let primary = device
         .peers()
-        .by_id(1)
+        .by_id(PeerId::from(1))
         .unwrap()
         .keys
         .at(Slot::Primary)
         .unwrap();
-    let mut used = crate::testing::record(primary, 1, 1, b"in use");
+    let mut used = crate::testing::record(primary, PeerId::from(1), 1, b"in use");
     primary.open(&mut used, seconds(11)).unwrap();
-    device.retire_key(1, Slot::Secondary, seconds(20)).unwrap();
+    device
+        .retire_key(PeerId::from(1), Slot::Secondary, seconds(20))
+        .unwrap();
     assert!(!keys(&device, 1, seconds(12)), "the peer uses the primary");
-    device.retire_key(1, Slot::Primary, seconds(20)).unwrap();
+    device
+        .retire_key(PeerId::from(1), Slot::Primary, seconds(20))
+        .unwrap();
     assert!(!keys(&device, 0, seconds(11)), "an only key goes at once");
 }
 
@@ -236,20 +262,23 @@ fn a_due_rekey_is_reported_once_and_a_used_up_key_is_deleted() {
     let mut device = device(&[1, 2]);
     let near_its_end = |next| crate::testing::key_at(3, 1, next);
     device
-        .install_key(1, Slot::Primary, near_its_end(0xff00_0000))
+        .install_key(PeerId::from(1), Slot::Primary, near_its_end(0xff00_0000))
         .unwrap();
     device
-        .install_key(2, Slot::Primary, near_its_end(u32::MAX))
+        .install_key(PeerId::from(2), Slot::Primary, near_its_end(u32::MAX))
         .unwrap();
     let due = device.tick(seconds(1));
-    let rekey_due = due.rekey_due.iter().map(|(peer, id)| (*peer, id.value()));
+    let rekey_due = due
+        .rekey_due
+        .iter()
+        .map(|(peer, id)| (peer.value(), id.value()));
     let mut rekey_due: Vec<_> = rekey_due.collect();
     rekey_due.sort_unstable();
     assert_eq!(rekey_due, [(1, 3), (2, 3)]);
     assert!(!due.changed);
     let key = device
         .peers()
-        .by_id(2)
+        .by_id(PeerId::from(2))
         .unwrap()
         .keys
         .at(Slot::Primary)
@@ -261,7 +290,7 @@ fn a_due_rekey_is_reported_once_and_a_used_up_key_is_deleted() {
     assert!(
         device
             .peers()
-            .by_id(2)
+            .by_id(PeerId::from(2))
             .unwrap()
             .keys
             .at(Slot::Primary)
@@ -270,7 +299,7 @@ fn a_due_rekey_is_reported_once_and_a_used_up_key_is_deleted() {
     assert!(
         device
             .peers()
-            .by_id(1)
+            .by_id(PeerId::from(1))
             .unwrap()
             .keys
             .at(Slot::Primary)
@@ -287,15 +316,18 @@ fn a_local_address_that_is_gone_is_forgotten_once() {
         local: Some(IpAddr::from([192, 0, 2, 9])),
         ..here
     };
-    device.float(1, gone);
+    device.float(PeerId::from(1), gone);
     let moved = Endpoint {
         remote: at(5),
         ..gone
     };
-    assert!(!device.forget_local(1, moved), "it is somewhere else");
-    assert!(!device.forget_local(2, gone), "no such peer");
-    assert!(device.forget_local(1, gone));
-    assert!(!device.forget_local(1, gone), "no news");
+    assert!(
+        !device.forget_local(PeerId::from(1), moved),
+        "it is somewhere else"
+    );
+    assert!(!device.forget_local(PeerId::from(2), gone), "no such peer");
+    assert!(device.forget_local(PeerId::from(1), gone));
+    assert!(!device.forget_local(PeerId::from(1), gone), "no news");
     let now = device.peers().by_remote(here.remote).unwrap().endpoint();
     assert_eq!(now.unwrap().local, None);
 }
@@ -308,26 +340,44 @@ fn a_key_is_installed_once_for_a_peer_whatever_becomes_of_it() {
     };
     let (primary, secondary) = (Slot::Primary, Slot::Secondary);
     let used = Err(PeerError::KeyUsed);
-    assert_eq!(install(&mut device, 1, primary, 5), Ok(Novelty::New));
-    let installed = device.peers().by_id(1).unwrap().keys.at(primary).cloned();
-    assert_eq!(install(&mut device, 1, primary, 5), used);
-    assert_eq!(install(&mut device, 1, secondary, 5), used);
-    let left = device.peers().by_id(1).unwrap().keys.at(primary).cloned();
+    assert_eq!(
+        install(&mut device, PeerId::from(1), primary, 5),
+        Ok(Novelty::New)
+    );
+    let installed = device
+        .peers()
+        .by_id(PeerId::from(1))
+        .unwrap()
+        .keys
+        .at(primary)
+        .cloned();
+    assert_eq!(install(&mut device, PeerId::from(1), primary, 5), used);
+    assert_eq!(install(&mut device, PeerId::from(1), secondary, 5), used);
+    let left = device
+        .peers()
+        .by_id(PeerId::from(1))
+        .unwrap()
+        .keys
+        .at(primary)
+        .cloned();
     assert!(Arc::ptr_eq(&installed.unwrap(), &left.unwrap()));
-    device.swap_keys(1).unwrap();
-    assert_eq!(install(&mut device, 1, primary, 6), Ok(Novelty::New));
-    device.delete_key(1, secondary).unwrap();
-    device.delete_key(1, primary).unwrap();
+    device.swap_keys(PeerId::from(1)).unwrap();
+    assert_eq!(
+        install(&mut device, PeerId::from(1), primary, 6),
+        Ok(Novelty::New)
+    );
+    device.delete_key(PeerId::from(1), secondary).unwrap();
+    device.delete_key(PeerId::from(1), primary).unwrap();
     for digest in [5, 6] {
-        assert_eq!(install(&mut device, 1, primary, digest), used);
+        assert_eq!(install(&mut device, PeerId::from(1), primary, digest), used);
     }
     // Others may have it, and so may a later peer of the same id: that is worth a word.
     let another = Ok(Novelty::HadByAnother);
-    assert_eq!(install(&mut device, 2, primary, 5), another);
-    assert_eq!(install(&mut device, 2, primary, 5), used);
-    device.remove_peer(1).unwrap();
+    assert_eq!(install(&mut device, PeerId::from(2), primary, 5), another);
+    assert_eq!(install(&mut device, PeerId::from(2), primary, 5), used);
+    device.remove_peer(PeerId::from(1)).unwrap();
     device.add_peer(new_peer(1), seconds(0)).unwrap();
-    assert_eq!(install(&mut device, 1, primary, 6), another);
-    let nobody = install(&mut device, 3, primary, 7);
+    assert_eq!(install(&mut device, PeerId::from(1), primary, 6), another);
+    let nobody = install(&mut device, PeerId::from(3), primary, 7);
     assert_eq!(nobody, Err(PeerError::NoSuchPeer));
 }

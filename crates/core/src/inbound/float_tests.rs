@@ -36,14 +36,21 @@ impl Rig {
     fn install(&mut self, slot: Slot) {
         let number = self.keys.len() as u8;
         let make = || key(number % 8, number + 1);
-        self.device.install_key(1, slot, make()).unwrap();
+        self.device
+            .install_key(PeerId::from(1), slot, make())
+            .unwrap();
         self.keys.push((make(), 0));
     }
 
     fn seal(&mut self, key: usize) -> Vec<u8> {
         let (key, last) = &mut self.keys[key];
         *last += 1;
-        record(key, 1, *last, &packet([10, 8, 0, 1], [10, 8, 0, 9]))
+        record(
+            key,
+            PeerId::from(1),
+            *last,
+            &packet([10, 8, 0, 1], [10, 8, 0, 9]),
+        )
     }
 
     /// Whether the packet is accepted; the peer moves as it says.
@@ -63,9 +70,9 @@ impl Rig {
         };
         if let Some(endpoint) = floated {
             // As the engine: noted at once, and then followed.
-            let peer = self.device.peers().by_id(1).unwrap();
+            let peer = self.device.peers().by_id(PeerId::from(1)).unwrap();
             peer.activity.note_endpoint(&endpoint);
-            self.device.float(1, endpoint);
+            self.device.float(PeerId::from(1), endpoint);
         }
         accepted
     }
@@ -76,7 +83,7 @@ impl Rig {
     }
 
     fn is_at(&self) -> u16 {
-        let peer = self.device.peers().by_id(1).unwrap();
+        let peer = self.device.peers().by_id(PeerId::from(1)).unwrap();
         peer.endpoint().unwrap().remote.port()
     }
 }
@@ -87,7 +94,7 @@ fn a_withheld_packet_of_the_old_key_moves_nobody_after_the_swap() {
     rig.send(0, HOME);
     let withheld = [rig.seal(0), rig.seal(0), rig.seal(0)];
     rig.install(Slot::Secondary);
-    rig.device.swap_keys(1).unwrap();
+    rig.device.swap_keys(PeerId::from(1)).unwrap();
     assert!(rig.send(1, HOME));
     for (later, withheld) in [0, 5_000, 20_000].into_iter().zip(&withheld) {
         rig.pass(later);
@@ -131,12 +138,14 @@ fn a_peer_that_goes_on_with_the_old_key_after_the_swap_is_followed() {
     let mut rig = Rig::new();
     rig.send(0, HOME);
     rig.install(Slot::Secondary);
-    rig.device.swap_keys(1).unwrap();
+    rig.device.swap_keys(PeerId::from(1)).unwrap();
     rig.send(0, 7);
     assert_eq!(rig.is_at(), 7);
     // The key is deleted, and still opens what is late.
     let until = rig.now.plus_seconds(1);
-    rig.device.retire_key(1, Slot::Secondary, until).unwrap();
+    rig.device
+        .retire_key(PeerId::from(1), Slot::Secondary, until)
+        .unwrap();
     let withheld = rig.seal(0);
     rig.send(0, 8);
     assert_eq!(rig.is_at(), 8);
@@ -221,20 +230,20 @@ proptest! {
                 // The key ids of a peer's keys differ.
                 Step::Rekey if rig.keys.len() < 7 => rig.install(Slot::Secondary),
                 Step::Swap => {
-                    let peer = rig.device.peers().by_id(1).unwrap();
+                    let peer = rig.device.peers().by_id(PeerId::from(1)).unwrap();
                     let newest_is_secondary = peer.keys.at(Slot::Secondary)
                         .is_some_and(|key| usize::from(key.id().value()) == last);
                     if newest_is_secondary {
-                        rig.device.swap_keys(1).unwrap();
+                        rig.device.swap_keys(PeerId::from(1)).unwrap();
                     }
                 }
                 Step::Delete => {
-                    let peer = rig.device.peers().by_id(1).unwrap();
+                    let peer = rig.device.peers().by_id(PeerId::from(1)).unwrap();
                     let newest_is_primary = peer.keys.at(Slot::Primary)
                         .is_some_and(|key| usize::from(key.id().value()) == last);
                     if newest_is_primary {
                         let until = rig.now.plus_seconds(1);
-                        rig.device.retire_key(1, Slot::Secondary, until).unwrap();
+                        rig.device.retire_key(PeerId::from(1), Slot::Secondary, until).unwrap();
                     }
                 }
                 Step::Pass(milliseconds) => rig.pass(milliseconds),

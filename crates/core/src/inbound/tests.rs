@@ -55,12 +55,12 @@ fn became(device: &Device<Toy, ()>, datagram: &[u8], port: u16) -> (Became, Opti
             peer,
             payload: Payload::Packet(_),
             floated,
-        } => (Became::Packet(peer.id), floated),
+        } => (Became::Packet(peer.id.value()), floated),
         Inbound::Data {
             peer,
             payload: Payload::Keepalive,
             floated,
-        } => (Became::Keepalive(peer.id), floated),
+        } => (Became::Keepalive(peer.id.value()), floated),
         Inbound::Dropped { reason, floated } => (
             Became::Dropped(reason),
             floated.map(|(_, endpoint)| endpoint),
@@ -76,35 +76,81 @@ fn a_datagram_is_dropped_for_the_first_reason_there_is() {
     let drops = [
         (vec![0x48, 0, 0], DropReason::RxShort),
         (vec![0x30, 0, 0, 1], DropReason::RxDataV1),
-        (record(&sender, 9, 1, &good), DropReason::RxNoPeer),
-        (record(&key(5, 1), 1, 1, &good), DropReason::RxUnknownKeyId),
         (
-            record(&sender, 1, 1, &good)[..23].to_vec(),
+            record(&sender, PeerId::from(9), 1, &good),
+            DropReason::RxNoPeer,
+        ),
+        (
+            record(&key(5, 1), PeerId::from(1), 1, &good),
+            DropReason::RxUnknownKeyId,
+        ),
+        (
+            record(&sender, PeerId::from(1), 1, &good)[..23].to_vec(),
             DropReason::RxNoTag,
         ),
-        (record(&key(0, 2), 1, 1, &good), DropReason::RxBadTag),
-        (record(&sender, 1, 0, &good), DropReason::RxReplay),
-        (record(&sender, 1, 1, &[]), DropReason::RxEmpty),
-        (record(&sender, 1, 2, &[0x45; 19]), DropReason::RxNotIp),
-        (record(&sender, 1, 3, &KEEPALIVE[..15]), DropReason::RxNotIp),
         (
-            record(&sender, 1, 4, &[KEEPALIVE.as_slice(), &[0]].concat()),
+            record(&key(0, 2), PeerId::from(1), 1, &good),
+            DropReason::RxBadTag,
+        ),
+        (
+            record(&sender, PeerId::from(1), 0, &good),
+            DropReason::RxReplay,
+        ),
+        (
+            record(&sender, PeerId::from(1), 1, &[]),
+            DropReason::RxEmpty,
+        ),
+        (
+            record(&sender, PeerId::from(1), 2, &[0x45; 19]),
             DropReason::RxNotIp,
         ),
         (
-            record(&sender, 1, 5, &packet([10, 8, 0, 2], [10, 8, 0, 9])),
+            record(&sender, PeerId::from(1), 3, &KEEPALIVE[..15]),
+            DropReason::RxNotIp,
+        ),
+        (
+            record(
+                &sender,
+                PeerId::from(1),
+                4,
+                &[KEEPALIVE.as_slice(), &[0]].concat(),
+            ),
+            DropReason::RxNotIp,
+        ),
+        (
+            record(
+                &sender,
+                PeerId::from(1),
+                5,
+                &packet([10, 8, 0, 2], [10, 8, 0, 9]),
+            ),
             DropReason::RxSpoofedSource,
         ),
         (
-            record(&sender, 1, 16, &packet([169, 254, 0, 1], [224, 0, 0, 22])),
+            record(
+                &sender,
+                PeerId::from(1),
+                16,
+                &packet([169, 254, 0, 1], [224, 0, 0, 22]),
+            ),
             DropReason::RxLinkLocal,
         ),
         (
-            record(&sender, 1, 17, &packet([169, 254, 0, 1], [10, 8, 0, 9])),
+            record(
+                &sender,
+                PeerId::from(1),
+                17,
+                &packet([169, 254, 0, 1], [10, 8, 0, 9]),
+            ),
             DropReason::RxSpoofedSource,
         ),
         (
-            record(&sender, 1, 18, &packet([10, 8, 0, 2], [224, 0, 0, 22])),
+            record(
+                &sender,
+                PeerId::from(1),
+                18,
+                &packet([10, 8, 0, 2], [224, 0, 0, 22]),
+            ),
             DropReason::RxSpoofedSource,
         ),
     ];
@@ -113,14 +159,19 @@ fn a_datagram_is_dropped_for_the_first_reason_there_is() {
     }
     assert_eq!(became(&device, &[0x38, 1, 2, 3], 1).0, Became::Control);
     assert_eq!(
-        became(&device, &record(&sender, 1, 6, &good), 1).0,
+        became(&device, &record(&sender, PeerId::from(1), 6, &good), 1).0,
         Became::Packet(1)
     );
     assert_eq!(
-        became(&device, &record(&sender, 1, 7, &KEEPALIVE), 1).0,
+        became(&device, &record(&sender, PeerId::from(1), 7, &KEEPALIVE), 1).0,
         Became::Keepalive(1)
     );
-    let rx = &device.peers().by_id(1).unwrap().activity.link_rx;
+    let rx = &device
+        .peers()
+        .by_id(PeerId::from(1))
+        .unwrap()
+        .activity
+        .link_rx;
     assert_eq!(
         rx.packets(),
         14,
@@ -131,7 +182,7 @@ fn a_datagram_is_dropped_for_the_first_reason_there_is() {
 #[test]
 fn a_source_must_lead_back_to_its_sender() {
     let device = device(&[1, 2, 3]);
-    let sources: [([u8; 4], u32); 6] = [
+    let sources: [([u8; 4], u16); 6] = [
         ([10, 8, 0, 1], 1),
         ([192, 168, 7, 5], 1),
         ([192, 168, 7, 200], 2), // the longer prefix is another peer's
@@ -139,17 +190,17 @@ fn a_source_must_lead_back_to_its_sender() {
         ([8, 8, 8, 8], 0),
         ([0, 0, 0, 0], 0),
     ];
-    for sender in 1..=3u32 {
+    for sender in 1..=3u16 {
         let sender_key = key(0, sender as u8);
         for (packet_id, (source, owner)) in (1..).zip(sources) {
             let datagram = record(
                 &sender_key,
-                sender,
+                sender.into(),
                 packet_id,
                 &packet(source, [10, 8, 0, 9]),
             );
             let expected = if owner == sender {
-                Became::Packet(sender)
+                Became::Packet(sender.into())
             } else {
                 Became::Dropped(DropReason::RxSpoofedSource)
             };
@@ -172,7 +223,7 @@ fn a_packet_out_goes_to_the_owner_of_its_next_hop() {
         let peer = select(&view, &packet)?;
         let mut record = [vec![0; crate::wire::OVERHEAD], packet].concat();
         Sealer::new(peer, 1, 20, NOW)?.seal(&mut record)?;
-        Ok(peer.id)
+        Ok(peer.id.value())
     };
     assert_eq!(peer([10, 8, 0, 2]), Ok(2));
     assert_eq!(peer([192, 168, 7, 5]), Ok(1));
@@ -182,7 +233,7 @@ fn a_packet_out_goes_to_the_owner_of_its_next_hop() {
         assert_eq!(peer(group), Err(DropReason::TxMulticast));
     }
     assert_eq!(select(&view, &[0x45]).err(), Some(DropReason::TxNotIp));
-    let sent = &device.peers().by_id(2).unwrap().activity;
+    let sent = &device.peers().by_id(PeerId::from(2)).unwrap().activity;
     assert_eq!((sent.vpn_tx.packets(), sent.vpn_tx.bytes()), (2, 40));
     assert_eq!((sent.link_tx.packets(), sent.link_tx.bytes()), (2, 88));
 }
@@ -191,22 +242,24 @@ fn a_packet_out_goes_to_the_owner_of_its_next_hop() {
 fn a_point_to_point_peer_sends_and_gets_everything() {
     let mut device = Device::new(Mode::P2p, 1);
     device.add_peer(crate::testing::new_peer(4), NOW).unwrap();
-    device.install_key(4, Slot::Primary, key(0, 4)).unwrap();
+    device
+        .install_key(PeerId::from(4), Slot::Primary, key(0, 4))
+        .unwrap();
     let any = packet([8, 8, 8, 8], [255, 255, 255, 255]);
     assert_eq!(
-        became(&device, &record(&key(0, 4), 4, 1, &any), 4).0,
+        became(&device, &record(&key(0, 4), PeerId::from(4), 1, &any), 4).0,
         Became::Packet(4)
     );
     let routes = routes();
     let peer = select(&view(&device, &routes), &any).unwrap().id;
-    assert_eq!(peer, 4);
+    assert_eq!(peer, PeerId::from(4));
 }
 
 #[test]
 fn the_undefined_peer_id_means_the_source_address() {
     let device = device(&[1, 2]);
     let packet = packet([10, 8, 0, 2], [10, 8, 0, 9]);
-    let datagram = record(&key(0, 2), UNDEFINED_PEER, 1, &packet);
+    let datagram = record(&key(0, 2), PeerId::UNDEFINED, 1, &packet);
     assert_eq!(
         became(&device, &datagram, 9).0,
         Became::Dropped(DropReason::RxNoPeer)
@@ -224,7 +277,12 @@ fn only_the_newest_authentic_packet_moves_a_peer() {
     let sender = key(0, 1);
     let good = packet([10, 8, 0, 1], [10, 8, 0, 9]);
     let float = |packet_id, port, payload: &[u8]| {
-        let floated = became(&device, &record(&sender, 1, packet_id, payload), port).1;
+        let floated = became(
+            &device,
+            &record(&sender, PeerId::from(1), packet_id, payload),
+            port,
+        )
+        .1;
         floated.map(|endpoint| endpoint.remote)
     };
     assert_eq!(float(5, 1, &good), None, "it is where it was");
@@ -234,7 +292,7 @@ fn only_the_newest_authentic_packet_moves_a_peer() {
     assert_eq!(float(7, 8, &KEEPALIVE), Some(at(8)), "keepalives float too");
     let spoofed = packet([10, 8, 0, 9], [10, 8, 0, 9]);
     assert_eq!(float(8, 9, &spoofed), Some(at(9)), "dropped, but authentic");
-    let forged = record(&key(0, 2), 1, 9, &good);
+    let forged = record(&key(0, 2), PeerId::from(1), 9, &good);
     assert_eq!(became(&device, &forged, 9).1, None, "not authentic");
 }
 
@@ -242,7 +300,12 @@ fn only_the_newest_authentic_packet_moves_a_peer() {
 fn a_packet_that_came_before_its_key_is_counted_once() {
     let mut device = device(&[1]);
     let (next, routes) = (key(1, 9), routes());
-    let mut early = record(&next, 1, 1, &packet([10, 8, 0, 1], [10, 8, 0, 9]));
+    let mut early = record(
+        &next,
+        PeerId::from(1),
+        1,
+        &packet([10, 8, 0, 1], [10, 8, 0, 9]),
+    );
     let origin = Origin {
         remote: at(1),
         local: None,
@@ -255,7 +318,9 @@ fn a_packet_that_came_before_its_key_is_counted_once() {
             ..
         }
     ));
-    device.install_key(1, Slot::Secondary, key(1, 9)).unwrap();
+    device
+        .install_key(PeerId::from(1), Slot::Secondary, key(1, 9))
+        .unwrap();
     let again = receive_again(&view(&device, &routes), &mut early, origin, NOW);
     assert!(matches!(
         again,
@@ -265,7 +330,13 @@ fn a_packet_that_came_before_its_key_is_counted_once() {
         }
     ));
     assert_eq!(
-        device.peers().by_id(1).unwrap().activity.link_rx.packets(),
+        device
+            .peers()
+            .by_id(PeerId::from(1))
+            .unwrap()
+            .activity
+            .link_rx
+            .packets(),
         1
     );
 }
@@ -297,7 +368,7 @@ fn a_super_packet_counts_as_the_packets_that_it_becomes() {
             (3, 132)
         );
     }
-    device.delete_key(1, Slot::Primary).unwrap();
+    device.delete_key(PeerId::from(1), Slot::Primary).unwrap();
     let view = view(&device, &routes);
     let peer = select(&view, &packet).unwrap();
     let no_key = Sealer::new(peer, 1, 20, NOW).err();
@@ -322,7 +393,8 @@ fn a_view_finds_each_peer_whoever_was_last() {
             assert_eq!(owner.map(|peer| peer.id), found.map(|peer| peer.id));
         }
     }
-    for id in [1, 1, 2, 7, 2, 1] {
-        assert_eq!(view.by_id(id).map(|peer| peer.id), (id < 3).then_some(id));
+    for id in [1, 1, 2, 7, 2, 1].map(PeerId::from) {
+        let known = id < PeerId::from(3);
+        assert_eq!(view.by_id(id).map(|peer| peer.id), known.then_some(id));
     }
 }

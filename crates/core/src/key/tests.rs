@@ -8,7 +8,12 @@ const NOW: Time = Time::from_millis(1);
 
 #[test]
 fn a_record_has_the_tag_in_front_of_the_ciphertext() {
-    let record = record(&key(3, 0x11), 0x0a0b0c, 0x01020304, &[1, 2, 3]);
+    let record = record(
+        &key(3, 0x11),
+        PeerId::new(0x0a0b0c).unwrap(),
+        0x01020304,
+        &[1, 2, 3],
+    );
     assert_eq!(record[..8], [0x4b, 0x0a, 0x0b, 0x0c, 1, 2, 3, 4]);
     assert_eq!(record[24..], [0x12, 0x13, 0x14]);
 }
@@ -16,7 +21,7 @@ fn a_record_has_the_tag_in_front_of_the_ciphertext() {
 #[test]
 fn every_flipped_bit_is_noticed_and_changes_nothing() {
     let (sender, receiver) = (key(0, 9), key(0, 9));
-    let good = record(&sender, 1, 1, &[5; 20]);
+    let good = record(&sender, PeerId::from(1), 1, &[5; 20]);
     for bit in 0..good.len() * 8 {
         let mut forged = good.clone();
         forged[bit / 8] ^= 1 << (bit % 8);
@@ -47,11 +52,13 @@ fn records_of_every_short_length() {
         assert_eq!(key.open(&mut vec![1; len], NOW).unwrap_err(), expected);
     }
     assert_eq!(
-        key.open(&mut record(&key, 1, 7, &[]), NOW).unwrap().payload,
+        key.open(&mut record(&key, PeerId::from(1), 7, &[]), NOW)
+            .unwrap()
+            .payload,
         []
     );
     let packet_id = key.next_packet_id().unwrap();
-    let sealed = packet_id.seal(1, &mut [0; OVERHEAD - 1]);
+    let sealed = packet_id.seal(PeerId::from(1), &mut [0; OVERHEAD - 1]);
     assert_eq!(sealed, Err(DropReason::TxSealFailed));
 }
 
@@ -74,7 +81,7 @@ proptest! {
                 taken.insert(id.value());
                 let mut record = [0; OVERHEAD + 1];
                 let on_the_wire = id.value().to_be_bytes();
-                prop_assert_eq!(id.seal(1, &mut record), Ok(()));
+                prop_assert_eq!(id.seal(PeerId::from(1), &mut record), Ok(()));
                 prop_assert_eq!(&record[4..8], on_the_wire);
             }
         }

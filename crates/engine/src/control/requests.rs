@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use udco_core::{Endpoint, NewPeer, Novelty, PeerChange, PeerError, Time};
+use udco_core::{Endpoint, NewPeer, Novelty, PeerChange, PeerError, PeerId, Time};
 use udco_netlink::{
     Api, DeleteReason, Errno, Keepalive, KeyNew, KeyState, Mode, NoDevice, PeerNew, PeerSet,
     PeerState, Refused, Service, Slot,
@@ -31,6 +31,7 @@ const EBUSY: i32 = 16;
 const EEXIST: i32 = 17;
 const ENODEV: i32 = 19;
 const EINVAL: i32 = 22;
+const ERANGE: i32 = 34;
 const ENOTSOCK: i32 = 88;
 const EOPNOTSUPP: i32 = 95;
 const EDQUOT: i32 = 122;
@@ -167,6 +168,8 @@ impl Service for Requests<'_> {
     }
 
     fn peer_new(&mut self, ifindex: u32, peer: &PeerNew) -> Result<(), Refused> {
+        let id = peer_id(peer.id)?;
+        let tx_id = peer.tx_id.map_or(Ok(id), peer_id)?;
         let device = self.device(ifindex)?;
         let most = self.session.account.most_peers();
         if most != usize::MAX {
@@ -182,8 +185,8 @@ impl Service for Requests<'_> {
         let (transport, fresh) = self.transport(&device, peer)?;
         let endpoint = endpoint_of(device.api, &transport, peer)?;
         let new = NewPeer {
-            id: peer.id,
-            tx_id: peer.tx_id.unwrap_or(peer.id),
+            id,
+            tx_id,
             vpn4: peer.vpn4,
             vpn6: peer.vpn6,
             endpoint,
@@ -194,21 +197,21 @@ impl Service for Requests<'_> {
             if state.is_ended {
                 return Err(ended());
             }
-            state.measure(peer.id);
+            state.measure(id);
             match state.core.add_peer(new, now()) {
                 Ok(None) => {
-                    device.forget_ended(peer.id);
-                    transport.attach(peer.id);
+                    device.forget_ended(id);
+                    transport.attach(id);
                     Ok(())
                 }
                 Ok(Some(replaced)) => {
-                    transport.attach(peer.id);
+                    transport.attach(id);
                     let event = device.ended(&replaced, DeleteReason::Teardown, now());
                     state.notify(replaced.transport.netns, event);
                     Ok(())
                 }
-                Err(PeerError::IdTaken) => Err(not_added(peer.id, EEXIST)),
-                Err(PeerError::VpnAddressTaken) => Err(not_added(peer.id, EADDRINUSE)),
+                Err(PeerError::IdTaken) => Err(not_added(id, EEXIST)),
+                Err(PeerError::VpnAddressTaken) => Err(not_added(id, EADDRINUSE)),
                 Err(_) => Err(no_vpn_address()),
             }
         })?;
@@ -221,17 +224,18 @@ impl Service for Requests<'_> {
         }
         self.session.engine.watch().nudge();
         let at = endpoint.map(|endpoint| endpoint.remote);
-        tracing::debug!("{}: peer {} at {at:?}", device.interface.name, peer.id);
+        tracing::debug!("{}: peer {id} at {at:?}", device.interface.name);
         Ok(())
     }
 
     fn peer_set(&mut self, ifindex: u32, peer: &PeerSet) -> Result<(), Refused> {
+        let id = peer_id(peer.id)?;
         let endpoint = peer.remote.map(|remote| Endpoint {
             remote,
             local: given(peer.local),
         });
         let change = PeerChange {
-            tx_id: peer.tx_id,
+            tx_id: peer.tx_id.map(peer_id).transpose()?,
             vpn4: peer.vpn4,
             vpn6: peer.vpn6,
             endpoint,
@@ -239,21 +243,21 @@ impl Service for Requests<'_> {
         };
         let device = self.device(ifindex)?;
         let changed = device.change(|state| {
-            let present = state.core.peers().by_id(peer.id);
+            let present = state.core.peers().by_id(id);
             if change.endpoint.is_some()
                 && present.is_some_and(|present| present.transport.as_stream().is_some())
             {
                 return Err(unexpected_remote());
             }
             if let Some(text) = peer.unusable
-                && state.core.check_change(peer.id, &change).is_ok()
+                && state.core.check_change(id, &change).is_ok()
             {
                 return Err(refused(EADDRNOTAVAIL, text));
             }
             if change.endpoint.is_some() {
-                state.measure(peer.id);
+                state.measure(id);
             }
-            Ok(state.core.change_peer(peer.id, change, now()))
+            Ok(state.core.change_peer(id, change, now()))
         })?;
         self.session.engine.watch().nudge();
         changed.map_err(|error| match error {
@@ -261,12 +265,12 @@ impl Service for Requests<'_> {
                 refused(EADDRINUSE, "VPN IP is already assigned to another peer")
             }
             PeerError::NoVpnAddress => no_vpn_address(),
-            _ => no_peer(peer.id),
+            _ => no_peer(id),
         })
     }
 
     fn peer_get(&mut self, ifindex: u32, id: u32) -> Result<PeerState, Refused> {
-        let device = self.device(ifindex)?;
+        let (id, device) = (peer_id(id)?, self.device(ifindex)?);
         let found = device.look(|state| state.core.peers().by_id(id).map(Arc::clone));
         let peer = found.ok_or_else(|| no_peer(id))?;
         Ok(self.peer_state(device.api, &peer))
@@ -280,13 +284,13 @@ impl Service for Requests<'_> {
         let ended = device.take_ended(self.client.id, now());
         let ended = ended
             .into_iter()
-            .filter(|ended| peers.by_id(ended.id).is_none());
+            .filter(|ended| PeerId::new(ended.id).is_none_or(|id| peers.by_id(id).is_none()));
         let states = peers.iter().map(|peer| self.peer_state(device.api, peer));
         states.chain(ended).collect()
     }
 
     fn peer_del(&mut self, ifindex: u32, id: u32) -> Result<(), Refused> {
-        let device = self.device(ifindex)?;
+        let (id, device) = (peer_id(id)?, self.device(ifindex)?);
         device.change(|state| {
             let removed = state.core.remove_peer(id).map_err(|_| no_peer(id))?;
             let event = device.ended(&removed, DeleteReason::Userspace, now());
@@ -296,23 +300,14 @@ impl Service for Requests<'_> {
     }
 
     fn key_new(&mut self, ifindex: u32, new: &KeyNew<'_>) -> Result<(), Refused> {
-        let device = self.device(ifindex)?;
-        let unknown = || {
-            refused(
-                ENOENT,
-                format!("no peer with id {} to set key for", new.peer),
-            )
-        };
-        if device.look(|state| state.core.peers().by_id(new.peer).is_none()) {
+        let (peer, device) = (peer_id(new.peer)?, self.device(ifindex)?);
+        let unknown = || refused(ENOENT, format!("no peer with id {peer} to set key for"));
+        if device.look(|state| state.core.peers().by_id(peer).is_none()) {
             return Err(unknown());
         }
         let packet_ids = self.session.engine.packet_ids();
-        let key = keys::key(new, packet_ids).ok_or_else(|| {
-            refused(
-                EINVAL,
-                format!("cannot install new key for peer {}", new.peer),
-            )
-        })?;
+        let key = keys::key(new, packet_ids)
+            .ok_or_else(|| refused(EINVAL, format!("cannot install new key for peer {peer}")))?;
         let cipher = key.cipher();
         let digest = self
             .session
@@ -321,29 +316,27 @@ impl Service for Requests<'_> {
             .map(|digester| digester.digest(cipher, new.encrypt.key, new.encrypt.nonce_tail));
         let slot = core_slot(new.slot);
         let installed = device.change(|state| match digest {
-            Some(digest) => state.core.install_key_once(new.peer, slot, key, digest),
+            Some(digest) => state.core.install_key_once(peer, slot, key, digest),
             None => {
-                let installed = state.core.install_key(new.peer, slot, key);
+                let installed = state.core.install_key(peer, slot, key);
                 installed.map(|()| Novelty::New)
             }
         });
         match installed {
             Ok(Novelty::New) => {}
             Ok(Novelty::HadByAnother) => tracing::warn!(
-                "{}: peer {}: another peer has or had this key, so nonces repeat, and what is sent can be read and \
+                "{}: peer {peer}: another peer has or had this key, so nonces repeat, and what is sent can be read and \
                  forged: install a key for this peer alone",
-                device.interface.name,
-                new.peer
+                device.interface.name
             ),
-            Err(PeerError::KeyUsed) => return Err(key_used(new.peer)),
+            Err(PeerError::KeyUsed) => return Err(key_used(peer)),
             Err(_) => return Err(unknown()),
         }
         let name = cipher.name();
         self.session.engine.workers().retry();
         tracing::debug!(
-            "{}: peer {}: key {} ({name}) in {:?}",
+            "{}: peer {peer}: key {} ({name}) in {:?}",
             device.interface.name,
-            new.peer,
             new.key_id,
             new.slot
         );
@@ -351,10 +344,9 @@ impl Service for Requests<'_> {
     }
 
     fn key_get(&mut self, ifindex: u32, peer: u32, slot: Slot) -> Result<KeyState, Refused> {
-        let found = self
-            .device(ifindex)?
-            .look(|state| state.core.peers().by_id(peer).map(Arc::clone));
-        let found = found.ok_or_else(|| no_peer(peer))?;
+        let (id, device) = (peer_id(peer)?, self.device(ifindex)?);
+        let found = device.look(|state| state.core.peers().by_id(id).map(Arc::clone));
+        let found = found.ok_or_else(|| no_peer(id))?;
         let key = found.keys.at(core_slot(slot)).ok_or_else(|| {
             let number = slot as u8;
             refused(
@@ -371,19 +363,19 @@ impl Service for Requests<'_> {
     }
 
     fn key_swap(&mut self, ifindex: u32, peer: u32) -> Result<(), Refused> {
-        let device = self.device(ifindex)?;
-        let swapped = device.change(|state| state.core.swap_keys(peer));
+        let (id, device) = (peer_id(peer)?, self.device(ifindex)?);
+        let swapped = device.change(|state| state.core.swap_keys(id));
         swapped.map_err(|_| refused(ENOENT, format!("no peer with id {peer} to swap keys for")))?;
         tracing::debug!("{}: peer {peer}: keys swapped", device.interface.name);
         Ok(())
     }
 
     fn key_del(&mut self, ifindex: u32, peer: u32, slot: Slot) -> Result<(), Refused> {
-        let device = self.device(ifindex)?;
+        let (id, device) = (peer_id(peer)?, self.device(ifindex)?);
         // The slot is empty at once, but OpenVPN, 2.6 and 2.7, deletes before the other end has stopped to use the
         // key, so it may open what is on its way.
         let until = now().plus_millis(LINGER);
-        let deleted = device.change(|state| state.core.retire_key(peer, core_slot(slot), until));
+        let deleted = device.change(|state| state.core.retire_key(id, core_slot(slot), until));
         deleted
             .map_err(|_| refused(ENOENT, format!("no peer with id {peer} to delete key for")))?;
         tracing::debug!(
@@ -396,6 +388,11 @@ impl Service for Requests<'_> {
 
 fn now() -> Time {
     Time::from_millis(clock::milliseconds())
+}
+
+/// A peer id of the API. What decodes requests refuses more than 24 bits; these are the words of the driver's policy.
+fn peer_id(id: u32) -> Result<PeerId, Refused> {
+    PeerId::new(id).ok_or_else(|| refused(ERANGE, "integer out of range"))
 }
 
 /// Where a peer over UDP is.
@@ -461,12 +458,12 @@ fn ended() -> Refused {
     refused(ENODEV, "")
 }
 
-fn no_peer(id: u32) -> Refused {
+fn no_peer(id: PeerId) -> Refused {
     refused(ENOENT, format!("cannot find peer with id {id}"))
 }
 
 /// The driver takes it, and seals other packets under the same nonces (promises B9).
-fn key_used(peer: u32) -> Refused {
+fn key_used(peer: PeerId) -> Refused {
     refused(
         EEXIST,
         format!("peer {peer} has had this key before: its nonces would repeat; install a new key"),
@@ -481,7 +478,7 @@ fn no_vpn_address() -> Refused {
     refused(EINVAL, "at least one VPN IP must be configured in MP mode")
 }
 
-fn not_added(id: u32, errno: i32) -> Refused {
+fn not_added(id: PeerId, errno: i32) -> Refused {
     refused(
         errno,
         format!("cannot add new peer (id={id}) to hashtable: -{errno}"),

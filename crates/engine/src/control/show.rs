@@ -82,8 +82,8 @@ fn peer(peer: &Peer, mssfix: MssFix) -> state::Peer {
     };
     let (activity, endpoint) = (&peer.activity, peer.endpoint());
     state::Peer {
-        id: peer.id,
-        tx_id: peer.tx_id,
+        id: peer.id.value(),
+        tx_id: peer.tx_id.value(),
         remote: endpoint.map(|endpoint| endpoint.remote),
         local: endpoint.and_then(|endpoint| endpoint.local),
         path_mtu: endpoint.map(|_| activity.path_mtu.bytes()),

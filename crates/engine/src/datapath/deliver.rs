@@ -7,8 +7,8 @@ use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::sync::Arc;
 
-use udco_core::DropReason;
 use udco_core::offload::{Group, MergeError, Merger, merge, virtio};
+use udco_core::{DropReason, PeerId};
 
 use crate::device::Device;
 use crate::device::peer::Peer;
@@ -109,7 +109,7 @@ impl<I: Io> Delivery<I> {
 
 /// The queue for packets from a peer: the kernel hands out the packets of the other direction through the same one, so
 /// that most need not be handed over (see [`crate::device::handoff`]).
-pub(crate) fn queue_for<I: Io>(device: &Device<I>, peer: u32) -> Option<&I::Tun> {
+pub(crate) fn queue_for<I: Io>(device: &Device<I>, peer: PeerId) -> Option<&I::Tun> {
     device.interface.queues.get(device.interface.queue_of(peer))
 }
 

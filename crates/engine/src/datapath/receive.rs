@@ -322,7 +322,7 @@ fn owner<'v, I: Io>(
     transport: &Arc<Transport<I>>,
     stream: &Stream<I>,
 ) -> Option<&'v Arc<Peer<I>>> {
-    let peer = view.peers.by_id(stream.peer())?;
+    let peer = view.peers.by_id(stream.peer()?)?;
     Arc::ptr_eq(&peer.transport, transport).then_some(peer)
 }
 

@@ -14,7 +14,7 @@ use udco_core::offload::{Header, Splitter, virtio};
 use udco_core::outbound::{self, Sealer};
 use udco_core::recursion;
 use udco_core::wire::OVERHEAD;
-use udco_core::{DropReason, Endpoint, Time, View, framing};
+use udco_core::{DropReason, Endpoint, PeerId, Time, View, framing};
 use udco_crypto::DirectionKey;
 
 use crate::device::Device;
@@ -54,7 +54,7 @@ struct Records<I: Io> {
     at: usize,
     outbox: <I::Datagrams as Datagrams>::Outbox,
     /// The peer of each message in the outbox, by id.
-    owners: Vec<u32>,
+    owners: Vec<PeerId>,
     /// The socket by which the messages leave; a record for another one begins a new batch.
     transport: Option<Arc<Transport<I>>>,
     /// Records that will make the next message.

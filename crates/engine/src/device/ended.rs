@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use udco_core::{Activity, Time};
+use udco_core::{Activity, PeerId, Time};
 use udco_netlink::PeerState;
 
 use crate::device::peer::with_counters;
@@ -47,8 +47,8 @@ impl EndedPeers {
     }
 
     /// Another peer has this id now.
-    pub(crate) fn forget(&mut self, id: u32) {
-        self.0.remove(&id);
+    pub(crate) fn forget(&mut self, id: PeerId) {
+        self.0.remove(&id.value());
     }
 
     /// Forgets those whose time is over.
@@ -88,7 +88,7 @@ mod tests {
         for id in [1, 2, 3] {
             ended.add(peer(id), &activity, Time::from_millis(u64::from(id)));
         }
-        ended.forget(2);
+        ended.forget(PeerId::from(2));
         activity.link_rx.count(7);
         let reported = ended.take(Time::from_millis(100));
         assert!(reported.iter().all(|peer| peer.link_rx.bytes == 7));

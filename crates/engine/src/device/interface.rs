@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use udco_core::DropCounters;
+use udco_core::{DropCounters, PeerId};
 use udco_sys::tun;
 
 use crate::device::handoff::Handoffs;
@@ -128,10 +128,10 @@ impl<I: Io> Interface<I> {
     }
 
     /// The queue through which all packets of a peer leave.
-    pub(crate) fn queue_of(&self, peer: u32) -> usize {
+    pub(crate) fn queue_of(&self, peer: PeerId) -> usize {
         match self.queues.len() {
             0 | 1 => 0,
-            count => peer as usize % count,
+            count => peer.value() as usize % count,
         }
     }
 

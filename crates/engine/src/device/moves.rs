@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
-use udco_core::{Activity, Endpoint, Time};
+use udco_core::{Activity, Endpoint, PeerId, Time};
 use udco_sys::wake::Waker;
 
 /// Moves of all peers of a device that wait for the watching thread. What finds no room comes with the peer's next packet.
@@ -36,7 +36,7 @@ pub(crate) struct Nudge {
 
 /// A peer has moved.
 pub(crate) struct Move {
-    pub(crate) peer: u32,
+    pub(crate) peer: PeerId,
     /// Distinguishes it from a later one of the same id.
     pub(crate) activity: Arc<Activity>,
     pub(crate) endpoint: Endpoint,
@@ -53,7 +53,7 @@ pub(crate) struct Moves {
 
 /// Notifications of a short while ago, by peer.
 #[derive(Default)]
-pub(crate) struct News(BTreeMap<u32, Notified>);
+pub(crate) struct News(BTreeMap<PeerId, Notified>);
 
 /// They were notified of this address.
 pub(crate) struct Notified {
@@ -176,7 +176,7 @@ impl News {
     }
 
     /// They are notified again, of this address.
-    pub(crate) fn renew(&mut self, peer: u32, before: Notified, remote: SocketAddr, at: Time) {
+    pub(crate) fn renew(&mut self, peer: PeerId, before: Notified, remote: SocketAddr, at: Time) {
         let notified = Notified {
             remote,
             at,
@@ -188,9 +188,9 @@ impl News {
     }
 
     /// Takes out the peers of which listeners may be notified again.
-    pub(crate) fn take_due(&mut self, now: Time) -> Vec<(u32, Notified)> {
+    pub(crate) fn take_due(&mut self, now: Time) -> Vec<(PeerId, Notified)> {
         let due = self.0.iter().filter(|(_, notified)| notified.is_over(now));
-        let due: Vec<u32> = due.map(|(peer, _)| *peer).collect();
+        let due: Vec<PeerId> = due.map(|(peer, _)| *peer).collect();
         due.into_iter()
             .filter_map(|peer| self.0.remove_entry(&peer))
             .collect()
@@ -231,9 +231,9 @@ impl Notified {
 mod tests {
     use super::*;
 
-    fn moved(peer: u32, activity: &Arc<Activity>, port: u16, at: u64) -> Move {
+    fn moved(peer: u16, activity: &Arc<Activity>, port: u16, at: u64) -> Move {
         Move {
-            peer,
+            peer: peer.into(),
             activity: Arc::clone(activity),
             endpoint: Endpoint {
                 remote: ([192, 0, 2, 1], port).into(),
@@ -250,7 +250,7 @@ mod tests {
             moves.note(moved(peer, &activity, port, 0));
         }
         let mut taken = Vec::new();
-        moves.take(|it| taken.push((it.peer, it.endpoint.remote.port())));
+        moves.take(|it| taken.push((it.peer.value(), it.endpoint.remote.port())));
         assert_eq!(taken, [(1, 2), (2, 3), (1, 5)]);
         assert!(moves.is_empty());
     }
@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(news.next(early), Some(Duration::from_millis(1)));
         assert!(news.take_due(early).is_empty());
         let due = news.take_due(late);
-        assert!(due.len() == 1 && due[0].0 == 1 && due[0].1.is_stale());
+        assert!(due.len() == 1 && due[0].0 == PeerId::from(1) && due[0].1.is_stale());
         // Another one of the same id is not the one that has just moved.
         assert!(news.add(&moved(2, &second, 1, 6000)));
     }

@@ -14,6 +14,7 @@ use std::io;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use udco_core::PeerId;
 use udco_netlink::path::{FIRST_QUERY, Path, Report, link_query, path_query};
 use udco_sys::route::Monitor;
 
@@ -63,11 +64,11 @@ pub(crate) struct Paths {
     asked: HashMap<u32, Question>,
     next_question: u32,
     /// Peers whose path was not known when they came or moved.
-    waiting: Vec<u32>,
+    waiting: Vec<PeerId>,
     /// A round is under way.
     in_round: bool,
     /// Peers whose turn it is in the round: they get what comes of it when all have been asked for.
-    part: Vec<u32>,
+    part: Vec<PeerId>,
     /// In how many parts the round takes the peers: each has its turn with those whose ids leave the same remainder.
     parts: u32,
     /// The parts that have their turn after this one.
@@ -278,7 +279,8 @@ impl Paths {
         };
         let snapshot = device.snapshot();
         let ids = snapshot.peers.ids();
-        self.part.extend(ids.filter(|id| id % self.parts == turn));
+        self.part
+            .extend(ids.filter(|id| id.value() % self.parts == turn));
         for peer in self.part.iter().filter_map(|id| snapshot.peers.by_id(*id)) {
             if let Some(path) = path_of(device, peer)
                 && let Entry::Vacant(known) = self.known.entry(path)

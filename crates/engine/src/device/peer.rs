@@ -24,8 +24,8 @@ pub(crate) fn state_of<I: Io>(peer: &Peer<I>) -> PeerState {
     };
     let nothing = Traffic::default();
     let state = PeerState {
-        id: peer.id,
-        tx_id: peer.tx_id,
+        id: peer.id.value(),
+        tx_id: peer.tx_id.value(),
         socket_netnsid: None,
         vpn4: peer.vpn4,
         vpn6: peer.vpn6(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use udco_core::{Mode, Routes};
+use udco_core::{Mode, PeerId, Routes};
 use udco_crypto::DirectionKey;
 use udco_netlink::Notification;
 
@@ -25,7 +25,7 @@ pub(crate) struct State<I: Io> {
     /// The device goes: no peer is added any more.
     pub(crate) is_ended: bool,
     /// Peers that have come or moved since their paths were last looked at.
-    pub(super) unmeasured: Vec<u32>,
+    pub(super) unmeasured: Vec<PeerId>,
     /// Moves of which listeners were notified a short while ago.
     pub(super) news: News,
     /// Notifications of the change in progress, with the namespace of their listeners.
@@ -46,7 +46,7 @@ impl<I: Io> State<I> {
     }
 
     /// A peer has come or moved: the path to it is not known.
-    pub(crate) fn measure(&mut self, peer: u32) {
+    pub(crate) fn measure(&mut self, peer: PeerId) {
         // Beyond that there is a round for all.
         if self.unmeasured.len() < MAX_UNMEASURED && self.unmeasured.last() != Some(&peer) {
             self.unmeasured.push(peer);
@@ -59,7 +59,7 @@ impl<I: Io> State<I> {
         self.notifications.push((netns, notification));
     }
 
-    pub(super) fn netns_of(&self, peer: u32) -> u64 {
+    pub(super) fn netns_of(&self, peer: PeerId) -> u64 {
         let peer = self.core.peers().by_id(peer);
         peer.map_or(0, |peer| peer.transport.netns)
     }

@@ -12,6 +12,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
+use udco_core::PeerId;
 use udco_core::framing::boundary;
 use udco_ipc::{Partial, STREAM_ERROR};
 
@@ -36,6 +37,9 @@ const DESYNCED_TURNS: usize = 256;
 /// Bytes of a stream that are no packets of ours in one message.
 pub(crate) const RAW_PIECE: usize = 16 << 10;
 
+/// Of a stream that has had no peer yet: more than the 24 bits of a peer id.
+const NO_PEER: u32 = u32::MAX;
+
 /// A stream that the engine owns.
 pub(crate) struct Stream<I: Io = Linux> {
     socket: I::Stream,
@@ -43,7 +47,7 @@ pub(crate) struct Stream<I: Io = Linux> {
     relay: I::Relay,
     writer: Mutex<Writer<I>>,
     reader: Mutex<Reader>,
-    /// The id of its peer.
+    /// The id of its peer, or [`NO_PEER`].
     peer: AtomicU32,
     /// Its peer is to be removed.
     has_failed: AtomicBool,
@@ -81,14 +85,14 @@ impl<I: Io> Stream<I> {
                 partial,
                 is_desynced: false,
             }),
-            peer: AtomicU32::new(0),
+            peer: AtomicU32::new(NO_PEER),
             has_failed: AtomicBool::new(false),
         }
     }
 
     /// Belongs to this peer from now on.
-    pub(crate) fn attach(&self, peer: u32) {
-        self.peer.store(peer, Ordering::Relaxed);
+    pub(crate) fn attach(&self, peer: PeerId) {
+        self.peer.store(peer.value(), Ordering::Relaxed);
         self.has_failed.store(false, Ordering::Relaxed);
         lock(&self.writer).peers += 1;
     }
@@ -104,8 +108,8 @@ impl<I: Io> Stream<I> {
     }
 
     /// The id of the peer that it belongs, or belonged, to.
-    pub(crate) fn peer(&self) -> u32 {
-        self.peer.load(Ordering::Relaxed)
+    pub(crate) fn peer(&self) -> Option<PeerId> {
+        PeerId::new(self.peer.load(Ordering::Relaxed))
     }
 
     /// Reads on: `buffer` begins with what was kept of the last read.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use udco_core::PeerId;
 use udco_ipc::TRANSPORT_BUFFER;
 use udco_ipc::{Partial, RelayHeader};
 use udco_sys::seqpacket::Connection;
@@ -153,7 +154,7 @@ impl<I: Io> Transport<I> {
     }
 
     /// Adds a peer.
-    pub(crate) fn attach(&self, peer: u32) {
+    pub(crate) fn attach(&self, peer: PeerId) {
         if let Socket::Tcp(stream) = &self.socket {
             stream.attach(peer);
         }

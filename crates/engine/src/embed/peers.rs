@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use udco_core::{Key, NewPeer, PeerChange, PeerError, Slot, Time};
+use udco_core::{Key, NewPeer, PeerChange, PeerError, PeerId, Slot, Time};
 use udco_crypto::DirectionKey;
 use udco_netlink::DeleteReason;
 
@@ -42,7 +42,7 @@ impl<I: Io> DataPath<I> {
     ///
     /// # Errors
     /// As [`udco_core::Device::change_peer`].
-    pub fn change_peer(&self, id: u32, change: PeerChange, now: Time) -> Result<(), PeerError> {
+    pub fn change_peer(&self, id: PeerId, change: PeerChange, now: Time) -> Result<(), PeerError> {
         self.device
             .change(|state| state.core.change_peer(id, change, now))
     }
@@ -51,7 +51,7 @@ impl<I: Io> DataPath<I> {
     ///
     /// # Errors
     /// [`PeerError::NoSuchPeer`].
-    pub fn remove_peer(&self, id: u32, now: Time) -> Result<(), PeerError> {
+    pub fn remove_peer(&self, id: PeerId, now: Time) -> Result<(), PeerError> {
         self.device.change(|state| {
             let removed = state.core.remove_peer(id)?;
             let ended = self.device.ended(&removed, DeleteReason::Userspace, now);
@@ -67,7 +67,7 @@ impl<I: Io> DataPath<I> {
     /// [`PeerError::NoSuchPeer`].
     pub fn install_key(
         &self,
-        peer: u32,
+        peer: PeerId,
         slot: Slot,
         key: Key<DirectionKey>,
     ) -> Result<(), PeerError> {
@@ -83,7 +83,7 @@ impl<I: Io> DataPath<I> {
     ///
     /// # Errors
     /// [`PeerError::NoSuchPeer`].
-    pub fn swap_keys(&self, peer: u32) -> Result<(), PeerError> {
+    pub fn swap_keys(&self, peer: PeerId) -> Result<(), PeerError> {
         self.device.change(|state| state.core.swap_keys(peer))
     }
 
@@ -91,7 +91,7 @@ impl<I: Io> DataPath<I> {
     ///
     /// # Errors
     /// [`PeerError::NoSuchPeer`].
-    pub fn retire_key(&self, peer: u32, slot: Slot, until: Time) -> Result<(), PeerError> {
+    pub fn retire_key(&self, peer: PeerId, slot: Slot, until: Time) -> Result<(), PeerError> {
         self.device
             .change(|state| state.core.retire_key(peer, slot, until))
     }

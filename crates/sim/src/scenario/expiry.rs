@@ -62,7 +62,7 @@ pub(super) fn run(mut rng: Rng) -> Result<World, Failure> {
     world.run_for(u64::from(keepalive.timeout) * 1_000 + 5_000)?;
     for (own, other, activity) in &watched {
         let is_silent = silent.contains(&(*own).max(*other));
-        let peer = peer_id(*own, *other);
+        let peer = peer_id(*own, *other).value();
         let expired = world.nodes[*own].notified.iter().find(|(_, told)| {
             matches!(told, Notification::PeerDeleted { peer: gone, reason: DeleteReason::Expired, .. } if *gone == peer)
         });

@@ -83,7 +83,7 @@ pub(super) fn run(mut rng: Rng) -> Result<World, Failure> {
                     peer: moved,
                     remote,
                     ..
-                } if *moved == peer => Some(*remote),
+                } if *moved == peer.value() => Some(*remote),
                 _ => None,
             })
             .collect();

@@ -52,7 +52,7 @@ pub(super) fn run(mut rng: Rng) -> Result<World, Failure> {
     }
     world.run_until(begin + (SPAN + 500) * MS)?;
     for (own, other) in [(SERVER, victim), (victim, SERVER)] {
-        let gone = peer_id(own, other);
+        let gone = peer_id(own, other).value();
         let ended = world.nodes[own].notified.iter().any(|(_, told)| {
             matches!(told, Notification::PeerDeleted { peer, reason: DeleteReason::TransportError, .. } if *peer == gone)
         });

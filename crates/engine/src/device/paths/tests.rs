@@ -125,10 +125,12 @@ impl Scene {
     }
 
     fn add(&self, id: u32, remote: &str, local: Option<&str>) {
+        let vpn4 = (0x0a08_0000 + id + 2).into();
+        let id = PeerId::new(id).unwrap();
         let new = NewPeer {
             id,
             tx_id: id,
-            vpn4: Some((0x0a08_0000 + id + 2).into()),
+            vpn4: Some(vpn4),
             vpn6: None,
             endpoint: Some(endpoint(remote, local)),
             keepalive: Default::default(),
@@ -141,6 +143,7 @@ impl Scene {
     }
 
     fn move_to(&self, id: u32, remote: &str) {
+        let id = PeerId::new(id).unwrap();
         let change = PeerChange {
             endpoint: Some(endpoint(remote, None)),
             ..PeerChange::default()
@@ -203,6 +206,7 @@ impl Scene {
 
     fn mtu(&self, id: u32) -> u16 {
         let snapshot = self.device.snapshot();
+        let id = PeerId::new(id).unwrap();
         snapshot.peers.by_id(id).unwrap().activity.path_mtu.bytes()
     }
 }
@@ -472,7 +476,7 @@ fn peers_that_have_gone_are_not_waited_for() {
     let questions = scene.tick(STEP_PAUSE);
     scene
         .device
-        .change(|state| state.core.remove_peer(1).map(drop))
+        .change(|state| state.core.remove_peer(PeerId::from(1)).map(drop))
         .unwrap();
     scene.answer(questions, Some(1400), 1500);
     assert!(scene.paths.waiting.is_empty());
