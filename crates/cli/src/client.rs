@@ -107,7 +107,7 @@ impl Client {
 
     /// Reports this process's network namespace where the kernel does not (before Linux 5.14, faults B5).
     fn say_where(&mut self) -> Result<()> {
-        if interface::namespace() != 0 {
+        if interface::namespace().is_known() {
             return Ok(());
         }
         if let Some(inode) = interface::namespace_inode() {
@@ -133,7 +133,7 @@ impl Client {
     /// The device of this name and index in this network namespace, if the engine has it.
     pub(crate) fn find_device(&mut self, name: &str, ifindex: u32) -> Result<Option<HasDevice>> {
         let message = ToEngine::FindDevice {
-            netns: interface::namespace(),
+            netns: interface::namespace().number(),
             ifindex,
             name: name.as_bytes(),
         };

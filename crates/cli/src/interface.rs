@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
+use udco_sys::{Netns, network_namespace};
 
 /// The index of the interface of this name.
 pub(crate) fn index(name: &str) -> Option<u32> {
@@ -14,9 +15,9 @@ pub(crate) fn name(index: u32) -> Option<String> {
     netdevice::index_to_name(any_socket()?, index).ok()
 }
 
-/// The kernel's number of this network namespace; 0 if it has none.
-pub(crate) fn namespace() -> u64 {
-    any_socket().map_or(0, |any| udco_sys::network_namespace(any.as_fd()))
+/// This network namespace.
+pub(crate) fn namespace() -> Netns {
+    any_socket().map_or(Netns::UNKNOWN, |any| network_namespace(any.as_fd()))
 }
 
 /// The inode of this network namespace, by which an engine names its own.

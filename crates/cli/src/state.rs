@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use udco_state::Peer;
+use udco_sys::Netns;
 
 use crate::interface;
 
@@ -26,9 +27,10 @@ pub(crate) fn peers(device: &Device<'_>) -> Result<Vec<Peer>> {
 
 /// Whether a device is in this network namespace, as far as its state shows.
 pub(crate) fn is_here(device: &Device<'_>) -> bool {
-    match (device.netns, interface::namespace()) {
-        (0, _) | (_, 0) => interface::index(&device.name) == Some(device.ifindex),
-        (netns, here) => netns == here,
+    let (netns, here) = (Netns::numbered(device.netns), interface::namespace());
+    match netns.is_known() && here.is_known() {
+        true => netns.is(here),
+        false => interface::index(&device.name) == Some(device.ifindex),
     }
 }
 

@@ -23,6 +23,7 @@ use std::time::Duration;
 use udco_core::{Activity, DropReason, Endpoint, Mode, PeerId, Routes, Time};
 use udco_ipc::Partial;
 pub use udco_netlink::{Api, DeleteReason, Notification};
+use udco_sys::Netns;
 
 use crate::client::Client;
 use crate::datapath::placement::Placement;
@@ -113,11 +114,11 @@ impl<I: Io> DataPath<I> {
             merge: Merging::new(tcp, udp),
         };
         let queues = setup.queues.len();
-        let interface = Interface::over((0, 1), setup.name, setup.queues, offloads)?;
+        let interface = Interface::over((Netns::UNKNOWN, 1), setup.name, setup.queues, offloads)?;
         let client = Client {
             id: 1,
             uid: 0,
-            netns: 0,
+            netns: Netns::UNKNOWN,
         };
         let notifications = Arc::new(Log::default());
         let device = Device::seeded(
@@ -182,7 +183,12 @@ impl<I: Io> DataPath<I> {
             segmentation,
             coalescing: false,
         };
-        let transport = Arc::new(transport::Transport::over(socket, traits, 0, (0, 0)));
+        let transport = Arc::new(transport::Transport::over(
+            socket,
+            traits,
+            Netns::UNKNOWN,
+            (0, 0),
+        ));
         let source = Source::Network(Arc::clone(&self.device), Arc::clone(&transport));
         // As in the engine: the socket is with another worker than the queues, where there is one.
         self.serve(self.workers.len() - 1, source);

@@ -55,7 +55,7 @@ pub struct Engine {
     first_packet_id: u32,
     forbidden: Forbidden,
     /// The network namespace of this process, by its file's inode; 0 if unknown.
-    netns: u64,
+    netns_inode: u64,
     /// `None` if keys may be reused.
     digester: Option<Digester>,
 }
@@ -78,7 +78,7 @@ impl Engine {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_confined(options: Options, confine: impl FnOnce()) -> io::Result<Arc<Self>> {
-        let netns = std::fs::metadata("/proc/self/ns/net").map_or(0, |netns| netns.ino());
+        let netns_inode = std::fs::metadata("/proc/self/ns/net").map_or(0, |file| file.ino());
         let count = options.workers.unwrap_or_else(|| match options.cpus.len() {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             cpus => cpus,
@@ -112,7 +112,7 @@ impl Engine {
             keepalive: OnceLock::new(),
             first_packet_id: options.first_packet_id.unwrap_or(1),
             forbidden: options.forbidden,
-            netns,
+            netns_inode,
             digester,
         });
         engine.watch.start(&Arc::downgrade(&engine))?;
@@ -146,8 +146,8 @@ impl Engine {
     }
 
     /// The network namespace of this process, by its file's number; 0 if it is not known.
-    pub(crate) const fn netns(&self) -> u64 {
-        self.netns
+    pub(crate) const fn netns_inode(&self) -> u64 {
+        self.netns_inode
     }
 
     /// A number for a connection.
@@ -185,7 +185,7 @@ impl Engine {
             format: udco_state::FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
-            netns: self.netns,
+            netns: self.netns_inode,
             workers: self.workers.count(),
             devices: self
                 .registry

@@ -10,6 +10,7 @@
 //! * [`seqpacket`]: the engine's control connections, which carry descriptors,
 //! * [`socket_file`]: the files at which they are accepted,
 //! * [`epoll`] and [`wake`]: waiting,
+//! * [`Netns`]: the number of a network namespace,
 //! * [`netlink`]: generic Netlink to the kernel's own drivers,
 //! * [`route`]: the kernel's routing table as a stream of netlink messages,
 //! * [`lines`]: log lines, which never block the writer,
@@ -31,6 +32,7 @@ pub mod lines;
 #[cfg(test)]
 mod namespace;
 pub mod netlink;
+mod netns;
 pub mod process;
 pub mod route;
 pub mod seqpacket;
@@ -42,4 +44,5 @@ pub mod tun;
 pub mod udp;
 pub mod wake;
 
+pub use netns::Netns;
 pub use socket_option::{bound_device, network_namespace, set_mark, socket_mark};

@@ -7,6 +7,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use libc::{c_int, socklen_t};
 
+use crate::netns::Netns;
+
 /// `setsockopt` with an `int`.
 pub(crate) fn set_int(
     fd: BorrowedFd<'_>,
@@ -39,13 +41,13 @@ pub(crate) fn int(fd: BorrowedFd<'_>, level: c_int, name: c_int) -> io::Result<c
     Ok(c_int::from_ne_bytes(value))
 }
 
-/// The kernel's number of the network namespace that a socket belongs to; 0 before Linux 5.14.
+/// The network namespace that a socket belongs to, unknown before Linux 5.14.
 #[must_use]
-pub fn network_namespace(fd: BorrowedFd<'_>) -> u64 {
+pub fn network_namespace(fd: BorrowedFd<'_>) -> Netns {
     let mut value = [0_u8; size_of::<u64>()];
     match bytes(fd, libc::SOL_SOCKET, libc::SO_NETNS_COOKIE, &mut value) {
-        Ok(_) => u64::from_ne_bytes(value),
-        Err(_) => 0,
+        Ok(_) => Netns::numbered(u64::from_ne_bytes(value)),
+        Err(_) => Netns::UNKNOWN,
     }
 }
 

@@ -112,7 +112,7 @@ impl Kernel for Builder {
     }
 
     fn namespace(&self) -> u64 {
-        udco_sys::network_namespace(self.monitor.as_fd())
+        udco_sys::network_namespace(self.monitor.as_fd()).number()
     }
 
     fn pause(&self, time: Duration) {

@@ -7,6 +7,7 @@ use std::thread::ThreadId;
 
 use udco_ipc::REQUEST_MARK;
 use udco_netlink::{Api, FamilyIds, Notification};
+use udco_sys::Netns;
 use udco_sys::epoll::{Interest, Poller};
 use udco_sys::seqpacket::Connection;
 
@@ -29,7 +30,7 @@ pub(crate) const FAMILIES: FamilyIds = FamilyIds {
 pub(crate) struct Channel {
     socket: Connection,
     /// The kernel's number of the client's network namespace; 0 if unknown.
-    pub(crate) netns: u64,
+    pub(crate) netns: Netns,
     /// The client, and its user.
     pub(crate) client: ClientId,
     pub(crate) uid: u32,

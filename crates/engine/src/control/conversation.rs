@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use udco_core::mss;
 use udco_ipc::{MssFix, ToClient, ToEngine, VERSION};
 use udco_netlink::{Answers, Api, Requester, membership, serve};
+use udco_sys::Netns;
 use udco_sys::epoll::{Events, Interest};
 use udco_sys::seqpacket::{Connection, Credentials, FdList};
 use zeroize::Zeroize;
@@ -219,7 +220,9 @@ impl Session {
                 };
                 self.route(seq, &requester, datagram)
             }
-            ToEngine::Shown { netns, message } => self.show_link(seq, netns, message),
+            ToEngine::Shown { netns, message } => {
+                self.show_link(seq, Netns::numbered(netns), message)
+            }
             ToEngine::SocketClosed { fd } => {
                 self.resources.close_socket(fd);
                 self.done(seq, 0)
@@ -269,13 +272,17 @@ impl Session {
                 netns,
                 ifindex,
                 name,
-            } => match self.engine.registry().called(netns, ifindex, name) {
+            } => match self
+                .engine
+                .registry()
+                .called(Netns::numbered(netns), ifindex, name)
+            {
                 Some((device, is_certain)) => self.send(
                     seq,
                     ToClient::Device {
                         is_dco_v2: device.api == Api::DcoV2,
                         is_certain,
-                        engine: self.engine.netns(),
+                        engine: self.engine.netns_inode(),
                     },
                 ),
                 None => self.done(seq, ENODEV),

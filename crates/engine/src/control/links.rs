@@ -10,8 +10,8 @@ use udco_netlink::{
     Api, Errno, LinkNew, LinkRequest, LinkTarget, Messages, Requester, acknowledgement,
     link_request, link_view, marked_link, message_link, refusal,
 };
+use udco_sys::Netns;
 
-use crate::client::may_be_same_netns;
 use crate::control::proof;
 use crate::control::session::{Session, decode, malformed};
 use crate::device::Device;
@@ -89,9 +89,9 @@ impl Session {
 
     /// Shows a kernel link message in the driver's form if the link is ours: any client's device in the same network
     /// namespace, so that `ip link` sees what OpenVPN sees.
-    pub(crate) fn show_link(&mut self, seq: u32, netns: u64, message: &[u8]) -> io::Result<()> {
+    pub(crate) fn show_link(&mut self, seq: u32, netns: Netns, message: &[u8]) -> io::Result<()> {
         // The kernel has numbered the client's namespace (faults D1). The message may be about a link in another one.
-        let is_here = may_be_same_netns(netns, self.client.netns);
+        let is_here = netns.may_be(self.client.netns);
         let ifindex = message_link(message).filter(|_| is_here);
         let device =
             ifindex.and_then(|ifindex| self.engine.registry().shown(&self.client, ifindex));

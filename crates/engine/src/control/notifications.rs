@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, Weak};
 
 use udco_netlink::{Api, Notification};
 
-use crate::client::may_be_same_netns;
 use crate::control::channel::Channel;
 use crate::device::notify::{Audience, Notify};
 use crate::sync::lock;
@@ -29,13 +28,13 @@ impl Notify for Listeners {
     /// number namespaces, only the client that uses it.
     fn notify(&self, audience: Audience, api: Api, notification: &Notification) {
         for listener in lock(&self.0).iter().filter_map(Weak::upgrade) {
-            let numbered = audience.netns != 0 && listener.netns != 0;
             let is_user = listener.client == audience.owner;
             let may_know = is_user || listener.uid == audience.uid || listener.uid == 0;
-            if may_be_same_netns(audience.netns, listener.netns)
-                && (numbered || is_user)
-                && may_know
-            {
+            let is_there = match is_user {
+                true => listener.netns.may_be(audience.netns),
+                false => listener.netns.is(audience.netns),
+            };
+            if is_there && may_know {
                 listener.notify(api, notification);
             }
         }

@@ -15,6 +15,7 @@ use std::os::fd::AsFd;
 
 use udco_ipc::Alias;
 use udco_netlink::{Api, identity, identity_request};
+use udco_sys::Netns;
 use udco_sys::route::{Monitor, Received};
 use udco_sys::tun::Queue;
 
@@ -32,8 +33,8 @@ const BUFFER: usize = 32 << 10;
 
 /// A device whose identity the kernel has confirmed.
 pub(crate) struct Proven {
-    /// The number of its network namespace; 0 if unknown.
-    pub(crate) netns: u64,
+    /// Its network namespace.
+    pub(crate) netns: Netns,
     pub(crate) ifindex: u32,
     pub(crate) name: String,
 }

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 
 use udco_core::Mode;
 use udco_netlink::{Api, DeleteReason, LinkTarget};
+use udco_sys::Netns;
 
 use crate::client::{Client, ClientId};
 use crate::control::account::Charge;
@@ -91,7 +92,7 @@ impl Registry {
         match entry {
             Some(entry) if entry.permits(client) => Found::Device(Arc::clone(&entry.device)),
             Some(_) => Found::Forbidden,
-            None if tables.gone.contains(&(client.netns, ifindex)) => Found::Gone,
+            None if tables.has_gone(client.netns, ifindex) => Found::Gone,
             None => Found::Nothing,
         }
     }
@@ -129,15 +130,15 @@ impl Registry {
     /// certain: where namespaces have no number, the same index and name may occur in several.
     pub(crate) fn called(
         &self,
-        netns: u64,
+        netns: Netns,
         ifindex: u32,
         name: &[u8],
     ) -> Option<(Arc<Device>, bool)> {
         let tables = lock(&self.tables);
         tables.devices.iter().find_map(|Entry { device, .. }| {
-            let is_numbered = device.interface.netns != 0 && netns != 0;
+            let is_numbered = device.interface.netns.is_known() && netns.is_known();
             let is_here = match is_numbered {
-                true => device.interface.netns == netns,
+                true => device.interface.netns.is(netns),
                 false => device.interface.name.as_bytes() == name,
             };
             let is_it = device.interface.ifindex == ifindex && is_here;
@@ -146,7 +147,7 @@ impl Registry {
     }
 
     /// A device that is registered for this place already.
-    pub(crate) fn at(&self, netns: u64, ifindex: u32) -> Option<Arc<Device>> {
+    pub(crate) fn at(&self, netns: Netns, ifindex: u32) -> Option<Arc<Device>> {
         let tables = lock(&self.tables);
         tables.at(netns, ifindex).map(Arc::clone)
     }
@@ -167,9 +168,10 @@ impl Registry {
             return false;
         }
         let placed = place(workers, device, number);
+        let (here, index) = (device.interface.netns, device.interface.ifindex);
         tables
             .gone
-            .retain(|place| *place != (device.interface.netns, device.interface.ifindex));
+            .retain(|(netns, ifindex)| !(netns.is(here) && *ifindex == index));
         tables.devices.push(Entry {
             device: Arc::clone(device),
             number,

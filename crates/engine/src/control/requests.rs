@@ -15,7 +15,6 @@ use udco_sys::tcp::{self, Kind, inspect};
 use udco_sys::udp::UdpSocket;
 
 use crate::client::Client;
-use crate::client::may_be_same_netns;
 use crate::control::account::{self, Charge};
 use crate::control::registry::Found;
 use crate::control::session::Session;
@@ -66,7 +65,7 @@ impl Requests<'_> {
     /// A peer as PEER_GET reports it.
     fn peer_state(&mut self, api: Api, peer: &Peer) -> PeerState {
         let netns = peer.transport.netns;
-        let elsewhere = api == Api::Ovpn && !may_be_same_netns(netns, self.client.netns);
+        let elsewhere = api == Api::Ovpn && !netns.may_be(self.client.netns);
         PeerState {
             socket_netnsid: elsewhere.then(|| self.session.resources.netns_id(netns)),
             ..state_of(peer)

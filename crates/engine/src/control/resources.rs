@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use udco_netlink::DeleteReason;
+use udco_sys::Netns;
 
 use crate::client::ClientId;
 use crate::control::account::Charge;
@@ -23,7 +24,7 @@ pub(crate) struct Resources {
     /// Transport sockets by the client's fd number.
     sockets: HashMap<i32, (Arc<Transport>, Charge)>,
     /// Foreign network namespaces reported to the client, in the order of their ids.
-    foreign: Vec<u64>,
+    foreign: Vec<Netns>,
     /// Whether its devices serve this client alone. A client that never opens a generic-netlink socket (`ip link add`,
     /// `udco link add`) only makes a device for others, which stays.
     ends_devices: bool,
@@ -51,8 +52,8 @@ impl Resources {
     }
 
     /// An id for a foreign network namespace, as the kernel would assign it: the first free one.
-    pub(crate) fn netns_id(&mut self, netns: u64) -> i32 {
-        let known = self.foreign.iter().position(|other| *other == netns);
+    pub(crate) fn netns_id(&mut self, netns: Netns) -> i32 {
+        let known = self.foreign.iter().position(|other| other.is(netns));
         let id = known.unwrap_or_else(|| {
             self.foreign.push(netns);
             self.foreign.len() - 1

@@ -35,7 +35,7 @@ pub(crate) fn device(device: &Device, owner: u32, may_use: bool) -> state::Devic
     state::Device {
         name: device.interface.name.clone(),
         ifindex: device.interface.ifindex,
-        netns: device.interface.netns,
+        netns: device.interface.netns.number(),
         mode: match device.mode {
             udco_core::Mode::P2p => state::Mode::P2p,
             udco_core::Mode::Mp => state::Mode::Mp,

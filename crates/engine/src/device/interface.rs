@@ -4,6 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use udco_core::{DropCounters, PeerId};
+use udco_sys::Netns;
 use udco_sys::tun;
 
 use crate::device::handoff::Handoffs;
@@ -15,7 +16,7 @@ use crate::linux::Linux;
 pub(crate) struct Interface<I: Io = Linux> {
     pub(crate) ifindex: u32,
     /// The kernel's number of the network namespace in which it has this index; 0 if unknown.
-    pub(crate) netns: u64,
+    pub(crate) netns: Netns,
     /// The name that it had when it was handed over.
     pub(crate) name: String,
     pub(crate) queues: Vec<I::Tun>,
@@ -45,7 +46,7 @@ impl Interface {
     /// # Errors
     /// If file descriptors are short.
     pub(crate) fn new(
-        place: (u64, u32),
+        place: (Netns, u32),
         name: String,
         queues: Vec<tun::Queue>,
         offloads: Offloads,
@@ -60,7 +61,7 @@ impl<I: Io> Interface<I> {
     /// # Errors
     /// If wakers cannot be made.
     pub(crate) fn over(
-        (netns, ifindex): (u64, u32),
+        (netns, ifindex): (Netns, u32),
         name: String,
         queues: Vec<I::Tun>,
         offloads: Offloads,

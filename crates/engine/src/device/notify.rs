@@ -1,6 +1,7 @@
 //! The listeners that a device notifies.
 
 use udco_netlink::{Api, Notification};
+use udco_sys::Netns;
 
 use crate::client::ClientId;
 
@@ -8,7 +9,7 @@ use crate::client::ClientId;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Audience {
     /// They are in this network namespace.
-    pub(crate) netns: u64,
+    pub(crate) netns: Netns,
     /// The client that uses the device; 0 if none does.
     pub(crate) owner: ClientId,
     /// The user whose program made it.

@@ -351,7 +351,7 @@ impl Paths {
 /// The path to a peer, if it is one that can be asked for.
 fn path_of(device: &Device, peer: &Peer) -> Option<Path> {
     let endpoint = peer.endpoint()?;
-    let is_here = peer.transport.netns == device.interface.netns && device.interface.netns != 0;
+    let is_here = peer.transport.netns.is(device.interface.netns);
     let scope = match endpoint.remote {
         std::net::SocketAddr::V6(remote) => remote.scope_id(),
         std::net::SocketAddr::V4(_) => 0,

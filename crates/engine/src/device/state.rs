@@ -5,6 +5,7 @@ use std::sync::Arc;
 use udco_core::{Mode, PeerId, Routes};
 use udco_crypto::DirectionKey;
 use udco_netlink::Notification;
+use udco_sys::Netns;
 
 use crate::device::moves::News;
 use crate::device::snapshot::{Snapshot, Tuning};
@@ -29,7 +30,7 @@ pub(crate) struct State<I: Io> {
     /// Moves of which listeners were notified a short while ago.
     pub(super) news: News,
     /// Notifications of the change in progress, with the namespace of their listeners.
-    pub(super) notifications: Vec<(u64, Notification)>,
+    pub(super) notifications: Vec<(Netns, Notification)>,
 }
 
 impl<I: Io> State<I> {
@@ -55,13 +56,13 @@ impl<I: Io> State<I> {
 
     /// Notifies the listeners of a network namespace, when the present change is published: with `ovpn` it is that of the
     /// peer's transport socket (dco-behaviour 2.14).
-    pub(crate) fn notify(&mut self, netns: u64, notification: Notification) {
+    pub(crate) fn notify(&mut self, netns: Netns, notification: Notification) {
         self.notifications.push((netns, notification));
     }
 
-    pub(super) fn netns_of(&self, peer: PeerId) -> u64 {
+    pub(super) fn netns_of(&self, peer: PeerId) -> Netns {
         let peer = self.core.peers().by_id(peer);
-        peer.map_or(0, |peer| peer.transport.netns)
+        peer.map_or(Netns::UNKNOWN, |peer| peer.transport.netns)
     }
 
     /// A snapshot for the packet path.

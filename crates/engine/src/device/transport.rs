@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use udco_core::PeerId;
 use udco_ipc::TRANSPORT_BUFFER;
 use udco_ipc::{Partial, RelayHeader};
+use udco_sys::Netns;
 use udco_sys::seqpacket::Connection;
 use udco_sys::tcp;
 use udco_sys::udp::UdpSocket;
@@ -27,7 +28,7 @@ pub(crate) struct Transport<I: Io = Linux> {
     /// The other end of a stream.
     remote: Option<SocketAddr>,
     /// The kernel's number of the socket's network namespace; 0 if unknown.
-    pub(crate) netns: u64,
+    pub(crate) netns: Netns,
     /// The mark of its packets; 0 for none.
     pub(crate) mark: u32,
     /// Index of the device or VRF that it is bound to; 0 for none.
@@ -67,7 +68,7 @@ impl Transport {
         socket: tcp::Stream,
         relay: Connection,
         partial: Partial,
-        netns: u64,
+        netns: Netns,
     ) -> io::Result<Self> {
         let traits = Traits {
             local: socket.local_addr()?,
@@ -85,7 +86,7 @@ impl Transport {
         socket: UdpSocket,
         relay: Connection,
         forbidden: Forbidden,
-        netns: u64,
+        netns: Netns,
     ) -> io::Result<Self> {
         socket.enable_packet_info()?;
         let (mark, bound_to) = routing_of(socket.as_fd());
@@ -113,7 +114,7 @@ impl<I: Io> Transport<I> {
     pub(crate) const fn over(
         socket: Socket<I>,
         traits: Traits,
-        netns: u64,
+        netns: Netns,
         (mark, bound_to): (u32, u32),
     ) -> Self {
         Self {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use udco_core::{Key, NewPeer, PeerChange, PeerError, PeerId, Slot, Time};
 use udco_crypto::DirectionKey;
 use udco_netlink::DeleteReason;
+use udco_sys::Netns;
 
 use super::{DataPath, Transport};
 use crate::datapath::worker::Order;
@@ -32,7 +33,7 @@ impl<I: Io> DataPath<I> {
             transport.attach(id);
             if let Some(replaced) = replaced {
                 let ended = self.device.ended(&replaced, DeleteReason::Teardown, now);
-                state.notify(0, ended);
+                state.notify(Netns::UNKNOWN, ended);
             }
             Ok(())
         })
@@ -55,7 +56,7 @@ impl<I: Io> DataPath<I> {
         self.device.change(|state| {
             let removed = state.core.remove_peer(id)?;
             let ended = self.device.ended(&removed, DeleteReason::Userspace, now);
-            state.notify(0, ended);
+            state.notify(Netns::UNKNOWN, ended);
             Ok(())
         })
     }

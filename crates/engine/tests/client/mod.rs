@@ -85,7 +85,7 @@ impl Client {
     /// Says hello, and reports its namespace in case the kernel does not number it (faults B5).
     fn greeted(self) -> Self {
         let this = self.hello();
-        if udco_sys::network_namespace(this.connection().as_fd()) == 0 {
+        if !udco_sys::network_namespace(this.connection().as_fd()).is_known() {
             let inode = std::fs::metadata("/proc/self/ns/net").unwrap().ino();
             let answer = this.ask(1, &ToEngine::Namespace { inode }, &[]);
             assert_eq!(answer, Some(Owned::Done(0)));

@@ -55,7 +55,7 @@ impl Elsewhere {
     }
 
     fn netns(&self) -> u64 {
-        network_namespace(self.monitor.as_fd())
+        network_namespace(self.monitor.as_fd()).number()
     }
 }
 
@@ -89,7 +89,7 @@ fn a_device_is_never_registered_for_an_index_that_it_has_not() {
         let forger = site.add_peer(1);
         site.require_traffic(&forger, b"before");
         let here = Monitor::open().unwrap();
-        let netns = network_namespace(here.as_fd());
+        let netns = network_namespace(here.as_fd()).number();
         let present = site.program.target.ifindex;
         let hostile = Client::welcome(&site.engine);
         // The index of the others' device, and the one that comes next.
@@ -121,7 +121,7 @@ fn a_device_of_another_namespace_takes_no_name_or_index_here() {
     let site = Site::open(Api::Ovpn);
     let forger = site.add_peer(1);
     let here = Monitor::open().unwrap();
-    let netns = network_namespace(here.as_fd());
+    let netns = network_namespace(here.as_fd()).number();
     let next = site.program.target.ifindex + 1;
     let hostile = Client::welcome(&site.engine);
     let nonce = hostile.ask_for_device("ovpn", "wire1", MULTI_PEER);
@@ -235,7 +235,7 @@ fn a_device_is_found_in_its_namespace_by_its_index() {
     }
     let site = Site::open(Api::Ovpn);
     let ifindex = site.program.target.ifindex;
-    let here = network_namespace(Monitor::open().unwrap().as_fd());
+    let here = network_namespace(Monitor::open().unwrap().as_fd()).number();
     // Whoever asks: only to learn which engine to speak to.
     let client = Client::stranger(&site.engine);
     let find = |netns, ifindex, name: &str| {

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::client::{Client, ClientId, may_be_same_netns};
+use udco_sys::Netns;
+
+use crate::client::{Client, ClientId};
 use crate::control::account::Charge;
 use crate::datapath::worker::{Placed, Source};
 use crate::device::Device;
@@ -14,7 +16,7 @@ pub(super) struct Tables {
     pub(super) devices: Vec<Entry>,
     pub(super) sockets: Vec<Attached>,
     /// Network namespace and index of devices that were removed last.
-    pub(super) gone: VecDeque<(u64, u32)>,
+    pub(super) gone: VecDeque<(Netns, u32)>,
 }
 
 /// A device.
@@ -50,22 +52,26 @@ impl Tables {
             let own = entry.owner == Some(client.id);
             // One that was moved away is for its program only: what it was called here, another one may be.
             let is_known = !entry.device.interface.is_away();
-            let here =
-                is_known && entry.device.interface.netns == client.netns && client.netns != 0;
-            (own && may_be_same_netns(entry.device.interface.netns, client.netns) || here)
-                && is(&entry.device)
+            let netns = entry.device.interface.netns;
+            let here = is_known && netns.is(client.netns);
+            (own && netns.may_be(client.netns) || here) && is(&entry.device)
         })
     }
 
     /// The device that is registered for a place. Where the kernel does not number namespaces, none is.
-    pub(super) fn at(&self, netns: u64, ifindex: u32) -> Option<&Arc<Device>> {
+    pub(super) fn at(&self, netns: Netns, ifindex: u32) -> Option<&Arc<Device>> {
         let mut devices = self.devices.iter().map(|entry| &entry.device);
         devices.find(|other| {
-            netns != 0
-                && other.interface.netns == netns
+            other.interface.netns.is(netns)
                 && other.interface.ifindex == ifindex
                 && !other.interface.is_away()
         })
+    }
+
+    /// Whether the device of this place was removed a short while ago.
+    pub(super) fn has_gone(&self, netns: Netns, ifindex: u32) -> bool {
+        let mut gone = self.gone.iter();
+        gone.any(|(there, index)| there.is(netns) && *index == ifindex)
     }
 
     pub(super) fn position(&self, device: &Arc<Device>) -> Option<usize> {

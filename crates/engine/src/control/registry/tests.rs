@@ -12,7 +12,7 @@ use crate::device::offload::{Forbidden, Merging};
 const ROOT: Client = Client {
     id: 1,
     uid: 0,
-    netns: 1,
+    netns: Netns::numbered(1),
 };
 
 fn device(registry: &Registry, workers: &Workers, ifindex: u32) -> Arc<Device> {
@@ -20,7 +20,8 @@ fn device(registry: &Registry, workers: &Workers, ifindex: u32) -> Arc<Device> {
         from_device: 0,
         merge: Merging::new(false, false),
     };
-    let interface = Interface::new((1, ifindex), "tun".into(), Vec::new(), offloads).unwrap();
+    let interface =
+        Interface::new((ROOT.netns, ifindex), "tun".into(), Vec::new(), offloads).unwrap();
     let listeners = Arc::<Listeners>::clone(registry.listeners());
     let kind = (Api::Ovpn, Mode::Mp);
     let device = Arc::new(Device::new(Arc::new(interface), kind, &ROOT, listeners));
@@ -33,7 +34,7 @@ fn transport() -> Arc<Transport> {
     let socket = OwnedFd::from(UdpSocket::bind("127.0.0.1:0").unwrap());
     let socket = udco_sys::udp::UdpSocket::adopt(socket).unwrap();
     let (relay, _) = udco_sys::seqpacket::Connection::pair().unwrap();
-    Arc::new(Transport::new(socket, relay, Forbidden::default(), 0).unwrap())
+    Arc::new(Transport::new(socket, relay, Forbidden::default(), Netns::UNKNOWN).unwrap())
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use udco_core::{Endpoint, Mode, NewPeer, PeerChange, Time};
 use udco_netlink::{Api, Notification};
+use udco_sys::Netns;
 use udco_sys::seqpacket::Connection;
 
 use super::*;
@@ -92,13 +93,14 @@ impl Scene {
     }
 
     /// The device's namespace follows that of the socket.
-    fn in_namespace(of_device: impl FnOnce(u64) -> u64) -> Self {
+    fn in_namespace(of_device: impl FnOnce(Netns) -> Netns) -> Self {
         let socket = OwnedFd::from(UdpSocket::bind("127.0.0.1:0").unwrap());
         let socket = udco_sys::udp::UdpSocket::adopt(socket).unwrap();
         let (relay, _) = Connection::pair().unwrap();
         let netns = udco_sys::network_namespace(socket.as_fd());
         let transport = Transport::new(socket, relay, Forbidden::default(), netns).unwrap();
-        assert_ne!(transport.netns, 0, "this kernel does not number namespaces");
+        let is_known = transport.netns.is_known();
+        assert!(is_known, "this kernel does not number namespaces");
         let offloads = Offloads {
             from_device: 0,
             merge: Merging::new(false, false),
@@ -106,7 +108,7 @@ impl Scene {
         let client = Client {
             id: 0,
             uid: 0,
-            netns: 0,
+            netns: Netns::UNKNOWN,
         };
         let place = (of_device(transport.netns), 7);
         let interface = Interface::new(place, "tun7".into(), Vec::new(), offloads).unwrap();
@@ -436,7 +438,7 @@ fn a_peer_that_moves_is_asked_for_at_once() {
 
 #[test]
 fn a_socket_in_another_namespace_has_no_path_here() {
-    let mut scene = Scene::in_namespace(|of_socket| of_socket + 1);
+    let mut scene = Scene::in_namespace(|of_socket| Netns::numbered(of_socket.number() + 1));
     scene.add(1, "192.0.2.1:1000", None);
     assert_eq!(scene.round(Some(1400), 1500), [0_usize; 0]);
     assert_eq!(scene.mtu(1), 1500);
