@@ -5,7 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::setting::{Origin, Problem, Reading, Setting};
+use crate::setting::{INLINE, Inline, Origin, Problem, Reading, Setting};
 use crate::words::{BadLine, MAX_WORDS, is_space, words};
 
 /// The largest file to read, in bytes. Inline certificate lists are the longest part of real ones.
@@ -57,6 +57,7 @@ pub fn read(
         }
         _ => reader.command_line(arguments),
     }
+    reader.reading.directory = reader.directory;
     reader.reading
 }
 
@@ -147,7 +148,7 @@ impl<F: FnMut(&Path) -> Result<Vec<u8>, String>> Reader<F> {
             };
             let is_whole = match tag {
                 b"connection" => self.connection(&mut lines, &path),
-                tag => skip(&mut lines, tag),
+                tag => self.block(&mut lines, tag, &origin, None),
             };
             if !is_whole {
                 let what = format!("<{}> has no end", shown(Path::new(OsStr::from_bytes(tag))));
@@ -167,7 +168,7 @@ impl<F: FnMut(&Path) -> Result<Vec<u8>, String>> Reader<F> {
             let origin = Origin::File(Arc::clone(path), lines.number);
             match words(line) {
                 Ok(words) => match tag(&words) {
-                    Some(tag) if !skip(lines, tag) => return false,
+                    Some(tag) if !self.block(lines, tag, &origin, Some(number)) => return false,
                     Some(_) => {}
                     None => self.line(words, &origin, Some(number), MAX_DEPTH),
                 },
@@ -175,6 +176,42 @@ impl<F: FnMut(&Path) -> Result<Vec<u8>, String>> Reader<F> {
             }
         }
         false
+    }
+
+    /// An option whose argument is an inline block; returns whether the block is closed.
+    fn block(
+        &mut self,
+        lines: &mut Lines<'_>,
+        tag: &[u8],
+        origin: &Origin,
+        connection: Option<u32>,
+    ) -> bool {
+        let keeps = matches!(tag, b"ca" | b"cert" | b"extra-certs");
+        let mut text = Vec::new();
+        let is_closed = lines.any(|line| {
+            let is_end = is_end(line, tag);
+            if keeps && !is_end {
+                text.extend_from_slice(line);
+            }
+            is_end
+        });
+        if is_closed && self.reading.settings.len() < MAX_SETTINGS {
+            let name = String::from_utf8_lossy(tag).into_owned();
+            if keeps {
+                self.reading.certificates.push(Inline {
+                    name: name.clone(),
+                    origin: origin.clone(),
+                    text,
+                });
+            }
+            self.reading.settings.push(Setting {
+                name,
+                arguments: vec![INLINE.into()],
+                origin: origin.clone(),
+                connection,
+            });
+        }
+        is_closed
     }
 
     /// A line that is not a tag.
@@ -246,11 +283,6 @@ fn tag(words: &[Vec<u8>]) -> Option<&[u8]> {
     let [word] = words else { return None };
     let tag = word.strip_prefix(b"<")?.strip_suffix(b">")?;
     (!tag.is_empty()).then_some(tag)
-}
-
-/// Skips the lines of an inline block; returns whether the block is closed.
-fn skip(lines: &mut Lines<'_>, tag: &[u8]) -> bool {
-    lines.any(|line| is_end(line, tag))
 }
 
 fn is_end(line: &[u8], tag: &[u8]) -> bool {

@@ -2,15 +2,18 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// The argument of an option whose contents follow in a block (`<ca>`).
+pub const INLINE: &str = "[inline]";
 
 /// An option as it was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
     /// Its name, without dashes.
     pub name: String,
-    /// Its arguments.
+    /// Its arguments; [`INLINE`] if they follow in a block.
     pub arguments: Vec<OsString>,
     /// Where it was given.
     pub origin: Origin,
@@ -97,4 +100,19 @@ pub struct Reading {
     pub settings: Vec<Setting>,
     /// What could not be read.
     pub problems: Vec<Problem>,
+    /// The contents of inline blocks with certificates, which are public; those with keys are not kept.
+    pub certificates: Vec<Inline>,
+    /// The directory in which OpenVPN opens the files that options name, as `cd` has it in the end.
+    pub directory: PathBuf,
+}
+
+/// The contents of an inline block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inline {
+    /// The name of the option that it stands for.
+    pub name: String,
+    /// The place where it begins.
+    pub origin: Origin,
+    /// All of its lines.
+    pub text: Vec<u8>,
 }

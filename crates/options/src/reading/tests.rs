@@ -104,11 +104,21 @@ fn files_name_files_where_openvpn_stands() {
 }
 
 #[test]
-fn inline_blocks_are_skipped_whole() {
+fn an_inline_block_is_one_option() {
     let file = "<ca>\n-----BEGIN\nmssfix 1\n\" ' \\x\n </ca> rest\n  <key>\t\r\n</ca>\n</key>\r\nverb 3\n<ca> x\n\"<cert>\"\n</cert>\nverb 4\n";
-    assert_eq!(options(file), ["c:9 verb 3", "c:10 <ca> x", "c:13 verb 4"]);
+    assert_eq!(
+        options(file),
+        [
+            "c:1 ca [inline]",
+            "c:6 key [inline]",
+            "c:9 verb 3",
+            "c:10 <ca> x",
+            "c:11 cert [inline]",
+            "c:13 verb 4"
+        ]
+    );
     let long = format!("<ca>\n{}\n</ca>\nverb 3\n", "x".repeat(5000));
-    assert_eq!(options(&long), ["c:4 verb 3"]);
+    assert_eq!(options(&long), ["c:1 ca [inline]", "c:4 verb 3"]);
 }
 
 #[test]
@@ -120,6 +130,7 @@ fn connection_blocks_hold_options() {
             "c:1 nobind",
             "c:3 [0] remote a|1|udp",
             "c:4 [0] mssfix 1300",
+            "c:5 [0] tls-auth [inline]",
             "c:10 [1] remote b",
             "c:12 verb 3",
         ]
@@ -200,6 +211,17 @@ fn files_that_name_themselves_come_to_an_end() {
         Ok(vec![b'\n'; MAX_FILE + 1])
     });
     assert_eq!(huge.problems[0].to_string(), "command line: c: too long");
+}
+
+#[test]
+fn only_certificates_are_kept_and_the_last_directory() {
+    let file = "cd sub\n<ca>\nA\nB\n</ca>\n<key>\nsecret\n</key>\ncd /etc\n";
+    let reading = read(&["c".into()], Path::new("/start"), |_| Ok(file.into()));
+    let kept: Vec<_> = reading.certificates.iter().collect();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(kept[0].text, b"A\nB\n");
+    assert_eq!(kept[0].origin.to_string(), "c:2");
+    assert_eq!(reading.directory, Path::new("/etc"));
 }
 
 #[test]
