@@ -26,11 +26,13 @@ mod mssfix;
 pub mod program;
 mod reading;
 mod report;
+mod rules_out;
 mod setting;
 mod words;
 
 pub use reading::{MAX_FILE, STANDARD_INPUT_UNREAD, read};
-pub use report::{Report, RulesOut, WithoutEffect, report};
-pub use setting::{Origin, Problem, Reading, Setting};
+pub use report::{Report, WithoutEffect, report};
+pub use rules_out::{Cause, RulesOut, Series, is_server, rules_out};
+pub use setting::{INLINE, Inline, Origin, Problem, Reading, Setting};
 pub use udco_ipc::{MssFix, ProgramOptions};
 pub use words::{BadLine, words};

@@ -5,6 +5,7 @@ use std::fmt;
 use udco_ipc::ProgramOptions;
 
 use crate::mssfix;
+use crate::rules_out::{RulesOut, rules_out};
 use crate::setting::Setting;
 
 /// The meaning of a list of options with offload.
@@ -32,19 +33,6 @@ impl fmt::Display for WithoutEffect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { setting, instead } = self;
         write!(f, "with offload, {setting} has no effect: {instead}")
-    }
-}
-
-/// An option that makes OpenVPN disable offload.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RulesOut {
-    /// The option.
-    pub setting: Setting,
-}
-
-impl fmt::Display for RulesOut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} rules offload out", self.setting)
     }
 }
 
@@ -123,15 +111,10 @@ pub fn report(settings: &[Setting]) -> Report {
     let mut without_effect: Vec<_> = plain.chain(some.into_iter().flatten()).collect();
     // In the order in which they were given.
     without_effect.sort_by_key(|it| settings.iter().position(|given| *given == it.setting));
-    let rules_out = settings.iter().filter(|setting| rules_out(setting, all));
     Report {
         honoured,
         without_effect,
-        rules_out: rules_out
-            .map(|setting| RulesOut {
-                setting: setting.clone(),
-            })
-            .collect(),
+        rules_out: rules_out(settings, None),
     }
 }
 
@@ -190,30 +173,6 @@ impl<'a> Given<'a> {
             instead: "over TCP all packets share the connection's TOS; over UDP it is honoured",
         })
     }
-}
-
-/// Whether OpenVPN disables offload for this option, and logs that.
-fn rules_out(setting: &Setting, all: Given<'_>) -> bool {
-    let argument = setting.argument(0).unwrap_or_default();
-    match setting.name.as_str() {
-        "disable-dco" | "fragment" | "secret" | "comp-lzo" => true,
-        "compress" => !matches!(argument, "migrate"),
-        "allow-compression" => argument != "no",
-        "dev-type" => argument == "tap",
-        "dev" => argument.starts_with("tap") && !all.has("dev-type"),
-        "data-ciphers" | "ncp-ciphers" => argument.split(':').any(|cipher| !is_aead(cipher)),
-        "topology" => argument != "subnet" && all.has_any(&["server", "mode"]),
-        _ => false,
-    }
-}
-
-/// Whether the data channel supports the cipher. A question mark means that OpenVPN may drop it.
-fn is_aead(cipher: &str) -> bool {
-    let cipher = cipher.trim_start_matches('?').to_ascii_uppercase();
-    matches!(
-        cipher.as_str(),
-        "AES-128-GCM" | "AES-192-GCM" | "AES-256-GCM" | "CHACHA20-POLY1305" | "DEFAULT"
-    )
 }
 
 #[cfg(test)]
@@ -287,31 +246,5 @@ mod tests {
             assert_eq!(named(tcp), ["passtos (c.conf:1)"], "{tcp}");
         }
         assert!(named("passtos\nproto udp").is_empty());
-    }
-
-    #[test]
-    fn options_that_rule_offload_out_are_told_apart() {
-        for out in [
-            "disable-dco",
-            "fragment 1300",
-            "comp-lzo no",
-            "compress lz4",
-            "dev tap0",
-            "dev-type tap",
-            "data-ciphers AES-256-GCM:AES-256-CBC",
-            "server 10.8.0.0 255.255.255.0\ntopology net30",
-        ] {
-            assert_eq!(of(out).rules_out.len(), 1, "{out}");
-        }
-        for fine in [
-            "dev tun",
-            "compress migrate",
-            "allow-compression no",
-            "data-ciphers AES-256-GCM:?CHACHA20-POLY1305:DEFAULT",
-            "push \"comp-lzo no\"",
-            "topology net30",
-        ] {
-            assert_eq!(of(fine).rules_out, [], "{fine}");
-        }
     }
 }
