@@ -52,7 +52,7 @@ pub(crate) fn hand_on(command: &mut Command, program: &[OsString]) {
 
 /// The bytes of a configuration file. Skips anything but regular files: reading a pipe would take its contents from
 /// OpenVPN.
-fn open(path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn open(path: &Path) -> io::Result<Vec<u8>> {
     let not_regular = || io::Error::new(io::ErrorKind::Unsupported, "not a regular file");
     // Opening alone may wake a device.
     if !std::fs::metadata(path)?.is_file() {

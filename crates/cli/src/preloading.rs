@@ -1,6 +1,7 @@
 //! Predicts why a program would not load the preload library, as far as that is visible before it starts (faults C2).
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -30,9 +31,28 @@ struct Image {
     is_cut: bool,
 }
 
-/// Why the program that this command line starts would run without the library, with advice; `None` if no obstacle is
-/// known.
-pub(crate) fn obstacle(library: &Path, words: &[OsString]) -> Option<String> {
+/// Why a program runs without the library.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Obstacle {
+    pub(crate) cause: String,
+    pub(crate) cure: String,
+}
+
+impl Obstacle {
+    fn new(cause: String, cure: &str) -> Self {
+        let cure = cure.to_owned();
+        Self { cause, cure }
+    }
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.cause, self.cure)
+    }
+}
+
+/// Why the program that this command line starts would run without the library; `None` if no obstacle is known.
+pub(crate) fn obstacle(library: &Path, words: &[OsString]) -> Option<Obstacle> {
     let separators = [b' ', b':'];
     if library
         .as_os_str()
@@ -40,23 +60,26 @@ pub(crate) fn obstacle(library: &Path, words: &[OsString]) -> Option<String> {
         .iter()
         .any(|byte| separators.contains(byte))
     {
-        return Some(format!(
-            "the path {} cannot be preloaded because of its space or colon: move it, for example to /usr/lib/udco",
+        let cause = format!(
+            "the path {} cannot be preloaded because of its space or colon",
             library.display()
+        );
+        return Some(Obstacle::new(
+            cause,
+            "move it, for example to /usr/lib/udco",
         ));
     }
     let own = match Image::of(library) {
         Ok(Some(own)) if !own.is_cut => own,
         _ => {
-            return Some(format!(
-                "{} is damaged: install it again",
-                library.display()
-            ));
+            let cause = format!("{} is damaged", library.display());
+            return Some(Obstacle::new(cause, "install it again"));
         }
     };
     if let Some(cause) = loses_environment(words) {
-        return Some(format!(
-            "{cause} drops the preload library: put `udco run --` right before `openvpn`"
+        return Some(Obstacle::new(
+            format!("{cause} drops the preload library"),
+            "put `udco run --` right before `openvpn`",
         ));
     }
     let program = find(words.first()?)?;
@@ -84,38 +107,41 @@ fn loses_environment(words: &[OsString]) -> Option<String> {
 }
 
 /// Why this file would not load the library.
-fn in_the_way(library: &Image, program: &Path) -> Option<String> {
+fn in_the_way(library: &Image, program: &Path) -> Option<Obstacle> {
     let at = program.display();
     let file = program.metadata().ok()?;
     let gains = (file.mode() & SET_UID != 0 && file.uid() != getuid().as_raw())
         || (file.mode() & SET_GID != 0 && file.gid() != getgid().as_raw());
     if gains {
-        return Some(format!(
-            "{at} is setuid or setgid and therefore ignores the preload library: start it as the user it should run as"
+        return Some(Obstacle::new(
+            format!("{at} is setuid or setgid and therefore ignores the preload library"),
+            "start it as the user it should run as",
         ));
     }
     let mut room = [0; 64];
     let capabilities = rustix::fs::getxattr(program, "security.capability", &mut room[..]);
     if capabilities.is_ok() && !getuid().is_root() {
-        return Some(format!(
-            "{at} has file capabilities and therefore ignores the preload library: remove them with `setcap -r`, and grant \
-             the user what it needs through a service manager"
+        return Some(Obstacle::new(
+            format!("{at} has file capabilities and therefore ignores the preload library"),
+            "remove them with `setcap -r`, and grant the user what it needs through a service manager",
         ));
     }
     let image = Image::of(program).ok()??;
     match &image.linker {
-        None => Some(format!(
-            "{at} is statically linked and therefore ignores the preload library: use a dynamically linked one"
+        None => Some(Obstacle::new(
+            format!("{at} is statically linked and therefore ignores the preload library"),
+            "use a dynamically linked one",
         )),
-        Some(_) if image.kind != library.kind => Some(format!(
-            "{at} is for a different machine than the preload library: use a udco built for that machine"
+        Some(_) if image.kind != library.kind => Some(Obstacle::new(
+            format!("{at} is for a different machine than the preload library"),
+            "use a udco built for that machine",
         )),
         Some(_) => None,
     }
 }
 
 /// Finds the program that this word names.
-fn find(word: &OsStr) -> Option<PathBuf> {
+pub(crate) fn find(word: &OsStr) -> Option<PathBuf> {
     if word.as_bytes().contains(&b'/') {
         return Some(word.into());
     }
@@ -241,7 +267,7 @@ mod tests {
 
     fn said(library: &Path, words: &[&str]) -> String {
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
-        obstacle(library, &words).unwrap_or_default()
+        obstacle(library, &words).map_or_else(String::new, |it| it.to_string())
     }
 
     #[test]

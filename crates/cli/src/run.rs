@@ -28,7 +28,7 @@ const LIBRARY_DIRS: [&str; 2] = ["/usr/lib/udco", "/usr/local/lib/udco"];
 const FIRST_FD: i32 = 50;
 
 /// Open files that OpenVPN needs with offload: its own, and one per queue while it hands a device over.
-const PROGRAM_FILES: u64 = 48;
+pub(crate) const PROGRAM_FILES: u64 = 48;
 
 /// Executes the program. Returns only on failure.
 pub(crate) fn run(arguments: RunArguments) -> Result<Infallible> {
@@ -151,7 +151,11 @@ fn preload(library: &Path) -> OsString {
     value
 }
 
-fn library() -> Result<PathBuf> {
+/// The preload library that belongs to this program.
+///
+/// # Errors
+/// If there is none.
+pub(crate) fn library() -> Result<PathBuf> {
     let beside = std::env::current_exe()?.with_file_name(LIBRARY);
     let places = std::iter::once(beside.clone())
         .chain(LIBRARY_DIRS.iter().map(|dir| Path::new(dir).join(LIBRARY)));
