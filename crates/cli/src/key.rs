@@ -2,7 +2,7 @@
 //!
 //! Key bytes are never an argument, as everybody can read those, never printed, and wiped after use (promises H1).
 
-mod base64;
+pub(crate) mod base64;
 mod file;
 mod generate;
 

@@ -6,6 +6,7 @@
 mod client;
 mod confinement;
 mod daemon;
+mod doctor;
 mod engine_options;
 mod engines;
 mod escape;
@@ -75,6 +76,13 @@ enum Command {
         device. An engine that answers but has no device is not an error."
     )]
     Show(ShowArguments),
+
+    /// Say whether offload is on, or would be, and if not, why, and how to mend it.
+    #[command(
+        after_help = "Exit codes: 0 sound, 8 warnings only, 9 offload is off or would be, 10 the tunnel would not work, or \
+        nothing can be said of it.\nExample: udco doctor --config /etc/openvpn/client.conf"
+    )]
+    Doctor(doctor::Arguments),
 
     /// Create, delete and show devices.
     Link(link::Arguments),
@@ -236,14 +244,8 @@ fn main() -> ExitCode {
     let outcome = match arguments.command {
         Command::Run(arguments) => run::run(arguments).map(|never| match never {}),
         Command::Daemon(arguments) => daemon::run(arguments),
-        Command::Show(arguments) => match show::run(&arguments) {
-            Ok(0) => Ok(()),
-            Ok(code) => match output::flush() {
-                Ok(()) => return ExitCode::from(code),
-                Err(error) => Err(error),
-            },
-            Err(error) => Err(error),
-        },
+        Command::Show(arguments) => return end_with(show::run(&arguments)),
+        Command::Doctor(arguments) => return end_with(doctor::run(&arguments)),
         Command::Link(arguments) => link::run(&arguments),
         Command::Peer(arguments) => peer::run(&arguments),
         Command::Key(arguments) => key::run(&arguments),
@@ -252,6 +254,15 @@ fn main() -> ExitCode {
         Command::Sweep(arguments) => sweep::run(&arguments),
     };
     report(outcome)
+}
+
+/// Ends with the exit code of a command that has several.
+fn end_with(outcome: anyhow::Result<u8>) -> ExitCode {
+    let code = outcome.and_then(|code| output::flush().map(|()| code));
+    match code {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => report(Err(error)),
+    }
 }
 
 /// Prints help, the version, or the error in the arguments.

@@ -19,7 +19,12 @@ pub(crate) fn words(failure: &Failure) -> String {
 
 /// The text of an errno, without its number.
 pub(crate) fn errno_words(errno: i32) -> String {
-    let words = io::Error::from_raw_os_error(errno).to_string();
+    io_words(&io::Error::from_raw_os_error(errno))
+}
+
+/// The text of an error of the system, without its number.
+pub(crate) fn io_words(error: &io::Error) -> String {
+    let words = error.to_string();
     match words.split_once(" (os error") {
         Some((words, _)) => words.to_owned(),
         None => words,

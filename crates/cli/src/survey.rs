@@ -126,7 +126,18 @@ impl<'a> Survey<'a> {
             ));
         }
         lines.extend(self.kernel_remarks.iter().cloned());
-        lines.extend(self.silent.iter().map(engines::why));
+        lines.extend(self.troubles());
+        lines
+    }
+
+    /// Devices whose engine has died.
+    pub(crate) fn left(&self) -> &[Left] {
+        &self.left
+    }
+
+    /// Why engines do not answer, one line each.
+    pub(crate) fn troubles(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self.silent.iter().map(engines::why).collect();
         for pid in &self.unreachable {
             lines.push(format!(
                 "process {pid} is an engine that cannot be reached: it had no place for its socket (is /run writable?), or \

@@ -1,9 +1,11 @@
-//! The state of engines as JSON: the engine's own report, and the output of `udco show --json`.
+//! The state of engines as JSON: the engine's own report, and the output of `udco show --json`; and that of `udco doctor
+//! --json`.
 //!
 //! Members may be added, and readers ignore those they do not know. [`FORMAT`] counts breaking changes: a member that
 //! goes, or changes its meaning.
 #![forbid(unsafe_code)]
 
+mod diagnosis;
 mod kernel;
 mod peer;
 
@@ -12,6 +14,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use diagnosis::{DIAGNOSIS_FORMAT, Diagnosis, Finding, Offload, Severity};
 pub use kernel::{Driver, KernelDevice, KernelPeer};
 pub use peer::{Keepalive, Key, Keys, Mss, Peer, Traffic};
 

@@ -22,7 +22,7 @@ pub(super) fn encode(bytes: &[u8]) -> Zeroizing<String> {
 }
 
 /// Decodes text that may span several lines; `None` if it is not base64.
-pub(super) fn decode(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+pub(crate) fn decode(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
     let digits = text.iter().filter(|byte| !byte.is_ascii_whitespace());
     let (mut group, mut bits, mut padding) = (0_u32, 0, 0);

@@ -1,0 +1,95 @@
+//! `udco doctor`: whether offload is on, or would be, and if not, why, with the line that mends it.
+//!
+//! `gather` collects facts, `checks` turns them into findings without looking at anything else. docs/doctor.md lists all
+//! findings.
+
+mod checks;
+mod facts;
+mod finding;
+mod gather;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use udco_state::{Diagnosis, Offload, Severity};
+
+use self::facts::Subject;
+use crate::output::{self, line};
+
+/// Exit codes, besides 0, 1 and 2; those of `udco show` end before.
+const WARNINGS: u8 = 8;
+const OFF: u8 = 9;
+const ERRORS: u8 = 10;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Examine OpenVPN with this configuration, as `udco run -- openvpn --config FILE` would start it here.
+    #[arg(long, value_name = "FILE", conflicts_with = "unit")]
+    config: Option<PathBuf>,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+
+    /// Examine OpenVPN as this unit of systemd starts it, e.g. `openvpn-server@office` [default: this machine, and what
+    /// runs on it].
+    #[arg(value_name = "UNIT")]
+    unit: Option<String>,
+}
+
+/// Prints the diagnosis, and returns the exit code.
+pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
+    let subject = match (&arguments.unit, &arguments.config) {
+        (Some(unit), _) => Subject::Unit(unit.clone()),
+        (None, Some(config)) => Subject::Config(config.clone()),
+        (None, None) => Subject::Machine,
+    };
+    let facts = gather::gather(subject)?;
+    let diagnosis = checks::diagnose(&facts);
+    if arguments.json {
+        output::json(&diagnosis)?;
+    } else {
+        print(&diagnosis)?;
+    }
+    Ok(exit_code(&diagnosis))
+}
+
+fn print(diagnosis: &Diagnosis) -> Result<()> {
+    let verdict = diagnosis.offload.words();
+    match diagnosis.reasons.as_slice() {
+        [] => line!("{verdict}"),
+        reasons => line!("{verdict}: {}", one_line(&reasons.join("; "))),
+    }
+    for found in &diagnosis.findings {
+        let severity = found.severity.name();
+        let text = one_line(&format!("{}: {}", found.about, found.means));
+        line!("{severity:<8} {text}");
+        for cure in &found.cure {
+            line!("         {}", one_line(cure));
+        }
+    }
+    Ok(())
+}
+
+/// A name with a line feed must not begin a line of its own.
+fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    let _ = std::fmt::Write::write_str(&mut crate::escape::Escaping::line(&mut line), text);
+    line
+}
+
+fn exit_code(diagnosis: &Diagnosis) -> u8 {
+    match checks::worst(&diagnosis.findings) {
+        Severity::Ok | Severity::Info => 0,
+        Severity::Warning => WARNINGS,
+        Severity::Error if is_off(diagnosis.offload) => OFF,
+        Severity::Error => ERRORS,
+    }
+}
+
+fn is_off(offload: Offload) -> bool {
+    matches!(offload, Offload::Off | Offload::WouldBeOff)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+//! From facts to a diagnosis: all checks, in the order of their gravity.
+
+mod devices;
+mod files;
+mod launch;
+mod limits;
+mod machine;
+mod options;
+mod routing;
+mod running;
+mod unit;
+
+use udco_state::{DIAGNOSIS_FORMAT, Diagnosis, Finding, Offload, Severity};
+
+use super::facts::{DataPath, Facts, Subject, Unit};
+use super::finding::Name;
+
+/// What follows from the facts.
+pub(super) fn diagnose(facts: &Facts) -> Diagnosis {
+    let mut findings: Vec<Finding> = [
+        unit::check,
+        launch::check,
+        options::check,
+        machine::check,
+        limits::check,
+        files::check,
+        devices::check,
+        routing::check,
+        running::check,
+    ]
+    .iter()
+    .flat_map(|check| check(facts))
+    .collect();
+    // Within a severity, what keeps offload off comes first, and else the order of the checks.
+    findings.sort_by_key(|it| (it.severity, !it.rules_out_offload));
+    let stops = findings.iter().filter(|it| it.rules_out_offload);
+    let mut reasons: Vec<String> = stops.map(|it| it.about.clone()).collect();
+    let unread = findings.iter().filter(|it| is_unread(it));
+    let unread: Vec<String> = unread.map(|it| it.about.clone()).collect();
+    let examined = facts.running.examined;
+    let running = examined.and_then(|index| facts.running.openvpns.get(index));
+    let offload = match running.map(|it| &it.path) {
+        Some(DataPath::Engine) => Offload::On,
+        Some(DataPath::Own { .. }) => Offload::Off,
+        _ if !reasons.is_empty() => Offload::WouldBeOff,
+        _ if !unread.is_empty() => Offload::Unknown,
+        _ => Offload::WouldBeOn,
+    };
+    if offload == Offload::Unknown {
+        reasons = unread;
+    }
+    if offload == Offload::On {
+        reasons.clear();
+    }
+    Diagnosis {
+        format: DIAGNOSIS_FORMAT,
+        offload,
+        reasons,
+        findings,
+    }
+}
+
+/// Whether a finding says that the unit or a part of the configuration is not known.
+fn is_unread(finding: &Finding) -> bool {
+    let names = [Name::Unit, Name::Configuration, Name::StandardInput].map(Name::as_str);
+    finding.severity <= Severity::Warning && names.contains(&finding.name.as_ref())
+}
+
+/// Whether there is an OpenVPN to judge: the machine alone, or a unit that is none, has none.
+fn is_about_openvpn(facts: &Facts) -> bool {
+    match (&facts.subject, &facts.unit) {
+        (Subject::Machine, _) => false,
+        (_, None | Some(Unit::Loaded(_))) => true,
+        _ => false,
+    }
+}
+
+/// The worst severity; `Ok` if there is no finding.
+pub(super) fn worst(findings: &[Finding]) -> Severity {
+    let worst = findings.iter().map(|it| it.severity).min();
+    worst.unwrap_or(Severity::Ok)
+}

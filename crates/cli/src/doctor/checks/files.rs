@@ -1,0 +1,97 @@
+//! Files that options name, and certificates.
+
+use udco_state::{Finding, Severity};
+
+use crate::doctor::facts::{Certificate, Facts, FileState, NamedFile};
+use crate::doctor::finding::{More, Name, finding};
+
+/// Seconds of a day.
+const DAY: i64 = 24 * 60 * 60;
+
+/// How long before its end a certificate is worth a line.
+const SOON: i64 = 14 * DAY;
+
+pub(super) fn check(facts: &Facts) -> Vec<Finding> {
+    let is_root = facts.starter.is_root;
+    let files = facts.files.iter().filter_map(|file| of_file(file, is_root));
+    let now = facts.machine.now;
+    let certificates = facts
+        .certificates
+        .iter()
+        .filter_map(|it| of_certificate(it, now));
+    files.chain(certificates).collect()
+}
+
+fn of_file(file: &NamedFile, is_root: bool) -> Option<Finding> {
+    let path = file.path.display();
+    let one = |severity, means: String| finding(Name::File, severity, &file.option, means);
+    Some(match &file.state {
+        FileState::Missing => {
+            let found = one(
+                Severity::Error,
+                format!("{path} does not exist, and OpenVPN does not start without it"),
+            );
+            match &file.beside {
+                Some(beside) => found.cure(format!(
+                    "{} exists: name it so, or start OpenVPN with `--cd {}`",
+                    beside.display(),
+                    beside.parent().unwrap_or(beside).display()
+                )),
+                None => found.cure("correct the name, or put the file there"),
+            }
+        }
+        FileState::Denied if is_root => one(
+            Severity::Error,
+            format!("{path} may not be read, not even by root"),
+        )
+        .cure("see whether a security module or a network file system forbids it"),
+        FileState::Denied => one(
+            Severity::Warning,
+            format!("{path} may not be read by this user"),
+        )
+        .cure("run `udco doctor` as the user who starts OpenVPN"),
+        FileState::Unreadable(why) => one(Severity::Error, format!("{path} cannot be read: {why}"))
+            .cure("correct the name, or restore the file"),
+        FileState::Empty => {
+            one(Severity::Error, format!("{path} is empty")).cure("restore the file")
+        }
+        FileState::Good(mode) if file.is_secret && mode & 0o007 != 0 => {
+            let means = format!(
+                "{path} may be read or changed by every user of this machine (mode {:03o})",
+                mode & 0o777
+            );
+            finding(Name::KeyExposed, Severity::Warning, &file.option, means)
+                .cure(format!("chmod o= {path}"))
+        }
+        FileState::Good(_) => return None,
+    })
+}
+
+fn of_certificate(certificate: &Certificate, now: i64) -> Option<Finding> {
+    let Certificate {
+        option,
+        not_before,
+        not_after,
+    } = certificate;
+    let one = |severity, means: &str| finding(Name::Certificate, severity, option, means);
+    if now < *not_before {
+        let means = "is not valid yet, by this machine's clock: peers cannot be verified";
+        return Some(one(Severity::Error, means).cure(
+            "see whether the clock is right (`date -u`); the certificate begins later than that",
+        ));
+    }
+    if now > *not_after {
+        let days = (now - not_after) / DAY;
+        let means = format!("expired {days} days ago, by this machine's clock: peers refuse it");
+        return Some(
+            one(Severity::Error, &means)
+                .cure("have its authority issue a new one, unless the clock is wrong (`date -u`)"),
+        );
+    }
+    if not_after - now < SOON {
+        let days = (not_after - now) / DAY;
+        let means = format!("expires in {days} days");
+        return Some(one(Severity::Warning, &means).cure("have its authority issue a new one"));
+    }
+    None
+}

@@ -1,0 +1,87 @@
+//! Running engines and OpenVPNs.
+
+use udco_state::{Finding, Severity};
+
+use crate::doctor::facts::{DataPath, Engine, Facts, OpenVpn, Serves};
+use crate::doctor::finding::{More, Name, finding};
+
+pub(super) fn check(facts: &Facts) -> Vec<Finding> {
+    let running = &facts.running;
+    let mut found: Vec<_> = running.engines.iter().map(engine).collect();
+    found.extend(
+        running
+            .silent
+            .iter()
+            .map(|why| finding(Name::EngineSilent, Severity::Warning, "an engine", why)),
+    );
+    let examined = running.examined;
+    let openvpns = running.openvpns.iter().enumerate();
+    found.extend(openvpns.map(|(index, it)| openvpn(facts, it, examined == Some(index))));
+    found
+}
+
+fn engine(engine: &Engine) -> Finding {
+    let means = match engine.devices.as_slice() {
+        [] => "runs, and no program has created a device".to_owned(),
+        devices => format!("serves {}", devices.join(", ")),
+    };
+    finding(
+        Name::Engine,
+        Severity::Info,
+        format!("engine {}", engine.pid),
+        means,
+    )
+}
+
+fn openvpn(facts: &Facts, openvpn: &OpenVpn, is_examined: bool) -> Finding {
+    let about = format!("process {}", openvpn.pid);
+    let command = &openvpn.command;
+    let (means, is_off) = match &openvpn.path {
+        DataPath::Unknown => ("belongs to another user".to_owned(), false),
+        DataPath::Engine => ("has offload by udco, or no tunnel yet".to_owned(), false),
+        DataPath::NoDevice
+            if facts
+                .network
+                .links
+                .iter()
+                .any(|it| it.serves == Serves::Driver) =>
+        {
+            (
+                "runs without udco; offload by the kernel's own driver, or no tunnel yet"
+                    .to_owned(),
+                false,
+            )
+        }
+        DataPath::NoDevice => ("runs without udco, and has no tunnel yet".to_owned(), true),
+        DataPath::Own {
+            device,
+            is_preloaded: false,
+        } => (
+            format!("moves the packets of {device} itself, without udco"),
+            true,
+        ),
+        DataPath::Own {
+            device,
+            is_preloaded: true,
+        } => (
+            format!(
+                "moves the packets of {device} itself, although it has udco's library; its log says why offload is off"
+            ),
+            true,
+        ),
+    };
+    let means = format!("{means} ({command})");
+    // Others on this machine may run without udco on purpose.
+    let severity = if is_off && is_examined {
+        Severity::Error
+    } else {
+        Severity::Info
+    };
+    let found = finding(Name::Running, severity, about, means);
+    if !(is_off && is_examined) {
+        return found;
+    }
+    found
+        .cure("once the rest is mended, restart it with `udco run`, which interrupts the tunnel")
+        .ends_offload()
+}

@@ -1,0 +1,98 @@
+//! The unit of a service manager.
+
+use udco_state::{Finding, Severity};
+
+use crate::doctor::facts::{Facts, Loaded, Subject, Unit, Way};
+use crate::doctor::finding::{More, Name, finding};
+
+pub(super) fn check(facts: &Facts) -> Vec<Finding> {
+    let (Subject::Unit(name), Some(unit)) = (&facts.subject, &facts.unit) else {
+        return Vec::new();
+    };
+    match unit {
+        Unit::NoSystemd(why) => vec![
+            finding(
+                Name::Unit,
+                Severity::Error,
+                name,
+                format!("systemd cannot be asked: {why}"),
+            )
+            .cure("name OpenVPN's configuration instead: `udco doctor --config FILE`"),
+        ],
+        Unit::NotFound => vec![
+            finding(
+                Name::Unit,
+                Severity::Error,
+                name,
+                "systemd knows no such unit",
+            )
+            .cure("`systemctl list-units --all 'openvpn*'` lists those that it knows"),
+        ],
+        Unit::NoOpenVpn { command } => vec![
+            finding(
+                Name::Unit,
+                Severity::Error,
+                name,
+                format!("no OpenVPN can be seen in its command: {command}"),
+            )
+            .cure("name OpenVPN's configuration instead: `udco doctor --config FILE`"),
+        ],
+        Unit::Loaded(loaded) => of_loaded(facts, name, loaded),
+    }
+}
+
+fn of_loaded(facts: &Facts, name: &str, loaded: &Loaded) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if facts.launch.way == Way::Plain {
+        let means = "starts OpenVPN without udco";
+        found.push(
+            finding(Name::Unit, Severity::Error, name, means)
+                .cure(format!("`systemctl edit {name}`, with these lines:"))
+                .cure("[Service]")
+                .cure("ExecStart=")
+                .cure(format!("ExecStart={} run -- {}", udco(), loaded.command))
+                .cure(format!(
+                    "then `systemctl restart {name}`, which interrupts the tunnel"
+                ))
+                .ends_offload(),
+        );
+    }
+    if loaded.denies_tun {
+        found.push(
+            finding(
+                Name::Tun,
+                Severity::Error,
+                name,
+                "the unit may not open /dev/net/tun",
+            )
+            .cure("add `DeviceAllow=/dev/net/tun rw` and `PrivateDevices=no` to its [Service]")
+            .ends_offload(),
+        );
+    }
+    if !loaded.denied_families.is_empty() {
+        let families = loaded.denied_families.join(" ");
+        let means =
+            format!("the unit may open no socket of {families}, which OpenVPN or its engine needs");
+        found.push(
+            finding(Name::Unit, Severity::Error, name, means)
+                .cure(format!(
+                    "add `RestrictAddressFamilies={families}` to its [Service]"
+                ))
+                .ends_offload(),
+        );
+    }
+    if found.is_empty() {
+        let means = "starts OpenVPN through udco";
+        found.push(finding(Name::Unit, Severity::Ok, name, means));
+    }
+    found
+}
+
+/// This program, as a unit names it.
+fn udco() -> String {
+    let this = std::env::current_exe();
+    this.map_or_else(
+        |_| "/usr/local/bin/udco".to_owned(),
+        |it| it.display().to_string(),
+    )
+}

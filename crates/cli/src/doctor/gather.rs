@@ -1,0 +1,120 @@
+//! Collects the facts: the only part of `udco doctor` that looks at the machine.
+
+mod certificate;
+mod files;
+mod launch;
+mod machine;
+mod network;
+mod processes;
+mod unit;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use udco_options::{Reading, read};
+
+use super::facts::{Facts, Limits, Starter, Subject, Unit, Way};
+use crate::openvpn_options;
+use crate::survey::Survey;
+use crate::{kernel, survey};
+
+/// How the OpenVPN that is examined is started.
+struct Start {
+    words: Vec<OsString>,
+    directory: PathBuf,
+    way: Way,
+    starter: Starter,
+    limits: Limits,
+    unit: Option<Unit>,
+}
+
+/// The facts about a subject.
+///
+/// # Errors
+/// If the engines cannot be listed.
+pub(super) fn gather(subject: Subject) -> anyhow::Result<Facts> {
+    let start = start(&subject);
+    let openvpn = launch::Found::of(&start.words);
+    let reading = match &subject {
+        Subject::Machine => None,
+        _ => openvpn
+            .as_ref()
+            .map(|found| reading(found, &start.directory)),
+    };
+    let (texts, silent) = survey::states(None)?;
+    let survey = Survey::of_all(&texts, silent, false, (kernel::links(), Vec::new()));
+    let network = network::look(&survey)?;
+    let mut running = processes::look(&survey)?;
+    running.examined = match (&subject, &start.unit) {
+        (Subject::Config(path), _) => processes::with_config(&running, path),
+        (_, Some(Unit::Loaded(unit))) => {
+            let main = unit.main;
+            let mut openvpns = running.openvpns.iter();
+            openvpns.position(|it| Some(it.pid) == main)
+        }
+        _ => None,
+    };
+    let (files, certificates) = reading
+        .as_ref()
+        .map(|reading| files::look(reading, &start.directory))
+        .unwrap_or_default();
+    let launch = launch::look(openvpn.as_ref(), &start.words, start.way);
+    let machine = machine::look(launch.release);
+    Ok(Facts {
+        subject,
+        reading,
+        launch,
+        unit: start.unit,
+        machine,
+        starter: start.starter,
+        limits: start.limits,
+        files,
+        certificates,
+        network,
+        running,
+    })
+}
+
+fn start(subject: &Subject) -> Start {
+    let own = |words: Vec<OsString>| Start {
+        words,
+        directory: PathBuf::new(),
+        way: Way::Run,
+        starter: machine::own_starter(),
+        limits: machine::own_limits(),
+        unit: None,
+    };
+    match subject {
+        Subject::Machine => own(vec!["openvpn".into()]),
+        Subject::Config(path) => own(vec!["openvpn".into(), "--config".into(), path.into()]),
+        Subject::Unit(name) => match unit::ask(name) {
+            unit::Answer::Loaded(properties) => {
+                let (words, way) = properties.words();
+                Start {
+                    directory: properties.directory(),
+                    starter: properties.starter(),
+                    limits: properties.limits(),
+                    unit: Some(match launch::Found::of(&words) {
+                        Some(_) => Unit::Loaded(properties.loaded()),
+                        None => Unit::NoOpenVpn {
+                            command: properties.command(),
+                        },
+                    }),
+                    words,
+                    way,
+                }
+            }
+            unit::Answer::None(unit) => Start {
+                unit: Some(unit),
+                ..own(Vec::new())
+            },
+        },
+    }
+}
+
+fn reading(found: &launch::Found<'_>, directory: &Path) -> Reading {
+    let directory = directory.join(&found.openvpn.directory);
+    read(found.openvpn.arguments, &directory, |path| {
+        openvpn_options::open(path).map_err(|error| crate::refusal::io_words(&error))
+    })
+}

@@ -1,0 +1,131 @@
+//! OpenVPN's file, its release, and what is before it in its command.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use udco_options::program::{self, OpenVpn};
+
+use crate::doctor::facts::{Launch, Release, Way};
+use crate::{preloading, run};
+
+/// OpenVPN in a command.
+pub(super) struct Found<'a> {
+    pub(super) openvpn: OpenVpn<'a>,
+    /// The command without OpenVPN's arguments.
+    pub(super) start: &'a [OsString],
+}
+
+impl<'a> Found<'a> {
+    pub(super) fn of(words: &'a [OsString]) -> Option<Self> {
+        let openvpn = program::find(words)?;
+        let start = words.get(..words.len() - openvpn.arguments.len())?;
+        Some(Self { openvpn, start })
+    }
+}
+
+/// Cuts `udco run … --` from a command.
+pub(super) fn without_udco(words: &[OsString]) -> (&[OsString], Way) {
+    let is_udco = |word: &OsString| Path::new(word).file_name() == Some("udco".as_ref());
+    let at = words.iter().position(is_udco);
+    let behind = at.and_then(|at| words.get(at + 1..));
+    let Some([verb, rest @ ..]) = behind else {
+        return (words, Way::Plain);
+    };
+    if verb.as_bytes() != b"run" {
+        return (words, Way::Plain);
+    }
+    // Without `--`, the program begins at the first word that is neither an option nor its value.
+    let end = rest.iter().position(|word| word == "--");
+    let program = match end {
+        Some(end) => rest.get(end + 1..),
+        None => {
+            let openvpn = |at: &usize| rest.get(*at..).and_then(program::find).is_some();
+            (0..rest.len()).find(openvpn).and_then(|at| rest.get(at..))
+        }
+    };
+    (program.unwrap_or_default(), Way::Run)
+}
+
+pub(super) fn look(found: Option<&Found<'_>>, words: &[OsString], way: Way) -> Launch {
+    let program = found.and_then(|found| found.start.last());
+    let openvpn = program
+        .and_then(|word| preloading::find(word))
+        .filter(|path| path.is_file());
+    let library = run::library();
+    let obstacle = match &library {
+        Ok(library) => preloading::obstacle(library, words),
+        Err(_) => None,
+    };
+    Launch {
+        way,
+        release: openvpn.as_ref().and(found).and_then(release),
+        openvpn,
+        library: library.map_err(|error| format!("{error:#}")),
+        obstacle,
+    }
+}
+
+/// The release that this OpenVPN prints.
+fn release(found: &Found<'_>) -> Option<Release> {
+    let (program, rest) = found.start.split_first()?;
+    let mut command = Command::new(program);
+    command.args(rest).arg("--version").stdin(Stdio::null());
+    let printed = command.stderr(Stdio::null()).output().ok()?.stdout;
+    parse(&String::from_utf8_lossy(&printed))
+}
+
+/// `OpenVPN 2.6.14 x86_64-pc-linux-gnu …`
+fn parse(printed: &str) -> Option<Release> {
+    let version = printed.lines().next()?.strip_prefix("OpenVPN ")?;
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit());
+    let mut next = || numbers.next()?.parse().ok();
+    Some(Release(next()?, next()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split_whitespace().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn udco_is_cut_from_a_command() {
+        for (line, program, way) in [
+            ("openvpn a", "openvpn a", Way::Plain),
+            ("/usr/bin/udco run -- openvpn a", "openvpn a", Way::Run),
+            (
+                "nice udco run --workers 2 -- openvpn a",
+                "openvpn a",
+                Way::Run,
+            ),
+            ("udco run --workers 2 openvpn a", "openvpn a", Way::Run),
+            ("udco show", "udco show", Way::Plain),
+            ("udco run", "", Way::Run),
+            ("udco", "udco", Way::Plain),
+        ] {
+            let all = words(line);
+            let (rest, found) = without_udco(&all);
+            assert_eq!(rest, words(program), "{line}");
+            assert_eq!(found, way, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_release_is_two_numbers() {
+        assert_eq!(parse("OpenVPN 2.6.14 x86_64"), Some(Release(2, 6)));
+        assert_eq!(parse("OpenVPN 2.7_beta1 [git"), Some(Release(2, 7)));
+        for other in [
+            "",
+            "OpenVPN",
+            "OpenVPN x",
+            "openvpn 2.6",
+            "OpenVPN 99999999999.1",
+        ] {
+            assert_eq!(parse(other), None, "{other}");
+        }
+    }
+}

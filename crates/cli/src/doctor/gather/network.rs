@@ -1,0 +1,109 @@
+//! Links, default routes and settings of this network namespace.
+
+use std::collections::HashSet;
+use std::fs;
+
+use udco_netlink::client::link;
+use udco_netlink::{link_names, message_link};
+
+use crate::doctor::facts::{DefaultRoute, Link, Network, Serves};
+use crate::survey::Survey;
+use crate::{kernel, rtnetlink, state};
+
+/// Flags of a route: usable, and one that refuses packets.
+const UP: u32 = 1;
+const REJECT: u32 = 0x200;
+
+pub(super) fn look(survey: &Survey<'_>) -> anyhow::Result<Network> {
+    let defaults =
+        fs::read_to_string("/proc/net/route").map_or_else(|_| Vec::new(), |it| defaults(&it));
+    let strict = defaults
+        .iter()
+        .map(|it| &it.device)
+        .filter(|it| is_strict(it));
+    let strict: HashSet<_> = strict.cloned().collect();
+    let mut strict: Vec<_> = strict.into_iter().collect();
+    strict.sort();
+    Ok(Network {
+        links: links(survey),
+        forwards4: flag("/proc/sys/net/ipv4/ip_forward"),
+        forwards6: flag("/proc/sys/net/ipv6/conf/all/forwarding"),
+        strict,
+        defaults,
+    })
+}
+
+fn links(survey: &Survey<'_>) -> Vec<Link> {
+    let devices = survey.states.iter().flat_map(|state| &state.devices);
+    let devices = devices.filter(|device| state::is_here(device));
+    let served: HashSet<u32> = devices.map(|device| device.ifindex).collect();
+    let drivers: HashSet<u32> = kernel::links().iter().map(|it| it.ifindex).collect();
+    let left: HashSet<u32> = survey.left().iter().map(|it| it.ifindex).collect();
+    let reply = rtnetlink::dump(&link::all(1)).unwrap_or_default();
+    let links = reply.iter().filter_map(|message| {
+        let (name, ifindex) = (link_names(message)?.0.to_owned(), message_link(message)?);
+        let serves = if served.contains(&ifindex) {
+            Serves::Engine
+        } else if left.contains(&ifindex) {
+            Serves::Nothing
+        } else if drivers.contains(&ifindex) {
+            Serves::Driver
+        } else {
+            Serves::Other
+        };
+        Some(Link { name, serves })
+    });
+    links.collect()
+}
+
+/// The default routes in the text of `/proc/net/route`.
+fn defaults(text: &str) -> Vec<DefaultRoute> {
+    let routes = text.lines().skip(1).filter_map(|line| {
+        let columns: Vec<_> = line.split_whitespace().collect();
+        let [device, to, _, flags, _, _, metric, mask, ..] = columns.as_slice() else {
+            return None;
+        };
+        let flags = u32::from_str_radix(flags, 16).ok()?;
+        let is_default = *to == "00000000" && *mask == "00000000";
+        let is_usable = flags & UP != 0 && flags & REJECT == 0;
+        (is_default && is_usable).then_some(DefaultRoute {
+            device: (*device).to_owned(),
+            metric: metric.parse().ok()?,
+        })
+    });
+    routes.collect()
+}
+
+/// Whether the filter is strict: the stricter of two values counts, and 2 is looser than 1 but wins.
+fn is_strict(device: &str) -> bool {
+    let of = |name: &str| {
+        let text = fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{name}/rp_filter"));
+        text.ok().and_then(|it| it.trim().parse::<u32>().ok())
+    };
+    of("all").max(of(device)) == Some(1)
+}
+
+fn flag(path: &str) -> Option<bool> {
+    let text = fs::read_to_string(path).ok()?;
+    Some(text.trim() != "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_routes_are_told_from_others() {
+        let text = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
+            eth0\t00000000\t010200C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\n\
+            tun0\t00000000\t00000000\t0001\t0\t0\t0\t00000080\t0\t0\t0\n\
+            *\t00000000\t00000000\t0201\t0\t0\t5\t00000000\t0\t0\t0\n\
+            eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n";
+        let found = defaults(text);
+        let wanted = DefaultRoute {
+            device: "eth0".to_owned(),
+            metric: 100,
+        };
+        assert_eq!(found, [wanted]);
+    }
+}

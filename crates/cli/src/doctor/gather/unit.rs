@@ -1,0 +1,225 @@
+//! What systemd says of a unit.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use super::launch::without_udco;
+use super::machine;
+use crate::doctor::facts::{Limits, Loaded, Rights, Starter, Unit, Way};
+
+/// The address families that OpenVPN and its engine need.
+const FAMILIES: [&str; 3] = ["AF_UNIX", "AF_NETLINK", "AF_INET"];
+
+/// What to ask for.
+const PROPERTIES: &str = "LoadState,MainPID,ExecStart,WorkingDirectory,User,Environment,LimitNOFILESoft,LimitNPROCSoft,\
+    TasksMax,CapabilityBoundingSet,AmbientCapabilities,PrivateDevices,DevicePolicy,DeviceAllow,RestrictAddressFamilies";
+
+pub(super) enum Answer {
+    Loaded(Properties),
+    /// Nothing to go on.
+    None(Unit),
+}
+
+/// A unit's properties by their names; what is given several times is joined by line feeds.
+pub(super) struct Properties(BTreeMap<String, String>);
+
+/// Asks systemd.
+pub(super) fn ask(name: &str) -> Answer {
+    let mut systemctl = Command::new("systemctl");
+    systemctl.args(["show", "--no-pager", "--property", PROPERTIES, "--", name]);
+    let output = match systemctl.stdin(Stdio::null()).output() {
+        Ok(output) => output,
+        Err(error) => {
+            let why = format!(
+                "systemctl does not start: {}",
+                crate::refusal::io_words(&error)
+            );
+            return Answer::None(Unit::NoSystemd(why));
+        }
+    };
+    if !output.status.success() {
+        let why = String::from_utf8_lossy(&output.stderr);
+        let why = why.lines().next().unwrap_or("systemctl fails").to_owned();
+        return Answer::None(Unit::NoSystemd(why));
+    }
+    let properties = Properties::of(&String::from_utf8_lossy(&output.stdout));
+    if properties.one("LoadState") != "loaded" {
+        return Answer::None(Unit::NotFound);
+    }
+    Answer::Loaded(properties)
+}
+
+impl Properties {
+    fn of(text: &str) -> Self {
+        let mut all: BTreeMap<String, String> = BTreeMap::new();
+        for (name, value) in text.lines().filter_map(|line| line.split_once('=')) {
+            let known = all.entry(name.to_owned()).or_default();
+            if !known.is_empty() {
+                known.push('\n');
+            }
+            known.push_str(value);
+        }
+        Self(all)
+    }
+
+    fn one(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
+    }
+
+    /// Its command. systemd joins the words with spaces, so that words with spaces come apart.
+    pub(super) fn command(&self) -> String {
+        let first = self.one("ExecStart").lines().next().unwrap_or_default();
+        let words = first.split_once("argv[]=").map_or("", |(_, rest)| rest);
+        let end = words.find(" ; ").unwrap_or(words.len());
+        words.get(..end).unwrap_or_default().trim().to_owned()
+    }
+
+    /// The program and its arguments, and what udco has to do with it.
+    pub(super) fn words(&self) -> (Vec<OsString>, Way) {
+        let all: Vec<OsString> = self.command().split_whitespace().map(Into::into).collect();
+        let (words, way) = without_udco(&all);
+        let is_preloaded = self.one("Environment").contains("libudco_preload.so");
+        let way = match way {
+            Way::Plain if is_preloaded => Way::Preload,
+            way => way,
+        };
+        (words.to_vec(), way)
+    }
+
+    pub(super) fn directory(&self) -> PathBuf {
+        // `!/path` may be missing, `~` is the user's home.
+        let path = self.one("WorkingDirectory").trim_start_matches('!');
+        let known = Some(path).filter(|path| path.starts_with('/'));
+        known.unwrap_or("/").into()
+    }
+
+    pub(super) fn starter(&self) -> Starter {
+        let user = self.one("User");
+        let is_root = matches!(user, "" | "root" | "0");
+        // Root gets all that is in the bounding set, others what is ambient.
+        let set = if is_root {
+            "CapabilityBoundingSet"
+        } else {
+            "AmbientCapabilities"
+        };
+        let has = |name: &str| self.one(set).split_whitespace().any(|it| it == name);
+        Starter {
+            is_root,
+            rights: self.0.contains_key(set).then(|| Rights {
+                net_admin: has("cap_net_admin"),
+                setpcap: has("cap_setpcap"),
+            }),
+        }
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        let number = |name: &str| {
+            let value = self.one(name).parse::<u64>().ok();
+            value.filter(|value| *value != u64::MAX)
+        };
+        Limits {
+            open_files: number("LimitNOFILESoft"),
+            processes: number("LimitNPROCSoft"),
+            tasks: number("TasksMax"),
+            cores: machine::cores(),
+        }
+    }
+
+    pub(super) fn loaded(&self) -> Loaded {
+        let main = self.one("MainPID").parse().ok().filter(|pid| *pid != 0);
+        Loaded {
+            command: self.command(),
+            main,
+            denies_tun: self.denies_tun(),
+            denied_families: self.denied_families(),
+        }
+    }
+
+    fn denies_tun(&self) -> bool {
+        let allowed = self.one("DeviceAllow");
+        let names_tun = allowed.contains("/dev/net/tun") || allowed.contains("char-misc");
+        let is_closed = matches!(self.one("DevicePolicy"), "closed" | "strict");
+        let is_listed = !allowed.is_empty() || is_closed || self.one("PrivateDevices") == "yes";
+        is_listed && !names_tun
+    }
+
+    fn denied_families(&self) -> Vec<&'static str> {
+        let list = self.one("RestrictAddressFamilies");
+        let (list, is_forbidden) = match list.strip_prefix('~') {
+            Some(list) => (list, true),
+            None => (list, false),
+        };
+        let names: Vec<_> = list.split_whitespace().collect();
+        if names.is_empty() {
+            return Vec::new();
+        }
+        let is_denied = |family: &&str| names.contains(family) == is_forbidden;
+        FAMILIES.into_iter().filter(is_denied).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEBIAN: &str = "LoadState=loaded\nMainPID=712\nExecStart={ path=/usr/sbin/openvpn ; argv[]=/usr/sbin/openvpn \
+        --status /run/openvpn-server/status-office.log --config office.conf ; ignore_errors=no ; pid=712 }\n\
+        WorkingDirectory=/etc/openvpn/server\nUser=\nEnvironment=\nLimitNOFILESoft=1024\nLimitNPROCSoft=10\nTasksMax=infinity\n\
+        CapabilityBoundingSet=cap_net_admin cap_setgid cap_setuid\nAmbientCapabilities=\nPrivateDevices=no\n\
+        DevicePolicy=auto\nDeviceAllow=/dev/null rw\nDeviceAllow=/dev/net/tun rw\nRestrictAddressFamilies=\n";
+
+    #[test]
+    fn what_systemctl_prints_is_read() {
+        let unit = Properties::of(DEBIAN);
+        let (words, way) = unit.words();
+        assert_eq!(words.last().unwrap(), "office.conf");
+        assert_eq!(words.len(), 5);
+        assert_eq!(way, Way::Plain);
+        assert_eq!(unit.directory(), PathBuf::from("/etc/openvpn/server"));
+        let starter = unit.starter();
+        let rights = starter.rights.unwrap();
+        assert!(starter.is_root && rights.net_admin && !rights.setpcap);
+        let limits = unit.limits();
+        assert_eq!(
+            (limits.open_files, limits.processes, limits.tasks),
+            (Some(1024), Some(10), None)
+        );
+        let loaded = unit.loaded();
+        assert_eq!(loaded.main, Some(712));
+        assert!(!loaded.denies_tun && loaded.denied_families.is_empty());
+    }
+
+    #[test]
+    fn udco_is_seen_in_the_command_or_in_the_environment() {
+        let of = |line: &str| Properties::of(line).words().1;
+        assert_eq!(
+            of("ExecStart={ argv[]=/bin/udco run -- openvpn a ; x }"),
+            Way::Run
+        );
+        assert_eq!(
+            of(
+                "ExecStart={ argv[]=openvpn a ; x }\nEnvironment=LD_PRELOAD=/usr/lib/udco/libudco_preload.so"
+            ),
+            Way::Preload
+        );
+    }
+
+    #[test]
+    fn a_sandbox_is_looked_through() {
+        for (text, denies, families) in [
+            ("PrivateDevices=yes", true, 0),
+            ("DevicePolicy=closed", true, 0),
+            ("DeviceAllow=/dev/null rw", true, 0),
+            ("PrivateDevices=yes\nDeviceAllow=/dev/net/tun rw", false, 0),
+            ("RestrictAddressFamilies=AF_INET AF_INET6", false, 2),
+            ("RestrictAddressFamilies=~AF_NETLINK", false, 1),
+            ("RestrictAddressFamilies=~AF_PACKET", false, 0),
+        ] {
+            let loaded = Properties::of(text).loaded();
+            assert_eq!(loaded.denies_tun, denies, "{text}");
+            assert_eq!(loaded.denied_families.len(), families, "{text}");
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Machines, units and files with one flaw each.
+
+use udco_state::Offload::{Unknown, WouldBeOff, WouldBeOn};
+use udco_state::Severity::{Error, Warning};
+use udco_state::{Offload, Severity};
+
+use super::{CLIENT, Change, has_one_flaw, link, path, route, sound};
+use crate::doctor::facts::{
+    Certificate, Facts, FileState, Loaded, NamedFile, Release, Rights, Serves, Subject, Tun, Unit,
+    Way,
+};
+use crate::preloading::Obstacle;
+
+type Case = (&'static str, Change, &'static str, Severity, Offload);
+
+const CASES: [Case; 30] = [
+    (
+        "no openvpn",
+        |it| it.launch.openvpn = None,
+        "openvpn",
+        Error,
+        WouldBeOff,
+    ),
+    (
+        "2.5",
+        |it| it.launch.release = Some(Release(2, 5)),
+        "openvpn",
+        Error,
+        WouldBeOff,
+    ),
+    (
+        "2.4",
+        |it| it.launch.release = Some(Release(2, 4)),
+        "openvpn",
+        Error,
+        WouldBeOff,
+    ),
+    (
+        "no release",
+        |it| it.launch.release = None,
+        "openvpn",
+        Warning,
+        WouldBeOn,
+    ),
+    (
+        "no library",
+        |it| it.launch.library = Err("is missing".into()),
+        "preload",
+        Error,
+        WouldBeOff,
+    ),
+    (
+        "sudo, setuid, static, musl",
+        obstacle,
+        "preload",
+        Error,
+        WouldBeOff,
+    ),
+    (
+        "no tun",
+        |it| it.machine.tun = Tun::Missing,
+        "tun",
+        Error,
+        WouldBeOff,
+    ),
+    (
+        "no driver",
+        |it| it.machine.tun = Tun::NoDriver,
+        "tun",
+        Error,
+        WouldBeOff,
+    ),
+    (
+        "tun denied",
+        |it| it.machine.tun = Tun::Denied,
+        "tun",
+        Error,
+        WouldBeOff,
+    ),
+    (
+        "tun broken",
+        |it| it.machine.tun = Tun::Broken("I/O error".into()),
+        "tun",
+        Error,
+        WouldBeOff,
+    ),
+    (
+        "no net_admin",
+        |it| rights(it, false, true),
+        "net-admin",
+        Warning,
+        WouldBeOn,
+    ),
+    (
+        "files",
+        |it| it.limits.open_files = Some(32),
+        "open-files",
+        Error,
+        WouldBeOff,
+    ),
+    (
+        "tasks",
+        |it| it.limits.tasks = Some(8),
+        "processes",
+        Error,
+        WouldBeOff,
+    ),
+    ("processes", few_processes, "processes", Error, WouldBeOff),
+    (
+        "clock",
+        |it| it.machine.now = 100,
+        "clock",
+        Error,
+        WouldBeOn,
+    ),
+    (
+        "expired",
+        |it| it.certificates = vec![valid(0, 10)],
+        "certificate",
+        Error,
+        WouldBeOn,
+    ),
+    (
+        "early",
+        |it| it.certificates = vec![valid(2_000_000_000, 2_100_000_000)],
+        "certificate",
+        Error,
+        WouldBeOn,
+    ),
+    (
+        "expires soon",
+        |it| it.certificates = vec![valid(0, 1_796_000_000)],
+        "certificate",
+        Warning,
+        WouldBeOn,
+    ),
+    (
+        "no key",
+        |it| it.files = vec![file(FileState::Missing)],
+        "file",
+        Error,
+        WouldBeOn,
+    ),
+    (
+        "empty key",
+        |it| it.files = vec![file(FileState::Empty)],
+        "file",
+        Error,
+        WouldBeOn,
+    ),
+    (
+        "unreadable",
+        |it| it.files = vec![file(FileState::Unreadable("it is a directory".into()))],
+        "file",
+        Error,
+        WouldBeOn,
+    ),
+    (
+        "denied to root",
+        |it| it.files = vec![file(FileState::Denied)],
+        "file",
+        Error,
+        WouldBeOn,
+    ),
+    (
+        "world-readable",
+        |it| it.files = vec![file(FileState::Good(0o644))],
+        "key-exposed",
+        Warning,
+        WouldBeOn,
+    ),
+    (
+        "left",
+        |it| it.network.links.push(link("tun3", Serves::Nothing)),
+        "left-device",
+        Warning,
+        WouldBeOn,
+    ),
+    (
+        "two uplinks",
+        |it| it.network.defaults.push(route("wlan0", 100)),
+        "default-routes",
+        Warning,
+        WouldBeOn,
+    ),
+    (
+        "silent engine",
+        |it| it.running.silent.push("it does not answer".into()),
+        "engine-silent",
+        Warning,
+        WouldBeOn,
+    ),
+    (
+        "plain unit",
+        |it| unit(it, Way::Plain, Loaded::default()),
+        "unit",
+        Error,
+        WouldBeOff,
+    ),
+    (
+        "unit without tun",
+        |it| {
+            unit(
+                it,
+                Way::Run,
+                Loaded {
+                    denies_tun: true,
+                    ..Loaded::default()
+                },
+            )
+        },
+        "tun",
+        Error,
+        WouldBeOff,
+    ),
+    (
+        "unit without sockets",
+        |it| {
+            unit(
+                it,
+                Way::Preload,
+                Loaded {
+                    denied_families: vec!["AF_UNIX"],
+                    ..Loaded::default()
+                },
+            )
+        },
+        "unit",
+        Error,
+        WouldBeOff,
+    ),
+    (
+        "unknown unit",
+        |it| it.subject = Subject::Unit("x".into()),
+        "unit",
+        Error,
+        Unknown,
+    ),
+];
+
+fn obstacle(facts: &mut Facts) {
+    facts.launch.obstacle = Some(Obstacle {
+        cause: "`sudo` drops the preload library".into(),
+        cure: "put `udco run --` right before `openvpn`".into(),
+    });
+}
+
+pub(super) fn rights(facts: &mut Facts, net_admin: bool, setpcap: bool) {
+    facts.starter.rights = Some(Rights { net_admin, setpcap });
+}
+
+fn few_processes(facts: &mut Facts) {
+    facts.starter.is_root = false;
+    facts.limits.processes = Some(10);
+}
+
+fn valid(not_before: i64, not_after: i64) -> Certificate {
+    Certificate {
+        option: "cert (c.conf:5)".into(),
+        not_before,
+        not_after,
+    }
+}
+
+pub(super) fn file(state: FileState) -> NamedFile {
+    NamedFile {
+        option: "key (c.conf:6)".into(),
+        path: path("/etc/openvpn/c.key"),
+        is_secret: true,
+        state,
+        beside: None,
+    }
+}
+
+fn unit(facts: &mut Facts, way: Way, loaded: Loaded) {
+    facts.subject = Subject::Unit("openvpn-client@c".into());
+    facts.launch.way = way;
+    facts.unit = Some(Unit::Loaded(loaded));
+}
+
+#[test]
+fn each_flaw_is_named() {
+    for (case, break_it, name, severity, offload) in CASES {
+        let mut facts = sound(CLIENT);
+        break_it(&mut facts);
+        if case == "unknown unit" {
+            facts.unit = Some(Unit::NotFound);
+            facts.reading = None;
+        }
+        has_one_flaw(&facts, name, severity, offload, case);
+    }
+}
+
+#[test]
+fn a_unit_that_cannot_be_looked_at_is_named() {
+    for unit in [
+        Unit::NoSystemd("systemctl does not start".into()),
+        Unit::NoOpenVpn {
+            command: "/usr/bin/vpn-wrapper".into(),
+        },
+    ] {
+        let mut facts = sound(CLIENT);
+        facts.reading = None;
+        facts.subject = Subject::Unit("vpn".into());
+        facts.unit = Some(unit.clone());
+        has_one_flaw(&facts, "unit", Error, Unknown, &format!("{unit:?}"));
+    }
+}
