@@ -9,6 +9,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::process::{getgid, getuid};
+use udco_options::program::starts_by_loader;
 
 /// `PT_INTERP`: the segment of an ELF file that names the dynamic linker.
 const PT_INTERP: u32 = 3;
@@ -82,7 +83,9 @@ pub(crate) fn obstacle(library: &Path, words: &[OsString]) -> Option<Obstacle> {
             "put `udco run --` right before `openvpn`",
         ));
     }
-    let program = find(words.first()?)?;
+    // A loader has no loader, and loads the library into the program behind it.
+    let first = words.first().filter(|it| !starts_by_loader(it))?;
+    let program = find(first)?;
     in_the_way(&own, &program).or_else(|| in_the_way(&own, &interpreter(&program)?))
 }
 
@@ -278,6 +281,8 @@ mod tests {
         let own = library.to_str().unwrap();
         assert_eq!(said(&library, &[own]), "");
         assert_eq!(said(&library, &["no-such-program"]), "");
+        let loader = std::str::from_utf8(linker.strip_suffix(b"\0").unwrap()).unwrap();
+        assert_eq!(said(&library, &[loader, own]), "");
         for words in [
             &["sudo", "openvpn"][..],
             &["su", "-", "vpn"],

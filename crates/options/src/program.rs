@@ -132,6 +132,12 @@ fn base_name(program: &OsStr) -> &[u8] {
     bytes.rsplit(|byte| *byte == b'/').next().unwrap_or(bytes)
 }
 
+/// Whether this word is a dynamic loader, which loads the program behind it.
+#[must_use]
+pub fn starts_by_loader(program: &OsStr) -> bool {
+    is_loader(base_name(program))
+}
+
 fn is_loader(name: &[u8]) -> bool {
     let is_elf = |prefix: &[u8]| name.starts_with(prefix);
     is_elf(b"ld-linux") || is_elf(b"ld-musl") || is_elf(b"ld64.so") || name == b"ld.so"

@@ -55,7 +55,9 @@ pub(super) fn look(found: Option<&Found<'_>>, words: &[OsString], way: Way) -> L
         .filter(|path| path.is_file());
     let library = run::library();
     let obstacle = match &library {
-        Ok(library) => preloading::obstacle(library, words),
+        // The command may begin with a wrapper: look at OpenVPN's own file, too.
+        Ok(library) => preloading::obstacle(library, words)
+            .or_else(|| preloading::obstacle(library, &[openvpn.as_ref()?.into()])),
         Err(_) => None,
     };
     Launch {
