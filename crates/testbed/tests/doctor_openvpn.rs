@@ -67,11 +67,7 @@ const CASES: [(&str, &str, &str); 44] = [
         "<connection>\nremote 127.0.0.1 9 udp\nfragment 1300\n</connection>",
         "fragment",
     ),
-    (
-        CLIENT,
-        "proto tcp-client\nhttp-proxy 127.0.0.1 9",
-        "proxy",
-    ),
+    (CLIENT, "proto tcp-client\nhttp-proxy 127.0.0.1 9", "proxy"),
     (CLIENT, "socks-proxy 127.0.0.1 9", "proxy"),
     (
         CLIENT,
