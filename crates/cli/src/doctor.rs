@@ -55,11 +55,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
 }
 
 fn print(diagnosis: &Diagnosis) -> Result<()> {
-    let verdict = diagnosis.offload.words();
-    match diagnosis.reasons.as_slice() {
-        [] => line!("{verdict}"),
-        reasons => line!("{verdict}: {}", one_line(&reasons.join("; "))),
-    }
+    line!("{}", one_line(&verdict(diagnosis)));
     for found in &diagnosis.findings {
         let severity = found.severity.name();
         let text = one_line(&format!("{}: {}", found.about, found.means));
@@ -69,6 +65,25 @@ fn print(diagnosis: &Diagnosis) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The first line.
+fn verdict(diagnosis: &Diagnosis) -> String {
+    let verdict = diagnosis.offload.words();
+    let errors = diagnosis
+        .findings
+        .iter()
+        .filter(|it| it.severity == Severity::Error);
+    let mut errors: Vec<_> = errors.map(|it| it.about.as_str()).collect();
+    errors.dedup();
+    match (diagnosis.reasons.as_slice(), errors.as_slice()) {
+        ([], []) => verdict.to_owned(),
+        ([], errors) => format!(
+            "{verdict}, but the tunnel would not work: {}",
+            errors.join("; ")
+        ),
+        (reasons, _) => format!("{verdict}: {}", reasons.join("; ")),
+    }
 }
 
 /// A name with a line feed must not begin a line of its own.

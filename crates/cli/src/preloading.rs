@@ -52,8 +52,25 @@ impl fmt::Display for Obstacle {
     }
 }
 
+/// Who starts a program.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identity {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+impl Identity {
+    /// That of this process.
+    pub(crate) fn own() -> Self {
+        Self {
+            uid: getuid().as_raw(),
+            gid: getgid().as_raw(),
+        }
+    }
+}
+
 /// Why the program that this command line starts would run without the library; `None` if no obstacle is known.
-pub(crate) fn obstacle(library: &Path, words: &[OsString]) -> Option<Obstacle> {
+pub(crate) fn obstacle(library: &Path, words: &[OsString], who: Identity) -> Option<Obstacle> {
     let separators = [b' ', b':'];
     if library
         .as_os_str()
@@ -86,7 +103,7 @@ pub(crate) fn obstacle(library: &Path, words: &[OsString]) -> Option<Obstacle> {
     // A loader has no loader, and loads the library into the program behind it.
     let first = words.first().filter(|it| !starts_by_loader(it))?;
     let program = find(first)?;
-    in_the_way(&own, &program).or_else(|| in_the_way(&own, &interpreter(&program)?))
+    in_the_way(&own, &program, who).or_else(|| in_the_way(&own, &interpreter(&program)?, who))
 }
 
 /// A program that starts another one with its own environment.
@@ -110,11 +127,11 @@ fn loses_environment(words: &[OsString]) -> Option<String> {
 }
 
 /// Why this file would not load the library.
-fn in_the_way(library: &Image, program: &Path) -> Option<Obstacle> {
+fn in_the_way(library: &Image, program: &Path, who: Identity) -> Option<Obstacle> {
     let at = program.display();
     let file = program.metadata().ok()?;
-    let gains = (file.mode() & SET_UID != 0 && file.uid() != getuid().as_raw())
-        || (file.mode() & SET_GID != 0 && file.gid() != getgid().as_raw());
+    let gains = (file.mode() & SET_UID != 0 && file.uid() != who.uid)
+        || (file.mode() & SET_GID != 0 && file.gid() != who.gid);
     if gains {
         return Some(Obstacle::new(
             format!("{at} is setuid or setgid and therefore ignores the preload library"),
@@ -123,7 +140,7 @@ fn in_the_way(library: &Image, program: &Path) -> Option<Obstacle> {
     }
     let mut room = [0; 64];
     let capabilities = rustix::fs::getxattr(program, "security.capability", &mut room[..]);
-    if capabilities.is_ok() && !getuid().is_root() {
+    if capabilities.is_ok() && who.uid != 0 {
         return Some(Obstacle::new(
             format!("{at} has file capabilities and therefore ignores the preload library"),
             "remove them with `setcap -r`, and grant the user what it needs through a service manager",
@@ -270,7 +287,7 @@ mod tests {
 
     fn said(library: &Path, words: &[&str]) -> String {
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
-        obstacle(library, &words).map_or_else(String::new, |it| it.to_string())
+        obstacle(library, &words, Identity::own()).map_or_else(String::new, |it| it.to_string())
     }
 
     #[test]

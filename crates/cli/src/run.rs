@@ -15,7 +15,7 @@ use udco_ipc::{FD_VARIABLE, SOCKET_VARIABLE};
 use udco_sys::seqpacket::Connection;
 
 use crate::output::complain;
-use crate::preloading;
+use crate::preloading::{self, Identity};
 use crate::{RunArguments, openvpn_options};
 
 /// Name of the preload library.
@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: RunArguments) -> Result<Infallible> {
         return become_program(command, &arguments);
     }
     let library = library()?;
-    if let Some(obstacle) = preloading::obstacle(&library, &arguments.program) {
+    if let Some(obstacle) = preloading::obstacle(&library, &arguments.program, Identity::own()) {
         complain!("{obstacle}. Until then, OpenVPN uses its own data path");
     }
     command.env("LD_PRELOAD", preload(&library));

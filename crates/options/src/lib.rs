@@ -25,12 +25,14 @@
 mod mssfix;
 pub mod program;
 mod reading;
+mod refused;
 mod report;
 mod rules_out;
 mod setting;
 mod words;
 
 pub use reading::{MAX_FILE, STANDARD_INPUT_UNREAD, read};
+pub use refused::{Refused, refused};
 pub use report::{Report, WithoutEffect, report};
 pub use rules_out::{Cause, RulesOut, Series, is_server, rules_out};
 pub use setting::{INLINE, Inline, Origin, Problem, Reading, Setting};

@@ -209,6 +209,7 @@ impl<F: FnMut(&Path) -> Result<Vec<u8>, String>> Reader<F> {
                 arguments: vec![INLINE.into()],
                 origin: origin.clone(),
                 connection,
+                is_optional: false,
             });
         }
         is_closed
@@ -245,10 +246,10 @@ impl<F: FnMut(&Path) -> Result<Vec<u8>, String>> Reader<F> {
     ) {
         let mut name = String::from_utf8_lossy(name).into_owned();
         // `setenv opt …` is that option, for an OpenVPN that supports it.
-        if name == "setenv"
+        let is_optional = name == "setenv"
             && arguments.len() > 1
-            && arguments.first().is_some_and(|it| it == "opt")
-        {
+            && arguments.first().is_some_and(|it| it == "opt");
+        if is_optional {
             arguments.remove(0);
             name = arguments.remove(0).to_string_lossy().into_owned();
         }
@@ -260,6 +261,7 @@ impl<F: FnMut(&Path) -> Result<Vec<u8>, String>> Reader<F> {
             arguments: arguments.clone(),
             origin: origin.clone(),
             connection,
+            is_optional,
         });
         match (name.as_str(), arguments.as_slice()) {
             ("config", [file]) if connection.is_none() => {

@@ -19,6 +19,8 @@ pub struct Setting {
     pub origin: Origin,
     /// The number of its `<connection>` block, from 0.
     pub connection: Option<u32>,
+    /// Given by `setenv opt`: an OpenVPN that does not know it goes on without it.
+    pub is_optional: bool,
 }
 
 impl Setting {

@@ -160,8 +160,9 @@ impl Bench {
         })
     }
 
-    fn write(&self, base: &str, lines: &str) -> Result<PathBuf> {
-        let path = self.directory.join("case.conf");
+    /// Under a name of its own: the OpenVPN of the case before may still be ending.
+    fn write(&self, number: usize, base: &str, lines: &str) -> Result<PathBuf> {
+        let path = self.directory.join(format!("case{number}.conf"));
         let is_static = lines.contains("secret ");
         let credentials = if is_static { "" } else { &self.credentials };
         let mut more = String::new();
@@ -226,8 +227,8 @@ impl Bench {
         Ok((is_on, causes.collect()))
     }
 
-    fn agrees(&self, base: &str, lines: &str, name: &str) -> Result<()> {
-        let config = self.write(base, lines)?;
+    fn agrees(&self, number: usize, base: &str, lines: &str, name: &str) -> Result<()> {
+        let config = self.write(number, base, lines)?;
         let (is_on, causes) = self.doctor_says(&config)?;
         let wanted = Some(name).filter(|name| !name.is_empty());
         ensure!(
@@ -265,8 +266,8 @@ fn agree(version: Version, without_topology: &str) -> Result<()> {
         return Ok(());
     }
     let bench = Bench::new(version)?;
-    for (base, lines, name) in CASES {
-        bench.agrees(base, lines, name)?;
+    for (number, (base, lines, name)) in CASES.into_iter().enumerate() {
+        bench.agrees(number, base, lines, name)?;
     }
-    bench.agrees(NO_TOPOLOGY, "", without_topology)
+    bench.agrees(CASES.len(), NO_TOPOLOGY, "", without_topology)
 }

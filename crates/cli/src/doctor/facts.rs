@@ -48,6 +48,8 @@ pub(super) struct Launch {
     pub(super) library: Result<PathBuf, String>,
     /// Why OpenVPN would not load it.
     pub(super) obstacle: Option<Obstacle>,
+    /// The shared engine that it is to use, and why that does not answer.
+    pub(super) engine_trouble: Option<(PathBuf, String)>,
 }
 
 /// What stands before OpenVPN in its command.

@@ -1,5 +1,7 @@
 //! The names of findings, and their making.
 
+use std::fmt;
+
 use udco_state::{Finding, Severity};
 
 macro_rules! names {
@@ -52,6 +54,7 @@ names! {
     Processes = "processes",
     Proxy = "proxy",
     PushedCompression = "pushed-compression",
+    RefusedOption = "refused-option",
     ReversePath = "reverse-path",
     Running = "running",
     StandardInput = "standard-input",
@@ -76,6 +79,16 @@ pub(super) fn finding(
         cure: Vec::new(),
         rules_out_offload: false,
     }
+}
+
+/// A name as a word of a shell's command, so that nothing in it is run when the line is copied.
+pub(super) fn word(name: impl fmt::Display) -> String {
+    let name = name.to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-@:+%,".contains(c);
+    if !name.is_empty() && !name.starts_with('-') && name.chars().all(is_plain) {
+        return name;
+    }
+    format!("'{}'", name.replace('\'', r"'\''"))
 }
 
 /// What to add to a finding.

@@ -15,6 +15,7 @@ use udco_options::{Reading, read};
 
 use super::facts::{Facts, Limits, Starter, Subject, Unit, Way};
 use crate::openvpn_options;
+use crate::preloading::Identity;
 use crate::survey::Survey;
 use crate::{kernel, survey};
 
@@ -23,6 +24,9 @@ struct Start {
     words: Vec<OsString>,
     directory: PathBuf,
     way: Way,
+    who: Identity,
+    /// The socket of a shared engine.
+    engine: Option<PathBuf>,
     starter: Starter,
     limits: Limits,
     unit: Option<Unit>,
@@ -58,7 +62,13 @@ pub(super) fn gather(subject: Subject) -> anyhow::Result<Facts> {
         .as_ref()
         .map(|reading| files::look(reading, &start.directory))
         .unwrap_or_default();
-    let launch = launch::look(openvpn.as_ref(), &start.words, start.way);
+    let launch = launch::look(
+        openvpn.as_ref(),
+        &start.words,
+        start.way,
+        start.who,
+        start.engine.as_deref(),
+    );
     let machine = machine::look(launch.release);
     Ok(Facts {
         subject,
@@ -80,6 +90,8 @@ fn start(subject: &Subject) -> Start {
         words,
         directory: PathBuf::new(),
         way: Way::Run,
+        who: Identity::own(),
+        engine: None,
         starter: machine::own_starter(),
         limits: machine::own_limits(),
         unit: None,
@@ -92,6 +104,8 @@ fn start(subject: &Subject) -> Start {
                 let (words, way) = properties.words();
                 Start {
                     directory: properties.directory(),
+                    who: properties.identity(),
+                    engine: properties.engine(),
                     starter: properties.starter(),
                     limits: properties.limits(),
                     unit: Some(match launch::Found::of(&words) {

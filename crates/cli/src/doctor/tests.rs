@@ -38,6 +38,7 @@ fn sound(config: &str) -> Facts {
             release: Some(Release(2, 6)),
             library: Ok("/usr/lib/udco/libudco_preload.so".into()),
             obstacle: None,
+            engine_trouble: None,
         },
         unit: None,
         machine: Machine {

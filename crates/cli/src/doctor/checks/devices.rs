@@ -3,7 +3,7 @@
 use udco_state::{Finding, Severity};
 
 use crate::doctor::facts::{DataPath, Facts, Serves};
-use crate::doctor::finding::{More, Name, finding};
+use crate::doctor::finding::{More, Name, finding, word};
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let mut found = left(facts);
@@ -20,7 +20,8 @@ fn left(facts: &Facts) -> Vec<Finding> {
         finding(Name::LeftDevice, Severity::Warning, name, means)
             .cure("start that OpenVPN again with `udco run`: it takes the device over")
             .cure(format!(
-                "or, to go on without the tunnel, in the clear: `ip link del {name}`"
+                "or, to go on without the tunnel, in the clear: `ip link del {}`",
+                word(name)
             ))
     })
     .collect()
@@ -53,7 +54,8 @@ fn taken(facts: &Facts) -> Option<Finding> {
             finding(Name::DeviceTaken, Severity::Error, about, means)
                 .cure("give another name, or `dev tun` for a free one")
                 .cure(format!(
-                    "`ip -d link show {wanted}` shows what it is: an OpenVPN without udco (stop it first), or a left `openvpn --mktun`"
+                    "`ip -d link show {}` shows what it is: of an OpenVPN without udco, for example, or of `openvpn --mktun`",
+                    word(wanted)
                 ))
                 .ends_offload()
         }

@@ -3,7 +3,7 @@
 use udco_state::{Finding, Severity};
 
 use crate::doctor::facts::{Certificate, Facts, FileState, NamedFile};
-use crate::doctor::finding::{More, Name, finding};
+use crate::doctor::finding::{More, Name, finding, word};
 
 /// Seconds of a day.
 const DAY: i64 = 24 * 60 * 60;
@@ -18,7 +18,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let certificates = facts
         .certificates
         .iter()
-        .filter_map(|it| of_certificate(it, now));
+        .filter_map(|it| of_certificate(it, now, facts));
     files.chain(certificates).collect()
 }
 
@@ -35,7 +35,7 @@ fn of_file(file: &NamedFile, is_root: bool) -> Option<Finding> {
                 Some(beside) => found.cure(format!(
                     "{} exists: name it so, or start OpenVPN with `--cd {}`",
                     beside.display(),
-                    beside.parent().unwrap_or(beside).display()
+                    word(beside.parent().unwrap_or(beside).display())
                 )),
                 None => found.cure("correct the name, or put the file there"),
             }
@@ -61,19 +61,37 @@ fn of_file(file: &NamedFile, is_root: bool) -> Option<Finding> {
                 mode & 0o777
             );
             finding(Name::KeyExposed, Severity::Warning, &file.option, means)
-                .cure(format!("chmod o= {path}"))
+                .cure(format!("chmod o= {}", word(path)))
         }
         FileState::Good(_) => return None,
     })
 }
 
-fn of_certificate(certificate: &Certificate, now: i64) -> Option<Finding> {
+/// Whether a list of authorities has one that is valid: others may be left over.
+fn is_spare(certificate: &Certificate, now: i64, facts: &Facts) -> bool {
+    let is_list = ["ca ", "extra-certs "]
+        .iter()
+        .any(|name| certificate.option.starts_with(name));
+    let mut same = facts.certificates.iter();
+    let valid = |it: &Certificate| it.not_before <= now && now <= it.not_after;
+    is_list && same.any(|it| it.option == certificate.option && valid(it))
+}
+
+fn of_certificate(certificate: &Certificate, now: i64, facts: &Facts) -> Option<Finding> {
     let Certificate {
         option,
         not_before,
         not_after,
     } = certificate;
-    let one = |severity, means: &str| finding(Name::Certificate, severity, option, means);
+    let is_spare = is_spare(certificate, now, facts);
+    let one = |severity, means: &str| {
+        let severity = if is_spare && severity == Severity::Error {
+            Severity::Info
+        } else {
+            severity
+        };
+        finding(Name::Certificate, severity, option, means)
+    };
     if now < *not_before {
         let means = "is not valid yet, by this machine's clock: peers cannot be verified";
         return Some(one(Severity::Error, means).cure(

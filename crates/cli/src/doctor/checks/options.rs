@@ -1,7 +1,8 @@
 //! The options of OpenVPN.
 
 use udco_options::{
-    Cause, MssFix, Reading, RulesOut, STANDARD_INPUT_UNREAD, Setting, report, rules_out,
+    Cause, MssFix, Reading, Refused, RulesOut, STANDARD_INPUT_UNREAD, Setting, refused, report,
+    rules_out,
 };
 use udco_state::{Finding, Severity};
 
@@ -27,6 +28,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     };
     let series = facts.launch.release.and_then(|it| it.series());
     let mut found: Vec<Finding> = reading.problems.iter().map(problem).collect();
+    found.extend(refused(&reading.settings).map(|(setting, why)| refused_option(setting, why)));
     let ruled_out = rules_out(&reading.settings, series);
     found.extend(ruled_out.iter().map(switched_off));
     found.extend(user_rights(facts, reading));
@@ -67,6 +69,22 @@ fn problem(problem: &udco_options::Problem) -> Finding {
         format!("{}: OpenVPN does not start with it", problem.what),
     )
     .cure("correct that line, or the name of the file")
+}
+
+/// An option with which OpenVPN does not start.
+fn refused_option(setting: &Setting, why: Refused) -> Finding {
+    let means = match why {
+        Refused::Windows => "is an option for Windows: OpenVPN does not start with it on Linux",
+        Refused::Removed => "was removed before OpenVPN 2.6, which does not start with it",
+    };
+    let cure = format!("remove this line, or write `setenv opt {} …`", setting.name);
+    finding(
+        Name::RefusedOption,
+        Severity::Error,
+        setting.to_string(),
+        means,
+    )
+    .cure(cure)
 }
 
 /// An option with which OpenVPN switches offload off.

@@ -3,7 +3,7 @@
 use udco_state::{Finding, Severity};
 
 use crate::doctor::facts::{Facts, Loaded, Subject, Unit, Way};
-use crate::doctor::finding::{More, Name, finding};
+use crate::doctor::finding::{More, Name, finding, word};
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let (Subject::Unit(name), Some(unit)) = (&facts.subject, &facts.unit) else {
@@ -47,12 +47,16 @@ fn of_loaded(facts: &Facts, name: &str, loaded: &Loaded) -> Vec<Finding> {
         let means = "starts OpenVPN without udco";
         found.push(
             finding(Name::Unit, Severity::Error, name, means)
-                .cure(format!("`systemctl edit {name}`, with these lines:"))
+                .cure(format!(
+                    "`systemctl edit {}`, with these lines, and quotation marks where `systemctl cat` shows some:",
+                    word(name)
+                ))
                 .cure("[Service]")
                 .cure("ExecStart=")
                 .cure(format!("ExecStart={} run -- {}", udco(), loaded.command))
                 .cure(format!(
-                    "then `systemctl restart {name}`, which interrupts the tunnel"
+                    "then `systemctl restart {}`, which interrupts the tunnel",
+                    word(name)
                 ))
                 .ends_offload(),
         );

@@ -1,14 +1,23 @@
 //! OpenVPN's file, its release, and what is before it in its command.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use udco_options::program::{self, OpenVpn};
 
+use crate::client::Client;
 use crate::doctor::facts::{Launch, Release, Way};
-use crate::{preloading, run};
+use crate::preloading::{self, Identity};
+use crate::run;
+
+/// How long OpenVPN may take to print its release.
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 5,
+    tv_nsec: 0,
+};
 
 /// OpenVPN in a command.
 pub(super) struct Found<'a> {
@@ -48,7 +57,13 @@ pub(super) fn without_udco(words: &[OsString]) -> (&[OsString], Way) {
     (program.unwrap_or_default(), Way::Run)
 }
 
-pub(super) fn look(found: Option<&Found<'_>>, words: &[OsString], way: Way) -> Launch {
+pub(super) fn look(
+    found: Option<&Found<'_>>,
+    words: &[OsString],
+    way: Way,
+    who: Identity,
+    engine: Option<&Path>,
+) -> Launch {
     let program = found.and_then(|found| found.start.last());
     let openvpn = program
         .and_then(|word| preloading::find(word))
@@ -56,8 +71,8 @@ pub(super) fn look(found: Option<&Found<'_>>, words: &[OsString], way: Way) -> L
     let library = run::library();
     let obstacle = match &library {
         // The command may begin with a wrapper: look at OpenVPN's own file, too.
-        Ok(library) => preloading::obstacle(library, words)
-            .or_else(|| preloading::obstacle(library, &[openvpn.as_ref()?.into()])),
+        Ok(library) => preloading::obstacle(library, words, who)
+            .or_else(|| preloading::obstacle(library, &[openvpn.as_ref()?.into()], who)),
         Err(_) => None,
     };
     Launch {
@@ -66,16 +81,43 @@ pub(super) fn look(found: Option<&Found<'_>>, words: &[OsString], way: Way) -> L
         openvpn,
         library: library.map_err(|error| format!("{error:#}")),
         obstacle,
+        engine_trouble: engine.and_then(|path| {
+            let error = Client::connect(path).err()?;
+            Some((path.to_owned(), format!("{error:#}")))
+        }),
     }
 }
 
-/// The release that this OpenVPN prints.
+/// The engine that `udco run` is told to use, in a command.
+pub(super) fn engine(words: &[OsString]) -> Option<PathBuf> {
+    let at = words
+        .iter()
+        .position(|word| word.as_bytes().starts_with(b"--engine"))?;
+    let word = words.get(at)?;
+    match word.as_bytes().strip_prefix(b"--engine=") {
+        Some(path) => Some(OsStr::from_bytes(path).into()),
+        None => words.get(at + 1).map(PathBuf::from),
+    }
+}
+
+/// The release that this OpenVPN prints. A script of that name may do anything but print it.
 fn release(found: &Found<'_>) -> Option<Release> {
     let (program, rest) = found.start.split_first()?;
     let mut command = Command::new(program);
-    command.args(rest).arg("--version").stdin(Stdio::null());
-    let printed = command.stderr(Stdio::null()).output().ok()?.stdout;
-    parse(&String::from_utf8_lossy(&printed))
+    command.args(rest).arg("--version");
+    command.stdin(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.stdout(Stdio::piped()).spawn().ok()?;
+    let stdout = child.stdout.take()?;
+    let mut polled = [PollFd::new(&stdout, PollFlags::IN)];
+    let is_ready = poll(&mut polled, Some(&PATIENCE)).is_ok_and(|ready| ready > 0);
+    let mut printed = [0; 256];
+    let len = match is_ready {
+        true => rustix::io::read(&stdout, &mut printed).unwrap_or(0),
+        false => 0,
+    };
+    let _ = child.kill();
+    let _ = child.wait();
+    parse(&String::from_utf8_lossy(printed.get(..len)?))
 }
 
 /// `OpenVPN 2.6.14 x86_64-pc-linux-gnu …`
@@ -113,6 +155,18 @@ mod tests {
             let (rest, found) = without_udco(&all);
             assert_eq!(rest, words(program), "{line}");
             assert_eq!(found, way, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_engine_to_use_is_found() {
+        for (line, wanted) in [
+            ("udco run --engine /a.sock -- openvpn", Some("/a.sock")),
+            ("udco run --engine=/a.sock openvpn", Some("/a.sock")),
+            ("udco run openvpn", None),
+            ("udco run --engine", None),
+        ] {
+            assert_eq!(engine(&words(line)), wanted.map(Into::into), "{line}");
         }
     }
 

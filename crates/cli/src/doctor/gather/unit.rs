@@ -5,15 +5,18 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use super::launch::without_udco;
+use udco_ipc::SOCKET_VARIABLE;
+
+use super::launch::{engine, without_udco};
 use super::machine;
 use crate::doctor::facts::{Limits, Loaded, Rights, Starter, Unit, Way};
+use crate::preloading::Identity;
 
 /// The address families that OpenVPN and its engine need.
 const FAMILIES: [&str; 3] = ["AF_UNIX", "AF_NETLINK", "AF_INET"];
 
 /// What to ask for.
-const PROPERTIES: &str = "LoadState,MainPID,ExecStart,WorkingDirectory,User,Environment,LimitNOFILESoft,LimitNPROCSoft,\
+const PROPERTIES: &str = "LoadState,MainPID,ExecStart,WorkingDirectory,User,Group,Environment,LimitNOFILESoft,LimitNPROCSoft,\
     TasksMax,CapabilityBoundingSet,AmbientCapabilities,PrivateDevices,DevicePolicy,DeviceAllow,RestrictAddressFamilies";
 
 pub(super) enum Answer {
@@ -86,6 +89,35 @@ impl Properties {
             way => way,
         };
         (words.to_vec(), way)
+    }
+
+    /// The shared engine that it is to use.
+    pub(super) fn engine(&self) -> Option<PathBuf> {
+        let all: Vec<OsString> = self.command().split_whitespace().map(Into::into).collect();
+        let (words, way) = without_udco(&all);
+        let ours = all.get(..all.len() - words.len())?;
+        let mut variables = self.one("Environment").split_whitespace();
+        match way {
+            Way::Run => engine(ours),
+            _ => variables.find_map(|it| {
+                let value = it.strip_prefix(SOCKET_VARIABLE)?.strip_prefix('=')?;
+                Some(value.into())
+            }),
+        }
+    }
+
+    /// The user that systemd starts it as.
+    pub(super) fn identity(&self) -> Identity {
+        let (user, group) = (self.one("User"), self.one("Group"));
+        let group = Some(group).filter(|group| !group.is_empty());
+        let known = match user {
+            "" => None,
+            user => crate::user::find(user, group).ok(),
+        };
+        known.map_or(Identity { uid: 0, gid: 0 }, |it| Identity {
+            uid: it.uid,
+            gid: it.gid,
+        })
     }
 
     pub(super) fn directory(&self) -> PathBuf {
@@ -204,6 +236,19 @@ mod tests {
             ),
             Way::Preload
         );
+    }
+
+    #[test]
+    fn a_shared_engine_is_found() {
+        let of = |line: &str| Properties::of(line).engine();
+        let socket = Some(PathBuf::from("/run/udco/engine.sock"));
+        let run =
+            "ExecStart={ argv[]=udco run --engine /run/udco/engine.sock -- openvpn --engine x ; }";
+        assert_eq!(of(run), socket);
+        let variables =
+            "ExecStart={ argv[]=openvpn a ; }\nEnvironment=A=1 UDCO_SOCKET=/run/udco/engine.sock";
+        assert_eq!(of(variables), socket);
+        assert_eq!(of("ExecStart={ argv[]=openvpn --engine dynamic ; }"), None);
     }
 
     #[test]

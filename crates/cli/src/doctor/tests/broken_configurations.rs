@@ -102,6 +102,31 @@ fn what_has_another_effect_than_expected_is_named() {
 }
 
 #[test]
+fn an_option_that_openvpn_refuses_is_named() {
+    for line in [
+        "windows-driver wintun",
+        "block-outside-dns",
+        "ncp-disable",
+        "key-method 2",
+    ] {
+        let facts = sound(&format!("{CLIENT}{line}\n"));
+        has_one_flaw(
+            &facts,
+            "refused-option",
+            Severity::Error,
+            Offload::WouldBeOn,
+            line,
+        );
+        let facts = sound(&format!("{CLIENT}setenv opt {line}\n"));
+        assert_eq!(
+            super::flaws(&diagnose(&facts)),
+            Vec::<&str>::new(),
+            "{line}"
+        );
+    }
+}
+
+#[test]
 fn what_openvpn_cannot_read_is_named() {
     for (config, name) in [
         ("dev \"tun", "configuration"),

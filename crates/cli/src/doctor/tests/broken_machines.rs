@@ -292,6 +292,48 @@ fn each_flaw_is_named() {
 }
 
 #[test]
+fn a_shared_engine_that_does_not_answer_is_named() {
+    let mut facts = sound(CLIENT);
+    facts.launch.engine_trouble = Some((path("/run/udco/engine.sock"), "no engine there".into()));
+    has_one_flaw(&facts, "engine-silent", Error, WouldBeOff, "no engine");
+}
+
+/// An authority that was replaced is left in its file.
+#[test]
+fn an_expired_authority_beside_a_valid_one_is_no_flaw() {
+    let mut facts = sound(CLIENT);
+    let authority = |end| Certificate {
+        option: "ca (c.conf:4)".into(),
+        not_before: 0,
+        not_after: end,
+    };
+    facts.certificates = vec![authority(1000), authority(4_000_000_000)];
+    assert_eq!(super::flaws(&super::diagnose(&facts)), Vec::<&str>::new());
+    facts.certificates.truncate(1);
+    has_one_flaw(&facts, "certificate", Error, WouldBeOn, "the only one");
+}
+
+/// A line that is copied to a shell runs nothing but what it shows.
+#[test]
+fn odd_names_are_quoted_in_cures() {
+    let mut facts = sound(CLIENT);
+    facts.network.links.push(link("a;reboot", Serves::Nothing));
+    let diagnosis = super::diagnose(&facts);
+    let cure = diagnosis.findings[0].cure.join("\n");
+    assert!(cure.contains("`ip link del 'a;reboot'`"), "{cure}");
+    let mut exposed = file(FileState::Good(0o644));
+    exposed.path = path("/etc/it's $(id)");
+    facts.files = vec![exposed];
+    let diagnosis = super::diagnose(&facts);
+    let cures: String = diagnosis
+        .findings
+        .iter()
+        .flat_map(|it| it.cure.clone())
+        .collect();
+    assert!(cures.contains(r"chmod o= '/etc/it'\''s $(id)'"), "{cures}");
+}
+
+#[test]
 fn a_unit_that_cannot_be_looked_at_is_named() {
     for unit in [
         Unit::NoSystemd("systemctl does not start".into()),
