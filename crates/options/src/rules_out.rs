@@ -125,10 +125,19 @@ impl<'a> Given<'a> {
 
     fn device_type(self) -> Option<RulesOut> {
         let is_tun = |setting: &&Setting| setting.argument(0).is_some_and(is_tun);
+        if let Some(program) = self.last("dev-node").filter(|it| self.is_program(it)) {
+            return Some(because(program, Cause::DeviceType));
+        }
         let decides = self.last("dev-type").or_else(|| self.last("dev"))?;
         let is_null = self.last("dev").filter(|it| it.argument(0) == Some("null"));
         let other = is_null.or_else(|| Some(decides).filter(|it| !is_tun(it)))?;
         Some(because(other, Cause::DeviceType))
+    }
+
+    /// Since 2.7, a program may take the place of the device.
+    fn is_program(self, node: &Setting) -> bool {
+        let path = node.argument(0).unwrap_or_default();
+        self.series == Some(Series::V27) && path.starts_with("unix:")
     }
 
     fn no_tls(self) -> Option<RulesOut> {
@@ -214,7 +223,10 @@ impl<'a> Given<'a> {
         let mut found = Vec::new();
         if let Some(setting) = self.last_of(&["data-ciphers", "ncp-ciphers"]) {
             let list = setting.argument(0).unwrap_or_default();
-            let others = list.split(':').filter(|cipher| is_kept(cipher));
+            let providers = self.last("providers");
+            let has_legacy =
+                providers.is_some_and(|it| it.arguments.iter().any(|it| it == "legacy"));
+            let others = list.split(':').filter(|cipher| is_kept(cipher, has_legacy));
             found.extend(others.map(|it| because(setting, Cause::Cipher(it.to_owned()))));
         }
         if let Some(setting) = self.last("data-ciphers-fallback") {
@@ -256,19 +268,24 @@ fn is_tun(device: &str) -> bool {
     device.starts_with("tun")
 }
 
+/// Ciphers that OpenSSL 3 has.
+const KNOWN: [&str; 5] = ["AES-", "CAMELLIA-", "ARIA-", "SM4-", "NONE"];
+
+/// Ciphers that it has with `providers legacy`.
+const LEGACY: [&str; 6] = ["BF-", "CAST5-", "DES-", "IDEA-", "RC2-", "SEED-"];
+
 /// Whether OpenVPN keeps this cipher in its list, and the driver has none like it.
-fn is_kept(cipher: &str) -> bool {
+fn is_kept(cipher: &str, has_legacy: bool) -> bool {
     if cipher.is_empty() || is_aead(cipher) {
         return false;
     }
     let Some(optional) = cipher.strip_prefix('?') else {
         return true;
     };
-    // What the TLS library lacks is dropped from the list: with OpenSSL 3, all but these.
+    // What the TLS library lacks is dropped from the list.
     let optional = optional.to_ascii_uppercase();
-    ["AES-", "CAMELLIA-", "ARIA-", "SM4-", "NONE"]
-        .iter()
-        .any(|family| optional.starts_with(family))
+    let is_of = |families: &[&str]| families.iter().any(|family| optional.starts_with(family));
+    is_of(&KNOWN) || has_legacy && is_of(&LEGACY)
 }
 
 /// Whether the data channel supports the cipher. A question mark means that OpenVPN may drop it.

@@ -64,6 +64,19 @@ fn each_cause_is_found() {
 }
 
 #[test]
+fn an_optional_cipher_counts_if_the_library_has_it() {
+    let found = |more: &str| {
+        let file = format!("client\ndev tun\ndata-ciphers AES-256-GCM:?BF-CBC\n{more}");
+        of(&file, Some(Series::V26))
+    };
+    assert_eq!(found(""), []);
+    assert_eq!(
+        found("providers legacy default"),
+        [Cause::Cipher("?BF-CBC".into())]
+    );
+}
+
+#[test]
 fn what_leaves_offload_on_is_no_cause() {
     for fine in [
         "dev tun",
@@ -92,6 +105,9 @@ fn what_is_not_given_counts_where_the_release_is_known() {
     assert_eq!(of(server, Some(Series::V26)), [Cause::Topology]);
     assert_eq!(of(server, Some(Series::V27)), []);
     assert_eq!(of(server, None), []);
+    let program = "client\ndev tun\ndev-node unix:/bin/program";
+    assert_eq!(of(program, Some(Series::V26)), []);
+    assert_eq!(of(program, Some(Series::V27)), [Cause::DeviceType]);
     let clear = "dev tun\nremote a";
     assert_eq!(of(clear, Some(Series::V27)), [Cause::NoTls]);
     assert_eq!(of(clear, None), []);

@@ -1,8 +1,8 @@
 //! The options of OpenVPN.
 
 use udco_options::{
-    Cause, MssFix, Reading, Refused, RulesOut, STANDARD_INPUT_UNREAD, Setting, refused, report,
-    rules_out,
+    Cause, MssFix, Origin, Problem, Reading, Refused, RulesOut, STANDARD_INPUT_UNREAD, Setting,
+    refused, report, rules_out,
 };
 use udco_state::{Finding, Severity};
 
@@ -37,7 +37,9 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         found.extend(without_effect(reading));
     }
     found.extend(pushed_compression(reading));
-    found.extend(mtu(reading));
+    if reading.problems.is_empty() {
+        found.extend(mtu(reading));
+    }
     if found.iter().all(|it| it.severity > Severity::Warning) {
         let count = reading.settings.len();
         let means = format!("{count} options, none of which keeps offload off");
@@ -51,13 +53,20 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     found
 }
 
+fn place(problem: &Problem) -> String {
+    match &problem.origin {
+        Origin::CommandLine => "the configuration".to_owned(),
+        place @ Origin::File(..) => place.to_string(),
+    }
+}
+
 /// What could not be read.
-fn problem(problem: &udco_options::Problem) -> Finding {
+fn problem(problem: &Problem) -> Finding {
     if problem.what == STANDARD_INPUT_UNREAD {
         return finding(
             Name::StandardInput,
             Severity::Warning,
-            problem.origin.to_string(),
+            place(problem),
             "a configuration on standard input is not read here, so nothing is known of it",
         )
         .cure("write it to a file, and give that with `--config`");
@@ -65,7 +74,7 @@ fn problem(problem: &udco_options::Problem) -> Finding {
     finding(
         Name::Configuration,
         Severity::Error,
-        problem.origin.to_string(),
+        place(problem),
         format!("{}: OpenVPN does not start with it", problem.what),
     )
     .cure("correct that line, or the name of the file")
