@@ -40,7 +40,8 @@ pub(super) fn diagnose(facts: &Facts) -> Diagnosis {
     let examined = facts.running.examined;
     let running = examined.and_then(|index| facts.running.openvpns.get(index));
     let offload = match running.map(|it| &it.path) {
-        Some(DataPath::Engine) => Offload::On,
+        Some(DataPath::Engine) if has_device(facts) => Offload::On,
+        Some(DataPath::NoDevice) if running::has_driver_device(facts) => Offload::On,
         Some(DataPath::Own { .. }) => Offload::Off,
         _ if !reasons.is_empty() => Offload::WouldBeOff,
         _ if !unread.is_empty() => Offload::Unknown,
@@ -58,6 +59,12 @@ pub(super) fn diagnose(facts: &Facts) -> Diagnosis {
         reasons,
         findings,
     }
+}
+
+/// Whether an engine serves a device: else OpenVPN has no tunnel yet.
+fn has_device(facts: &Facts) -> bool {
+    let engines = facts.running.engines.iter();
+    engines.into_iter().any(|it| !it.devices.is_empty())
 }
 
 /// Whether a finding says that the unit or a part of the configuration is not known.

@@ -25,6 +25,13 @@ pub(super) struct Facts {
     pub(super) running: Running,
 }
 
+impl Facts {
+    /// OpenVPN is started without udco, and the kernel's own driver moves its packets.
+    pub(super) fn has_kernel_offload(&self) -> bool {
+        self.launch.way == Way::Plain && self.machine.kernel.driver != KernelDriver::Absent
+    }
+}
+
 /// What is examined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
@@ -40,6 +47,8 @@ pub(super) enum Subject {
 #[derive(Clone, Debug)]
 pub(super) struct Launch {
     pub(super) way: Way,
+    /// This program.
+    pub(super) udco: PathBuf,
     /// OpenVPN's file; `None` if there is none.
     pub(super) openvpn: Option<PathBuf>,
     /// The release that it prints; `None` if it prints none.
@@ -112,6 +121,8 @@ pub(super) struct Machine {
     pub(super) kernel: Kernel,
     /// Seconds since 1970.
     pub(super) now: i64,
+    /// `udco doctor` runs as root, and sees everything.
+    pub(super) is_seen_by_root: bool,
 }
 
 /// `/dev/net/tun`.
@@ -165,7 +176,7 @@ pub(super) struct Rights {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Limits {
     pub(super) open_files: Option<u64>,
-    /// Processes of the user; does not bind root.
+    /// Processes of the user; `None` for root, too, unless that is a container's.
     pub(super) processes: Option<u64>,
     /// Threads of the unit.
     pub(super) tasks: Option<u64>,

@@ -3,6 +3,7 @@
 mod broken_configurations;
 mod broken_machines;
 mod broken_together;
+mod cures;
 mod page;
 mod running;
 mod sound;
@@ -34,6 +35,7 @@ fn sound(config: &str) -> Facts {
         reading: Some(read(&arguments, Path::new("/etc/openvpn"), files)),
         launch: Launch {
             way: Way::Run,
+            udco: "/usr/bin/udco".into(),
             openvpn: Some("/usr/sbin/openvpn".into()),
             release: Some(Release(2, 6)),
             library: Ok("/usr/lib/udco/libudco_preload.so".into()),
@@ -50,6 +52,7 @@ fn sound(config: &str) -> Facts {
                 driver: KernelDriver::Absent,
             },
             now: 1_795_941_918,
+            is_seen_by_root: true,
         },
         starter: Starter {
             is_root: true,

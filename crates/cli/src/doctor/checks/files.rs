@@ -12,8 +12,11 @@ const DAY: i64 = 24 * 60 * 60;
 const SOON: i64 = 14 * DAY;
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
-    let is_root = facts.starter.is_root;
-    let files = facts.files.iter().filter_map(|file| of_file(file, is_root));
+    let is_root = facts.machine.is_seen_by_root;
+    let files = facts
+        .files
+        .iter()
+        .filter_map(|file| of_file(file, is_root, facts));
     let now = facts.machine.now;
     let certificates = facts
         .certificates
@@ -22,7 +25,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     files.chain(certificates).collect()
 }
 
-fn of_file(file: &NamedFile, is_root: bool) -> Option<Finding> {
+fn of_file(file: &NamedFile, is_root: bool, facts: &Facts) -> Option<Finding> {
     let path = file.path.display();
     let one = |severity, means: String| finding(Name::File, severity, &file.option, means);
     Some(match &file.state {
@@ -61,10 +64,24 @@ fn of_file(file: &NamedFile, is_root: bool) -> Option<Finding> {
                 mode & 0o777
             );
             finding(Name::KeyExposed, Severity::Warning, &file.option, means)
-                .cure(format!("chmod o= {}", word(path)))
+                .cure(private(facts, &word(path)))
         }
         FileState::Good(_) => return None,
     })
+}
+
+/// How to take a file from other users, and not from OpenVPN.
+fn private(facts: &Facts, path: &str) -> String {
+    let settings = facts.reading.iter().flat_map(|it| &it.settings);
+    let has = |name: &str| settings.clone().any(|it| it.name == name);
+    let chmod = format!("`chmod o= {path}`");
+    if !facts.starter.is_root {
+        format!("{chmod}, once the file belongs to the user who starts OpenVPN, or to its group")
+    } else if has("user") && !has("persist-key") {
+        format!("give `persist-key`, so that OpenVPN reads it as root only, then {chmod}")
+    } else {
+        chmod
+    }
 }
 
 /// Whether a list of authorities has one that is valid: others may be left over.

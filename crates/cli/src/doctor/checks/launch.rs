@@ -14,7 +14,9 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         return found;
     }
     found.push(release(facts));
-    found.push(library(facts));
+    if !facts.has_kernel_offload() {
+        found.push(library(facts));
+    }
     found.extend(shared_engine(facts));
     found
 }

@@ -64,14 +64,9 @@ fn open_files(facts: &Facts) -> Option<Finding> {
     )
 }
 
-/// The kernel does not hold root to it.
 fn processes(facts: &Facts) -> Option<Finding> {
     let needed = facts.limits.cores + BESIDE_WORKERS;
-    let is_root = facts.starter.is_root;
-    let allowed = facts
-        .limits
-        .processes
-        .filter(|it| *it < needed && !is_root)?;
+    let allowed = facts.limits.processes.filter(|it| *it < needed)?;
     let means =
         format!("only {allowed} are allowed, but the engine alone may need {needed} threads");
     let cure = match facts.subject {

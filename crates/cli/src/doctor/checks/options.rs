@@ -19,6 +19,9 @@ const MATTER: [&str; 6] = [
     "ping-exit",
 ];
 
+/// How the system words a lack of rights.
+const DENIED: &str = "Permission denied";
+
 /// The smallest MTU over which IPv6 works.
 const IPV6_MTU: i64 = 1280;
 
@@ -27,7 +30,11 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         return Vec::new();
     };
     let series = facts.launch.release.and_then(|it| it.series());
-    let mut found: Vec<Finding> = reading.problems.iter().map(problem).collect();
+    let mut found: Vec<Finding> = reading
+        .problems
+        .iter()
+        .map(|it| problem(it, facts))
+        .collect();
     found.extend(refused(&reading.settings).map(|(setting, why)| refused_option(setting, why)));
     let ruled_out = rules_out(&reading.settings, series);
     found.extend(ruled_out.iter().map(switched_off));
@@ -61,7 +68,7 @@ fn place(problem: &Problem) -> String {
 }
 
 /// What could not be read.
-fn problem(problem: &Problem) -> Finding {
+fn problem(problem: &Problem, facts: &Facts) -> Finding {
     if problem.what == STANDARD_INPUT_UNREAD {
         return finding(
             Name::StandardInput,
@@ -70,6 +77,16 @@ fn problem(problem: &Problem) -> Finding {
             "a configuration on standard input is not read here, so nothing is known of it",
         )
         .cure("write it to a file, and give that with `--config`");
+    }
+    let is_denied = problem.what.ends_with(DENIED);
+    if is_denied && !facts.machine.is_seen_by_root {
+        return finding(
+            Name::Configuration,
+            Severity::Warning,
+            place(problem),
+            format!("{}: this user may not read it", problem.what),
+        )
+        .cure("run `udco doctor` as the user who starts OpenVPN");
     }
     finding(
         Name::Configuration,

@@ -20,6 +20,12 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     found
 }
 
+/// Whether the kernel's own driver serves a device.
+pub(super) fn has_driver_device(facts: &Facts) -> bool {
+    let mut links = facts.network.links.iter();
+    links.any(|it| it.serves == Serves::Driver)
+}
+
 fn engine(engine: &Engine) -> Finding {
     let means = match engine.devices.as_slice() {
         [] => "runs, and no program has created a device".to_owned(),
@@ -39,19 +45,10 @@ fn openvpn(facts: &Facts, openvpn: &OpenVpn, is_examined: bool) -> Finding {
     let (means, is_off) = match &openvpn.path {
         DataPath::Unknown => ("belongs to another user".to_owned(), false),
         DataPath::Engine => ("has offload by udco, or no tunnel yet".to_owned(), false),
-        DataPath::NoDevice
-            if facts
-                .network
-                .links
-                .iter()
-                .any(|it| it.serves == Serves::Driver) =>
-        {
-            (
-                "runs without udco; offload by the kernel's own driver, or no tunnel yet"
-                    .to_owned(),
-                false,
-            )
-        }
+        DataPath::NoDevice if has_driver_device(facts) => (
+            "runs without udco; offload by the kernel's own driver, or no tunnel yet".to_owned(),
+            false,
+        ),
         DataPath::NoDevice => ("runs without udco, and has no tunnel yet".to_owned(), true),
         DataPath::Own {
             device,

@@ -44,22 +44,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
 fn of_loaded(facts: &Facts, name: &str, loaded: &Loaded) -> Vec<Finding> {
     let mut found = Vec::new();
     if facts.launch.way == Way::Plain {
-        let means = "starts OpenVPN without udco";
-        found.push(
-            finding(Name::Unit, Severity::Error, name, means)
-                .cure(format!(
-                    "`systemctl edit {}`, with these lines, and quotation marks where `systemctl cat` shows some:",
-                    word(name)
-                ))
-                .cure("[Service]")
-                .cure("ExecStart=")
-                .cure(format!("ExecStart={} run -- {}", udco(), loaded.command))
-                .cure(format!(
-                    "then `systemctl restart {}`, which interrupts the tunnel",
-                    word(name)
-                ))
-                .ends_offload(),
-        );
+        found.push(plain(facts, name, loaded));
     }
     if loaded.denies_tun {
         found.push(
@@ -92,11 +77,27 @@ fn of_loaded(facts: &Facts, name: &str, loaded: &Loaded) -> Vec<Finding> {
     found
 }
 
-/// This program, as a unit names it.
-fn udco() -> String {
-    let this = std::env::current_exe();
-    this.map_or_else(
-        |_| "/usr/local/bin/udco".to_owned(),
-        |it| it.display().to_string(),
-    )
+/// A unit that knows nothing of udco.
+fn plain(facts: &Facts, name: &str, loaded: &Loaded) -> Finding {
+    if facts.has_kernel_offload() {
+        let means = "starts OpenVPN without udco: the kernel's own driver serves it";
+        return finding(Name::Unit, Severity::Info, name, means);
+    }
+    let udco = facts.launch.udco.display();
+    let edit = format!(
+        "`systemctl edit {}`, with these lines, and quotation marks where `systemctl cat` shows some:",
+        word(name)
+    );
+    let restart = format!(
+        "then `systemctl restart {}`, which interrupts the tunnel",
+        word(name)
+    );
+    let means = "starts OpenVPN without udco";
+    finding(Name::Unit, Severity::Error, name, means)
+        .cure(edit)
+        .cure("[Service]")
+        .cure("ExecStart=")
+        .cure(format!("ExecStart={udco} run -- {}", loaded.command))
+        .cure(restart)
+        .ends_offload()
 }

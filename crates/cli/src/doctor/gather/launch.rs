@@ -77,6 +77,7 @@ pub(super) fn look(
     };
     Launch {
         way,
+        udco: std::env::current_exe().unwrap_or_else(|_| "udco".into()),
         release: openvpn.as_ref().and(found).and_then(release),
         openvpn,
         library: library.map_err(|error| format!("{error:#}")),

@@ -20,6 +20,7 @@ pub(super) fn look(openvpn: Option<Release>) -> Machine {
     Machine {
         tun: tun(),
         kernel: kernel(openvpn.and_then(Release::series)),
+        is_seen_by_root: geteuid().is_root(),
         now: now.map_or(0, |now| now.as_secs().cast_signed()),
     }
 }
@@ -47,10 +48,19 @@ fn own_rights() -> Option<Rights> {
 pub(super) fn own_limits() -> Limits {
     Limits {
         open_files: udco_sys::process::open_files(),
-        processes: getrlimit(Resource::Nproc).current,
+        processes: getrlimit(Resource::Nproc)
+            .current
+            .filter(|_| !is_exempt(geteuid().as_raw())),
         tasks: None,
         cores: cores(),
     }
+}
+
+/// Whether the kernel holds this user to no number of processes: root, but not that of a user namespace.
+pub(super) fn is_exempt(uid: u32) -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let words: Vec<_> = map.split_whitespace().collect();
+    uid == 0 && words == ["0", "0", "4294967295"]
 }
 
 pub(super) fn cores() -> u64 {

@@ -153,7 +153,8 @@ impl Properties {
         };
         Limits {
             open_files: number("LimitNOFILESoft"),
-            processes: number("LimitNPROCSoft"),
+            processes: number("LimitNPROCSoft")
+                .filter(|_| !machine::is_exempt(self.identity().uid)),
             tasks: number("TasksMax"),
             cores: machine::cores(),
         }
@@ -214,10 +215,9 @@ mod tests {
         let rights = starter.rights.unwrap();
         assert!(starter.is_root && rights.net_admin && !rights.setpcap);
         let limits = unit.limits();
-        assert_eq!(
-            (limits.open_files, limits.processes, limits.tasks),
-            (Some(1024), Some(10), None)
-        );
+        assert_eq!((limits.open_files, limits.tasks), (Some(1024), None));
+        let is_exempt = machine::is_exempt(0);
+        assert_eq!(limits.processes, Some(10).filter(|_| !is_exempt));
         let loaded = unit.loaded();
         assert_eq!(loaded.main, Some(712));
         assert!(!loaded.denies_tun && loaded.denied_families.is_empty());

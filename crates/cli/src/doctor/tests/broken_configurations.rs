@@ -146,20 +146,6 @@ fn what_openvpn_cannot_read_is_named() {
     );
 }
 
-/// The advice is one that keeps what can stay.
-#[test]
-fn the_cure_of_a_cipher_keeps_the_others() {
-    let facts = sound(&format!(
-        "{CLIENT}data-ciphers AES-256-CBC:CHACHA20-POLY1305:aes-128-gcm\n"
-    ));
-    let diagnosis = diagnose(&facts);
-    let cure = &diagnosis.findings[0].cure[0];
-    assert!(
-        cure.contains("`data-ciphers CHACHA20-POLY1305:aes-128-gcm`"),
-        "{cure}"
-    );
-}
-
 /// OpenVPN's own data path gives every option its effect.
 #[test]
 fn where_offload_is_off_nothing_lacks_an_effect() {

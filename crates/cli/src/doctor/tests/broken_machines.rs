@@ -250,7 +250,6 @@ pub(super) fn rights(facts: &mut Facts, net_admin: bool, setpcap: bool) {
 }
 
 fn few_processes(facts: &mut Facts) {
-    facts.starter.is_root = false;
     facts.limits.processes = Some(10);
 }
 
@@ -311,26 +310,6 @@ fn an_expired_authority_beside_a_valid_one_is_no_flaw() {
     assert_eq!(super::flaws(&super::diagnose(&facts)), Vec::<&str>::new());
     facts.certificates.truncate(1);
     has_one_flaw(&facts, "certificate", Error, WouldBeOn, "the only one");
-}
-
-/// A line that is copied to a shell runs nothing but what it shows.
-#[test]
-fn odd_names_are_quoted_in_cures() {
-    let mut facts = sound(CLIENT);
-    facts.network.links.push(link("a;reboot", Serves::Nothing));
-    let diagnosis = super::diagnose(&facts);
-    let cure = diagnosis.findings[0].cure.join("\n");
-    assert!(cure.contains("`ip link del 'a;reboot'`"), "{cure}");
-    let mut exposed = file(FileState::Good(0o644));
-    exposed.path = path("/etc/it's $(id)");
-    facts.files = vec![exposed];
-    let diagnosis = super::diagnose(&facts);
-    let cures: String = diagnosis
-        .findings
-        .iter()
-        .flat_map(|it| it.cure.clone())
-        .collect();
-    assert!(cures.contains(r"chmod o= '/etc/it'\''s $(id)'"), "{cures}");
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn what_only_some_configurations_suffer_from_is_named() {
         (
             CLIENT.into(),
             |it| {
-                it.starter.is_root = false;
+                it.machine.is_seen_by_root = false;
                 it.files = vec![file(FileState::Denied)];
             },
             "file",
@@ -92,4 +92,16 @@ fn what_only_some_configurations_suffer_from_is_named() {
         break_it(&mut facts);
         has_one_flaw(&facts, name, severity, offload, &config);
     }
+}
+
+/// Not every user may read what root may.
+#[test]
+fn a_configuration_of_root_is_no_flaw_of_its_own() {
+    let denied = |_: &std::path::Path| Err("Permission denied".to_owned());
+    let mut facts = sound(CLIENT);
+    let words = ["--config".into(), "c.conf".into()];
+    facts.reading = Some(udco_options::read(&words, "".as_ref(), denied));
+    has_one_flaw(&facts, "configuration", Error, Offload::Unknown, "root");
+    facts.machine.is_seen_by_root = false;
+    has_one_flaw(&facts, "configuration", Warning, Offload::Unknown, "a user");
 }

@@ -31,6 +31,23 @@ fn a_running_openvpn_with_offload_is_on() {
     assert!(diagnosis.findings.iter().any(serves), "{diagnosis:#?}");
 }
 
+/// It has the library, and no device: a client that has not reached its server.
+#[test]
+fn without_a_tunnel_nothing_is_on_yet() {
+    let diagnosis = diagnose(&runs(DataPath::Engine, true));
+    assert_eq!(diagnosis.offload, Offload::WouldBeOn);
+    assert_eq!(flaws(&diagnosis), Vec::<&str>::new());
+}
+
+#[test]
+fn the_kernels_driver_counts_as_offload() {
+    let mut facts = runs(DataPath::NoDevice, true);
+    facts.network.links.push(link("tun0", Serves::Driver));
+    let diagnosis = diagnose(&facts);
+    assert_eq!(diagnosis.offload, Offload::On);
+    assert_eq!(flaws(&diagnosis), Vec::<&str>::new());
+}
+
 #[test]
 fn a_running_openvpn_without_offload_is_off() {
     for (path, offload) in [

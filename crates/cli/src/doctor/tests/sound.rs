@@ -74,9 +74,17 @@ fn nothing_is_named_in_sound_set_ups() {
                 it.network.defaults.push(route("tun5", 100));
             },
         ),
-        ("root is not held to it", CLIENT.into(), |it| {
-            it.limits.processes = Some(10)
-        }),
+        (
+            "a unit that the kernel's driver serves",
+            CLIENT.into(),
+            |it| {
+                it.subject = Subject::Unit("openvpn-client@c".into());
+                it.launch.way = Way::Plain;
+                it.launch.library = Err("is missing".into());
+                it.unit = Some(Unit::Loaded(Loaded::default()));
+                it.machine.kernel.driver = KernelDriver::Loadable("ovpn");
+            },
+        ),
         ("a unit with udco", CLIENT.into(), |it| {
             it.subject = Subject::Unit("openvpn-client@c".into());
             it.unit = Some(Unit::Loaded(Loaded::default()));
