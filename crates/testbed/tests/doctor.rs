@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use udco_state::{DIAGNOSIS_FORMAT, Diagnosis};
 use udco_testbed::{CONNECT, Host, Launch, Pair, Proto, Version, connect, eventually, skip, udco};
 
 /// Long enough for any immediate reaction.
@@ -29,6 +30,8 @@ impl Said {
         let output = doctor_with(host, bin, &[&["--json"], words].concat())?;
         let json = serde_json::from_slice(&output.stdout)
             .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+        let typed: Diagnosis = serde_json::from_slice(&output.stdout)?;
+        ensure!(typed.format == DIAGNOSIS_FORMAT, "format {}", typed.format);
         Ok(Self {
             json,
             code: output.status.code(),

@@ -178,7 +178,7 @@ pub(super) struct Limits {
     pub(super) open_files: Option<u64>,
     /// Processes of the user; `None` for root, too, unless that is a container's.
     pub(super) processes: Option<u64>,
-    /// Threads of the unit.
+    /// Threads of the unit, or of the control group.
     pub(super) tasks: Option<u64>,
     /// Cores, which is how many workers an engine has.
     pub(super) cores: u64,

@@ -89,15 +89,17 @@ fn processes(facts: &Facts) -> Option<Finding> {
 fn tasks(facts: &Facts) -> Option<Finding> {
     let needed = facts.limits.cores + BESIDE_WORKERS;
     let allowed = facts.limits.tasks.filter(|it| *it < needed)?;
-    let means = format!(
-        "only {allowed} are allowed (TasksMax=), but OpenVPN and its engine may need {needed}"
-    );
+    let means = format!("only {allowed} are allowed, but OpenVPN and its engine may need {needed}");
+    let cure = match facts.subject {
+        Subject::Unit(_) => format!("add `TasksMax={}` to the [Service] of the unit", 8 * needed),
+        _ => format!(
+            "raise `pids.max` of this control group, or `--pids-limit` of the container, to {}",
+            8 * needed
+        ),
+    };
     Some(
         finding(Name::Processes, Severity::Error, "tasks", means)
-            .cure(format!(
-                "add `TasksMax={}` to the [Service] of the unit",
-                8 * needed
-            ))
+            .cure(cure)
             .ends_offload(),
     )
 }

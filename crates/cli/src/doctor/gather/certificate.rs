@@ -130,4 +130,43 @@ mod tests {
             None
         );
     }
+
+    fn wrap(tag: u8, contents: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(contents.len()).unwrap().to_be_bytes();
+        [&[tag, 0x82], &length[..], contents].concat()
+    }
+
+    /// A certificate as far as it is read, with lengths in their long form.
+    fn certificate() -> Vec<u8> {
+        let times = [
+            wrap(UTC_TIME, b"700101000000Z"),
+            wrap(GENERALIZED_TIME, b"20501231235959Z"),
+        ];
+        let parts = [
+            wrap(VERSION, &wrap(INTEGER, &[2])),
+            wrap(INTEGER, &[1, 2, 3]),
+            wrap(SEQUENCE, &[0; 9]),
+            wrap(SEQUENCE, &[1; 300]),
+            wrap(SEQUENCE, &times.concat()),
+            wrap(SEQUENCE, &[0; 50]),
+        ];
+        wrap(SEQUENCE, &wrap(SEQUENCE, &parts.concat()))
+    }
+
+    #[test]
+    fn a_certificate_is_read_and_one_that_is_cut_or_changed_does_no_harm() {
+        let whole = certificate();
+        assert_eq!(validity(&whole), Some((0, 2_556_143_999)));
+        let text = base64::encode(&whole);
+        let pem = format!("comment\n{BEGIN}\n{}\n{END}\n", *text);
+        assert_eq!(validities(pem.repeat(2).as_bytes()).len(), 2);
+        for at in 0..whole.len() {
+            assert_eq!(validity(&whole[..at]), None, "{at}");
+            for value in [0, 0x7f, 0x80, 0x84, 0xff] {
+                let mut changed = whole.clone();
+                changed[at] = value;
+                let _ = validity(&changed);
+            }
+        }
+    }
 }

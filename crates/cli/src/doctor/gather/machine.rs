@@ -51,7 +51,7 @@ pub(super) fn own_limits() -> Limits {
         processes: getrlimit(Resource::Nproc)
             .current
             .filter(|_| !is_exempt(geteuid().as_raw())),
-        tasks: None,
+        tasks: tasks(),
         cores: cores(),
     }
 }
@@ -61,6 +61,21 @@ pub(super) fn is_exempt(uid: u32) -> bool {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let words: Vec<_> = map.split_whitespace().collect();
     uid == 0 && words == ["0", "0", "4294967295"]
+}
+
+/// The lowest limit on tasks of the control groups that this process is in (version 2).
+fn tasks() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let group = Path::new("/sys/fs/cgroup").join(group);
+    let inside = group
+        .ancestors()
+        .take_while(|it| it.starts_with("/sys/fs/cgroup"));
+    let limits = inside.filter_map(|it| {
+        let text = fs::read_to_string(it.join("pids.max")).ok()?;
+        text.trim().parse().ok()
+    });
+    limits.min()
 }
 
 pub(super) fn cores() -> u64 {
