@@ -11,14 +11,7 @@ use crate::architectures::{self, Lack};
 use crate::{no_std, openvpn27, packages, step};
 
 /// Crates that are of use to other programs.
-const PUBLIC_CRATES: [&str; 6] = [
-    "--package",
-    "udco-core",
-    "--package",
-    "udco-crypto",
-    "--package",
-    "udco-netlink",
-];
+const PUBLIC_CRATES: [&str; 4] = ["udco-core", "udco-crypto", "udco-ipc", "udco-netlink"];
 
 /// Sums over all test programs.
 #[derive(Default)]
@@ -75,7 +68,8 @@ pub(crate) fn run(quick: bool) -> Result<()> {
     step::run("docs", doc.env("RUSTDOCFLAGS", "-D warnings"))?;
     no_std::check(&workspace, &target)?;
     let mut package = step::cargo(&["package", "--quiet", "--no-verify", "--allow-dirty"]);
-    package.arg("--offline").args(PUBLIC_CRATES);
+    package.arg("--offline");
+    package.args(PUBLIC_CRATES.iter().flat_map(|name| ["--package", name]));
     step::run("packages of the crates for others", &mut package)?;
 
     let mut tally = Tally::default();
