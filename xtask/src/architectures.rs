@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::step;
+use crate::step::{self, Lack};
 
 /// An architecture as in Rust's target and in the target of Debian's C compiler. The last one is big-endian.
 const ARCHITECTURES: [&str; 3] = ["aarch64", "i686", "s390x"];
@@ -43,14 +43,6 @@ const EMULATED_CRATES: [&str; 5] = [
 
 /// Tests that take minutes there, and use no multi-byte numbers.
 const TOO_SLOW: [&str; 2] = ["replay::tests", "cow_map::tests"];
-
-/// A check that is impossible here.
-pub(crate) enum Lack {
-    /// All of it, and why.
-    All(String),
-    /// A part of it, and why.
-    Part(String),
-}
 
 /// Tests on another processor: arguments of `cargo`, and variables.
 pub(crate) struct Emulated {

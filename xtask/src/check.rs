@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::architectures::{self, Lack};
-use crate::{no_std, openvpn27, packages, step};
+use crate::step::{self, Lack};
+use crate::{architectures, dependencies, no_std, openvpn27, packages};
 
 /// Crates that are of use to other programs.
 const PUBLIC_CRATES: [&str; 4] = ["udco-core", "udco-crypto", "udco-ipc", "udco-netlink"];
@@ -73,6 +73,7 @@ pub(crate) fn run(quick: bool) -> Result<()> {
     step::run("packages of the crates for others", &mut package)?;
 
     let mut tally = Tally::default();
+    tally.count(dependencies::check()?);
     tally.architectures(&target)?;
     step::run(
         "build",
@@ -83,8 +84,8 @@ pub(crate) fn run(quick: bool) -> Result<()> {
     let tests = ["test", "--package", "udco-crypto", "--all-features"];
     tally.test("tests of all ciphers", &tests, &target)?;
     if quick {
-        eprintln!("LEFT OUT: the scenarios with OpenVPN (--quick)");
-        tally.left_out += 1;
+        let why = "the scenarios with OpenVPN (--quick)".to_owned();
+        tally.count(vec![Lack::Part(why)]);
     } else {
         if let Err(error) = openvpn27::ensure(&target) {
             // Each scenario that needs it reports that itself, and is counted there.
@@ -115,18 +116,7 @@ pub(crate) fn run(quick: bool) -> Result<()> {
 impl Tally {
     /// Checks the other architectures, as far as possible here.
     fn architectures(&mut self, target: &Path) -> Result<()> {
-        for lack in architectures::check()? {
-            match lack {
-                Lack::All(why) => {
-                    eprintln!("SKIPPED: {why}");
-                    self.skipped += 1;
-                }
-                Lack::Part(why) => {
-                    eprintln!("LEFT OUT: {why}");
-                    self.left_out += 1;
-                }
-            }
-        }
+        self.count(architectures::check()?);
         match architectures::emulated() {
             Ok(emulated) => {
                 let words: Vec<&str> = emulated.words.split(' ').collect();
@@ -138,9 +128,24 @@ impl Tally {
                 )
             }
             Err(why) => {
-                eprintln!("SKIPPED: {why}");
-                self.skipped += 1;
+                self.count(vec![Lack::All(why)]);
                 Ok(())
+            }
+        }
+    }
+
+    /// Reports and counts what could not be checked here.
+    fn count(&mut self, lacks: Vec<Lack>) {
+        for lack in lacks {
+            match lack {
+                Lack::All(why) => {
+                    eprintln!("SKIPPED: {why}");
+                    self.skipped += 1;
+                }
+                Lack::Part(why) => {
+                    eprintln!("LEFT OUT: {why}");
+                    self.left_out += 1;
+                }
             }
         }
     }

@@ -7,6 +7,7 @@ mod bench;
 mod chaos;
 mod check;
 mod demo;
+mod dependencies;
 mod expiry;
 mod fuzz;
 mod kernel_driver;

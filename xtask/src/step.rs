@@ -7,6 +7,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 
+/// A check that is impossible here.
+pub(crate) enum Lack {
+    /// All of it, and why.
+    All(String),
+    /// A part of it, and why.
+    Part(String),
+}
+
 /// This workspace's `cargo`.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
