@@ -91,7 +91,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let method = Method {
         parts: &parts,
         seconds: options.seconds,
-        program: &std::env::current_exe()?,
+        program: &step::own_path()?,
         programs: &programs,
         udco: None,
     };
@@ -193,10 +193,7 @@ fn build_release() -> Result<()> {
     if std::env::var_os("UDCO_BIN").is_some() {
         return Ok(());
     }
-    step::run(
-        "build",
-        &mut step::cargo(&["build", "--quiet", "--release"]),
-    )?;
+    step::build_release()?;
     // The testbed takes the newest of the profiles.
     let release = release_binary()?;
     File::open(&release)?.set_modified(SystemTime::now())?;

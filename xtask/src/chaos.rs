@@ -4,12 +4,12 @@
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 use udco_testbed::Proto;
 use udco_testbed::chaos::{Healthy, Outcome, Session, Torn, grid, lose_nothing, reset, tears};
 
-use crate::{packages, page, step};
+use crate::{page, step};
 
 /// Bytes of a cell's stream in calm weather; a quarter at 5 % loss, an eighth at 20 %.
 const STREAM: u64 = 32 << 20;
@@ -37,15 +37,10 @@ struct Report {
 /// Builds and runs everything; fails at the first stream that does not arrive, packet that is not accounted for, or
 /// packet lost to a healthy peer.
 pub(crate) fn run(seed: Option<u64>, write_docs: bool) -> Result<()> {
-    packages::ensure()?;
-    step::run(
-        "build",
-        &mut step::cargo(&["build", "--quiet", "--release"]),
-    )?;
+    step::prepare()?;
     let seed = seed.unwrap_or_else(step::seed_by_the_clock);
     eprintln!("==> 48 kinds of weather, seed {seed}");
-    let program = std::env::current_exe()?;
-    let program = program.to_str().context("path is not UTF-8")?;
+    let program = &step::own_path()?;
     let begin = Instant::now();
     let mut session = Session::new(Proto::Udp4, program, seed)?;
     let mut cells = Vec::new();

@@ -75,10 +75,7 @@ pub(crate) fn run(quick: bool) -> Result<()> {
     let mut tally = Tally::default();
     tally.count(dependencies::check()?);
     tally.architectures(&target)?;
-    step::run(
-        "build",
-        &mut step::cargo(&["build", "--quiet", "--release"]),
-    )?;
+    step::build_release()?;
     let tests = ["test", "--workspace", "--exclude", "udco-testbed"];
     tally.test("unit and property tests", &tests, &target)?;
     let tests = ["test", "--package", "udco-crypto", "--all-features"];

@@ -7,7 +7,7 @@ use serde::Serialize;
 use udco_testbed::measure::{Ping, Stream};
 use udco_testbed::{Launch, Pair, Proto, addresses, connect};
 
-use crate::{packages, step};
+use crate::step;
 
 /// Seconds of each TCP measurement.
 const STREAM: u32 = 4;
@@ -50,11 +50,7 @@ struct Echoes {
 
 /// Runs the demo.
 pub(crate) fn run(json: bool) -> Result<()> {
-    packages::ensure()?;
-    step::run(
-        "build",
-        &mut step::cargo(&["build", "--quiet", "--release"]),
-    )?;
+    step::prepare()?;
     let udco = measure(Launch::Udco)?;
     let plain = measure(Launch::Plain)?;
     let ratio = udco.tcp_bits_per_second / plain.tcp_bits_per_second;

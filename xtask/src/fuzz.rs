@@ -1,11 +1,11 @@
 //! `cargo xtask fuzz client`: hostile programs beside root's tunnel (faults D1 to D3).
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use udco_testbed::hostile::fuzz;
 
-use crate::{packages, step};
+use crate::step;
 
 /// What is fuzzed, for how long, and how it is repeated.
 #[derive(Debug, clap::Args)]
@@ -31,16 +31,10 @@ enum What {
 /// left behind.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let What::Client = options.what;
-    packages::ensure()?;
-    step::run(
-        "build",
-        &mut step::cargo(&["build", "--quiet", "--release"]),
-    )?;
-    let clock = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let seed = options.seed.unwrap_or(clock);
+    step::prepare()?;
+    let seed = options.seed.unwrap_or_else(step::seed_by_the_clock);
     eprintln!("==> seed {seed}");
-    let program = std::env::current_exe()?;
-    let program = program.to_str().context("a path that is not UTF-8")?;
+    let program = &step::own_path()?;
     let Some(summary) = fuzz(program, seed, Duration::from_secs(options.seconds))? else {
         bail!("this needs root, as the hostile user is a different one");
     };

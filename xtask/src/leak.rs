@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use udco_testbed::leak::{self, Leaks, Plan, Way};
 
-use crate::{packages, step};
+use crate::step;
 
 /// What is wanted.
 #[derive(Debug, clap::Args)]
@@ -43,13 +43,8 @@ struct Report {
 /// Builds and kills; fails at the first client that does not reconnect with its device, or if a packet left in the
 /// clear.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    packages::ensure()?;
-    step::run(
-        "build",
-        &mut step::cargo(&["build", "--quiet", "--release"]),
-    )?;
-    let program = std::env::current_exe()?;
-    let program = program.to_str().context("path is not UTF-8")?;
+    step::prepare()?;
+    let program = &step::own_path()?;
     let seed = options.seed.unwrap_or_else(step::seed_by_the_clock);
     let cores = thread::available_parallelism().map_or(1, NonZero::get) as u32;
     let labs = options.labs.map_or(2 * cores, NonZero::get);

@@ -25,7 +25,7 @@ mod vanish;
 use std::process::ExitCode;
 
 use clap::Parser;
-use udco_testbed::measure::flood;
+use udco_testbed::LabEnd;
 
 /// Build automation of udco.
 #[derive(Debug, Parser)]
@@ -46,12 +46,6 @@ enum Command {
     Bench(bench::Options),
     /// Measure two builds of udco in turns: this tree's, and that of a commit or one that enters no confinement.
     Compare(bench::compare::Options),
-    /// One end of the benchmark's UDP traffic, run on a lab host.
-    #[command(hide = true)]
-    Flood {
-        /// See `udco_testbed::measure::flood::main`.
-        words: Vec<String>,
-    },
     /// Test a session in bad weather and account for every packet.
     ///
     /// Streams go through a session whose packets are lost, reordered, duplicated and corrupted, in 48 kinds of weather,
@@ -64,12 +58,6 @@ enum Command {
         /// Replace the tables in docs/chaos.md.
         #[arg(long)]
         write_docs: bool,
-    },
-    /// Program that the chaos scenarios run on a lab host.
-    #[command(hide = true)]
-    ChaosEnd {
-        /// See `udco_testbed::chaos::main`.
-        words: Vec<String>,
     },
     /// Run everything that must pass before a commit: format, lints, docs, tests, scenarios with a real OpenVPN.
     Check {
@@ -85,12 +73,6 @@ enum Command {
     ///
     /// Also checks that each start takes over the device left behind.
     Leak(leak::Options),
-    /// Sender of these packets, run on a lab host.
-    #[command(hide = true)]
-    LeakEnd {
-        /// See `udco_testbed::leak::main`.
-        words: Vec<String>,
-    },
     /// Connect many real clients to an OpenVPN 2.6 server with udco, kill them all at once, and check that the server
     /// forgets every one.
     Vanish {
@@ -108,34 +90,16 @@ enum Command {
     ///
     /// OpenVPN runs with udco at both ends, first with one worker per core, then with four workers.
     Order(order::Options),
-    /// One end of these flows, run on a lab host.
-    #[command(hide = true)]
-    OrderEnd {
-        /// See `udco_testbed::measure::order::main`.
-        words: Vec<String>,
-    },
     /// Compare merging and splitting with the kernel's own: no byte may differ.
     ///
     /// Sends ten million random packets through the kernel one by one and merged, and super-packets split by the kernel
     /// and by udco. Takes about two minutes.
     Offload(offload::Options),
-    /// Holder of the devices for that comparison, run on a lab host.
-    #[command(hide = true)]
-    DifferentialEnd {
-        /// See `udco_testbed::differential::main`.
-        words: Vec<String>,
-    },
     /// Fuzz an engine as a hostile user, beside root's tunnel.
     ///
     /// Sends valid, mutated and out-of-order messages with descriptors of all kinds. Root may lose nothing, and the
     /// engine must afterwards be in the state it was in before.
     Fuzz(fuzz::Options),
-    /// A hostile program, run on a lab host.
-    #[command(hide = true)]
-    HostileClient {
-        /// See `udco_testbed::hostile::main`.
-        words: Vec<String>,
-    },
     /// Drive the kernel's own `ovpn` driver with `udco` in a guest: qemu without KVM, and Debian's newest kernel.
     ///
     /// Unpacks both below the target directory and installs neither. Tunnels over UDP and TCP, with the kernel's driver at
@@ -143,6 +107,9 @@ enum Command {
     KernelDriver(kernel_driver::Options),
     /// Unpack OpenVPN 2.7 from Debian's backports below the target directory, for the scenarios; installs nothing.
     Openvpn27,
+    /// A process of these runs, in a host of its lab.
+    #[command(hide = true)]
+    LabEnd(LabEnd),
 }
 
 fn main() -> ExitCode {
@@ -150,23 +117,18 @@ fn main() -> ExitCode {
         Command::Demo { json } => demo::run(json),
         Command::Bench(options) => bench::run(&options),
         Command::Compare(options) => bench::compare::run(&options),
-        Command::Flood { words } => flood::main(&words),
         Command::Chaos { seed, write_docs } => chaos::run(seed, write_docs),
-        Command::ChaosEnd { words } => udco_testbed::chaos::main(&words),
         Command::Check { quick } => check::run(quick),
         Command::Expiry => expiry::run(),
         Command::Leak(options) => leak::run(&options),
-        Command::LeakEnd { words } => udco_testbed::leak::main(&words),
         Command::Vanish { clients } => vanish::run(clients),
         Command::Tcp => tcp::run(),
         Command::Order(options) => order::run(&options),
-        Command::OrderEnd { words } => udco_testbed::measure::order::main(&words),
         Command::Offload(options) => offload::run(&options),
-        Command::DifferentialEnd { words } => udco_testbed::differential::main(&words),
         Command::Fuzz(options) => fuzz::run(&options),
-        Command::HostileClient { words } => udco_testbed::hostile::main(&words),
         Command::KernelDriver(options) => kernel_driver::run(&options),
         Command::Openvpn27 => openvpn27::run(),
+        Command::LabEnd(end) => end.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

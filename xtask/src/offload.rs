@@ -33,7 +33,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         options.packets
     );
     let begin = Instant::now();
-    let compared = differential::run(&std::env::current_exe()?, options.packets, seed)?
+    let compared = differential::run(&step::own_path()?, options.packets, seed)?
         .context("this kernel does not segment UDP (Linux 6.2 or newer does), so there is nothing to compare with")?;
     let seconds = begin.elapsed().as_secs_f64();
     if options.write_docs {

@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use serde::Serialize;
 use udco_testbed::measure::order;
 
-use crate::{packages, step};
+use crate::step;
 
 /// What is wanted.
 #[derive(Debug, clap::Args)]
@@ -31,12 +31,8 @@ struct Line {
 
 /// Builds, and sends them with a worker per core and with four; fails if one was overtaken.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    packages::ensure()?;
-    step::run(
-        "build",
-        &mut step::cargo(&["build", "--quiet", "--release"]),
-    )?;
-    let program = std::env::current_exe()?;
+    step::prepare()?;
+    let program = step::own_path()?;
     for workers in [None, Some(4)] {
         let count = workers.map_or_else(
             || "one worker per core".to_owned(),

@@ -5,7 +5,9 @@ use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+
+use crate::packages;
 
 /// A check that is impossible here.
 pub(crate) enum Lack {
@@ -20,6 +22,22 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments);
     command
+}
+
+/// Installs what scenarios need, and builds the binaries that they run.
+pub(crate) fn prepare() -> Result<()> {
+    packages::ensure()?;
+    build_release()
+}
+
+pub(crate) fn build_release() -> Result<()> {
+    run("build", &mut cargo(&["build", "--quiet", "--release"]))
+}
+
+/// This program, whose command `lab-end` scenarios run.
+pub(crate) fn own_path() -> Result<String> {
+    let program = std::env::current_exe()?.into_os_string().into_string();
+    program.map_err(|path| anyhow!("not in UTF-8: {}", path.display()))
 }
 
 /// Runs a program; its output goes to standard error, which leaves standard output to the result.

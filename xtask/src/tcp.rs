@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use crate::{packages, step};
+use crate::step;
 
 /// Makes the tests run at length.
 const LONG: &str = "UDCO_TCP_LONG";
@@ -11,11 +11,7 @@ const LONG: &str = "UDCO_TCP_LONG";
 /// Builds and runs them, one after the other; their figures, JSON objects, go to standard output, everything else to
 /// standard error.
 pub(crate) fn run() -> Result<()> {
-    packages::ensure()?;
-    step::run(
-        "build",
-        &mut step::cargo(&["build", "--quiet", "--release"]),
-    )?;
+    step::prepare()?;
     for (what, test) in [
         (
             "TCP inside, paths of 1,500 and 1,400 bytes in turns",

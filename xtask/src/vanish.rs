@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use serde::Serialize;
 use udco_testbed::Crowd;
 
-use crate::{packages, step};
+use crate::step;
 
 /// `keepalive`: a two-core machine must serve all clients meanwhile.
 const KEEPALIVE: (u32, u32) = (2, 10);
@@ -35,11 +35,7 @@ struct Vanishing {
 /// Builds, connects the clients, kills them and waits; fails if one is not dropped in time, or a process spins
 /// afterwards.
 pub(crate) fn run(clients: u32) -> Result<()> {
-    packages::ensure()?;
-    step::run(
-        "build",
-        &mut step::cargo(&["build", "--quiet", "--release"]),
-    )?;
+    step::prepare()?;
     eprintln!("==> {clients} clients connect");
     let begin = Instant::now();
     let crowd = Crowd::gather(clients, KEEPALIVE)?;

@@ -5,13 +5,13 @@
 //! cannot enter. It takes orders as JSON lines on its standard input ([`Order`]) and answers each with its counters
 //! ([`Tally`]). The fate of the n-th data packet of a direction depends on the seed and n alone.
 
-pub(crate) mod dice;
 mod grid;
 mod payload;
-mod ports;
-mod process;
+pub(crate) mod ports;
+pub(crate) mod process;
 mod segments;
 mod session;
+pub(crate) mod streams;
 mod tally;
 mod torn;
 mod udp;
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use grid::{Cell, Outcome, grid, selection};
 pub use ports::{Dead, Healthy, lose_nothing};
-pub use process::{Relay, main};
+pub use process::Relay;
 pub use session::{Counters, End, Session};
 pub use tally::{Direction, Segments, Tally};
 pub use torn::{Tear, Torn, reset, tears};

@@ -17,13 +17,12 @@ mod packets;
 mod rig;
 mod supers;
 
-use std::path::Path;
-
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::dice::Dice;
 use crate::differential::compare::{merged, split};
-use crate::differential::packets::{Batch, Flows, Random};
+use crate::differential::packets::{Batch, Flows};
 use crate::differential::rig::Rig;
 use crate::lab::Lab;
 
@@ -55,36 +54,22 @@ pub struct Compared {
 }
 
 /// Compares at least this many packets in each direction; `None` if this kernel lacks a segmentation offload to compare
-/// (UDP: Linux 6.2). `program` with the argument `differential-end` must call [`main`] with the arguments after it.
+/// (UDP: Linux 6.2). `program` has the command of a [`crate::LabEnd`].
 ///
 /// # Errors
 /// Names the first difference, or the lab's failure.
-pub fn run(program: &Path, packets: u64, seed: u64) -> Result<Option<Compared>> {
-    let program = program.to_str().context("path is not UTF-8")?;
+pub fn run(program: &str, packets: u64, seed: u64) -> Result<Option<Compared>> {
     let lab = Lab::new()?;
     let router = lab.host("router")?;
     let (packets, seed) = (packets.to_string(), seed.to_string());
-    let output = router.run(&[program, "differential-end", &packets, &seed])?;
+    let output = router.run(&[program, "lab-end", "differential", &packets, &seed])?;
     lab.discard_logs();
     let last = output.lines().last().unwrap_or_default();
     serde_json::from_str(last).with_context(|| format!("the comparison printed: {output}"))
 }
 
-/// The comparison, in a host of its own; the arguments are `PACKETS SEED`.
-///
-/// # Errors
-/// Names the first difference, with the batch it was in.
-pub fn main(words: &[String]) -> Result<()> {
-    let [packets, seed] = words else {
-        anyhow::bail!("differential-end: unknown words {words:?}");
-    };
-    let compared = compare(packets.parse()?, seed.parse()?)?;
-    println!("{}", serde_json::to_string(&compared)?);
-    Ok(())
-}
-
-/// `None` as from [`run`].
-fn compare(packets: u64, seed: u64) -> Result<Option<Compared>> {
+/// The comparison, in a host of its own. `None` as from [`run`].
+pub(crate) fn compare(packets: u64, seed: u64) -> Result<Option<Compared>> {
     let Some(mut rig) = Rig::new()? else {
         return Ok(None);
     };
@@ -92,7 +77,7 @@ fn compare(packets: u64, seed: u64) -> Result<Option<Compared>> {
         seed,
         ..Compared::default()
     };
-    let mut random = Random::new(seed);
+    let mut random = Dice::new(seed, 0);
     let mut batch = Batch::default();
     let mut number = 0u64;
     while compared.packets < packets || compared.segments < packets {

@@ -5,9 +5,9 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::lab::{await_ready, tool};
 use crate::process::Process;
 use crate::procfs::{self, Proc};
+use crate::tool::{await_ready, tool};
 
 /// `/sys` belongs to the network namespace in which it was mounted; where a new mount is refused, the old one stays.
 const HOLDER: &str = "mount -t tmpfs tmpfs /run && ip link set lo up && \
@@ -150,6 +150,17 @@ impl Host {
             "echo 1 >/proc/sys/net/ipv4/ip_forward && echo 1 >/proc/sys/net/ipv6/conf/all/forwarding",
         ])
         .map(drop)
+    }
+
+    /// A counter of the host's `/proc/net/snmp`: `("Udp", "RcvbufErrors")`.
+    pub(crate) fn snmp(&self, protocol: &str, counter: &str) -> Result<u64> {
+        let text = self.run(&["cat", "/proc/net/snmp"])?;
+        let mut lines = text.lines().filter_map(|line| line.split_once(": "));
+        let mut words = || lines.find(|(name, _)| *name == protocol);
+        let (names, values) = words().zip(words()).context("/proc/net/snmp")?;
+        let mut pairs = names.1.split(' ').zip(values.1.split(' '));
+        let value = pairs.find_map(|(name, value)| (name == counter).then_some(value));
+        Ok(value.context("no such counter")?.parse()?)
     }
 
     /// True if there is a network device of this name.

@@ -6,17 +6,9 @@ use anyhow::{Context, Result, bail};
 use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto, sendto, socket};
 use udco_core::offload::checksum;
 
-/// The program's arguments: the destination, the MTU it claims, and both ends of the packet it quotes.
-///
-/// # Errors
-/// If an argument is invalid, or the kernel does not send it.
-pub fn main(words: &[String]) -> Result<()> {
-    let [target, mtu, from, to] = words else {
-        bail!("wanted: TARGET MTU FROM:PORT TO:PORT");
-    };
-    let target: IpAddr = target.parse().context("TARGET")?;
-    let (from, to): (SocketAddr, SocketAddr) = (from.parse()?, to.parse()?);
-    let message = too_big(mtu.parse().context("MTU")?, from, to)?;
+/// Sends `target` the claim that a packet from `from` to `to` was too big for an MTU.
+pub(crate) fn forge(target: IpAddr, mtu: u16, from: SocketAddr, to: SocketAddr) -> Result<()> {
+    let message = too_big(mtu, from, to)?;
     let (family, protocol) = if target.is_ipv4() {
         (AddressFamily::INET, ipproto::ICMP)
     } else {

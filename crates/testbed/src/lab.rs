@@ -2,31 +2,18 @@
 //! links in it.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 
 use crate::directory::Directory;
 use crate::host::Host;
 use crate::procfs::{self, Proc};
-
-/// Tools that a lab needs, with their Debian packages.
-const TOOLS: [(&str, &str); 9] = [
-    ("unshare", "util-linux"),
-    ("nsenter", "util-linux"),
-    ("mount", "mount"),
-    ("ip", "iproute2"),
-    ("ping", "iputils-ping"),
-    ("iperf3", "iperf3"),
-    ("openssl", "openssl"),
-    ("openvpn", "openvpn"),
-    ("tcpdump", "tcpdump"),
-];
+use crate::tool::{self, await_ready, tool};
 
 /// The first process of a lab: it lives as long as the testbed holds the other end of its standard input, so that a
 /// killed testbed leaves nothing behind. A container may refuse a `/proc` for the new pid namespace.
@@ -52,7 +39,7 @@ impl Lab {
     /// # Errors
     /// Names the missing part (a tool, `/dev/net/tun`, user namespaces) and the remedy.
     pub fn new() -> Result<Self> {
-        require_tools()?;
+        tool::require_all()?;
         require_tun()?;
         procfs::adopt_orphans();
         let privileged = rustix::process::geteuid().is_root();
@@ -209,53 +196,6 @@ impl Link {
         }
         Ok(())
     }
-}
-
-/// A command whose search path includes the system directories, which an ordinary user's often lacks.
-pub(crate) fn tool(program: &str) -> Command {
-    let mut command = Command::new(program);
-    command.env("PATH", search_path()).env("LC_ALL", "C");
-    command
-}
-
-/// Waits for the line `ready`, so that namespaces and mounts are in place afterwards.
-pub(crate) fn await_ready(child: &mut Child) -> Result<()> {
-    let stdout = child.stdout.take().context("no standard output")?;
-    let mut line = String::new();
-    BufReader::new(stdout).read_line(&mut line)?;
-    if line.trim() == "ready" {
-        return Ok(());
-    }
-    let mut words = String::new();
-    if let Some(mut stderr) = child.stderr.take() {
-        let _ = std::io::Read::read_to_string(&mut stderr, &mut words);
-    }
-    let _ = child.wait();
-    bail!("{}", words.trim())
-}
-
-fn search_path() -> String {
-    let path = std::env::var("PATH").unwrap_or_default();
-    format!("{path}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin")
-}
-
-fn require_tools() -> Result<()> {
-    let path = search_path();
-    let missing: Vec<&str> = TOOLS
-        .iter()
-        .filter(|(tool, _)| {
-            !path
-                .split(':')
-                .any(|dir| Path::new(dir).join(tool).is_file())
-        })
-        .map(|(_, package)| *package)
-        .collect();
-    ensure!(
-        missing.is_empty(),
-        "missing tools; cure: apt-get install {}",
-        missing.join(" ")
-    );
-    Ok(())
 }
 
 fn require_tun() -> Result<()> {

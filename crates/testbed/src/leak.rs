@@ -11,14 +11,14 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 
 use crate::capture::Capture;
-use crate::chaos::dice::Dice;
+use crate::dice::Dice;
 use crate::measure::Ping;
 use crate::openvpn::{Builder, Endpoint, Launch, Proto};
 use crate::scenario::{CONNECT, Pair, addresses as at};
 use crate::wait::eventually;
 
 use sender::Sender;
-pub use sender::main;
+pub(crate) use sender::send;
 
 /// Addresses of the server's host that the client may reach only through the tunnel.
 const BEYOND: [&str; 2] = ["198.51.100.1", "2001:db8:51::1"];
@@ -97,8 +97,8 @@ struct Site {
     ifindex: Option<String>,
 }
 
-/// Kills as planned, while `program`, which with the argument `leak-end` must call [`main`], sends. Where capturing is
-/// not permitted, it reports that and returns `None`.
+/// Kills as planned, while a [`crate::LabEnd`] of `program` sends. Where capturing is not permitted, it reports that and
+/// returns `None`.
 ///
 /// # Errors
 /// If a client does not reconnect after a kill, or not with the device that was left; or if the capture proves nothing.

@@ -25,7 +25,6 @@
 //! A scenario that cannot run here prints `SKIPPED: why`, one that runs without a part of it `LEFT OUT: why`. An
 //! unprivileged lab leaves out all captures (tcpdump refuses) and everything with a second user: run the suite as root
 //! for full coverage.
-//! the suite as root to have it all.
 #![forbid(unsafe_code)]
 
 pub mod capture;
@@ -33,12 +32,14 @@ pub mod chaos;
 mod client_proxy;
 pub mod confinement;
 mod crowd;
+mod dice;
 pub mod differential;
 mod directory;
 mod host;
 pub mod hostile;
-pub mod icmp_forger;
+mod icmp_forger;
 mod lab;
+mod lab_end;
 pub mod leak;
 mod management;
 pub mod measure;
@@ -49,6 +50,7 @@ mod pki;
 mod process;
 mod procfs;
 mod scenario;
+mod tool;
 pub mod udco;
 pub mod version;
 mod wait;
@@ -57,6 +59,7 @@ pub use client_proxy::{ClientProxy, Fault, Hit, Request};
 pub use crowd::{Crowd, Vanished};
 pub use host::Host;
 pub use lab::{Lab, Link};
+pub use lab_end::LabEnd;
 pub use management::Management;
 pub use openvpn::{Builder, Endpoint, Launch, Proto, Role, Written};
 pub use pki::{Credentials, Pki};

@@ -1,6 +1,7 @@
 //! Traffic through the tunnel, its outcome and its cost: ping, iperf3, a flood of UDP datagrams, `/proc`.
 
 mod cost;
+mod ends;
 pub mod flood;
 pub mod order;
 mod ping;

@@ -1,28 +1,20 @@
-//! A name server for one name, [`NAME`]: its arguments are the address it listens at, and those of the name.
+//! A name server for one name, [`NAME`].
 
 use std::net::{IpAddr, UdpSocket};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 /// The name that it resolves.
 pub const NAME: &str = "vpn.example";
 
 /// Answers for ever.
-///
-/// # Errors
-/// If it cannot listen, or an address is invalid.
-pub fn main(words: &[String]) -> Result<()> {
-    let (listen, addresses) = words.split_first().context("no address")?;
-    let addresses: Vec<IpAddr> = addresses
-        .iter()
-        .map(|word| word.parse())
-        .collect::<Result<_, _>>()?;
-    let socket = UdpSocket::bind((listen.parse::<IpAddr>()?, 53))?;
+pub(crate) fn serve(listen: IpAddr, addresses: &[IpAddr]) -> Result<()> {
+    let socket = UdpSocket::bind((listen, 53))?;
     println!("listening");
     let mut buffer = [0; 1500];
     loop {
         let (len, client) = socket.recv_from(&mut buffer)?;
-        if let Some(answer) = answer(buffer.get(..len).unwrap_or_default(), &addresses) {
+        if let Some(answer) = answer(buffer.get(..len).unwrap_or_default(), addresses) {
             let _ = socket.send_to(&answer, client);
         }
     }

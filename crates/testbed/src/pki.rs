@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 
-use crate::lab::tool;
+use crate::tool::tool;
 
 /// A certificate authority and the certificates it has issued, as PEM files in one directory.
 #[derive(Clone, Debug)]

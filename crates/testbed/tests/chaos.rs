@@ -6,7 +6,7 @@ use udco_testbed::chaos::{Session, lose_nothing, reset, selection, tears};
 use udco_testbed::{Proto, skip, udco};
 
 /// The relay, and the other processes in hosts.
-const PROGRAM: &str = env!("CARGO_BIN_EXE_udco-chaos-end");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_udco-lab-end");
 
 #[test]
 fn streams_arrive_whole_and_counters_add_up() -> Result<()> {

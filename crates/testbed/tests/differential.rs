@@ -1,19 +1,17 @@
 //! Merged packets equal the sent ones once the kernel has split them, and we split the kernel's super-packets as it
 //! does (promises E4, E5). `cargo xtask offload` repeats this with ten million.
 
-use std::path::Path;
-
 use anyhow::{Result, ensure};
 use udco_testbed::{differential, skip};
 
 /// The program that holds the devices.
-const PROGRAM: &str = env!("CARGO_BIN_EXE_udco-differential-end");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_udco-lab-end");
 
 const PACKETS: u64 = 50_000;
 
 #[test]
 fn the_kernel_sees_no_difference() -> Result<()> {
-    let Some(compared) = differential::run(Path::new(PROGRAM), PACKETS, 1)? else {
+    let Some(compared) = differential::run(PROGRAM, PACKETS, 1)? else {
         skip("this kernel does not segment UDP (Linux 6.2 does)");
         return Ok(());
     };

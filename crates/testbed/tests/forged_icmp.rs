@@ -11,7 +11,7 @@ use udco_testbed::{
     Endpoint, Host, Launch, Pair, Proto, addresses as at, connect, eventually, skip_part,
 };
 
-const FORGER: &str = env!("CARGO_BIN_EXE_udco-icmp-forger");
+const LAB_END: &str = env!("CARGO_BIN_EXE_udco-lab-end");
 
 /// The kernel's notifications arrive within a second; changes learnt from, or forgotten after, ICMP within ten.
 const SOON: Duration = Duration::from_secs(25);
@@ -118,7 +118,15 @@ impl Stranger {
     /// Claims to the server that a packet between these ends was too big.
     fn claims(&self, mtu: u16, from: &str, to: &str) -> Result<()> {
         let mtu = mtu.to_string();
-        let words = [FORGER, self.target, &mtu, from, to];
+        let words = [
+            LAB_END,
+            "lab-end",
+            "icmp-forger",
+            self.target,
+            &mtu,
+            from,
+            to,
+        ];
         self.host.run(&words).map(drop)
     }
 }

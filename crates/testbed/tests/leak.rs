@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 use udco_testbed::leak::{self, Plan, Way};
 use udco_testbed::{skip, udco};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_udco-leak-end");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_udco-lab-end");
 
 /// Fixed, to reproduce a failure.
 const SEED: u64 = 16;

@@ -2,14 +2,13 @@
 //! this with ten million.
 
 use std::net::SocketAddr;
-use std::path::Path;
 
 use anyhow::{Result, ensure};
 use udco_testbed::measure::order::{self, Order, Sequence};
 use udco_testbed::{Builder, Launch, Pair, Proto, addresses as at, connect, skip, udco};
 
 /// Both ends of the flows.
-const PROGRAM: &str = env!("CARGO_BIN_EXE_udco-order-end");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_udco-lab-end");
 
 const PACKETS: u64 = 200_000;
 
@@ -31,7 +30,7 @@ fn in_order(workers: Option<u16>) -> Result<()> {
         skip("it is about the order in which udco sends");
         return Ok(());
     }
-    let sequence = order::through_udco(Path::new(PROGRAM), PACKETS, PER_SECOND, workers)?;
+    let sequence = order::through_udco(PROGRAM, PACKETS, PER_SECOND, workers)?;
     ensure!(sequence.sent >= PACKETS, "{sequence:?}");
     // A busy machine's losses say nothing about the order; too few packets would prove nothing.
     ensure!(sequence.received > PACKETS / 2, "{sequence:?}");
@@ -59,7 +58,7 @@ fn no_packet_of_a_flow_overtakes_another_when_a_queue_changes_workers() -> Resul
     for _ in 0..WAVES {
         // More than half of a worker's capacity: losses don't matter here.
         let order = Order::to(to).packets(PACKETS / 4).per_second(400_000);
-        let sequence = order.run(Path::new(PROGRAM), &pair.client, &pair.server)?;
+        let sequence = order.run(PROGRAM, &pair.client, &pair.server)?;
         ensure!(sequence.received > 0, "{sequence:?}");
         is_in_order(sequence)?;
     }

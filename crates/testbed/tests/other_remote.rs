@@ -13,7 +13,7 @@ use udco_testbed::{
     udco,
 };
 
-const NAME_SERVER: &str = env!("CARGO_BIN_EXE_udco-name-server");
+const LAB_END: &str = env!("CARGO_BIN_EXE_udco-lab-end");
 
 /// Addresses of the server's host behind the client's default route: the destination of ordinary traffic, the servers,
 /// and the name server.
@@ -70,9 +70,10 @@ fn reaches_another(version: Version, proto: Proto, options: [&str; 2]) -> Result
     }
     pair.client.add_route(&["default", "via", at::SERVER])?;
     pair.client.add_route(&["default", "via", at::SERVER6])?;
-    let mut names = pair
-        .server
-        .spawn("names", &[NAME_SERVER, NAMES, OTHER[0], OTHER[1]])?;
+    let mut names = pair.server.spawn(
+        "names",
+        &[LAB_END, "lab-end", "name-server", NAMES, OTHER[0], OTHER[1]],
+    )?;
     names.wait_for_log("listening", CONNECT)?;
     let resolv = pair.client.directory().join("resolv.conf");
     fs::write(

@@ -5,10 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
 use udco_testbed::hostile::{Attack, Scene, fuzz};
 use udco_testbed::skip;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_udco-hostile-client");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_udco-lab-end");
 
 #[test]
 fn hostile_programs_cost_root_nothing() -> Result<()> {
@@ -19,15 +20,12 @@ fn hostile_programs_cost_root_nothing() -> Result<()> {
     let mode = std::fs::metadata(scene.socket())?.permissions().mode() & 0o777;
     ensure!(mode == 0o660, "the socket's mode is {mode:o}");
     let time = Duration::from_secs(2);
-    for attack in Attack::ALL {
+    for attack in Attack::value_variants() {
         let start = || attack.start(&scene, PROGRAM, time);
         let hostile = vec![start()?, start()?];
         let found = scene.require_service(hostile, time);
-        let (asked, most) = found.with_context(|| attack.name())?;
-        println!(
-            "{}: root asked {asked} times; at most {most} KiB",
-            attack.name()
-        );
+        let (asked, most) = found.with_context(|| format!("{attack:?}"))?;
+        println!("{attack:?}: root asked {asked} times; at most {most} KiB");
     }
     let knock = || Attack::Knock.start_as_stranger(&scene, PROGRAM, time);
     let strangers = vec![knock()?, knock()?];

@@ -76,8 +76,8 @@ pub(crate) struct Method<'a> {
     pub(crate) parts: &'a [Part],
     /// Duration of each stream and flood.
     pub(crate) seconds: u32,
-    /// This program, whose argument `flood` generates UDP traffic.
-    pub(crate) program: &'a Path,
+    /// This program, whose command `lab-end` generates UDP traffic.
+    pub(crate) program: &'a str,
     pub(crate) programs: &'a [Program],
     /// The `udco` binary, if not the newest build.
     pub(crate) udco: Option<&'a Path>,

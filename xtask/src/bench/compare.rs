@@ -66,7 +66,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Some(commit) => build_commit(commit)?,
         None => build_unconfined()?,
     };
-    let program = std::env::current_exe()?;
+    let program = step::own_path()?;
     let _sweeper = Sweeper::start()?;
     for &subject in &options.subjects {
         let cell = Cell {

@@ -2,7 +2,7 @@
 
 use std::hash::Hasher;
 
-use crate::chaos::dice::Dice;
+use crate::dice::Dice;
 
 /// A stream of bytes that a seed determines.
 pub(crate) struct Payload {

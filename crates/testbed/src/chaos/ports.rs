@@ -1,6 +1,6 @@
 //! A server with many peers, half of them unreachable: the ICMP errors must not affect packets to the others.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -93,13 +93,13 @@ pub fn lose_nothing(program: &str, each: u64) -> Result<Healthy> {
         ))?;
     }
 
-    let mut words = vec![program.to_owned(), "chaos-end".into(), "count".into()];
+    let mut words = vec![program.to_owned(), "lab-end".into(), "count".into()];
     words.extend((0..PEERS).map(|id| format!("192.0.2.2:{}", port(2 * id))));
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let mut counter = client.spawn("count", &words)?;
     counter.wait_for_log("counting", Duration::from_secs(5))?;
     let (each_word, pause) = (each.to_string(), "1000");
-    let mut words = vec![program.to_owned(), "chaos-end".into(), "spray".into()];
+    let mut words = vec![program.to_owned(), "lab-end".into(), "spray".into()];
     words.extend([each_word, pause.to_owned()]);
     words.extend((0..2 * PEERS).map(|id| format!("{}:7", inner(id))));
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -114,7 +114,7 @@ pub fn lose_nothing(program: &str, each: u64) -> Result<Healthy> {
             .with_context(|| format!("count printed: {log}"))?,
         dead: Dead {
             sent: each * u64::from(PEERS),
-            icmp_errors: icmp_errors(&server)?,
+            icmp_errors: server.snmp("Icmp", "InDestUnreachs")?,
         },
     };
     let drops = udco::show(&server)?.devices.into_iter().map(|it| it.drops);
@@ -164,20 +164,8 @@ fn answer_everything(host: &Host) -> Result<()> {
     host.add_route(&["prohibit", "203.0.113.0/24"])
 }
 
-/// How many ICMP "destination unreachable" messages a host has received.
-fn icmp_errors(host: &Host) -> Result<u64> {
-    let text = host.run(&["cat", "/proc/net/snmp"])?;
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Icmp: "));
-    let (names, values) = lines.next().zip(lines.next()).context("/proc/net/snmp")?;
-    let value = names
-        .split_whitespace()
-        .zip(values.split_whitespace())
-        .find_map(|(name, value)| (name == "InDestUnreachs").then_some(value));
-    Ok(value.context("no InDestUnreachs")?.parse()?)
-}
-
 /// Counts datagrams at these addresses until no more arrive.
-pub(crate) fn count(addresses: &[&str]) -> Result<()> {
+pub(crate) fn count(addresses: &[SocketAddr]) -> Result<()> {
     let mut sockets = Vec::new();
     for address in addresses {
         let socket = UdpSocket::bind(address)?;
@@ -209,7 +197,7 @@ pub(crate) fn count(addresses: &[&str]) -> Result<()> {
 }
 
 /// Sends a datagram to each address, `rounds` times, with `pause` microseconds after each round.
-pub(crate) fn spray(rounds: u64, pause: u64, addresses: &[&str]) -> Result<()> {
+pub(crate) fn spray(rounds: u64, pause: u64, addresses: &[SocketAddr]) -> Result<()> {
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     let payload = [0x55; 100];
     for _ in 0..rounds {

@@ -6,13 +6,13 @@ use std::os::fd::AsFd;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::chaos::segments::Streams;
 use crate::chaos::udp::Datagrams;
-use crate::chaos::{Order, Tally, Weather, ports, session};
+use crate::chaos::{Order, Tally, Weather};
 use crate::host::Host;
 
 /// A relay in a host; dropping it ends the relay.
@@ -26,8 +26,8 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Listens at `listen` in `host`, UDP and TCP, and relays to `server`. `program` with the argument `chaos-end` must
-    /// call [`main`] with the arguments after it.
+    /// Listens at `listen` in `host`, UDP and TCP, and relays to `server`. `program` has the
+    /// command of a [`crate::LabEnd`].
     ///
     /// # Errors
     /// If the program does not answer.
@@ -41,7 +41,7 @@ impl Relay {
         let mut command: Command = host.command(program);
         let number = seed.to_string();
         let mut child = command
-            .args(["chaos-end", "relay", listen, server, &number])
+            .args(["lab-end", "relay", listen, server, &number])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -98,28 +98,8 @@ impl Drop for Relay {
     }
 }
 
-/// Runs a process in a host, by the arguments after `chaos-end`.
-///
-/// # Errors
-/// If the arguments are unknown, or if the process fails.
-pub fn main(words: &[String]) -> Result<()> {
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words.as_slice() {
-        ["relay", listen, server, seed] => relay(listen.parse()?, server.parse()?, seed.parse()?),
-        ["sink", address] => session::sink(address.parse()?),
-        ["source", address, seed, length] => {
-            session::source(address.parse()?, seed.parse()?, length.parse()?)
-        }
-        ["count", addresses @ ..] => ports::count(addresses),
-        ["spray", count, pause, addresses @ ..] => {
-            ports::spray(count.parse()?, pause.parse()?, addresses)
-        }
-        other => bail!("chaos-end: unknown words {other:?}"),
-    }
-}
-
 /// Relays until the standard input ends.
-fn relay(listen: SocketAddr, server: SocketAddr, seed: u64) -> Result<()> {
+pub(crate) fn relay(listen: SocketAddr, server: SocketAddr, seed: u64) -> Result<()> {
     let mut datagrams = Datagrams::new(listen, server, seed)?;
     let listener = TcpListener::bind(listen).with_context(|| format!("TCP at {listen}"))?;
     let streams = Streams::start(listener, server, seed);

@@ -10,8 +10,8 @@ use std::time::Duration;
 use anyhow::Result;
 use rustix::net::sockopt;
 
-use crate::chaos::dice::Dice;
 use crate::chaos::{Segments, Weather};
+use crate::dice::Dice;
 
 /// A relay between clients and one server, each connection in threads of its own until the process ends.
 #[derive(Clone)]

@@ -1,13 +1,10 @@
 //! A real OpenVPN session through the relay, and streams inside it.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::chaos::payload::{Digest, Payload};
 use crate::chaos::{Direction, Relay, Tally};
 use crate::host::Host;
 use crate::openvpn::{Endpoint, Launch, Proto};
@@ -143,7 +140,7 @@ impl Session {
                 "ip", "route", "add", &route, "dev", "tun0", "rto_min", "10ms",
             ])?;
             let address = format!("{own}:{PORT}");
-            let words = [&self.program, "chaos-end", "sink", &address];
+            let words = [&self.program, "lab-end", "stream-sink", &address];
             let mut sink = host.spawn(&format!("sink-{own}"), &words)?;
             sink.wait_for_log("listening", Duration::from_secs(5))?;
             self.sinks.push(sink);
@@ -171,8 +168,8 @@ impl Session {
         let (log, length) = (format!("source-{seed}"), length.to_string());
         let words = [
             &self.program,
-            "chaos-end",
-            "source",
+            "lab-end",
+            "stream-source",
             &address,
             &seed,
             &length,
@@ -206,7 +203,7 @@ impl Session {
     fn counters(&mut self) -> Result<Counters> {
         let mut overflown = 0;
         for host in [&self.relay_host, &self.pair.server, &self.pair.client] {
-            overflown += overflow(host)?;
+            overflown += host.snmp("Udp", "RcvbufErrors")?;
         }
         let (server, client) = self.ends()?;
         Ok(Counters {
@@ -330,58 +327,4 @@ impl End {
             drops,
         }
     }
-}
-
-/// Datagrams that a host's sockets dropped for lack of buffer space (`RcvbufErrors` of `/proc/net/snmp`).
-fn overflow(host: &Host) -> Result<u64> {
-    let text = host.run(&["cat", "/proc/net/snmp"])?;
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Udp: "));
-    let (names, values) = lines.next().zip(lines.next()).context("/proc/net/snmp")?;
-    let value = names
-        .split_whitespace()
-        .zip(values.split_whitespace())
-        .find_map(|(name, value)| (name == "RcvbufErrors").then_some(value));
-    Ok(value.context("no RcvbufErrors")?.parse()?)
-}
-
-/// Accepts streams one after the other and answers each with its length and hash.
-pub(crate) fn sink(address: SocketAddr) -> Result<()> {
-    let listener = TcpListener::bind(address)?;
-    println!("listening");
-    for stream in listener.incoming() {
-        let mut stream = stream?;
-        // The source reports a broken stream.
-        std::thread::spawn(move || -> Result<()> {
-            let (mut digest, mut buffer) = (Digest::default(), vec![0; 65_536]);
-            loop {
-                match stream.read(&mut buffer)? {
-                    0 => break,
-                    length => digest.add(&buffer[..length]),
-                }
-            }
-            Ok(stream.write_all(digest.summary().as_bytes())?)
-        });
-    }
-    Ok(())
-}
-
-/// Sends a stream and compares the answer.
-pub(crate) fn source(address: SocketAddr, seed: u64, length: u64) -> Result<()> {
-    let mut stream = TcpStream::connect(address)?;
-    let (mut payload, mut digest) = (Payload::new(seed, length), Digest::default());
-    let mut buffer = vec![0; 16_384];
-    loop {
-        let piece = payload.fill(&mut buffer);
-        if piece.is_empty() {
-            break;
-        }
-        digest.add(piece);
-        stream.write_all(piece)?;
-    }
-    stream.shutdown(Shutdown::Write)?;
-    let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer)?;
-    let sent = digest.summary();
-    ensure!(answer == sent, "sent {sent:?}, received {answer:?}");
-    Ok(())
 }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rustix::net::sockopt;
 
-use crate::chaos::dice::Dice;
 use crate::chaos::{Direction, Tally, Weather, is_data};
+use crate::dice::Dice;
 
 /// Bytes of the sockets' receive buffers: all losses must be deliberate.
 const BUFFER: usize = 8 << 20;

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::dice::Dice;
+
 /// Length of a mark.
 pub(super) const MARK: usize = 32;
 
@@ -15,10 +17,6 @@ const ACK: u8 = 0x10;
 /// "Don't fragment" and "more fragments" of IPv4.
 const DF: u16 = 0x4000;
 const MF: u16 = 0x2000;
-
-/// SplitMix64.
-#[derive(Clone, Debug)]
-pub(super) struct Random(u64);
 
 /// Packets in a row, as in an engine's batch.
 #[derive(Debug, Default)]
@@ -62,33 +60,6 @@ pub(super) struct Flows {
     step: u16,
 }
 
-impl Random {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(super) fn word(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ (word >> 31)
-    }
-
-    pub(super) fn below(&mut self, end: usize) -> usize {
-        (self.word() >> 16) as usize % end.max(1)
-    }
-
-    pub(super) fn one_in(&mut self, many: usize) -> bool {
-        self.below(many) == 0
-    }
-
-    pub(super) fn bytes(&mut self, len: usize) -> Vec<u8> {
-        let words = (0..len.div_ceil(8)).flat_map(|_| self.word().to_ne_bytes());
-        words.take(len).collect()
-    }
-}
-
 impl Batch {
     pub(super) fn push(&mut self, packet: &[u8]) {
         let start = self.buffer.len();
@@ -108,7 +79,7 @@ impl Batch {
 }
 
 impl Flows {
-    pub(super) fn new(random: &mut Random) -> Self {
+    pub(super) fn new(random: &mut Dice) -> Self {
         let flows = (0..1 + random.below(6))
             .map(|_| {
                 let mut flow = Build::random(random);
@@ -131,7 +102,7 @@ impl Flows {
     }
 
     /// Adds packets to a batch.
-    pub(super) fn fill(&mut self, random: &mut Random, batch: &mut Batch, count: usize) {
+    pub(super) fn fill(&mut self, random: &mut Dice, batch: &mut Batch, count: usize) {
         for _ in 0..count {
             let which = random.below(self.flows.len());
             let (flow, size) = &mut self.flows[which];
@@ -166,7 +137,7 @@ impl Flows {
 
 impl Build {
     /// A packet of a random flow, without payload.
-    pub(super) fn random(random: &mut Random) -> Self {
+    pub(super) fn random(random: &mut Dice) -> Self {
         let options = random.below(11) * 4;
         Self {
             v6: random.one_in(2),
@@ -180,15 +151,15 @@ impl Build {
             },
             flow_label: random.below(3) as u32,
             ttl: 60 + random.below(3) as u8,
-            id: random.word() as u16,
+            id: random.next() as u16,
             fragment: DF,
             extra: Vec::new(),
             extension: 60,
-            seq: random.word() as u32,
-            ack: random.word() as u32,
+            seq: random.next() as u32,
+            ack: random.next() as u32,
             high_flags: 0,
             flags: ACK,
-            window: random.word() as u16,
+            window: random.next() as u16,
             urgent: 0,
             options: random.bytes(options),
             payload: Vec::new(),
@@ -196,7 +167,7 @@ impl Build {
     }
 
     /// Changes one thing that (mostly) keeps a packet out of its flow's run.
-    fn deviate(&mut self, random: &mut Random) {
+    fn deviate(&mut self, random: &mut Dice) {
         match random.below(20) {
             0 => self.tos ^= 1 << random.below(8),
             1 => self.ttl -= 1,
@@ -225,7 +196,7 @@ impl Build {
     }
 
     /// IPv4 options that do nothing, or one of the IPv6 extension headers.
-    pub(super) fn extra_header(&mut self, random: &mut Random) {
+    pub(super) fn extra_header(&mut self, random: &mut Dice) {
         self.extra = match (self.v6, random.below(3)) {
             (false, words) => vec![1; 4 * (words + 1)],
             (true, 0) => {
@@ -336,7 +307,7 @@ impl Build {
 }
 
 /// Corrupts some packets.
-fn spoil(random: &mut Random, build: &Build, packet: &mut Vec<u8>) {
+fn spoil(random: &mut Dice, build: &Build, packet: &mut Vec<u8>) {
     match random.below(200) {
         0 => {
             let at = random.below(packet.len());
@@ -347,7 +318,7 @@ fn spoil(random: &mut Random, build: &Build, packet: &mut Vec<u8>) {
         // No checksum, or the other zero.
         3 => build.put_checksum(packet, 0),
         4 => build.put_checksum(packet, 0xffff),
-        5 => build.put_checksum(packet, random.word() as u16),
+        5 => build.put_checksum(packet, random.next() as u16),
         _ => {}
     }
 }

@@ -2,12 +2,13 @@
 
 use udco_core::offload::virtio::{GSO_ECN, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, Header, NEEDS_CSUM};
 
-use super::packets::{Batch, Build, Random};
+use super::packets::{Batch, Build};
+use crate::dice::Dice;
 
 const CWR: u8 = 0x80;
 
 /// Adds one, with its virtio header; one in eight only lacks its checksum.
-pub(super) fn push(random: &mut Random, batch: &mut Batch) {
+pub(super) fn push(random: &mut Dice, batch: &mut Batch) {
     let mut build = Build::random(random);
     let is_tcp = build.transport == 6;
     if is_tcp && random.one_in(2) {

@@ -7,6 +7,7 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use clap::ValueEnum;
 use rustix::fs::{OFlags, fcntl_setfl};
 use udco_ipc::ToEngine;
 use udco_sys::seqpacket::Connection;
@@ -15,7 +16,7 @@ use super::client::Client;
 use super::{STRANGER, Scene, TENANT};
 
 /// What a hostile client does, over and over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Attack {
     /// Fills a channel that nothing reads with messages.
     Unread,
@@ -32,28 +33,6 @@ pub enum Attack {
 }
 
 impl Attack {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::Unread,
-        Self::Channels,
-        Self::Silent,
-        Self::FullPipe,
-        Self::Lines,
-        Self::Knock,
-    ];
-
-    /// Its name on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Unread => "unread",
-            Self::Channels => "channels",
-            Self::Silent => "silent",
-            Self::FullPipe => "full-pipe",
-            Self::Lines => "lines",
-            Self::Knock => "knock",
-        }
-    }
-
     /// Starts it as the user that may connect.
     ///
     /// # Errors
@@ -78,11 +57,13 @@ impl Attack {
         time: Duration,
     ) -> Result<Child> {
         let seconds = time.as_secs().to_string();
-        let words = ["attack", self.name(), scene.socket(), &seconds];
+        let name = self.to_possible_value();
+        let name = name.as_ref().map_or("", |name| name.get_name());
+        let words = ["attack", name, scene.socket(), &seconds];
         scene.start_as(user, program, &words)
     }
 
-    pub(super) fn run(self, socket: &Path, seconds: u64) -> Result<()> {
+    pub(crate) fn run(self, socket: &Path, seconds: u64) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(seconds);
         let mut rounds = 0_u64;
         let mut held = Vec::new();
@@ -101,7 +82,7 @@ impl Attack {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        println!("{}: {rounds} rounds", self.name());
+        println!("{self:?}: {rounds} rounds");
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use udco_sys::route::Monitor;
 use udco_sys::seqpacket::Connection;
 use udco_sys::{hostile, tun};
 
-use super::fuzzer::Dice;
+use crate::dice::Dice;
 
 const AF_NETLINK: i32 = 16;
 const AF_UNIX: i32 = 1;
@@ -75,10 +75,9 @@ impl Descriptors {
     }
 
     /// Some of them, possibly none.
-    pub(super) fn some(&self, dice: &mut Dice, most: u64) -> Vec<&OwnedFd> {
+    pub(super) fn some(&self, dice: &mut Dice, most: usize) -> Vec<&OwnedFd> {
         let count = dice.below(most + 1);
-        let any =
-            (0..count).filter_map(|_| self.all.get(dice.below(self.all.len() as u64) as usize));
+        let any = (0..count).filter_map(|_| self.all.get(dice.below(self.all.len())));
         any.collect()
     }
 
@@ -103,9 +102,9 @@ pub(super) fn tamper(fd: impl AsFd, dice: &mut Dice) {
         2 => i32::MAX,
         _ => dice.next() as i32,
     };
-    let level = [1, 6, 17, 0, 41, 270][dice.below(6) as usize];
+    let level = [1, 6, 17, 0, 41, 270][dice.below(6)];
     let _ = hostile::set_option(&fd, level, dice.below(80) as i32, &[value, 0, 0, 0]);
-    let _ = hostile::ioctl(&fd, TUN_IOCTLS[dice.below(6) as usize], value);
+    let _ = hostile::ioctl(&fd, TUN_IOCTLS[dice.below(6)], value);
     if dice.below(8) == 0 {
         let _ = rustix::net::shutdown(&fd, rustix::net::Shutdown::Both);
     }

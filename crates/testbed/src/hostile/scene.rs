@@ -102,7 +102,7 @@ impl Scene {
     }
 
     pub(super) fn start_as(&self, user: &[&str], program: &str, words: &[&str]) -> Result<Child> {
-        let words = [&["hostile-client"], words].concat();
+        let words = [&["lab-end"], words].concat();
         as_user(&self.theirs, user, program, &words)
             .spawn()
             .context("cannot start a hostile program")

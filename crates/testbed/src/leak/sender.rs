@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::capture::MARKER;
 use crate::host::Host;
@@ -24,9 +24,9 @@ const PORT: u16 = 9;
 pub(super) struct Sender(Process);
 
 impl Sender {
-    /// Sends to these addresses. `program` with the argument `leak-end` must call [`main`].
+    /// Sends to these addresses. `program` has the command of a [`crate::LabEnd`].
     pub(super) fn start(host: &Host, program: &str, to: &[&str]) -> Result<Self> {
-        let words = [&[program, "leak-end"], to].concat();
+        let words = [&[program, "lab-end", "leak-sender"], to].concat();
         host.spawn("sender", &words).map(Self)
     }
 
@@ -38,15 +38,11 @@ impl Sender {
     }
 }
 
-/// The program: its arguments are the addresses.
-///
-/// # Errors
-/// If an argument is not an address, or there are no sockets.
-pub fn main(words: &[String]) -> Result<()> {
-    let targets: Vec<(UdpSocket, SocketAddr)> = words
+/// Sends to these addresses for ever.
+pub(crate) fn send(addresses: &[IpAddr]) -> Result<()> {
+    let targets: Vec<(UdpSocket, SocketAddr)> = addresses
         .iter()
-        .map(|word| {
-            let address: IpAddr = word.parse().with_context(|| word.clone())?;
+        .map(|&address| {
             let any: IpAddr = match address {
                 IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
                 IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),

@@ -7,16 +7,16 @@
 use std::io::IoSlice;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg, sockopt};
 use serde::{Deserialize, Serialize};
 use udco_sys::udp::{Inbox, UdpSocket as Batched};
 
+use super::ends::Ends;
 use crate::host::Host;
 
 /// Datagrams per call.
@@ -84,56 +84,26 @@ impl Flood {
         self
     }
 
-    /// Floods from one host to the other, which owns the address. `program` with the argument `flood` must call
-    /// [`main`] with the arguments after it.
+    /// Floods from one host to the other, which owns the address; `program` has the command of a [`crate::LabEnd`].
     ///
     /// # Errors
     /// If one end fails, or nothing arrives.
-    pub fn run(&self, program: &Path, from: &Host, to: &Host) -> Result<Delivery> {
-        let program = program.to_str().context("path is not UTF-8")?;
-        let address = format!("{}:{PORT}", self.to);
-        let mut sink = to.spawn("flood-sink", &[program, "flood", "sink", &address])?;
-        crate::wait::eventually("the flood's sink", Duration::from_secs(5), || {
-            ensure!(sink.is_alive(), "the sink ended: {}", sink.log());
-            let listens = to.run(&["ss", "-Hlun"])?.contains(&address);
-            Ok(listens.then_some(()))
-        })?;
+    pub fn run(&self, program: &str, from: &Host, to: &Host) -> Result<Delivery> {
         let size = self.size.to_string();
         let milliseconds = self.duration.as_millis().to_string();
-        let sent = from.run(&[program, "flood", "source", &address, &size, &milliseconds])?;
-        sink.wait(Duration::from_secs(10))?;
-        let log = sink.log();
-        // All floods of the host share one log.
-        let last = log.lines().last().unwrap_or_default();
-        let mut delivery: Delivery = serde_json::from_str(last)
-            .with_context(|| format!("the flood's sink printed: {log}"))?;
-        delivery.sent = sent.trim().parse().context("the flood's source")?;
-        Ok(delivery)
+        let address = format!("{}:{PORT}", self.to);
+        let ends = Ends {
+            program,
+            name: "flood",
+            address: &address,
+        };
+        let (sent, delivery) = ends.run(from, &[&size, &milliseconds], to)?;
+        Ok(Delivery { sent, ..delivery })
     }
-}
-
-/// One end of a flood, by the arguments after `flood`: `sink ADDRESS` or `source ADDRESS SIZE MILLISECONDS`.
-///
-/// # Errors
-/// If the arguments are invalid, or with the socket's error.
-pub fn main(words: &[String]) -> Result<()> {
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words.as_slice() {
-        ["sink", address] => {
-            let delivery = sink(address.parse()?)?;
-            println!("{}", serde_json::to_string(&delivery)?);
-        }
-        ["source", address, size, milliseconds] => {
-            let duration = Duration::from_millis(milliseconds.parse()?);
-            println!("{}", source(address.parse()?, size.parse()?, duration)?);
-        }
-        other => anyhow::bail!("flood: unknown words {other:?}"),
-    }
-    Ok(())
 }
 
 /// Receives until no more arrive.
-fn sink(address: SocketAddr) -> Result<Delivery> {
+pub(crate) fn sink(address: SocketAddr) -> Result<Delivery> {
     let socket = Batched::adopt(UdpSocket::bind(address)?.into())?;
     socket.raise_receive_buffer(BUFFER)?;
     let mut inbox = Inbox::new(BATCH, 2048);
@@ -171,7 +141,7 @@ fn is_readable(socket: impl AsFd, patience: Duration) -> Result<bool> {
 }
 
 /// Sends for `duration` and returns how many datagrams the kernel accepted.
-fn source(address: SocketAddr, size: usize, duration: Duration) -> Result<u64> {
+pub(crate) fn source(address: SocketAddr, size: usize, duration: Duration) -> Result<u64> {
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     socket.connect(address)?;
     if sockopt::set_socket_send_buffer_size_force(&socket, BUFFER).is_err() {

@@ -5,15 +5,15 @@
 
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 use udco_sys::udp::{Inbox, Message, Outbox, UdpSocket as Batched};
 
+use super::ends::Ends;
 use crate::host::Host;
 use crate::openvpn::{Builder, Launch, Proto};
 use crate::scenario::{Pair, addresses, connect};
@@ -89,32 +89,21 @@ impl Order {
         self
     }
 
-    /// Sends them from one host to the other, which owns the address. `program` with the argument `order-end` must call
-    /// [`main`] with the arguments after it.
+    /// Sends them from one host to the other, which owns the address; `program` has the command of a
+    /// [`crate::LabEnd`].
     ///
     /// # Errors
     /// If one end fails.
-    pub fn run(&self, program: &Path, from: &Host, to: &Host) -> Result<Sequence> {
-        let program = program.to_str().context("path is not UTF-8")?;
-        let address = self.to.to_string();
-        let sink = [program, "order-end", "sink", &address];
-        let mut sink = to.spawn("order-sink", &sink)?;
-        crate::wait::eventually("the sink of numbers", Duration::from_secs(10), || {
-            ensure!(sink.is_alive(), "the sink ended: {}", sink.log());
-            let listens = to.run(&["ss", "-Hlun"])?.contains(&address);
-            Ok(listens.then_some(()))
-        })?;
+    pub fn run(&self, program: &str, from: &Host, to: &Host) -> Result<Sequence> {
         let (packets, rate) = (self.packets.to_string(), self.per_second.to_string());
-        let sent = from.run(&[program, "order-end", "source", &address, &packets, &rate])?;
-        sink.wait(Duration::from_secs(20))?;
-        let log = sink.log();
-        let last = log.lines().last().unwrap_or_default();
-        let sequence: Sequence =
-            serde_json::from_str(last).with_context(|| format!("the sink printed: {log}"))?;
-        Ok(Sequence {
-            sent: sent.trim().parse().context("the source of numbers")?,
-            ..sequence
-        })
+        let address = self.to.to_string();
+        let ends = Ends {
+            program,
+            name: "order",
+            address: &address,
+        };
+        let (sent, sequence) = ends.run(from, &[&packets, &rate], to)?;
+        Ok(Sequence { sent, ..sequence })
     }
 }
 
@@ -124,7 +113,7 @@ impl Order {
 /// # Errors
 /// If the tunnel does not come up, or one end fails.
 pub fn through_udco(
-    program: &Path,
+    program: &str,
     packets: u64,
     per_second: u64,
     workers: Option<u16>,
@@ -168,23 +157,6 @@ pub fn through_udco(
     })
 }
 
-/// One end, by the arguments after `order-end`: `sink ADDRESS` or `source ADDRESS PACKETS PER-SECOND`.
-///
-/// # Errors
-/// If the arguments are invalid, or with the socket's error.
-pub fn main(words: &[String]) -> Result<()> {
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words.as_slice() {
-        ["sink", address] => println!("{}", serde_json::to_string(&sink(address.parse()?)?)?),
-        ["source", address, packets, rate] => {
-            let sent = source(address.parse()?, packets.parse()?, rate.parse()?)?;
-            println!("{sent}");
-        }
-        other => anyhow::bail!("order-end: unknown words {other:?}"),
-    }
-    Ok(())
-}
-
 /// A sink's record of the flows.
 #[derive(Debug, Default)]
 struct Seen {
@@ -213,7 +185,7 @@ impl Seen {
 }
 
 /// Receives until no more arrive.
-fn sink(address: SocketAddr) -> Result<Sequence> {
+pub(crate) fn sink(address: SocketAddr) -> Result<Sequence> {
     let socket = Batched::adopt(UdpSocket::bind(address)?.into())?;
     socket.raise_receive_buffer(BUFFER)?;
     let mut inbox = Inbox::new(64, 2048);
@@ -240,7 +212,7 @@ fn is_readable(socket: impl AsFd, patience: Duration) -> Result<bool> {
 }
 
 /// Sends this many in all, a burst of each flow in turn, and returns how many the kernel accepted.
-fn source(address: SocketAddr, packets: u64, per_second: u64) -> Result<u64> {
+pub(crate) fn source(address: SocketAddr, packets: u64, per_second: u64) -> Result<u64> {
     let mut flows = Vec::new();
     for _ in 0..FLOWS {
         let socket = Batched::adopt(UdpSocket::bind("0.0.0.0:0")?.into())?;

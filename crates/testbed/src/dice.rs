@@ -1,6 +1,6 @@
 //! Reproducible random decisions.
 
-/// A random number generator (SplitMix64): good enough for weather, and three lines.
+/// A random number generator (SplitMix64): good enough for tests, and three lines.
 #[derive(Clone, Debug)]
 pub(crate) struct Dice(u64);
 
@@ -25,6 +25,29 @@ impl Dice {
     pub(crate) fn hits(&mut self, share: f64) -> bool {
         let unit = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
         unit < share
+    }
+
+    /// A number from 0 to `bound` - 1; 0 if the bound is 0.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        // The upper bits, of which even a small bound uses good ones.
+        (self.next() >> 16) as usize % bound.max(1)
+    }
+
+    /// True once in `many`, on average.
+    pub(crate) fn one_in(&mut self, many: usize) -> bool {
+        self.below(many) == 0
+    }
+
+    /// As many random bytes.
+    pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
+        let words = (0..len.div_ceil(8)).flat_map(|_| self.next().to_ne_bytes());
+        words.take(len).collect()
+    }
+
+    /// Fewer random bytes than this.
+    pub(crate) fn fewer_bytes(&mut self, most: usize) -> Vec<u8> {
+        let len = self.below(most);
+        self.bytes(len)
     }
 
     /// A number from 0 to `limit`, inclusive.

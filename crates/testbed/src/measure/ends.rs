@@ -1,0 +1,52 @@
+//! A sink in one host and a source in the other, and what both report.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde::de::DeserializeOwned;
+
+use crate::host::Host;
+use crate::wait::eventually;
+
+/// How long either end may take beyond its work.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A pair of [`crate::LabEnd`]s.
+pub(super) struct Ends<'a> {
+    /// The program with their command.
+    pub(super) program: &'a str,
+    /// The beginning of their names, before `-sink` and `-source`.
+    pub(super) name: &'a str,
+    /// Where the sink receives datagrams.
+    pub(super) address: &'a str,
+}
+
+impl Ends<'_> {
+    /// Runs both, the source with its further arguments, and returns how many datagrams it sent, and the sink's report.
+    pub(super) fn run<T: DeserializeOwned>(
+        &self,
+        from: &Host,
+        arguments: &[&str],
+        to: &Host,
+    ) -> Result<(u64, T)> {
+        let Self {
+            program, address, ..
+        } = *self;
+        let [sink, source] = ["sink", "source"].map(|end| format!("{}-{end}", self.name));
+        let mut ending = to.spawn(&sink, &[program, "lab-end", &sink, address])?;
+        eventually(&sink, PATIENCE, || {
+            ensure!(ending.is_alive(), "{sink} ended: {}", ending.log());
+            let listens = to.run(&["ss", "-Hlun"])?.contains(address);
+            Ok(listens.then_some(()))
+        })?;
+        let words = [program, "lab-end", &source, address];
+        let sent = from.run(&[words.as_slice(), arguments].concat())?;
+        ending.wait(PATIENCE)?;
+        let log = ending.log();
+        // All sinks of this name in the host share one log.
+        let last = log.lines().last().unwrap_or_default();
+        let report = serde_json::from_str(last);
+        let report = report.with_context(|| format!("{sink} printed: {log}"))?;
+        Ok((sent.trim().parse().context(source)?, report))
+    }
+}
