@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 
 use crate::management::Management;
-use crate::openvpn::{Endpoint, Launch, Proto};
+use crate::openvpn::{Endpoint, Proto};
 use crate::process::Process;
 use crate::procfs::{Proc, signal_pid};
 use crate::scenario::{CONNECT, Pair};
@@ -56,8 +56,7 @@ impl Crowd {
     pub fn gather(size: u32, (interval, timeout): (u32, u32)) -> Result<Self> {
         let pair = Pair::new()?;
         let server = pair
-            .server(Proto::Udp4)
-            .launch(Launch::Udco)
+            .udco_server(Proto::Udp4)
             .keepalive(interval, timeout)
             .line_each(&[
                 "server 10.8.0.0 255.255.240.0",

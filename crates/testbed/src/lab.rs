@@ -84,6 +84,15 @@ impl Lab {
         self.directory.path()
     }
 
+    /// The path of a file in this directory.
+    ///
+    /// # Errors
+    /// If it is not UTF-8.
+    pub fn file(&self, name: &str) -> Result<String> {
+        let path = self.directory().join(name).into_os_string();
+        path.into_string().ok().context("a path that is not UTF-8")
+    }
+
     /// Call it once the test is done: does not print the logs at the end.
     pub fn discard_logs(&self) {
         self.discards_logs.store(true, Ordering::Relaxed);

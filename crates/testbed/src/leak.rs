@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use crate::capture::Capture;
 use crate::dice::Dice;
 use crate::measure::Ping;
-use crate::openvpn::{Builder, Endpoint, Launch, Proto};
+use crate::openvpn::{Builder, Endpoint, Proto};
 use crate::scenario::{CONNECT, Pair, addresses as at};
 use crate::wait::eventually;
 
@@ -182,7 +182,7 @@ impl Site {
         pair.client
             .add_route(&["default", "via", at::SERVER, "metric", metric])?;
         pair.client.add_route(&["default", "via", at::SERVER6])?;
-        let client = pair.client(Proto::Udp4).launch(Launch::Udco);
+        let client = pair.udco_client(Proto::Udp4);
         Ok(Self {
             client: client.line_each(plan.way.lines()),
             pair,

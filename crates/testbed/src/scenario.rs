@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::host::Host;
 use crate::lab::{Lab, Link};
-use crate::openvpn::{Builder, Endpoint, Proto};
+use crate::openvpn::{Builder, Endpoint, Launch, Proto};
 use crate::pki::{Credentials, Pki};
 
 /// How long a connection may take to come up; on an idle machine it takes about 2 s.
@@ -102,6 +102,16 @@ impl Pair {
             Proto::Udp6 | Proto::Tcp6 => addresses::SERVER6,
         };
         Builder::client(&self.client, &self.client_credentials, remote).proto(proto)
+    }
+
+    /// The server with udco, to be configured further.
+    pub fn udco_server(&self, proto: Proto) -> Builder {
+        self.server(proto).launch(Launch::Udco)
+    }
+
+    /// The client with udco, to be configured further.
+    pub fn udco_client(&self, proto: Proto) -> Builder {
+        self.client(proto).launch(Launch::Udco)
     }
 
     /// Certificate authority, certificate and key of the client.

@@ -1,6 +1,7 @@
 //! The program under test: where its binary is, and what `udco show --json` says.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -8,11 +9,20 @@ pub use udco_state::{Device, Peer, Traffic as Counters};
 use udco_state::{FORMAT, Report};
 
 use crate::host::Host;
+use crate::wait::skip;
 
 /// True if `UDCO_TESTBED_PLAIN` is set: every endpoint runs on OpenVPN's own data path, which proves the harness and
 /// nothing about udco.
 pub fn harness_only() -> bool {
     std::env::var_os("UDCO_TESTBED_PLAIN").is_some()
+}
+
+/// In a run that only proves the harness: skips the test, and says that it is about udco in this way.
+pub fn is_left_out(why: &str) -> bool {
+    if harness_only() {
+        skip(why);
+    }
+    harness_only()
 }
 
 /// The `udco` binary: `UDCO_BIN`, else the newest in the `debug` and `release` directories of the running test.
@@ -36,6 +46,17 @@ pub fn binary() -> Result<PathBuf> {
                 .unwrap_or(SystemTime::UNIX_EPOCH)
         })
         .context("no udco binary; cure: `cargo build` in the workspace, or UDCO_BIN=/path/to/udco")
+}
+
+/// Its path as text.
+///
+/// # Errors
+/// As [`binary`], and if it is not UTF-8.
+pub fn program() -> Result<&'static str> {
+    static PROGRAM: OnceLock<String> = OnceLock::new();
+    let path = binary()?;
+    let text = path.to_str().context("a path that is not UTF-8")?;
+    Ok(PROGRAM.get_or_init(|| text.to_owned()))
 }
 
 /// The preload library beside the binary.

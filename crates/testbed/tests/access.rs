@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use udco_testbed::{Host, Lab, skip, udco};
 
 /// Long enough for a busy machine.
@@ -37,10 +37,8 @@ fn a_user_acts_on_devices_of_its_own_and_of_its_namespace_only() -> Result<()> {
         return Ok(());
     }
     let (here, elsewhere) = (lab.host("here")?, lab.host("elsewhere")?);
-    let binary = udco::binary()?;
-    let binary = binary.to_str().context("a path that is not UTF-8")?;
-    let socket = lab.directory().join("engine.sock");
-    let path = socket.to_str().context("a path that is not UTF-8")?;
+    let binary = udco::program()?;
+    let path = &lab.file("engine.sock")?;
     let daemon = [binary, "daemon", "--socket", path, "--allow-uid", "65534"];
     let mut daemon = here.spawn("daemon.log", &daemon)?;
     daemon.wait_for_log("listening at", SOON)?;
@@ -99,10 +97,8 @@ fn before_linux_6_4_a_shared_engine_takes_no_device_of_a_tenant() -> Result<()> 
         return Ok(());
     }
     let host = lab.host("here")?;
-    let binary = udco::binary()?;
-    let binary = binary.to_str().context("a path that is not UTF-8")?;
-    let socket = lab.directory().join("engine.sock");
-    let path = socket.to_str().context("a path that is not UTF-8")?;
+    let binary = udco::program()?;
+    let path = &lab.file("engine.sock")?;
     let older = "inject=preadv2,pwritev2:error=EOPNOTSUPP";
     // In a call that strace refuses, the filter of system calls sees another number.
     let strace = [

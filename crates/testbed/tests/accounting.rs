@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use udco_testbed::measure::Stream;
 use udco_testbed::udco::{Counters, Device};
-use udco_testbed::{Endpoint, Launch, Pair, Proto, addresses as at, connect, eventually};
+use udco_testbed::{Endpoint, Pair, Proto, addresses as at, connect, eventually};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -27,10 +27,7 @@ fn undelivered(drops: &BTreeMap<String, u64>) -> u64 {
 #[test]
 fn both_ends_of_a_healthy_tunnel_count_the_same_packets_and_no_alarming_drop() -> Result<()> {
     let pair = Pair::new()?;
-    let (server, client) = connect(
-        pair.server(Proto::Udp4).launch(Launch::Udco),
-        pair.client(Proto::Udp4).launch(Launch::Udco),
-    )?;
+    let (server, client) = connect(pair.udco_server(Proto::Udp4), pair.udco_client(Proto::Udp4))?;
     // Slow enough that nothing is lost, but still in super-packets (faults E10).
     for stream in [
         Stream::to(at::INNER_SERVER),

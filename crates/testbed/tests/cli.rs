@@ -25,10 +25,8 @@ impl Bench {
         let lab = Lab::new()?;
         let (server, client) = (lab.host("server")?, lab.host("client")?);
         let link = lab.link(&server, &["192.0.2.1/24"], &client, &["192.0.2.2/24"])?;
-        let binary = udco::binary()?;
-        let binary = binary.to_str().context("a path that is not UTF-8")?;
-        let socket = lab.directory().join("engine.sock");
-        let socket = socket.to_str().context("a path that is not UTF-8")?;
+        let binary = udco::program()?;
+        let socket = &lab.file("engine.sock")?;
         let mut daemon = server.spawn("daemon", &[binary, "daemon", "--socket", socket])?;
         daemon.wait_for_log("listening at", SOON)?;
         // Each host has a `/run` of its own.
@@ -204,8 +202,7 @@ fn the_old_api_and_a_link_local_transport_make_a_tunnel_too() -> Result<()> {
         process.wait_for_log("peer 7 on tun0, port 1194", SOON)?;
         processes.push(process);
     }
-    let file = bench.lab.directory().join("key.txt");
-    let file = file.to_str().context("a path that is not UTF-8")?;
+    let file = &bench.lab.file("key.txt")?;
     bench.udco(server, &format!("key generate {file}"))?;
     for (host, direction) in [(server, 0), (client, 1)] {
         let words = format!(

@@ -15,10 +15,8 @@ const SOON: Duration = Duration::from_secs(5);
 fn a_daemon_in_a_third_namespace_serves_both_ends_of_a_tunnel() -> Result<()> {
     let pair = Pair::new()?;
     let elsewhere = pair.lab.host("elsewhere")?;
-    let socket = pair.lab.directory().join("engine.sock");
-    let path = socket.to_str().context("a path that is not UTF-8")?;
-    let binary = udco::binary()?;
-    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let path = &pair.lab.file("engine.sock")?;
+    let binary = udco::program()?;
     let mut daemon = elsewhere.spawn("daemon.log", &[binary, "daemon", "--socket", path])?;
     daemon.wait_for_log("listening at", SOON)?;
 
@@ -64,8 +62,7 @@ fn a_daemon_in_a_third_namespace_serves_both_ends_of_a_tunnel() -> Result<()> {
 fn a_daemon_says_what_is_in_its_way() -> Result<()> {
     let pair = Pair::new()?;
     let host = &pair.server;
-    let binary = udco::binary()?;
-    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let binary = udco::program()?;
     let socket = pair.lab.directory().join("engine.sock");
     let path = socket.to_str().context("a path that is not UTF-8")?;
     let mut daemon = host.spawn("daemon.log", &[binary, "daemon", "--socket", path])?;
@@ -127,8 +124,7 @@ fn a_daemon_runs_as_a_user_of_its_own_who_cannot_look_into_it() -> Result<()> {
     }
     let socket = pair.lab.directory().join("engine.sock");
     let path = socket.to_str().context("a path that is not UTF-8")?;
-    let binary = udco::binary()?;
-    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let binary = udco::program()?;
     let refused = host.output(&[binary, "daemon", "--socket", path, "--user", "no-such-user"])?;
     let text = String::from_utf8_lossy(&refused.stderr).into_owned();
     ensure!(
@@ -185,8 +181,7 @@ fn a_daemon_ends_in_order_when_asked_to_and_not_with_its_terminal() -> Result<()
     for signal in [udco_testbed::Signal::TERM, udco_testbed::Signal::INT] {
         let pair = Pair::new()?;
         let host = &pair.server;
-        let binary = udco::binary()?;
-        let binary = binary.to_str().context("a path that is not UTF-8")?;
+        let binary = udco::program()?;
         let socket = pair.lab.directory().join("engine.sock");
         let path = socket.to_str().context("a path that is not UTF-8")?;
         let mut daemon = host.spawn("daemon.log", &[binary, "daemon", "--socket", path])?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use udco_testbed::{
-    Host, Launch, Pair, Proto, Signal, Version, addresses as at, connect, eventually, skip, udco,
+    Host, Pair, Proto, Signal, Version, addresses as at, connect, eventually, udco,
 };
 
 /// Long enough for a busy machine.
@@ -39,8 +39,7 @@ fn an_early_death_of_the_engine_leaves_a_left_device_alone_27() -> Result<()> {
 }
 
 fn in_turns(version: Version) -> Result<()> {
-    if udco::harness_only() {
-        skip("OpenVPN's own data path leaves no device");
+    if udco::is_left_out("OpenVPN's own data path leaves no device") {
         return Ok(());
     }
     if !version.is_here_or_skip() {
@@ -61,7 +60,7 @@ fn all_hooks(version: Version, (lines, metric): (&[&str], &str)) -> Result<()> {
     host.add_route(&["default", "via", at::SERVER, "metric", metric])?;
     host.add_route(&["default", "via", at::SERVER6])?;
     let server = pair.server(Proto::Udp4);
-    let client = pair.client(Proto::Udp4).launch(Launch::Udco);
+    let client = pair.udco_client(Proto::Udp4);
     let client = client.version(version).line_each(lines);
     let (_server, mut first) = connect(server, client.clone())?;
     first.kill_now()?;

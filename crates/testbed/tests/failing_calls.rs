@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, kill_process};
 use udco_testbed::measure::Ping;
 use udco_testbed::{
-    Endpoint, Launch, Pair, Proto, Signal, addresses as at, connect, eventually, skip, udco,
+    Endpoint, Pair, Proto, Signal, addresses as at, connect, eventually, skip, udco,
 };
 
 /// Errors that the kernel may return transiently, from any call.
@@ -118,10 +118,8 @@ fn every_errno(proto: Proto) -> Result<Option<(Pair, Endpoint, Endpoint)>> {
     let pair = Pair::new()?;
     let (server, client) = connect(
         // strace replaces a failing call by an invalid one, which a strict engine's table lacks.
-        pair.server(proto)
-            .launch(Launch::Udco)
-            .env("UDCO_STRICT", ""),
-        pair.client(proto).launch(Launch::Udco),
+        pair.udco_server(proto).env("UDCO_STRICT", ""),
+        pair.udco_client(proto),
     )?;
     is_back(&pair, at::INNER_SERVER, false)?;
     let engine = server.engine()?.pid;

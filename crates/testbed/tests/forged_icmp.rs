@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use udco_testbed::measure::{Ping, Stream};
-use udco_testbed::{
-    Endpoint, Host, Launch, Pair, Proto, addresses as at, connect, eventually, skip_part,
-};
+use udco_testbed::{Endpoint, Host, Pair, Proto, addresses as at, connect, eventually, skip_part};
 
 const LAB_END: &str = env!("CARGO_BIN_EXE_udco-lab-end");
 
@@ -38,8 +36,8 @@ fn does_no_harm(proto: Proto, mtu: u16, least: u16) -> Result<()> {
     let pair = Pair::new()?;
     let stranger = Stranger::new(&pair, proto)?;
     let forgets = forgets_soon(&pair.server, proto);
-    let server = pair.server(proto).launch(Launch::Udco);
-    let (server, _client) = connect(server, pair.client(proto).launch(Launch::Udco))?;
+    let server = pair.udco_server(proto);
+    let (server, _client) = connect(server, pair.udco_client(proto))?;
     if !server.is_udco() {
         return Ok(());
     }

@@ -12,7 +12,7 @@ use rustix::process::Pid;
 use udco_testbed::capture::Capture;
 use udco_testbed::measure::{Ping, Stream};
 use udco_testbed::{
-    CONNECT, Lab, Launch, Pair, Proto, Signal, addresses as at, connect, eventually, skip, udco,
+    CONNECT, Lab, Pair, Proto, Signal, addresses as at, connect, eventually, skip, udco,
 };
 
 #[test]
@@ -159,12 +159,11 @@ fn a_killed_plain_openvpn_leaks_and_the_capture_sees_it() -> Result<()> {
 /// ping(8) on its own would not have waited for it.
 #[test]
 fn a_late_reply_is_not_lost() -> Result<()> {
-    if udco::harness_only() {
-        skip("there is no engine to delay packets");
+    if udco::is_left_out("there is no engine to delay packets") {
         return Ok(());
     }
     let pair = Pair::new()?;
-    let client = pair.client(Proto::Udp4).launch(Launch::Udco);
+    let client = pair.udco_client(Proto::Udp4);
     let (server, client) = connect(pair.server(Proto::Udp4), client)?;
     let engine = client.engine()?;
     let pings = Ping::to(at::INNER_CLIENT).start(&pair.server);

@@ -37,9 +37,7 @@ fn an_idle_tunnel_stays_up() -> Result<()> {
 fn the_server_notices_a_dead_client_in_time() -> Result<()> {
     let pair = Pair::new()?;
     let (mut server, _client) = connect(
-        pair.server(Proto::Udp4)
-            .launch(Launch::Udco)
-            .keepalive(1, 4),
+        pair.udco_server(Proto::Udp4).keepalive(1, 4),
         pair.client(Proto::Udp4),
     )?;
     cut(&pair)?;
@@ -66,7 +64,7 @@ fn the_client_notices_a_dead_server_in_time() -> Result<()> {
     let pair = Pair::new()?;
     let (_server, mut client) = connect(
         pair.server(Proto::Udp4).keepalive(1, 4),
-        pair.client(Proto::Udp4).launch(Launch::Udco),
+        pair.udco_client(Proto::Udp4),
     )?;
     cut(&pair)?;
     let start = Instant::now();

@@ -6,8 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use udco_testbed::measure::Ping;
 use udco_testbed::{
-    Builder, Endpoint, Host, Launch, Pair, Process, Proto, Signal, addresses as at, connect, skip,
-    udco,
+    Builder, Endpoint, Host, Launch, Pair, Process, Proto, Signal, addresses as at, connect, udco,
 };
 
 /// Long enough for a busy machine.
@@ -19,8 +18,7 @@ const ROUTE: &str = "203.0.113.0/24";
 /// A server's device has one queue with two workers, and three with four.
 #[test]
 fn a_left_device_is_taken_over_with_other_workers() -> Result<()> {
-    if udco::harness_only() {
-        skip("OpenVPN's own device goes with it");
+    if udco::is_left_out("OpenVPN's own device goes with it") {
         return Ok(());
     }
     let pair = Pair::new()?;
@@ -58,16 +56,13 @@ fn a_left_device_is_taken_over_with_other_workers() -> Result<()> {
 /// Created by `udco link add` with one number of queues, then again with another, and taken by OpenVPN.
 #[test]
 fn a_left_device_is_taken_over_by_either_client() -> Result<()> {
-    if udco::harness_only() {
-        skip("OpenVPN's own data path has no command line");
+    if udco::is_left_out("OpenVPN's own data path has no command line") {
         return Ok(());
     }
     let pair = Pair::new()?;
     let host = &pair.server;
-    let socket = pair.lab.directory().join("engine.sock");
-    let path = socket.to_str().context("a path that is not UTF-8")?;
-    let binary = udco::binary()?;
-    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let path = &pair.lab.file("engine.sock")?;
+    let binary = udco::program()?;
     let daemon = |workers: &str| -> Result<Process> {
         let words = [binary, "daemon", "--socket", path, "--workers", workers];
         let log = format!("daemon-{workers}");
@@ -121,16 +116,13 @@ fn a_left_device_is_taken_over_by_either_client() -> Result<()> {
 /// An engine for several OpenVPNs survives the kill of one, and is then ended in order.
 #[test]
 fn a_device_of_a_daemon_stays_when_openvpn_is_killed_and_when_the_daemon_ends() -> Result<()> {
-    if udco::harness_only() {
-        skip("OpenVPN's own device goes with it");
+    if udco::is_left_out("OpenVPN's own device goes with it") {
         return Ok(());
     }
     let pair = Pair::new()?;
     let host = &pair.server;
-    let socket = pair.lab.directory().join("engine.sock");
-    let path = socket.to_str().context("a path that is not UTF-8")?;
-    let binary = udco::binary()?;
-    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let path = &pair.lab.file("engine.sock")?;
+    let binary = udco::program()?;
     let start = |number: usize| -> Result<Process> {
         let words = [binary, "daemon", "--socket", path];
         let mut daemon = host.spawn(&format!("daemon{number}"), &words)?;
@@ -168,7 +160,7 @@ fn a_device_of_a_daemon_stays_when_openvpn_is_killed_and_when_the_daemon_ends() 
 }
 
 fn server(pair: &Pair, workers: &str) -> Builder {
-    let server = pair.server(Proto::Udp4).launch(Launch::Udco);
+    let server = pair.udco_server(Proto::Udp4);
     server.device("tun7").udco_options(&["--workers", workers])
 }
 

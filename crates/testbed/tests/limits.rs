@@ -25,8 +25,7 @@ fn as_many_workers_as_the_limit_of_threads_allows_and_never_a_panic() -> Result<
     for outer in [lab.directory(), &directory] {
         std::fs::set_permissions(outer, PermissionsExt::from_mode(0o777))?;
     }
-    let binary = udco::binary()?;
-    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let binary = udco::program()?;
     for threads in [5, 8, 10, 20, 40] {
         let socket = directory.join(format!("{threads}.sock"));
         let path = socket.to_str().context("a path that is not UTF-8")?;
@@ -88,8 +87,7 @@ const TEN_TASKS: &str = r#"
 fn ten_tasks_are_enough_for_a_device_and_scripts_beside_sixteen_workers() -> Result<()> {
     let lab = Lab::new()?;
     let host = lab.host("host")?;
-    let binary = udco::binary()?;
-    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let binary = udco::program()?;
     // Like OpenVPN with a script: creates a device, then runs a shell and a program at the same time.
     let program =
         "ip link add tun7 type ovpn && for _ in 1 2; do sleep 0.2 & done; wait; ip link del tun7";
@@ -126,10 +124,8 @@ fn ten_tasks_are_enough_for_a_device_and_scripts_beside_sixteen_workers() -> Res
 fn the_limit_of_open_files_is_raised_or_openvpn_goes_without_us() -> Result<()> {
     let lab = Lab::new()?;
     let host = lab.host("host")?;
-    let binary = udco::binary()?;
-    let binary = binary.to_str().context("a path that is not UTF-8")?;
-    let socket = lab.directory().join("engine.sock");
-    let path = socket.to_str().context("a path that is not UTF-8")?;
+    let binary = udco::program()?;
+    let path = &lab.file("engine.sock")?;
     let words = [
         "prlimit",
         "--nofile=256:4096",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use udco_testbed::{Lab, udco};
 
 /// Long enough for a busy machine.
@@ -12,16 +12,13 @@ const SOON: Duration = Duration::from_secs(20);
 fn a_refused_request_logs_no_success() -> Result<()> {
     let lab = Lab::new()?;
     let host = lab.host("host")?;
-    let binary = udco::binary()?;
-    let binary = binary.to_str().context("a path that is not UTF-8")?;
-    let socket = lab.directory().join("engine.sock");
-    let path = socket.to_str().context("a path that is not UTF-8")?;
+    let binary = udco::program()?;
+    let path = &lab.file("engine.sock")?;
     let daemon = [binary, "daemon", "--verbose", "--socket", path];
     let mut daemon = host.spawn("daemon.log", &daemon)?;
     daemon.wait_for_log("listening at", SOON)?;
     host.run(&[binary, "link", "add", "tun7", "--engine", path])?;
-    let key = lab.directory().join("key.txt");
-    let key = key.to_str().context("a path that is not UTF-8")?;
+    let key = &lab.file("key.txt")?;
     host.run(&[binary, "key", "generate", key])?;
     let new = format!(
         "key new tun7 --peer 9 --slot primary --key-id 0 --cipher aes-gcm --direction 0 --file {key}"

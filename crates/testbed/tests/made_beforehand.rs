@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use udco_testbed::measure::Ping;
 use udco_testbed::{Host, Launch, Pair, Proto, addresses as at, connect, eventually, udco};
 
@@ -12,10 +12,8 @@ const SOON: Duration = Duration::from_secs(5);
 #[test]
 fn a_device_made_beforehand_is_used_and_stays() -> Result<()> {
     let pair = Pair::new()?;
-    let socket = pair.lab.directory().join("engine.sock");
-    let path = socket.to_str().context("a path that is not UTF-8")?;
-    let binary = udco::binary()?;
-    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let path = &pair.lab.file("engine.sock")?;
+    let binary = udco::program()?;
     let daemon = [binary, "daemon", "--socket", path];
     let mut daemon = pair.server.spawn("daemon.log", &daemon)?;
     daemon.wait_for_log("listening at", SOON)?;

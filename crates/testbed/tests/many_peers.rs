@@ -19,8 +19,7 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// Runs `udco` with these words; returns what it printed and how long that took.
 fn timed(host: &Host, words: &str) -> Result<(String, Duration)> {
-    let binary = udco::binary()?;
-    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let binary = udco::program()?;
     let words: Vec<_> = [binary].into_iter().chain(words.split(' ')).collect();
     let begin = Instant::now();
     let text = host.run(&words)?;
@@ -46,8 +45,7 @@ fn peers() -> String {
 fn one_peer_of_very_many_is_cheap_to_look_at() -> Result<()> {
     let lab = Lab::new()?;
     let host = lab.host("host")?;
-    let binary = udco::binary()?;
-    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let binary = udco::program()?;
     let mut daemon = host.spawn("daemon", &[binary, "daemon"])?;
     daemon.wait_for_log("listening at", SOON)?;
     timed(&host, "link add tun0 --mode mp --up")?;

@@ -74,7 +74,7 @@ fn a_device_that_is_moved_while_connected_works_on() -> Result<()> {
     let mut server = pair.server(Proto::Udp4).spawn()?;
     server.wait_connected(CONNECT)?;
     let connected = |lines: &[&str]| -> Result<Endpoint> {
-        let client = pair.client(Proto::Udp4).launch(Launch::Udco);
+        let client = pair.udco_client(Proto::Udp4);
         let mut client = client.line_each(lines).spawn()?;
         client.wait_connected(CONNECT)?;
         client.require_offload()?;

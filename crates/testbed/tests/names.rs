@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use udco_testbed::{Lab, udco};
 
 /// Long enough for a busy machine.
@@ -18,10 +18,8 @@ const FORGED: &str = "udco: forged";
 fn a_name_forges_no_line_and_no_escape_sequence() -> Result<()> {
     let lab = Lab::new()?;
     let host = lab.host("host")?;
-    let binary = udco::binary()?;
-    let binary = binary.to_str().context("a path that is not UTF-8")?;
-    let socket = lab.directory().join("engine.sock");
-    let path = socket.to_str().context("a path that is not UTF-8")?;
+    let binary = udco::program()?;
+    let path = &lab.file("engine.sock")?;
     let daemon = [binary, "daemon", "--verbose", "--socket", path];
     let mut daemon = host.spawn("daemon.log", &daemon)?;
     daemon.wait_for_log("listening at", SOON)?;

@@ -59,8 +59,7 @@ fn mssfix_bounds_tcp_inside_as_without_offload() -> Result<()> {
 #[test]
 fn mssfix_is_found_where_it_is_given() -> Result<()> {
     let pair = Pair::new()?;
-    if udco::harness_only() {
-        skip("nothing of udco to look at");
+    if udco::is_left_out("nothing of udco to look at") {
         return Ok(());
     }
     let extra = pair.client.directory().join("extra options.conf");
@@ -72,24 +71,21 @@ fn mssfix_is_found_where_it_is_given() -> Result<()> {
     server.wait_connected(CONNECT)?;
     let named = format!("config \"{}\"", extra.display());
     let mut client = pair
-        .client(Proto::Udp4)
-        .launch(Launch::Udco)
+        .udco_client(Proto::Udp4)
         .line(&named)
         .line("mssfix 1200 # the last one counts")
         .spawn()?;
     client.wait_connected(CONNECT)?;
     shows(&client, [1136, 1116])?;
     client.stop()?;
-    let socket = pair.lab.directory().join("engine.sock");
-    let path = socket.to_str().context("a path that is not UTF-8")?;
+    let path = &pair.lab.file("engine.sock")?;
     let binary = udco::binary()?;
     let words = [&binary.to_string_lossy(), "daemon", "--socket", path];
     let mut daemon = pair.client.spawn("daemon", &words)?;
     daemon.wait_for_log("listening at", SOON)?;
     let block = "<connection>\nremote 192.0.2.1 1194 udp4\nmssfix 1300 fixed\n</connection>";
     let mut client = pair
-        .client(Proto::Udp4)
-        .launch(Launch::Udco)
+        .udco_client(Proto::Udp4)
         .udco_options(&["--engine", path])
         .line(block)
         .spawn()?;
@@ -111,15 +107,12 @@ fn mssfix_is_found_where_it_is_given() -> Result<()> {
 #[test]
 fn the_queue_of_the_device_is_as_long_as_the_drivers_or_as_asked_for() -> Result<()> {
     let pair = Pair::new()?;
-    if udco::harness_only() {
-        skip("nothing of udco to look at");
+    if udco::is_left_out("nothing of udco to look at") {
         return Ok(());
     }
     let (_server, _client) = connect(
-        pair.server(Proto::Udp4).launch(Launch::Udco),
-        pair.client(Proto::Udp4)
-            .launch(Launch::Udco)
-            .line("txqueuelen 123"),
+        pair.udco_server(Proto::Udp4),
+        pair.udco_client(Proto::Udp4).line("txqueuelen 123"),
     )?;
     for (host, wanted) in [(&pair.server, "qlen 1000"), (&pair.client, "qlen 123")] {
         let shown = host.run(&["ip", "link", "show", "tun0"])?;
@@ -138,8 +131,8 @@ fn passtos_carries_the_dscp_outside() -> Result<()> {
     }
     for (proto, shown) in [(Proto::Udp4, "tos 0x"), (Proto::Udp6, "class 0x")] {
         let (server, client) = connect(
-            pair.server(proto).launch(Launch::Udco),
-            pair.client(proto).launch(Launch::Udco).line("passtos"),
+            pair.udco_server(proto),
+            pair.udco_client(proto).line("passtos"),
         )?;
         let device = &pair.link.a;
         let mut wire = tcpdump(&pair.server, "wire", device, "udp port 1194")?;
@@ -187,8 +180,7 @@ fn options_without_effect_are_named_once_each() -> Result<()> {
 
 fn are_named(version: Version) -> Result<()> {
     let pair = Pair::new()?;
-    if udco::harness_only() {
-        skip("nothing of udco to look at");
+    if udco::is_left_out("nothing of udco to look at") {
         return Ok(());
     }
     let mut server = pair.server(Proto::Tcp4).version(version).spawn()?;

@@ -45,7 +45,7 @@ fn chroot_and_a_restart_within() -> Result<()> {
     let server = unprivileged(pair.server(Proto::Udp4))
         .line(&format!("chroot {}", jail.display()))
         .line("explicit-exit-notify 1");
-    let (mut server, mut client) = connect(server, pair.client(Proto::Udp4).launch(Launch::Udco))?;
+    let (mut server, mut client) = connect(server, pair.udco_client(Proto::Udp4))?;
     Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
     server.sigusr1()?;
     server.wait_connected(CONNECT)?;
@@ -68,8 +68,8 @@ fn unprivileged(builder: Builder) -> Builder {
 fn daemon_at_both_ends() -> Result<()> {
     let pair = Pair::new()?;
     let (server, client) = connect(
-        pair.server(Proto::Udp4).launch(Launch::Udco).line("daemon"),
-        pair.client(Proto::Udp4).launch(Launch::Udco).line("daemon"),
+        pair.udco_server(Proto::Udp4).line("daemon"),
+        pair.udco_client(Proto::Udp4).line("daemon"),
     )?;
     Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
     Ping::to(at::INNER_CLIENT6).all_answered(&pair.server)?;
@@ -83,8 +83,8 @@ fn the_first_free_tun_beside_a_foreign_one() -> Result<()> {
     pair.server
         .run(&["ip", "tuntap", "add", "tun0", "mode", "tun"])?;
     let (server, _client) = connect(
-        pair.server(Proto::Udp4).launch(Launch::Udco).device("tun"),
-        pair.client(Proto::Udp4).launch(Launch::Udco).device("tun"),
+        pair.udco_server(Proto::Udp4).device("tun"),
+        pair.udco_client(Proto::Udp4).device("tun"),
     )?;
     ensure!(pair.server.has_device("tun1"), "no tun1");
     Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
@@ -102,10 +102,8 @@ fn multihome_answers_from_the_address_that_was_called() -> Result<()> {
         .add_address(&pair.link.a, &format!("{SECOND}/24"))?;
     let capture = Capture::start(&pair.link)?;
     let (_server, _client) = connect(
-        pair.server(Proto::Udp4)
-            .launch(Launch::Udco)
-            .line("multihome"),
-        pair.client(Proto::Udp4).launch(Launch::Udco).remote(SECOND),
+        pair.udco_server(Proto::Udp4).line("multihome"),
+        pair.udco_client(Proto::Udp4).remote(SECOND),
     )?;
     Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
     Ping::to(at::INNER_CLIENT6).all_answered(&pair.server)?;

@@ -9,8 +9,7 @@ use udco_testbed::capture::Capture;
 use udco_testbed::measure::Ping;
 use udco_testbed::name_server::NAME;
 use udco_testbed::{
-    CONNECT, Endpoint, Launch, Pair, Proto, Signal, Version, addresses as at, eventually, skip,
-    udco,
+    CONNECT, Endpoint, Pair, Proto, Signal, Version, addresses as at, eventually, udco,
 };
 
 const LAB_END: &str = env!("CARGO_BIN_EXE_udco-lab-end");
@@ -59,8 +58,7 @@ fn another_remote_is_reached_by_name_27() -> Result<()> {
 }
 
 fn reaches_another(version: Version, proto: Proto, options: [&str; 2]) -> Result<()> {
-    if udco::harness_only() {
-        skip("OpenVPN's own device goes with it");
+    if udco::is_left_out("OpenVPN's own device goes with it") {
         return Ok(());
     }
     let pair = Pair::new()?;
@@ -108,9 +106,8 @@ fn reaches_another(version: Version, proto: Proto, options: [&str; 2]) -> Result
         .spawn()?;
     server.wait_connected(CONNECT)?;
     let client = |remote: &str, option: &str| {
-        pair.client(proto)
+        pair.udco_client(proto)
             .version(version)
-            .launch(Launch::Udco)
             .remote(remote)
             .line(option)
     };

@@ -37,8 +37,8 @@ fn a_device_or_a_route_sets_the_path_mtu_udp6() -> Result<()> {
 
 fn follows_devices_and_routes(proto: Proto) -> Result<()> {
     let pair = Pair::new()?;
-    let server = pair.server(proto).launch(Launch::Udco);
-    let client = pair.client(proto).launch(Launch::Udco);
+    let server = pair.udco_server(proto);
+    let client = pair.udco_client(proto);
     let (server, _client) = connect(server, client)?;
     for mtu in [1500, 1400, 1280] {
         set_mtu(&pair.link, [&pair.server, &pair.client], mtu)?;
@@ -296,8 +296,8 @@ fn tcp_over_a_narrower_path_is_nearly_as_fast() -> Result<()> {
     for host in [&pair.server, &pair.client] {
         begin_without_pacing(host)?;
     }
-    let server = pair.server(Proto::Udp4).launch(Launch::Udco);
-    let client = pair.client(Proto::Udp4).launch(Launch::Udco);
+    let server = pair.udco_server(Proto::Udp4);
+    let client = pair.udco_client(Proto::Udp4);
     let (server, client) = connect(server, client)?;
     let mut ratios = Vec::new();
     for round in 0..5 {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use udco_testbed::measure::Ping;
 use udco_testbed::{
     Builder, CONNECT, Host, Launch, Pair, Proto, Signal, Star, Written, addresses as at, connect,
-    eventually, skip, udco,
+    eventually, udco,
 };
 
 const COMPLETED: &str = "Initialization Sequence Completed";
@@ -34,16 +34,11 @@ fn is_bound(host: &Host) -> Result<bool> {
 
 #[test]
 fn a_loop_restarts_openvpn_a_hundred_times_after_kill_9() -> Result<()> {
-    if udco::harness_only() {
-        skip("no engine is between OpenVPN and its port");
+    if udco::is_left_out("no engine is between OpenVPN and its port") {
         return Ok(());
     }
     let pair = Pair::new()?;
-    let mut server = pair
-        .server(Proto::Udp4)
-        .launch(Launch::Udco)
-        .wrapper(&LOOP)
-        .spawn()?;
+    let mut server = pair.udco_server(Proto::Udp4).wrapper(&LOOP).spawn()?;
     for round in 0..100 {
         server
             .wait_connected(CONNECT)
@@ -53,7 +48,7 @@ fn a_loop_restarts_openvpn_a_hundred_times_after_kill_9() -> Result<()> {
     server.wait_connected(CONNECT)?;
     let log = server.log();
     ensure!(!log.contains("in use"), "{log}");
-    let mut client = pair.client(Proto::Udp4).launch(Launch::Udco).spawn()?;
+    let mut client = pair.udco_client(Proto::Udp4).spawn()?;
     client.wait_connected(CONNECT)?;
     server.require_offload()?;
     Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
@@ -67,13 +62,12 @@ fn a_loop_restarts_openvpn_a_hundred_times_after_kill_9() -> Result<()> {
 
 #[test]
 fn openvpn_killed_under_a_living_script_frees_port_and_peers() -> Result<()> {
-    if udco::harness_only() {
-        skip("no engine is between OpenVPN and its port");
+    if udco::is_left_out("no engine is between OpenVPN and its port") {
         return Ok(());
     }
     let pair = Pair::new()?;
     let script = ["sh", "-c", "\"$@\"; sleep 1000", "script"];
-    let server = pair.server(Proto::Udp4).launch(Launch::Udco);
+    let server = pair.udco_server(Proto::Udp4);
     let (server, _client) = connect(server.wrapper(&script), pair.client(Proto::Udp4))?;
     Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
     server.kill9()?;
@@ -172,13 +166,12 @@ fn two_servers_and_two_clients_below_one_run_each() -> Result<()> {
 /// its program's (faults G1). A Ctrl-C is still not for the engine, and no terminal stops it.
 #[test]
 fn an_engine_is_in_its_programs_session_and_no_terminal_ends_or_stops_it() -> Result<()> {
-    if udco::harness_only() {
-        skip("no engine to look at");
+    if udco::is_left_out("no engine to look at") {
         return Ok(());
     }
     let pair = Pair::new()?;
     let (mut server, client) = connect(
-        pair.server(Proto::Udp4).launch(Launch::Udco),
+        pair.udco_server(Proto::Udp4),
         pair.client(Proto::Udp4).launch(Launch::Plain),
     )?;
     let engine = server.engine()?;
@@ -257,8 +250,7 @@ const WITH_SYSLOG: &str = "set -e; mkdir -p /run/d; mount -t tmpfs t /run/d; mkd
 
 #[test]
 fn a_daemon_on_syslog_has_the_engines_lines_there_too() -> Result<()> {
-    if udco::harness_only() {
-        skip("no engine has anything to say");
+    if udco::is_left_out("no engine has anything to say") {
         return Ok(());
     }
     let pair = Pair::new()?;
@@ -266,7 +258,7 @@ fn a_daemon_on_syslog_has_the_engines_lines_there_too() -> Result<()> {
     let socket = pair.lab.directory().join("syslog");
     let syslog = UnixDatagram::bind(&socket)?;
     syslog.set_read_timeout(Some(CONNECT))?;
-    let (written, _) = write(&pair.server(Proto::Udp4).launch(Launch::Udco))?;
+    let (written, _) = write(&pair.udco_server(Proto::Udp4))?;
     let config = written.words.last().context("no words")?;
     let config = Path::new(config);
     let own: Vec<String> = fs::read_to_string(config)?
@@ -312,7 +304,7 @@ fn a_closed_standard_error_is_as_without_udco() -> Result<()> {
         server
     };
     let binary = udco::binary()?;
-    let (written, words) = write(&pair.client(Proto::Udp4).launch(Launch::Udco))?;
+    let (written, words) = write(&pair.udco_client(Proto::Udp4))?;
     let run = format!("{} run --", binary.display());
     let scripts = [
         format!("exec {run} {words} 2>&-"),

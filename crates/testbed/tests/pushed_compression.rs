@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use udco_testbed::addresses as at;
 use udco_testbed::measure::Ping;
-use udco_testbed::{CONNECT, Endpoint, Launch, Pair, Proto, Version, eventually, skip, udco};
+use udco_testbed::{CONNECT, Endpoint, Pair, Proto, Version, eventually, udco};
 
 /// OpenVPN's log line at each refusal.
 const REFUSAL: &str = "framing is not allowed since data-channel offloading is enabled";
@@ -28,8 +28,7 @@ fn a_pushed_compression_is_explained_at_the_second_refusal() -> Result<()> {
 }
 
 fn is_explained(version: Version, pushed: &str) -> Result<()> {
-    if udco::harness_only() {
-        skip("nothing of udco to look at");
+    if udco::is_left_out("nothing of udco to look at") {
         return Ok(());
     }
     let pair = Pair::new()?;
@@ -40,11 +39,7 @@ fn is_explained(version: Version, pushed: &str) -> Result<()> {
         .line_each(&["allow-compression yes", pushed, &push])
         .spawn()?;
     server.wait_connected(CONNECT)?;
-    let client = || {
-        pair.client(Proto::Udp4)
-            .version(version)
-            .launch(Launch::Udco)
-    };
+    let client = || pair.udco_client(Proto::Udp4).version(version);
     let mut refused = client().spawn()?;
     eventually("a third refusal", ATTEMPTS, || {
         Ok((refusals(&refused) >= 3).then_some(()))
@@ -80,8 +75,7 @@ fn is_explained(version: Version, pushed: &str) -> Result<()> {
 fn a_server_that_is_not_there_is_not_blamed_on_compression() -> Result<()> {
     let pair = Pair::new()?;
     let client = pair
-        .client(Proto::Udp4)
-        .launch(Launch::Udco)
+        .udco_client(Proto::Udp4)
         .line("server-poll-timeout 1")
         .spawn()?;
     let attempts = |log: &str| log.matches("UDPv4 link remote: ").count();

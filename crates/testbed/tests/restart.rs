@@ -26,10 +26,8 @@ fn sigusr1_on_the_server_recovers() -> Result<()> {
     let pair = Pair::new()?;
     let (mut server, _client) = connect(
         // Notifies the clients of the restart; otherwise they would wait for their timeout.
-        pair.server(Proto::Udp4)
-            .launch(Launch::Udco)
-            .line("explicit-exit-notify 1"),
-        pair.client(Proto::Udp4).launch(Launch::Udco),
+        pair.udco_server(Proto::Udp4).line("explicit-exit-notify 1"),
+        pair.udco_client(Proto::Udp4),
     )?;
     server.sigusr1()?;
     server.wait_connected(RECOVERY)?;
@@ -39,10 +37,8 @@ fn sigusr1_on_the_server_recovers() -> Result<()> {
 #[test]
 fn sigusr1_on_the_client_recovers() -> Result<()> {
     let pair = Pair::new()?;
-    let (_server, mut client) = connect(
-        pair.server(Proto::Udp4).launch(Launch::Udco),
-        pair.client(Proto::Udp4).launch(Launch::Udco),
-    )?;
+    let (_server, mut client) =
+        connect(pair.udco_server(Proto::Udp4), pair.udco_client(Proto::Udp4))?;
     client.sigusr1()?;
     client.wait_connected(RECOVERY)?;
     answers_again(&pair)
@@ -82,11 +78,9 @@ fn openvpn_killed_frees_port_and_device_ten_times() -> Result<()> {
     let pair = Pair::new()?;
     let (mut freed, mut baseline) = (Vec::new(), Vec::new());
     for round in 1..=10 {
-        let (mut server, mut client) = connect(
-            pair.server(Proto::Udp4).launch(Launch::Udco),
-            pair.client(Proto::Udp4).launch(Launch::Udco),
-        )
-        .with_context(|| format!("round {round}"))?;
+        let (mut server, mut client) =
+            connect(pair.udco_server(Proto::Udp4), pair.udco_client(Proto::Udp4))
+                .with_context(|| format!("round {round}"))?;
         Ping::to(at::INNER_SERVER)
             .count(3)
             .all_answered(&pair.client)?;
@@ -144,8 +138,7 @@ fn port_is_bound(host: &udco_testbed::Host) -> Result<bool> {
 /// tun7`, OpenVPN would take the next number, and the routes would lead to a device that nothing reads.
 #[test]
 fn a_device_that_a_killed_engine_left_is_used_again() -> Result<()> {
-    if udco::harness_only() {
-        skip("there is no engine to kill on OpenVPN's own data path");
+    if udco::is_left_out("there is no engine to kill on OpenVPN's own data path") {
         return Ok(());
     }
     let pair = Pair::new()?;
@@ -154,11 +147,11 @@ fn a_device_that_a_killed_engine_left_is_used_again() -> Result<()> {
     // The server's device has one queue, or three.
     for workers in ["2", "4"] {
         let ends = || {
-            let server = pair.server(Proto::Udp4).launch(Launch::Udco);
+            let server = pair.udco_server(Proto::Udp4);
             let options = ["--workers", workers];
             (
                 server.device("tun7").udco_options(&options),
-                pair.client(Proto::Udp4).launch(Launch::Udco).device("tun7"),
+                pair.udco_client(Proto::Udp4).device("tun7"),
             )
         };
         let (server, client) = ends();
@@ -217,9 +210,7 @@ fn a_killed_engine_lets_nothing_out_in_clear() -> Result<()> {
     pair.client.add_route(&["default", "via", at::SERVER])?;
     let (_server, client) = connect(
         pair.server(Proto::Udp4),
-        pair.client(Proto::Udp4)
-            .launch(Launch::Udco)
-            .line("redirect-gateway def1"),
+        pair.udco_client(Proto::Udp4).line("redirect-gateway def1"),
     )?;
     Ping::to(BEYOND).all_answered(&pair.client)?;
     let Some(capture) = Capture::start(&pair.link)? else {

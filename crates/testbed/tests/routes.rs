@@ -123,9 +123,7 @@ fn an_advertised_default_route_does_not_win() -> Result<()> {
         .add_route(&["default", "via", at::SERVER6, "metric", "1024"])?;
     let (_server, client) = connect(
         pair.server(Proto::Udp4),
-        pair.client(Proto::Udp4)
-            .launch(Launch::Udco)
-            .line("route-ipv6 ::/0"),
+        pair.udco_client(Proto::Udp4).line("route-ipv6 ::/0"),
     )?;
     Ping::to(BEYOND6).all_answered(&pair.client)?;
     let route = pair.client.run(&["ip", "route", "get", BEYOND6])?;

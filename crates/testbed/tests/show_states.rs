@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use udco_testbed::{Host, Lab, Process, eventually, skip_part, udco};
 
 /// Long enough for a busy machine.
@@ -20,8 +20,7 @@ const OTHER: [&str; 6] = [
 
 /// The output of `udco show`, and its exit code, as root or as the other user.
 fn show(host: &Host, user: &[&str]) -> Result<(Option<i32>, String)> {
-    let binary = udco::binary()?;
-    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let binary = udco::program()?;
     let output = host.output(&[user, &[binary, "show"]].concat())?;
     let printed = [output.stdout, output.stderr].concat();
     let printed = String::from_utf8_lossy(&printed).into_owned();
@@ -38,8 +37,7 @@ fn expect(host: &Host, user: &[&str], code: i32, words: &str) -> Result<()> {
 }
 
 fn daemon(host: &Host, name: &str, user: &[&str]) -> Result<Process> {
-    let binary = udco::binary()?;
-    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let binary = udco::program()?;
     // A child of a shell: a signal to the process that enters the host would stop that process, too.
     let child = ["sh", "-c", "\"$@\" & wait", "sh"];
     let words = [&child, user, &[binary, "daemon", "--workers", "1"]].concat();
@@ -59,8 +57,7 @@ fn signal(host: &Host, signal: &str, uid: &str) -> Result<()> {
 fn every_state_has_a_line_and_an_exit_code() -> Result<()> {
     let lab = Lab::new()?;
     let host = lab.host("host")?;
-    let binary = udco::binary()?;
-    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let binary = udco::program()?;
     expect(&host, &[], 3, "no engine is running")?;
 
     let mut root = daemon(&host, "root.log", &[])?;
@@ -99,8 +96,7 @@ fn every_state_has_a_line_and_an_exit_code() -> Result<()> {
 fn an_engine_without_a_socket_is_seen() -> Result<()> {
     let lab = Lab::new()?;
     let host = lab.host("host")?;
-    let binary = udco::binary()?;
-    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let binary = udco::program()?;
     host.run(&["mount", "-o", "remount,ro", "/run"])?;
     let words = ["env", "-u", "XDG_RUNTIME_DIR", binary, "run", "--"];
     let _program = host.spawn("program.log", &[&words[..], &["sleep", "600"]].concat())?;
@@ -116,8 +112,7 @@ fn an_engine_without_a_socket_is_seen() -> Result<()> {
 fn an_interface_of_others_is_not_to_be_deleted() -> Result<()> {
     let lab = Lab::new()?;
     let host = lab.host("host")?;
-    let binary = udco::binary()?;
-    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let binary = udco::program()?;
     host.run(&["ip", "tuntap", "add", "tun5", "mode", "tun"])?;
     let commands: [&[&str]; 3] = [
         &["link", "del"],

@@ -3,7 +3,7 @@
 use std::os::unix::fs::{FileTypeExt, symlink};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::Value;
 use udco_testbed::{Lab, eventually, udco};
 
@@ -14,8 +14,7 @@ const SOON: Duration = Duration::from_secs(20);
 fn a_daemon_replaces_nothing_but_a_dead_socket_of_its_own() -> Result<()> {
     let lab = Lab::new()?;
     let host = lab.host("host")?;
-    let binary = udco::binary()?;
-    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let binary = udco::program()?;
     let place = |name: &str| lab.directory().join(name);
     std::fs::write(place("file"), "precious")?;
     std::fs::create_dir(place("directory"))?;
@@ -50,8 +49,7 @@ fn a_daemon_replaces_nothing_but_a_dead_socket_of_its_own() -> Result<()> {
 fn looking_for_engines_deletes_no_file_of_others() -> Result<()> {
     let lab = Lab::new()?;
     let host = lab.host("host")?;
-    let binary = udco::binary()?;
-    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let binary = udco::program()?;
     let script = format!(
         "mkdir -p /run/udco && echo precious >/run/udco/notes.sock && {binary} show; \
          cat /run/udco/notes.sock"
@@ -66,8 +64,7 @@ fn looking_for_engines_deletes_no_file_of_others() -> Result<()> {
 fn engines_of_two_pid_namespaces_are_both_found() -> Result<()> {
     let lab = Lab::new()?;
     let host = lab.host("host")?;
-    let binary = udco::binary()?;
-    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let binary = udco::program()?;
     // The same process ids in both: each program is the first of its pid namespace.
     let words = [
         "unshare",

@@ -8,17 +8,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use udco_testbed::measure::Ping;
-use udco_testbed::{Endpoint, Launch, Pair, Proto, Signal, addresses as at, connect, eventually};
+use udco_testbed::{Endpoint, Pair, Proto, Signal, addresses as at, connect, eventually};
 
 /// How long OpenVPN may take for an answer or for its end.
 const IN_TIME: Duration = Duration::from_secs(2);
 
 /// A status file every second makes a server request statistics as often.
 fn pair_that_asks(pair: &Pair) -> Result<(Endpoint, Endpoint)> {
-    connect(
-        pair.server(Proto::Udp4).launch(Launch::Udco),
-        pair.client(Proto::Udp4).launch(Launch::Udco),
-    )
+    connect(pair.udco_server(Proto::Udp4), pair.udco_client(Proto::Udp4))
 }
 
 #[test]
@@ -71,12 +68,8 @@ fn a_renegotiation_with_a_stopped_engine_ends_the_session_or_openvpn_but_never_s
 {
     let pair = Pair::new()?;
     let (server, client) = connect(
-        pair.server(Proto::Udp4)
-            .launch(Launch::Udco)
-            .line("reneg-sec 3"),
-        pair.client(Proto::Udp4)
-            .launch(Launch::Udco)
-            .line("reneg-sec 0"),
+        pair.udco_server(Proto::Udp4).line("reneg-sec 3"),
+        pair.udco_client(Proto::Udp4).line("reneg-sec 0"),
     )?;
     let engine = client.engine()?;
     let openvpn = client.openvpn()?;

@@ -58,8 +58,7 @@ pub fn lose_nothing(program: &str, each: u64) -> Result<Healthy> {
     answer_everything(&client)?;
     server.add_route(&["198.51.100.0/24", "via", "192.0.2.2"])?;
     server.add_route(&["203.0.113.0/24", "via", "192.0.2.2"])?;
-    let binary = udco::binary()?;
-    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let binary = udco::program()?;
     let file = |name: &str| lab.directory().join(name).display().to_string();
 
     let mut daemon = server.spawn("daemon", &[binary, "daemon"])?;

@@ -101,7 +101,7 @@ impl Session {
         relay_host.run(&["openvpn", "--genkey", "tls-crypt", &key])?;
         let protected = format!("tls-crypt {key}");
         let (server, client) = connect(
-            pair.server(proto).launch(Launch::Udco).line(&protected),
+            pair.udco_server(proto).line(&protected),
             pair.client(proto)
                 .remote("198.51.100.1")
                 .launch(Launch::Udco)

@@ -27,7 +27,7 @@ pub struct Scene {
     theirs: Host,
     daemon: Process,
     socket: String,
-    binary: String,
+    binary: &'static str,
     /// The daemon's threads and open files while it has no other clients.
     rest: (u64, u64),
     _tunnel: (Endpoint, Endpoint),
@@ -44,12 +44,10 @@ impl Scene {
             return Ok(None);
         }
         let (elsewhere, theirs) = (pair.lab.host("elsewhere")?, pair.lab.host("theirs")?);
-        let text = |path: &std::path::Path| path.to_str().map(str::to_owned);
-        let socket = text(&pair.lab.directory().join("engine.sock"));
-        let socket = socket.context("a path that is not UTF-8")?;
-        let binary = text(&udco::binary()?).context("a path that is not UTF-8")?;
+        let socket = pair.lab.file("engine.sock")?;
+        let binary = udco::program()?;
         let daemon = [
-            &binary,
+            binary,
             "daemon",
             "--socket",
             &socket,
@@ -125,7 +123,7 @@ impl Scene {
             .any(|it| matches!(it.try_wait(), Ok(None)))
         {
             ensure!(self.daemon.is_alive(), "the engine has ended");
-            let question = [&self.binary, "show", "--engine", &self.socket];
+            let question = [self.binary, "show", "--engine", &self.socket];
             let output = self.elsewhere.output(&question)?;
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
             ensure!(output.status.success(), "root's question {asked}: {text}");

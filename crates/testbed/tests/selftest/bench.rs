@@ -79,10 +79,8 @@ impl Bench {
     pub(crate) fn new(variant: Variant) -> Result<Self> {
         let lab = Lab::new()?;
         let server = lab.host("server")?;
-        let binary = udco::binary()?;
-        let binary = binary.to_str().context("a path that is not UTF-8")?;
-        let socket = lab.directory().join("engine.sock");
-        let socket = socket.to_str().context("a path that is not UTF-8")?;
+        let binary = udco::program()?;
+        let socket = &lab.file("engine.sock")?;
         let mut daemon = server.spawn("daemon", &[binary, "daemon", "--socket", socket])?;
         daemon.wait_for_log("listening at", SOON)?;
 

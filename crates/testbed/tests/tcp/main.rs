@@ -13,7 +13,7 @@ use serde_json::json;
 use udco_testbed::measure::{Ping, Stream};
 use udco_testbed::{
     CONNECT, Endpoint, Host, Launch, Pair, Proto, Signal, Star, Version, addresses as at, connect,
-    eventually, skip, udco,
+    eventually, udco,
 };
 
 /// The task for [`program`].
@@ -41,14 +41,8 @@ fn rekey_beside_a_stream(version: Version, proto: Proto, seconds: u32, every: u3
     let pair = Pair::new()?;
     let renegotiate = format!("reneg-sec {every}");
     let (server, client) = connect(
-        pair.server(proto)
-            .version(version)
-            .launch(Launch::Udco)
-            .line(&renegotiate),
-        pair.client(proto)
-            .version(version)
-            .launch(Launch::Udco)
-            .line(&renegotiate),
+        pair.udco_server(proto).version(version).line(&renegotiate),
+        pair.udco_client(proto).version(version).line(&renegotiate),
     )?;
     let upwards = numbers::send(&pair.server, at::INNER_SERVER, &pair.client, seconds)?;
     let downwards = numbers::send(&pair.client, at::INNER_CLIENT6, &pair.server, seconds)?;
@@ -145,12 +139,9 @@ fn a_closed_connection_is_made_anew() -> Result<()> {
         }
         let pair = Pair::new()?;
         let (server, mut client) = connect(
-            pair.server(Proto::Tcp4)
+            pair.udco_server(Proto::Tcp4).version(version),
+            pair.udco_client(Proto::Tcp4)
                 .version(version)
-                .launch(Launch::Udco),
-            pair.client(Proto::Tcp4)
-                .version(version)
-                .launch(Launch::Udco)
                 .line("connect-retry 1"),
         )?;
         let echo = Ping::to(at::INNER_SERVER).run(&pair.client)?;
@@ -179,8 +170,7 @@ fn a_closed_connection_is_made_anew() -> Result<()> {
 /// bounded.
 #[test]
 fn a_peer_with_a_zero_window_takes_nothing_from_the_others() -> Result<()> {
-    if udco::harness_only() {
-        skip("it has no OpenVPN");
+    if udco::is_left_out("it has no OpenVPN") {
         return Ok(());
     }
     let plan = match is_long() {

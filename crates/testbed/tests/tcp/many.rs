@@ -121,12 +121,12 @@ fn connect(
     client: &Host,
     plan: &Plan,
 ) -> Result<(Process, Process, std::process::Child)> {
-    let binary = udco::binary()?.display().to_string();
+    let binary = udco::program()?;
     let udco = |words: &str| {
         let words: Vec<&str> = words.split_whitespace().collect();
-        server.run(&[&[binary.as_str()], words.as_slice()].concat())
+        server.run(&[&[binary], words.as_slice()].concat())
     };
-    let mut daemon = server.spawn("daemon", &[&binary, "daemon"])?;
+    let mut daemon = server.spawn("daemon", &[binary, "daemon"])?;
     daemon.wait_for_log("listening at", Duration::from_secs(10))?;
     udco("link add tun0 --mode mp --up")?;
     server.add_address("tun0", "10.8.0.1/24")?;
