@@ -80,8 +80,9 @@ fn engines_of_two_pid_namespaces_are_both_found() -> Result<()> {
     let _one = host.spawn("one.log", &words)?;
     let _other = host.spawn("other.log", &words)?;
     eventually("two engines", SOON, || {
-        let printed = host.run(&[binary, "show", "--json"])?;
-        let state: Value = serde_json::from_str(&printed)?;
+        // Fails as long as there is none.
+        let output = host.output(&[binary, "show", "--json"])?;
+        let state: Value = serde_json::from_slice(&output.stdout)?;
         let engines = state.get("engines").and_then(Value::as_array);
         Ok(engines.is_some_and(|all| all.len() == 2).then_some(()))
     })?;
