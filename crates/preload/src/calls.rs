@@ -271,7 +271,7 @@ pub(crate) fn peek(fd: c_int, room: usize) -> Result<Vec<u8>, Errno> {
     Ok(datagram)
 }
 
-/// Reports a line to people where the program itself does: on syslog(3) or its standard error output.
+/// Writes a line for the user where the program writes its own: to syslog(3) or standard error.
 pub(crate) fn say(line: &str) {
     if crate::output::is_syslogged()
         && let Ok(line) = alloc::ffi::CString::new(line)

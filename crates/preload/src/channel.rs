@@ -62,7 +62,7 @@ impl Channel {
         answer::address(self.port)
     }
 
-    /// A new request: what concerns the last one is over.
+    /// Begins a new request: resets the state of the last one.
     pub(crate) fn begin(&mut self, fd: c_int, request: &[u8]) {
         if self.port == 0 {
             self.port = made_up_port(fd);

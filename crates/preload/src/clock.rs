@@ -19,7 +19,7 @@ impl Instant {
         Self(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
     }
 
-    /// What is left until then; nothing if that has passed.
+    /// The time left until then; zero if it has passed.
     pub(crate) fn left(self) -> Duration {
         self.0.saturating_sub(Self::now().0)
     }
@@ -46,7 +46,7 @@ pub(crate) fn pause(time: Duration) {
             tv_nsec: left.subsec_nanos() as libc::c_long,
         };
         // A signal may end it early.
-        // SAFETY: the time outlives the call, and the rest is not asked for.
+        // SAFETY: the time outlives the call, and the remainder is not requested.
         unsafe { libc::nanosleep(&raw const wanted, core::ptr::null_mut()) };
     }
 }

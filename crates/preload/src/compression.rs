@@ -2,8 +2,8 @@
 //! options again, forever (faults E6).
 //!
 //! Such a restart looks like any other from outside, but OpenVPN logs a line each time. Every log line goes through
-//! `vsnprintf`, so the hook there sees the cause and takes no other for it. A release with different wording goes
-//! unnoticed.
+//! `vsnprintf`, so the hook there sees the cause, and mistakes no other restart for it. A release with different
+//! wording goes unnoticed.
 
 use crate::socket::Outcome;
 use crate::state;

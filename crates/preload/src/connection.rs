@@ -119,7 +119,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Reports to the engine, if it is the program's own, where the program's lines go.
+    /// Reports to a private engine where the program's lines go.
     pub(crate) fn report_output(&self) {
         if self.is_private() {
             output::report(self.raw());

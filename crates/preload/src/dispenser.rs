@@ -25,12 +25,12 @@ pub(crate) fn inherited(number: &CStr) -> Result<c_int, String> {
     let fd = text.parse().ok().filter(is_ours);
     fd.ok_or_else(|| {
         format!(
-            "{FD_VARIABLE}={text} is no socket of an engine (a program before this one may have closed it)"
+            "{FD_VARIABLE}={text} is not an engine's socket (a program before this one may have closed it)"
         )
     })
 }
 
-/// Makes a connection and gives the engine its end. Nothing is read from `dispenser`: others may do so.
+/// Makes a connection and gives the engine its end. Reads nothing from `dispenser`, which other processes share.
 pub(crate) fn draw(dispenser: c_int) -> Result<Fd, String> {
     let (ours, engines) = calls::pair(libc::SOCK_SEQPACKET)
         .map_err(|errno| format!("cannot make a pair of sockets: {}", reason(errno)))?;
@@ -60,7 +60,7 @@ pub(crate) fn notify(fd: c_int, message: &ToEngine<'_>, fds: &[c_int]) -> Result
     }
 }
 
-/// Moves an fd off the numbers of the standard files, which may be closed.
+/// Moves an fd away from the numbers of the standard streams, which may be closed.
 pub(crate) fn above_standard(fd: Fd) -> Result<Fd, Errno> {
     if fd.raw() < 3 {
         calls::duplicate(fd.raw())

@@ -23,7 +23,7 @@ pub(crate) fn open(path: &CStr, flags: c_int) -> Result<Fd, Errno> {
     calls::checked(unsafe { real::open(path.as_ptr(), flags | libc::O_CLOEXEC, 0) }).map(Fd::new)
 }
 
-/// A whole file; `None` if it cannot be read, or is no text.
+/// A whole file; `None` if it cannot be read, or is not text.
 pub(crate) fn text(path: &CStr) -> Option<String> {
     let file = open(path, libc::O_RDONLY).ok()?;
     let (mut text, mut part) = (Vec::new(), [0_u8; 4096]);

@@ -22,7 +22,7 @@ const BUFFER: c_int = 4 << 20;
 /// Opens a channel in place of a generic-netlink socket. `None` without an engine.
 pub(crate) fn open(state: &mut State, kind: c_int) -> Option<Result<c_int, Errno>> {
     let is_connected = state.connect();
-    // Programs started from here have no use for the engine.
+    // Child processes have no use for the engine.
     connection::withdraw();
     if !is_connected {
         return None;

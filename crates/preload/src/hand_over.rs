@@ -38,7 +38,7 @@ impl Offer {
     }
 }
 
-/// Enlarges the buffers for bursts of datagrams, as far as this process may: the engine may less.
+/// Enlarges the buffers for bursts of datagrams, as far as this process is permitted: the engine is permitted less.
 fn raise_buffers(socket: c_int) {
     let wanted = TRANSPORT_BUFFER as c_int;
     for name in [libc::SO_SNDBUF, libc::SO_RCVBUF] {
@@ -58,7 +58,7 @@ fn raise_buffers(socket: c_int) {
 pub(crate) fn offer(state: &State, fd: c_int) -> Result<(Offer, Fd), Errno> {
     let mut partial = Partial::Nothing;
     let real = match state.sockets.get(&fd) {
-        // The engine has released it since, and takes it once more.
+        // The engine has released it since, and takes it again.
         Some(Entry::Transport(transport)) => transport.real.raw(),
         Some(Entry::Stream(tally)) => {
             partial = tally.partial();

@@ -4,7 +4,7 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-/// More threads than this are not in hooks at once: those that come then are left to libc.
+/// The most threads in hooks at once: the calls of any others go to libc.
 const MOST: usize = 64;
 
 /// The kernel's ids of the threads; 0 marks a free place. A forked child may inherit the id of a thread that it does not

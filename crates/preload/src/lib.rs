@@ -249,7 +249,7 @@ hooks! {
         // SAFETY: the caller keeps to libc's contract.
         let result = calls::checked(unsafe { real::epoll_ctl(epoll, operation, fd, event) });
         if result.is_ok() {
-            // SAFETY: the kernel has just read it. It is packed, so that alignment is no matter.
+            // SAFETY: the kernel has just read it. It is packed, so alignment does not matter.
             let event = unsafe { event.as_ref() }.copied();
             state.epolls.note(epoll, operation, fd, event);
         }
@@ -392,7 +392,7 @@ pub unsafe extern "C" fn daemon(stay: c_int, keep_open: c_int) -> c_int {
     result
 }
 
-/// `openlog`: the lines of the program's engine follow the program's.
+/// `openlog`: a private engine's lines follow the program's.
 ///
 /// # Safety
 /// As for libc's function of that name.

@@ -24,7 +24,7 @@ const WATCHED: [u16; 4] = [
     libc::RTM_SETLINK,
 ];
 
-/// Requests a program makes at its end that would let packets out in the clear if the engine had died before. The
+/// Requests that a program makes as it exits: after the engine's death they would let packets out in the clear. The
 /// last one restores the default route that a `redirect-gateway` without `def1` replaced (faults A2).
 const CLEAN_UP: [u16; 4] = [
     libc::RTM_DELLINK,
@@ -103,7 +103,7 @@ pub(crate) fn receive(
 /// The kernel's datagram, with our links as the engine shows them; `None` if it can hold none.
 fn rewritten(state: &mut State, fd: c_int, datagram: &[u8]) -> Option<Vec<u8>> {
     let links: Vec<_> = answer::shown_links(datagram).collect();
-    // The first such link triggers the connection of a program like `ip`.
+    // The first such link makes a program like `ip` connect.
     if links.is_empty() || !state.connect() {
         return None;
     }
@@ -190,7 +190,7 @@ pub(crate) fn send(
             return None;
         }
         Err(Lost::TooLong) => return None,
-        // It died just now.
+        // The engine died just now.
         Err(Lost::Dead) if would_open(state, kind, &datagram) && state.is_orphaned() => {
             return Some(Ok(keep_in_place(state, fd, &datagram)));
         }
@@ -216,8 +216,8 @@ pub(crate) fn send(
     Some(Ok(datagram.len()))
 }
 
-/// Whether a request may divert packets for the tunnel: those a program makes at its end, and changes of our device,
-/// which loses its routes if it is set down.
+/// Whether a request may divert packets for the tunnel: those that a program makes as it exits, and changes of our
+/// device, which loses its routes if it is set down.
 fn would_open(state: &State, kind: u16, datagram: &[u8]) -> bool {
     let changes = [libc::RTM_NEWLINK, libc::RTM_SETLINK].contains(&kind);
     let is_ours = || link_of(datagram).is_some_and(|link| state.devices.contains(&link));

@@ -13,7 +13,7 @@ pub(crate) const POLLED: u8 = 2;
 /// The fd is this library's own; the program doesn't know of it.
 pub(crate) const HIDDEN: u8 = 4;
 
-/// The fd is a new socket of IPv4 or IPv6, by which nothing has been sent.
+/// The fd is a new socket of IPv4 or IPv6, through which nothing has been sent.
 pub(crate) const FRESH: u8 = 8;
 
 /// Fds from this number on are never ours.

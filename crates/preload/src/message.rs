@@ -27,7 +27,7 @@ impl<'a> Outgoing<'a> {
         self.header
     }
 
-    /// The data in one piece. There may be a key in it.
+    /// The data in one piece. It may hold a key.
     pub(crate) fn gather(&self) -> Secret {
         let filled = parts(self.header).iter().filter(|part| part.iov_len > 0);
         Secret::concat(filled.map(|part| {
@@ -132,7 +132,7 @@ impl<'a> Incoming<'a> {
         if received != STREAM_ERROR.len() + 1 || part.iov_len < received {
             return None;
         }
-        // SAFETY: the creator of `self` promised so much, and that many bytes have been written there.
+        // SAFETY: the creator of `self` promised as much, and that many bytes have been written there.
         let bytes = unsafe { core::slice::from_raw_parts(part.iov_base.cast::<u8>(), received) };
         let errno = bytes.strip_prefix(&STREAM_ERROR)?.first()?;
         Some(c_int::from(*errno))
@@ -163,7 +163,7 @@ impl<'a> Incoming<'a> {
 fn copy(to: *mut c_void, room: usize, from: &[u8]) {
     let len = from.len().min(room);
     if len > 0 {
-        // SAFETY: called with memory of the program of which it said that it has that room.
+        // SAFETY: the program declared this much room in its memory.
         unsafe {
             to.cast::<u8>().copy_from_nonoverlapping(from.as_ptr(), len);
         };
@@ -214,7 +214,7 @@ mod tests {
             iov_len: part.len(),
         });
         let header = header_of_parts(parts.as_ptr(), 3);
-        // SAFETY: the header describes the parts, and they the strings.
+        // SAFETY: the header describes the parts, and each part a string.
         let outgoing = unsafe { Outgoing::new(&header, 0) };
         let copy = outgoing.gather();
         assert_eq!(*copy, *b"a request with a key");

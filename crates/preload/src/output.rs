@@ -1,4 +1,4 @@
-//! Where the program's lines go, and so those of its own engine: the file behind fd 2, or syslog(3) (faults C3).
+//! Where the program's lines go, and with them its private engine's: the file behind fd 2, or syslog(3) (faults C3).
 
 use crate::calls::{self, Errno, Fd};
 use crate::dispenser::notify;
@@ -76,7 +76,7 @@ pub(crate) fn has_standard_error() -> bool {
     }
 }
 
-/// Reports to the program's own engine, over this connection.
+/// Reports to the private engine, over this connection.
 pub(crate) fn report(connection: c_int) {
     let output = |facility: c_int, ident, fds: &[c_int]| {
         let message = ToEngine::Output {
@@ -98,7 +98,7 @@ pub(crate) fn report(connection: c_int) {
     }
 }
 
-/// Reports to an engine to which this program has no connection that it has daemonized.
+/// Reports that this process has daemonized, to an engine to which it has no connection.
 pub(crate) fn let_go(dispenser: c_int) {
     let message = ToEngine::Output {
         pid: calls::process(),

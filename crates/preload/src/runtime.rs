@@ -1,4 +1,4 @@
-//! What `std` would bring along: memory from libc, and an end after a bug.
+//! What `std` would provide: an allocator, which is libc's, and a panic handler.
 
 use crate::calls;
 use core::alloc::{GlobalAlloc, Layout};
@@ -20,7 +20,7 @@ fn is_common(layout: &Layout) -> bool {
     layout.align() <= ALIGNED && layout.align() <= layout.size()
 }
 
-// SAFETY: libc's memory is as large and aligned as wanted, and is nobody else's until it is freed.
+// SAFETY: libc's memory has the requested size and alignment, and is exclusive until it is freed.
 unsafe impl GlobalAlloc for Libc {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if is_common(&layout) {
@@ -67,7 +67,7 @@ unsafe impl GlobalAlloc for Libc {
         let new = unsafe { self.alloc(wanted) };
         if !new.is_null() {
             let len = layout.size().min(size);
-            // SAFETY: both are at least that long, and the new one is nobody else's.
+            // SAFETY: both are at least that long, and the new one is exclusive.
             unsafe { new.copy_from_nonoverlapping(memory, len) };
             // SAFETY: it is libc's.
             unsafe { self.dealloc(memory, layout) };
@@ -103,7 +103,7 @@ global_asm!(
     ".popsection",
 );
 
-/// The text of a panic, cut where the room ends: memory may be what is lacking.
+/// The text of a panic, truncated to a fixed buffer: memory may have run out.
 struct Text {
     bytes: [u8; 512],
     len: usize,
@@ -119,12 +119,11 @@ impl Write for Text {
     }
 }
 
-/// A bug. The program must not go on as if its channels were sockets of the kernel's, and there is nothing to unwind
-/// with.
+/// A bug: the program must not continue as if its channels were the kernel's sockets, and nothing here can unwind.
 #[panic_handler]
 fn panicked(panic: &PanicInfo<'_>) -> ! {
     static IS_REPORTED: AtomicBool = AtomicBool::new(false);
-    // Not twice, if the report fails, too.
+    // Only once, even if the report panics, too.
     if !IS_REPORTED.swap(true, Ordering::Relaxed) {
         let mut text = Text {
             bytes: [0; 512],

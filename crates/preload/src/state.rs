@@ -146,8 +146,8 @@ impl State {
         self.connection.is_some()
     }
 
-    /// Gives a forked child whose parent lives on a connection of its own: on the parent's, each would read the
-    /// other's answers (faults C1).
+    /// Gives a forked child whose parent lives on its own connection: on the parent's, each would read the other's
+    /// answers (faults C1).
     pub(crate) fn part(&mut self) {
         let owner = OWNER.load(Ordering::Acquire);
         if is_owner() || !calls::is_running(owner) {

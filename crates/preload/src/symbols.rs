@@ -86,7 +86,7 @@ fn search(name: &CStr) -> *mut c_void {
 /// # Safety
 /// `data` is a [`Search`].
 unsafe extern "C" fn visit(info: *mut dl_phdr_info, _: size_t, data: *mut c_void) -> c_int {
-    // SAFETY: the linker passes what it knows of an object.
+    // SAFETY: the linker passes a description of an object.
     let info = unsafe { &*info };
     // SAFETY: as the caller promised.
     let search = unsafe { &mut *data.cast::<Search<'_>>() };
@@ -170,7 +170,7 @@ unsafe fn define(base: usize, segments: &[Segment], name: &CStr) -> *mut c_void 
 /// # Safety
 /// It is a hash table of GNU's form.
 unsafe fn count(table: usize) -> usize {
-    // SAFETY: so it begins: the number of buckets, the first symbol in it, and the words of a filter behind this.
+    // SAFETY: it begins with the number of buckets, the first symbol in it, and the words of a filter behind this.
     let [buckets, first, words, _] = unsafe { *(table as *const [u32; 4]) }.map(|it| it as usize);
     let start = table + size_of::<[u32; 4]>() + words * size_of::<usize>();
     // SAFETY: the buckets are behind the filter.

@@ -9,7 +9,7 @@ use core::time::Duration;
 use libc::{c_char, c_int, c_short, ifreq};
 use udco_ipc::{Interface, Kernel, Made, Name, QUEUE_FLAGS, Shape, Wanted};
 
-/// Packets per queue: as the driver's, twice TUN's own default (faults E5).
+/// Packets per queue: as many as the driver's, twice TUN's own default (faults E5).
 const QUEUE_LENGTH: u32 = 1000;
 /// Receive buffer for many route changes at once.
 const MONITOR_BUFFER: c_int = 4 << 20;

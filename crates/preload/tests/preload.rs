@@ -1,4 +1,4 @@
-//! The library in a program of its own, against an engine in the test.
+//! The library in a separate program, with the engine played by the test.
 #![allow(unsafe_code)]
 
 mod engine;
@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::Duration;
 use udco_ipc::{Partial, REQUEST_MARK, RelayHeader, ToClient, ToEngine, Wanted};
 
-/// What the tests start under the library.
+/// The program that tests start under the library.
 #[test]
 #[ignore = "started by the other tests"]
 fn program() {
@@ -34,7 +34,7 @@ macro_rules! needs_tun {
     };
 }
 
-/// Past libtest's capture, which shows the output of failed tests only: `cargo xtask check` counts these lines.
+/// Bypasses libtest's capture, which shows the output of failed tests only: `cargo xtask check` counts these lines.
 fn skip(why: &str) {
     let _ = writeln!(std::io::stdout(), "SKIPPED: {why}");
 }
@@ -52,7 +52,7 @@ fn a_wrong_fd_is_named_once_and_left_alone() {
     let said = spawn("kernel", command).finish();
     assert!(
         said.contains(
-            "udco: UDCO_FD=2 is no socket of an engine (a program before this one may have closed it): OpenVPN uses its own data path\n"
+            "udco: UDCO_FD=2 is not an engine's socket (a program before this one may have closed it): OpenVPN uses its own data path\n"
         ),
         "{said}"
     );
@@ -304,7 +304,7 @@ fn a_device_is_made_where_unix_sockets_are_refused() {
     makes_a_device("device-without-unix-sockets");
 }
 
-/// faults B8: OpenVPN is not told of offload.
+/// faults B8: OpenVPN does not detect offload.
 #[test]
 fn where_no_connection_can_be_made_everything_is_the_kernels() {
     needs_tun!();
@@ -341,7 +341,7 @@ fn makes_a_device(name: &str) {
         matches!(tun.message(), ToEngine::Tun { errno: 0, ifindex, name: b"udcotest0", .. } if ifindex > 0)
     );
     assert_eq!(tun.fds.len(), 3);
-    // On a machine where making it has taken long, too (faults B3).
+    // Also on a machine where making it has taken long (faults B3).
     std::thread::sleep(Duration::from_millis(1500));
     let answer = acknowledgement(&datagram(&create));
     engine.say(create.seq, &ToClient::Answer { datagram: &answer });
@@ -388,7 +388,7 @@ fn a_device_goes_with_an_engine_that_dies_before_it_answers() {
     engine.say(create.seq, &need);
     let tun = engine.next();
     assert!(matches!(tun.message(), ToEngine::Tun { errno: 0, .. }));
-    // Our copies of the device's fds stay open, as in a process that is stopped.
+    // Our copies of the device's fds stay open, as in a stopped process.
     drop((channel, engine));
     program.finish();
     drop(tun);
@@ -411,7 +411,7 @@ fn a_forked_child_and_a_closer_of_all_fds_do_no_harm() {
     program.finish();
 }
 
-/// faults C1: answers on a connection that two processes share would reach either of them.
+/// faults C1: answers on a connection that two processes share could reach either of them.
 #[test]
 fn a_forked_child_has_a_connection_of_its_own() {
     needs_tun!();

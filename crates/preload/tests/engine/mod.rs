@@ -1,4 +1,4 @@
-//! An engine that does what a test tells it, and the start of a program under the preload library.
+//! A scripted engine, and programs under the preload library.
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketFlags,
@@ -16,13 +16,13 @@ use udco_ipc::{MAX_MESSAGE, Partial, REQUEST_MARK, ToClient, ToEngine, VERSION};
 
 /// The engine's end of a connection.
 pub(crate) struct Engine {
-    /// Through which programs ask for connections.
+    /// The socket through which programs request connections.
     dispenser: OwnedFd,
-    /// The first such connection.
+    /// The first connection.
     socket: OnceCell<OwnedFd>,
 }
 
-/// A message from the client with what came beside it.
+/// A client's message, and the descriptors beside it.
 pub(crate) struct Asked {
     pub(crate) seq: u32,
     bytes: Vec<u8>,
@@ -70,7 +70,7 @@ impl Engine {
         (engine, program)
     }
 
-    /// The next connection that a program asks for.
+    /// The next connection that a program requests.
     pub(crate) fn accept(&self) -> Option<Self> {
         let asked = receive(&self.dispenser)?;
         assert_eq!(asked.message(), ToEngine::Connect);
@@ -94,7 +94,7 @@ impl Engine {
         self.socket.get()
     }
 
-    /// Says welcome.
+    /// Sends `Welcome`.
     pub(crate) fn welcome(self) -> Self {
         let hello = self.next();
         assert!(
@@ -105,7 +105,7 @@ impl Engine {
         self
     }
 
-    /// Opens the channel that the program asks for, under the number 7.
+    /// Opens the requested channel, as number 7.
     pub(crate) fn channel(&self) -> OwnedFd {
         let mut asked = self.next();
         assert_eq!(asked.message(), ToEngine::OpenChannel);
@@ -159,13 +159,13 @@ impl Engine {
         asked
     }
 
-    /// Takes the transport socket which the program's request names (its fd number stands behind the header) over;
-    /// returns the real socket and the relay.
+    /// Takes over the transport socket that the program's request names (its fd number follows the header); returns the
+    /// real socket and the relay.
     pub(crate) fn take_socket(&self, channel: &OwnedFd) -> (OwnedFd, OwnedFd) {
         self.take_stream(channel, Partial::Nothing)
     }
 
-    /// The same for a stream of which the program has read so far.
+    /// The same for a stream, given how far the program has read into it.
     pub(crate) fn take_stream(&self, channel: &OwnedFd, partial: Partial) -> (OwnedFd, OwnedFd) {
         let request = self.begin_request(channel);
         let datagram = datagram(&request);
@@ -183,7 +183,7 @@ impl Engine {
 }
 
 impl Program {
-    /// Waits for the end, which must be a good one, and returns what the program said.
+    /// Waits until the program succeeds, and returns its output.
     pub(crate) fn finish(mut self) -> String {
         let child = self.0.take().expect("still running");
         let output = child.wait_with_output().expect("an end");

@@ -1,4 +1,4 @@
-//! libc's calls as the replay needs them: the preload library hears of nothing else.
+//! The libc calls of the replay: the preload library sees nothing else.
 
 use libc::*;
 use std::mem::{size_of_val, zeroed};
@@ -34,7 +34,7 @@ pub(crate) fn close_fd(fd: c_int) {
     unsafe { close(fd) };
 }
 
-/// Gives an open file the number of the recording.
+/// Gives an open file its number in the recording.
 pub(crate) fn renumber(fd: c_int, number: c_int) {
     // SAFETY: no pointers.
     assert_eq!(unsafe { dup2(fd, number) }, number);
@@ -136,7 +136,7 @@ pub(crate) fn address_in(name: &[u8]) -> Option<SocketAddr> {
     let ip: IpAddr = if family == AF_INET {
         <[u8; 4]>::try_from(name.get(4..8)?).ok()?.into()
     } else {
-        // As it is: a program tells an address that is mapped from one that is not.
+        // Unchanged: programs distinguish mapped addresses from others.
         Ipv6Addr::from(<[u8; 16]>::try_from(name.get(8..24)?).ok()?).into()
     };
     Some(SocketAddr::new(ip, port))
@@ -190,7 +190,7 @@ pub(crate) fn sniffer(device: &str) -> c_int {
     fd
 }
 
-/// The next packet that the link delivered to the host; what the host sent is passed over.
+/// The next packet that the link delivered to the host; skips what the host sent.
 pub(crate) fn delivered(sniffer: c_int) -> Option<Vec<u8>> {
     /// Offset in `sockaddr_ll`.
     const PACKET_TYPE: usize = 10;
@@ -207,7 +207,7 @@ pub(crate) fn set_effective_user(user: u32) {
     checked(unsafe { seteuid(user) }).expect("another user");
 }
 
-/// Does something in a network namespace of its own; the fds that it makes are the program's.
+/// Runs a closure in a new network namespace; the fds that it makes belong to this process.
 pub(crate) fn elsewhere<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let there = scope.spawn(|| {

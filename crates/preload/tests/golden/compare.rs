@@ -1,8 +1,8 @@
-//! The comparison: what of the recording is a variable, and what is compared as a set.
+//! The comparison: which parts of a recording vary, and which are compared as sets.
 
 use crate::transcript;
 
-/// Message types and attributes that are looked at.
+/// The message types and attributes that matter here.
 const NLMSG_ERROR: u16 = 2;
 const GENL_ID_CTRL: u16 = 0x10;
 const CTRL_FAMILY_ID: u16 = 1;
@@ -16,11 +16,11 @@ const HEADER: usize = 16;
 const GENERIC: usize = 4;
 const IFINFO: usize = 16;
 
-/// What of a link is compared: name, MTU, operational state, link info, carrier, least and largest MTU. The rest is the
-/// host's.
+/// The attributes of a link that are compared: name, MTU, operational state, link info, carrier, least and largest MTU.
+/// The others depend on the host.
 const LINK_ATTRIBUTES: [u16; 7] = [3, 4, 16, 18, 33, 50, 51];
 
-/// Numbers that are the recorded kernel's, and ours.
+/// Numbers that differ between the recorded kernel and udco.
 #[derive(Clone, Copy)]
 pub(crate) struct Numbers {
     /// Message type of `ovpn`: recorded, ours.
@@ -134,7 +134,7 @@ pub(crate) fn difference(what: &str, ours: &[Vec<u8>], kernels: &[Vec<u8>]) -> O
     Some(format!("{what}|ours{}|kernel{}", hex(ours), hex(kernels)))
 }
 
-/// What of ours a difference shows, a datagram each.
+/// Our half of a difference, one entry per datagram.
 pub(crate) fn ours_in(difference: &str) -> Vec<Vec<u8>> {
     let lines = difference.split('|').skip_while(|line| *line != "ours");
     let ours = lines.skip(1).take_while(|line| *line != "kernel");
@@ -169,7 +169,7 @@ fn as_set(datagrams: &[Vec<u8>]) -> Vec<Vec<u8>> {
     messages
 }
 
-/// What of an answer to RTM_GETLINK is compared: headers without the length, and some attributes.
+/// The parts of an answer to RTM_GETLINK that are compared: headers without the length, and some attributes.
 fn link(answer: &[u8]) -> Vec<u8> {
     if answer.len() < HEADER + IFINFO || u16_at(answer, 4) != RTM_NEWLINK {
         return answer.to_vec();
@@ -219,7 +219,7 @@ pub(crate) fn numbers_in(family: &[u8]) -> (u16, u32) {
         let value = &attributes[value];
         match kind {
             CTRL_FAMILY_ID => id = u16_at(value, 0),
-            // The only group; after the heads of two nests.
+            // The only group, behind the headers of two nested attributes.
             CTRL_MCAST_GROUPS => {
                 for (_, group) in places(value) {
                     for (kind, at) in places(&value[group.clone()]) {

@@ -1,15 +1,15 @@
-//! Where udco answers unlike the kernel on purpose: the list of docs/netlink-api.md. Our answer is pinned too, so that
-//! another difference cannot hide behind one that is meant.
+//! Where udco deliberately answers differently from the kernel: the list of docs/netlink-api.md. Our answer is pinned
+//! too, so that another difference cannot hide behind an intended one.
 
 use crate::compare::is_acknowledgement;
 use crate::transcript::{Scenario, Step};
 
 /// A step, or a kind of request, that is answered differently on purpose.
 enum Deliberate {
-    /// This step of this scenario, as its packets or the state before make the difference; and what of ours differs, one
-    /// hex string a datagram.
+    /// This step of this scenario, where its packets or the earlier state make the difference; and our differing
+    /// datagrams in hex.
     Step(&'static str, usize, &'static [&'static str]),
-    /// Every request that holds these bytes; and whether an answer is the one that we mean to give.
+    /// Every request that contains these bytes; and whether an answer is the intended one.
     Request(&'static [u8], fn(&[Vec<u8>]) -> bool),
 }
 
@@ -17,7 +17,8 @@ enum Deliberate {
 const DELIBERATE: &[Deliberate] = &[
     // The older API is offered too: `ctrl_getfamily` 4, and every link of its kind.
     Deliberate::Request(b"ovpn-dco", is_older_api),
-    // A late packet from the old address does not move the peer back: nothing is told, and PEER_GET says where it is.
+    // A late packet from the old address does not move the peer back: there is no notification, and PEER_GET reports
+    // where it is.
     Deliberate::Step("ntf_float", 22, &[]),
     Deliberate::Step(
         "ntf_float",
@@ -35,8 +36,8 @@ const DELIBERATE: &[Deliberate] = &[
     ),
 ];
 
-/// What GETFAMILY of `ovpn-dco-v2` says of the family, after the headers: its number and version, the length of its
-/// header, the highest attribute, its operations and groups.
+/// What GETFAMILY reports of `ovpn-dco-v2`, after the headers: its number and version, the length of its header, the
+/// highest attribute, its operations and groups.
 const OLDER_FAMILY: &str = concat!(
     "100002006f76706e2d64636f2d76320006000100d2070000080003000100000008000400000000000800",
     "05000800000090000600140001000800010001000000080002000b000000140002000800010002000000",
@@ -46,7 +47,7 @@ const OLDER_FAMILY: &str = concat!(
     "01007065657273000000",
 );
 
-/// Whether a step is meant to be answered differently; `None` if not, else whether `ours` is the answer that is meant.
+/// Whether a step is deliberately answered differently; `None` if not, else whether `ours` is the intended answer.
 pub(crate) fn is_as_meant(
     scenario: &Scenario,
     number: usize,

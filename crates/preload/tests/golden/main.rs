@@ -1,7 +1,7 @@
 //! Replays what was recorded of the kernel's driver, and compares byte for byte (docs/netlink-api.md).
 //!
-//! Each scenario runs as a program of its own under `udco run`, in a network namespace of its own: this executable once
-//! more, with the test [`replay`]. So the whole chain is compared: preload library, client protocol, engine.
+//! Each scenario runs as a program of its own under `udco run`, in a network namespace of its own: this executable
+//! again, with the test [`replay`]. So the whole chain is compared: preload library, client protocol, engine.
 #![allow(unsafe_code)]
 
 mod calls;
@@ -22,7 +22,7 @@ use transcript::Scenario;
 const FILE: &str = "UDCO_GOLDEN_FILE";
 const SCENARIO: &str = "UDCO_GOLDEN_SCENARIO";
 
-/// How `unshare` makes a network namespace for somebody who is not root: there is one user in it only.
+/// How `unshare` makes a network namespace for a user other than root; it then has a single user.
 const AS_USER: &str = "-Urn";
 
 #[test]
@@ -30,7 +30,7 @@ fn golden_transcripts_are_answered_as_the_kernel_answered() {
     replay_all(&recorded());
 }
 
-/// What was not recorded, written down in the same format as the rules have it.
+/// What was not recorded, written in the same format according to the rules.
 #[test]
 fn golden_rules_without_a_recording_are_kept() {
     replay_all(Path::new(concat!(
@@ -43,7 +43,7 @@ fn golden_rules_without_a_recording_are_kept() {
 fn replay_all(folder: &Path) {
     let Some(unshare) = unshare() else {
         let why = "no network namespace, or no /dev/net/tun, for the golden transcripts";
-        // Who names a folder wants it compared.
+        // Whoever names a folder wants it compared.
         assert!(std::env::var_os("GOLDEN_DIR").is_none(), "{why}");
         return skip(why);
     };
@@ -57,7 +57,7 @@ fn replay_all(folder: &Path) {
                 continue;
             }
             let mut command = Command::new("unshare");
-            // The recordings have two keys for everything.
+            // The recordings use the same two keys throughout.
             command
                 .arg(unshare)
                 .arg(&binary)
@@ -89,14 +89,14 @@ fn replay() {
 #[derive(Default)]
 struct Count {
     compared: usize,
-    /// Changes of the surroundings, after which nothing was recorded.
+    /// Changes to the environment, after which nothing was recorded.
     silent: usize,
     deliberate: usize,
     left_out: usize,
     different: usize,
 }
 
-/// Runs a scenario's program and counts what it says.
+/// Runs a scenario's program and counts the results that it prints.
 fn run(scenario: &Scenario, mut command: Command, count: &mut Count) {
     let output = command
         .args(["--exact", "replay", "--ignored", "--nocapture"])
@@ -129,7 +129,7 @@ fn run(scenario: &Scenario, mut command: Command, count: &mut Count) {
                 continue;
             }
             (difference, Some(false)) => format!(
-                "not the difference that is meant: {}",
+                "not the intended difference: {}",
                 difference.replace('|', "\n    ")
             ),
             (difference, None) => difference.replace('|', "\n    "),
@@ -189,7 +189,7 @@ fn skip(why: &str) {
     say(&format!("SKIPPED: {why}"));
 }
 
-/// Past libtest's capture, which shows the output of failed tests only.
+/// Bypasses libtest's capture, which shows the output of failed tests only.
 fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }

@@ -1,4 +1,4 @@
-//! A scenario, done once more: an ordinary program with plain sockets, under the preload library.
+//! Replays a scenario: an ordinary program with plain sockets, under the preload library.
 
 use crate::calls::{self, address_in, delivered, is_readable, receive, send_to, set_int};
 use crate::compare::{self, Numbers, difference};
@@ -13,14 +13,14 @@ pub(crate) const STEP: &str = "golden step ";
 /// Room for a datagram, as the recorder had it: the kernel fits dumps to it.
 const ROOM: usize = 128 * 1024;
 
-/// How long to wait for what the recording has, in milliseconds, and for what it has not.
+/// How long to wait for messages that were recorded, and for others, in milliseconds.
 const LONG: c_int = 1000;
 
-/// The same for notifications: that a peer has moved is told once a second at most (docs/netlink-api.md).
+/// The same for notifications: a float is reported at most once a second (docs/netlink-api.md).
 const TOLD: c_int = 2500;
 const SHORT: c_int = 4;
 
-/// How long a plain socket is given for what must not come. A keepalive takes up to a second.
+/// How long to wait on a plain socket for what must not arrive. A keepalive takes up to a second.
 const SILENCE: c_int = 30;
 const KEEPALIVE: c_int = 2500;
 
@@ -31,8 +31,8 @@ const COUNTED: Duration = Duration::from_secs(2);
 /// `PEER_GET`, in both families.
 const PEER_GET: u8 = 3;
 
-/// By how many seconds what a step waits for may come earlier than it was recorded: the surroundings of both recordings
-/// differ by this much, and a peer that expires a second early is wrong.
+/// How many seconds earlier than recorded an awaited event may occur: the environments of both recordings differ by
+/// this much, and a peer that expires a second early is wrong.
 const EARLY: f64 = 0.5;
 
 /// Replays the scenario and prints a line for each step.
@@ -77,7 +77,7 @@ impl<'a> Replay<'a> {
         for socket in ["g", "n", "r"] {
             replay.open_netlink(socket);
         }
-        // There, the asking socket listens itself.
+        // There, the requesting socket itself listens.
         let listener = if scenario.name == "order_same_socket" {
             "g"
         } else {
@@ -110,7 +110,7 @@ impl<'a> Replay<'a> {
         assert_eq!(joined, Ok(()));
     }
 
-    /// Does a step; returns the difference.
+    /// Executes a step; returns the difference.
     fn step(&mut self, step: &Step) -> Option<String> {
         let fd = step.number("fd") as c_int;
         match step.op.as_str() {
@@ -152,7 +152,7 @@ impl<'a> Replay<'a> {
             }
             "sniff" => self.sniffer = Some(calls::sniffer(step.text("dev"))),
             "sniffed" => return self.sniffed(step),
-            // Its notifications are all there is to it.
+            // Only its notifications matter.
             "wait" => {}
             other => panic!("no such step: {other}"),
         }
@@ -230,7 +230,7 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// The datagrams that a Netlink socket has: waits for as many as expected, and a moment beyond.
+/// Receives a Netlink socket's datagrams: waits for the expected number, and a moment longer.
 fn datagrams(fd: c_int, expected: usize, patience: c_int) -> Vec<Vec<u8>> {
     let mut got = Vec::new();
     while is_readable(
@@ -243,7 +243,7 @@ fn datagrams(fd: c_int, expected: usize, patience: c_int) -> Vec<Vec<u8>> {
     ) {
         match receive(fd, ROOM) {
             Ok((datagram, _)) => got.push(datagram),
-            // What the library put there for itself.
+            // A mark, which the library has consumed.
             Err(EAGAIN) => {}
             Err(errno) => panic!("a netlink socket failed: errno {errno}"),
         }
@@ -251,7 +251,7 @@ fn datagrams(fd: c_int, expected: usize, patience: c_int) -> Vec<Vec<u8>> {
     got
 }
 
-/// The numbers of `ovpn` and its group, asked for on a socket of their own.
+/// The numbers of `ovpn` and its group, resolved on a separate socket.
 fn our_numbers() -> (u16, u32) {
     let fd = calls::open_socket(AF_NETLINK, SOCK_RAW, NETLINK_GENERIC);
     let request = [

@@ -11,7 +11,7 @@ const EXPIRY: &str = r#"[{"name": "early_expiry", "vars": {"family": 21, "group_
 {"d":"its end","op":"wait","max_s":5,"arrived_s":[ARRIVED],"ntf":["300000001500000000000000000000000501000008000100020000001400028008000f00020000000800010001000000"]}
 ]}]"#;
 
-/// A folder with one transcript, which goes when dropped.
+/// A folder with one transcript, which is removed when dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -30,7 +30,7 @@ impl Drop for Folder {
     }
 }
 
-/// Whether the recordings in a folder are found to be those of udco, by the test itself, run once more.
+/// Whether the test, run again on the recordings in a folder, passes.
 fn passes(folder: &Path, around: &[&str]) -> bool {
     let this = std::env::current_exe().expect("a path");
     let words: Vec<_> = around.iter().map(AsRef::as_ref).collect();

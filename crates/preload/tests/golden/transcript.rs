@@ -1,4 +1,4 @@
-//! The format of the transcripts, as their README tells it.
+//! The format of the transcripts, as their README describes it.
 
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -26,7 +26,7 @@ pub(crate) struct Step {
     value: Value,
 }
 
-/// Reads a file of scenarios. One that would compare nothing is a mistake: a scenario without a step, a file without a
+/// Reads a file of scenarios. One that would compare nothing is an error: a scenario without a step, a file without a
 /// scenario (faults F4).
 pub(crate) fn read(path: &Path) -> Vec<Scenario> {
     let text = std::fs::read_to_string(path).expect("a readable file");
@@ -85,7 +85,7 @@ impl Step {
         ) || !self.notifications.is_empty()
     }
 
-    /// The earliest of the times at which what a `wait` waits for arrived in the recordings, in seconds.
+    /// When what a `wait` waits for arrived first in the recordings, in seconds.
     pub(crate) fn arrived(&self) -> Option<f64> {
         let times = &self.value["arrived_s"];
         let times = times.as_array().into_iter().flatten().chain(Some(times));
@@ -112,7 +112,7 @@ impl Step {
         self.value[name].as_f64().unwrap_or_default()
     }
 
-    /// A name that is given as its number, or as it is.
+    /// A name, given as its number or verbatim.
     pub(crate) fn is_named(&self, member: &str, number: i32, name: &str) -> bool {
         let value = &self.value[member];
         value == number || value.as_str().is_some_and(|given| given.ends_with(name))

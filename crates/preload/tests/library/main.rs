@@ -1,4 +1,4 @@
-//! The library as a file: what it demands of the programs that load it, and that one of another libc can.
+//! The library as a file: what it requires of the programs that load it, and that those of another libc can.
 #![allow(unsafe_code)]
 
 #[path = "../engine/mod.rs"]
@@ -13,15 +13,15 @@ use std::process::Command;
 /// The oldest glibc in whose programs the library loads.
 const OLDEST: (u32, u32) = (2, 17);
 
-/// The size that it stays below without its debug information.
+/// The limit of its size without debug information.
 const MOST_BYTES: u64 = 200 << 10;
 
-/// Past libtest's capture, which shows the output of failed tests only: `cargo xtask check` counts these lines.
+/// Bypasses libtest's capture, which shows the output of failed tests only: `cargo xtask check` counts these lines.
 fn skip(why: &str) {
     let _ = writeln!(std::io::stdout(), "SKIPPED: {why}");
 }
 
-/// A folder that goes with the test.
+/// A folder that is removed with the test.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -57,7 +57,7 @@ fn said(program: &str, words: &[&str], file: &Path) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The symbols that the library takes from others: the letter of `nm`, and the name with its version.
+/// The symbols that the library imports: the letter of `nm`, and the name with its version.
 fn taken(library: &Path) -> Vec<(String, String)> {
     let said = said("nm", &["--dynamic", "--undefined-only"], library);
     let symbol = |line: &str| {
@@ -88,7 +88,7 @@ fn it_needs_no_other_library_no_unwinder_and_little_room() {
     let taken = taken(&library);
     assert!(taken.len() > 20, "{taken:?}");
     for (_, name) in &taken {
-        assert!(!name.contains('@'), "{name}: of a certain version");
+        assert!(!name.contains('@'), "{name}: bound to a version");
     }
     let own = defined(&library);
     for name in taken.iter().map(|(_, name)| name).chain(&own) {
@@ -114,7 +114,7 @@ fn glibc_has_had_all_that_it_takes_since_2_17() {
             let version = version.trim_start_matches('@').strip_prefix("GLIBC_")?;
             (found == name && is_old(version)).then_some(())
         });
-        // Without a weak one it does, too.
+        // It also loads without a weak one.
         assert!(kind == "w" || old.count() > 0, "{name}");
     }
 }
@@ -143,7 +143,7 @@ fn a_program_of_musl_talks_to_the_engine() {
     let folder = Folder::new("musl");
     let program = folder.0.join("ask");
     let mut compiler = Command::new("musl-gcc");
-    // Debian's musl-tools bring no kernel headers of their own: behind musl's, the system's.
+    // Debian's musl-tools have no kernel headers: search the system's after musl's.
     compiler.args(["-idirafter", "/usr/include", "-idirafter"]);
     compiler.arg(format!("/usr/include/{}-linux-gnu", std::env::consts::ARCH));
     compiler.arg("-o").arg(&program);

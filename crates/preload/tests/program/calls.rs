@@ -1,4 +1,4 @@
-//! libc's calls as the programs need them.
+//! The libc calls of the test programs.
 
 use libc::*;
 use std::ffi::CStr;
@@ -152,7 +152,7 @@ pub(crate) fn tcp_client(port: u16) -> c_int {
 }
 
 pub(crate) fn accept_one(listener: c_int) -> c_int {
-    // SAFETY: no address is wanted.
+    // SAFETY: no address is requested.
     let fd = unsafe { accept(listener, std::ptr::null_mut(), std::ptr::null_mut()) };
     assert!(fd >= 0);
     fd
@@ -181,7 +181,7 @@ pub(crate) fn send_all(fd: c_int, data: &[u8]) -> isize {
     unsafe { sendmsg(fd, &raw const header, 0) }
 }
 
-/// `recvmsg` into a buffer; the number of bytes it says.
+/// `recvmsg` into a buffer; returns the number of bytes.
 pub(crate) fn receive_into(fd: c_int, into: &mut [u8], flags: c_int) -> Result<usize, c_int> {
     let mut part = iovec {
         iov_base: into.as_mut_ptr().cast(),
@@ -305,7 +305,7 @@ pub(crate) fn in_child(work: impl FnOnce()) {
     assert_eq!(status, 0);
 }
 
-/// Puts a file without a name in the directory in the place of the standard error.
+/// Replaces standard error by an unnamed file in the directory.
 pub(crate) fn replace_standard_error(directory: &CStr) {
     // SAFETY: a C string.
     let file = unsafe { open(directory.as_ptr(), O_TMPFILE | O_RDWR, 0o600) };
@@ -315,7 +315,7 @@ pub(crate) fn replace_standard_error(directory: &CStr) {
     close_fd(file);
 }
 
-/// `daemon(3)`, which closes the standard files. The process which goes on ends at once.
+/// `daemon(3)`, which closes the standard files. The surviving process exits at once.
 pub(crate) fn become_daemon() {
     // SAFETY: no pointers; this program has the one thread that matters.
     assert_eq!(unsafe { daemon(1, 0) }, 0);
@@ -323,7 +323,7 @@ pub(crate) fn become_daemon() {
     unsafe { _exit(0) };
 }
 
-/// Has this call fail for Unix sockets from now on, as `RestrictAddressFamilies` of a service has it.
+/// Makes this call fail for Unix sockets from now on, as a unit's `RestrictAddressFamilies` does.
 pub(crate) fn refuse_unix(call: c_long) {
     // Offsets in the call's description: its number, and the low half of its first argument.
     let argument = if cfg!(target_endian = "big") { 20 } else { 16 };

@@ -1,4 +1,4 @@
-//! The programs which the tests start under the library: what OpenVPN does, call by call.
+//! The programs that the tests start under the library: what OpenVPN does, call by call.
 
 mod calls;
 
@@ -39,7 +39,7 @@ pub(crate) fn run(name: &str) {
     }
 }
 
-/// Generic netlink is the kernel's.
+/// Generic netlink stays the kernel's.
 fn kernel() {
     let fd = generic(0);
     assert_eq!(bind_netlink(fd, 0), 0);
@@ -69,7 +69,7 @@ fn request() {
     set_errno(1234);
     assert_eq!(send_all(fd, &netlink(40, 77, 5, &[1, 2, 3, 4])), 20);
     assert_eq!(errno(), 1234);
-    // As libnl does: the length first, into nothing. The answer to another request has been thrown away.
+    // As libnl does: the length first, into nothing. The answer to another request has been discarded.
     let len = receive_into(fd, &mut [], MSG_PEEK | MSG_TRUNC).unwrap();
     assert_eq!(len, 16);
     let (event, name) = receive_datagram(fd, 0).unwrap();
@@ -80,7 +80,7 @@ fn request() {
     assert_eq!((sequence(&answer), error_of(&answer)), (77, 0));
     assert_eq!(receive_datagram(fd, 0), Err(EAGAIN));
     assert_eq!(close_fd(fd), 0);
-    // The number may be anything now.
+    // The number may be reused now.
     let other = generic(0);
     assert_eq!(descriptor_flags(other) & FD_CLOEXEC, 0);
     assert_eq!(netlink_name(other), (AF_NETLINK, 0));
@@ -105,8 +105,8 @@ fn engine_dies() {
     assert_eq!(error_of(&answer), -ENODEV);
     // There is no engine for a new one.
     kernel();
-    // Of the name of a left device the kernel would say "File exists", which OpenVPN takes for a device to use, and to
-    // delete at its end (faults A1, A5).
+    // For the name of a device left behind the kernel would return "File exists", and OpenVPN would use that device,
+    // and delete it at its end (faults A1, A5).
     let fd = route_socket();
     send_all(fd, &new_link_that_exists(1));
     let (answer, _) = receive_datagram(fd, 0).unwrap();
@@ -138,7 +138,7 @@ fn engine_is_silent() {
     assert!(took >= Duration::from_millis(900) && took < Duration::from_millis(1900));
     let (answer, _) = receive_datagram(fd, 0).unwrap();
     assert_eq!((sequence(&answer), error_of(&answer)), (5, -EBUSY));
-    // The mark of the request still lies there; the true answer arrives late.
+    // The request's mark is still unread; the real answer arrives late.
     for _ in 0..2 {
         assert!(is_readable(fd, 3000));
         assert_eq!(receive_datagram(fd, 0), Err(EAGAIN));
@@ -195,7 +195,7 @@ fn udp() {
     assert_eq!(receive_from(fd, 100, 0), Err(EAGAIN));
     assert_eq!(receive_from(fd, 100, MSG_ERRQUEUE), Err(EAGAIN));
     assert_eq!(epoll_wait_one(epoll), None);
-    // What it sends comes from its port.
+    // It sends from its own port.
     let other = udp_socket(AF_INET);
     assert_eq!(bind_inet(other, 0), 0);
     assert_eq!(send_inet(fd, b"hello", inet_port(other)), 5);
@@ -282,7 +282,7 @@ fn link_request(kind: u16, seq: u32, index: i32) -> Vec<u8> {
     netlink(kind, seq, 5, &body)
 }
 
-/// RTM_NEWLINK, exclusively, of a link of kind `ovpn-dco` named as one that there is.
+/// RTM_NEWLINK, exclusively, of a link of kind `ovpn-dco` named like an existing one.
 fn new_link_that_exists(seq: u32) -> Vec<u8> {
     let attributes = [
         &[7, 0, 3, 0][..], // IFLA_IFNAME
@@ -298,7 +298,7 @@ fn new_link_that_exists(seq: u32) -> Vec<u8> {
 fn route() {
     generic(SOCK_CLOEXEC);
     let fd = route_socket();
-    // Told to pass: the kernel shows lo.
+    // The engine passes it on: the kernel shows lo.
     send_all(fd, &link_request(RTM_GETLINK, 1, 1));
     assert_eq!(
         receive_into(fd, &mut [0; 8192], 0).map(|len| len > 36),
@@ -313,7 +313,7 @@ fn route() {
         (sequence(&answer), error_of(&answer), name.len()),
         (2, 0, 12)
     );
-    // Others are the kernel's alone: ENODEV for an address on no device.
+    // The kernel alone handles others: ENODEV for an address on no device.
     let fd = route_socket();
     let body = [
         &[AF_INET as u8, 24, 0, 0][..],
