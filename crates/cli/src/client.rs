@@ -36,7 +36,7 @@ const PROGRAM: &[u8] = b"udco";
 /// Why a running engine cannot serve a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Trouble {
-    /// This user is not permitted.
+    /// This user may not use it.
     #[error(
         "you may not use this engine: only root, the user who started it and users allowed by `udco daemon --allow-uid` may"
     )]
@@ -116,7 +116,7 @@ impl Client {
         Ok(())
     }
 
-    /// The engine's state, as it wrote it: a [`udco_state::EngineState`].
+    /// The engine's state, verbatim: a [`udco_state::EngineState`].
     pub(crate) fn state(&mut self) -> Result<String> {
         let file = udco_sys::process::memory_file("udco-show");
         let mut file = file.context("cannot create a memory file")?;

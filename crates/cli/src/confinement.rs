@@ -37,7 +37,7 @@ impl Options {
         udco_sys::lines::sink().open();
         if cfg!(feature = "unconfined") {
             tracing::error!(
-                "built with the feature `unconfined`, to be measured only: the engine keeps all rights"
+                "built with the feature `unconfined`, for measurements only: the engine keeps all privileges"
             );
             return;
         }

@@ -1,4 +1,4 @@
-//! `udco daemon`: one engine for several programs.
+//! `udco daemon`: one engine for several clients.
 
 use std::io;
 use std::path::PathBuf;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use udco_engine::Offload;
 
-/// No list of processors is longer: a higher number is a typing error.
+/// No machine has more processors: a higher number is a typo.
 const MAX_PROCESSOR: usize = 4095;
 
 /// Numbers of processors.
@@ -47,7 +47,7 @@ pub(crate) fn offload(text: &str) -> Result<Offload, String> {
     let known = Offload::ALL.into_iter().find(|it| it.name() == text);
     known.ok_or_else(|| {
         let names = Offload::ALL.map(Offload::name).join(", ");
-        format!("no such offload; there are {names}")
+        format!("no such offload; choose one of {names}")
     })
 }
 

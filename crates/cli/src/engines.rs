@@ -12,7 +12,7 @@ use crate::client::{Client, Driver, without_engine};
 use crate::output::complain;
 use crate::{daemon, interface, kernel, left, runtime_dir};
 
-/// What there must be, and how to get it.
+/// The problem, and the remedy.
 pub(crate) const NO_ENGINE: &str =
     "no engine is running: start one with `udco daemon`, or name yours with --engine";
 

@@ -1,4 +1,4 @@
-//! Escapes names chosen by others (of devices, programs and files) for a terminal or a log. They must not forge a
+//! Escapes names chosen by others (of devices, processes and files) for a terminal or a log. They must not forge a
 //! line, colour it or move the cursor (faults D4).
 
 use std::fmt::{self, Write};
@@ -6,7 +6,7 @@ use std::fmt::{self, Write};
 /// Writes control characters as `\u{…}`.
 pub(crate) struct Escaping<W> {
     to: W,
-    /// A line feed is part of our own text.
+    /// Line feeds are our own, and pass.
     several_lines: bool,
 }
 

@@ -17,7 +17,7 @@ pub(crate) fn serves(ifindex: u32) -> bool {
     reply.iter().any(|message| driver_link(message).is_some())
 }
 
-/// Its devices, without their peers. Asks for links only: to ask for the family would load the module.
+/// Its devices, without their peers. Asks for links only: asking for the family would load the module.
 pub(crate) fn links() -> Vec<KernelDevice> {
     let reply = rtnetlink::dump(&link::all(1)).unwrap_or_default();
     let links = reply.iter().filter_map(|message| driver_link(message));
@@ -66,7 +66,7 @@ fn peers(ifindex: u32) -> Result<Vec<KernelPeer>> {
     Ok(peers)
 }
 
-/// The key in a slot. An empty one is refused.
+/// The key in a slot; the kernel refuses an empty one.
 fn key(channel: &mut Channel, ifindex: u32, peer: u32, slot: Slot) -> Option<Key> {
     let received = channel.request(ifindex, &Command::KeyGet(peer, slot), None);
     received

@@ -1,6 +1,7 @@
 //! `udco key`: the keys of a peer.
 //!
-//! Key bytes are never an argument, as everybody can read those, never printed, and wiped after use (promises H1).
+//! Key bytes are never an argument, which every user can read, and never printed; they are wiped after use (promises
+//! H1).
 
 pub(crate) mod base64;
 mod file;

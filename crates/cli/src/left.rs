@@ -8,7 +8,7 @@ use udco_netlink::{left_link, link_names, message_link};
 
 use crate::rtnetlink;
 
-/// A device of this network namespace that no program serves.
+/// A device of this network namespace that no engine serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Left {
     pub(crate) name: String,

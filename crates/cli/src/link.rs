@@ -66,7 +66,7 @@ struct AddArguments {
     /// What serves the device: an engine, or the kernel's own driver (Linux 6.16, module `ovpn`), which needs no engine.
     #[arg(long, value_enum, default_value_t = DriverName::Udco)]
     driver: DriverName,
-    /// Driver to stand in for: that of Linux 6.16 and OpenVPN 2.7, or that of OpenVPN 2.6.
+    /// Kernel driver to emulate: that of Linux 6.16 and OpenVPN 2.7, or that of OpenVPN 2.6.
     #[arg(long, value_enum, default_value_t = Kind::Ovpn)]
     kind: Kind,
     /// MTU of the device [default: 1416, or 1428 with kind ovpn-dco].
@@ -145,7 +145,7 @@ fn add(arguments: &AddArguments) -> Result<()> {
     Ok(())
 }
 
-/// The socket of the engine that is to have the device; `None` for the kernel's own driver.
+/// The socket of the engine that will have the device; `None` for the kernel's own driver.
 fn engine(arguments: &AddArguments) -> Result<Option<PathBuf>> {
     match (arguments.driver, &arguments.engine, arguments.kind) {
         (DriverName::Udco, Some(path), _) => Ok(Some(path.clone())),
@@ -154,7 +154,7 @@ fn engine(arguments: &AddArguments) -> Result<Option<PathBuf>> {
             bail!("no engine serves devices of the kernel's driver: omit --engine")
         }
         (DriverName::Kernel, None, Kind::OvpnDco) => {
-            bail!("the kernel's own driver has the kind ovpn only: omit --kind")
+            bail!("the kernel's own driver supports only kind ovpn: omit --kind")
         }
         (DriverName::Kernel, None, Kind::Ovpn) => Ok(None),
     }

@@ -1,4 +1,5 @@
-//! The engine's log: `udco: what happened`, on standard error or wherever the lines of the program it serves go.
+//! The engine's log: `udco: what happened`, on standard error, or wherever the client that it serves writes its own
+//! lines.
 
 use std::fmt;
 use std::io;

@@ -59,14 +59,14 @@ struct Arguments {
 enum Command {
     /// Run OpenVPN with its data channel offloaded.
     ///
-    /// Starts a private engine beside the program; it ends with the program. If the engine cannot serve, a line says so
-    /// and OpenVPN uses its own data path.
+    /// Starts a private engine beside the program, which ends with it. If the engine cannot serve, udco says why, and
+    /// OpenVPN uses its own data path.
     #[command(after_help = "Example: udco run -- openvpn --config server.conf")]
     Run(RunArguments),
 
-    /// Serve several programs from one engine.
+    /// Serve several clients from one engine.
     ///
-    /// Start the programs with `udco run --engine PATH -- openvpn …`.
+    /// Start the clients with `udco run --engine PATH -- openvpn …`.
     Daemon(DaemonArguments),
 
     /// Show devices, peers, key slots, counters and drops by reason.
@@ -124,7 +124,7 @@ struct EngineOptions {
     #[arg(long, value_name = "OFFLOAD", value_parser = engine_options::offload)]
     without: Vec<udco_engine::Offload>,
 
-    /// Accept the same key twice for a peer, as the kernel driver does, although its nonces then repeat: for the kernel's
+    /// Accept the same key twice for a peer, as the kernel driver does, although nonces then repeat: for the kernel's
     /// own tests only.
     #[arg(long)]
     allow_key_reuse: bool,
@@ -177,7 +177,7 @@ struct DaemonArguments {
     #[arg(long, value_name = "GID")]
     allow_gid: Vec<u32>,
 
-    /// Run as this user (name or number), who should own nothing else on this machine. Needs root.
+    /// Run as this user (name or number), one that owns nothing else on this machine. Needs root.
     #[arg(long, value_name = "USER")]
     user: Option<String>,
 

@@ -42,7 +42,8 @@ struct Listened {
 enum Source {
     /// The engine with this socket.
     Engine(PathBuf),
-    /// The kernel's own driver, as long as it has a device here: to ask for its family without one would load the module.
+    /// The kernel's own driver, as long as it has a device here: asking for its family without one would load the
+    /// module.
     Kernel,
 }
 

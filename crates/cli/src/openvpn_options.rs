@@ -1,6 +1,5 @@
 //! Options of the OpenVPN about to start, as they apply with offload: passes on those that the engine applies, and
-//! reports the others, which have no effect (faults E5). It changes nothing that OpenVPN gets, and never fails a
-//! start.
+//! reports the others, which have no effect (faults E5). It never changes what OpenVPN gets, and never fails a start.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -34,7 +33,7 @@ pub(crate) fn hand_on(command: &mut Command, program: &[OsString]) {
         command.env(OPTIONS_VARIABLE, report.honoured.to_string());
     }
     if !report.rules_out.is_empty() {
-        // OpenVPN's log reports it, and all options take effect.
+        // An option rules offload out: OpenVPN's log reports it, and all options take effect.
         return;
     }
     for named in &report.without_effect {
@@ -54,7 +53,7 @@ pub(crate) fn hand_on(command: &mut Command, program: &[OsString]) {
 /// OpenVPN.
 pub(crate) fn open(path: &Path) -> io::Result<Vec<u8>> {
     let not_regular = || io::Error::new(io::ErrorKind::Unsupported, "not a regular file");
-    // Opening alone may wake a device.
+    // Merely opening a device may have effects.
     if !std::fs::metadata(path)?.is_file() {
         return Err(not_regular());
     }

@@ -218,7 +218,7 @@ fn delete(device: &str, id: u32, engine: &EngineOption) -> Result<()> {
     request(device, engine, &Request::PeerDel(id)).map(drop)
 }
 
-/// Sends a request to what serves the device.
+/// Sends a request to the device's driver.
 pub(crate) fn request(
     device: &str,
     engine: &EngineOption,

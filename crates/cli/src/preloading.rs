@@ -106,7 +106,7 @@ pub(crate) fn obstacle(library: &Path, words: &[OsString], who: Identity) -> Opt
     in_the_way(&own, &program, who).or_else(|| in_the_way(&own, &interpreter(&program)?, who))
 }
 
-/// A program that starts another one with its own environment.
+/// A program that starts another one without this environment.
 fn loses_environment(words: &[OsString]) -> Option<String> {
     let (program, arguments) = words.split_first()?;
     let name = Path::new(program).file_name()?.to_str()?;
@@ -312,7 +312,7 @@ mod tests {
         for words in [&["env", "A=b", own][..], &[own, "-i"]] {
             assert_eq!(said(&library, words), "", "{words:?}");
         }
-        // The library suits programs of another libc, too.
+        // The library also loads into programs of another libc.
         let musl = b"/lib/ld-musl-x86_64.so.1";
         let mut other = vec![0; linker.len()];
         other[..musl.len()].copy_from_slice(musl);

@@ -15,7 +15,7 @@ use crate::{EngineArguments, confinement, log, panics, runtime_dir, sweep};
 /// The line that an engine prints once it is ready to serve.
 pub(crate) const READY: &str = "ready";
 
-/// Serves the programs that get their connections through an inherited fd, until all have ended.
+/// Serves the clients that get their connections through an inherited fd, until all have ended.
 pub(crate) fn run(arguments: &EngineArguments) -> Result<()> {
     if arguments.detach {
         return detach(arguments);

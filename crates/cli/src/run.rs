@@ -21,7 +21,7 @@ use crate::{RunArguments, openvpn_options};
 /// Name of the preload library.
 const LIBRARY: &str = "libudco_preload.so";
 
-/// Where to look for the library if it is not in the program's directory.
+/// Where to look for the library if it is not beside `udco`.
 const LIBRARY_DIRS: [&str; 2] = ["/usr/lib/udco", "/usr/local/lib/udco"];
 
 /// Lowest number for the program's fd: clear of the single digits that shells use.
@@ -89,7 +89,7 @@ fn cannot_start(program: &OsStr) -> String {
     format!("cannot start {}", Path::new(program).display())
 }
 
-/// Starts the engine, waits until it is ready, and returns the fd through which programs request connections.
+/// Starts the engine, waits until it is ready, and returns the fd through which clients request connections.
 fn start_engine(arguments: &RunArguments) -> Result<OwnedFd> {
     let (ours, engines) = Connection::pair().context("cannot create a connection to an engine")?;
     let engines = engines.into_fd();

@@ -39,8 +39,8 @@ pub(crate) fn make() -> io::Result<PathBuf> {
     Err(failed)
 }
 
-/// A new socket path there for the engine of one program. The process id alone is not unique: engines of several pid
-/// namespaces may share the directory (faults C5).
+/// A new socket path there for a private engine. The process id alone is not unique: engines of several pid namespaces
+/// may share the directory (faults C5).
 pub(crate) fn new_socket(directory: &Path) -> PathBuf {
     // A hasher has random keys.
     let random = RandomState::new().build_hasher().finish();

@@ -28,11 +28,11 @@ pub(crate) struct Survey<'a> {
     pub(crate) states: Vec<EngineState<'a>>,
     /// The devices of the kernel's own driver.
     pub(crate) kernel: Vec<KernelDevice>,
-    /// What there is to say about those.
+    /// Remarks about those.
     kernel_remarks: Vec<String>,
     /// Engines that do not answer, by their sockets, and why.
     silent: Vec<Silent>,
-    /// Engine processes whose socket is not where sockets are looked for.
+    /// Engine processes without a socket in the usual directories.
     unreachable: Vec<u32>,
     /// Devices whose engine has died.
     left: Vec<Left>,
@@ -150,7 +150,7 @@ impl<'a> Survey<'a> {
     /// The message if no engine serves a device.
     pub(crate) fn no_devices(&self) -> &'static str {
         if !self.states.is_empty() {
-            "no devices: an engine is running, but no program has created one"
+            "no devices: an engine is running, but no client has created one"
         } else if self.silent.is_empty() && self.unreachable.is_empty() {
             "no engine is running: start OpenVPN with `udco run -- openvpn …`"
         } else {

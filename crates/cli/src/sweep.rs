@@ -9,7 +9,7 @@ use std::process::{ChildStdin, Command, Stdio};
 use anyhow::{Context, Result};
 use udco_sys::socket_file::SocketFile;
 
-/// What it is to remove.
+/// What to remove.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// The socket file.

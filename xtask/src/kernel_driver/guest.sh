@@ -133,7 +133,7 @@ says "peer get --json" '"remote": "192.0.2.2:1194"' $A udco peer get tun0 --id 1
 says "peer get: the counters" "received" $A udco peer get tun0
 says "key get" "primary key 0 (aes-gcm)" $A udco key get tun0 --peer 1 --slot primary
 step "peer set" $A udco peer set tun0 --id 1 --keepalive 10:60
-says "peer get after peer set" "alive every 10 s, gone after 60 s" $A udco peer get tun0 --id 1
+says "peer get after peer set" "keepalive every 10 s, timeout 60 s" $A udco peer get tun0 --id 1
 says "a peer that does not exist is refused in the kernel's words" "cannot find peer with id 7" $A udco peer get tun0 --id 7
 keys "second key" secondary 1 aes-gcm
 step "key swap" $A udco key swap tun0 --peer 1

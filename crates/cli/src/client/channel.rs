@@ -167,7 +167,7 @@ impl Channel {
     fn collect(&mut self) -> Result<Vec<Vec<u8>>> {
         let mut datagrams = Vec::new();
         loop {
-            // A long dump takes time, but keeps coming.
+            // A long dump takes time, but its messages keep coming.
             let len = match self.io.receive_within(&mut self.buffer, ANSWER) {
                 // Notifications were lost; an answer has its room.
                 Err(error) if is_overrun(&error) => continue,

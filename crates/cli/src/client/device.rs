@@ -48,7 +48,7 @@ impl TunDevice {
         queues.chain([self.builder.monitor.as_fd()]).collect()
     }
 
-    /// The engine has it: it stays. Returns its name.
+    /// Keeps the device, which the engine has taken, and returns its name.
     pub(crate) fn keep(mut self) -> String {
         self.kept = true;
         String::from_utf8_lossy(self.made.name()).into_owned()

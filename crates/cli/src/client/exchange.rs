@@ -1,4 +1,4 @@
-//! A pending request: this program's system calls for the conversation, and the resources that the engine may need.
+//! A pending request: this client's system calls for the conversation, and the resources that the engine may need.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -24,7 +24,7 @@ pub(super) struct Line {
     outgoing: Zeroizing<Vec<u8>>,
 }
 
-/// The descriptors this program has for the engine, with the request or when it requires them.
+/// The descriptors that this client offers the engine, beside the request or when asked.
 #[derive(Default)]
 pub(crate) struct Supplies<'a> {
     /// The descriptors beside the request.
@@ -87,7 +87,7 @@ impl Host for Exchange<'_> {
         } = &mut *self.line;
         let len = message
             .encode(seq, outgoing)
-            .map_err(|udco_ipc::TooLong| Failure(anyhow!("a message that is too long")))?;
+            .map_err(|udco_ipc::TooLong| Failure(anyhow!("the message is too long")))?;
         let message = outgoing.get_mut(..len).unwrap_or_default();
         let sent = connection.send(message, &fds);
         message.zeroize();

@@ -23,10 +23,10 @@ pub(crate) trait Io {
     /// Sets a Netlink option.
     fn set(&mut self, name: i32, value: i32) -> Result<()>;
 
-    /// Sends a request. `offer` is the socket of a new peer, for a driver that has to be given it.
+    /// Sends a request. `offer` is the socket of a new peer, for a driver that needs it passed.
     fn send(&mut self, request: &[u8], offer: Option<Offer<'_>>) -> Result<()>;
 
-    /// Receives a datagram and returns its length: 0 if the driver has ended.
+    /// Receives a datagram and returns its length: 0 if the engine has ended.
     ///
     /// # Errors
     /// `WouldBlock` if no datagram is waiting; `ENOBUFS` if the kernel has lost some.
@@ -155,7 +155,7 @@ impl Io for KernelIo {
     fn send(&mut self, request: &[u8], _offer: Option<Offer<'_>>) -> Result<()> {
         // The kernel takes a peer's socket by its number in this process.
         let sent = self.0.send(request);
-        sent.context("the kernel takes no generic-netlink request")
+        sent.context("the kernel does not accept generic-netlink requests")
     }
 
     fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
@@ -194,16 +194,16 @@ impl Io for KernelIo {
     }
 }
 
-/// Whether this program may configure the network here.
+/// Whether this process may configure the network here.
 pub(crate) fn is_admin() -> bool {
     rustix::thread::capabilities(None)
         .is_ok_and(|sets| sets.effective.contains(CapabilitySet::NET_ADMIN))
 }
 
-/// Refuses an engine's socket for what the kernel serves.
+/// Refuses `--engine` for a device that the kernel serves.
 ///
 /// # Errors
-/// If there is one.
+/// If it was given.
 pub(crate) fn without_engine(name: &str, is_given: bool) -> Result<()> {
     if is_given {
         bail!(
@@ -235,7 +235,7 @@ mod tests {
         let limit = Duration::from_millis(10);
         let nothing = kernel.receive_within(&mut buffer, limit).unwrap_err();
         assert_eq!(nothing.kind(), io::ErrorKind::TimedOut);
-        // The family that looks up families is in every kernel: an answer to a malformed request of it.
+        // Every kernel has the family controller: it answers even a malformed request.
         let mut request = vec![0; 20];
         request[0] = 20;
         request[4] = 16;

@@ -45,7 +45,7 @@ pub(super) fn print(peer: &PeerState) -> Result<()> {
     let local = local.map_or_else(|| "any address".to_owned(), |it| it.to_string());
     output::line!("  from  {local}, port {}", peer.local_port);
     let (interval, timeout) = (peer.keepalive.interval, peer.keepalive.timeout);
-    output::line!("  alive every {interval} s, gone after {timeout} s (0: never)");
+    output::line!("  keepalive every {interval} s, timeout {timeout} s (0: off)");
     print_traffic("  ", "vpn", &traffic(&peer.vpn_rx, &peer.vpn_tx))?;
     print_traffic("  ", "link", &traffic(&peer.link_rx, &peer.link_tx))
 }
