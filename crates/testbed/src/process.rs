@@ -63,11 +63,6 @@ impl Process {
         self.pid
     }
 
-    /// Its log file.
-    pub fn log_file(&self) -> &Path {
-        &self.log
-    }
-
     /// Its output so far.
     pub fn log(&self) -> String {
         let log = fs::read(&self.log).unwrap_or_default();

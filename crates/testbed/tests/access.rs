@@ -39,9 +39,11 @@ fn a_user_acts_on_devices_of_its_own_and_of_its_namespace_only() -> Result<()> {
     let (here, elsewhere) = (lab.host("here")?, lab.host("elsewhere")?);
     let binary = udco::program()?;
     let path = &lab.file("engine.sock")?;
-    let daemon = [binary, "daemon", "--socket", path, "--allow-uid", "65534"];
-    let mut daemon = here.spawn("daemon.log", &daemon)?;
-    daemon.wait_for_log("listening at", SOON)?;
+    let _daemon = udco::daemon(
+        &here,
+        "daemon.log",
+        &["--socket", path, "--allow-uid", "65534"],
+    )?;
     let root = |host: &Host, words: &[&str]| {
         says(host, false, binary, &[words, &["--engine", path]].concat())
     };

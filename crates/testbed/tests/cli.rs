@@ -27,8 +27,7 @@ impl Bench {
         let link = lab.link(&server, &["192.0.2.1/24"], &client, &["192.0.2.2/24"])?;
         let binary = udco::program()?;
         let socket = &lab.file("engine.sock")?;
-        let mut daemon = server.spawn("daemon", &[binary, "daemon", "--socket", socket])?;
-        daemon.wait_for_log("listening at", SOON)?;
+        let daemon = udco::daemon(&server, "daemon", &["--socket", socket])?;
         // Each host has a `/run` of its own.
         for host in [&server, &client] {
             let link = format!("mkdir /run/udco && ln -s {socket} /run/udco/engine.sock");

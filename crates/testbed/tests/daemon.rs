@@ -17,8 +17,7 @@ fn a_daemon_in_a_third_namespace_serves_both_ends_of_a_tunnel() -> Result<()> {
     let elsewhere = pair.lab.host("elsewhere")?;
     let path = &pair.lab.file("engine.sock")?;
     let binary = udco::program()?;
-    let mut daemon = elsewhere.spawn("daemon.log", &[binary, "daemon", "--socket", path])?;
-    daemon.wait_for_log("listening at", SOON)?;
+    let _daemon = udco::daemon(&elsewhere, "daemon.log", &["--socket", path])?;
 
     let (server, client) = connect(
         pair.server(Proto::Udp4)
@@ -65,8 +64,7 @@ fn a_daemon_says_what_is_in_its_way() -> Result<()> {
     let binary = udco::program()?;
     let socket = pair.lab.directory().join("engine.sock");
     let path = socket.to_str().context("a path that is not UTF-8")?;
-    let mut daemon = host.spawn("daemon.log", &[binary, "daemon", "--socket", path])?;
-    daemon.wait_for_log("listening at", SOON)?;
+    let mut daemon = udco::daemon(host, "daemon.log", &["--socket", path])?;
     let says = |words: &[&str], what: &str| -> Result<()> {
         let output = host.output(words)?;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -92,8 +90,7 @@ fn a_daemon_says_what_is_in_its_way() -> Result<()> {
     // A killed daemon's socket file is no obstacle.
     daemon.signal(udco_testbed::Signal::KILL)?;
     daemon.wait(SOON)?;
-    let mut again = host.spawn("again.log", &[binary, "daemon", "--socket", path])?;
-    again.wait_for_log("listening at", SOON)?;
+    let _again = udco::daemon(host, "again.log", &["--socket", path])?;
     if host.is_privileged() {
         let as_nobody = [
             "setpriv",
@@ -184,8 +181,7 @@ fn a_daemon_ends_in_order_when_asked_to_and_not_with_its_terminal() -> Result<()
         let binary = udco::program()?;
         let socket = pair.lab.directory().join("engine.sock");
         let path = socket.to_str().context("a path that is not UTF-8")?;
-        let mut daemon = host.spawn("daemon.log", &[binary, "daemon", "--socket", path])?;
-        daemon.wait_for_log("listening at", SOON)?;
+        let mut daemon = udco::daemon(host, "daemon.log", &["--socket", path])?;
         let with_engine = |words: &[&'static str]| -> Vec<String> {
             let all = [&[binary], words, &["--engine", path]].concat();
             all.into_iter().map(str::to_owned).collect()

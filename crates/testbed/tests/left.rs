@@ -64,11 +64,8 @@ fn a_left_device_is_taken_over_by_either_client() -> Result<()> {
     let path = &pair.lab.file("engine.sock")?;
     let binary = udco::program()?;
     let daemon = |workers: &str| -> Result<Process> {
-        let words = [binary, "daemon", "--socket", path, "--workers", workers];
         let log = format!("daemon-{workers}");
-        let mut daemon = host.spawn(&log, &words)?;
-        daemon.wait_for_log("listening at", SOON)?;
-        Ok(daemon)
+        udco::daemon(host, &log, &["--socket", path, "--workers", workers])
     };
     let add = |mode: &str, kind: &str| {
         let words = [
@@ -122,12 +119,8 @@ fn a_device_of_a_daemon_stays_when_openvpn_is_killed_and_when_the_daemon_ends() 
     let pair = Pair::new()?;
     let host = &pair.server;
     let path = &pair.lab.file("engine.sock")?;
-    let binary = udco::program()?;
     let start = |number: usize| -> Result<Process> {
-        let words = [binary, "daemon", "--socket", path];
-        let mut daemon = host.spawn(&format!("daemon{number}"), &words)?;
-        daemon.wait_for_log("listening at", SOON)?;
-        Ok(daemon)
+        udco::daemon(host, &format!("daemon{number}"), &["--socket", path])
     };
     let mut daemon = start(0)?;
     let mut first = None;

@@ -1,12 +1,7 @@
 //! The engine's log reports what has happened (faults G4).
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use udco_testbed::{Lab, udco};
-
-/// Long enough for a busy machine.
-const SOON: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_refused_request_logs_no_success() -> Result<()> {
@@ -14,9 +9,7 @@ fn a_refused_request_logs_no_success() -> Result<()> {
     let host = lab.host("host")?;
     let binary = udco::program()?;
     let path = &lab.file("engine.sock")?;
-    let daemon = [binary, "daemon", "--verbose", "--socket", path];
-    let mut daemon = host.spawn("daemon.log", &daemon)?;
-    daemon.wait_for_log("listening at", SOON)?;
+    let daemon = udco::daemon(&host, "daemon.log", &["--verbose", "--socket", path])?;
     host.run(&[binary, "link", "add", "tun7", "--engine", path])?;
     let key = &lab.file("key.txt")?;
     host.run(&[binary, "key", "generate", key])?;

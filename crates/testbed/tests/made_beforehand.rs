@@ -14,9 +14,7 @@ fn a_device_made_beforehand_is_used_and_stays() -> Result<()> {
     let pair = Pair::new()?;
     let path = &pair.lab.file("engine.sock")?;
     let binary = udco::program()?;
-    let daemon = [binary, "daemon", "--socket", path];
-    let mut daemon = pair.server.spawn("daemon.log", &daemon)?;
-    daemon.wait_for_log("listening at", SOON)?;
+    let daemon = udco::daemon(&pair.server, "daemon.log", &["--socket", path])?;
     let ip = |host: &Host, words: &[&str]| {
         let client = [binary, "run", "--engine", path, "--", "ip"];
         host.output(&[&client, words].concat())

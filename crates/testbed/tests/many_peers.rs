@@ -46,8 +46,7 @@ fn one_peer_of_very_many_is_cheap_to_look_at() -> Result<()> {
     let lab = Lab::new()?;
     let host = lab.host("host")?;
     let binary = udco::program()?;
-    let mut daemon = host.spawn("daemon", &[binary, "daemon"])?;
-    daemon.wait_for_log("listening at", SOON)?;
+    let _daemon = udco::daemon(&host, "daemon", &[])?;
     timed(&host, "link add tun0 --mode mp --up")?;
     let file = lab.directory().join("peers");
     fs::write(&file, peers())?;

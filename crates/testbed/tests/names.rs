@@ -20,9 +20,7 @@ fn a_name_forges_no_line_and_no_escape_sequence() -> Result<()> {
     let host = lab.host("host")?;
     let binary = udco::program()?;
     let path = &lab.file("engine.sock")?;
-    let daemon = [binary, "daemon", "--verbose", "--socket", path];
-    let mut daemon = host.spawn("daemon.log", &daemon)?;
-    daemon.wait_for_log("listening at", SOON)?;
+    let mut daemon = udco::daemon(&host, "daemon.log", &["--verbose", "--socket", path])?;
 
     // A client with a hostile name creates a device with another one.
     let device = format!("t{CLEAR}");

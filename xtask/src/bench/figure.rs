@@ -79,61 +79,43 @@ impl Figure {
 
     /// Its caption.
     pub(crate) const fn title(self) -> &'static str {
-        match self {
-            Self::Tcp1Up => "TCP, 1 stream up",
-            Self::Tcp1Down => "TCP, 1 stream down",
-            Self::Tcp4Up => "TCP, 4 streams up",
-            Self::Tcp4Down => "TCP, 4 streams down",
-            Self::Udp64 => "UDP 64 B, received",
-            Self::Udp64Loss => "UDP 64 B, lost",
-            Self::Udp1350 => "UDP 1,350 B, received",
-            Self::Udp1350Loss => "UDP 1,350 B, lost",
-            Self::RttIdleP50 => "RTT idle, median",
-            Self::RttIdleP99 => "RTT idle, 99 %",
-            Self::RttLoadedP50 => "RTT beside TCP, median",
-            Self::RttLoadedP99 => "RTT beside TCP, 99 %",
-            Self::CpuUser => "CPU, tunnel in user mode",
-            Self::CpuSystem => "CPU, tunnel in the kernel",
-            Self::CpuKernel => "CPU, kernel's threads",
-            Self::CpuTunnel => "CPU, tunnel and kernel's threads",
-            Self::CpuMachine => "CPU, whole machine",
-            Self::Memory => "memory at most, both ends",
-        }
+        self.caption().0
     }
 
     /// The unit that [`Self::show`] uses.
     pub(crate) const fn unit(self) -> &'static str {
-        match self {
-            Self::Tcp1Up | Self::Tcp1Down | Self::Tcp4Up | Self::Tcp4Down => "Gbit/s",
-            Self::Udp64 | Self::Udp1350 => "1000/s",
-            Self::Udp64Loss | Self::Udp1350Loss => "%",
-            Self::RttIdleP50 | Self::RttIdleP99 | Self::RttLoadedP50 | Self::RttLoadedP99 => "ms",
-            Self::CpuUser
-            | Self::CpuSystem
-            | Self::CpuKernel
-            | Self::CpuTunnel
-            | Self::CpuMachine => "s/GiB",
-            Self::Memory => "MiB",
-        }
+        self.caption().1
     }
 
     /// The value in its unit.
     pub(crate) fn show(self, value: f64) -> String {
+        let (_, _, scale, digits) = self.caption();
+        format!("{:.digits$}", value * scale)
+    }
+
+    /// Caption, unit, its factor, and the digits behind the point.
+    const fn caption(self) -> (&'static str, &'static str, f64, usize) {
+        const GBIT: f64 = 1e-9;
+        const MIB: f64 = 1.0 / (1 << 20) as f64;
         match self {
-            Self::Tcp1Up | Self::Tcp1Down | Self::Tcp4Up | Self::Tcp4Down => {
-                format!("{:.2}", value / 1e9)
-            }
-            Self::Udp64 | Self::Udp1350 => format!("{:.0}", value / 1e3),
-            Self::Udp64Loss | Self::Udp1350Loss => format!("{:.1}", value * 100.0),
-            Self::Memory => format!("{:.1}", value / f64::from(1 << 20)),
-            Self::CpuUser
-            | Self::CpuSystem
-            | Self::CpuKernel
-            | Self::CpuTunnel
-            | Self::CpuMachine => {
-                format!("{value:.2}")
-            }
-            _ => format!("{value:.3}"),
+            Self::Tcp1Up => ("TCP, 1 stream up", "Gbit/s", GBIT, 2),
+            Self::Tcp1Down => ("TCP, 1 stream down", "Gbit/s", GBIT, 2),
+            Self::Tcp4Up => ("TCP, 4 streams up", "Gbit/s", GBIT, 2),
+            Self::Tcp4Down => ("TCP, 4 streams down", "Gbit/s", GBIT, 2),
+            Self::Udp64 => ("UDP 64 B, received", "1000/s", 1e-3, 0),
+            Self::Udp64Loss => ("UDP 64 B, lost", "%", 100.0, 1),
+            Self::Udp1350 => ("UDP 1,350 B, received", "1000/s", 1e-3, 0),
+            Self::Udp1350Loss => ("UDP 1,350 B, lost", "%", 100.0, 1),
+            Self::RttIdleP50 => ("RTT idle, median", "ms", 1.0, 3),
+            Self::RttIdleP99 => ("RTT idle, 99 %", "ms", 1.0, 3),
+            Self::RttLoadedP50 => ("RTT beside TCP, median", "ms", 1.0, 3),
+            Self::RttLoadedP99 => ("RTT beside TCP, 99 %", "ms", 1.0, 3),
+            Self::CpuUser => ("CPU, tunnel in user mode", "s/GiB", 1.0, 2),
+            Self::CpuSystem => ("CPU, tunnel in the kernel", "s/GiB", 1.0, 2),
+            Self::CpuKernel => ("CPU, kernel's threads", "s/GiB", 1.0, 2),
+            Self::CpuTunnel => ("CPU, tunnel and kernel's threads", "s/GiB", 1.0, 2),
+            Self::CpuMachine => ("CPU, whole machine", "s/GiB", 1.0, 2),
+            Self::Memory => ("memory at most, both ends", "MiB", MIB, 1),
         }
     }
 

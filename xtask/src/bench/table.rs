@@ -101,41 +101,44 @@ fn targets(report: &Report) -> String {
 }
 
 fn ratios(report: &Report) -> String {
-    let udco = veth(Subject::Udco);
-    let columns: Vec<&str> = YARDSTICKS.iter().map(|(_, words)| *words).collect();
-    let mut rows = String::new();
-    for figure in Figure::SHOWN.into_iter().filter(|f| f.has_ratio()) {
+    let figures = Figure::SHOWN.into_iter().filter(|f| f.has_ratio());
+    let rows = figures.map(|figure| {
         let ratios = YARDSTICKS.map(|(subject, _)| {
-            let ratio = report.ratio(figure, udco, veth(subject));
+            let ratio = report.ratio(figure, veth(Subject::Udco), veth(subject));
             // Without a tunnel the costs are zero.
-            ratio.filter(|r| r.is_finite())
+            ratio.filter(|r| r.is_finite()).map(|r| format!("{r:.2}"))
         });
-        if ratios.iter().all(Option::is_none) {
-            continue;
-        }
-        let cells = ratios.map(|r| r.map_or_else(|| "–".to_owned(), |r| format!("{r:.2}")));
-        let mut words = vec![figure.title()];
-        words.extend(cells.iter().map(String::as_str));
-        row(&mut rows, &words);
-    }
-    under(&[&["udco over"], columns.as_slice()].concat(), rows)
+        (figure.title().to_owned(), ratios)
+    });
+    let columns = YARDSTICKS.map(|(_, words)| words);
+    table(&["udco over"], &columns, rows)
 }
 
 fn medians(report: &Report) -> String {
-    let columns: Vec<&str> = MAIN.iter().map(|subject| subject.title()).collect();
-    let mut rows = String::new();
-    for figure in Figure::SHOWN {
+    let rows = Figure::SHOWN.into_iter().map(|figure| {
         let values = MAIN.map(|subject| report.median(veth(subject), figure));
-        if values.iter().all(Option::is_none) {
-            continue;
-        }
-        let cells = values.map(|v| v.map_or_else(|| "–".to_owned(), |v| figure.show(v)));
         let title = format!("{}, {}", figure.title(), figure.unit());
-        let mut words = vec![title.as_str()];
-        words.extend(cells.iter().map(String::as_str));
-        row(&mut rows, &words);
+        (title, values.map(|v| v.map(|v| figure.show(v))))
+    });
+    table(&[""], &MAIN.map(Subject::title), rows)
+}
+
+/// A table without the rows that have no value; empty if that leaves none. `corners` are the headings of the titles.
+fn table<const N: usize>(
+    corners: &[&str],
+    columns: &[&str; N],
+    rows: impl Iterator<Item = (String, [Option<String>; N])>,
+) -> String {
+    let mut text = String::new();
+    for (title, cells) in rows.filter(|(_, cells)| cells.iter().any(Option::is_some)) {
+        let cells = cells.map(|cell| cell.unwrap_or_else(|| "–".to_owned()));
+        let cells = cells.each_ref().map(String::as_str);
+        row(&mut text, &[&[title.as_str()], cells.as_slice()].concat());
     }
-    under(&[&[""], columns.as_slice()].concat(), rows)
+    if text.is_empty() {
+        return text;
+    }
+    head(&[corners, columns.as_slice()].concat()) + &text
 }
 
 /// A row for each cell with only some of the figures.
@@ -150,22 +153,14 @@ fn others(report: &Report) -> String {
         Figure::CpuMachine,
     ];
     let is_other = |cell: &Cell| cell.link != Link::Veth || !MAIN.contains(&cell.subject);
-    let mut rows = String::new();
-    for outcome in report.outcomes.iter().filter(|o| is_other(&o.cell)) {
-        if outcome.median.is_empty() {
-            continue;
-        }
-        let cells = figures.map(|figure| {
-            let value = outcome.median.get(&figure);
-            value.map_or_else(|| "–".to_owned(), |v| figure.show(*v))
-        });
-        let mut words = vec![outcome.cell.link.title(), outcome.cell.subject.title()];
-        words.extend(cells.iter().map(String::as_str));
-        row(&mut rows, &words);
-    }
+    let outcomes = report.outcomes.iter().filter(|o| is_other(&o.cell));
+    let rows = outcomes.map(|outcome| {
+        let title = [outcome.cell.link.title(), outcome.cell.subject.title()];
+        let value = |figure: Figure| Some(figure.show(*outcome.median.get(&figure)?));
+        (title.join(" | "), figures.map(value))
+    });
     let titles = figures.map(|figure| format!("{}, {}", figure.title(), figure.unit()));
-    let titles = titles.each_ref().map(String::as_str);
-    under(&[&["link", ""], titles.as_slice()].concat(), rows)
+    table(&["link", ""], &titles.each_ref().map(String::as_str), rows)
 }
 
 const fn veth(subject: Subject) -> Cell {
@@ -173,14 +168,6 @@ const fn veth(subject: Subject) -> Cell {
         subject,
         link: Link::Veth,
     }
-}
-
-/// Empty if there are no rows.
-fn under(columns: &[&str], rows: String) -> String {
-    if rows.is_empty() {
-        return rows;
-    }
-    head(columns) + &rows
 }
 
 fn head(columns: &[&str]) -> String {

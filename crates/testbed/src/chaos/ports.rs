@@ -61,8 +61,7 @@ pub fn lose_nothing(program: &str, each: u64) -> Result<Healthy> {
     let binary = udco::program()?;
     let file = |name: &str| lab.directory().join(name).display().to_string();
 
-    let mut daemon = server.spawn("daemon", &[binary, "daemon"])?;
-    daemon.wait_for_log("listening at", Duration::from_secs(10))?;
+    let _daemon = udco::daemon(&server, "daemon", &[])?;
     let udco = |words: &str| {
         let words: Vec<&str> = words.split_whitespace().collect();
         server.run(&[&[binary], words.as_slice()].concat())

@@ -46,16 +46,11 @@ impl Scene {
         let (elsewhere, theirs) = (pair.lab.host("elsewhere")?, pair.lab.host("theirs")?);
         let socket = pair.lab.file("engine.sock")?;
         let binary = udco::program()?;
-        let daemon = [
-            binary,
-            "daemon",
-            "--socket",
-            &socket,
-            "--allow-uid",
-            TENANT_UID,
-        ];
-        let mut daemon = elsewhere.spawn("daemon.log", &daemon)?;
-        daemon.wait_for_log("listening at", SOON)?;
+        let daemon = udco::daemon(
+            &elsewhere,
+            "daemon.log",
+            &["--socket", &socket, "--allow-uid", TENANT_UID],
+        )?;
         let launch = |builder: Builder| builder.launch(Launch::Preload).env("UDCO_SOCKET", &socket);
         let tunnel = connect(
             launch(pair.server(Proto::Udp4)),

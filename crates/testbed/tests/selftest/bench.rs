@@ -81,8 +81,7 @@ impl Bench {
         let server = lab.host("server")?;
         let binary = udco::program()?;
         let socket = &lab.file("engine.sock")?;
-        let mut daemon = server.spawn("daemon", &[binary, "daemon", "--socket", socket])?;
-        daemon.wait_for_log("listening at", SOON)?;
+        let daemon = udco::daemon(&server, "daemon", &["--socket", socket])?;
 
         let mut ends = Vec::new();
         for number in 1..=CLIENTS {

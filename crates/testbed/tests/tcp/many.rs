@@ -126,8 +126,7 @@ fn connect(
         let words: Vec<&str> = words.split_whitespace().collect();
         server.run(&[&[binary], words.as_slice()].concat())
     };
-    let mut daemon = server.spawn("daemon", &[binary, "daemon"])?;
-    daemon.wait_for_log("listening at", Duration::from_secs(10))?;
+    let daemon = udco::daemon(server, "daemon", &[])?;
     udco("link add tun0 --mode mp --up")?;
     server.add_address("tun0", "10.8.0.1/24")?;
     let file = |name: &str| lab.directory().join(name).display().to_string();
