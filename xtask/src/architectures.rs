@@ -24,13 +24,8 @@ const WITHOUT_C: [&str; 6] = [
 ];
 
 /// The ciphers in Rust alone, which the engine does not use.
-const CIPHERS_WITHOUT_C: [&str; 5] = [
-    "--package",
-    "udco-crypto",
-    "--no-default-features",
-    "--features",
-    "rustcrypto",
-];
+const CIPHERS_WITHOUT_C: &str =
+    "check --quiet --package udco-crypto --no-default-features --features rustcrypto";
 
 /// Crates whose tests need nothing that an emulator of processors lacks.
 const EMULATED_CRATES: [&str; 5] = [
@@ -64,7 +59,8 @@ pub(crate) fn check() -> Result<Vec<Lack>> {
             )));
             continue;
         }
-        let mut cargo = step::cargo(&["check", "--quiet", "--all-targets", "--target", &target]);
+        let mut cargo = step::cargo("check --quiet --all-targets");
+        cargo.args(["--target", &target]);
         if has_compiler(architecture) {
             cargo.args(["--workspace", "--exclude", "udco-testbed"]);
             cargo.args(["--exclude", "xtask"]);
@@ -75,8 +71,8 @@ pub(crate) fn check() -> Result<Vec<Lack>> {
             )));
         }
         step::run(&format!("compiles for {architecture}"), &mut cargo)?;
-        let mut ciphers = step::cargo(&["check", "--quiet", "--target", &target]);
-        ciphers.args(CIPHERS_WITHOUT_C);
+        let mut ciphers = step::cargo(CIPHERS_WITHOUT_C);
+        ciphers.args(["--target", &target]);
         step::run(
             &format!("the ciphers without C compile for {architecture}"),
             &mut ciphers,

@@ -34,41 +34,16 @@ pub(crate) fn run(quick: bool) -> Result<()> {
     let workspace = workspace()?;
     let target = target()?;
 
-    step::run("format", &mut step::cargo(&["fmt", "--all", "--check"]))?;
-    let clippy = [
-        "clippy",
-        "--quiet",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ];
-    step::run("lints", &mut step::cargo(&clippy))?;
+    step::run("format", &mut step::cargo("fmt --all --check"))?;
+    let lints = "clippy --quiet --workspace --all-targets -- -D warnings";
+    step::run("lints", &mut step::cargo(lints))?;
     // The other implementation of the ciphers, which no crate here uses.
-    let clippy = [
-        "clippy",
-        "--quiet",
-        "--package",
-        "udco-crypto",
-        "--all-targets",
-        "--all-features",
-        "--",
-        "-D",
-        "warnings",
-    ];
-    step::run("lints of all ciphers", &mut step::cargo(&clippy))?;
-    let mut doc = step::cargo(&[
-        "doc",
-        "--quiet",
-        "--workspace",
-        "--no-deps",
-        "--document-private-items",
-    ]);
+    let lints = "clippy --quiet --package udco-crypto --all-targets --all-features -- -D warnings";
+    step::run("lints of all ciphers", &mut step::cargo(lints))?;
+    let mut doc = step::cargo("doc --quiet --workspace --no-deps --document-private-items");
     step::run("docs", doc.env("RUSTDOCFLAGS", "-D warnings"))?;
     no_std::check(&workspace, &target)?;
-    let mut package = step::cargo(&["package", "--quiet", "--no-verify", "--allow-dirty"]);
-    package.arg("--offline");
+    let mut package = step::cargo("package --quiet --no-verify --allow-dirty --offline");
     package.args(PUBLIC_CRATES.iter().flat_map(|name| ["--package", name]));
     step::run("packages of the crates for others", &mut package)?;
 
@@ -76,10 +51,10 @@ pub(crate) fn run(quick: bool) -> Result<()> {
     tally.count(dependencies::check()?);
     tally.architectures(&target)?;
     step::build_release()?;
-    let tests = ["test", "--workspace", "--exclude", "udco-testbed"];
-    tally.test("unit and property tests", &tests, &target)?;
-    let tests = ["test", "--package", "udco-crypto", "--all-features"];
-    tally.test("tests of all ciphers", &tests, &target)?;
+    let tests = "test --workspace --exclude udco-testbed";
+    tally.test("unit and property tests", tests, &target)?;
+    let tests = "test --package udco-crypto --all-features";
+    tally.test("tests of all ciphers", tests, &target)?;
     if quick {
         let why = "the scenarios with OpenVPN (--quick)".to_owned();
         tally.count(vec![Lack::Part(why)]);
@@ -89,14 +64,8 @@ pub(crate) fn run(quick: bool) -> Result<()> {
             eprintln!("no scenarios with OpenVPN 2.7: {error:#}");
         }
         // Two at a time: each scenario has several processes, and few machines have cores to spare for more.
-        let scenarios = [
-            "test",
-            "--package",
-            "udco-testbed",
-            "--",
-            "--test-threads=2",
-        ];
-        tally.test("scenarios with OpenVPN", &scenarios, &target)?;
+        let scenarios = "test --package udco-testbed -- --test-threads=2";
+        tally.test("scenarios with OpenVPN", scenarios, &target)?;
     }
 
     println!("checked in {} s", begin.elapsed().as_secs());
@@ -116,11 +85,11 @@ impl Tally {
         self.count(architectures::check()?);
         match architectures::emulated() {
             Ok(emulated) => {
-                let words: Vec<&str> = emulated.words.split(' ').collect();
+                let (words, variables) = (emulated.words, emulated.variables);
                 self.test_with(
                     "tests on a big-endian processor",
                     &words,
-                    &emulated.variables,
+                    &variables,
                     target,
                 )
             }
@@ -148,28 +117,23 @@ impl Tally {
     }
 
     /// Runs test programs, shows their output, and adds up their results.
-    fn test(&mut self, what: &str, arguments: &[&str], target: &Path) -> Result<()> {
-        self.test_with(what, arguments, &[], target)
+    fn test(&mut self, what: &str, words: &str, target: &Path) -> Result<()> {
+        self.test_with(what, words, &[], target)
     }
 
     /// The same, with environment variables for cargo.
     fn test_with(
         &mut self,
         what: &str,
-        arguments: &[&str],
+        words: &str,
         variables: &[(String, String)],
         target: &Path,
     ) -> Result<()> {
         eprintln!("==> {what}");
-        let (cargo_arguments, test_arguments) = arguments.split_at(
-            arguments
-                .iter()
-                .position(|argument| *argument == "--")
-                .unwrap_or(arguments.len()),
-        );
-        let mut tests = step::cargo(cargo_arguments)
-            .args(["--quiet", "--no-fail-fast"])
-            .args(test_arguments)
+        let (words, after) = words.split_once(" -- ").unwrap_or((words, ""));
+        let mut tests = step::cargo(words)
+            .args(["--quiet", "--no-fail-fast", "--"])
+            .args(after.split_whitespace())
             .env("UDCO_BIN", target.join("release/udco"))
             .envs(variables.iter().cloned())
             .stdout(Stdio::piped())

@@ -9,21 +9,21 @@ use crate::step::{self, Lack};
 /// # Errors
 /// If a dependency is not allowed, or has an advisory.
 pub(crate) fn check() -> Result<Vec<Lack>> {
-    let deny = |arguments: &[&str]| step::cargo(&[&["deny"], arguments].concat());
-    let version = deny(&["--version"]).output();
+    let version = step::cargo("deny --version").output();
     if !version.is_ok_and(|output| output.status.success()) {
         let why = "the dependency tree: needs `cargo install cargo-deny --locked`";
         return Ok(vec![Lack::All(why.to_owned())]);
     }
     step::run(
         "dependencies: licences, sources and versions",
-        &mut deny(&["check", "bans", "licenses", "sources"]),
+        &mut step::cargo("deny check bans licenses sources"),
     )?;
-    if let Err(error) = step::run("fetch the database of advisories", &mut deny(&["fetch"])) {
+    let fetch = &mut step::cargo("deny fetch");
+    if let Err(error) = step::run("fetch the database of advisories", fetch) {
         let why = format!("advisories about dependencies: {error:#}");
         return Ok(vec![Lack::Part(why)]);
     }
-    let advisories = &mut deny(&["check", "advisories"]);
+    let advisories = &mut step::cargo("deny check advisories");
     step::run("dependencies: advisories", advisories)?;
     Ok(Vec::new())
 }

@@ -51,8 +51,8 @@ struct Outcome {
 /// Builds, boots the guest, and prints its steps; fails if one of them did, or if it did not come to its end.
 pub(crate) fn run(options: &Options) -> Result<()> {
     packages::ensure()?;
-    let build = ["build", "--quiet", "--release", "--package", "udco"];
-    step::run("build", &mut step::cargo(&build))?;
+    let build = "build --quiet --release --package udco";
+    step::run("build", &mut step::cargo(build))?;
     let target = check::target()?;
     let guest = Guest::unpack(&target, &options.kernel, options.fresh)?;
     let udco = target.join("release/udco");

@@ -64,7 +64,7 @@ pub(crate) fn check(workspace: &Path, target: &Path) -> Result<()> {
     fs::copy(workspace.join("Cargo.lock"), probe.join("Cargo.lock"))?;
     step::run(
         "core and the ciphers without C use nothing of std",
-        step::cargo(&["build", "--quiet"])
+        step::cargo("build --quiet")
             .current_dir(&probe)
             .env("CARGO_TARGET_DIR", &probe),
     )

@@ -17,10 +17,10 @@ pub(crate) enum Lack {
     Part(String),
 }
 
-/// This workspace's `cargo`.
-pub(crate) fn cargo(arguments: &[&str]) -> Command {
+/// This workspace's `cargo`, with these words as arguments.
+pub(crate) fn cargo(words: &str) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(arguments);
+    command.args(words.split_whitespace());
     command
 }
 
@@ -31,7 +31,7 @@ pub(crate) fn prepare() -> Result<()> {
 }
 
 pub(crate) fn build_release() -> Result<()> {
-    run("build", &mut cargo(&["build", "--quiet", "--release"]))
+    run("build", &mut cargo("build --quiet --release"))
 }
 
 /// This program, whose command `lab-end` scenarios run.
@@ -56,8 +56,7 @@ pub(crate) fn run(what: &str, command: &mut Command) -> Result<()> {
 /// Runs a test by the arguments of `cargo`, with this variable set, which makes it run at length. Its figures, lines
 /// with a JSON object, go to standard output, everything else to standard error.
 pub(crate) fn figures(words: &str, long: &str) -> Result<()> {
-    let words: Vec<&str> = words.split(' ').collect();
-    let mut test = cargo(&words)
+    let mut test = cargo(words)
         .env(long, "1")
         .stdout(Stdio::piped())
         .spawn()

@@ -148,7 +148,7 @@ fn build_commit(commit: &str) -> Result<PathBuf> {
         let words = ["worktree", "add", "--quiet", "--detach", path, commit];
         step::run("other commit", &mut git(&words))?;
     }
-    let mut build = step::cargo(&["build", "--quiet", "--release"]);
+    let mut build = step::cargo("build --quiet --release");
     build.current_dir(&tree).env("CARGO_TARGET_DIR", &target);
     step::run("build of the other commit", &mut build)?;
     Ok(target.join("release").join("udco"))
@@ -157,11 +157,9 @@ fn build_commit(commit: &str) -> Result<PathBuf> {
 /// Builds this tree without confinement.
 fn build_unconfined() -> Result<PathBuf> {
     let target = check::target()?.join("unconfined");
-    let words = ["build", "--quiet", "--release", "-p", "udco", "-p"];
-    let mut build = step::cargo(&words);
-    build
-        .args(["udco-preload", "--features", "udco/unconfined"])
-        .env("CARGO_TARGET_DIR", &target);
+    let words = "build --quiet --release -p udco -p udco-preload --features udco/unconfined";
+    let mut build = step::cargo(words);
+    build.env("CARGO_TARGET_DIR", &target);
     step::run("build without confinement", &mut build)?;
     Ok(target.join("release").join("udco"))
 }
