@@ -214,6 +214,11 @@ impl Builder {
         self
     }
 
+    /// Has the engine at this socket serve it, as a service manager's drop-in does.
+    pub fn engine(self, socket: &str) -> Self {
+        self.launch(Launch::Preload).env("UDCO_SOCKET", socket)
+    }
+
     /// Sets an environment variable for the process.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));

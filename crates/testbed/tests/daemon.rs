@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use udco_testbed::measure::{Ping, Stream};
-use udco_testbed::{
-    Launch, Pair, Proc, Proto, addresses as at, confinement, connect, eventually, udco,
-};
+use udco_testbed::{Pair, Proc, Proto, addresses as at, confinement, connect, eventually, udco};
 
 /// Long enough for a busy machine.
 const SOON: Duration = Duration::from_secs(5);
@@ -20,12 +18,8 @@ fn a_daemon_in_a_third_namespace_serves_both_ends_of_a_tunnel() -> Result<()> {
     let _daemon = udco::daemon(&elsewhere, "daemon.log", &["--socket", path])?;
 
     let (server, client) = connect(
-        pair.server(Proto::Udp4)
-            .launch(Launch::Preload)
-            .env("UDCO_SOCKET", path),
-        pair.client(Proto::Udp4)
-            .launch(Launch::Preload)
-            .env("UDCO_SOCKET", path),
+        pair.server(Proto::Udp4).engine(path),
+        pair.client(Proto::Udp4).engine(path),
     )?;
     Ping::to(at::INNER_SERVER)
         .count(50)
@@ -155,12 +149,8 @@ fn a_daemon_runs_as_a_user_of_its_own_who_cannot_look_into_it() -> Result<()> {
     }
 
     let (_server, client) = connect(
-        pair.server(Proto::Udp4)
-            .launch(Launch::Preload)
-            .env("UDCO_SOCKET", path),
-        pair.client(Proto::Udp4)
-            .launch(Launch::Preload)
-            .env("UDCO_SOCKET", path),
+        pair.server(Proto::Udp4).engine(path),
+        pair.client(Proto::Udp4).engine(path),
     )?;
     Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
     drop(client);

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use udco_testbed::{
-    Builder, CONNECT, ClientProxy, Endpoint, Fault, Hit, Launch, Management, Pair, Proto, Request,
-    Signal, Version, eventually, udco,
+    Builder, CONNECT, ClientProxy, Endpoint, Fault, Hit, Management, Pair, Proto, Request, Signal,
+    Version, eventually, udco,
 };
 
 /// When the preload library gives up on an answer.
@@ -146,8 +146,7 @@ fn provoke(
     let offloaded = |builder: Builder| {
         let builder = builder
             .version(version)
-            .launch(Launch::Preload)
-            .env("UDCO_SOCKET", &proxied.display().to_string());
+            .engine(&proxied.display().to_string());
         Management::enable(builder, directory, "management")
     };
     let (server, client, management) = match side {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use udco_testbed::measure::Ping;
 use udco_testbed::{
-    Builder, Endpoint, Host, Launch, Pair, Process, Proto, Signal, addresses as at, connect, udco,
+    Builder, Endpoint, Host, Pair, Process, Proto, Signal, addresses as at, connect, udco,
 };
 
 /// Long enough for a busy machine.
@@ -125,8 +125,7 @@ fn a_device_of_a_daemon_stays_when_openvpn_is_killed_and_when_the_daemon_ends() 
     let mut daemon = start(0)?;
     let mut first = None;
     for number in 0..4 {
-        let server = pair.server(Proto::Udp4).launch(Launch::Preload);
-        let server = server.device("tun7").env("UDCO_SOCKET", path);
+        let server = pair.server(Proto::Udp4).device("tun7").engine(path);
         let (mut server, client) = connect(server, pair.client(Proto::Udp4))?;
         Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
         let index = index(host)?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use udco_testbed::measure::Ping;
-use udco_testbed::{Host, Launch, Pair, Proto, addresses as at, connect, eventually, udco};
+use udco_testbed::{Host, Pair, Proto, addresses as at, connect, eventually, udco};
 
 /// Long enough for a busy machine.
 const SOON: Duration = Duration::from_secs(5);
@@ -29,15 +29,11 @@ fn a_device_made_beforehand_is_used_and_stays() -> Result<()> {
 
     for _ in 0..2 {
         let (server, client) = connect(
-            pair.server(Proto::Udp4)
-                .launch(Launch::Preload)
-                .device("tun7")
-                .env("UDCO_SOCKET", path),
+            pair.server(Proto::Udp4).engine(path).device("tun7"),
             pair.client(Proto::Udp4)
                 .line("route 10.99.0.0 255.255.0.0")
-                .launch(Launch::Preload)
-                .device("tun7")
-                .env("UDCO_SOCKET", path),
+                .engine(path)
+                .device("tun7"),
         )?;
         Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
         Ping::to(at::INNER_CLIENT6).all_answered(&pair.server)?;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::{TENANT, TENANT_UID, as_user};
 use crate::measure::Ping;
-use crate::{Builder, Endpoint, Host, Launch, Pair, Process, Proto, addresses as at};
+use crate::{Builder, Endpoint, Host, Pair, Process, Proto, addresses as at};
 use crate::{connect, eventually, udco};
 
 /// Long enough for a busy machine.
@@ -51,7 +51,7 @@ impl Scene {
             "daemon.log",
             &["--socket", &socket, "--allow-uid", TENANT_UID],
         )?;
-        let launch = |builder: Builder| builder.launch(Launch::Preload).env("UDCO_SOCKET", &socket);
+        let launch = |builder: Builder| builder.engine(&socket);
         let tunnel = connect(
             launch(pair.server(Proto::Udp4)),
             launch(pair.client(Proto::Udp4)),
