@@ -49,7 +49,7 @@ pub(crate) enum Trouble {
 /// A device that an engine has.
 pub(crate) struct HasDevice {
     pub(crate) api: Api,
-    /// It is certainly the one of this network namespace: an index and a name may occur in several.
+    /// Whether it is certainly in this network namespace: an index and a name may occur in several.
     pub(crate) is_certain: bool,
 }
 

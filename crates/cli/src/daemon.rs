@@ -30,7 +30,7 @@ pub(crate) fn run(arguments: DaemonArguments) -> Result<()> {
     drop(confinement::leave_descriptors(None)?);
     // Before any thread starts that would receive the signals.
     udco_sys::process::ignore_hangup();
-    // A TCP peer takes two.
+    // A TCP peer takes two open files.
     let _ = udco_sys::process::raise_open_files();
     let termination = Termination::catch().context("cannot wait for signals")?;
     let user = arguments.user.as_deref();

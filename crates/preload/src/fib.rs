@@ -11,7 +11,7 @@ pub(crate) const ROUTE: usize = 12;
 /// Room for one datagram of an answer.
 const ROOM: usize = 32 << 10;
 
-/// Further routes of a table are ignored.
+/// The most routes read from one table.
 const MOST: usize = 100_000;
 
 /// `RTM_F_FIB_MATCH`: return the matching route itself, not its result for one address.

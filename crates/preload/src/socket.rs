@@ -64,7 +64,7 @@ pub(crate) fn first_use(fd: c_int, address: &[u8]) {
     let ip = match family {
         Some(libc::AF_INET) => address.get(4..8),
         Some(libc::AF_INET6) => match address.get(8..24) {
-            // v4-mapped; and link-local, which is on the link in its scope id.
+            // A v4-mapped address; and a link-local one, which is reached on the link of its scope id.
             Some([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, v4 @ ..]) => Some(v4),
             Some([0xFE, 0x80..=0xBF, ..]) => None,
             v6 => v6,

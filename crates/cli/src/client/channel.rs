@@ -169,7 +169,7 @@ impl Channel {
         loop {
             // A long dump takes time, but its messages keep coming.
             let len = match self.io.receive_within(&mut self.buffer, ANSWER) {
-                // Notifications were lost; an answer has its room.
+                // Only notifications were lost: an answer always finds room.
                 Err(error) if is_overrun(&error) => continue,
                 received => received.map_err(super::lost)?,
             };
