@@ -1,8 +1,11 @@
 //! A sink in one host and a source in the other, and what both report.
 
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 
 use crate::host::Host;
@@ -48,5 +51,16 @@ impl Ends<'_> {
         let report = serde_json::from_str(last);
         let report = report.with_context(|| format!("{sink} printed: {log}"))?;
         Ok((sent.trim().parse().context(source)?, report))
+    }
+}
+
+/// Whether a datagram arrives within this time.
+pub(super) fn is_readable(socket: impl AsFd, patience: Duration) -> Result<bool> {
+    let timeout = Timespec::try_from(patience)?;
+    let mut set = [PollFd::new(&socket, PollFlags::IN)];
+    match poll(&mut set, Some(&timeout)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::INTR) => Ok(true),
+        Err(error) => Err(error.into()),
     }
 }

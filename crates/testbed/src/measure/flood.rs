@@ -6,17 +6,15 @@
 
 use std::io::IoSlice;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg, sockopt};
 use serde::{Deserialize, Serialize};
 use udco_sys::udp::{Inbox, UdpSocket as Batched};
 
-use super::ends::Ends;
+use super::ends::{Ends, is_readable};
 use crate::host::Host;
 
 /// Datagrams per call.
@@ -128,16 +126,6 @@ pub(crate) fn sink(address: SocketAddr) -> Result<Delivery> {
         received,
         seconds: last.duration_since(first).as_secs_f64(),
     })
-}
-
-fn is_readable(socket: impl AsFd, patience: Duration) -> Result<bool> {
-    let timeout = Timespec::try_from(patience)?;
-    let mut set = [PollFd::new(&socket, PollFlags::IN)];
-    match poll(&mut set, Some(&timeout)) {
-        Ok(ready) => Ok(ready > 0),
-        Err(Errno::INTR) => Ok(true),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// Sends for `duration` and returns how many datagrams the kernel accepted.

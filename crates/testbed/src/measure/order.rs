@@ -4,16 +4,14 @@
 //! [`super::Flood`] do. Every other flow is sent as super-packets.
 
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 use udco_sys::udp::{Inbox, Message, Outbox, UdpSocket as Batched};
 
-use super::ends::Ends;
+use super::ends::{Ends, is_readable};
 use crate::host::Host;
 use crate::openvpn::{Builder, Launch, Proto};
 use crate::scenario::{Pair, addresses, connect};
@@ -203,12 +201,6 @@ pub(crate) fn sink(address: SocketAddr) -> Result<Sequence> {
             return Ok(seen.sequence);
         }
     }
-}
-
-fn is_readable(socket: impl AsFd, patience: Duration) -> Result<bool> {
-    let timeout = Timespec::try_from(patience)?;
-    let mut set = [PollFd::new(&socket, PollFlags::IN)];
-    Ok(poll(&mut set, Some(&timeout)).unwrap_or(1) > 0)
 }
 
 /// Sends this many in all, a burst of each flow in turn, and returns how many the kernel accepted.
