@@ -43,7 +43,7 @@ pub(crate) fn object(device: &str, notification: &Notification) -> Value {
             "device": device,
             "ifindex": ifindex,
             "peer": peer,
-            "reason": reason_name(*reason),
+            "reason": reason.name(),
         }),
         Notification::PeerFloated {
             ifindex,
@@ -87,16 +87,5 @@ pub(crate) const fn reason_words(reason: DeleteReason) -> &'static str {
         DeleteReason::Expired => "its keepalive timeout expired (expired)",
         DeleteReason::TransportError => "its transport failed (transport-error)",
         DeleteReason::TransportDisconnect => "its socket was closed (transport-disconnect)",
-    }
-}
-
-/// The API's name of a reason.
-const fn reason_name(reason: DeleteReason) -> &'static str {
-    match reason {
-        DeleteReason::Teardown => "teardown",
-        DeleteReason::Userspace => "userspace",
-        DeleteReason::Expired => "expired",
-        DeleteReason::TransportError => "transport-error",
-        DeleteReason::TransportDisconnect => "transport-disconnect",
     }
 }

@@ -16,6 +16,7 @@ pub(crate) mod route_mirror;
 pub(crate) mod snapshot;
 pub(crate) mod state;
 pub(crate) mod stream;
+pub(crate) mod totals;
 pub(crate) mod transport;
 pub(crate) mod watch;
 
@@ -319,6 +320,7 @@ impl<I: Io> Device<I> {
     /// A peer has come to its end: its transport has one less, and this is the notification.
     pub(crate) fn ended(&self, peer: &Peer<I>, reason: DeleteReason, now: Time) -> Notification {
         peer.transport.detach();
+        self.interface.totals.add(reason, &peer.activity);
         // OpenVPN 2.6 asks for the counters of a client of a server when its peer has ended.
         if (self.api, self.mode) == (Api::DcoV2, Mode::Mp) && reason != DeleteReason::Teardown {
             lock(&self.ended).add(state_of(peer), &peer.activity, now);

@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use udco_core::packet_id::PacketIds;
 use udco_crypto::Digester;
@@ -56,6 +57,8 @@ pub struct Engine {
     forbidden: Forbidden,
     /// The network namespace of this process, by its file's inode; 0 if unknown.
     netns_inode: u64,
+    /// When it started, in seconds since 1970.
+    started: u64,
     /// `None` if keys may be reused.
     digester: Option<Digester>,
 }
@@ -93,6 +96,8 @@ impl Engine {
             false => Some(Digester::new().map_err(io::Error::other)?),
             true => None,
         };
+        let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let started = started.map_or(0, |since| since.as_secs());
         confine();
         let wanted = count.max(1);
         let count = threads::affordable(wanted);
@@ -113,6 +118,7 @@ impl Engine {
             first_packet_id: options.first_packet_id.unwrap_or(1),
             forbidden: options.forbidden,
             netns_inode,
+            started,
             digester,
         });
         engine.watch.start(&Arc::downgrade(&engine))?;
@@ -187,6 +193,8 @@ impl Engine {
             pid: std::process::id(),
             netns: self.netns_inode,
             workers: self.workers.count(),
+            started: self.started,
+            cpu_seconds: show::cpu_seconds(),
             devices: self
                 .registry
                 .all_for(client)

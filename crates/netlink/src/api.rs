@@ -71,6 +71,27 @@ pub enum DeleteReason {
 }
 
 impl DeleteReason {
+    /// Every reason, by its number.
+    pub const ALL: [Self; 5] = [
+        Self::Teardown,
+        Self::Userspace,
+        Self::Expired,
+        Self::TransportError,
+        Self::TransportDisconnect,
+    ];
+
+    /// The API's name of it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Teardown => "teardown",
+            Self::Userspace => "userspace",
+            Self::Expired => "expired",
+            Self::TransportError => "transport-error",
+            Self::TransportDisconnect => "transport-disconnect",
+        }
+    }
+
     /// The reason with this number.
     pub(crate) const fn of(number: u32) -> Option<Self> {
         Some(match number {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use diagnosis::{DIAGNOSIS_FORMAT, Diagnosis, Finding, Offload, Severity};
 pub use kernel::{Driver, KernelDevice, KernelPeer};
-pub use peer::{Keepalive, Key, Keys, Mss, Peer, Traffic};
+pub use peer::{Keepalive, Key, Keys, Mss, Peer, Totals, Traffic};
 
 /// Version of the format.
 pub const FORMAT: u32 = 1;
@@ -66,6 +66,12 @@ pub struct EngineState<D = Device> {
     pub netns: u64,
     /// As [`Engine::workers`].
     pub workers: usize,
+    /// As [`Engine::started`].
+    #[serde(default)]
+    pub started: u64,
+    /// As [`Engine::cpu_seconds`].
+    #[serde(default)]
+    pub cpu_seconds: f64,
     /// Its devices. Last, so that everything else has been read before them.
     pub devices: Vec<D>,
 }
@@ -78,6 +84,8 @@ impl<D> EngineState<D> {
             pid: self.pid,
             netns: self.netns,
             workers: self.workers,
+            started: self.started,
+            cpu_seconds: self.cpu_seconds,
         };
         (engine, self.devices)
     }
@@ -94,6 +102,12 @@ pub struct Engine {
     pub netns: u64,
     /// Threads that move packets.
     pub workers: usize,
+    /// When it started, in seconds since 1970; 0 if unknown.
+    #[serde(default)]
+    pub started: u64,
+    /// Processor time that all its threads have used.
+    #[serde(default)]
+    pub cpu_seconds: f64,
 }
 
 /// A device. A reader that does not need its peers may read them as anything, e.g. as their raw text.
@@ -119,6 +133,9 @@ pub struct Device<P = Vec<Peer>> {
     pub fragmented: u64,
     /// Dropped packets by reason; reasons that never occurred are omitted.
     pub drops: BTreeMap<String, u64>,
+    /// Counters since the device was made, which never fall; absent if this user may not use it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub totals: Option<Totals>,
     /// Its peers by their ids; none if this user may not use the device.
     pub peers: P,
 }

@@ -1,6 +1,7 @@
 //! A peer of a device.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
@@ -70,6 +71,17 @@ pub struct Key {
     pub cipher: Cow<'static, str>,
 }
 
+/// Counters of all peers that a device has, and of those that have ended.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+pub struct Totals {
+    /// Peers that have ended, by the API's name of the reason; reasons that never occurred are omitted.
+    pub ended: BTreeMap<String, u64>,
+    /// Counters at the transport sockets.
+    pub link: Traffic,
+    /// Counters at the device.
+    pub vpn: Traffic,
+}
+
 /// Bytes and packets of both directions.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Traffic {
@@ -81,4 +93,13 @@ pub struct Traffic {
     pub tx_bytes: u64,
     /// Packets sent.
     pub tx_packets: u64,
+}
+
+impl std::ops::AddAssign for Traffic {
+    fn add_assign(&mut self, other: Self) {
+        self.rx_bytes += other.rx_bytes;
+        self.rx_packets += other.rx_packets;
+        self.tx_bytes += other.tx_bytes;
+        self.tx_packets += other.tx_packets;
+    }
 }

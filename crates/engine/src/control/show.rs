@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use udco_core::mss::{self, MssFix};
 use udco_core::{Slot, Traffic as Counter};
 use udco_netlink::Api;
@@ -26,9 +28,12 @@ pub(crate) fn write(state: &EngineState, to: impl Write) -> io::Result<()> {
 
 /// A device, and its peers if the client may use it: others learn only that it is there (faults D1).
 pub(crate) fn device(device: &Device, owner: u32, may_use: bool) -> state::Device {
-    // With the peers where they are by now.
-    device.look(|_| ());
-    let snapshot = device.snapshot();
+    // With the peers where they are by now. A peer ends under the lock that this takes, and so counts once.
+    let (snapshot, mut totals) = device.look(|_| (device.snapshot(), ended(device)));
+    for peer in snapshot.peers.iter() {
+        totals.link += traffic(&peer.activity.link_rx, &peer.activity.link_tx);
+        totals.vpn += traffic(&peer.activity.vpn_rx, &peer.activity.vpn_tx);
+    }
     let shown = snapshot.peers.iter().filter(|_| may_use);
     let mut peers: Vec<_> = shown.map(|it| peer(it, snapshot.tuning.mssfix)).collect();
     peers.sort_by_key(|peer| peer.id);
@@ -54,7 +59,27 @@ pub(crate) fn device(device: &Device, owner: u32, may_use: bool) -> state::Devic
             .nonzero()
             .map(|(reason, count)| (reason.name().to_owned(), count))
             .collect(),
+        totals: may_use.then_some(totals),
         peers,
+    }
+}
+
+/// The processor time of this process, in seconds; 0 if the kernel does not tell.
+pub(crate) fn cpu_seconds() -> f64 {
+    let spent = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::try_from(spent).map_or(0.0, |spent| spent.as_secs_f64())
+}
+
+/// The counters of a device's peers that have ended.
+fn ended(device: &Device) -> state::Totals {
+    let totals = &device.interface.totals;
+    let ended = totals.ended().filter(|(_, count)| *count > 0);
+    state::Totals {
+        ended: ended
+            .map(|(reason, count)| (reason.name().to_owned(), count))
+            .collect(),
+        link: traffic(&totals.link_rx, &totals.link_tx),
+        vpn: traffic(&totals.vpn_rx, &totals.vpn_tx),
     }
 }
 

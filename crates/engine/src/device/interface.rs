@@ -9,6 +9,7 @@ use udco_sys::tun;
 
 use crate::device::handoff::Handoffs;
 use crate::device::offload::Merging;
+use crate::device::totals::Totals;
 use crate::io::{Io, Tun};
 use crate::linux::Linux;
 
@@ -26,6 +27,8 @@ pub(crate) struct Interface<I: Io = Linux> {
     pub(crate) drops: DropCounters,
     /// Datagrams that were sent although they do not fit the path, so that the kernel fragments them.
     pub(crate) fragmented: AtomicU64,
+    /// Of peers that have ended.
+    pub(crate) totals: Totals,
     /// Whether it has a carrier, which it begins with.
     carrier: AtomicBool,
     /// It was moved to another network namespace (faults A7).
@@ -75,6 +78,7 @@ impl<I: Io> Interface<I> {
             offloads,
             drops: DropCounters::new(),
             fragmented: AtomicU64::new(0),
+            totals: Totals::default(),
             carrier: AtomicBool::new(true),
             is_away: AtomicBool::new(false),
         })
@@ -94,6 +98,7 @@ impl<I: Io> Interface<I> {
             },
             drops: DropCounters::new(),
             fragmented: AtomicU64::new(0),
+            totals: Totals::default(),
             carrier: AtomicBool::new(true),
             is_away: AtomicBool::new(self.is_away()),
         }

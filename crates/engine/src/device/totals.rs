@@ -1,0 +1,64 @@
+//! What is kept of peers that have ended: how many there were, why they ended, and their traffic. A device's traffic is
+//! theirs and that of its peers, so that it never falls.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use udco_core::{Activity, Traffic};
+use udco_netlink::DeleteReason;
+
+/// Of an interface's ended peers.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    ended: [AtomicU64; DeleteReason::ALL.len()],
+    pub(crate) link_rx: Traffic,
+    pub(crate) link_tx: Traffic,
+    pub(crate) vpn_rx: Traffic,
+    pub(crate) vpn_tx: Traffic,
+}
+
+impl Totals {
+    /// A peer has ended. Packets that are still on their way are not counted any more.
+    pub(crate) fn add(&self, reason: DeleteReason, activity: &Activity) {
+        if let Some(ended) = self.ended.get(reason as usize) {
+            ended.fetch_add(1, Ordering::Relaxed);
+        }
+        let traffic = [
+            (&self.link_rx, &activity.link_rx),
+            (&self.link_tx, &activity.link_tx),
+            (&self.vpn_rx, &activity.vpn_rx),
+            (&self.vpn_tx, &activity.vpn_tx),
+        ];
+        for (total, counter) in traffic {
+            total.count_many(counter.packets(), counter.bytes());
+        }
+    }
+
+    /// The reasons, and how many peers have ended for each.
+    pub(crate) fn ended(&self) -> impl Iterator<Item = (DeleteReason, u64)> + '_ {
+        let counts = self.ended.iter().map(|it| it.load(Ordering::Relaxed));
+        DeleteReason::ALL.iter().copied().zip(counts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_are_counted_by_reason_and_their_traffic_is_kept() {
+        let totals = Totals::default();
+        let activity = Activity::default();
+        activity.vpn_rx.count_many(2, 300);
+        totals.add(DeleteReason::Expired, &activity);
+        totals.add(DeleteReason::Expired, &activity);
+        totals.add(DeleteReason::TransportDisconnect, &activity);
+        let ended: Vec<_> = totals.ended().filter(|(_, count)| *count > 0).collect();
+        let expected = [
+            (DeleteReason::Expired, 2),
+            (DeleteReason::TransportDisconnect, 1),
+        ];
+        assert_eq!(ended, expected);
+        assert_eq!((totals.vpn_rx.packets(), totals.vpn_rx.bytes()), (6, 900));
+        assert_eq!(totals.link_tx.packets(), 0);
+    }
+}
