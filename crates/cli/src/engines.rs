@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use anyhow::{Context, Result, bail};
 use udco_netlink::Api;
@@ -15,6 +17,9 @@ use crate::{daemon, interface, kernel, left, runtime_dir};
 /// The problem, and the remedy.
 pub(crate) const NO_ENGINE: &str =
     "no engine is running: start one with `udco daemon`, or name yours with --engine";
+
+/// How many engines are asked at a time.
+const AT_A_TIME: usize = 64;
 
 /// An option of every command that speaks with an engine.
 #[derive(Clone, Debug, clap::Args)]
@@ -97,16 +102,40 @@ pub(crate) fn with_device(name: &str, option: &EngineOption) -> Result<Found> {
 
 /// Every engine that answers, and the reasons why others do not.
 pub(crate) fn all() -> (Vec<(PathBuf, Client)>, Vec<Silent>) {
-    let mut engines = Vec::new();
+    each(&runtime_dir::sockets(), Ok)
+}
+
+/// Asks the engine at each socket, many at a time, so that one that does not answer delays no other. Returns the
+/// answers, and the reasons why others do not answer.
+pub(crate) fn each<T: Send>(
+    sockets: &[PathBuf],
+    ask: impl Fn(Client) -> Result<T> + Sync,
+) -> (Vec<(PathBuf, T)>, Vec<Silent>) {
+    let asked = |path: &PathBuf| Client::connect(path).and_then(&ask);
+    let mut answers = Vec::new();
     let mut failures = Vec::new();
-    for path in runtime_dir::sockets() {
-        match Client::connect(&path) {
-            Ok(client) => engines.push((path, client)),
-            Err(error) if remove_if_dead(&path, &error) => {}
-            Err(error) => failures.push((path, error)),
+    for some in sockets.chunks(AT_A_TIME) {
+        let results: Vec<Result<T>> = thread::scope(|scope| {
+            let start = |path| thread::Builder::new().spawn_scoped(scope, move || asked(path));
+            let started: Vec<_> = some.iter().map(start).collect();
+            let ended = started.into_iter().zip(some).map(|(thread, path)| {
+                // If there is no other thread, in this one.
+                let Ok(thread) = thread else {
+                    return asked(path);
+                };
+                thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+            });
+            ended.collect()
+        });
+        for (path, result) in some.iter().zip(results) {
+            match result {
+                Ok(answer) => answers.push((path.clone(), answer)),
+                Err(error) if remove_if_dead(path, &error) => {}
+                Err(error) => failures.push((path.clone(), error)),
+            }
         }
     }
-    (engines, failures)
+    (answers, failures)
 }
 
 /// Reports why engines do not answer.

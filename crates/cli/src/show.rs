@@ -57,7 +57,7 @@ pub(crate) fn run(arguments: &ShowArguments) -> Result<u8> {
     if survey.devices() == 0 {
         line!("{}", survey.no_devices());
     }
-    let mut devices = survey.states.iter().flat_map(|state| &state.devices);
+    let mut devices = survey.engines.iter().flat_map(|it| &it.state.devices);
     devices.try_for_each(print_device)?;
     survey.kernel.iter().try_for_each(print_kernel_device)?;
     Ok(code)

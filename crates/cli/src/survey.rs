@@ -8,9 +8,9 @@ use udco_state::{FORMAT, KernelDevice, Report};
 
 use crate::client::{Client, Trouble};
 use crate::engines::{self, Silent};
-use crate::kernel;
 use crate::left::{self, Left};
 use crate::state::{self, EngineState};
+use crate::{kernel, runtime_dir};
 
 /// Exit codes of `udco show`, besides 0, 1 and 2.
 const NONE_RUNS: u8 = 3;
@@ -22,20 +22,27 @@ const LEFT: u8 = 7;
 /// The report of each engine that answered, with its socket; and those that did not.
 type Answers = (Vec<(PathBuf, String)>, Vec<Silent>);
 
+/// An engine that answers.
+pub(crate) struct Engine<'a> {
+    /// Where it listens.
+    pub(crate) socket: &'a Path,
+    pub(crate) state: EngineState<'a>,
+}
+
 /// The result of a survey.
 pub(crate) struct Survey<'a> {
-    /// The state of each engine that answers.
-    pub(crate) states: Vec<EngineState<'a>>,
+    /// The engines that answer.
+    pub(crate) engines: Vec<Engine<'a>>,
     /// The devices of the kernel's own driver.
     pub(crate) kernel: Vec<KernelDevice>,
     /// Remarks about those.
     kernel_remarks: Vec<String>,
     /// Engines that do not answer, by their sockets, and why.
-    silent: Vec<Silent>,
+    pub(crate) silent: Vec<Silent>,
     /// Engine processes without a socket in the usual directories.
-    unreachable: Vec<u32>,
+    pub(crate) unreachable: Vec<u32>,
     /// Devices whose engine has died.
-    left: Vec<Left>,
+    pub(crate) left: Vec<Left>,
 }
 
 /// Requests the state of the engine at `path`, or of every engine.
@@ -47,15 +54,9 @@ pub(crate) fn states(path: Option<&Path>) -> anyhow::Result<Answers> {
         let text = Client::connect(path)?.state()?;
         return Ok((vec![(path.to_owned(), text)], Vec::new()));
     }
-    let (clients, mut silent) = engines::all();
-    let mut texts = Vec::new();
-    for (path, mut client) in clients {
-        match client.state() {
-            Ok(text) => texts.push((path, text)),
-            Err(error) => silent.push((path, error)),
-        }
-    }
-    Ok((texts, silent))
+    Ok(engines::each(&runtime_dir::sockets(), |mut client| {
+        client.state()
+    }))
 }
 
 impl<'a> Survey<'a> {
@@ -64,9 +65,12 @@ impl<'a> Survey<'a> {
     /// # Errors
     /// If its version differs.
     pub(crate) fn of_one(texts: &'a [(PathBuf, String)]) -> anyhow::Result<Self> {
-        let states = texts.iter().map(|(_, text)| state::read(text));
+        let engines = texts.iter().map(|(socket, text)| {
+            let state = state::read(text)?;
+            Ok(Engine { socket, state })
+        });
         Ok(Self {
-            states: states.collect::<anyhow::Result<_>>()?,
+            engines: engines.collect::<anyhow::Result<_>>()?,
             kernel: Vec::new(),
             kernel_remarks: Vec::new(),
             silent: Vec::new(),
@@ -82,22 +86,22 @@ impl<'a> Survey<'a> {
         everywhere: bool,
         (kernel, kernel_remarks): kernel::Survey,
     ) -> Self {
-        let mut states: Vec<EngineState<'a>> = Vec::new();
-        for (path, text) in texts {
+        let mut engines = Vec::new();
+        for (socket, text) in texts {
             match state::read(text) {
-                Ok(state) => states.push(state),
-                Err(error) => silent.push((path.clone(), error)),
+                Ok(state) => engines.push(Engine { socket, state }),
+                Err(error) => silent.push((socket.clone(), error)),
             }
         }
-        let known: HashSet<u32> = states
+        let known: HashSet<u32> = engines
             .iter()
-            .map(|state| state.pid)
+            .map(|engine| engine.state.pid)
             .chain(silent.iter().filter_map(|(path, _)| process_of(path)))
             .collect();
-        let left = left::devices(&served(&states));
-        states.retain(|state| everywhere || state::is_engine_here(state));
+        let left = left::devices(&served(&engines));
+        engines.retain(|engine| everywhere || state::is_engine_here(&engine.state));
         Self {
-            states,
+            engines,
             kernel,
             kernel_remarks,
             silent,
@@ -112,8 +116,8 @@ impl<'a> Survey<'a> {
 
     /// How many devices the engines and the kernel's driver serve.
     pub(crate) fn devices(&self) -> usize {
-        let engines = self.states.iter().map(|state| state.devices.len());
-        engines.sum::<usize>() + self.kernel.len()
+        let devices = self.engines.iter().map(|it| it.state.devices.len());
+        devices.sum::<usize>() + self.kernel.len()
     }
 
     /// What a user should know besides the devices, one line each.
@@ -130,11 +134,6 @@ impl<'a> Survey<'a> {
         lines
     }
 
-    /// Devices whose engine has died.
-    pub(crate) fn left(&self) -> &[Left] {
-        &self.left
-    }
-
     /// Why engines do not answer, one line each.
     pub(crate) fn troubles(&self) -> Vec<String> {
         let mut lines: Vec<String> = self.silent.iter().map(engines::why).collect();
@@ -149,7 +148,7 @@ impl<'a> Survey<'a> {
 
     /// The message if no engine serves a device.
     pub(crate) fn no_devices(&self) -> &'static str {
-        if !self.states.is_empty() {
+        if !self.engines.is_empty() {
             "no devices: an engine is running, but no client has created one"
         } else if self.silent.is_empty() && self.unreachable.is_empty() {
             "no engine is running: start OpenVPN with `udco run -- openvpn …`"
@@ -169,7 +168,7 @@ impl<'a> Survey<'a> {
             0
         } else if !self.unreachable.is_empty() {
             UNREACHABLE
-        } else if !self.states.is_empty() {
+        } else if !self.engines.is_empty() {
             0
         } else if !self.silent.is_empty() {
             DENIED
@@ -194,7 +193,7 @@ impl<'a> Survey<'a> {
             silent: silent.collect(),
             unreachable: self.unreachable,
         };
-        for state in self.states {
+        for Engine { state, .. } in self.engines {
             let (engine, devices) = state.into_parts();
             report.engines.push(engine);
             report.devices.extend(devices);
@@ -209,8 +208,8 @@ fn is_denied(error: &anyhow::Error) -> bool {
 }
 
 /// Indexes of the devices of this network namespace that engines serve.
-fn served(states: &[EngineState<'_>]) -> HashSet<u32> {
-    let devices = states.iter().flat_map(|state| &state.devices);
+fn served(engines: &[Engine<'_>]) -> HashSet<u32> {
+    let devices = engines.iter().flat_map(|it| &it.state.devices);
     let here = devices.filter(|device| state::is_here(device));
     here.map(|device| device.ifindex).collect()
 }

@@ -34,11 +34,11 @@ pub(super) fn look(survey: &Survey<'_>) -> anyhow::Result<Network> {
 }
 
 fn links(survey: &Survey<'_>) -> Vec<Link> {
-    let devices = survey.states.iter().flat_map(|state| &state.devices);
+    let devices = survey.engines.iter().flat_map(|it| &it.state.devices);
     let devices = devices.filter(|device| state::is_here(device));
     let served: HashSet<u32> = devices.map(|device| device.ifindex).collect();
     let drivers: HashSet<u32> = kernel::links().iter().map(|it| it.ifindex).collect();
-    let left: HashSet<u32> = survey.left().iter().map(|it| it.ifindex).collect();
+    let left: HashSet<u32> = survey.left.iter().map(|it| it.ifindex).collect();
     let reply = rtnetlink::dump(&link::all(1)).unwrap_or_default();
     let links = reply.iter().filter_map(|message| {
         let (name, ifindex) = (link_names(message)?.0.to_owned(), message_link(message)?);

@@ -9,7 +9,7 @@ use udco_options::program;
 
 use crate::doctor::facts::{DataPath, Engine, OpenVpn, Running};
 use crate::state;
-use crate::survey::Survey;
+use crate::survey::{Engine as Answering, Survey};
 
 /// The preload library in a process's list of mapped files.
 const LIBRARY: &str = "libudco_preload.so";
@@ -19,7 +19,7 @@ const SHOWN: usize = 200;
 
 pub(super) fn look(survey: &Survey<'_>) -> anyhow::Result<Running> {
     let mut engines = Vec::new();
-    for engine in &survey.states {
+    for Answering { state: engine, .. } in &survey.engines {
         let mut devices = Vec::new();
         for device in &engine.devices {
             let (peers, mode) = (state::peers(device)?.len(), device.mode.name());
