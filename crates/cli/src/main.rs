@@ -16,6 +16,7 @@ mod key;
 mod left;
 mod link;
 mod log;
+mod metrics;
 mod monitor;
 mod notification;
 mod openvpn_options;
@@ -98,6 +99,12 @@ enum Command {
     /// Prints a line for each peer that is deleted (and why), floats to another address, or needs a new key soon.
     #[command(after_help = "Example: udco monitor tun0 --json")]
     Monitor(monitor::Arguments),
+
+    /// Report counters to Prometheus.
+    ///
+    /// Prints them once, unless told to write a file or to listen. docs/metrics.md lists them.
+    #[command(after_help = "Example: udco metrics --listen 127.0.0.1:9176")]
+    Metrics(metrics::Arguments),
 
     /// Private engine of a program; started by `udco run`.
     #[command(hide = true)]
@@ -250,6 +257,7 @@ fn main() -> ExitCode {
         Command::Peer(arguments) => peer::run(&arguments),
         Command::Key(arguments) => key::run(&arguments),
         Command::Monitor(arguments) => monitor::run(&arguments).context("monitor"),
+        Command::Metrics(arguments) => metrics::run(arguments),
         Command::Engine(arguments) => private_engine::run(&arguments),
         Command::Sweep(arguments) => sweep::run(&arguments),
     };

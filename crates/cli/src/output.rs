@@ -56,6 +56,14 @@ pub(crate) fn json(value: &impl Serialize) -> Result<()> {
     )
 }
 
+/// Prints text of several lines as it is: it has no control characters.
+///
+/// # Errors
+/// As [`write()`].
+pub(crate) fn text(text: &str) -> Result<()> {
+    explain(io::stdout().lock().write_all(text.as_bytes()))
+}
+
 /// Flushes buffered output, as the last call before the end.
 ///
 /// # Errors

@@ -69,6 +69,12 @@ pub(crate) fn sockets() -> Vec<PathBuf> {
     sockets
 }
 
+/// Whether a socket of this name would count as an engine's.
+pub(crate) fn is_engines(path: &Path) -> bool {
+    let is_socket = path.extension().is_some_and(|it| it == "sock");
+    is_socket && candidates().iter().any(|dir| path.parent() == Some(dir))
+}
+
 /// The directories of other users' engines, which root may use as well.
 fn of_users() -> impl Iterator<Item = PathBuf> {
     let users = std::fs::read_dir("/run/user").into_iter().flatten();

@@ -1,0 +1,85 @@
+use std::collections::BTreeSet;
+
+use crate::metrics::format::Format;
+use crate::metrics::sample::tests::example;
+
+/// The name and labels of each series.
+fn series(text: &str) -> Vec<&str> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines.map(|line| line.rsplit_once(' ').unwrap().0).collect()
+}
+
+#[test]
+fn names_and_values_are_those_of_the_state() {
+    let text = Format::Text.write(example(1, true));
+    let device = "netns=\"1152921504606846976\"";
+    for line in [
+        "# TYPE udco_up gauge",
+        "udco_up{engine=\"/run/udco/silent.sock\"} 0",
+        "udco_up{engine=\"/run/udco/engine.sock\"} 1",
+        "udco_engine_info{engine=\"/run/udco/engine.sock\",version=\"0.1.0\"} 1",
+        "udco_engine_start_time_seconds{engine=\"/run/udco/engine.sock\"} 1700000000",
+        "udco_engine_cpu_seconds_total{engine=\"/run/udco/engine.sock\"} 0.5",
+        "udco_device_left{device=\"tun9\"} 1",
+        &format!("udco_device_peers{{device=\"tun0\",{device}}} 1"),
+        "# TYPE udco_device_receive_bytes_total counter",
+        &format!("udco_device_receive_bytes_total{{device=\"tun0\",{device}}} 5000000000"),
+        &format!(
+            "udco_device_dropped_packets_total{{device=\"tun0\",{device},reason=\"rx_bad_tag\"}} 8"
+        ),
+        &format!(
+            "udco_device_dropped_packets_total{{device=\"tun0\",{device},reason=\"rx_replay\"}} 0"
+        ),
+        &format!("udco_device_ended_peers_total{{device=\"tun0\",{device},reason=\"expired\"}} 6"),
+        &format!("udco_device_offload{{device=\"tun0\",{device},offload=\"merge\"}} 1"),
+        &format!("udco_peer_receive_bytes_total{{device=\"tun0\",{device},peer=\"0\"}} 5000000000"),
+        &format!("udco_peer_link_transmit_packets_total{{device=\"tun0\",{device},peer=\"0\"}} 4"),
+        &format!("udco_peer_path_mtu_bytes{{device=\"tun0\",{device},peer=\"0\"}} 1500"),
+    ] {
+        assert!(text.lines().any(|it| it == line), "no {line} in\n{text}");
+    }
+    assert!(text.contains("device=\"tun\\\"0\""), "a quote is escaped");
+    assert!(!text.contains("192.0.2.77"), "no address");
+}
+
+#[test]
+fn no_series_is_there_twice_in_either_format() {
+    for format in [Format::Text, Format::OpenMetrics] {
+        let text = format.write(example(5, true));
+        let series = series(&text);
+        let unique: BTreeSet<_> = series.iter().collect();
+        assert_eq!(series.len(), unique.len());
+    }
+    let open = Format::OpenMetrics.write(example(1, false));
+    assert!(open.ends_with("# EOF\n"));
+    assert!(
+        open.contains("# UNIT udco_device_receive_bytes bytes\n"),
+        "{open}"
+    );
+    assert!(!open.contains("udco_peer_"));
+}
+
+#[test]
+fn the_page_lists_each_metric() {
+    let page = include_str!("../../../../../docs/metrics.md");
+    let listed = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `udco_"));
+    let listed: BTreeSet<_> = listed.map(|line| line.split('`').next().unwrap()).collect();
+    let text = Format::Text.write(example(1, true));
+    let names = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE udco_"));
+    let names: BTreeSet<_> = names.map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(listed, names);
+}
+
+#[test]
+fn a_thousand_peers_are_written_at_once() {
+    let text = Format::Text.write(example(1000, true));
+    let peers = series(&text)
+        .iter()
+        .filter(|it| it.starts_with("udco_peer_"))
+        .count();
+    assert_eq!(peers, 2 * 9 * 1000);
+}
