@@ -63,6 +63,10 @@ pub(crate) fn run(quick: bool) -> Result<()> {
             // Each scenario that needs it reports that itself, and is counted there.
             eprintln!("no scenarios with OpenVPN 2.7: {error:#}");
         }
+        if let Err(error) = packages::ensure_prometheus() {
+            // As above.
+            eprintln!("no scenario with Prometheus: {error:#}");
+        }
         // Two at a time: each scenario has several processes, and few machines have cores to spare for more.
         let scenarios = "test --package udco-testbed -- --test-threads=2";
         tally.test("scenarios with OpenVPN", scenarios, &target)?;

@@ -23,6 +23,9 @@ const NEEDED: [(&str, &str); 12] = [
     ("/usr/bin/musl-gcc", "musl-tools"),
 ];
 
+/// An additional file for the scenario of `udco metrics`.
+const PROMETHEUS: [(&str, &str); 1] = [("/usr/bin/promtool", "prometheus")];
+
 /// Additional files for the benchmark.
 const NEEDED_TO_MEASURE: [(&str, &str); 4] = [
     ("/usr/sbin/ethtool", "ethtool"),
@@ -45,6 +48,14 @@ pub(crate) fn ensure() -> Result<()> {
 /// As [`ensure`].
 pub(crate) fn ensure_to_measure() -> Result<()> {
     ensure_all(&[NEEDED.as_slice(), &NEEDED_TO_MEASURE].concat())
+}
+
+/// Installs Prometheus.
+///
+/// # Errors
+/// As [`ensure`].
+pub(crate) fn ensure_prometheus() -> Result<()> {
+    ensure_all(&PROMETHEUS)
 }
 
 fn ensure_all(needed: &[(&str, &'static str)]) -> Result<()> {

@@ -201,6 +201,22 @@ mod tests {
     }
 
     #[test]
+    fn a_client_over_tcp_is_answered() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
+        let source = Source::new(vec!["/nonexistent".into()], false, false);
+        serve_one(listener.accept().unwrap().0, &source).unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(
+            answer.contains("udco_up{engine=\"/nonexistent\"} 0\n"),
+            "{answer}"
+        );
+    }
+
+    #[test]
     fn only_a_dead_socket_makes_room() {
         let path = path("socket");
         let listener = UnixListener::bind(&path).unwrap();

@@ -59,27 +59,41 @@ fn no_series_is_there_twice_in_either_format() {
     assert!(!open.contains("udco_peer_"));
 }
 
-#[test]
-fn the_page_lists_each_metric() {
-    let page = include_str!("../../../../../docs/metrics.md");
-    let listed = page
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `udco_"));
-    let listed: BTreeSet<_> = listed.map(|line| line.split('`').next().unwrap()).collect();
-    let text = Format::Text.write(example(1, true));
-    let names = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE udco_"));
-    let names: BTreeSet<_> = names.map(|line| line.split(' ').next().unwrap()).collect();
-    assert_eq!(listed, names);
+/// The names of all metrics.
+fn names(text: &str) -> BTreeSet<&str> {
+    let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    names.map(|line| line.split(' ').next().unwrap()).collect()
 }
 
 #[test]
-fn a_thousand_peers_are_written_at_once() {
+fn the_page_lists_each_metric() {
+    let page = include_str!("../../../../../docs/metrics.md");
+    let listed = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    let listed = listed.filter(|line| line.starts_with("udco_"));
+    let listed: BTreeSet<_> = listed.map(|line| line.split('`').next().unwrap()).collect();
+    let text = Format::Text.write(example(1, true));
+    assert_eq!(listed, names(&text));
+}
+
+#[test]
+fn rules_and_dashboard_use_metrics_that_there_are() {
+    let text = Format::Text.write(example(1, true));
+    let dashboard = include_str!("../../../../../packaging/prometheus/dashboard.json");
+    serde_json::from_str::<serde_json::Value>(dashboard).unwrap();
+    let rules = include_str!("../../../../../packaging/prometheus/udco.rules.yml");
+    for page in [dashboard, rules] {
+        let words = page.split(|c: char| !c.is_ascii_lowercase() && c != '_');
+        let used: BTreeSet<_> = words.filter(|word| word.starts_with("udco_")).collect();
+        assert!(used.len() > 2);
+        let unknown: Vec<_> = used.difference(&names(&text)).copied().collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
+}
+
+#[test]
+fn each_peer_has_nine_series() {
     let text = Format::Text.write(example(1000, true));
-    let peers = series(&text)
-        .iter()
-        .filter(|it| it.starts_with("udco_peer_"))
-        .count();
-    assert_eq!(peers, 2 * 9 * 1000);
+    let peers = series(&text);
+    let peers = peers.iter().filter(|it| it.starts_with("udco_peer_"));
+    assert_eq!(peers.count(), 2 * 9 * 1000);
 }
