@@ -193,8 +193,13 @@ impl<'a> Survey<'a> {
             silent: silent.collect(),
             unreachable: self.unreachable,
         };
-        for Engine { state, .. } in self.engines {
-            let (engine, devices) = state.into_parts();
+        for Engine { socket, state } in self.engines {
+            let socket = socket.display().to_string();
+            let (mut engine, mut devices) = state.into_parts();
+            for device in &mut devices {
+                device.engine = Some(socket.clone());
+            }
+            engine.socket = Some(socket);
             report.engines.push(engine);
             report.devices.extend(devices);
         }

@@ -80,6 +80,7 @@ impl<D> EngineState<D> {
     /// The engine and its devices.
     pub fn into_parts(self) -> (Engine, Vec<D>) {
         let engine = Engine {
+            socket: None,
             version: self.version,
             pid: self.pid,
             netns: self.netns,
@@ -94,6 +95,9 @@ impl<D> EngineState<D> {
 /// An engine.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Engine {
+    /// Where it listens; the client knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket: Option<String>,
     /// The release of udco.
     pub version: Cow<'static, str>,
     /// Process id, in the engine's own pid namespace.
@@ -125,6 +129,9 @@ pub struct Device<P = Vec<Peer>> {
     pub api: Api,
     /// The user whose program made it, as the engine sees its number.
     pub owner: u32,
+    /// The socket of its engine; absent in the engine's own report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
     /// Its segmentation offloads.
     pub offloads: Offloads,
     /// Prefixes in the mirror of the kernel's main table.

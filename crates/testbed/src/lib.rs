@@ -38,6 +38,7 @@ mod directory;
 mod host;
 pub mod hostile;
 mod icmp_forger;
+pub mod json_schema;
 mod lab;
 mod lab_end;
 pub mod leak;

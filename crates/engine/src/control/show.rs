@@ -50,6 +50,7 @@ pub(crate) fn device(device: &Device, owner: u32, may_use: bool) -> state::Devic
             Api::DcoV2 => state::Api::DcoV2,
         },
         owner,
+        engine: None,
         offloads: offloads(device, snapshot.peers.iter().next()),
         routes: snapshot.routes.len(),
         fragmented: device.interface.fragmented.load(Ordering::Relaxed),

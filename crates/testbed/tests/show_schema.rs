@@ -1,0 +1,100 @@
+//! What `udco show --json` prints is what docs/show.schema.json says.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use udco_testbed::{Host, Lab, Process, json_schema, udco};
+
+/// Long enough for a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+
+/// What the second engine lacks: a device, whose peer has a key.
+const STEPS: [&str; 4] = [
+    "link add tun0 --mode mp --up",
+    "key generate key.txt",
+    "peer new tun0 --id 1 --remote 127.0.0.1:5001 --local 127.0.0.1:5000 --vpn4 10.9.0.1 --keepalive 10:60",
+    "key new tun0 --peer 1 --slot primary --key-id 3 --cipher aes-gcm --file key.txt --direction 0",
+];
+
+fn binary() -> Result<String> {
+    let binary = udco::binary()?;
+    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    Ok(binary.to_owned())
+}
+
+fn daemon(host: &Host, name: &str) -> Result<Process> {
+    let words = [&binary()?, "daemon", "--workers", "1", "--socket"];
+    let socket = format!("/run/udco/{name}.sock");
+    // A child of a shell: a signal to the process that enters the host would stop that process, too.
+    let child = ["sh", "-c", "\"$@\" & wait", "sh"];
+    let mut daemon = host.spawn(name, &[&child[..], &words, &[&socket]].concat())?;
+    daemon.wait_for_log("listening at", SOON)?;
+    Ok(daemon)
+}
+
+/// Prints the state, checks it, and returns it.
+fn shown(host: &Host, schema: &Value) -> Result<Value> {
+    let output = host.output(&[&binary()?, "show", "--json"])?;
+    let value = serde_json::from_slice(&output.stdout)?;
+    let problems = json_schema::problems(schema, &value);
+    ensure!(problems.is_empty(), "{problems:#?}\n{value:#}");
+    Ok(value)
+}
+
+#[test]
+fn the_output_conforms_to_the_schema() -> Result<()> {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/show.schema.json");
+    let schema: Value = serde_json::from_str(&fs::read_to_string(page)?)?;
+    let lab = Lab::new()?;
+    let host = lab.host("host")?;
+    let binary = binary()?;
+    shown(&host, &schema).context("without an engine")?;
+
+    host.run(&["mkdir", "-p", "/run/udco"])?;
+    let _first = daemon(&host, "engine")?;
+    let mut holders = Vec::new();
+    let key = lab.directory().join("key.txt");
+    let key = key.to_str().context("a path that is not UTF-8")?;
+    for step in STEPS {
+        let words = step
+            .split(' ')
+            .map(|word| if word == "key.txt" { key } else { word });
+        let words: Vec<_> = [binary.as_str()].into_iter().chain(words).collect();
+        if step.starts_with("peer new") {
+            let mut holder = host.spawn("holder", &words)?;
+            holder.wait_for_log("peer 1", SOON)?;
+            holders.push(holder);
+        } else {
+            host.run(&words)?;
+        }
+    }
+    host.run(&["ip", "address", "add", "10.9.0.254/24", "dev", "tun0"])?;
+    let _second = daemon(&host, "second")?;
+    // To an address that no peer has.
+    host.output(&["ping", "-c", "1", "-W", "1", "10.9.0.77"])?;
+    let state = shown(&host, &schema).context("two engines, a device, a peer, a key")?;
+    let device = &state["devices"][0];
+    ensure!(
+        device["peers"][0]["keys"]["primary"]["key_id"] == 3,
+        "{state:#}"
+    );
+    ensure!(
+        device["drops"]["tx_no_peer"].as_u64() > Some(0),
+        "{state:#}"
+    );
+    ensure!(device["engine"] == "/run/udco/engine.sock", "{state:#}");
+
+    let pid = |at: usize| state["engines"][at]["pid"].to_string();
+    host.run(&["kill", "-KILL", &pid(0)])?;
+    host.run(&["kill", "-STOP", &pid(1)])?;
+    let state = shown(&host, &schema).context("one engine hangs, and one has left a device")?;
+    ensure!(
+        state["silent"][0]["socket"] == "/run/udco/second.sock",
+        "{state:#}"
+    );
+    ensure!(state["left"][0] == "tun0", "{state:#}");
+    lab.discard_logs();
+    Ok(())
+}
