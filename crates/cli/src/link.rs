@@ -104,7 +104,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Command::Add(arguments) => add(arguments).context("link add"),
         Command::Del { name, engine } => delete(name, engine).context("link del"),
         Command::Show { name, json, engine } => {
-            show::devices(name.as_deref(), *json, engine.engine.as_deref()).context("link show")
+            show::links(name.as_deref(), *json, engine.engine.as_deref()).context("link show")
         }
     }
 }

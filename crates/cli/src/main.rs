@@ -76,7 +76,7 @@ enum Command {
         6 an engine's socket cannot be found, 7 the engine of a device was killed, so no packet leaves through that \
         device. An engine that answers but has no device is not an error."
     )]
-    Show(ShowArguments),
+    Show(show::Arguments),
 
     /// Say whether offload is on, or would be, and if not, why, and how to mend it.
     #[command(
@@ -191,22 +191,6 @@ struct DaemonArguments {
     /// With --user: run with this group instead of the user's primary one.
     #[arg(long, value_name = "GROUP", requires = "user")]
     group: Option<String>,
-}
-
-#[derive(Debug, clap::Args)]
-struct ShowArguments {
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
-
-    /// Ask the engine listening on this socket [default: every engine in this network namespace, and the kernel's own
-    /// driver].
-    #[arg(long, value_name = "PATH")]
-    engine: Option<PathBuf>,
-
-    /// Show the engines of every network namespace.
-    #[arg(long, conflicts_with = "engine")]
-    all: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -37,9 +37,18 @@ pub(crate) use line;
 /// # Errors
 /// [`NobodyReads`], or the output's error.
 pub(crate) fn write(line: fmt::Arguments<'_>) -> Result<()> {
-    let mut text = String::new();
+    write_in(None, line)
+}
+
+/// Prints a line, in the colour that this sequence begins.
+///
+/// # Errors
+/// As [`write()`].
+pub(crate) fn write_in(colour: Option<&str>, line: fmt::Arguments<'_>) -> Result<()> {
+    let mut text = String::from(colour.unwrap_or_default());
     let _ = Escaping::text(&mut text).write_fmt(line);
-    explain(writeln!(io::stdout().lock(), "{text}"))
+    text.push_str(if colour.is_some() { "\x1b[0m\n" } else { "\n" });
+    explain(io::stdout().lock().write_all(text.as_bytes()))
 }
 
 /// Prints JSON and a line feed; parts that are already text are written unchanged.

@@ -147,6 +147,27 @@ pub struct Device<P = Vec<Peer>> {
     pub peers: P,
 }
 
+impl<P> Device<P> {
+    /// The same with peers of another type.
+    pub fn with_peers<Q>(self, peers: Q) -> Device<Q> {
+        Device {
+            peers,
+            name: self.name,
+            ifindex: self.ifindex,
+            netns: self.netns,
+            mode: self.mode,
+            api: self.api,
+            owner: self.owner,
+            engine: self.engine,
+            offloads: self.offloads,
+            routes: self.routes,
+            fragmented: self.fragmented,
+            drops: self.drops,
+            totals: self.totals,
+        }
+    }
+}
+
 /// Mode of a device.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]

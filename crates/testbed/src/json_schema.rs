@@ -36,9 +36,10 @@ impl<'a> Checker<'a> {
                     None => self.report(place, &format!("the schema has no {wanted}")),
                 },
                 "type" => {
-                    let names = wanted
-                        .as_array()
-                        .map_or(std::slice::from_ref(wanted), |it| it);
+                    let names = match wanted.as_array() {
+                        Some(names) => names.as_slice(),
+                        None => std::slice::from_ref(wanted),
+                    };
                     if !names.iter().any(|name| is_type(name, value)) {
                         self.report(place, &format!("{value} is no {wanted}"));
                     }
