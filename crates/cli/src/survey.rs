@@ -146,6 +146,13 @@ impl<'a> Survey<'a> {
         lines
     }
 
+    /// Removes the engines that deny this user access, and returns how many there are.
+    pub(crate) fn take_denied(&mut self) -> usize {
+        let before = self.silent.len();
+        self.silent.retain(|(_, error)| !is_denied(error));
+        before - self.silent.len()
+    }
+
     /// The message if no engine serves a device.
     pub(crate) fn no_devices(&self) -> &'static str {
         if !self.engines.is_empty() {

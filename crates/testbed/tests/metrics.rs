@@ -147,6 +147,61 @@ fn promtool_takes_the_output_and_a_thousand_peers_are_quick() -> Result<()> {
 }
 
 #[test]
+fn a_file_is_kept_up_to_date() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = lab.host("host")?;
+    let _daemon = daemon(&host, "/run/udco/engine.sock")?;
+    let file = lab.directory().join("udco.prom");
+    let name = file.to_str().context("a path that is not UTF-8")?;
+    let words = [&binary()?, "metrics", "--textfile", name, "--every", "1s"];
+    let mut writer = host.spawn("writer", &words)?;
+    eventually("the first text", SOON, || {
+        ensure!(writer.is_alive(), "{}", writer.log());
+        Ok(file.exists().then_some(()))
+    })?;
+    ensure!(!fs::read_to_string(&file)?.contains("tun0"), "too soon");
+    host.run(&[&binary()?, "link", "add", "tun0"])?;
+    eventually("the next text", SOON, || {
+        let text = fs::read_to_string(&file)?;
+        // As a whole, at any time.
+        ensure!(
+            text.contains("\nudco_up{") && text.ends_with('\n'),
+            "{text}"
+        );
+        Ok(value(&text, "udco_device_peers{device=\"tun0\"}"))
+    })?;
+    lab.discard_logs();
+    Ok(())
+}
+
+#[test]
+fn an_engine_of_another_user_is_not_down() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = lab.host("host")?;
+    if !lab.is_privileged() {
+        skip("no second user in an unprivileged lab");
+        return Ok(());
+    }
+    let _daemon = daemon(&host, "/run/udco/engine.sock")?;
+    let binary = binary()?;
+    let other = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+    ];
+    let text = host.run(&[&other[..], &[&binary, "metrics"]].concat())?;
+    ensure!(value(&text, "udco_denied_engines") == Some(1.0), "{text}");
+    ensure!(!text.contains("udco_up{"), "{text}");
+    let named = ["metrics", "--engine", "/run/udco/engine.sock"];
+    let text = host.run(&[&other[..], &[&binary], &named].concat())?;
+    let up = value(&text, "udco_up{engine=\"/run/udco/engine.sock\"}");
+    ensure!(up == Some(0.0), "{text}");
+    lab.discard_logs();
+    Ok(())
+}
+
+#[test]
 fn the_alerts_fire_when_they_should() -> Result<()> {
     if !has_prometheus() {
         skip("no promtool; cure: apt-get install prometheus");
@@ -250,8 +305,26 @@ fn prometheus_scrapes_it() -> Result<()> {
     let count: usize = serde_json::from_value::<String>(peers["value"][1].clone())?.parse()?;
     ensure!(count == PEERS, "{peers}");
     ensure!(peers["metric"]["job"] == "udco", "{peers}");
-    let ended = ask("udco_device_ended_peers_total{reason=\"expired\"}")?;
-    ensure!(ended.len() == 1, "no counter to begin with: {ended:?}");
+    let expired = "udco_device_ended_peers_total{reason=\"expired\"}";
+    let ended = ask(expired)?;
+    ensure!(
+        ended[0]["value"][1] == "0",
+        "a counter to begin with: {ended:?}"
+    );
+    host.run(&[
+        &binary()?,
+        "peer",
+        "set",
+        "tun0",
+        "--id",
+        "7",
+        "--keepalive",
+        "1:1",
+    ])?;
+    eventually("a peer to expire", 3 * SOON, || {
+        let ended = ask(expired)?;
+        Ok((ended[0]["value"][1] == "1").then_some(()))
+    })?;
     lab.discard_logs();
     Ok(())
 }

@@ -63,6 +63,9 @@ fn exporter(to: &mut Writer<'_>, sample: &Sample) -> fmt::Result {
     let unreachable = [(Labels::new(), sample.unreachable as u64)];
     let help = "Engines whose socket cannot be found";
     to.gauge("unreachable_engines", None, help, unreachable)?;
+    let denied = [(Labels::new(), sample.denied as u64)];
+    let help = "Engines that this user may not use";
+    to.gauge("denied_engines", None, help, denied)?;
     let left = sample.left.iter();
     let left = left.map(|name| (vec![("device", name.as_str().into())], 1u64));
     let help = "A device whose engine was killed: no packet leaves through it";

@@ -19,6 +19,8 @@ pub(super) struct Sample {
     pub(super) left: BTreeSet<String>,
     /// How many engines cannot be reached.
     pub(super) unreachable: usize,
+    /// How many this user may not use.
+    pub(super) denied: usize,
     /// How long it took.
     pub(super) took: Duration,
 }

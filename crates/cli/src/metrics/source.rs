@@ -47,9 +47,13 @@ impl Source {
             false => self.named.clone(),
         };
         let (texts, mut silent) = engines::each(&sockets, |mut client| client.state());
+        let mut denied = 0;
         let mut survey = if self.named.is_empty() {
             let kernel = kernel::devices(None);
-            Survey::of_all(&texts, silent, self.everywhere, kernel)
+            let mut survey = Survey::of_all(&texts, silent, self.everywhere, kernel);
+            // They may be another user's, and none of this one's business.
+            denied = survey.take_denied();
+            survey
         } else {
             let known = |path: &Path| {
                 let mut all = texts
@@ -70,6 +74,7 @@ impl Source {
             survey.silent.push((socket, Trouble::Silent.into()));
         }
         let mut sample = Sample::of(survey, self.each_peer);
+        sample.denied = denied;
         sample.took = begin.elapsed();
         sample
     }
