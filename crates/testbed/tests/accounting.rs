@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use udco_testbed::measure::Stream;
+use udco_testbed::measure::{Ping, Stream};
 use udco_testbed::udco::{Counters, Device};
-use udco_testbed::{Endpoint, Pair, Proto, addresses as at, connect, eventually};
+use udco_testbed::{Endpoint, Pair, Proto, addresses as at, connect, eventually, skip_part};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -62,5 +62,43 @@ fn both_ends_of_a_healthy_tunnel_count_the_same_packets_and_no_alarming_drop() -
             .all(|name| !device.drops.contains_key(*name));
         ensure!(is_quiet, "{}: {:?}", end.host().name(), device.drops);
     }
+    Ok(())
+}
+
+#[test]
+fn the_traffic_of_an_expired_peer_is_kept() -> Result<()> {
+    let pair = Pair::new()?;
+    let (server, client) = connect(
+        pair.udco_server(Proto::Udp4).keepalive(1, 4),
+        pair.client(Proto::Udp4),
+    )?;
+    if !server.is_udco() {
+        skip_part("the counters of udco");
+        return Ok(());
+    }
+    Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
+    let (before, peer) = device(&server)?;
+    let totals = before.totals.context("no totals")?;
+    ensure!(
+        peer.rx_packets > 0 && totals.vpn.rx_packets >= peer.rx_packets,
+        "{totals:?}"
+    );
+    ensure!(totals.ended.is_empty(), "{totals:?}");
+    client.kill9()?;
+    let after = eventually("the peer to expire", 3 * SOON, || {
+        let device = server.show()?.devices.pop().context("a device")?;
+        Ok(device.peers.is_empty().then_some(device))
+    })?;
+    let kept = after.totals.context("no totals")?;
+    ensure!(kept.ended.get("expired") == Some(&1), "{kept:?}");
+    ensure!(
+        kept.vpn.rx_bytes >= totals.vpn.rx_bytes,
+        "{totals:?}, {kept:?}"
+    );
+    ensure!(
+        kept.link.rx_packets >= totals.link.rx_packets,
+        "{totals:?}, {kept:?}"
+    );
+    pair.lab.discard_logs();
     Ok(())
 }
