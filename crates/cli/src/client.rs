@@ -30,6 +30,9 @@ use crate::interface;
 /// Timeout for an engine's answer.
 const ANSWER: Duration = Duration::from_secs(3);
 
+/// The longest report of an engine: that of 100,000 peers has half of that.
+const LONGEST: u64 = 256 << 20;
+
 /// The client name that engines see.
 const PROGRAM: &[u8] = b"udco";
 
@@ -126,7 +129,11 @@ impl Client {
         }
         let mut text = String::new();
         file.rewind()?;
-        file.read_to_string(&mut text)?;
+        // An engine of another user may write anything.
+        file.take(LONGEST).read_to_string(&mut text)?;
+        if text.len() as u64 == LONGEST {
+            bail!("the engine's report is too long");
+        }
         Ok(text)
     }
 

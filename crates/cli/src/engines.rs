@@ -19,7 +19,7 @@ pub(crate) const NO_ENGINE: &str =
     "no engine is running: start one with `udco daemon`, or name yours with --engine";
 
 /// How many engines are asked at a time.
-const AT_A_TIME: usize = 64;
+pub(crate) const AT_A_TIME: usize = 256;
 
 /// An option of every command that speaks with an engine.
 #[derive(Clone, Debug, clap::Args)]

@@ -8,10 +8,11 @@ use crate::escape::Escaping;
 /// The labels of a series.
 pub(super) type Labels<'a> = Vec<(&'static str, Cow<'a, str>)>;
 
-/// A name that others have chosen, as a value: without control characters.
-pub(super) fn printable(name: &str) -> String {
+/// What others have chosen, as a value: of at most so many characters, and without control characters.
+pub(super) fn printable(name: &str, most: usize) -> String {
+    let end = name.char_indices().nth(most).map_or(name.len(), |it| it.0);
     let mut value = String::new();
-    let _ = Escaping::line(&mut value).write_str(name);
+    let _ = Escaping::line(&mut value).write_str(name.get(..end).unwrap_or_default());
     value
 }
 
@@ -45,6 +46,12 @@ impl DeviceLabels {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_is_short_and_visible() {
+        assert_eq!(printable("Größe", 4), "Größ");
+        assert_eq!(printable("a\nb", 9), "a\\u{a}b");
+    }
 
     #[test]
     fn the_usual_device_has_one_label() {

@@ -7,8 +7,22 @@ use serde::de::IgnoredAny;
 use udco_state::{KernelDevice, Offloads, Peer, Totals, Traffic};
 
 use super::labels::{DeviceLabels, printable};
+use crate::interface;
 use crate::state::{self, Device};
 use crate::survey::{self, Survey};
+
+/// How much is reported: an engine may be any program of any user, and say anything. Those of root come first.
+const MOST_DEVICES: usize = 1024;
+const MOST_PEERS: usize = 100_000;
+
+/// The longest version.
+const VERSION: usize = 32;
+
+/// The longest path of a socket.
+const PATH: usize = 107;
+
+/// The longest name of an interface.
+const NAME: usize = 15;
 
 /// A sample.
 #[derive(Debug, Default)]
@@ -37,6 +51,8 @@ pub(super) struct Engine {
 #[derive(Debug)]
 pub(super) struct DeviceSample {
     pub(super) labels: DeviceLabels,
+    /// The interface of this name is this device, as far as can be seen from here.
+    has_its_name: bool,
     pub(super) driver: &'static str,
     pub(super) mode: &'static str,
     pub(super) api: &'static str,
@@ -78,7 +94,7 @@ impl Sample {
             left: survey
                 .left
                 .iter()
-                .map(|left| printable(&left.name))
+                .map(|left| printable(&left.name, NAME))
                 .collect(),
             ..Self::default()
         };
@@ -87,7 +103,7 @@ impl Sample {
         }
         let silent = survey.silent.iter();
         sample.engines.extend(silent.map(|(socket, _)| Engine {
-            socket: printable(&socket.display().to_string()),
+            socket: printable(&socket.display().to_string(), PATH),
             state: None,
         }));
         let kernel = survey.kernel.into_iter();
@@ -100,9 +116,10 @@ impl Sample {
 
     /// Adds an engine that has answered, and its devices.
     fn add(&mut self, engine: survey::Engine<'_>, each_peer: bool) {
-        let socket = printable(&engine.socket.display().to_string());
-        let (state, devices) = engine.state.into_parts();
-        let devices = devices.iter();
+        let socket = printable(&engine.socket.display().to_string(), PATH);
+        let (mut state, devices) = engine.state.into_parts();
+        state.version = printable(&state.version, VERSION).into();
+        let devices = devices.iter().take(MOST_DEVICES);
         self.devices
             .extend(devices.map(|it| DeviceSample::of(it, &socket, each_peer)));
         self.engines.push(Engine {
@@ -111,18 +128,19 @@ impl Sample {
         });
     }
 
-    /// Devices of the same name in one namespace get their index as a label: two series may not have the same labels.
+    /// Two series may not have the same labels. Of several devices of one name in one namespace, the first is as usual,
+    /// and the others have their index as a label; so has a device whose name is another's by now.
     fn tell_apart(&mut self) {
-        let mut seen = BTreeMap::<_, usize>::new();
-        for device in &self.devices {
-            let key = (device.labels.name.clone(), device.labels.netns);
-            *seen.entry(key).or_default() += 1;
-        }
+        self.devices.truncate(MOST_DEVICES);
+        let mut peers = MOST_PEERS;
+        let mut seen = BTreeSet::new();
         for device in &mut self.devices {
-            let key = (device.labels.name.clone(), device.labels.netns);
-            if seen.get(&key) == Some(&1) {
-                device.labels.ifindex = None;
+            let labels = &mut device.labels;
+            if device.has_its_name && seen.insert((labels.name.clone(), labels.netns)) {
+                labels.ifindex = None;
             }
+            device.each_peer.truncate(peers);
+            peers -= device.each_peer.len();
         }
         let mut known = BTreeSet::new();
         self.devices
@@ -144,8 +162,9 @@ impl DeviceSample {
         };
         let is_elsewhere = !state::is_here(device);
         Self {
+            has_its_name: is_elsewhere || has_its_name(&device.name, device.ifindex),
             labels: DeviceLabels {
-                name: printable(&device.name),
+                name: printable(&device.name, NAME),
                 netns: is_elsewhere.then_some(device.netns),
                 ifindex: Some(device.ifindex),
             },
@@ -181,15 +200,21 @@ impl DeviceSample {
             mode: device.mode.name(),
             api: udco_state::Api::Ovpn.name(),
             engine: None,
+            has_its_name: has_its_name(&device.name, device.ifindex),
             peers: device.peers.map(|peers| peers.len()),
             counters: None,
             labels: DeviceLabels {
-                name: printable(&device.name),
+                name: printable(&device.name, NAME),
                 netns: None,
                 ifindex: Some(device.ifindex),
             },
         }
     }
+}
+
+/// Whether the interface of this name here has this index.
+fn has_its_name(name: &str, ifindex: u32) -> bool {
+    interface::index(name).is_none_or(|index| index == ifindex)
 }
 
 impl PeerSample {
@@ -258,20 +283,42 @@ pub(super) mod tests {
 
     #[test]
     fn devices_of_one_name_are_told_apart_by_index() {
-        let mut sample = example(1, false);
-        for (device, ifindex) in sample.devices.iter_mut().zip([3, 4]) {
-            device.labels = DeviceLabels {
-                name: "tun0".to_owned(),
-                netns: None,
-                ifindex: Some(ifindex),
-            };
+        let of = |devices: [(bool, u32); 2]| {
+            let mut sample = example(1, false);
+            for (device, (has_its_name, ifindex)) in sample.devices.iter_mut().zip(devices) {
+                device.has_its_name = has_its_name;
+                device.labels = DeviceLabels {
+                    name: "tun0".to_owned(),
+                    netns: None,
+                    ifindex: Some(ifindex),
+                };
+            }
+            sample.tell_apart();
+            let devices = sample.devices.iter();
+            devices.map(|it| it.labels.ifindex).collect::<Vec<_>>()
+        };
+        assert_eq!(of([(true, 3), (true, 4)]), [None, Some(4)]);
+        // The first was renamed, or is not there.
+        assert_eq!(of([(false, 3), (true, 4)]), [Some(3), None]);
+        assert_eq!(of([(false, 3), (false, 3)]), [Some(3)], "one of each");
+    }
+
+    #[test]
+    fn no_more_is_reported_than_there_should_be() {
+        let mut sample = Sample::default();
+        for _ in 0..=MOST_DEVICES / 2 {
+            sample.devices.extend(example(0, false).devices);
         }
         sample.tell_apart();
-        let indexes: Vec<_> = sample.devices.iter().map(|it| it.labels.ifindex).collect();
-        assert_eq!(indexes, [Some(3), Some(4)]);
-        sample.devices[1].labels.ifindex = Some(3);
-        sample.tell_apart();
-        assert_eq!(sample.devices.len(), 1, "one of each");
+        assert!(sample.devices.len() <= MOST_DEVICES);
+        let name = format!("tun0{}", "0".repeat(100));
+        let text = report(&name, 9, 0).replace("0.1.0", &name);
+        let state = state::read(&text).unwrap();
+        let socket = Path::new("/run/udco/engine.sock");
+        sample.add(survey::Engine { socket, state }, false);
+        assert_eq!(sample.devices.pop().unwrap().labels.name.len(), NAME);
+        let engine = sample.engines.pop().unwrap().state.unwrap();
+        assert_eq!(engine.version.len(), VERSION);
     }
 
     #[test]

@@ -42,10 +42,12 @@ impl Source {
     /// Asks the engines. Takes no longer than the slowest answer: an engine that does not answer in time is down.
     fn sample(&self) -> Sample {
         let begin = Instant::now();
-        let sockets = match self.named.is_empty() {
+        let mut sockets = match self.named.is_empty() {
             true => runtime_dir::sockets(),
             false => self.named.clone(),
         };
+        // Those of /run/udco come first. A user may have put any number elsewhere.
+        sockets.truncate(engines::AT_A_TIME);
         let (texts, mut silent) = engines::each(&sockets, |mut client| client.state());
         let mut denied = 0;
         let mut survey = if self.named.is_empty() {
