@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["textfile", "every", "format"])]
     listen: Option<Address>,
 
-    /// Write them to this file, which node_exporter's textfile collector reads: it has to end with `.prom`.
+    /// Write them to this file. node_exporter's textfile collector reads those that end with `.prom`.
     #[arg(long, value_name = "FILE")]
     textfile: Option<PathBuf>,
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use udco_state::{FORMAT, KernelDevice, Report};
 use udco_testbed::{Host, Lab, Process, json_schema, udco};
 
 /// Long enough for a busy machine.
@@ -17,6 +18,11 @@ const STEPS: [&str; 4] = [
     "peer new tun0 --id 1 --remote 127.0.0.1:5001 --local 127.0.0.1:5000 --vpn4 10.9.0.1 --keepalive 10:60",
     "key new tun0 --peer 1 --slot primary --key-id 3 --cipher aes-gcm --file key.txt --direction 0",
 ];
+
+fn schema() -> Result<Value> {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/show.schema.json");
+    Ok(serde_json::from_str(&fs::read_to_string(page)?)?)
+}
 
 fn binary() -> Result<String> {
     let binary = udco::binary()?;
@@ -44,9 +50,35 @@ fn shown(host: &Host, schema: &Value) -> Result<Value> {
 }
 
 #[test]
+fn devices_of_the_kernels_driver_conform_to_the_schema() -> Result<()> {
+    let counters = r#"{"rx_bytes":1,"rx_packets":2,"tx_bytes":3,"tx_packets":4}"#;
+    let text = format!(
+        r#"{{"name":"tun0","ifindex":3,"driver":"kernel","mode":"p2p","peers":[{{"id":1,"tx_id":2,"remote":null,
+        "local":null,"vpn4":null,"vpn6":"fd00::2","keepalive":{{"interval":0,"timeout":0}},"keys":{{"primary":
+        {{"key_id":7,"cipher":"aes-gcm"}},"secondary":null}},"link":{counters},"vpn":{counters}}}]}}"#
+    );
+    let with_peers: KernelDevice = serde_json::from_str(&text)?;
+    let without = KernelDevice {
+        peers: None,
+        ..with_peers.clone()
+    };
+    let report: Report = Report {
+        format: FORMAT,
+        devices: Vec::new(),
+        kernel_devices: vec![with_peers, without],
+        engines: Vec::new(),
+        left: Vec::new(),
+        silent: Vec::new(),
+        unreachable: vec![7],
+    };
+    let problems = json_schema::problems(&schema()?, &serde_json::to_value(report)?);
+    ensure!(problems.is_empty(), "{problems:#?}");
+    Ok(())
+}
+
+#[test]
 fn the_output_conforms_to_the_schema() -> Result<()> {
-    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/show.schema.json");
-    let schema: Value = serde_json::from_str(&fs::read_to_string(page)?)?;
+    let schema = schema()?;
     let lab = Lab::new()?;
     let host = lab.host("host")?;
     let binary = binary()?;
