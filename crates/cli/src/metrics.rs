@@ -23,11 +23,11 @@ use crate::output;
 /// Command line.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Serve them over HTTP at this address, as `/metrics`: `unix:/run/udco-metrics`, or e.g. `127.0.0.1:9176`.
+    /// Serve the counters over HTTP at this address, as `/metrics`: `unix:/run/udco-metrics`, or e.g. `127.0.0.1:9176`.
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["textfile", "every", "format"])]
     listen: Option<Address>,
 
-    /// Write them to this file. node_exporter's textfile collector reads those that end with `.prom`.
+    /// Write the counters to this file. node_exporter's textfile collector reads those that end with `.prom`.
     #[arg(long, value_name = "FILE")]
     textfile: Option<PathBuf>,
 
@@ -39,11 +39,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 
-    /// Also count the traffic of each peer: eight series for each.
+    /// Also report each peer: nine series for each.
     #[arg(long)]
     peers: bool,
 
-    /// Ask the engine listening on this socket, may be repeated [default: every engine in this network namespace, and the
+    /// Ask the engine listening on this socket; may be repeated [default: every engine in this network namespace, and the
     /// kernel's own driver].
     #[arg(long, value_name = "PATH")]
     engine: Vec<PathBuf>,
