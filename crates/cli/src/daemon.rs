@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use udco_engine::{Access, Engine, Listening};
 use udco_sys::signal::Termination;
 
-use crate::{DaemonArguments, confinement, log, panics, runtime_dir, sweep, user};
+use crate::{DaemonArguments, confinement, log, notify, panics, runtime_dir, sweep, user};
 
 /// Name of the daemon's socket in the runtime directory.
 pub(crate) const SOCKET: &str = "engine.sock";
@@ -16,11 +16,12 @@ pub(crate) const SOCKET: &str = "engine.sock";
 pub(crate) fn run(arguments: DaemonArguments) -> Result<()> {
     log::start(arguments.options.verbose);
     if !arguments.options.confinement.bare {
-        let place = match &arguments.socket {
+        let mut further = match &arguments.socket {
             Some(_) => Vec::new(),
             None => vec!["--socket".into(), default_place()?.into_os_string()],
         };
-        let error = confinement::become_bare(&place);
+        further.extend(notify::for_daemon());
+        let error = confinement::become_bare(&further);
         bail!("cannot restart without the environment: {error}");
     }
     let path = match arguments.socket {
@@ -28,6 +29,7 @@ pub(crate) fn run(arguments: DaemonArguments) -> Result<()> {
         None => default_place()?,
     };
     drop(confinement::leave_descriptors(None)?);
+    let manager = notify::Manager::at(arguments.notify_socket.as_deref())?;
     // Before any thread starts that would receive the signals.
     udco_sys::process::ignore_hangup();
     // A TCP peer takes two open files.
@@ -70,12 +72,14 @@ pub(crate) fn run(arguments: DaemonArguments) -> Result<()> {
     let engine = Engine::start_confined(options.for_engine(), || options.confinement.enter())
         .context("cannot start the engine")?;
     tracing::info!("listening at {}", listening.path().display());
+    manager.ready();
     let signal = loop {
         listening.serve_until_readable(&engine, &termination);
         if let Some(signal) = termination.received() {
             break signal;
         }
     };
+    manager.stopping();
     let stay = match engine.end_devices() {
         0 => "",
         1 => "; its device stays and drops all packets",

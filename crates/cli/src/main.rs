@@ -7,6 +7,7 @@ mod client;
 mod confinement;
 mod daemon;
 mod doctor;
+mod documents;
 mod engine_options;
 mod engines;
 mod escape;
@@ -19,6 +20,7 @@ mod log;
 mod metrics;
 mod monitor;
 mod notification;
+mod notify;
 mod openvpn_options;
 mod output;
 mod panics;
@@ -113,6 +115,10 @@ enum Command {
     /// Removes an engine's socket file at its end; started by engines.
     #[command(hide = true)]
     Sweep(sweep::Arguments),
+
+    /// Writes manual pages and shell completions; for packages.
+    #[command(hide = true)]
+    Documents(documents::Arguments),
 }
 
 /// Options of an engine.
@@ -191,6 +197,10 @@ struct DaemonArguments {
     /// With --user: run with this group instead of the user's primary one.
     #[arg(long, value_name = "GROUP", requires = "user")]
     group: Option<String>,
+
+    /// The service manager's socket, which the environment held.
+    #[arg(long, hide = true)]
+    notify_socket: Option<OsString>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -244,6 +254,7 @@ fn main() -> ExitCode {
         Command::Metrics(arguments) => metrics::run(arguments),
         Command::Engine(arguments) => private_engine::run(&arguments),
         Command::Sweep(arguments) => sweep::run(&arguments),
+        Command::Documents(arguments) => documents::run(&arguments),
     };
     report(outcome)
 }

@@ -1,10 +1,13 @@
 //! One engine for several OpenVPNs, in any combination of network namespaces.
 
+use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use udco_testbed::measure::{Ping, Stream};
-use udco_testbed::{Pair, Proc, Proto, addresses as at, confinement, connect, eventually, udco};
+use udco_testbed::{
+    Lab, Pair, Proc, Proto, addresses as at, confinement, connect, eventually, udco,
+};
 
 /// Long enough for a busy machine.
 const SOON: Duration = Duration::from_secs(5);
@@ -100,6 +103,32 @@ fn a_daemon_says_what_is_in_its_way() -> Result<()> {
     } else {
         udco_testbed::skip_part("no second user in an unprivileged lab");
     }
+    Ok(())
+}
+
+#[test]
+fn a_daemon_tells_its_service_manager_when_it_serves_and_when_it_ends() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = lab.host("host")?;
+    let file = |name| lab.directory().join(name).display().to_string();
+    let [socket, notify] = ["engine.sock", "notify"].map(file);
+    let manager = UnixDatagram::bind(&notify)?;
+    manager.set_read_timeout(Some(SOON))?;
+    let binary = udco::binary()?;
+    let binary = binary.to_str().context("a path that is not UTF-8")?;
+    let variable = format!("NOTIFY_SOCKET={notify}");
+    let words = ["env", &variable, binary, "daemon", "--socket", &socket];
+    let mut daemon = host.spawn("daemon.log", &words)?;
+    let received = || -> Result<String> {
+        let mut room = [0; 64];
+        let len = manager.recv(&mut room).context("no message")?;
+        Ok(String::from_utf8_lossy(&room[..len]).into_owned())
+    };
+    ensure!(received()? == "READY=1");
+    let shown = host.run(&[binary, "show", "--engine", &socket])?;
+    daemon.signal(udco_testbed::Signal::TERM)?;
+    ensure!(received()? == "STOPPING=1", "served: {shown}");
+    daemon.wait(SOON)?;
     Ok(())
 }
 
