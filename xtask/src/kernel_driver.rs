@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use self::guest::Guest;
+use crate::report::Report;
 use crate::{check, packages, page, step};
 
 /// Longest time for the guest, from power on to power off.
@@ -39,15 +40,6 @@ pub(crate) struct Options {
     write_docs: bool,
 }
 
-/// What the guest printed.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Outcome {
-    kernel: String,
-    passed: Vec<String>,
-    failed: Vec<String>,
-    is_done: bool,
-}
-
 /// Builds, boots the guest, and prints its steps; fails if one of them did, or if it did not come to its end.
 pub(crate) fn run(options: &Options) -> Result<()> {
     packages::ensure()?;
@@ -59,17 +51,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let initramfs = guest.initramfs(&[&udco, &ip()?])?;
     eprintln!("==> boot Linux {}", guest.kernel);
     let begin = Instant::now();
-    let outcome = watch(&mut guest.boot(&initramfs)?)?;
+    let report = watch(&mut guest.boot(&initramfs)?)?;
     let seconds = begin.elapsed().as_secs();
-    let (passed, failed) = (outcome.passed.len(), outcome.failed.len());
+    let (passed, failed) = (report.passed.len(), report.failed.len());
     println!(
         "Linux {}: {passed} steps passed, {failed} failed, in {seconds} s",
-        outcome.kernel
+        report.kernel
     );
-    ensure!(outcome.is_done, "the guest did not come to its end");
-    ensure!(failed == 0, "failed: {}", outcome.failed.join("; "));
+    ensure!(report.is_done, "the guest did not come to its end");
+    ensure!(failed == 0, "failed: {}", report.failed.join("; "));
     if options.write_docs {
-        page::publish(Path::new(PAGE), "kernel-driver", &outcome.table(seconds)?)?;
+        page::publish(Path::new(PAGE), "kernel-driver", &table(&report, seconds)?)?;
     }
     Ok(())
 }
@@ -82,7 +74,7 @@ fn ip() -> Result<PathBuf> {
 }
 
 /// Runs the guest, and reads its serial console.
-fn watch(qemu: &mut std::process::Command) -> Result<Outcome> {
+fn watch(qemu: &mut std::process::Command) -> Result<Report> {
     let spawned = qemu.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
     let mut qemu = spawned.context("cannot start qemu")?;
     let console = qemu.stdout.take().context("no console")?;
@@ -96,13 +88,13 @@ fn watch(qemu: &mut std::process::Command) -> Result<Outcome> {
         }
     });
     let until = Instant::now() + LIMIT;
-    let mut outcome = Outcome::default();
+    let mut report = Report::default();
     loop {
         let left = until.saturating_duration_since(Instant::now());
         match lines.recv_timeout(left) {
             Ok(line) => {
                 eprintln!("{line}");
-                outcome.read(&line);
+                report.add(&line);
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => break,
             Err(mpsc::RecvTimeoutError::Timeout) => {
@@ -114,56 +106,19 @@ fn watch(qemu: &mut std::process::Command) -> Result<Outcome> {
     }
     qemu.wait()?;
     let _ = reader.join();
-    Ok(outcome)
+    Ok(report)
 }
 
-impl Outcome {
-    fn read(&mut self, line: &str) {
-        match line.split_once(' ') {
-            Some(("KERNEL", version)) => version.clone_into(&mut self.kernel),
-            Some(("PASS", step)) => self.passed.push(step.to_owned()),
-            Some(("FAIL", step)) => self.failed.push(step.to_owned()),
-            _ => self.is_done |= line == "DONE",
-        }
+/// The page's table.
+fn table(report: &Report, seconds: u64) -> Result<String> {
+    let date = step::first_line("date", &["-u", "+%Y-%m-%d"]);
+    let mut text = format!(
+        "Last run: {date}, Linux {}, {} steps, {seconds} s.\n\n| step | result |\n|---|---|\n",
+        report.kernel,
+        report.passed.len()
+    );
+    for step in &report.passed {
+        writeln!(text, "| {step} | passed |")?;
     }
-
-    fn table(&self, seconds: u64) -> Result<String> {
-        let date = step::first_line("date", &["-u", "+%Y-%m-%d"]);
-        let mut text = format!(
-            "Last run: {date}, Linux {}, {} steps, {seconds} s.\n\n| step | result |\n|---|---|\n",
-            self.kernel,
-            self.passed.len()
-        );
-        for step in &self.passed {
-            writeln!(text, "| {step} | passed |")?;
-        }
-        Ok(text)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Outcome;
-
-    #[test]
-    fn the_console_is_read_line_by_line() {
-        let mut outcome = Outcome::default();
-        for line in [
-            "[    0.1] noise",
-            "KERNEL 6.16.1",
-            "PASS ping",
-            "FAIL key swap (why)",
-        ] {
-            outcome.read(line);
-        }
-        assert!(!outcome.is_done);
-        outcome.read("DONE");
-        let expected = Outcome {
-            kernel: "6.16.1".to_owned(),
-            passed: vec!["ping".to_owned()],
-            failed: vec!["key swap (why)".to_owned()],
-            is_done: true,
-        };
-        assert_eq!(outcome, expected);
-    }
+    Ok(text)
 }

@@ -18,6 +18,7 @@ mod openvpn27;
 mod order;
 mod packages;
 mod page;
+mod report;
 mod step;
 mod tcp;
 mod vanish;
