@@ -72,6 +72,12 @@ pub(super) enum Way {
     Plain,
 }
 
+/// What OpenVPN's units start once the package is installed.
+pub(super) const PACKAGED: &str = "/usr/lib/udco/run-openvpn";
+
+/// The package's settings.
+pub(super) const SETTINGS: &str = "/etc/default/udco";
+
 /// A release of OpenVPN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Release(pub(super) u32, pub(super) u32);

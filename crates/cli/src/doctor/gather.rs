@@ -5,6 +5,7 @@ mod files;
 mod launch;
 mod machine;
 mod network;
+mod packaged;
 mod processes;
 mod unit;
 

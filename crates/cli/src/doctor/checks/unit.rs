@@ -2,7 +2,7 @@
 
 use udco_state::{Finding, Severity};
 
-use crate::doctor::facts::{Facts, Loaded, Subject, Unit, Way};
+use crate::doctor::facts::{Facts, Loaded, PACKAGED, SETTINGS, Subject, Unit, Way};
 use crate::doctor::finding::{More, Name, finding, word};
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
@@ -83,13 +83,20 @@ fn plain(facts: &Facts, name: &str, loaded: &Loaded) -> Finding {
         let means = "starts OpenVPN without udco: the kernel's own driver serves it";
         return finding(Name::Unit, Severity::Info, name, means);
     }
+    let restart = format!(
+        "then `systemctl restart {}`, which interrupts the tunnel",
+        word(name)
+    );
+    if loaded.command.starts_with(PACKAGED) {
+        let means = format!("UDCO_DISABLE in {SETTINGS} turns udco off for it");
+        return finding(Name::Unit, Severity::Error, name, means)
+            .cure(format!("take it out of UDCO_DISABLE in {SETTINGS}"))
+            .cure(restart)
+            .ends_offload();
+    }
     let udco = facts.launch.udco.display();
     let edit = format!(
         "`systemctl edit {}`, with these lines, and quotation marks where `systemctl cat` shows some:",
-        word(name)
-    );
-    let restart = format!(
-        "then `systemctl restart {}`, which interrupts the tunnel",
         word(name)
     );
     let means = "starts OpenVPN without udco";

@@ -9,6 +9,7 @@ use udco_ipc::SOCKET_VARIABLE;
 
 use super::launch::{engine, without_udco};
 use super::machine;
+use super::packaged;
 use crate::doctor::facts::{Limits, Loaded, Rights, Starter, Unit, Way};
 use crate::preloading::Identity;
 
@@ -79,9 +80,15 @@ impl Properties {
         words.get(..end).unwrap_or_default().trim().to_owned()
     }
 
+    /// The words of the command that runs in the end.
+    fn resolved(&self) -> Vec<OsString> {
+        let command = self.command();
+        packaged::resolved(command.split_whitespace().map(Into::into).collect())
+    }
+
     /// The program and its arguments, and what udco has to do with it.
     pub(super) fn words(&self) -> (Vec<OsString>, Way) {
-        let all: Vec<OsString> = self.command().split_whitespace().map(Into::into).collect();
+        let all = self.resolved();
         let (words, way) = without_udco(&all);
         let is_preloaded = self.one("Environment").contains("libudco_preload.so");
         let way = match way {
@@ -93,7 +100,7 @@ impl Properties {
 
     /// The shared engine that it is to use.
     pub(super) fn engine(&self) -> Option<PathBuf> {
-        let all: Vec<OsString> = self.command().split_whitespace().map(Into::into).collect();
+        let all = self.resolved();
         let (words, way) = without_udco(&all);
         let ours = all.get(..all.len() - words.len())?;
         let mut variables = self.one("Environment").split_whitespace();

@@ -13,7 +13,7 @@ use crate::preloading::Obstacle;
 
 type Case = (&'static str, Change, &'static str, Severity, Offload);
 
-const CASES: [Case; 30] = [
+const CASES: [Case; 31] = [
     (
         "no openvpn",
         |it| it.launch.openvpn = None,
@@ -193,6 +193,22 @@ const CASES: [Case; 30] = [
     (
         "plain unit",
         |it| unit(it, Way::Plain, Loaded::default()),
+        "unit",
+        Error,
+        WouldBeOff,
+    ),
+    (
+        "unit turned off in the package's settings",
+        |it| {
+            unit(
+                it,
+                Way::Plain,
+                Loaded {
+                    command: "/usr/lib/udco/run-openvpn a.service openvpn a".into(),
+                    ..Loaded::default()
+                },
+            )
+        },
         "unit",
         Error,
         WouldBeOff,
