@@ -90,7 +90,10 @@ impl Apt {
 }
 
 /// A Debian archive that the machine's own apt uses, without a trailing slash.
-fn mirror() -> Result<String> {
+///
+/// # Errors
+/// If there is no apt, or if it has no such archive.
+pub(crate) fn mirror() -> Result<String> {
     let output = Command::new("apt-get")
         .args([
             "indextargets",

@@ -16,6 +16,7 @@ mod no_std;
 mod offload;
 mod openvpn27;
 mod order;
+mod package;
 mod packages;
 mod page;
 mod report;
@@ -106,6 +107,10 @@ enum Command {
     /// Unpacks both below the target directory and installs neither. Tunnels over UDP and TCP, with the kernel's driver at
     /// both ends, or an engine at one. Takes about a minute after the download of 100 MB.
     KernelDriver(kernel_driver::Options),
+    /// Make a Debian package and a tarball for each architecture that can be built here.
+    ///
+    /// amd64, and arm64 if its targets are installed. Dates are the commit's, and a second run gives the same bytes.
+    Package(package::Options),
     /// Unpack OpenVPN 2.7 from Debian's backports below the target directory, for the scenarios; installs nothing.
     Openvpn27,
     /// A process of these runs, in a host of its lab.
@@ -128,6 +133,7 @@ fn main() -> ExitCode {
         Command::Offload(options) => offload::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::KernelDriver(options) => kernel_driver::run(&options),
+        Command::Package(options) => package::run(&options),
         Command::Openvpn27 => openvpn27::run(),
         Command::LabEnd(end) => end.run(),
     };

@@ -34,6 +34,15 @@ const NEEDED_TO_MEASURE: [(&str, &str); 4] = [
     ("/usr/bin/fastd", "fastd"),
 ];
 
+/// Additional files for packages and their test.
+const NEEDED_TO_PACKAGE: [(&str, &str); 5] = [
+    ("/usr/bin/dpkg-deb", "dpkg"),
+    ("/usr/bin/readelf", "binutils"),
+    ("/usr/bin/lintian", "lintian"),
+    ("/usr/bin/mmdebstrap", "mmdebstrap"),
+    ("/usr/bin/systemd-nspawn", "systemd-container"),
+];
+
 /// Installs missing packages, or says how.
 ///
 /// # Errors
@@ -56,6 +65,14 @@ pub(crate) fn ensure_to_measure() -> Result<()> {
 /// As [`ensure`].
 pub(crate) fn ensure_prometheus() -> Result<()> {
     ensure_all(&PROMETHEUS)
+}
+
+/// The same, including what makes packages and tests them.
+///
+/// # Errors
+/// As [`ensure`].
+pub(crate) fn ensure_to_package() -> Result<()> {
+    ensure_all(&[NEEDED.as_slice(), &NEEDED_TO_PACKAGE].concat())
 }
 
 fn ensure_all(needed: &[(&str, &'static str)]) -> Result<()> {
