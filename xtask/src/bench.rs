@@ -11,6 +11,7 @@ mod docs;
 mod figure;
 mod leftovers;
 mod link;
+pub(crate) mod loads;
 mod machine;
 mod outcome;
 mod subject;

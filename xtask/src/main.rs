@@ -48,6 +48,8 @@ enum Command {
     Bench(bench::Options),
     /// Measure two builds of udco in turns: this tree's, and that of a commit or one that enters no confinement.
     Compare(bench::compare::Options),
+    /// Measure what moderate loads cost a server: with OpenVPN's own data path and with udco, each with a stock client.
+    Loads(bench::loads::Options),
     /// Test a session in bad weather and account for every packet.
     ///
     /// Streams go through a session whose packets are lost, reordered, duplicated and corrupted, in 48 kinds of weather,
@@ -122,6 +124,7 @@ fn main() -> ExitCode {
     let outcome = match Command::parse() {
         Command::Demo { json } => demo::run(json),
         Command::Bench(options) => bench::run(&options),
+        Command::Loads(options) => bench::loads::run(&options),
         Command::Compare(options) => bench::compare::run(&options),
         Command::Chaos { seed, write_docs } => chaos::run(seed, write_docs),
         Command::Check { quick } => check::run(quick),

@@ -1,4 +1,4 @@
-//! TCP streams by iperf3, and its reports.
+//! Streams by iperf3, over TCP and UDP, and its reports.
 
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::host::Host;
 
-/// TCP streams by iperf3.
+/// Streams by iperf3, over TCP unless [`Self::datagrams`] says otherwise.
 #[derive(Clone, Debug)]
 pub struct Stream {
     to: String,
@@ -18,6 +18,7 @@ pub struct Stream {
     parallel: u32,
     congestion: Option<String>,
     limit: Option<String>,
+    datagrams: Option<u32>,
 }
 
 impl Stream {
@@ -30,6 +31,7 @@ impl Stream {
             parallel: 1,
             congestion: None,
             limit: None,
+            datagrams: None,
         }
     }
 
@@ -60,6 +62,12 @@ impl Stream {
     /// Rate limit, as iperf3 writes it: `50M`.
     pub fn limit(mut self, limit: &str) -> Self {
         self.limit = Some(limit.to_owned());
+        self
+    }
+
+    /// UDP datagrams with so many bytes of payload; give it a [`Self::limit`].
+    pub fn datagrams(mut self, bytes: u32) -> Self {
+        self.datagrams = Some(bytes);
         self
     }
 
@@ -99,7 +107,10 @@ impl Stream {
         if let Some(congestion) = &self.congestion {
             words.extend(["-C", congestion]);
         }
-        if let Some(limit) = &self.limit {
+        let bytes = self.datagrams.map(|bytes| bytes.to_string());
+        if let (Some(limit), Some(bytes)) = (&self.limit, &bytes) {
+            words.extend(["-u", "-b", limit, "-l", bytes]);
+        } else if let Some(limit) = &self.limit {
             // iperf3 paces block by block: its default of 128 KiB is a burst that overflows a default socket buffer.
             words.extend(["-b", limit, "-l", "8K"]);
         }
