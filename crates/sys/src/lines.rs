@@ -287,6 +287,17 @@ mod tests {
         panic!("never full");
     }
 
+    /// Waits until nobody can read what is written to `end`: a process that another test has forked may hold the reader's
+    /// descriptor for a moment.
+    fn await_hangup(end: &impl AsFd) {
+        let mut polled = [PollFd::new(end, PollFlags::empty())];
+        let soon = Timespec {
+            tv_sec: 10,
+            tv_nsec: 0,
+        };
+        assert_eq!(poll(&mut polled, Some(&soon)), Ok(1), "it is still read");
+    }
+
     #[test]
     fn a_pipe_without_a_reader_loses_lines_and_counts_them() {
         let (reader, writer) = pipe();
@@ -307,13 +318,7 @@ mod tests {
             "{text}"
         );
         drop(reader);
-        // A process that another test has forked may hold it for a moment.
-        let mut polled = [PollFd::new(&end, PollFlags::empty())];
-        let soon = Timespec {
-            tv_sec: 10,
-            tv_nsec: 0,
-        };
-        assert_eq!(poll(&mut polled, Some(&soon)), Ok(1), "it is still read");
+        await_hangup(&end);
         sink.write(b"nobody is there\n");
         assert_eq!(lost(&sink), 1);
     }
@@ -332,6 +337,7 @@ mod tests {
     #[test]
     fn a_socket_without_a_reader_loses_lines_and_keeps_the_rest_whole() {
         let (mut reader, writer) = UnixStream::pair().unwrap();
+        let end = writer.try_clone().unwrap();
         let sink = to(writer.into());
         fill(&sink);
         reader.set_nonblocking(true).unwrap();
@@ -345,6 +351,7 @@ mod tests {
         }));
         assert!(text.ends_with("on again\n"));
         drop(reader);
+        await_hangup(&end);
         sink.write(b"nobody is there\n");
         assert_eq!(lost(&sink), 1);
     }
