@@ -73,7 +73,8 @@ fn is_unread(finding: &Finding) -> bool {
     finding.severity <= Severity::Warning && names.contains(&finding.name.as_ref())
 }
 
-/// Whether there is an OpenVPN to judge: the machine alone, or a unit that is none, has none.
+/// Whether there is an OpenVPN to judge: not if the question was about the machine alone, or about a unit that starts
+/// something else.
 fn is_about_openvpn(facts: &Facts) -> bool {
     match (&facts.subject, &facts.unit) {
         (Subject::Machine, _) => false,

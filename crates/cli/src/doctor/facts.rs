@@ -49,11 +49,11 @@ pub(super) struct Launch {
     pub(super) way: Way,
     /// This program.
     pub(super) udco: PathBuf,
-    /// OpenVPN's file; `None` if there is none.
+    /// OpenVPN's executable; `None` if it cannot be found.
     pub(super) openvpn: Option<PathBuf>,
     /// The release that it prints; `None` if it prints none.
     pub(super) release: Option<Release>,
-    /// The preload library, or why there is none.
+    /// The preload library, or why it cannot be found.
     pub(super) library: Result<PathBuf, String>,
     /// Why OpenVPN would not load it.
     pub(super) obstacle: Option<Obstacle>,

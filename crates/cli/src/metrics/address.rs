@@ -12,7 +12,7 @@ pub(super) enum Address {
     Tcp(SocketAddr),
 }
 
-/// It is none.
+/// The text is no such address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("give unix:/PATH, or an IP address and a port, e.g. 127.0.0.1:9176 or [::1]:9176")]
 pub(super) struct NoAddress;

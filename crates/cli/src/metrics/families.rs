@@ -141,7 +141,7 @@ fn devices(to: &mut Writer<'_>, devices: &[DeviceSample]) -> fmt::Result {
     to.gauge("device_offload", None, help, offloads)
 }
 
-/// Each reason has its series from the beginning: an increase from nothing is none to Prometheus.
+/// Each reason has a series from the start: Prometheus sees no increase in a series that has just appeared.
 fn device_counters(to: &mut Writer<'_>, devices: &[DeviceSample]) -> fmt::Result {
     let fragmented = counters(devices).map(|(labels, it)| (labels.with(&[]), it.fragmented));
     let help = "Datagrams that did not fit the path, so that the kernel fragmented them";

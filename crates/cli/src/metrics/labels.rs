@@ -1,4 +1,4 @@
-//! Labels: few, and of bounded number. What a stranger chooses, such as a peer's address, is none.
+//! Labels: few, and bounded in number. What a stranger chooses, such as a peer's address, never becomes one.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -8,7 +8,7 @@ use crate::escape::Escaping;
 /// The labels of a series.
 pub(super) type Labels<'a> = Vec<(&'static str, Cow<'a, str>)>;
 
-/// What others have chosen, as a value: of at most so many characters, and without control characters.
+/// A label's value that others have chosen: cut to this many characters, without control characters.
 pub(super) fn printable(name: &str, most: usize) -> String {
     let end = name.char_indices().nth(most).map_or(name.len(), |it| it.0);
     let mut value = String::new();

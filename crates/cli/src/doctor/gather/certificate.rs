@@ -72,7 +72,7 @@ fn time(bytes: &[u8]) -> Option<(i64, &[u8])> {
     Some((moment(year, others)?, rest))
 }
 
-/// A number of so many digits, and what is behind it.
+/// Splits off a number with this many digits.
 fn digits(text: &[u8], count: usize) -> Option<(i64, &[u8])> {
     let (digits, rest) = text.split_at_checked(count)?;
     digits.iter().all(u8::is_ascii_digit).then_some(())?;
