@@ -117,6 +117,8 @@ pub struct Hit {
     pub program: Proc,
     /// Its processor time until then.
     pub cpu: Duration,
+    /// How long it had been ready to run without a processor by then.
+    pub starved: Duration,
 }
 
 /// A proxy, until it is dropped.
@@ -273,12 +275,18 @@ impl Shared {
             return;
         };
         let (at, cpu) = (Instant::now(), program.cpu_time().unwrap_or_default());
+        let starved = program.starved().unwrap_or_default();
         if signal_pid(engine, signal).is_err() {
             return;
         }
         while Proc::read(engine).is_some_and(|engine| engine.state != state) {
             thread::sleep(Duration::from_micros(100));
         }
-        *hit = Some(Hit { at, program, cpu });
+        *hit = Some(Hit {
+            at,
+            program,
+            cpu,
+            starved,
+        });
     }
 }

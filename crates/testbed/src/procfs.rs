@@ -126,6 +126,16 @@ impl Proc {
         Ok(Duration::from_millis(ticks * 10))
     }
 
+    /// How long its first thread has been ready to run without a processor: what a busy machine has cost it.
+    ///
+    /// # Errors
+    /// If the process is gone, or the kernel keeps no account (`CONFIG_SCHED_INFO`).
+    pub fn starved(&self) -> Result<Duration> {
+        let schedstat = fs::read_to_string(format!("/proc/{}/schedstat", self.pid))?;
+        let second = schedstat.split_whitespace().nth(1).context("schedstat")?;
+        Ok(Duration::from_nanos(second.parse()?))
+    }
+
     /// True until the process has ended (a zombie has).
     pub fn is_alive(&self) -> bool {
         Self::read(self.pid).is_some_and(|now| now.state != 'Z' && now.inner == self.inner)

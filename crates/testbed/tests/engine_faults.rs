@@ -17,8 +17,11 @@ use udco_testbed::{
 /// When the preload library gives up on an answer.
 const DUE: Duration = Duration::from_secs(1);
 
-/// How long OpenVPN may take, from the request on.
+/// How long OpenVPN may take, from the request on, apart from what it waits for a processor.
 const IN_TIME: Duration = Duration::from_secs(2);
+
+/// How often it is asked at least before it counts as silent: a busy machine may not let this test ask in time.
+const QUESTIONS: u32 = 10;
 
 /// How long its processor time is measured, and how much it may use.
 const WATCHED: Duration = Duration::from_secs(3);
@@ -241,8 +244,12 @@ fn watch(hit: &Hit, management: &Management) -> Result<Outcome> {
             .cpu_time()
             .map(|now| now.saturating_sub(hit.cpu))
     };
+    let starved = || {
+        let now = hit.program.starved().unwrap_or_default();
+        now.saturating_sub(hit.starved)
+    };
     let mut spent = Duration::ZERO;
-    let (mut ended, mut after) = (false, None);
+    let (mut ended, mut after, mut questions) = (false, None, 0);
     while after.is_none() || hit.at.elapsed() < WATCHED {
         if !hit.program.is_alive() {
             ended = true;
@@ -253,7 +260,8 @@ fn watch(hit: &Hit, management: &Management) -> Result<Outcome> {
         if after.is_none() && management.ask("pid", Duration::from_millis(100)).is_ok() {
             after = Some(hit.at.elapsed());
         }
-        if after.is_none() && hit.at.elapsed() > IN_TIME {
+        questions += 1;
+        if after.is_none() && questions > QUESTIONS && hit.at.elapsed() > IN_TIME + starved() {
             bail!("neither ended nor answered; {spent:?} of processor time");
         }
         thread::sleep(Duration::from_millis(20));
@@ -277,8 +285,10 @@ fn bear_late_answers(hit: &Hit, management: &Management) -> Result<()> {
     if !hit.program.is_alive() {
         return Ok(());
     }
-    let answer = management.ask("pid", DUE);
-    ensure!(answer.is_ok() || !hit.program.is_alive(), "{answer:?}");
+    eventually("OpenVPN's answer or end", NEED, || {
+        let answers = management.ask("pid", DUE).is_ok();
+        Ok((answers || !hit.program.is_alive()).then_some(()))
+    })?;
     let spent = hit.program.cpu_time().unwrap_or(before);
     let spent = spent.saturating_sub(before);
     ensure!(spent < CPU / 2, "OpenVPN used {spent:?}");
