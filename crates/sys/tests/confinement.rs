@@ -115,7 +115,7 @@ fn names(attempts: impl Iterator<Item = bool>) -> Vec<&'static str> {
 fn again(test: &str, part: &str) -> Output {
     let program = std::env::current_exe().unwrap();
     Command::new(program)
-        .args(["--exact", test, "--nocapture"])
+        .args(["--exact", test, "--nocapture", "--include-ignored"])
         .env(PART, part)
         .output()
         .unwrap()
@@ -200,4 +200,44 @@ fn a_layer_that_is_not_to_be_had_is_a_line() {
     let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
     assert!(status.contains("CapEff:\t0000000000000000"), "{status}");
     assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+}
+
+/// Those of the packet path, with a descriptor that none is: the kernel returns at once.
+const PACKET_PATH: [Attempt; 7] = [
+    attempt!("recvmmsg", SYS_recvmmsg, -1, 0, 0, 0, 0),
+    attempt!("sendmmsg", SYS_sendmmsg, -1, 0, 0, 0),
+    attempt!("readv", SYS_readv, -1, 0, 0),
+    attempt!("writev", SYS_writev, -1, 0, 0),
+    attempt!("recvfrom", SYS_recvfrom, -1, 0, 0, 0, 0, 0),
+    attempt!("sendto", SYS_sendto, -1, 0, 0, 0, 0, 0),
+    attempt!("sched_yield", SYS_sched_yield),
+];
+
+/// Nanoseconds that one takes: the least of several series.
+fn nanoseconds(attempt: &Attempt) -> f64 {
+    const CALLS: u32 = 100_000;
+    let series = (0..20).map(|_| {
+        let began = std::time::Instant::now();
+        for _ in 0..CALLS {
+            std::hint::black_box((attempt.make)());
+        }
+        began.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS)
+    });
+    series.fold(f64::INFINITY, f64::min)
+}
+
+/// For docs/faults.md, H5: it prints what the filter adds to each of them.
+#[test]
+#[ignore = "a measurement"]
+fn what_the_filter_adds_to_a_call() {
+    if std::env::var_os(PART).is_none() {
+        print!("{}", text(&again("what_the_filter_adds_to_a_call", "cost")));
+        return;
+    }
+    let before = PACKET_PATH.each_ref().map(nanoseconds);
+    let _ = enter(Unforeseen::Fails);
+    for (attempt, before) in PACKET_PATH.iter().zip(before) {
+        let added = nanoseconds(attempt) - before;
+        println!("{}: {before:.0} ns, and {added:.0} more", attempt.name);
+    }
 }
