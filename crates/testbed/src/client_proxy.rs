@@ -117,8 +117,22 @@ pub struct Hit {
     pub program: Proc,
     /// Its processor time until then.
     pub cpu: Duration,
-    /// How long it had been ready to run without a processor by then.
-    pub starved: Duration,
+    /// How long it and this process had been ready to run without a processor by then.
+    starved: Duration,
+}
+
+impl Hit {
+    /// How long the client, and the proxy in this process, have been ready to run without a processor since then: what a
+    /// busy machine has cost them.
+    pub fn starved(&self) -> Duration {
+        starved(&self.program).saturating_sub(self.starved)
+    }
+}
+
+fn starved(client: &Proc) -> Duration {
+    let both = [Some(client.clone()), Proc::read(std::process::id())];
+    let both = both.iter().flatten();
+    both.filter_map(|process| process.starved().ok()).sum()
 }
 
 /// A proxy, until it is dropped.
@@ -275,7 +289,7 @@ impl Shared {
             return;
         };
         let (at, cpu) = (Instant::now(), program.cpu_time().unwrap_or_default());
-        let starved = program.starved().unwrap_or_default();
+        let starved = starved(&program);
         if signal_pid(engine, signal).is_err() {
             return;
         }

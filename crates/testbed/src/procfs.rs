@@ -126,14 +126,20 @@ impl Proc {
         Ok(Duration::from_millis(ticks * 10))
     }
 
-    /// How long its first thread has been ready to run without a processor: what a busy machine has cost it.
+    /// How long its threads have been ready to run without a processor, all together: what a busy machine has cost it.
     ///
     /// # Errors
-    /// If the process is gone, or the kernel keeps no account (`CONFIG_SCHED_INFO`).
+    /// If the process is gone.
     pub fn starved(&self) -> Result<Duration> {
-        let schedstat = fs::read_to_string(format!("/proc/{}/schedstat", self.pid))?;
-        let second = schedstat.split_whitespace().nth(1).context("schedstat")?;
-        Ok(Duration::from_nanos(second.parse()?))
+        let mut starved = 0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.pid))? {
+            // It may just have ended.
+            let schedstat = fs::read_to_string(thread?.path().join("schedstat"));
+            let schedstat = schedstat.unwrap_or_default();
+            let second = schedstat.split_whitespace().nth(1).unwrap_or("0");
+            starved += second.parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(starved))
     }
 
     /// True until the process has ended (a zombie has).

@@ -145,6 +145,7 @@ impl<'a> Replay<'a> {
                 self.open_netlink("u");
             }
             "inject" => {
+                self.sent = Some(Instant::now());
                 let sent = calls::inject(step.text("dev"), &step.bytes("data"));
                 return sent
                     .err()
