@@ -27,6 +27,30 @@ pub fn eventually<T>(
     }
 }
 
+/// The same with at least five tries: on a busy machine a single one may take longer than the time allowed.
+///
+/// # Errors
+/// As [`eventually`].
+pub fn soon<T>(
+    what: &str,
+    timeout: Duration,
+    mut probe: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    const TRIES: u32 = 5;
+    let mut tries = 0;
+    let start = Instant::now();
+    loop {
+        if let Some(value) = probe()? {
+            return Ok(value);
+        }
+        tries += 1;
+        if tries >= TRIES && start.elapsed() > timeout {
+            bail!("waited {timeout:?}, and tried {tries} times, in vain for: {what}");
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Reports that a scenario did not run. It then proves nothing, and `cargo xtask check` counts it as skipped. Call it
 /// once per test, then return.
 pub fn skip(why: &str) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use udco_testbed::measure::Ping;
 use udco_testbed::{
-    Builder, CONNECT, Launch, Pair, Proto, Version, addresses as at, connect, skip,
+    Builder, CONNECT, Launch, Pair, Proto, Version, addresses as at, connect, skip, soon,
 };
 
 /// PEER_DEL_NTF with the reason EXPIRED (dco-behaviour 4.5).
@@ -56,6 +56,11 @@ fn both_ends_restart_as_another_user() -> Result<()> {
     server.sigusr1()?;
     server.wait_connected(CONNECT)?;
     client.wait_connected(CONNECT)?;
+    // The client is connected a moment before the server has its keys.
+    soon("an answer", CONNECT, || {
+        let echo = Ping::to(at::INNER_SERVER6).count(1).run(&pair.client)?;
+        Ok(echo.lost.is_empty().then_some(()))
+    })?;
     Ping::to(at::INNER_SERVER6).all_answered(&pair.client)?;
     client.stop()?;
     server.stop()

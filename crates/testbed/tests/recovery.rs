@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use udco_testbed::measure::Ping;
 use udco_testbed::{
-    Builder, Endpoint, Host, Launch, Pair, Proto, addresses as at, connect, eventually, udco,
+    Builder, Endpoint, Host, Launch, Pair, Proto, addresses as at, connect, soon, udco,
 };
 
 /// From the cure to the first reply.
@@ -301,7 +301,7 @@ impl Tunnel {
             (at::INNER_SERVER, &self.pair.client),
             (at::INNER_CLIENT, &self.pair.server),
         ] {
-            eventually("an answer after the cure", self.soon, || {
+            soon("an answer after the cure", self.soon, || {
                 let echo = Ping::to(to).count(1).run(host)?;
                 Ok(echo.lost.is_empty().then_some(()))
             })?;
