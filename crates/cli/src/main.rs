@@ -25,6 +25,7 @@ mod openvpn_options;
 mod output;
 mod panics;
 mod peer;
+mod ping;
 mod preloading;
 mod private_engine;
 mod refusal;
@@ -101,6 +102,15 @@ enum Command {
     /// Prints a line for each peer that is deleted (and why), floats to another address, or needs a new key soon.
     #[command(after_help = "Example: udco monitor tun0 --json")]
     Monitor(monitor::Arguments),
+
+    /// Measure round trip, loss and the largest packet that passes, in the tunnel to a peer.
+    ///
+    /// Sends ICMP echo requests through the device to the peer's VPN address, then searches the largest packet that comes
+    /// back, which no end may fragment inside the tunnel.
+    #[command(
+        after_help = "Exit codes: 0 something answered, 1 nothing did, 2 an error.\nExample: udco ping tun0 --id 1 -c 10"
+    )]
+    Ping(ping::Arguments),
 
     /// Report counters to Prometheus.
     ///
@@ -251,6 +261,7 @@ fn main() -> ExitCode {
         Command::Peer(arguments) => peer::run(&arguments),
         Command::Key(arguments) => key::run(&arguments),
         Command::Monitor(arguments) => monitor::run(&arguments).context("monitor"),
+        Command::Ping(arguments) => return end_with(ping::run(&arguments)),
         Command::Metrics(arguments) => metrics::run(arguments),
         Command::Engine(arguments) => private_engine::run(&arguments),
         Command::Sweep(arguments) => sweep::run(&arguments),

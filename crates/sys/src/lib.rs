@@ -13,6 +13,7 @@
 //! * [`Netns`]: the number of a network namespace,
 //! * [`netlink`]: generic Netlink to the kernel's own drivers,
 //! * [`route`]: the kernel's routing table as a stream of netlink messages,
+//! * [`icmp`]: echo through one device,
 //! * [`lines`]: log lines, which never block the writer,
 //! * [`confinement`]: the rights that an engine gives up,
 //! * [`clock`] and [`process`]: time that survives suspend, and no core dumps,
@@ -28,6 +29,7 @@ pub mod epoll;
 #[cfg(any(test, feature = "hostile"))]
 #[doc(hidden)]
 pub mod hostile;
+pub mod icmp;
 pub mod lines;
 #[cfg(test)]
 mod namespace;
