@@ -4,6 +4,7 @@ pub(crate) mod account;
 pub(crate) mod admission;
 pub(crate) mod adoption;
 pub(crate) mod backlog;
+pub(crate) mod capture;
 pub(crate) mod channel;
 pub(crate) mod conversation;
 pub(crate) mod dispenser;

@@ -2,6 +2,7 @@
 //!
 //! Requests change a value behind a lock ([`state`]); the packet path reads the [`snapshot`] that each change publishes.
 
+pub(crate) mod capture;
 pub(crate) mod ended;
 pub(crate) mod handoff;
 pub(crate) mod interface;
@@ -374,6 +375,7 @@ impl<I: Io> Device<I> {
             // Teardown remembers no counters, so the time does not matter.
             self.remove_from(state, DeleteReason::Teardown, Time::default(), |_| true);
         });
+        self.interface.tap.close();
     }
 
     /// Its packets are treated as the options of its program say.

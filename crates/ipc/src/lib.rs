@@ -15,10 +15,15 @@
 //! table, the other in the engine. Requests go over the client's connection ([`ToEngine::Request`]), so that the
 //! client can wait until every answer is readable in the channel before its `sendmsg` returns; OpenVPN spins on
 //! `EAGAIN` otherwise.
+//!
+//! A *capture* is another such pair: [`ToEngine::Capture`] passes the engine's end, and the engine writes what the workers
+//! see of one device into it, until the client closes its end or the device is gone ([`capture`]). It never waits for
+//! the client, and tells how many packets were lost for want of room.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
 mod alias;
+pub mod capture;
 pub mod client;
 mod device;
 mod errno;
@@ -38,7 +43,7 @@ pub use to_client::ToClient;
 pub use to_engine::{Partial, ToEngine};
 
 /// Version of this protocol; both ends must have the same.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 
 /// Bytes of header before each body: kind (u16), unused (u16), sequence number (u32).
 pub const HEADER: usize = 8;

@@ -57,6 +57,22 @@ fn messages_to_the_engine_come_back_as_they_went() {
             ifindex: 7,
             name: b"tun3",
         },
+        ToEngine::Capture {
+            ifindex: 7,
+            peer: None,
+            wanted: capture::Wanted::default(),
+            snap: 0,
+        },
+        ToEngine::Capture {
+            ifindex: 7,
+            peer: Some(0xff_ffff),
+            wanted: capture::Wanted {
+                inner: true,
+                outer: false,
+                drops: true,
+            },
+            snap: 65_535,
+        },
         ToEngine::Show,
         ToEngine::Return {
             channel: 2,

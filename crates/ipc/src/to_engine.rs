@@ -1,5 +1,6 @@
 //! Messages from clients to the engine.
 
+use crate::capture::Wanted;
 use crate::wire::{Body, Fields};
 use crate::{Malformed, MssFix, TooLong};
 
@@ -15,6 +16,9 @@ pub enum Partial {
     /// This many bytes of a packet were missing.
     Packet(u16),
 }
+
+/// Stands for every peer: ids have 24 bits.
+const ANY_PEER: u32 = u32::MAX;
 
 /// A message from a client to the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,6 +170,20 @@ pub enum ToEngine<'a> {
     /// OpenVPN has again refused its server's pushed options, because they rule offload out. Answer:
     /// [`crate::ToClient::Done`].
     CompressionRefused,
+    /// Captures the packets of a device that the client may use, until the client closes its end or its connection.
+    /// Beside it: the engine's end of a SEQPACKET pair, on which [`crate::capture`] says what follows. One capture for
+    /// each connection, and for each device. Answer: [`crate::ToClient::Done`] with 0; `ENODEV`; `EPERM` for another
+    /// user's device; `EBUSY`; `EDQUOT` if the user has as many as it may; `EINVAL`.
+    Capture {
+        /// Interface index in the client's network namespace.
+        ifindex: u32,
+        /// Only this peer's packets.
+        peer: Option<u32>,
+        /// What to show.
+        wanted: Wanted,
+        /// The most bytes of each packet.
+        snap: u32,
+    },
 }
 
 impl<'a> ToEngine<'a> {
@@ -250,6 +268,17 @@ impl<'a> ToEngine<'a> {
                 ifindex,
                 name,
             } => body.header(19, seq).u64(netns).u32(ifindex).rest(name),
+            Self::Capture {
+                ifindex,
+                peer,
+                wanted,
+                snap,
+            } => body
+                .header(20, seq)
+                .u32(ifindex)
+                .u32(peer.unwrap_or(ANY_PEER))
+                .u16(wanted.to_wire())
+                .u32(snap),
             Self::Connect => body.header(16, seq),
             Self::Output {
                 pid,
@@ -338,6 +367,12 @@ impl<'a> ToEngine<'a> {
                 netns: fields.u64()?,
                 ifindex: fields.u32()?,
                 name: fields.rest(),
+            },
+            20 => Self::Capture {
+                ifindex: fields.u32()?,
+                peer: Some(fields.u32()?).filter(|peer| *peer != ANY_PEER),
+                wanted: Wanted::of_wire(fields.u16()?),
+                snap: fields.u32()?,
             },
             _ => return Err(Malformed),
         };

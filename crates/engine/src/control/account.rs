@@ -24,10 +24,12 @@ pub(crate) enum Kind {
     Sockets,
     /// Bytes of answers and notifications that a client has not read yet.
     WaitingBytes,
+    /// Captures, each with up to 5 MiB of buffers.
+    Captures,
 }
 
 impl Kind {
-    const COUNT: usize = 5;
+    const COUNT: usize = 6;
 
     /// The most that one user may have.
     const fn bound(self) -> usize {
@@ -37,6 +39,7 @@ impl Kind {
             Self::Devices => 8,
             Self::Sockets => 128,
             Self::WaitingBytes => 4 << 20,
+            Self::Captures => 2,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use udco_core::mss;
+use udco_core::{PeerId, mss};
 use udco_ipc::{MssFix, ToClient, ToEngine, VERSION};
 use udco_netlink::{Answers, Api, Requester, membership, serve};
 use udco_sys::Netns;
@@ -18,6 +18,7 @@ use zeroize::Zeroize;
 
 use crate::client::Client;
 use crate::control::account::Kind;
+use crate::control::capture::{self, Capturing};
 use crate::control::channel::{Channel, FAMILIES};
 use crate::control::namespace;
 use crate::control::output;
@@ -25,6 +26,7 @@ use crate::control::places::Lease;
 use crate::control::requests::Requests;
 use crate::control::session::{Admit, Session, is_passing, malformed};
 use crate::control::show;
+use crate::device::capture::Filter;
 use crate::device::snapshot::Tuning;
 use crate::engine::Engine;
 
@@ -40,6 +42,7 @@ const NETLINK_DROP_MEMBERSHIP: i32 = 2;
 const NETLINK_CAP_ACK: i32 = 10;
 const NETLINK_EXT_ACK: i32 = 11;
 
+const EBUSY: i32 = 16;
 const ENODEV: i32 = 19;
 const EINVAL: i32 = 22;
 
@@ -69,7 +72,11 @@ pub(crate) fn converse(
                 "no greeting in time",
             ));
         }
-        if let Err(error) = session.poller.wait(&mut events, left) {
+        let timeout = left
+            .into_iter()
+            .chain(session.capture.as_ref().map(Capturing::timeout))
+            .min();
+        if let Err(error) = session.poller.wait(&mut events, timeout) {
             session.rest(&error);
         }
         for event in events.iter() {
@@ -82,9 +89,11 @@ pub(crate) fn converse(
                         session.handle(&mut message, fds)?;
                     }
                 }
+                capture::TOKEN => session.tend_capture(event.hangup || event.error),
                 token => session.tend_channel(token as u32, event.hangup || event.error),
             }
         }
+        session.tend_capture(false);
     }
 }
 
@@ -287,6 +296,26 @@ impl Session {
                 ),
                 None => self.done(seq, ENODEV),
             },
+            ToEngine::Capture {
+                ifindex,
+                peer,
+                wanted,
+                snap,
+            } => {
+                let id = peer.map(PeerId::new);
+                let errno = match id {
+                    Some(None) => EINVAL,
+                    _ => {
+                        let filter = Filter {
+                            wanted,
+                            peer: id.flatten(),
+                            snap: usize::try_from(snap).unwrap_or(usize::MAX),
+                        };
+                        self.capture(ifindex, filter, fds.take(0))
+                    }
+                };
+                self.done(seq, errno)
+            }
             ToEngine::Connect => {
                 // If it is refused, its end says so.
                 if let Ok((connection, client)) = new_connection(fds.take(0))
@@ -370,6 +399,37 @@ impl Session {
             self.channels.remove(&number);
         } else if let Some((channel, _)) = self.channels.get(&number) {
             channel.flush();
+        }
+    }
+
+    /// Begins a capture; returns the errno of the answer.
+    fn capture(&mut self, ifindex: u32, filter: Filter, end: Option<OwnedFd>) -> i32 {
+        if self.capture.is_some() {
+            return EBUSY;
+        }
+        let begun = Capturing::begin(
+            (self.engine.registry(), &self.poller),
+            (&self.client, &self.account),
+            (ifindex, filter),
+            end,
+        );
+        let capture = match begun {
+            Ok(capture) => self.capture.insert(capture),
+            Err(errno) => return errno,
+        };
+        let (program, device) = (&self.program, capture.device());
+        self.account.line(|| {
+            tracing::info!("{program} captures packets of {device}");
+        });
+        0
+    }
+
+    /// Passes on what was captured. `has_ended`: the client has closed its end.
+    fn tend_capture(&mut self, has_ended: bool) {
+        if let Some(capture) = &mut self.capture
+            && (has_ended || !capture.pass_on())
+        {
+            self.capture = None;
         }
     }
 

@@ -14,6 +14,7 @@ use zeroize::Zeroize;
 use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::control::account::{Account, Charge};
+use crate::control::capture::Capturing;
 use crate::control::channel::Channel;
 use crate::control::namespace;
 use crate::control::places::Lease;
@@ -57,6 +58,8 @@ pub(crate) struct Session {
     /// The program got its connection from a dispenser.
     pub(super) lease: Option<Lease>,
     pub(super) admit: Admit,
+    /// Its capture of a device's packets.
+    pub(super) capture: Option<Capturing>,
     failures: Backoff,
 }
 
@@ -101,6 +104,7 @@ impl Session {
             deferred: None,
             lease,
             admit,
+            capture: None,
             failures: Backoff::up_to(LONGEST_PAUSE),
         })
     }

@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 use udco_core::offload::{Group, MergeError, Merger, merge, virtio};
 use udco_core::{DropReason, PeerId};
+use udco_ipc::capture::Way;
 
 use crate::device::Device;
+use crate::device::capture::{Recorder, Seen};
 use crate::device::peer::Peer;
 use crate::io::{Io, Tun};
 
@@ -64,7 +66,7 @@ impl<I: Io> Delivery<I> {
     }
 
     /// Hands everything over. `batch` is the buffer in which the packets lie.
-    pub(crate) fn flush(&mut self, device: &Device<I>, batch: &[u8]) {
+    pub(crate) fn flush(&mut self, device: &Device<I>, batch: &[u8], recorder: &Recorder) {
         self.merger
             .enable(device.interface.offloads.merge.enabled());
         let mut added = 0;
@@ -89,7 +91,12 @@ impl<I: Io> Delivery<I> {
                 if let Some(peer) = peer
                     && let Some(queue) = queue_for(device, peer.id)
                 {
-                    taken = write(device, queue, batch, &group);
+                    let refused = |packet: &[u8]| {
+                        recorder.dropped(DropReason::RxTunRefused, || {
+                            Seen::inner(Way::InnerIn, Some(peer.id), packet)
+                        });
+                    };
+                    taken = write(device, queue, batch, &group, refused);
                     peer.activity.vpn_rx.count_many(taken.packets, taken.bytes);
                 }
                 let refused = group.packets as u64 - taken.packets;
@@ -120,8 +127,14 @@ pub(crate) fn write_alone(queue: &impl Tun, packet: &[u8]) -> io::Result<()> {
         .map(drop)
 }
 
-/// Writes a group.
-fn write<I: Io>(device: &Device<I>, queue: &I::Tun, batch: &[u8], group: &Group<'_>) -> Taken {
+/// Writes a group; `refused` learns of each packet that the device does not take.
+fn write<I: Io>(
+    device: &Device<I>,
+    queue: &I::Tun,
+    batch: &[u8],
+    group: &Group<'_>,
+    refused: impl Fn(&[u8]),
+) -> Taken {
     let mut pieces = [IoSlice::new(&[]); merge::MAX_SEGMENTS + 1];
     let payloads = group.payloads().filter_map(|range| batch.get(range));
     let parts = std::iter::once(group.head).chain(payloads);
@@ -148,6 +161,8 @@ fn write<I: Io>(device: &Device<I>, queue: &I::Tun, batch: &[u8], group: &Group<
                 if write_alone(queue, packet).is_ok() {
                     taken.packets += 1;
                     taken.bytes += packet.len() as u64;
+                } else {
+                    refused(packet);
                 }
             }
             if let Some(transport) = group.transport
@@ -161,6 +176,11 @@ fn write<I: Io>(device: &Device<I>, queue: &I::Tun, batch: &[u8], group: &Group<
             }
             taken
         }
-        Err(_) => Taken::default(),
+        Err(_) => {
+            for range in group.originals() {
+                refused(batch.get(range).unwrap_or_default());
+            }
+            Taken::default()
+        }
     }
 }

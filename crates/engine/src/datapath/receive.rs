@@ -1,21 +1,26 @@
 //! A packet's way in: from a transport socket to the TUN device, or to OpenVPN.
 
+mod found;
+
 use std::io;
 use std::sync::Arc;
 
-use udco_core::framing::Frames;
+use udco_core::framing::{Frames, PREFIX};
 use udco_core::inbound::{self, Inbound, Origin, Payload};
 use udco_core::wire::{Datagram as Packet, classify};
 use udco_core::{DropReason, Endpoint, Time, View};
 use udco_crypto::DirectionKey;
+use udco_ipc::capture::Way;
 
+use self::found::Found;
 use crate::datapath::deliver::{Delivery, queue_for, write_alone};
 use crate::datapath::early_data::EarlyData;
 use crate::device::Device;
+use crate::device::capture::{Recorder, Seen};
 use crate::device::peer::Peer;
 use crate::device::stream::{Progress, RAW_PIECE, Stream};
 use crate::device::transport::{Socket, Transport, relay_header, relay_scratch};
-use crate::io::{Datagrams, Inbox, Io};
+use crate::io::{Datagrams, Inbox, Io, Moment};
 
 /// Datagrams, or runs of coalesced ones, in one batch: where the link does not coalesce, as many as a super-packet has.
 const BATCH: usize = 64;
@@ -37,10 +42,12 @@ pub(crate) struct Receiver<I: Io> {
     delivery: Delivery<I>,
     stream_buffer: Box<[u8]>,
     taken: u64,
+    recorder: Recorder,
 }
 
 impl<I: Io> Receiver<I> {
-    pub(crate) fn new() -> Self {
+    /// Buffers whose captures begin with this one's buffer.
+    pub(crate) fn new(lane: usize) -> Self {
         Self {
             inbox: Inbox::new(BATCH, MAX_DATAGRAM),
             relay_scratch: relay_scratch(),
@@ -48,6 +55,7 @@ impl<I: Io> Receiver<I> {
             delivery: Delivery::new(),
             stream_buffer: vec![0; STREAM_BUFFER].into(),
             taken: 0,
+            recorder: Recorder::new(lane),
         }
     }
 
@@ -70,7 +78,7 @@ impl<I: Io> Receiver<I> {
         &mut self,
         device: &Device<I>,
         transport: &Arc<Transport<I>>,
-        now: Time,
+        now: Moment,
     ) -> io::Result<()> {
         let Socket::Udp(socket, _) = transport.socket() else {
             return Ok(());
@@ -92,10 +100,12 @@ impl<I: Io> Receiver<I> {
         device: &Device<I>,
         transport: &Arc<Transport<I>>,
         received: usize,
-        now: Time,
+        at: Moment,
     ) {
         let snapshot = device.snapshot();
         let view = snapshot.view(device.mode);
+        let now = at.time();
+        self.recorder.begin(&device.interface.tap, at);
         for index in 0..received {
             let mut end = self.inbox.offset(index);
             let Some(datagram) = self.inbox.datagram(index) else {
@@ -103,6 +113,10 @@ impl<I: Io> Receiver<I> {
             };
             if datagram.truncated {
                 device.interface.drops.count(DropReason::RxOversize);
+                let ends = transport.ends(datagram.source, datagram.local);
+                self.recorder.dropped(DropReason::RxOversize, || {
+                    Seen::outer(Way::OuterIn, None, Some(ends), datagram.bytes)
+                });
                 continue;
             }
             if transport.is_idle() {
@@ -111,6 +125,10 @@ impl<I: Io> Receiver<I> {
             }
             if datagram.bytes.is_empty() {
                 device.interface.drops.count(DropReason::RxShort);
+                let ends = transport.ends(datagram.source, datagram.local);
+                self.recorder.dropped(DropReason::RxShort, || {
+                    Seen::outer(Way::OuterIn, None, Some(ends), &[])
+                });
                 continue;
             }
             let origin = Origin {
@@ -118,21 +136,26 @@ impl<I: Io> Receiver<I> {
                 local: datagram.local,
             };
             let header = relay_header(&datagram);
+            let is_recorded = self.recorder.is_on();
             for datagram in datagram.into_segments() {
                 end += datagram.len();
-                match inbound::receive(&view, datagram, origin, now) {
+                // Before it is opened in place, and its peer's id with it.
+                let found = is_recorded.then(|| Found::of(&view, datagram, origin, transport));
+                if let Some(found) = &found {
+                    self.recorder.passed(|| found.outer(datagram));
+                }
+                let dropped = match inbound::receive(&view, datagram, origin, now) {
                     Inbound::Control => {
-                        if !transport.relay(&header, datagram, &mut self.relay_scratch) {
-                            device.interface.drops.count(DropReason::RxRelayFull);
-                        }
+                        let is_relayed =
+                            transport.relay(&header, datagram, &mut self.relay_scratch);
+                        (!is_relayed).then_some(DropReason::RxRelayFull)
                     }
                     Inbound::Dropped {
                         reason: DropReason::RxUnknownKeyId,
                         ..
                     } => {
-                        if !self.early_data.hold(transport, datagram, Some(origin), now) {
-                            device.interface.drops.count(DropReason::RxUnknownKeyId);
-                        }
+                        let is_held = self.early_data.hold(transport, datagram, Some(origin), now);
+                        (!is_held).then_some(DropReason::RxUnknownKeyId)
                     }
                     Inbound::Data {
                         peer,
@@ -140,14 +163,26 @@ impl<I: Io> Receiver<I> {
                         floated,
                     } => {
                         follow(device, peer, floated, now);
+                        self.recorder
+                            .passed(|| Seen::inner(Way::InnerIn, Some(peer.id), packet));
                         // A packet is the tail of its record.
                         self.delivery.add(peer, end - packet.len()..end);
+                        None
                     }
-                    other => finish(device, other, now),
+                    other => finish(device, other, now, &self.recorder),
+                };
+                if let Some(reason) = dropped {
+                    device.interface.drops.count(reason);
+                    if let Some(found) = &found {
+                        self.recorder
+                            .dropped(reason, || found.dropped(reason, datagram));
+                    }
                 }
             }
         }
-        self.delivery.flush(device, self.inbox.buffer());
+        self.delivery
+            .flush(device, self.inbox.buffer(), &self.recorder);
+        self.recorder.end();
     }
 
     /// Gives a datagram to OpenVPN, whatever it is: the socket serves no peer.
@@ -157,9 +192,13 @@ impl<I: Io> Receiver<I> {
         };
         let header = relay_header(&datagram);
         let is_empty = datagram.bytes.is_empty();
+        let ends = transport.ends(datagram.source, datagram.local);
         let mut relay = |packet: &[u8]| {
             if !transport.relay(&header, packet, &mut self.relay_scratch) {
                 device.interface.drops.count(DropReason::RxRelayFull);
+                self.recorder.dropped(DropReason::RxRelayFull, || {
+                    Seen::outer(Way::OuterIn, None, Some(ends), packet)
+                });
             }
         };
         if is_empty {
@@ -179,7 +218,7 @@ impl<I: Io> Receiver<I> {
         device: &Device<I>,
         transport: &Arc<Transport<I>>,
         stream: &Stream<I>,
-        now: Time,
+        now: Moment,
     ) -> io::Result<()> {
         self.retry(device, transport, now);
         for _ in 0..TURNS {
@@ -202,10 +241,11 @@ impl<I: Io> Receiver<I> {
         device: &Device<I>,
         (transport, stream): (&Arc<Transport<I>>, &Stream<I>),
         received: usize,
-        now: Time,
+        at: Moment,
     ) {
         let snapshot = device.snapshot();
         let view = snapshot.view(device.mode);
+        let now = at.time();
         let bytes = self.stream_buffer.get_mut(..received).unwrap_or_default();
         let Some(peer) = owner(&view, transport, stream) else {
             // It serves no peer: an ordinary stream, OpenVPN's.
@@ -216,6 +256,8 @@ impl<I: Io> Receiver<I> {
             }
             return;
         };
+        self.recorder.begin(&device.interface.tap, at);
+        let found = Found::of_stream(Some(peer.id), transport);
         let mut frames = Frames::of(bytes);
         let mut is_sound = true;
         while let Some(frame) = frames.next() {
@@ -225,27 +267,34 @@ impl<I: Io> Receiver<I> {
                 is_sound = false;
                 break;
             };
+            self.recorder.passed(|| found.outer(frame.peek()));
             if matches!(classify(frame.peek()), Ok(Packet::Control)) {
-                if !stream.relay(frame.with_prefix()) {
+                let packet = frame.with_prefix();
+                if !stream.relay(packet) {
                     device.interface.drops.count(DropReason::RxRelayFull);
+                    let packet = packet.get(PREFIX..).unwrap_or_default();
+                    self.recorder
+                        .dropped(DropReason::RxRelayFull, || found.outer(packet));
                 }
                 continue;
             }
             let packet = frame.packet();
-            match inbound::receive_stream(&view, peer, packet, now) {
+            let dropped = match inbound::receive_stream(&view, peer, packet, now) {
                 Inbound::Dropped {
                     reason: DropReason::RxUnknownKeyId,
                     ..
                 } => {
-                    if !self.early_data.hold(transport, packet, None, now) {
-                        device.interface.drops.count(DropReason::RxUnknownKeyId);
-                    }
+                    let is_held = self.early_data.hold(transport, packet, None, now);
+                    (!is_held).then_some(DropReason::RxUnknownKeyId)
                 }
                 Inbound::Data {
                     payload: Payload::Packet(packet),
                     ..
                 } => {
+                    self.recorder
+                        .passed(|| Seen::inner(Way::InnerIn, Some(peer.id), packet));
                     self.delivery.add(peer, end - packet.len()..end);
+                    None
                 }
                 other => {
                     if let Inbound::Dropped {
@@ -257,27 +306,36 @@ impl<I: Io> Receiver<I> {
                         stream.fail();
                         is_sound = false;
                     }
-                    finish(device, other, now);
+                    finish(device, other, now, &self.recorder)
                 }
+            };
+            if let Some(reason) = dropped {
+                device.interface.drops.count(reason);
+                self.recorder
+                    .dropped(reason, || found.dropped(reason, packet));
             }
             if !is_sound {
                 break;
             }
         }
         let kept = received - frames.unparsed();
-        self.delivery.flush(device, &self.stream_buffer);
+        self.delivery
+            .flush(device, &self.stream_buffer, &self.recorder);
+        self.recorder.end();
         if is_sound {
             stream.keep(self.stream_buffer.get(kept..received).unwrap_or_default());
         }
     }
 
     /// Tries packets again that came before their key.
-    pub(crate) fn retry(&mut self, device: &Device<I>, transport: &Arc<Transport<I>>, now: Time) {
+    pub(crate) fn retry(&mut self, device: &Device<I>, transport: &Arc<Transport<I>>, at: Moment) {
         if self.early_data.is_empty() {
             return;
         }
         let snapshot = device.snapshot();
         let view = snapshot.view(device.mode);
+        let now = at.time();
+        self.recorder.begin(&device.interface.tap, at);
         for _ in 0..self.early_data.len() {
             let Some(mut early) = self.early_data.pop() else {
                 break;
@@ -290,6 +348,10 @@ impl<I: Io> Receiver<I> {
             let peer = transport
                 .as_stream()
                 .and_then(|stream| owner(&view, transport, stream));
+            let found = match early.origin {
+                Some(origin) => Found::of(&view, early.packet(), origin, transport),
+                None => Found::of_stream(peer.map(|peer| peer.id), transport),
+            };
             let tried = match (early.origin, peer) {
                 (Some(origin), _) => inbound::receive_again(&view, early.packet(), origin, now),
                 (None, Some(peer)) => {
@@ -308,11 +370,17 @@ impl<I: Io> Receiver<I> {
                     self.early_data.push(early);
                 }
                 other => {
-                    finish(device, other, now);
+                    if let Some(reason) = finish(device, other, now, &self.recorder) {
+                        device.interface.drops.count(reason);
+                        let packet: &[u8] = early.packet();
+                        self.recorder
+                            .dropped(reason, || found.dropped(reason, packet));
+                    }
                     self.early_data.free(early);
                 }
             }
         }
+        self.recorder.end();
     }
 }
 
@@ -326,12 +394,13 @@ fn owner<'v, I: Io>(
     Arc::ptr_eq(&peer.transport, transport).then_some(peer)
 }
 
-/// The end of the way of a datagram that is not delivered with its batch.
+/// The end of the way of a datagram that is not delivered with its batch. Returns why it is dropped.
 fn finish<I: Io>(
     device: &Device<I>,
     inbound: Inbound<'_, DirectionKey, Arc<Transport<I>>>,
     now: Time,
-) {
+    recorder: &Recorder,
+) -> Option<DropReason> {
     match inbound {
         Inbound::Data {
             peer,
@@ -340,22 +409,23 @@ fn finish<I: Io>(
         } => {
             follow(device, peer, floated, now);
             let Payload::Packet(packet) = payload else {
-                return;
+                return None;
             };
+            recorder.passed(|| Seen::inner(Way::InnerIn, Some(peer.id), packet));
             let queue = queue_for(device, peer.id);
             if queue.is_some_and(|queue| write_alone(queue, packet).is_ok()) {
                 peer.activity.vpn_rx.count(packet.len());
-            } else {
-                device.interface.drops.count(DropReason::RxTunRefused);
+                return None;
             }
+            Some(DropReason::RxTunRefused)
         }
         Inbound::Dropped { reason, floated } => {
-            device.interface.drops.count(reason);
             if let Some((peer, endpoint)) = floated {
                 follow(device, peer, Some(endpoint), now);
             }
+            Some(reason)
         }
-        Inbound::Control => {}
+        Inbound::Control => None,
     }
 }
 

@@ -5,6 +5,8 @@
 //! to each other and leave in one call, which the kernel cuts into datagrams. Over TCP each has its length in front, and
 //! all that lie next to each other leave in one call.
 
+mod recording;
+
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,13 +18,15 @@ use udco_core::recursion;
 use udco_core::wire::OVERHEAD;
 use udco_core::{DropReason, Endpoint, PeerId, Time, View, framing};
 use udco_crypto::DirectionKey;
+use udco_ipc::capture::Way;
 
 use crate::device::Device;
+use crate::device::capture::{Recorder, Seen};
 use crate::device::handoff::packet_buffer;
 use crate::device::peer::Peer;
 use crate::device::snapshot::Tuning;
 use crate::device::transport::{Socket, Transport};
-use crate::io::{Datagrams, Io, MAX_SEGMENTS, Message, Outbox, Outcome, Tun};
+use crate::io::{Datagrams, Io, MAX_SEGMENTS, Message, Moment, Outbox, Outcome, Tun};
 
 /// Bytes of records in one batch: half of what a core's cache holds, and at least one packet of any size.
 const ARENA: usize = 8 * (OVERHEAD + 65_535);
@@ -63,6 +67,7 @@ struct Records<I: Io> {
     full: Option<Arc<Transport<I>>>,
     /// The device's.
     tuning: Tuning,
+    recorder: Recorder,
 }
 
 /// Records that lie next to each other and go to one peer.
@@ -81,7 +86,8 @@ struct Run<I: Io> {
 }
 
 impl<I: Io> Transmitter<I> {
-    pub(crate) fn new() -> Self {
+    /// Buffers whose captures begin with this one's buffer.
+    pub(crate) fn new(lane: usize) -> Self {
         let records = Records {
             arena: vec![0; ARENA].into(),
             at: 0,
@@ -91,6 +97,7 @@ impl<I: Io> Transmitter<I> {
             run: None,
             full: None,
             tuning: Tuning::default(),
+            recorder: Recorder::new(lane),
         };
         Self {
             packet: packet_buffer(),
@@ -113,7 +120,7 @@ impl<I: Io> Transmitter<I> {
         &mut self,
         device: &Device<I>,
         queue: usize,
-        now: Time,
+        now: Moment,
     ) -> io::Result<Option<Arc<Transport<I>>>> {
         self.records.full = None;
         for _ in 0..TURNS {
@@ -125,13 +132,15 @@ impl<I: Io> Transmitter<I> {
     }
 
     /// One batch: read, find the peer, split, seal, send. Returns whether there may be more.
-    fn batch(&mut self, device: &Device<I>, queue: usize, now: Time) -> io::Result<bool> {
+    fn batch(&mut self, device: &Device<I>, queue: usize, at: Moment) -> io::Result<bool> {
         let Some(source) = device.interface.queues.get(queue) else {
             return Ok(false);
         };
         let snapshot = device.snapshot();
         let view = snapshot.view(device.mode);
+        let now = at.time();
         self.records.tuning = snapshot.tuning;
+        self.records.recorder.begin(&device.interface.tap, at);
         let mut outcome = Ok(true);
         for _ in 0..BATCH {
             let len = match source.read(&mut self.packet) {
@@ -151,12 +160,14 @@ impl<I: Io> Transmitter<I> {
                     .interface
                     .drops
                     .count_many(reason, packets_in(&self.packet, len));
+                self.records.record_drop(&view, &self.packet, len, reason);
             }
             if self.records.full.is_some() && view.peers.len() == 1 {
                 break;
             }
         }
         self.records.flush(device);
+        self.records.recorder.end();
         if view.peers.len() != 1 {
             // Others would wait too: what finds no room is dropped.
             self.records.full = None;
@@ -191,14 +202,16 @@ impl<I: Io> Transmitter<I> {
     }
 
     /// Sends what other workers read for the peers of a queue.
-    pub(crate) fn run_handed_off(&mut self, device: &Device<I>, queue: usize, now: Time) {
+    pub(crate) fn run_handed_off(&mut self, device: &Device<I>, queue: usize, at: Moment) {
         let Some(way) = device.interface.handoffs.to(queue) else {
             return;
         };
         way.answer();
         let snapshot = device.snapshot();
         let view = snapshot.view(device.mode);
+        let now = at.time();
         self.records.tuning = snapshot.tuning;
+        self.records.recorder.begin(&device.interface.tap, at);
         for _ in 0..BATCH {
             let Some(handed_off) = way.take() else {
                 break;
@@ -211,10 +224,13 @@ impl<I: Io> Transmitter<I> {
             if let Err(reason) = taken {
                 let packets = packets_in(&handed_off.buffer, handed_off.len);
                 device.interface.drops.count_many(reason, packets);
+                self.records
+                    .record_drop(&view, &handed_off.buffer, handed_off.len, reason);
             }
             device.interface.handoffs.give_back(handed_off);
         }
         self.records.flush(device);
+        self.records.recorder.end();
         // This never waits for room: a packet that finds none is dropped.
         self.records.full = None;
         if !way.is_empty() {
@@ -299,11 +315,20 @@ impl<I: Io> Records<I> {
             let Some(record) = room.get_mut(..format.overhead() + len) else {
                 break;
             };
+            let inner = format.before()..format.before() + len;
+            self.recorder.passed(|| {
+                let packet = record.get(inner.clone()).unwrap_or_default();
+                Seen::inner(Way::InnerOut, Some(peer.id), packet)
+            });
             if let Err(reason) = sealer.seal(record) {
                 device
                     .interface
                     .drops
                     .count_many(reason, (packets - sealed) as u64);
+                self.recorder.dropped(reason, || {
+                    let packet = record.get(inner).unwrap_or_default();
+                    Seen::inner(Way::InnerOut, Some(peer.id), packet)
+                });
                 break;
             }
             if before > 0 {
@@ -365,6 +390,9 @@ impl<I: Io> Records<I> {
                 .interface
                 .drops
                 .count_many(DropReason::TxTransportFull, written.dropped);
+            if self.recorder.is_on() {
+                recording::stream(&self.recorder, &run.peer, records, written.dropped);
+            }
             if written.is_full {
                 self.full = Some(Arc::clone(&run.peer.transport));
             }
@@ -375,6 +403,12 @@ impl<I: Io> Records<I> {
                 .interface
                 .drops
                 .count_many(DropReason::TxNoEndpoint, run.records as u64);
+            let records = self.arena.get(run.range).unwrap_or_default();
+            for record in records.chunks(run.record.max(1)) {
+                self.recorder.dropped(DropReason::TxNoEndpoint, || {
+                    Seen::outer(Way::OuterOut, Some(run.peer.id), None, record)
+                });
+            }
             return;
         };
         let transport = &run.peer.transport;
@@ -418,28 +452,35 @@ impl<I: Io> Records<I> {
         };
         let sent = self.outbox.send(socket, &self.arena);
         let outcomes = self.outbox.outcomes();
-        if sent.failed + sent.not_sent > 0 || outcomes.contains(&Outcome::SentWithoutLocal) {
+        let is_recorded = self.recorder.is_on();
+        if sent.failed + sent.not_sent > 0
+            || outcomes.contains(&Outcome::SentWithoutLocal)
+            || is_recorded
+        {
             for index in 0..self.outbox.messages().len() {
-                self.account(device, &transport, socket, index);
+                let lost = self.account(device, &transport, socket, index);
+                if is_recorded {
+                    self.record_message(&transport, index, lost);
+                }
             }
         }
         self.outbox.clear();
         self.owners.clear();
     }
 
-    /// Sees to a message that may not have left, or not as it should.
+    /// Sees to a message that may not have left, or not as it should. Returns how many of its records are lost, and why.
     fn account(
         &mut self,
         device: &Device<I>,
         transport: &Transport<I>,
         socket: &I::Datagrams,
         index: usize,
-    ) {
+    ) -> (usize, DropReason) {
         let (Some(outcome), Some(message)) = (
             self.outbox.outcomes().get(index).copied(),
             self.outbox.messages().get(index),
         ) else {
-            return;
+            return (0, DropReason::TxTransportError);
         };
         let record = usize::from(message.segment.unwrap_or(u16::MAX)).max(1);
         let records = message.range.len().div_ceil(record);
@@ -479,6 +520,7 @@ impl<I: Io> Records<I> {
         };
         device.interface.drops.count_many(reason, lost as u64);
         self.report_lost_local(device, index);
+        (lost, reason)
     }
 
     /// Makes the device forget a local address without which a message has left (promises D8): trying it costs a call for

@@ -1,12 +1,14 @@
 //! A TUN interface: what a device is made over, and what stays when the device gets another API or mode.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use udco_core::{DropCounters, PeerId};
 use udco_sys::Netns;
 use udco_sys::tun;
 
+use crate::device::capture::Tap;
 use crate::device::handoff::Handoffs;
 use crate::device::offload::Merging;
 use crate::device::totals::Totals;
@@ -25,6 +27,8 @@ pub(crate) struct Interface<I: Io = Linux> {
     pub(crate) handoffs: Handoffs<I::Waker>,
     pub(crate) offloads: Offloads,
     pub(crate) drops: DropCounters,
+    /// Where a capture of its packets is attached.
+    pub(crate) tap: Arc<Tap>,
     /// Datagrams that were sent although they do not fit the path, so that the kernel fragments them.
     pub(crate) fragmented: AtomicU64,
     /// Of peers that have ended.
@@ -77,6 +81,7 @@ impl<I: Io> Interface<I> {
             queues,
             offloads,
             drops: DropCounters::new(),
+            tap: Arc::new(Tap::new()),
             fragmented: AtomicU64::new(0),
             totals: Totals::default(),
             carrier: AtomicBool::new(true),
@@ -97,6 +102,7 @@ impl<I: Io> Interface<I> {
                 merge: Merging::new(false, false),
             },
             drops: DropCounters::new(),
+            tap: Arc::new(Tap::new()),
             fragmented: AtomicU64::new(0),
             totals: Totals::default(),
             carrier: AtomicBool::new(true),

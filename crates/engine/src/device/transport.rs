@@ -1,12 +1,13 @@
 //! A transport socket that the engine owns, UDP or TCP, and the relay by which OpenVPN gets its control packets.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use udco_core::PeerId;
 use udco_ipc::TRANSPORT_BUFFER;
+use udco_ipc::capture::Ends;
 use udco_ipc::{Partial, RelayHeader};
 use udco_sys::Netns;
 use udco_sys::seqpacket::Connection;
@@ -152,6 +153,16 @@ impl<I: Io> Transport<I> {
     /// before it comes here.
     pub(crate) const fn local_port(&self) -> u16 {
         self.local.port()
+    }
+
+    /// The addresses of a packet to or from there, at this address of ours if it is known.
+    pub(crate) fn ends(&self, remote: SocketAddr, local: Option<IpAddr>) -> Ends {
+        let local = local.unwrap_or_else(|| self.local.ip());
+        Ends {
+            local: SocketAddr::new(local, self.local.port()),
+            remote,
+            is_stream: self.as_stream().is_some(),
+        }
     }
 
     /// Adds a peer.

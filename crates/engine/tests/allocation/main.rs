@@ -1,5 +1,5 @@
 //! Workers allocate nothing for a packet, once they have moved some (promises J5): neither for super-packets of TCP and
-//! UDP on their way out, nor for merging on the way in.
+//! UDP on their way out, nor for merging on the way in, nor for a capture of all that.
 #![allow(unsafe_code)]
 
 #[path = "../wire/api.rs"]
@@ -19,13 +19,15 @@ mod inner;
 #[allow(dead_code, reason = "shared with the other tests")]
 mod site;
 
+mod captured;
 mod counting;
 mod mirror;
 mod traffic;
 
 use std::time::{Duration, Instant};
 
-use crate::api::{BOTH, PRIMARY};
+use crate::api::{Api, PRIMARY};
+use crate::captured::Captured;
 use crate::client::namespace::{enter, say};
 use crate::counting::{Counted, Counting};
 use crate::mirror::Mirror;
@@ -49,13 +51,14 @@ fn workers_allocate_nothing_for_a_packet() {
     if !enter("workers_allocate_nothing_for_a_packet") {
         return;
     }
-    for api in BOTH {
+    for (api, is_captured) in [(Api::Ovpn, false), (Api::DcoV2, false), (Api::Ovpn, true)] {
         // Workers do allocate at first, which proves that the counter works.
         let counted = Counted::silent();
         let site = Site::open(api);
         let at_first = counted.stop();
         assert!(at_first > 0, "no worker was seen");
         let _mirrors = PEERS.map(|peer| mirrored(&site, peer));
+        let capture = is_captured.then(|| Captured::start(&site));
         let mut traffic = Traffic::new(&PEERS);
         let until = |traffic: &mut Traffic, packets: u64| {
             let deadline = Instant::now() + PATIENCE;
@@ -70,13 +73,19 @@ fn workers_allocate_nothing_for_a_packet() {
         // A run of some seconds includes the keepalive timer, and its changes of the snapshot.
         until(&mut traffic, before.into_iter().max().unwrap_or(0) + STEADY);
         let allocations = counted.stop();
+        let seen = capture.map_or(0, Captured::end);
         let [out, back] = [0, 1].map(|at| moved(&site)[at] - before[at]);
         say(&format!(
-            "{{\"api\":\"{}\",\"out\":{out},\"in\":{back},\"merged\":{},\"at_first\":{at_first},\"allocations\":{allocations}}}",
+            "{{\"api\":\"{}\",\"out\":{out},\"in\":{back},\"merged\":{},\"at_first\":{at_first},\"allocations\":{allocations},\"captured\":{seen}}}",
             api.family(),
             traffic.largest_read(),
         ));
         assert_eq!(allocations, 0, "by workers; the first are above");
+        assert_eq!(
+            seen > STEADY,
+            is_captured,
+            "{seen} packets captured or lost"
+        );
         assert!(traffic.largest_read() > 1400, "nothing was merged");
     }
 }

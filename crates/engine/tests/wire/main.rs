@@ -6,6 +6,7 @@
 mod client;
 
 mod api;
+mod capture;
 mod device_proof;
 mod eventually;
 mod exhaustion;

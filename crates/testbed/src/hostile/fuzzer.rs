@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use udco_ipc::capture::Wanted;
 use udco_ipc::{Partial, ToEngine};
 use udco_sys::seqpacket::Connection;
 
@@ -253,7 +254,21 @@ impl Fuzzer {
             }
             50 => {
                 let fds = self.descriptors.some(dice, 2);
-                client.send(&ToEngine::Show, &borrow(&fds))
+                let capture = ToEngine::Capture {
+                    ifindex: dice.below(9) as u32,
+                    peer: (dice.below(2) == 0).then(|| dice.next() as u32),
+                    wanted: Wanted {
+                        inner: true,
+                        outer: true,
+                        drops: true,
+                    },
+                    snap: dice.next() as u32,
+                };
+                let request = match dice.below(2) {
+                    0 => ToEngine::Show,
+                    _ => capture,
+                };
+                client.send(&request, &borrow(&fds))
             }
             51 => {
                 let fd = dice.below(20) as i32;

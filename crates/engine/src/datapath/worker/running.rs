@@ -73,8 +73,8 @@ impl<I: Io> Running<I> {
             sources: HashMap::with_capacity_and_hasher(ROOM, BuildHasherDefault::default()),
             placements: Vec::with_capacity(ROOM),
             load: Load::from(now.as_nanos()),
-            transmitter: Transmitter::new(),
-            receiver: Receiver::new(),
+            transmitter: Transmitter::new(2 * number),
+            receiver: Receiver::new(2 * number + 1),
             coalescing: Coalescing::from(now.as_nanos()),
             paused: Vec::with_capacity(ROOM),
             fruitless: Vec::with_capacity(ROOM),
@@ -157,10 +157,10 @@ impl<I: Io> Running<I> {
     fn move_packets(&mut self, event: Event, now: Moment) -> io::Result<bool> {
         match self.sources.get(&(event.token & !SECOND)) {
             Some(Source::Tun(device, queue)) if event.token & SECOND != 0 => {
-                self.transmitter.run_handed_off(device, *queue, now.time());
+                self.transmitter.run_handed_off(device, *queue, now);
             }
             Some(Source::Tun(device, queue)) => {
-                if let Some(full) = self.transmitter.run(device, *queue, now.time())? {
+                if let Some(full) = self.transmitter.run(device, *queue, now)? {
                     self.pause(event.token, &full);
                 }
             }
@@ -171,7 +171,7 @@ impl<I: Io> Running<I> {
                         socket.drain_errors();
                     }
                     let before = self.receiver.taken();
-                    self.receiver.run(device, transport, now.time())?;
+                    self.receiver.run(device, transport, now)?;
                     return Ok(!event.error && self.receiver.taken() == before);
                 }
                 Socket::Tcp(stream) if event.token & SECOND != 0 => {
@@ -187,7 +187,6 @@ impl<I: Io> Running<I> {
                         stream.clear_error();
                     }
                     if event.readable || event.error || event.hangup {
-                        let now = now.time();
                         self.receiver.run_stream(device, transport, stream, now)?;
                     }
                 }
@@ -358,7 +357,7 @@ impl<I: Io> Running<I> {
         }
         for source in self.sources.values() {
             if let Source::Network(device, transport) = source {
-                self.receiver.retry(device, transport, now.time());
+                self.receiver.retry(device, transport, now);
             }
         }
     }

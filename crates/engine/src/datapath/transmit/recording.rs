@@ -1,0 +1,80 @@
+//! What a capture shows of packets on their way out.
+
+use std::sync::Arc;
+
+use udco_core::{DropReason, View, framing, outbound};
+use udco_crypto::DirectionKey;
+use udco_ipc::capture::Way;
+
+use super::{Records, halves};
+use crate::device::capture::{Recorder, Seen};
+use crate::device::peer::Peer;
+use crate::device::transport::Transport;
+use crate::io::{Io, Outbox};
+
+impl<I: Io> Records<I> {
+    /// Records a packet of the device, or a super-packet, that is dropped before it is sealed.
+    pub(super) fn record_drop(
+        &self,
+        view: &View<'_, DirectionKey, Arc<Transport<I>>>,
+        buffer: &[u8],
+        len: usize,
+        reason: DropReason,
+    ) {
+        self.recorder.dropped(reason, || {
+            let packet = halves(buffer, len).map_or(&[][..], |(_, packet)| packet);
+            let peer = outbound::select(view, packet).ok().map(|peer| peer.id);
+            Seen::inner(Way::InnerOut, peer, packet)
+        });
+    }
+
+    /// Records the records of a message, of which so many of the last are lost.
+    #[cold]
+    pub(super) fn record_message(
+        &self,
+        transport: &Transport<I>,
+        index: usize,
+        (lost, reason): (usize, DropReason),
+    ) {
+        let Some(message) = self.outbox.messages().get(index) else {
+            return;
+        };
+        let peer = self.owners.get(index).copied();
+        let ends = transport.ends(message.destination, message.local);
+        let bytes = self.arena.get(message.range.clone()).unwrap_or_default();
+        let record = usize::from(message.segment.unwrap_or(u16::MAX)).max(1);
+        let sent = bytes.len().div_ceil(record).saturating_sub(lost);
+        for (at, record) in bytes.chunks(record).enumerate() {
+            let seen = || Seen::outer(Way::OuterOut, peer, Some(ends), record);
+            match at < sent {
+                true => self.recorder.passed(seen),
+                false => self.recorder.dropped(reason, seen),
+            }
+        }
+    }
+}
+
+/// Records what was written to a stream; so many of the last are dropped.
+#[cold]
+pub(super) fn stream<I: Io>(recorder: &Recorder, peer: &Peer<I>, records: &[u8], dropped: u64) {
+    let remote = peer.transport.stream_remote();
+    let ends = remote.map(|remote| peer.transport.ends(remote, None));
+    let packets = || {
+        let mut rest = records;
+        std::iter::from_fn(move || {
+            let (prefix, packets) = rest.split_first_chunk::<{ framing::PREFIX }>()?;
+            let packet;
+            (packet, rest) = packets.split_at_checked(u16::from_be_bytes(*prefix).into())?;
+            Some(packet)
+        })
+    };
+    let dropped = usize::try_from(dropped).unwrap_or(usize::MAX);
+    let sent = packets().count().saturating_sub(dropped);
+    for (at, packet) in packets().enumerate() {
+        let seen = || Seen::outer(Way::OuterOut, Some(peer.id), ends, packet);
+        match at < sent {
+            true => recorder.passed(seen),
+            false => recorder.dropped(DropReason::TxTransportFull, seen),
+        }
+    }
+}
