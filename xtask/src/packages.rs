@@ -23,8 +23,11 @@ const NEEDED: [(&str, &str); 12] = [
     ("/usr/bin/musl-gcc", "musl-tools"),
 ];
 
-/// An additional file for the scenario of `udco metrics`.
-const PROMETHEUS: [(&str, &str); 1] = [("/usr/bin/promtool", "prometheus")];
+/// Additional files for the scenarios of `udco metrics` and `udco capture`.
+const READERS: [(&str, &str); 2] = [
+    ("/usr/bin/promtool", "prometheus"),
+    ("/usr/bin/tshark", "tshark"),
+];
 
 /// Additional files for the benchmark.
 const NEEDED_TO_MEASURE: [(&str, &str); 4] = [
@@ -59,12 +62,12 @@ pub(crate) fn ensure_to_measure() -> Result<()> {
     ensure_all(&[NEEDED.as_slice(), &NEEDED_TO_MEASURE].concat())
 }
 
-/// Installs Prometheus.
+/// Installs what reads metrics and captures.
 ///
 /// # Errors
 /// As [`ensure`].
-pub(crate) fn ensure_prometheus() -> Result<()> {
-    ensure_all(&PROMETHEUS)
+pub(crate) fn ensure_readers() -> Result<()> {
+    ensure_all(&READERS)
 }
 
 /// The same, including what makes packages and tests them.

@@ -3,6 +3,7 @@
 // They panic if nobody reads (faults B1): `output` and `udco_sys::lines` do not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod capture;
 mod client;
 mod confinement;
 mod daemon;
@@ -111,6 +112,15 @@ enum Command {
         after_help = "Exit codes: 0 something answered, 1 nothing did, 2 an error.\nExample: udco ping tun0 --id 1 -c 10"
     )]
     Ping(ping::Arguments),
+
+    /// Capture the packets of a device, and those that are dropped, as pcapng.
+    ///
+    /// Inner packets are in the clear. Only root and the user who created the device may capture. docs/capture.md says what
+    /// is shown.
+    #[command(
+        after_help = "Example: udco capture tun0 --drops -w - | tshark -i - -T fields -e frame.comment -e ip.src"
+    )]
+    Capture(capture::Arguments),
 
     /// Report counters to Prometheus.
     ///
@@ -262,6 +272,7 @@ fn main() -> ExitCode {
         Command::Key(arguments) => key::run(&arguments),
         Command::Monitor(arguments) => monitor::run(&arguments).context("monitor"),
         Command::Ping(arguments) => return end_with(ping::run(&arguments)),
+        Command::Capture(arguments) => capture::run(&arguments).context("capture"),
         Command::Metrics(arguments) => metrics::run(arguments),
         Command::Engine(arguments) => private_engine::run(&arguments),
         Command::Sweep(arguments) => sweep::run(&arguments),

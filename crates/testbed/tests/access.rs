@@ -1,5 +1,6 @@
 //! One engine, two users, two network namespaces: which user may act on which device (promises G5).
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -74,6 +75,15 @@ fn a_user_acts_on_devices_of_its_own_and_of_its_namespace_only() -> Result<()> {
             "root's: {words:?}: {text}"
         );
     }
+
+    // Packets are its user's and root's alone, whoever may see that there is a device.
+    let file = lab.file("packets")?;
+    let (may, text) = other(&here, &["capture", "tun7", "--write", &file])?;
+    ensure!(
+        !may && text.contains("another user has created it"),
+        "root's: {text}"
+    );
+    ensure!(!Path::new(&file).exists(), "a file without packets");
 
     // An interface of the same name and index in another namespace is a different one, even for root.
     elsewhere.run(&["ip", "tuntap", "add", "tun7", "mode", "tun"])?;

@@ -1,0 +1,116 @@
+//! `udco capture`: tshark reads the file, finds inner packets in the clear, and the reasons of drops as comments.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use udco_testbed::measure::Ping;
+use udco_testbed::{Pair, Proto, Signal, addresses as at, connect, eventually, skip_part, udco};
+
+/// Long enough for a busy machine.
+const SOON: Duration = Duration::from_secs(60);
+
+/// A VPN address that no peer has.
+const NOBODY: &str = "10.8.0.77";
+
+/// What tshark is to print of each packet.
+const FIELDS: [&str; 7] = [
+    "frame.interface_name",
+    "frame.protocols",
+    "icmp.type",
+    "ip.src",
+    "ip.dst",
+    "frame.comment",
+    "_ws.malformed",
+];
+
+#[test]
+fn tshark_reads_inner_and_outer_packets_and_the_reasons_of_drops_udp() -> Result<()> {
+    is_read_by_tshark(Proto::Udp4)
+}
+
+#[test]
+fn tshark_reads_inner_and_outer_packets_and_the_reasons_of_drops_tcp() -> Result<()> {
+    is_read_by_tshark(Proto::Tcp4)
+}
+
+fn is_read_by_tshark(proto: Proto) -> Result<()> {
+    if udco::is_left_out("without udco there is nothing to capture from") {
+        return Ok(());
+    }
+    let pair = Pair::new()?;
+    let _ends = connect(pair.udco_server(proto), pair.udco_client(proto))?;
+    let file = pair.lab.file("tunnel.pcapng")?;
+    let words = [udco::program()?, "capture", "tun0", "--write", &file];
+    let mut capture = pair.server.spawn("capture", &words)?;
+    capture.wait_for_log("capturing packets of tun0", SOON)?;
+
+    eventually("answers", SOON, || {
+        let echo = Ping::to(at::INNER_CLIENT).count(3).run(&pair.server)?;
+        Ok(echo.lost.is_empty().then_some(()))
+    })?;
+    // Of a host that no peer has.
+    let nobody = ["ping", "-n", "-c", "1", "-W", "1", NOBODY];
+    ensure!(
+        !pair.server.output(&nobody)?.status.success(),
+        "somebody is there"
+    );
+    eventually("the drop", SOON, || {
+        let dropped = udco::show(&pair.server)?.dropped(&["tx_no_peer"]);
+        Ok((dropped > 0).then_some(()))
+    })?;
+    // The engine hands on what it has every few milliseconds; a last packet shows that it has.
+    eventually("the file", SOON, || {
+        Ping::to(at::INNER_CLIENT).count(1).run(&pair.server)?;
+        let bytes = std::fs::read(&file)?;
+        let reason = b"dropped: tx_no_peer";
+        let is_there = bytes.windows(reason.len()).any(|part| part == reason);
+        Ok(is_there.then_some(()))
+    })?;
+    capture.signal(Signal::INT)?;
+    capture.wait(SOON)?;
+    let log = capture.log();
+    ensure!(log.contains("packets captured, none lost"), "{log}");
+
+    if !has_tshark(&pair) {
+        skip_part("tshark does not read the capture; cure: apt-get install tshark");
+        return Ok(());
+    }
+    let port = format!("{}.port==1194,openvpn", transport(proto));
+    let mut words = vec!["tshark", "-n", "-r", &file, "-d", &port, "-T", "fields"];
+    for field in FIELDS {
+        words.extend(["-e", field]);
+    }
+    let text = pair.server.run(&words)?;
+    let frames: Vec<Vec<&str>> = text
+        .lines()
+        .map(|line| line.split('\t').collect())
+        .collect();
+    let shown = |wanted: &dyn Fn(&[&str]) -> bool| frames.iter().filter(|it| wanted(it)).count();
+    let (to, from) = (at::INNER_CLIENT, at::INNER_CLIENT);
+    let inner = "tun0 inner";
+    let requests = shown(&|it| it[0] == inner && it[2] == "8" && it[4] == to);
+    let answers = shown(&|it| it[0] == inner && it[2] == "0" && it[3] == from);
+    ensure!(requests >= 3 && answers >= 3, "{text}");
+    let outer = |it: &[&str]| it[0] == "tun0 outer" && it[1].ends_with(":openvpn");
+    ensure!(shown(&|it| outer(it) && it[3] == at::CLIENT) >= 3, "{text}");
+    ensure!(shown(&|it| outer(it) && it[4] == at::CLIENT) >= 3, "{text}");
+    let nobody = shown(&|it| it[0] == "tun0 dropped" && it[4] == NOBODY);
+    let reason = shown(&|it| it[4] == NOBODY && it[5] == "dropped: tx_no_peer");
+    ensure!((nobody, reason) == (1, 1), "{text}");
+    ensure!(shown(&|it| !it[6].is_empty()) == 0, "malformed: {text}");
+    pair.lab.discard_logs();
+    Ok(())
+}
+
+const fn transport(proto: Proto) -> &'static str {
+    match proto {
+        Proto::Tcp4 | Proto::Tcp6 => "tcp",
+        _ => "udp",
+    }
+}
+
+fn has_tshark(pair: &Pair) -> bool {
+    let found = pair.server.run(&["which", "tshark"]);
+    found.is_ok_and(|path| Path::new(path.trim()).is_file())
+}
