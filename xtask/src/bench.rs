@@ -95,6 +95,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         program: &step::own_path()?,
         programs: &programs,
         udco: None,
+        congestion: "reno",
     };
     // Recorded first: the source tree may change during the run.
     let machine = Machine::here(&programs);

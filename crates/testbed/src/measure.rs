@@ -12,5 +12,5 @@ pub use cost::{Cost, Ledger, busy_processors, peak_memory};
 pub use flood::{Delivery, Flood};
 pub use order::{Order, Sequence};
 pub use ping::{Echo, Ping};
-pub use stream::{Stream, Throughput, begin_without_pacing};
+pub use stream::{Stream, Throughput, begin_with, begin_without_pacing};
 pub use work::Work;

@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use udco_testbed::Pair;
-use udco_testbed::measure::{Flood, Ledger, Ping, Stream, begin_without_pacing, peak_memory};
+use udco_testbed::measure::{
+    Flood, Ledger, Ping, Stream, begin_with, begin_without_pacing, peak_memory,
+};
 
 use super::figure::{Figure, Part};
 use super::link::Link;
@@ -81,6 +83,8 @@ pub(crate) struct Method<'a> {
     pub(crate) programs: &'a [Program],
     /// The `udco` binary, if not the newest build.
     pub(crate) udco: Option<&'a Path>,
+    /// Congestion control of the tunnel's own streams.
+    pub(crate) congestion: &'a str,
 }
 
 impl Cell {
@@ -115,10 +119,14 @@ impl Cell {
     pub(crate) fn measure(self, method: &Method<'_>) -> Result<Sample> {
         let pair = Pair::new()?;
         self.link.prepare(&pair)?;
-        for host in [&pair.server, &pair.client] {
-            begin_without_pacing(host)?;
+        let hosts = [&pair.server, &pair.client];
+        for host in hosts {
+            begin_with(host, method.congestion)?;
         }
         let tunnel = self.subject.start(&pair, method.programs, method.udco)?;
+        for host in hosts {
+            begin_without_pacing(host)?;
+        }
         let bench = Bench {
             pair: &pair,
             to: tunnel.server(),

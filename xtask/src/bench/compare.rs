@@ -25,6 +25,9 @@ pub(crate) struct Options {
     /// Against a build of this tree whose engine enters no confinement: what it costs.
     #[arg(long, group = "other")]
     unconfined: bool,
+    /// Against this program.
+    #[arg(long, value_name = "UDCO", group = "other")]
+    program: Option<PathBuf>,
     /// How often each is measured.
     #[arg(long, default_value_t = 7)]
     rounds: usize,
@@ -49,6 +52,9 @@ pub(crate) struct Options {
         default_value = "udco"
     )]
     subjects: Vec<Subject>,
+    /// Congestion control of the tunnel's own streams, if it is over TCP.
+    #[arg(long, value_name = "NAME", default_value = "reno")]
+    congestion: String,
 }
 
 /// Builds both, measures them in turns over a veth pair, and prints a line for each figure.
@@ -62,9 +68,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     packages::ensure_to_measure()?;
     build_release()?;
     let this = release_binary()?;
-    let other = match &options.against {
-        Some(commit) => build_commit(commit)?,
-        None => build_unconfined()?,
+    let other = match (&options.against, &options.program) {
+        (Some(commit), _) => build_commit(commit)?,
+        (None, Some(program)) => program.canonicalize()?,
+        (None, None) => build_unconfined()?,
     };
     let program = step::own_path()?;
     let _sweeper = Sweeper::start()?;
@@ -80,6 +87,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
                 program: &program,
                 programs: &[],
                 udco: Some(udco),
+                congestion: &options.congestion,
             };
             cell.measure(&method)
         };

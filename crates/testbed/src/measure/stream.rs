@@ -133,9 +133,17 @@ impl Stream {
 /// # Errors
 /// If `/proc/sys` cannot be written.
 pub fn begin_without_pacing(host: &Host) -> Result<()> {
-    let line = "echo reno >/proc/sys/net/ipv4/tcp_congestion_control";
-    host.run(&["sh", "-c", line])
-        .context("cannot set the congestion control")
+    begin_with(host, "reno")
+}
+
+/// Makes sockets of a host start with this congestion control.
+///
+/// # Errors
+/// If the kernel does not have it, or `/proc/sys` cannot be written.
+pub fn begin_with(host: &Host, congestion: &str) -> Result<()> {
+    let line = format!("echo {congestion} >/proc/sys/net/ipv4/tcp_congestion_control");
+    host.run(&["sh", "-c", &line])
+        .with_context(|| format!("cannot set the congestion control to {congestion}"))
         .map(drop)
 }
 
