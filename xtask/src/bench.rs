@@ -14,6 +14,7 @@ mod link;
 pub(crate) mod loads;
 mod machine;
 mod outcome;
+pub(crate) mod peers;
 mod subject;
 mod table;
 mod target;

@@ -50,6 +50,8 @@ enum Command {
     Compare(bench::compare::Options),
     /// Measure what moderate loads cost a server: with OpenVPN's own data path and with udco, each with a stock client.
     Loads(bench::loads::Options),
+    /// Measure many busy peers: a server's device, and one process that is all of its peers.
+    Peers(bench::peers::Options),
     /// Test a session in bad weather and account for every packet.
     ///
     /// Streams go through a session whose packets are lost, reordered, duplicated and corrupted, in 48 kinds of weather,
@@ -125,6 +127,7 @@ fn main() -> ExitCode {
         Command::Demo { json } => demo::run(json),
         Command::Bench(options) => bench::run(&options),
         Command::Loads(options) => bench::loads::run(&options),
+        Command::Peers(options) => bench::peers::run(&options),
         Command::Compare(options) => bench::compare::run(&options),
         Command::Chaos { seed, write_docs } => chaos::run(seed, write_docs),
         Command::Check { quick } => check::run(quick),

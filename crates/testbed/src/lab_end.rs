@@ -9,6 +9,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use crate::busy_peers::{self, Load, Peers};
 use crate::chaos::{ports, process, streams};
 use crate::hostile::{self, Attack};
 use crate::measure::{flood, order};
@@ -82,6 +83,29 @@ enum End {
         listen: IpAddr,
         addresses: Vec<IpAddr>,
     },
+    /// Many peers send packets to a server.
+    PeersUp {
+        run: u32,
+        port: u16,
+        #[command(flatten)]
+        peers: Peers,
+        #[command(flatten)]
+        load: Load,
+    },
+    /// A server's host sends packets to them.
+    PeersDown {
+        #[command(flatten)]
+        peers: Peers,
+        #[command(flatten)]
+        load: Load,
+    },
+    /// They send echo requests.
+    PeersEcho {
+        run: u32,
+        #[command(flatten)]
+        peers: Peers,
+        requests: u32,
+    },
     /// Claims that a packet was too big.
     IcmpForger {
         target: IpAddr,
@@ -143,6 +167,18 @@ impl LabEnd {
                 seconds,
             } => hostile::attack_at_random(&socket, seed, seconds),
             End::NameServer { listen, addresses } => name_server::serve(listen, &addresses),
+            End::PeersUp {
+                run,
+                port,
+                peers,
+                load,
+            } => print(&busy_peers::send_up(run, port, peers, load)?),
+            End::PeersDown { peers, load } => print(&busy_peers::send_down(peers, load)?),
+            End::PeersEcho {
+                run,
+                peers,
+                requests,
+            } => print(&busy_peers::echo(run, peers, requests)?),
             End::IcmpForger {
                 target,
                 mtu,

@@ -28,6 +28,7 @@
 //! for full coverage.
 #![forbid(unsafe_code)]
 
+pub mod busy_peers;
 pub mod capture;
 pub mod chaos;
 mod client_proxy;

@@ -8,6 +8,8 @@ mod ping;
 mod stream;
 mod work;
 
+pub(crate) use ends::is_readable;
+
 pub use cost::{Cost, Ledger, busy_processors, peak_memory};
 pub use flood::{Delivery, Flood};
 pub use order::{Order, Sequence};

@@ -55,7 +55,7 @@ impl Ends<'_> {
 }
 
 /// Whether a datagram arrives within this time.
-pub(super) fn is_readable(socket: impl AsFd, patience: Duration) -> Result<bool> {
+pub(crate) fn is_readable(socket: impl AsFd, patience: Duration) -> Result<bool> {
     let timeout = Timespec::try_from(patience)?;
     let mut set = [PollFd::new(&socket, PollFlags::IN)];
     match poll(&mut set, Some(&timeout)) {

@@ -1,0 +1,170 @@
+//! `cargo xtask peers`: many busy peers of one server's device, beside one.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use udco_testbed::busy_peers::{BusyPeers, Carried, Load, RoundTrips, Way};
+
+use super::leftovers::Sweeper;
+use super::outcome::middle;
+use super::{build_release, release_binary, wait_for_quiet};
+use crate::packages;
+
+/// Echo requests of each measurement.
+const REQUESTS: u32 = 1_000;
+
+/// Longer than these take.
+const HEAVY: Duration = Duration::from_secs(120);
+
+/// What to measure, and how often.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// How often each is measured, each time with a new device.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds of each load.
+    #[arg(long, default_value_t = 2)]
+    seconds: u32,
+    /// How many peers are busy at once, of as many as the largest number.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 100, 1_000, 10_000])]
+    counts: Vec<u32>,
+    /// Bytes of the packets inside.
+    #[arg(long, value_delimiter = ',', default_values_t = [1_400, 100])]
+    sizes: Vec<u32>,
+    /// Packets in a row of each peer, before the next has its turn: a TCP stream brings up to 40.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 32])]
+    rows: Vec<u32>,
+}
+
+/// A load, which way it goes, and from or to how many peers.
+type Case = (Load, Way, u32);
+
+impl Options {
+    fn loads(&self) -> Vec<Load> {
+        let milliseconds = u64::from(self.seconds) * 1_000;
+        let load = |(size, row)| Load {
+            size,
+            row,
+            milliseconds,
+        };
+        let pairs = self
+            .sizes
+            .iter()
+            .flat_map(|size| self.rows.iter().map(|row| (*size, *row)));
+        pairs.map(load).collect()
+    }
+}
+
+/// Everything measured, by round.
+#[derive(Default)]
+struct Samples {
+    carried: BTreeMap<Case, Vec<Carried>>,
+    alone: Vec<RoundTrips>,
+    beside: Vec<RoundTrips>,
+}
+
+/// Measures all loads in turns, and prints a line for each.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    ensure!(options.rounds > 0, "no round, no figure");
+    let most = options.counts.iter().copied().max().context("no peers")?;
+    packages::ensure_to_measure()?;
+    build_release()?;
+    let _sweeper = Sweeper::start()?;
+    let engine = release_binary()?;
+    let engine = engine.to_str().context("a path that is not UTF-8")?;
+    let own = std::env::current_exe()?;
+    let own = own.to_str().context("a path that is not UTF-8")?;
+    let mut samples = Samples::default();
+    for round in 0..options.rounds {
+        eprintln!(
+            "==> round {} of {}: {most} peers",
+            round + 1,
+            options.rounds
+        );
+        let device = BusyPeers::new(engine, own, most)?;
+        if !wait_for_quiet()? {
+            eprintln!("NOTE: other processes are busy on this machine");
+        }
+        samples.add(options, &device, round)?;
+        device.discard_logs();
+    }
+    samples.print(options);
+    Ok(())
+}
+
+impl Samples {
+    /// Measures each load once; a round begins where the one before has ended.
+    fn add(&mut self, options: &Options, device: &BusyPeers, round: usize) -> Result<()> {
+        let mut counts = options.counts.clone();
+        let turn = round % counts.len();
+        counts.rotate_left(turn);
+        for load in options.loads() {
+            for way in [Way::Up, Way::Down] {
+                for &count in &counts {
+                    let carried = device.carry(way, BusyPeers::first(count), load)?;
+                    let samples = self.carried.entry((load, way, count)).or_default();
+                    samples.push(carried);
+                }
+            }
+        }
+        let most = options.counts.iter().copied().max().unwrap_or(1);
+        let light = BusyPeers::first(most.min(999));
+        self.alone.push(device.echo(light, REQUESTS)?);
+        let heavy = Load {
+            size: 1_400,
+            row: 1,
+            milliseconds: HEAVY.as_millis() as u64,
+        };
+        let beside = device.echo_beside_heavy(light, REQUESTS, heavy)?;
+        self.beside.push(beside);
+        Ok(())
+    }
+
+    /// Medians, and the medians of the ratios to the smallest number of peers in the same round.
+    fn print(&self, options: &Options) {
+        let fewest = options.counts.iter().copied().min().unwrap_or(1);
+        println!(
+            "bytes | in a row | way | peers | packets/s | s per million | fairness | rate, cost beside {fewest}"
+        );
+        for (&(load, way, count), own) in &self.carried {
+            let median = |of: fn(&Carried) -> f64| {
+                let values = own.iter().map(of).collect();
+                middle(values).unwrap_or(f64::NAN)
+            };
+            let ratio = |of: fn(&Carried) -> f64| {
+                let few = self.carried.get(&(load, way, fewest));
+                let pairs = own.iter().zip(few.into_iter().flatten());
+                middle(pairs.map(|(own, few)| of(own) / of(few)).collect()).unwrap_or(f64::NAN)
+            };
+            println!(
+                "{} | {} | {way:?} | {count} | {:.0} | {:.3} | {:.4} | {:.2} {:.2}",
+                load.size,
+                load.row,
+                median(|sample| sample.rate),
+                median(|sample| sample.cost),
+                median(|sample| sample.fairness),
+                ratio(|sample| sample.rate),
+                ratio(|sample| sample.cost),
+            );
+        }
+        println!("round trip of a light peer | p50 µs | p99 µs | lost | p50, p99 beside alone");
+        for (name, own) in [("alone", &self.alone), ("beside a heavy one", &self.beside)] {
+            let median = |of: fn(&RoundTrips) -> f64| {
+                middle(own.iter().map(of).collect()).unwrap_or(f64::NAN)
+            };
+            let ratio = |of: fn(&RoundTrips) -> f64| {
+                let pairs = own.iter().zip(&self.alone);
+                middle(pairs.map(|(own, alone)| of(own) / of(alone)).collect()).unwrap_or(f64::NAN)
+            };
+            println!(
+                "{name} | {:.0} | {:.0} | {:.0} | {:.2} {:.2}",
+                median(|sample| sample.p50),
+                median(|sample| sample.p99),
+                median(|sample| f64::from(sample.lost)),
+                ratio(|sample| sample.p50),
+                ratio(|sample| sample.p99),
+            );
+        }
+    }
+}
