@@ -44,6 +44,14 @@ impl<W: Write> Write for Escaping<W> {
     }
 }
 
+/// A text that others have chosen, for one line: cut to this many characters, without control characters.
+pub(crate) fn printable(text: &str, most: usize) -> String {
+    let end = text.char_indices().nth(most).map_or(text.len(), |it| it.0);
+    let mut value = String::new();
+    let _ = Escaping::line(&mut value).write_str(text.get(..end).unwrap_or_default());
+    value
+}
+
 /// Whether a character does anything but print. Besides control characters: line separators, and controls of the
 /// writing direction.
 fn is_control(c: char) -> bool {
@@ -68,6 +76,12 @@ mod tests {
         assert_eq!(escaped("a\nudco: b\r"), "a\\u{a}udco: b\\u{d}");
         assert_eq!(escaped("\u{9b}1m\u{7f}"), "\\u{9b}1m\\u{7f}");
         assert_eq!(escaped("\u{202e}txt"), "\\u{202e}txt");
+    }
+
+    #[test]
+    fn a_printable_text_is_short_and_visible() {
+        assert_eq!(printable("Größe", 4), "Größ");
+        assert_eq!(printable("a\nb", 9), "a\\u{a}b");
     }
 
     #[test]

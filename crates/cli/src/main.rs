@@ -29,14 +29,17 @@ mod peer;
 mod ping;
 mod preloading;
 mod private_engine;
+mod rates;
 mod refusal;
 mod rtnetlink;
 mod run;
 mod runtime_dir;
 mod show;
 mod state;
+mod style;
 mod survey;
 mod sweep;
+mod units;
 mod user;
 
 use std::ffi::OsString;

@@ -2,13 +2,10 @@
 
 mod choice;
 mod links;
-mod rates;
-mod style;
 mod text;
-mod units;
 
 pub(crate) use links::print as links;
-pub(crate) use text::print_traffic;
+pub(crate) use text::{key, print_traffic};
 
 use std::path::PathBuf;
 use std::thread;
@@ -17,10 +14,9 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use self::choice::Choice;
-use self::style::Style;
 use self::text::Printer;
-use crate::kernel;
 use crate::output::{self, complain};
+use crate::style::Style;
 use crate::survey::{self, Survey};
 
 /// Command line.
@@ -83,10 +79,8 @@ fn look(arguments: &Arguments, printer: &mut Printer) -> Result<u8> {
     let states = survey::states(arguments.engine.as_deref());
     printer.begin(Instant::now())?;
     let (texts, silent) = states?;
-    let mut survey = match arguments.engine {
-        Some(_) => Survey::of_one(&texts)?,
-        None => Survey::of_all(&texts, silent, arguments.all, kernel::devices(None)),
-    };
+    let is_named = arguments.engine.is_some();
+    let mut survey = Survey::of(&texts, silent, is_named, arguments.all)?;
     let code = survey.exit_code();
     for remark in survey.remarks() {
         complain!("{remark}");

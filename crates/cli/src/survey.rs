@@ -60,11 +60,33 @@ pub(crate) fn states(path: Option<&Path>) -> anyhow::Result<Answers> {
 }
 
 impl<'a> Survey<'a> {
+    /// What [`states`] has found: of the one engine that was named, or of all engines of this network namespace or
+    /// `everywhere`, and of the kernel's own driver.
+    ///
+    /// # Errors
+    /// If the named engine's version differs.
+    pub(crate) fn of(
+        texts: &'a [(PathBuf, String)],
+        silent: Vec<Silent>,
+        is_named: bool,
+        everywhere: bool,
+    ) -> anyhow::Result<Self> {
+        match is_named {
+            true => Self::of_one(texts),
+            false => Ok(Self::of_all(
+                texts,
+                silent,
+                everywhere,
+                kernel::devices(None),
+            )),
+        }
+    }
+
     /// The state of the one engine that was named.
     ///
     /// # Errors
     /// If its version differs.
-    pub(crate) fn of_one(texts: &'a [(PathBuf, String)]) -> anyhow::Result<Self> {
+    fn of_one(texts: &'a [(PathBuf, String)]) -> anyhow::Result<Self> {
         let engines = texts.iter().map(|(socket, text)| {
             let state = state::read(text)?;
             Ok(Engine { socket, state })

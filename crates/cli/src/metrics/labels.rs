@@ -1,20 +1,9 @@
 //! Labels: few, and bounded in number. What a stranger chooses, such as a peer's address, never becomes one.
 
 use std::borrow::Cow;
-use std::fmt::Write;
-
-use crate::escape::Escaping;
 
 /// The labels of a series.
 pub(super) type Labels<'a> = Vec<(&'static str, Cow<'a, str>)>;
-
-/// A label's value that others have chosen: cut to this many characters, without control characters.
-pub(super) fn printable(name: &str, most: usize) -> String {
-    let end = name.char_indices().nth(most).map_or(name.len(), |it| it.0);
-    let mut value = String::new();
-    let _ = Escaping::line(&mut value).write_str(name.get(..end).unwrap_or_default());
-    value
-}
 
 /// Which device a series is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,12 +35,6 @@ impl DeviceLabels {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_value_is_short_and_visible() {
-        assert_eq!(printable("Größe", 4), "Größ");
-        assert_eq!(printable("a\nb", 9), "a\\u{a}b");
-    }
 
     #[test]
     fn the_usual_device_has_one_label() {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::de::IgnoredAny;
 use udco_state::{KernelDevice, Offloads, Peer, Totals, Traffic};
 
-use super::labels::{DeviceLabels, printable};
+use super::labels::DeviceLabels;
+use crate::escape::printable;
 use crate::interface;
 use crate::state::{self, Device};
 use crate::survey::{self, Survey};

@@ -6,10 +6,10 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 use udco_state::{Driver, KernelDevice};
 
-use super::style::Style;
 use super::text::Printer;
 use crate::output::{self, complain, line};
 use crate::state::{self, Device, EngineState};
+use crate::style::Style;
 use crate::{engines, kernel, survey};
 
 /// A device, as `udco link show --json` prints it.

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Result;
 use udco_state::{KernelDevice, Key, Keys, Mode, Mss, Peer, Traffic};
 
-use super::rates::{self, Rate, Rates, Sides, Whose};
-use super::style::{Line, Style};
-use super::units;
 use crate::output;
+use crate::rates::{self, Rate, Rates, Sides, Whose};
 use crate::state::{self, Device};
+use crate::style::{Line, Style};
 use crate::survey::{Engine, Survey};
+use crate::units;
 
 /// Clears a terminal, and begins at its top.
 const CLEAR: &str = "\x1b[H\x1b[2J";
@@ -286,7 +286,8 @@ impl Printer {
     }
 }
 
-fn key(key: &Option<Key>) -> String {
+/// A slot's key: its id and cipher, or `-`.
+pub(crate) fn key(key: &Option<Key>) -> String {
     match key {
         Some(key) => format!("{} ({})", key.key_id, key.cipher),
         None => "-".to_owned(),

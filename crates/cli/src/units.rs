@@ -6,7 +6,7 @@ use std::time::Duration;
 const PREFIXES: [&str; 6] = ["k", "M", "G", "T", "P", "E"];
 
 /// Three digits and a prefix, from a thousand on: `12.3 M`; below, the number and a space.
-pub(super) fn scaled(value: f64) -> String {
+pub(crate) fn scaled(value: f64) -> String {
     let mut value = value;
     let mut prefix = "";
     for next in PREFIXES {
@@ -26,7 +26,7 @@ pub(super) fn scaled(value: f64) -> String {
 }
 
 /// A time of at most two units: `3 d 4 h`.
-pub(super) fn time(time: Duration) -> String {
+pub(crate) fn time(time: Duration) -> String {
     let seconds = time.as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {

@@ -3,19 +3,20 @@
 use std::ffi::OsStr;
 use std::io::IsTerminal;
 
-use super::units;
+use crate::units;
 
 /// How numbers and lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Style {
+pub(crate) struct Style {
     /// Numbers with prefixes instead of all their digits.
-    pub(super) is_human: bool,
-    has_colour: bool,
+    pub(crate) is_human: bool,
+    /// Whether colours are wanted and seen.
+    pub(crate) has_colour: bool,
 }
 
 /// What a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Line {
+pub(crate) enum Line {
     Heading,
     Plain,
     Detail,
@@ -24,20 +25,30 @@ pub(super) enum Line {
 
 impl Style {
     /// For scripts, and where all digits matter.
-    pub(super) const PLAIN: Self = Self {
+    pub(crate) const PLAIN: Self = Self {
         is_human: false,
         has_colour: false,
     };
 
+    /// For people, without colour.
+    pub(crate) const HUMAN: Self = Self {
+        is_human: true,
+        has_colour: false,
+    };
+
     /// That of standard output.
-    pub(super) fn of_output() -> Self {
+    pub(crate) fn of_output() -> Self {
         let is_terminal = std::io::stdout().is_terminal();
         let [no_colour, terminal] = ["NO_COLOR", "TERM"].map(std::env::var_os);
         Self::of(is_terminal, no_colour.as_deref(), terminal.as_deref())
     }
 
     /// As <https://no-color.org> has it: a variable that is not empty.
-    fn of(is_terminal: bool, no_colour: Option<&OsStr>, terminal: Option<&OsStr>) -> Self {
+    pub(crate) fn of(
+        is_terminal: bool,
+        no_colour: Option<&OsStr>,
+        terminal: Option<&OsStr>,
+    ) -> Self {
         let is_unwanted = no_colour.is_some_and(|it| !it.is_empty());
         let is_dumb = terminal.is_none_or(|it| it == "dumb");
         Self {
@@ -47,7 +58,7 @@ impl Style {
     }
 
     /// The sequence that begins a line's colour, if it has one.
-    pub(super) const fn colour(self, line: Line) -> Option<&'static str> {
+    pub(crate) const fn colour(self, line: Line) -> Option<&'static str> {
         match line {
             _ if !self.has_colour => None,
             Line::Heading => Some("\x1b[1m"),
@@ -58,7 +69,7 @@ impl Style {
     }
 
     /// A number of bytes.
-    pub(super) fn bytes(self, bytes: u64) -> String {
+    pub(crate) fn bytes(self, bytes: u64) -> String {
         match self.is_human {
             true => format!("{}B", units::scaled(bytes as f64)),
             false => format!("{bytes} bytes"),
@@ -66,7 +77,7 @@ impl Style {
     }
 
     /// A number of anything else.
-    pub(super) fn count(self, count: u64) -> String {
+    pub(crate) fn count(self, count: u64) -> String {
         match self.is_human {
             true => units::scaled(count as f64).trim_end().to_owned(),
             false => count.to_string(),
