@@ -80,6 +80,7 @@ fn key(channel: &mut Channel, ifindex: u32, peer: u32, slot: Slot) -> Option<Key
                     CipherAlg::ChaCha20Poly1305 => "chacha20-poly1305",
                 }
                 .into(),
+                age: None,
             }),
             _ => None,
         })

@@ -25,6 +25,11 @@ pub(crate) fn scaled(value: f64) -> String {
     }
 }
 
+/// How busy a processor is kept: `37%`.
+pub(crate) fn percent(load: f64) -> String {
+    format!("{:.0}%", 100.0 * load)
+}
+
 /// A time of at most two units: `3 d 4 h`.
 pub(crate) fn time(time: Duration) -> String {
     let seconds = time.as_secs();
@@ -57,6 +62,12 @@ mod tests {
         ] {
             assert_eq!(scaled(value), expected);
         }
+    }
+
+    #[test]
+    fn loads_are_percents() {
+        assert_eq!(percent(0.374), "37%");
+        assert_eq!(percent(1.5), "150%");
     }
 
     #[test]

@@ -40,6 +40,7 @@ pub struct Key<A> {
     pub(crate) order: u32,
     /// The order of the latest key that has opened a packet and was replaced by this one, or by one before it.
     pub(crate) replaced: u32,
+    installed: Time,
 }
 
 /// An opened record: authentic, and not seen before.
@@ -68,7 +69,21 @@ impl<A: Aead> Key<A> {
             usage: KeyUsage::new(),
             order: 0,
             replaced: 0,
+            installed: Time::default(),
         }
+    }
+
+    /// Notes when it was installed, informational as the cipher.
+    #[must_use]
+    pub const fn installed_at(mut self, now: Time) -> Self {
+        self.installed = now;
+        self
+    }
+
+    /// When it was installed.
+    #[must_use]
+    pub const fn installed(&self) -> Time {
+        self.installed
     }
 
     /// Key id on the wire.

@@ -24,6 +24,12 @@ impl Time {
         Self(self.0.saturating_add(millis))
     }
 
+    /// Whole seconds since an earlier time; 0 since a later one.
+    #[must_use]
+    pub const fn seconds_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0) / 1000
+    }
+
     /// This time and `seconds` more.
     #[must_use]
     pub const fn plus_seconds(self, seconds: u32) -> Self {

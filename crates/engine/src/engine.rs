@@ -195,6 +195,7 @@ impl Engine {
             workers: self.workers.count(),
             started: self.started,
             cpu_seconds: show::cpu_seconds(),
+            worker_cpu_seconds: self.workers.cpu_seconds(),
             devices: self
                 .registry
                 .all_for(client)

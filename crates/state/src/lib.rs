@@ -72,6 +72,9 @@ pub struct EngineState<D = Device> {
     /// As [`Engine::cpu_seconds`].
     #[serde(default)]
     pub cpu_seconds: f64,
+    /// As [`Engine::worker_cpu_seconds`].
+    #[serde(default)]
+    pub worker_cpu_seconds: Vec<f64>,
     /// Its devices. Last, so that everything else has been read before them.
     pub devices: Vec<D>,
 }
@@ -87,6 +90,7 @@ impl<D> EngineState<D> {
             workers: self.workers,
             started: self.started,
             cpu_seconds: self.cpu_seconds,
+            worker_cpu_seconds: self.worker_cpu_seconds,
         };
         (engine, self.devices)
     }
@@ -112,6 +116,9 @@ pub struct Engine {
     /// Processor time that all its threads have used.
     #[serde(default)]
     pub cpu_seconds: f64,
+    /// Processor time of each worker, by its number; none if unknown.
+    #[serde(default)]
+    pub worker_cpu_seconds: Vec<f64>,
 }
 
 /// A device. A reader that does not need its peers may read them as anything, e.g. as their raw text.

@@ -69,6 +69,9 @@ pub struct Key {
     pub key_id: u8,
     /// Name of its cipher.
     pub cipher: Cow<'static, str>,
+    /// Seconds since it was installed; absent if that is not known, as of the kernel's own driver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age: Option<u64>,
 }
 
 /// Counters of all peers that a device has, and of those that have ended.

@@ -1,7 +1,13 @@
-//! The clock for keepalives and expiry: it never steps, and it counts suspend.
+//! The clock for keepalives and expiry: it never steps, and it counts suspend. And the clock of a thread's work.
 //!
 //! `CLOCK_BOOTTIME`, so that peers which expired during a suspend are reported at once (promises J6); changes of the
 //! wall clock have no effect here.
+#![allow(unsafe_code)]
+
+use std::mem::MaybeUninit;
+use std::os::unix::thread::JoinHandleExt;
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
@@ -21,6 +27,26 @@ pub fn milliseconds() -> u64 {
     unsigned(now.tv_sec)
         .saturating_mul(1_000)
         .saturating_add(unsigned(now.tv_nsec) / 1_000_000)
+}
+
+/// The processor time that a thread has used; `None` if it has ended.
+#[must_use]
+pub fn spent_by<T>(thread: &JoinHandle<T>) -> Option<Duration> {
+    let mut clock = 0;
+    // SAFETY: the thread was neither joined nor detached, since its handle is there; `clock` is live and exclusive.
+    if unsafe { libc::pthread_getcpuclockid(thread.as_pthread_t(), &raw mut clock) } != 0 {
+        return None;
+    }
+    let mut spent = MaybeUninit::<libc::timespec>::uninit();
+    // SAFETY: `spent` is live and exclusive; a clock of a thread that has ended is an error.
+    if unsafe { libc::clock_gettime(clock, spent.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    // SAFETY: the kernel has written it.
+    let spent = unsafe { spent.assume_init() };
+    let seconds = u64::try_from(spent.tv_sec).ok()?;
+    let nanoseconds = u32::try_from(spent.tv_nsec).ok()?;
+    Some(Duration::new(seconds, nanoseconds))
 }
 
 fn now() -> Timespec {
@@ -48,6 +74,23 @@ mod tests {
         let uptime: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
         let own = nanoseconds() as f64 / 1e9;
         assert!((uptime - 0.01..uptime + 60.0).contains(&own), "{own}");
+    }
+
+    #[test]
+    fn a_threads_time_is_what_it_has_worked() {
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            begun.send(()).unwrap();
+            while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {}
+        });
+        has_begun.recv().unwrap();
+        let first = spent_by(&thread).unwrap();
+        while spent_by(&thread).unwrap() < first + Duration::from_millis(5) {
+            std::thread::yield_now();
+        }
+        drop(stop);
+        thread.join().unwrap();
     }
 
     /// In a time namespace in which the boot clock, and no other, is ahead.

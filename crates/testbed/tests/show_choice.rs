@@ -124,6 +124,7 @@ fn a_watch_shows_rates() -> Result<()> {
         first.contains("tun0 (mp") && !first.contains("bit/s"),
         "{first}"
     );
+    ensure!(log.contains("% busy)"), "each worker's load: {log}");
     lab.discard_logs();
     Ok(())
 }

@@ -108,10 +108,10 @@ fn the_output_conforms_to_the_schema() -> Result<()> {
     host.output(&["ping", "-c", "1", "-W", "1", "10.9.0.77"])?;
     let state = shown(&host, &schema).context("two engines, a device, a peer, a key")?;
     let device = &state["devices"][0];
-    ensure!(
-        device["peers"][0]["keys"]["primary"]["key_id"] == 3,
-        "{state:#}"
-    );
+    let key = &device["peers"][0]["keys"]["primary"];
+    ensure!(key["key_id"] == 3 && key["age"].is_u64(), "{state:#}");
+    let spent = state["engines"][0]["worker_cpu_seconds"].as_array();
+    ensure!(spent.is_some_and(|it| it.len() == 1), "{state:#}");
     ensure!(
         device["drops"]["tx_no_peer"].as_u64() > Some(0),
         "{state:#}"

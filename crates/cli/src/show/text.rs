@@ -24,6 +24,8 @@ pub(super) struct Printer {
     style: Style,
     /// If the state is watched.
     rates: Option<Rates>,
+    /// Of each worker, by the socket of its engine and its number.
+    loads: Rates<(String, usize), f64>,
 }
 
 /// Prints a line as what it is, with the arguments of `format!`; returns from the function with an error if that fails.
@@ -34,15 +36,19 @@ macro_rules! styled {
 }
 
 impl Printer {
-    pub(super) const fn new(style: Style) -> Self {
-        Self { style, rates: None }
+    pub(super) fn new(style: Style) -> Self {
+        Self {
+            style,
+            rates: None,
+            loads: Rates::default(),
+        }
     }
 
     /// One that prints again and again, with rates.
     pub(super) fn of_watch(style: Style) -> Self {
         Self {
-            style,
             rates: Some(Rates::default()),
+            ..Self::new(style)
         }
     }
 
@@ -52,6 +58,7 @@ impl Printer {
             return Ok(());
         };
         let is_first = rates.begin(now);
+        self.loads.begin(now);
         if self.style.is_human {
             output::text(CLEAR)?;
         } else if !is_first {
@@ -67,7 +74,7 @@ impl Printer {
         }
         let has_several = survey.engines.len() > 1;
         for engine in &survey.engines {
-            if has_several {
+            if has_several || self.rates.is_some() {
                 self.engine(engine)?;
             }
             let socket = engine.socket.display().to_string();
@@ -79,7 +86,7 @@ impl Printer {
         kernel.try_for_each(|device| self.kernel_device(device, peer))
     }
 
-    fn engine(&self, engine: &Engine<'_>) -> Result<()> {
+    fn engine(&mut self, engine: &Engine<'_>) -> Result<()> {
         let (socket, state) = (engine.socket.display(), &engine.state);
         let started = SystemTime::UNIX_EPOCH + Duration::from_secs(state.started);
         let since = SystemTime::now().duration_since(started);
@@ -87,11 +94,21 @@ impl Printer {
             Ok(since) if state.started > 0 => format!(", started {} ago", units::time(since)),
             _ => String::new(),
         };
+        let spent = state.worker_cpu_seconds.iter().enumerate();
+        let loads = spent.map(|(worker, spent)| {
+            let load = self.loads.of((socket.to_string(), worker), *spent);
+            load.map_or_else(|| "-".to_owned(), units::percent)
+        });
+        let loads: Vec<_> = loads.collect();
+        let loads = match self.rates.is_some() && !loads.is_empty() {
+            true => format!(" ({} busy)", loads.join(", ")),
+            false => String::new(),
+        };
         let (pid, workers) = (state.pid, state.workers);
         styled!(
             self,
             Line::Detail,
-            "engine {socket}: process {pid}, {workers} workers{since}"
+            "engine {socket}: process {pid}, {workers} workers{loads}{since}"
         );
         Ok(())
     }
@@ -286,12 +303,14 @@ impl Printer {
     }
 }
 
-/// A slot's key: its id and cipher, or `-`.
+/// A slot's key: its id, its cipher and its age, or `-`.
 pub(crate) fn key(key: &Option<Key>) -> String {
-    match key {
-        Some(key) => format!("{} ({})", key.key_id, key.cipher),
-        None => "-".to_owned(),
-    }
+    let Some(key) = key else {
+        return "-".to_owned();
+    };
+    let age = key.age.map(|age| units::time(Duration::from_secs(age)));
+    let age = age.map_or_else(String::new, |age| format!(", {age} old"));
+    format!("{} ({}{age})", key.key_id, key.cipher)
 }
 
 fn traffic(style: Style, traffic: &Traffic) -> String {

@@ -306,6 +306,7 @@ impl Service for Requests<'_> {
         }
         let packet_ids = self.session.engine.packet_ids();
         let key = keys::key(new, packet_ids)
+            .map(|key| key.installed_at(now()))
             .ok_or_else(|| refused(EINVAL, format!("cannot install new key for peer {peer}")))?;
         let cipher = key.cipher();
         let digest = self

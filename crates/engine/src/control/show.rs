@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use udco_core::mss::{self, MssFix};
-use udco_core::{Slot, Traffic as Counter};
+use udco_core::{Slot, Time, Traffic as Counter};
 use udco_netlink::Api;
 use udco_state::{self as state, EngineState};
+use udco_sys::clock;
 use udco_sys::tun::offload;
 
 use crate::device::Device;
@@ -35,7 +36,9 @@ pub(crate) fn device(device: &Device, owner: u32, may_use: bool) -> state::Devic
         totals.vpn += traffic(&peer.activity.vpn_rx, &peer.activity.vpn_tx);
     }
     let shown = snapshot.peers.iter().filter(|_| may_use);
-    let mut peers: Vec<_> = shown.map(|it| peer(it, snapshot.tuning.mssfix)).collect();
+    let now = Time::from_millis(clock::milliseconds());
+    let shown = shown.map(|it| peer(it, snapshot.tuning.mssfix, now));
+    let mut peers: Vec<_> = shown.collect();
     peers.sort_by_key(|peer| peer.id);
     state::Device {
         name: device.interface.name.clone(),
@@ -99,11 +102,12 @@ fn offloads(device: &Device, peer: Option<&Arc<Peer>>) -> state::Offloads {
     }
 }
 
-fn peer(peer: &Peer, mssfix: MssFix) -> state::Peer {
+fn peer(peer: &Peer, mssfix: MssFix, now: Time) -> state::Peer {
     let key = |slot| {
         peer.keys.at(slot).map(|key| state::Key {
             key_id: key.id().value(),
             cipher: Cow::Borrowed(key.cipher().name()),
+            age: Some(now.seconds_since(key.installed())),
         })
     };
     let (activity, endpoint) = (&peer.activity, peer.endpoint());

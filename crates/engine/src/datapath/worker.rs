@@ -18,6 +18,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, sched_setaffinity};
+use udco_sys::clock;
 
 use crate::datapath::load::LastSample;
 use crate::datapath::placement::Placement;
@@ -100,6 +101,13 @@ impl Workers {
     /// How many there are.
     pub(crate) const fn count(&self) -> usize {
         self.workers.len()
+    }
+
+    /// The processor time of each, in seconds; 0 if the kernel does not tell.
+    pub(crate) fn cpu_seconds(&self) -> Vec<f64> {
+        let spent = |worker: &Worker| worker.thread.as_ref().and_then(clock::spent_by);
+        let seconds = |worker| spent(worker).map_or(0.0, |spent| spent.as_secs_f64());
+        self.workers.iter().map(seconds).collect()
     }
 
     /// How many queues a device should have: one for each worker but one, which is for its transport socket.
