@@ -63,9 +63,9 @@ pub(crate) fn run(quick: bool) -> Result<()> {
             // Each scenario that needs it reports that itself, and is counted there.
             eprintln!("no scenarios with OpenVPN 2.7: {error:#}");
         }
-        if let Err(error) = packages::ensure_readers() {
+        if let Err(error) = packages::ensure_to_watch() {
             // As above.
-            eprintln!("no scenarios with Prometheus and tshark: {error:#}");
+            eprintln!("no scenarios with Prometheus, tshark or tmux: {error:#}");
         }
         // Two at a time: each scenario has several processes, and few machines have cores to spare for more.
         let scenarios = "test --package udco-testbed -- --test-threads=2";

@@ -23,10 +23,11 @@ const NEEDED: [(&str, &str); 12] = [
     ("/usr/bin/musl-gcc", "musl-tools"),
 ];
 
-/// Additional files for the scenarios of `udco metrics` and `udco capture`.
-const READERS: [(&str, &str); 2] = [
+/// Additional files for the scenarios of `udco metrics`, `udco capture` and `udco top`.
+const NEEDED_TO_WATCH: [(&str, &str); 3] = [
     ("/usr/bin/promtool", "prometheus"),
     ("/usr/bin/tshark", "tshark"),
+    ("/usr/bin/tmux", "tmux"),
 ];
 
 /// Additional files for the benchmark.
@@ -62,12 +63,12 @@ pub(crate) fn ensure_to_measure() -> Result<()> {
     ensure_all(&[NEEDED.as_slice(), &NEEDED_TO_MEASURE].concat())
 }
 
-/// Installs what reads metrics and captures.
+/// Installs what scenarios can do without, if they say so.
 ///
 /// # Errors
 /// As [`ensure`].
-pub(crate) fn ensure_readers() -> Result<()> {
-    ensure_all(&READERS)
+pub(crate) fn ensure_to_watch() -> Result<()> {
+    ensure_all(&NEEDED_TO_WATCH)
 }
 
 /// The same, including what makes packages and tests them.

@@ -39,6 +39,7 @@ mod state;
 mod style;
 mod survey;
 mod sweep;
+mod top;
 mod units;
 mod user;
 
@@ -124,6 +125,14 @@ enum Command {
         after_help = "Example: udco capture tun0 --drops -w - | tshark -i - -T fields -e frame.comment -e ip.src"
     )]
     Capture(capture::Arguments),
+    /// Watch devices and peers on a terminal, with rates and their history.
+    ///
+    /// Shows what `udco show --watch` prints, to be sorted, filtered and looked into. Keys: q ends it, the arrows choose a
+    /// peer, Enter shows its details, Tab goes to the next device, s sorts by something else, r reverses, / filters.
+    #[command(
+        after_help = "Example: udco top --every 5\nIt needs a terminal: in a pipe, use `udco show --watch`."
+    )]
+    Top(top::Arguments),
 
     /// Report counters to Prometheus.
     ///
@@ -276,6 +285,7 @@ fn main() -> ExitCode {
         Command::Monitor(arguments) => monitor::run(&arguments).context("monitor"),
         Command::Ping(arguments) => return end_with(ping::run(&arguments)),
         Command::Capture(arguments) => capture::run(&arguments).context("capture"),
+        Command::Top(arguments) => top::run(&arguments),
         Command::Metrics(arguments) => metrics::run(arguments),
         Command::Engine(arguments) => private_engine::run(&arguments),
         Command::Sweep(arguments) => sweep::run(&arguments),

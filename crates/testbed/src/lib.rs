@@ -10,8 +10,8 @@
 //! or unprivileged user namespaces. [`Lab::new`] names what is missing. The `udco` binary is `UDCO_BIN`, else the
 //! newest of `target/{debug,release}/udco`; without one the scenarios fail. OpenVPN 2.7 is the one below
 //! `UDCO_OPENVPN27`, else `target/openvpn-2.7`, where `cargo xtask openvpn27` puts it; without one its scenarios are
-//! left out and say so. The scenarios of `udco metrics` and `udco
-//! capture` that need Debian's packages `prometheus` and `tshark` say so without them.
+//! left out and say so. The scenarios of `udco metrics`, `udco capture` and `udco top` that need Debian's packages
+//! `prometheus`, `tshark` and `tmux` say so without them.
 //!
 //! # One scenario by hand
 //! ```text
