@@ -32,7 +32,7 @@ use crate::sync::lock;
 use crate::threads;
 
 /// How long [`Workers::remove_all`] waits for a worker. A worker needs microseconds; only a stopped process takes longer.
-const REMOVAL: Duration = Duration::from_millis(500);
+pub(crate) const REMOVAL: Duration = Duration::from_millis(500);
 
 /// The most queues of a device: so many fds travel beside a message.
 const MAX_QUEUES: usize = udco_ipc::MAX_FDS - 1;
