@@ -14,21 +14,23 @@ pub(crate) const SOCKET: &str = "engine.sock";
 
 /// Serves until SIGTERM or SIGINT (faults B11).
 pub(crate) fn run(arguments: DaemonArguments) -> Result<()> {
-    log::start(arguments.options.verbose);
     if !arguments.options.confinement.bare {
+        arguments.options.log.start();
         let mut further = match &arguments.socket {
             Some(_) => Vec::new(),
             None => vec!["--socket".into(), default_place()?.into_os_string()],
         };
         further.extend(notify::for_daemon());
+        further.extend(log::for_bare_engine());
         let error = confinement::become_bare(&further);
         bail!("cannot restart without the environment: {error}");
     }
+    drop(confinement::leave_descriptors(None)?);
+    arguments.options.log.start();
     let path = match arguments.socket {
         Some(path) => path,
         None => default_place()?,
     };
-    drop(confinement::leave_descriptors(None)?);
     let manager = notify::Manager::at(arguments.notify_socket.as_deref())?;
     // Before any thread starts that would receive the signals.
     udco_sys::process::ignore_hangup();

@@ -174,9 +174,8 @@ struct EngineOptions {
     #[arg(long)]
     allow_key_reuse: bool,
 
-    /// Log per-peer and per-key events.
-    #[arg(short, long)]
-    verbose: bool,
+    #[command(flatten)]
+    log: log::LogOptions,
 
     #[command(flatten)]
     confinement: confinement::Options,

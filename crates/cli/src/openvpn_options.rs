@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -11,6 +11,8 @@ use std::process::Command;
 use rustix::fs::OFlags;
 use udco_ipc::OPTIONS_VARIABLE;
 use udco_options::{MAX_FILE, Reading, STANDARD_INPUT_UNREAD, program, read, report};
+
+use crate::output::caution;
 
 /// If `program` is OpenVPN, passes the options that apply on to the engine, and reports the rest.
 pub(crate) fn hand_on(command: &mut Command, program: &[OsString]) {
@@ -37,15 +39,15 @@ pub(crate) fn hand_on(command: &mut Command, program: &[OsString]) {
         return;
     }
     for named in &report.without_effect {
-        say(&named.to_string());
+        caution!("{named}");
     }
     unread.extend(names_standard_input(&reading).then(|| "standard input".into()));
     for path in unread {
         let path = path.to_string_lossy().escape_debug().to_string();
-        say(&format!(
+        caution!(
             "{path} is not read here, so mssfix, txqueuelen and passtos in it have no effect with offload: give them on the \
              command line"
-        ));
+        );
     }
 }
 
@@ -73,11 +75,6 @@ pub(crate) fn open(path: &Path) -> io::Result<Vec<u8>> {
 fn names_standard_input(reading: &Reading) -> bool {
     let mut problems = reading.problems.iter();
     problems.any(|problem| problem.what == STANDARD_INPUT_UNREAD)
-}
-
-/// A line on standard error; lost if that is closed or full.
-fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "udco: {line}");
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::io::{self, BufWriter, Write as _};
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
+use udco_sys::lines::{self, Level, Record};
 
 use crate::escape::Escaping;
 
@@ -124,18 +125,31 @@ pub(crate) fn explain(printed: io::Result<()>) -> Result<()> {
     }
 }
 
-/// Writes a message to standard error; if that fails, nobody would read it.
+/// Writes an error message to standard error; if that fails, nobody would read it.
 macro_rules! complain {
     ($($argument:tt)*) => {
-        $crate::output::complain_of(format_args!($($argument)*))
+        $crate::output::say(udco_sys::lines::Level::Error, format_args!($($argument)*))
     };
 }
 pub(crate) use complain;
 
-pub(crate) fn complain_of(what: fmt::Arguments<'_>) {
+/// The same for a warning of `udco run`, which goes on.
+macro_rules! caution {
+    ($($argument:tt)*) => {
+        $crate::output::say(udco_sys::lines::Level::Warning, format_args!($($argument)*))
+    };
+}
+pub(crate) use caution;
+
+/// Writes a message to standard error: a line without a level, as it is not in a log, unless the log has fields.
+pub(crate) fn say(level: Level, what: fmt::Arguments<'_>) {
     let mut line = String::new();
     let _ = Escaping::line(&mut line).write_fmt(what);
-    let _ = writeln!(io::stderr().lock(), "udco: {line}");
+    if lines::has_fields() {
+        lines::sink().write(&Record::new(level, line));
+    } else {
+        let _ = writeln!(io::stderr().lock(), "udco: {line}");
+    }
 }
 
 #[cfg(test)]

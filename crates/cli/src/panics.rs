@@ -4,6 +4,7 @@
 use std::backtrace::Backtrace;
 
 use udco_engine::output;
+use udco_sys::lines::{Level, Record};
 
 /// From here on, writes panics to the engine's log and ends the process with SIGABRT.
 pub(crate) fn end_the_process() {
@@ -12,8 +13,8 @@ pub(crate) fn end_the_process() {
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("?").to_owned();
         let trace = Backtrace::capture();
-        let report = format!("udco: error: a bug: thread {name} {panic}\n{trace}\n");
-        output::write_unless_busy(report.as_bytes());
+        let report = format!("a bug: thread {name} {panic}\n{trace}");
+        output::write_unless_busy(&Record::new(Level::Error, report));
         std::process::abort();
     }));
 }

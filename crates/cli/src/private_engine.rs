@@ -20,8 +20,8 @@ pub(crate) fn run(arguments: &EngineArguments) -> Result<()> {
     if arguments.detach {
         return detach(arguments);
     }
-    log::start(arguments.options.verbose);
     let output = confinement::leave_descriptors(Some(arguments.fd))?;
+    arguments.options.log.start();
     let fd = udco_sys::process::inherited_fd(arguments.fd)
         .with_context(|| format!("fd {} is not open", arguments.fd))?;
     fcntl_setfd(&fd, FdFlags::CLOEXEC)?;
@@ -78,6 +78,7 @@ fn ready(output: OwnedFd) -> io::Result<()> {
 
 /// Starts the engine as a separate process and exits: the program must not find a child that it did not start.
 fn detach(arguments: &EngineArguments) -> Result<()> {
+    arguments.options.log.start();
     let this = std::env::current_exe().context("cannot find the udco program")?;
     let rest = std::env::args_os()
         .skip(1)
@@ -91,6 +92,7 @@ fn detach(arguments: &EngineArguments) -> Result<()> {
     Command::new(this)
         .args(rest)
         .args(confinement::for_engine())
+        .args(log::for_bare_engine())
         .args(directory)
         .env_clear()
         .stdin(Stdio::null())

@@ -14,7 +14,7 @@ use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use udco_ipc::{FD_VARIABLE, SOCKET_VARIABLE};
 use udco_sys::seqpacket::Connection;
 
-use crate::output::complain;
+use crate::output::caution;
 use crate::preloading::{self, Identity};
 use crate::{RunArguments, openvpn_options};
 
@@ -35,18 +35,19 @@ pub(crate) fn run(arguments: RunArguments) -> Result<Infallible> {
     let [program, parameters @ ..] = arguments.program.as_slice() else {
         bail!("no program given");
     };
+    arguments.options.log.start();
     let mut command = Command::new(program);
     command.args(parameters);
     if let Some(files) = udco_sys::process::open_files().filter(|files| *files < PROGRAM_FILES) {
         // Before OpenVPN detects an offload that would fail in the middle of a session (faults B7).
-        complain!(
+        caution!(
             "only {files} open files are allowed (LimitNOFILE=, ulimit -n), but {PROGRAM_FILES} are needed: OpenVPN uses its own data path"
         );
         return become_program(command, &arguments);
     }
     let library = library()?;
     if let Some(obstacle) = preloading::obstacle(&library, &arguments.program, Identity::own()) {
-        complain!("{obstacle}. Until then, OpenVPN uses its own data path");
+        caution!("{obstacle}. Until then, OpenVPN uses its own data path");
     }
     command.env("LD_PRELOAD", preload(&library));
     match &arguments.engine {
@@ -70,7 +71,7 @@ pub(crate) fn run(arguments: RunArguments) -> Result<Infallible> {
                 std::mem::forget(fd);
             }
             Err(error) => {
-                complain!("{error:#}: OpenVPN uses its own data path");
+                caution!("{error:#}: OpenVPN uses its own data path");
                 command.env_remove("LD_PRELOAD");
             }
         },
@@ -114,9 +115,7 @@ fn start_engine(arguments: &RunArguments) -> Result<OwnedFd> {
     if arguments.options.allow_key_reuse {
         engine.arg("--allow-key-reuse");
     }
-    if arguments.options.verbose {
-        engine.arg("--verbose");
-    }
+    engine.args(arguments.options.log.for_engine());
     if let Some(path) = &arguments.log {
         let file = File::options().create(true).append(true).open(path);
         engine.stderr(file.with_context(|| format!("cannot write to {}", path.display()))?);

@@ -295,12 +295,20 @@ impl<I: Io> Device<I> {
         let mut state = lock(&self.state);
         let due = state.core.tick(now);
         for peer in &due.expired {
-            tracing::info!("{}: peer {} expired", self.interface.name, peer.id);
+            tracing::info!(
+                device = self.interface.name,
+                peer = peer.id.value(),
+                "{}: peer {} expired",
+                self.interface.name,
+                peer.id
+            );
             let event = self.ended(peer, DeleteReason::Expired, now);
             state.notify(peer.transport.netns, event);
         }
         for (peer, key_id) in &due.rekey_due {
             tracing::info!(
+                device = self.interface.name,
+                peer = peer.value(),
                 "{}: peer {peer}: key {key_id} is nearly used up: requesting a new one",
                 self.interface.name
             );

@@ -2,19 +2,22 @@
 //!
 //! Standard error may be a pipe without a reader, a stopped or closed terminal, a file on a full disk, or closed. A
 //! line that cannot be written at once is lost and counted; the next line that fits reports how many were lost (faults
-//! B1).
+//! B1). Where a line goes decides its form.
 
-use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+mod form;
+mod journal;
+mod output;
+mod record;
+
+use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FileType, Mode, OFlags, fstat, open};
-use rustix::io::{Errno, ReadWriteFlags, pwritev2, write};
-use rustix::net::{SendFlags, send};
+pub use form::{Form, choose, for_syslog, has_fields};
+pub use journal::is_standard_error as is_journal;
+pub use record::{Level, Record, Value};
 
-/// The longest line; the rest is cut off. A pipe takes up to this many bytes atomically.
-const LONGEST: usize = 4096;
+use form::Style;
+use output::{Fd, Output};
 
 /// The log of this process: standard error until [`Sink::redirect`].
 pub fn sink() -> &'static Sink {
@@ -34,27 +37,11 @@ pub struct Sink {
 #[derive(Debug)]
 struct State {
     output: Output,
+    style: Style,
     /// The unwritten end of a line whose beginning was written.
     rest: Vec<u8>,
     /// Lines lost since the last one written.
     lost: u64,
-}
-
-/// An output, and how to write to it without waiting.
-#[derive(Debug)]
-enum Output {
-    /// `MSG_DONTWAIT`: the journal is a socket.
-    Socket(Fd),
-    /// A file never waits for a reader; or an open file of our own with `O_NONBLOCK`.
-    Direct(Fd),
-    /// Shared with processes that may want it to block: polled before each piece of this many bytes.
-    Asked(Fd, usize),
-}
-
-#[derive(Debug)]
-enum Fd {
-    StandardError,
-    Own(OwnedFd),
 }
 
 impl Sink {
@@ -73,13 +60,13 @@ impl Sink {
         sink
     }
 
-    /// Writes a line, which should end with a newline, or loses it.
-    pub fn write(&self, line: &[u8]) {
+    /// Writes a line, or loses it.
+    pub fn write(&self, line: &Record) {
         self.write_locked(self.lock(), line);
     }
 
     /// The same for a panic, which may have interrupted another line of this thread.
-    pub fn write_unless_busy(&self, line: &[u8]) {
+    pub fn write_unless_busy(&self, line: &Record) {
         match self.state.try_lock() {
             Ok(state) => self.write_locked(state, line),
             Err(TryLockError::Poisoned(state)) => self.write_locked(state.into_inner(), line),
@@ -91,18 +78,15 @@ impl Sink {
     pub fn redirect(&self, to: OwnedFd) {
         let mut state = self.lock();
         let lost = state.as_ref().map_or(0, |state| state.lost);
-        *state = Some(State {
-            output: Output::shared(Fd::Own(to)),
-            rest: Vec::new(),
-            lost,
-        });
+        let opened = State::of(Output::shared(Fd::Own(to)));
+        *state = Some(State { lost, ..opened });
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<State>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write_locked(&self, mut state: MutexGuard<'_, Option<State>>, line: &[u8]) {
+    fn write_locked(&self, mut state: MutexGuard<'_, Option<State>>, line: &Record) {
         state
             .get_or_insert_with(State::of_standard_error)
             .write(line);
@@ -111,26 +95,23 @@ impl Sink {
 
 impl State {
     fn of_standard_error() -> Self {
+        Self::of(Output::of(Fd::StandardError))
+    }
+
+    fn of((output, style): (Output, Style)) -> Self {
         Self {
-            output: Output::of(Fd::StandardError),
+            output,
+            style,
             rest: Vec::new(),
             lost: 0,
         }
     }
 
-    fn write(&mut self, line: &[u8]) {
+    fn write(&mut self, line: &Record) {
         if !self.finish_rest() || !self.report_lost() {
             self.lost += 1;
             return;
         }
-        let cut;
-        let line = if line.len() > LONGEST {
-            let (kept, _) = line.split_at(LONGEST - 1);
-            cut = [kept, b"\n"].concat();
-            &cut
-        } else {
-            line
-        };
         if !self.begin(line) {
             self.lost += 1;
         }
@@ -149,10 +130,10 @@ impl State {
         }
         let lines = if self.lost == 1 { "line" } else { "lines" };
         let report = format!(
-            "udco: warning: {} {lines} lost: nobody read them, or the disk was full\n",
+            "{} {lines} lost: nobody read them, or the disk was full",
             self.lost
         );
-        let begun = self.begin(report.as_bytes());
+        let begun = self.begin(&Record::new(Level::Warning, report));
         if begun {
             self.lost = 0;
         }
@@ -160,8 +141,9 @@ impl State {
     }
 
     /// Writes as much of a line as fits; `false` if nothing of it does.
-    fn begin(&mut self, line: &[u8]) -> bool {
-        let written = self.output.write(line);
+    fn begin(&mut self, line: &Record) -> bool {
+        let line = self.style.render(line);
+        let written = self.output.write(&line);
         if written == 0 {
             return false;
         }
@@ -170,93 +152,18 @@ impl State {
     }
 }
 
-impl Output {
-    fn of(fd: Fd) -> Self {
-        let kind = fstat(fd.as_fd()).map(|status| FileType::from_raw_mode(status.st_mode));
-        let own = match kind {
-            Ok(FileType::Fifo | FileType::CharacterDevice) => reopened(fd.as_fd()).ok(),
-            _ => None,
-        };
-        own.map_or_else(|| Self::shared(fd), |own| Self::Direct(Fd::Own(own)))
-    }
-
-    /// Without an open file of our own: a confined engine cannot open one.
-    fn shared(fd: Fd) -> Self {
-        let kind = fstat(fd.as_fd()).map(|status| FileType::from_raw_mode(status.st_mode));
-        match kind {
-            Ok(FileType::Socket) => Self::Socket(fd),
-            Ok(FileType::Fifo | FileType::CharacterDevice) => {
-                // A terminal only promises room for one byte.
-                let is_terminal = rustix::termios::isatty(fd.as_fd());
-                Self::Asked(fd, if is_terminal { 1 } else { LONGEST })
-            }
-            _ => Self::Direct(fd),
-        }
-    }
-
-    /// Writes as much as fits without waiting, and returns how much that was.
-    fn write(&self, bytes: &[u8]) -> usize {
-        let mut written = 0;
-        while written < bytes.len() {
-            match self.write_some(&bytes[written..]) {
-                Ok(some) if some > 0 => written += some,
-                Err(Errno::INTR) => {}
-                _ => break,
-            }
-        }
-        written
-    }
-
-    fn write_some(&self, bytes: &[u8]) -> rustix::io::Result<usize> {
-        match self {
-            Self::Socket(fd) => {
-                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-                send(fd.as_fd(), bytes, flags)
-            }
-            Self::Direct(fd) => write(fd.as_fd(), bytes),
-            Self::Asked(fd, piece) => {
-                let piece = &bytes[..bytes.len().min(*piece)];
-                let now = ReadWriteFlags::NOWAIT;
-                // Offset -1 means the file's own position.
-                match pwritev2(fd.as_fd(), &[IoSlice::new(piece)], u64::MAX, now) {
-                    Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::SPIPE) => {}
-                    result => return result,
-                }
-                let mut asked = [PollFd::new(fd, PollFlags::OUT)];
-                poll(&mut asked, Some(&Timespec::default()))?;
-                if !asked[0].revents().contains(PollFlags::OUT) {
-                    return Err(Errno::AGAIN);
-                }
-                write(fd.as_fd(), piece)
-            }
-        }
-    }
-}
-
-/// Opens the same file again: `O_NONBLOCK` is then ours alone. Fails without `/proc`, or for another user's terminal.
-fn reopened(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    Ok(open(path, flags, Mode::empty())?)
-}
-
-impl AsFd for Fd {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::StandardError => rustix::stdio::stderr(),
-            Self::Own(fd) => fd.as_fd(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::File;
     use std::io::{Read, Seek};
+    use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
 
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
+    use super::output::{Fd, Output};
+    use super::record::LONGEST;
     use super::*;
 
     fn to(fd: OwnedFd) -> Sink {
@@ -265,6 +172,10 @@ mod tests {
         };
         sink.redirect(fd);
         sink
+    }
+
+    fn line(text: &str) -> Record {
+        Record::new(Level::Info, text.into())
     }
 
     /// Blocking, as a shell makes them.
@@ -279,7 +190,7 @@ mod tests {
     /// Writes lines until some are lost, in a bounded number of steps.
     fn fill(sink: &Sink) {
         for _ in 0..100_000 {
-            sink.write(&[b"x".repeat(99), b"\n".to_vec()].concat());
+            sink.write(&line(&"x".repeat(93)));
             if lost(sink) == 3 {
                 return;
             }
@@ -309,17 +220,17 @@ mod tests {
         let mut read = vec![0; 1 << 20];
         let len = reader.read(&mut read).unwrap();
         assert!(read[..len].ends_with(b"\n"), "whole lines only");
-        sink.write(b"on again\n");
+        sink.write(&line("on again"));
         assert_eq!(lost(&sink), 0);
         let len = reader.read(&mut read).unwrap();
         let text = String::from_utf8_lossy(&read[..len]);
         assert!(
-            text.contains("udco: warning: 3 lines lost") && text.ends_with("\non again\n"),
+            text.contains("udco: warning: 3 lines lost") && text.ends_with("\nudco: on again\n"),
             "{text}"
         );
         drop(reader);
         await_hangup(&end);
-        sink.write(b"nobody is there\n");
+        sink.write(&line("nobody is there"));
         assert_eq!(lost(&sink), 1);
     }
 
@@ -343,16 +254,18 @@ mod tests {
         reader.set_nonblocking(true).unwrap();
         let mut read = Vec::new();
         let _ = reader.read_to_end(&mut read);
-        sink.write(b"on again\n");
+        sink.write(&line("on again"));
         let _ = reader.read_to_end(&mut read);
         let text = String::from_utf8_lossy(&read);
         assert!(text.lines().all(|line| {
-            line.len() == 99 || line.starts_with("udco: warning: 3 lines") || line == "on again"
+            line.len() == 99
+                || line.starts_with("udco: warning: 3 lines")
+                || line == "udco: on again"
         }));
         assert!(text.ends_with("on again\n"));
         drop(reader);
         await_hangup(&end);
-        sink.write(b"nobody is there\n");
+        sink.write(&line("nobody is there"));
         assert_eq!(lost(&sink), 1);
     }
 
@@ -360,13 +273,13 @@ mod tests {
     fn a_full_disk_costs_lines() {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let sink = to(full.into());
-        sink.write(b"one\n");
-        sink.write(b"two\n");
+        sink.write(&line("one"));
+        sink.write(&line("two"));
         assert_eq!(lost(&sink), 2);
         let mut file =
             File::from(rustix::fs::memfd_create("lines", rustix::fs::MemfdFlags::CLOEXEC).unwrap());
         sink.redirect(file.try_clone().unwrap().into());
-        sink.write(&vec![b'y'; 3 * LONGEST]);
+        sink.write(&line(&"y".repeat(3 * LONGEST)));
         file.rewind().unwrap();
         let mut text = String::new();
         file.read_to_string(&mut text).unwrap();

@@ -155,7 +155,10 @@ impl Account {
         }
         let uid = self.uid;
         self.lines.write(Instant::now(), write, |left_out| {
-            tracing::warn!("{left_out} more lines about programs of user {uid} were suppressed");
+            tracing::warn!(
+                uid,
+                "{left_out} more lines about programs of user {uid} were suppressed"
+            );
         });
     }
 

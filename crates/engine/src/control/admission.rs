@@ -37,6 +37,8 @@ impl Engine {
         let (Some(place), Some(charge)) = (place, account.charge(Kind::Connections)) else {
             account.line(|| {
                 tracing::warn!(
+                    pid,
+                    uid,
                     "process {pid} is refused: user {uid} has reached the limit on connected programs"
                 );
             });
@@ -47,14 +49,14 @@ impl Engine {
             let _held = (place, charge);
             let admit = Self::admit;
             if let Err(error) = converse(&engine, connection, (Some(GREETING), lease), admit) {
-                account.line(|| tracing::warn!("process {pid}: {error}"));
+                account.line(|| tracing::warn!(pid, uid, "process {pid}: {error}"));
             }
         };
         let started = std::thread::Builder::new()
             .name("udco-connection".into())
             .spawn(work);
         if let Err(error) = started {
-            tracing::error!("cannot serve process {pid}: {error}");
+            tracing::error!(pid, uid, "cannot serve process {pid}: {error}");
         }
     }
 }

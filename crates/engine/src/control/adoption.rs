@@ -84,10 +84,16 @@ impl Session {
         let (name, program) = (&device.interface.name, &self.program);
         self.account.line(|| match self.resources.serves_devices() {
             true => tracing::info!(
+                device = name,
+                program,
                 "data channel offload active: {name} of {program}, {}",
                 role(mode)
             ),
-            false => tracing::info!("{program} created {name}, which stays"),
+            false => tracing::info!(
+                device = name,
+                program,
+                "{program} created {name}, which stays"
+            ),
         });
         Ok(())
     }
@@ -122,6 +128,8 @@ impl Session {
         own.tune(self.tuning);
         self.engine.watch().replace(device, &own);
         tracing::info!(
+            device = own.interface.name,
+            program = self.program,
             "data channel offload active: {}, created beforehand, of {}, {}",
             own.interface.name,
             self.program,

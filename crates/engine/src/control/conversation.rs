@@ -148,13 +148,14 @@ impl Session {
                     let program = &self.program;
                     self.account.line(|| {
                         tracing::warn!(
+                            program,
                             "{program}: the client speaks version {version}, this engine {VERSION}: install both from the same release"
                         );
                     });
                     return self.send(seq, ToClient::Refused { errno: EINVAL });
                 }
                 self.is_greeted = true;
-                tracing::debug!("{} connected", self.program);
+                tracing::debug!(program = self.program, "{} connected", self.program);
                 self.send(seq, ToClient::Welcome { version: VERSION })
             }
             ToEngine::OpenChannel => {
@@ -240,6 +241,7 @@ impl Session {
                 let program = &self.program;
                 self.account.line(|| {
                     tracing::warn!(
+                        program,
                         "data channel offload is NOT active: {program} opened its own TUN device (its log says why offload is off)"
                     );
                 });
@@ -255,6 +257,7 @@ impl Session {
                 let program = &self.program;
                 self.account.line(|| {
                     tracing::warn!(
+                        program,
                         "{program}: its server pushes compression, which OpenVPN refuses with offload, so it reconnects \
                          forever: remove comp-lzo and compress from the server's configuration, or replace them with \
                          `compress migrate`, or set disable-dco on this client (pull-filter helps only if the server does \

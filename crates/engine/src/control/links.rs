@@ -223,7 +223,10 @@ impl Session {
         } else if let Err(error) = self.adopt_device((ifindex, nonce), (api, mode), fds) {
             let program = &self.program;
             self.account.line(|| {
-                tracing::error!("{program}: cannot take over the TUN device: {error}");
+                tracing::error!(
+                    program,
+                    "{program}: cannot take over the TUN device: {error}"
+                );
             });
             error.raw_os_error().map_or(Errno::EINVAL, Errno)
         } else {

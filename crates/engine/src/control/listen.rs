@@ -153,6 +153,8 @@ impl Listening {
                 let (pid, uid) = (client.pid, client.uid);
                 let refuse = || {
                     tracing::warn!(
+                        pid,
+                        uid,
                         "process {pid} of user {uid} may not use this engine (see --allow-uid)"
                     );
                 };

@@ -12,15 +12,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use rustix::fs::{FileType, fstat};
 use rustix::net::SendFlags;
-use udco_sys::lines::{Sink, sink};
+use udco_sys::lines::{Record, Sink, for_syslog, sink};
 
 /// The longest ident for syslog.
 const MAX_IDENT: usize = 64;
-
-/// Severities of syslog(3).
-const LOG_ERR: u16 = 3;
-const LOG_WARNING: u16 = 4;
-const LOG_NOTICE: u16 = 5;
 
 /// Where a client's log lines go.
 #[derive(Debug)]
@@ -53,7 +48,7 @@ pub fn follow_programs() -> io::Result<()> {
 
 /// Writes a line to the output of the client that this thread serves, else to the newest client's, else to standard
 /// error. A line that the output cannot take at once is lost (faults B1).
-pub fn write(line: &[u8]) {
+pub fn write(line: &Record) {
     let own = OWN.try_with(|own| own.try_borrow().ok().and_then(|own| own.clone()));
     match own.ok().flatten().or_else(newest) {
         Some(output) => output.write(line),
@@ -62,7 +57,7 @@ pub fn write(line: &[u8]) {
 }
 
 /// The same for a panic, which may have interrupted another line of this thread.
-pub fn write_unless_busy(line: &[u8]) {
+pub fn write_unless_busy(line: &Record) {
     let newest = match ALL.try_lock() {
         Ok(all) => all.iter().rev().find_map(Weak::upgrade),
         Err(_) => None,
@@ -124,25 +119,15 @@ impl Output {
     }
 
     /// Never waits.
-    fn write(&self, line: &[u8]) {
+    fn write(&self, line: &Record) {
         match self {
             Self::File(file) => file.write(line),
             Self::Syslog(socket, facility, name) => {
-                let priority = facility & !7 | severity(line);
-                // Without a time: the syslog daemon adds its own.
-                let mut message = format!("<{priority}>{name}: ").into_bytes();
-                message.extend_from_slice(line.strip_suffix(b"\n").unwrap_or(line));
+                let priority = facility & !7 | line.level.severity();
+                let message = format!("<{priority}>{name}: {}", for_syslog(line));
                 let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-                let _ = rustix::net::send(socket, &message, flags);
+                let _ = rustix::net::send(socket, message.as_bytes(), flags);
             }
         }
-    }
-}
-
-fn severity(line: &[u8]) -> u16 {
-    match line {
-        _ if line.starts_with(b"udco: error") => LOG_ERR,
-        _ if line.starts_with(b"udco: warning") => LOG_WARNING,
-        _ => LOG_NOTICE,
     }
 }

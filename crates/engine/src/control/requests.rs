@@ -223,7 +223,12 @@ impl Service for Requests<'_> {
         }
         self.session.engine.watch().nudge();
         let at = endpoint.map(|endpoint| endpoint.remote);
-        tracing::debug!("{}: peer {id} at {at:?}", device.interface.name);
+        let name = &device.interface.name;
+        tracing::debug!(
+            device = name,
+            peer = id.value(),
+            "{name}: peer {id} at {at:?}"
+        );
         Ok(())
     }
 
@@ -325,6 +330,8 @@ impl Service for Requests<'_> {
         match installed {
             Ok(Novelty::New) => {}
             Ok(Novelty::HadByAnother) => tracing::warn!(
+                device = device.interface.name,
+                peer = peer.value(),
                 "{}: peer {peer}: another peer has or had this key, so nonces repeat, and what is sent can be read and \
                  forged: install a key for this peer alone",
                 device.interface.name
@@ -335,6 +342,8 @@ impl Service for Requests<'_> {
         let name = cipher.name();
         self.session.engine.workers().retry();
         tracing::debug!(
+            device = device.interface.name,
+            peer = peer.value(),
             "{}: peer {peer}: key {} ({name}) in {:?}",
             device.interface.name,
             new.key_id,
@@ -366,7 +375,8 @@ impl Service for Requests<'_> {
         let (id, device) = (peer_id(peer)?, self.device(ifindex)?);
         let swapped = device.change(|state| state.core.swap_keys(id));
         swapped.map_err(|_| refused(ENOENT, format!("no peer with id {peer} to swap keys for")))?;
-        tracing::debug!("{}: peer {peer}: keys swapped", device.interface.name);
+        let name = &device.interface.name;
+        tracing::debug!(device = name, peer, "{name}: peer {peer}: keys swapped");
         Ok(())
     }
 
@@ -379,6 +389,8 @@ impl Service for Requests<'_> {
         deleted
             .map_err(|_| refused(ENOENT, format!("no peer with id {peer} to delete key for")))?;
         tracing::debug!(
+            device = device.interface.name,
+            peer,
             "{}: peer {peer}: {slot:?} key deleted",
             device.interface.name
         );

@@ -130,6 +130,7 @@ impl Drop for Resources {
                 // OpenVPN deletes its device at an orderly end, so this one was killed: without the interface and its
                 // routes, packets would leave by another route in the clear (faults A1).
                 tracing::warn!(
+                    device = device.interface.name,
                     "{} stays, with its routes, so that nothing leaves in the clear: the next start takes it over; \
                      to go on without a tunnel: ip link del {}",
                     device.interface.name,

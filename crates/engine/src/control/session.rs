@@ -145,6 +145,7 @@ impl Session {
         let pause = self.failures.failed(Instant::now());
         if let Some(times) = pause.line {
             tracing::warn!(
+                program = self.program,
                 "{}: a call on its connection failed: {error}{times}; retrying",
                 self.program
             );

@@ -170,6 +170,7 @@ fn write<I: Io>(
                 && device.interface.offloads.merge.of(transport).refused()
             {
                 tracing::warn!(
+                    device = device.interface.name,
                     "{}: the kernel refuses {transport:?} super-packets ({error}); continuing without them",
                     device.interface.name
                 );

@@ -501,6 +501,7 @@ impl<I: Io> Records<I> {
                 && transport.segmentation.refused()
             {
                 tracing::warn!(
+                    device = device.interface.name,
                     "{}: the kernel refuses segmentation of datagrams (UDP_SEGMENT); continuing without it",
                     device.interface.name
                 );

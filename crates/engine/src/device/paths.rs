@@ -339,6 +339,8 @@ impl Paths {
         let after = peer.activity.path_mtu.bytes();
         if before != after {
             tracing::debug!(
+                device = device.interface.name,
+                peer = peer.id.value(),
                 "{}: peer {}: path MTU {after}",
                 device.interface.name,
                 peer.id

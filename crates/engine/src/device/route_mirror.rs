@@ -187,6 +187,7 @@ impl RouteMirror {
                 family: Family::V6, ..
             } => {
                 tracing::debug!(
+                    device = device.interface.name,
                     "{}: {} route prefixes",
                     device.interface.name,
                     self.collected.len()

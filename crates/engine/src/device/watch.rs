@@ -182,7 +182,8 @@ impl Shared {
                 if let Some(device) = self.receive(event.token)
                     && let Some(devices) = devices.upgrade()
                 {
-                    tracing::info!("{} was deleted", device.interface.name);
+                    let name = &device.interface.name;
+                    tracing::info!(device = name, "{name} was deleted");
                     devices.remove(&device);
                 }
             }
@@ -209,7 +210,10 @@ impl Shared {
                 Ok(Link::Moved) => {
                     if watched.device.set_away() {
                         let name = &watched.device.interface.name;
-                        tracing::info!("{name} was moved to another network namespace");
+                        tracing::info!(
+                            device = name,
+                            "{name} was moved to another network namespace"
+                        );
                     }
                 }
                 Ok(Link::Gone) => return Some(Arc::clone(&watched.device)),
@@ -245,6 +249,7 @@ impl Watched {
         let pause = self.failures.failed(now);
         if let Some(times) = pause.line {
             tracing::warn!(
+                device = self.device.interface.name,
                 "{}: following route changes failed: {error}{times}; retrying with all routes",
                 self.device.interface.name
             );

@@ -368,7 +368,8 @@ impl<I: Io> Running<I> {
             Some(Source::Tun(device, _)) if I::Tun::is_gone(error) => {
                 // Looking again would only spin (promises J1). Its peers end here, and the rest of it where that can
                 // wait for workers.
-                tracing::info!("{}: the device is gone", device.interface.name);
+                let name = &device.interface.name;
+                tracing::info!(device = name, "{name}: the device is gone");
                 device.end();
                 drop(self.forget(token));
             }
@@ -384,6 +385,7 @@ impl<I: Io> Running<I> {
         let pause = self.resting.begin(token, now);
         if let Some(times) = pause.line {
             tracing::warn!(
+                device = source.device().interface.name,
                 "{}: {} failed: {error}{times}; retrying",
                 source.device().interface.name,
                 source.what()
