@@ -38,6 +38,15 @@ every_unit_runs() { test -z "$(systemctl --failed --plain --no-legend)" || { sys
 
 doctor_says() { udco doctor "$1" >doctor; grep -q "$2" doctor || { cat doctor; return 1; }; }
 
+metrics_say() {
+    perl -MIO::Socket::INET -e '
+        my $exporter = IO::Socket::INET->new("127.0.0.1:9176") or exit 1;
+        print $exporter "GET /metrics HTTP/1.1\r\n\r\n";
+        print <$exporter>;' >metrics
+    grep -q "$1" metrics || { head -n 50 metrics; return 1; }
+}
+entry_about() { journalctl -q -t udco -o json UDCO_DEVICE="$1" | grep -q '"PRIORITY":"5"'; }
+
 # An engine has a thread for each core.
 has_room() {
     for limit in TasksMax LimitNPROC; do
@@ -79,8 +88,10 @@ step "two hosts" network
 configurations
 snapshot >before
 step "install" dpkg -i old.deb
-step "no daemon is started" sh -c '! systemctl is-active -q udco && ! systemctl is-enabled -q udco'
-step "units verify" systemd-analyze verify --man=no /usr/lib/systemd/system/udco.service \
+for unit in udco udco-metrics; do
+    step "$unit is not started" sh -c "! systemctl is-active -q $unit && ! systemctl is-enabled -q $unit"
+done
+step "units verify" systemd-analyze verify --man=no /usr/lib/systemd/system/udco.service udco-metrics.service \
     openvpn-server@office.service openvpn-client@home.service openvpn@legacy.service
 step "files are as packed" dpkg --verify udco
 # Starting waits for READY=1, so OpenVPN's notifications arrive from behind `udco run`.
@@ -96,6 +107,9 @@ step "packets pass" answered
 step "udco doctor finds offload on" doctor_says "openvpn-server@office" "offload is on"
 step "udco show has a peer at both ends" eventually both_have_a_peer
 step "20 pings in a row" ping_through 10.8.0.1
+step "udco metrics starts" systemctl enable --now udco-metrics
+step "udco metrics reports the tunnels" eventually metrics_say '^udco_device_peers{.*device="tun0".*} 1$'
+step "an engine's log lines are entries with fields" entry_about tun0
 
 before_upgrade=$(for unit in $tunnels; do pid_of $unit; done)
 ip netns exec client ping -i 0.05 10.8.0.1 >during &
@@ -147,6 +161,7 @@ for unit in $tunnels; do systemctl restart "$unit"; done
 step "a restarted tunnel runs without udco" is_plain openvpn-server@office
 step "packets pass without udco" answered
 for unit in $tunnels openvpn@legacy; do systemctl stop "$unit"; done
+step "the metrics have ended" sh -c '! pgrep -f "^/usr/bin/udco metrics"'
 step "purge" dpkg -P udco
 step "engines are gone" eventually sh -c '! pgrep -x udco'
 step "no unit failed at the end" every_unit_runs

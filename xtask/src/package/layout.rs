@@ -13,7 +13,7 @@ use super::release::Release;
 use crate::check;
 
 /// Files of the repository, and where they are installed. A program has a directory of programs.
-const FILES: [(&str, &str); 11] = [
+const FILES: [(&str, &str); 12] = [
     ("packaging/openvpn/run-openvpn", "usr/lib/udco/run-openvpn"),
     ("packaging/openvpn/default", "etc/default/udco"),
     (
@@ -27,6 +27,10 @@ const FILES: [(&str, &str); 11] = [
     (
         "packaging/systemd/udco.service",
         "usr/lib/systemd/system/udco.service",
+    ),
+    (
+        "packaging/systemd/udco-metrics.service",
+        "usr/lib/systemd/system/udco-metrics.service",
     ),
     (
         "packaging/systemd/udco-generator",

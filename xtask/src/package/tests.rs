@@ -117,8 +117,10 @@ fn what_the_administrator_has_changed_is_left_alone() {
 fn systemd_understands_the_units() {
     let units = Units::new("verify");
     let program = |text: &str| text.replace("/usr/bin/udco ", "/bin/true ");
-    let daemon = fs::read_to_string(packaging("systemd/udco.service")).unwrap();
-    units.write("lib/udco.service", &program(&daemon));
+    for name in ["udco.service", "udco-metrics.service"] {
+        let text = fs::read_to_string(packaging(&format!("systemd/{name}"))).unwrap();
+        units.write(&format!("lib/{name}"), &program(&text));
+    }
     units.write(
         &format!("lib/{SERVER}"),
         &unit("/usr/sbin/openvpn --config %i.conf"),
@@ -133,6 +135,7 @@ fn systemd_understands_the_units() {
             "verify",
             "--man=no",
             "udco.service",
+            "udco-metrics.service",
             "openvpn-server@a.service",
         ])
         .env("SYSTEMD_UNIT_PATH", format!("{}:", library.display()))
@@ -150,6 +153,6 @@ fn systemd_understands_the_units() {
 
 /// Whether it is about a unit of ours.
 fn is_about(line: &str, library: &Path) -> bool {
-    let names = ["udco.service", "openvpn-server@"];
+    let names = ["udco.service", "udco-metrics.service", "openvpn-server@"];
     line.contains(&*library.to_string_lossy()) || names.iter().any(|name| line.contains(name))
 }
