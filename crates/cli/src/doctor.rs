@@ -14,12 +14,8 @@ use anyhow::Result;
 use udco_state::{Diagnosis, Offload, Severity};
 
 use self::facts::Subject;
+use crate::exit;
 use crate::output::{self, line};
-
-/// Exit codes, besides 0, 1 and 2; those of `udco show` end before.
-const WARNINGS: u8 = 8;
-const OFF: u8 = 9;
-const ERRORS: u8 = 10;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -96,9 +92,9 @@ fn one_line(text: &str) -> String {
 fn exit_code(diagnosis: &Diagnosis) -> u8 {
     match checks::worst(&diagnosis.findings) {
         Severity::Ok | Severity::Info => 0,
-        Severity::Warning => WARNINGS,
-        Severity::Error if is_off(diagnosis.offload) => OFF,
-        Severity::Error => ERRORS,
+        Severity::Warning => exit::WARNINGS,
+        Severity::Error if is_off(diagnosis.offload) => exit::OFF,
+        Severity::Error => exit::ERRORS,
     }
 }
 

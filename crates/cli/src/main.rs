@@ -12,6 +12,7 @@ mod documents;
 mod engine_options;
 mod engines;
 mod escape;
+mod exit;
 mod interface;
 mod kernel;
 mod key;
@@ -53,9 +54,6 @@ use clap::{Parser, Subcommand};
 use crate::engine_options::Processors;
 use crate::output::{NobodyReads, complain};
 
-/// Exit code for invalid arguments, as clap's.
-const USAGE: u8 = 2;
-
 /// OpenVPN Data Channel Offload in userspace.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
@@ -70,7 +68,10 @@ enum Command {
     ///
     /// Starts a private engine beside the program, which ends with it. If the engine cannot serve, udco says why, and
     /// OpenVPN uses its own data path.
-    #[command(after_help = "Example: udco run -- openvpn --config server.conf")]
+    #[command(
+        after_help = "Exit codes: those of the program, which udco becomes; 125 udco failed before that, 126 the program \
+        cannot be executed, 127 it is not there.\nExample: udco run -- openvpn --config server.conf"
+    )]
     Run(RunArguments),
 
     /// Serve several clients from one engine.
@@ -274,7 +275,7 @@ fn main() -> ExitCode {
         Err(help) => return print_help(&help),
     };
     let outcome = match arguments.command {
-        Command::Run(arguments) => run::run(arguments).map(|never| match never {}),
+        Command::Run(arguments) => return ExitCode::from(run::run(&arguments)),
         Command::Daemon(arguments) => daemon::run(arguments),
         Command::Show(arguments) => return end_with(show::run(&arguments)),
         Command::Doctor(arguments) => return end_with(doctor::run(&arguments)),
@@ -306,7 +307,7 @@ fn end_with(outcome: anyhow::Result<u8>) -> ExitCode {
 fn print_help(help: &clap::Error) -> ExitCode {
     if help.use_stderr() {
         let _ = help.print();
-        return ExitCode::from(USAGE);
+        return ExitCode::from(exit::USAGE);
     }
     report(output::explain(help.print()))
 }
@@ -317,7 +318,7 @@ fn report(outcome: anyhow::Result<()>) -> ExitCode {
         Err(error) if error.is::<NobodyReads>() => ExitCode::SUCCESS,
         Err(error) => {
             complain!("{error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(exit::FAILED)
         }
     }
 }

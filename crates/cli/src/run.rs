@@ -1,9 +1,8 @@
 //! `udco run`: runs a program with a private engine beside it.
 
-use std::convert::Infallible;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -14,9 +13,9 @@ use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use udco_ipc::{FD_VARIABLE, SOCKET_VARIABLE};
 use udco_sys::seqpacket::Connection;
 
-use crate::output::caution;
+use crate::output::{caution, complain};
 use crate::preloading::{self, Identity};
-use crate::{RunArguments, openvpn_options};
+use crate::{RunArguments, exit, openvpn_options};
 
 /// Name of the preload library.
 const LIBRARY: &str = "libudco_preload.so";
@@ -30,12 +29,42 @@ const FIRST_FD: i32 = 50;
 /// Open files that OpenVPN needs with offload: its own, and one per queue while it hands a device over.
 pub(crate) const PROGRAM_FILES: u64 = 48;
 
-/// Executes the program. Returns only on failure.
-pub(crate) fn run(arguments: RunArguments) -> Result<Infallible> {
+/// Executes the program. Returns only on failure, the exit code.
+pub(crate) fn run(arguments: &RunArguments) -> u8 {
+    arguments.options.log.start();
+    if let Some(option) = unknown_option(&arguments.program) {
+        complain!("{option} is not an option of `udco run`: `udco run --help` lists them");
+        return exit::USAGE;
+    }
+    let mut command = match prepare(arguments) {
+        Ok(command) => command,
+        Err(error) => {
+            complain!("{error:#}");
+            return exit::NOT_RUN;
+        }
+    };
+    let error = command.exec();
+    let program = Path::new(command.get_program()).display();
+    complain!("cannot start {program}: {error}");
+    match error.kind() {
+        io::ErrorKind::NotFound => exit::NOT_FOUND,
+        _ => exit::NOT_EXECUTABLE,
+    }
+}
+
+/// What was meant as an option. clap takes it for the program, since the program's arguments may look like options.
+pub(crate) fn unknown_option(program: &[OsString]) -> Option<&str> {
+    program
+        .first()?
+        .to_str()
+        .filter(|word| word.starts_with('-'))
+}
+
+/// The command that starts the program, with an engine beside it if one can serve.
+fn prepare(arguments: &RunArguments) -> Result<Command> {
     let [program, parameters @ ..] = arguments.program.as_slice() else {
         bail!("no program given");
     };
-    arguments.options.log.start();
     let mut command = Command::new(program);
     command.args(parameters);
     if let Some(files) = udco_sys::process::open_files().filter(|files| *files < PROGRAM_FILES) {
@@ -43,7 +72,7 @@ pub(crate) fn run(arguments: RunArguments) -> Result<Infallible> {
         caution!(
             "only {files} open files are allowed (LimitNOFILE=, ulimit -n), but {PROGRAM_FILES} are needed: OpenVPN uses its own data path"
         );
-        return become_program(command, &arguments);
+        return Ok(command);
     }
     let library = library()?;
     if let Some(obstacle) = preloading::obstacle(&library, &arguments.program, Identity::own()) {
@@ -61,7 +90,7 @@ pub(crate) fn run(arguments: RunArguments) -> Result<Infallible> {
             })?;
             command.env(SOCKET_VARIABLE, path).env_remove(FD_VARIABLE);
         }
-        None => match start_engine(&arguments) {
+        None => match start_engine(arguments) {
             Ok(fd) => {
                 command
                     .env(FD_VARIABLE, fd.as_raw_fd().to_string())
@@ -77,17 +106,7 @@ pub(crate) fn run(arguments: RunArguments) -> Result<Infallible> {
         },
     }
     openvpn_options::hand_on(&mut command, &arguments.program);
-    become_program(command, &arguments)
-}
-
-fn become_program(mut command: Command, arguments: &RunArguments) -> Result<Infallible> {
-    let error = command.exec();
-    let program = arguments.program.first().map(OsString::as_os_str);
-    Err(error).with_context(|| cannot_start(program.unwrap_or_default()))
-}
-
-fn cannot_start(program: &OsStr) -> String {
-    format!("cannot start {}", Path::new(program).display())
+    Ok(command)
 }
 
 /// Starts the engine, waits until it is ready, and returns the fd through which clients request connections.

@@ -10,14 +10,7 @@ use crate::client::{Client, Trouble};
 use crate::engines::{self, Silent};
 use crate::left::{self, Left};
 use crate::state::{self, EngineState};
-use crate::{kernel, runtime_dir};
-
-/// Exit codes of `udco show`, besides 0, 1 and 2.
-const NONE_RUNS: u8 = 3;
-const DENIED: u8 = 4;
-const SILENT: u8 = 5;
-const UNREACHABLE: u8 = 6;
-const LEFT: u8 = 7;
+use crate::{exit, kernel, runtime_dir};
 
 /// The report of each engine that answered, with its socket; and those that did not.
 type Answers = (Vec<(PathBuf, String)>, Vec<Silent>);
@@ -190,19 +183,19 @@ impl<'a> Survey<'a> {
     pub(crate) fn exit_code(&self) -> u8 {
         let any_silent = self.silent.iter().any(|(_, error)| !is_denied(error));
         if !self.left.is_empty() {
-            LEFT
+            exit::LEFT
         } else if any_silent {
-            SILENT
+            exit::SILENT
         } else if self.devices() > 0 {
             0
         } else if !self.unreachable.is_empty() {
-            UNREACHABLE
+            exit::UNREACHABLE
         } else if !self.engines.is_empty() {
             0
         } else if !self.silent.is_empty() {
-            DENIED
+            exit::DENIED
         } else {
-            NONE_RUNS
+            exit::NONE_RUNS
         }
     }
 

@@ -62,28 +62,29 @@ fn a_daemon_says_what_is_in_its_way() -> Result<()> {
     let socket = pair.lab.directory().join("engine.sock");
     let path = socket.to_str().context("a path that is not UTF-8")?;
     let mut daemon = udco::daemon(host, "daemon.log", &["--socket", path])?;
-    let says = |words: &[&str], what: &str| -> Result<()> {
-        let output = host.output(words)?;
+    // docs/exit-codes.md.
+    let says = |words: &str, code: i32, what: &str| -> Result<()> {
+        let words: Vec<&str> = words.split(' ').collect();
+        let output = host.output(&[&[binary], &words[..]].concat())?;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(
-            !output.status.success() && text.contains(what),
-            "{words:?} printed: {text}"
+            output.status.code() == Some(code) && text.contains(what),
+            "{words:?} ended with {:?} and printed: {text}",
+            output.status
         );
         Ok(())
     };
-    says(&[binary, "daemon", "--socket", path], "already listens at")?;
-    says(
-        &[binary, "daemon", "--socket", "/nowhere/engine.sock"],
-        "cannot listen at /nowhere",
-    )?;
-    says(
-        &[binary, "run", "--engine", "/nowhere.sock", "--", "true"],
-        "start one with `udco daemon`",
-    )?;
-    says(
-        &[binary, "run", "--", "/no/such/program"],
-        "cannot start /no/such/program",
-    )?;
+    says(&format!("daemon --socket {path}"), 1, "already listens at")?;
+    let nowhere = "daemon --socket /nowhere/engine.sock";
+    says(nowhere, 1, "cannot listen at /nowhere")?;
+    let nowhere = "run --engine /nowhere.sock -- true";
+    says(nowhere, 125, "start one with `udco daemon`")?;
+    let missing = "run -- /no/such/program";
+    says(missing, 127, "cannot start /no/such/program")?;
+    says("run -- /etc/passwd", 126, "cannot start /etc/passwd")?;
+    says("run -- sh -c", 2, "")?;
+    says("run", 2, "PROGRAM")?;
+    says("run --wrkers 2 -- true", 2, "--wrkers is not an option")?;
     // A killed daemon's socket file is no obstacle.
     daemon.signal(udco_testbed::Signal::KILL)?;
     daemon.wait(SOON)?;
