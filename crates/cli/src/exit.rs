@@ -23,6 +23,11 @@ pub(crate) const OFF: u8 = 9;
 /// Another error.
 pub(crate) const ERRORS: u8 = 10;
 
+/// `udco ping`: nothing answered. This and the next one are those of ping(8).
+pub(crate) const NO_ANSWER: u8 = 1;
+/// An error.
+pub(crate) const NOT_PINGED: u8 = 2;
+
 /// `udco run` failed before it could start the program. This and the next two are those of env(1) and of shells, so that
 /// they are told apart from the program's own.
 pub(crate) const NOT_RUN: u8 = 125;
@@ -42,6 +47,8 @@ mod tests {
         (0, "*"),
         (FAILED, "*"),
         (USAGE, "*"),
+        (NO_ANSWER, "ping"),
+        (NOT_PINGED, "ping"),
         (NONE_RUNS, "show"),
         (DENIED, "show"),
         (SILENT, "show"),

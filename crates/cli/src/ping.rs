@@ -20,11 +20,8 @@ use self::report::{Largest, Report};
 use self::tally::Tally;
 use crate::client::wait;
 use crate::engines::EngineOption;
+use crate::exit;
 use crate::output::{self, NobodyReads, complain};
-
-/// Exit code when nothing answers, and after an error: those of ping(8).
-const NO_ANSWER: u8 = 1;
-const ERROR: u8 = 2;
 
 /// How long after the last request answers are waited for: a busy machine takes many times the usual round trip.
 const LINGER: Duration = Duration::from_secs(1);
@@ -73,7 +70,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     match ping(arguments) {
         Err(error) if !error.is::<NobodyReads>() => {
             complain!("ping: {error:#}");
-            Ok(ERROR)
+            Ok(exit::NOT_PINGED)
         }
         ended => ended,
     }
@@ -93,7 +90,11 @@ fn ping(arguments: &Arguments) -> Result<u8> {
         report.largest(largest(&mut probe, &termination, &tally, arguments.size)?);
     }
     report.end(&tally)?;
-    Ok(if tally.received() > 0 { 0 } else { NO_ANSWER })
+    Ok(if tally.received() > 0 {
+        0
+    } else {
+        exit::NO_ANSWER
+    })
 }
 
 /// Sends the requests and counts the answers. Returns whether a signal has ended it.
