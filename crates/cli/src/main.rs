@@ -25,6 +25,8 @@ mod notification;
 mod notify;
 mod openvpn_options;
 mod output;
+#[cfg(test)]
+mod pages;
 mod panics;
 mod peer;
 mod ping;
