@@ -5,7 +5,9 @@
 //! to each other and leave in one call, which the kernel cuts into datagrams. Over TCP each has its length in front, and
 //! all that lie next to each other leave in one call.
 
+mod messages;
 mod recording;
+mod run;
 
 use std::io;
 use std::ops::Range;
@@ -16,17 +18,19 @@ use udco_core::offload::{Header, Splitter, virtio};
 use udco_core::outbound::{self, Sealer};
 use udco_core::recursion;
 use udco_core::wire::OVERHEAD;
-use udco_core::{DropReason, Endpoint, PeerId, Time, View, framing};
+use udco_core::{DropReason, Time, View, framing};
 use udco_crypto::DirectionKey;
 use udco_ipc::capture::Way;
 
+use crate::datapath::transmit::messages::Messages;
+use crate::datapath::transmit::run::Run;
 use crate::device::Device;
 use crate::device::capture::{Recorder, Seen};
 use crate::device::handoff::packet_buffer;
 use crate::device::peer::Peer;
 use crate::device::snapshot::Tuning;
-use crate::device::transport::{Socket, Transport};
-use crate::io::{Datagrams, Io, MAX_SEGMENTS, Message, Moment, Outbox, Outcome, Tun};
+use crate::device::transport::Transport;
+use crate::io::{Io, Moment, Tun};
 
 /// Bytes of records in one batch: half of what a core's cache holds, and at least one packet of any size.
 const ARENA: usize = 8 * (OVERHEAD + 65_535);
@@ -37,12 +41,6 @@ const BATCH: usize = 128;
 /// Batches before other sources of the worker have their turn.
 const TURNS: usize = 4;
 
-/// The most bytes of UDP payload that one send takes, segmented or not.
-const MAX_SEND: usize = 65_507;
-
-/// The most bytes that are written to a stream at once. After so many it shows whether there is room for more.
-const STREAM_RUN: usize = 64 << 10;
-
 /// Buffers of a worker for packets on their way out.
 pub(crate) struct Transmitter<I: Io> {
     /// The packet that was read last, behind its virtio header.
@@ -51,38 +49,19 @@ pub(crate) struct Transmitter<I: Io> {
     taken: u64,
 }
 
-/// Sealed records of a batch, and the messages that they will leave by.
+/// Sealed records of a batch, and the messages in which they will leave.
 struct Records<I: Io> {
     arena: Box<[u8]>,
     /// Where the next record begins.
     at: usize,
-    outbox: <I::Datagrams as Datagrams>::Outbox,
-    /// The peer of each message in the outbox, by id.
-    owners: Vec<PeerId>,
-    /// The socket by which the messages leave; a record for another one begins a new batch.
-    transport: Option<Arc<Transport<I>>>,
-    /// Records that will make the next message.
+    /// Records that will make the next message, or the next write to a stream.
     run: Option<Run<I>>,
+    messages: Messages<I>,
     /// A stream that is full.
     full: Option<Arc<Transport<I>>>,
     /// The device's.
     tuning: Tuning,
     recorder: Recorder,
-}
-
-/// Records that lie next to each other and go to one peer.
-struct Run<I: Io> {
-    peer: Arc<Peer<I>>,
-    range: Range<usize>,
-    /// Length of each record; only the last may be shorter.
-    record: usize,
-    records: usize,
-    /// The traffic class of their datagrams, one for a message; 0 is the socket's own.
-    traffic_class: u8,
-    /// Their lengths say where each ends.
-    is_stream: bool,
-    /// Nothing more can be added: a shorter record was the last, or they cannot leave together.
-    closed: bool,
 }
 
 impl<I: Io> Transmitter<I> {
@@ -91,10 +70,8 @@ impl<I: Io> Transmitter<I> {
         let records = Records {
             arena: vec![0; ARENA].into(),
             at: 0,
-            outbox: Outbox::new(BATCH),
-            owners: Vec::with_capacity(BATCH),
-            transport: None,
             run: None,
+            messages: Messages::new(BATCH),
             full: None,
             tuning: Tuning::default(),
             recorder: Recorder::new(lane),
@@ -356,31 +333,18 @@ impl<I: Io> Records<I> {
         range: Range<usize>,
         (joins, traffic_class): (bool, u8),
     ) {
-        let len = range.len();
         if let Some(run) = &mut self.run
             && joins
             && run.takes(peer, &range, traffic_class)
         {
-            run.range.end = range.end;
-            run.records += 1;
-            run.closed |= !run.is_stream && len < run.record;
+            run.add(&range);
             return;
         }
         self.close_run(device);
-        let is_stream = peer.transport.as_stream().is_some();
-        let closed = !(is_stream || joins && peer.transport.segmentation.is_on());
-        self.run = Some(Run {
-            peer: Arc::clone(peer),
-            range,
-            record: len,
-            records: 1,
-            traffic_class,
-            is_stream,
-            closed,
-        });
+        self.run = Some(Run::new(peer, range, joins, traffic_class));
     }
 
-    /// Makes a message of the records collected so far.
+    /// Writes the records collected so far to their stream, or makes a message of them.
     fn close_run(&mut self, device: &Device<I>) {
         let Some(run) = self.run.take() else { return };
         if let Some(stream) = run.peer.transport.as_stream() {
@@ -411,152 +375,14 @@ impl<I: Io> Records<I> {
             }
             return;
         };
-        let transport = &run.peer.transport;
-        let is_other = |other: &Arc<Transport<I>>| !Arc::ptr_eq(other, transport);
-        if self.outbox.is_full() || self.transport.as_ref().is_some_and(is_other) {
-            self.send(device);
-        }
-        self.transport = Some(Arc::clone(transport));
-        let message = Message {
-            range: run.range,
-            destination: endpoint.remote,
-            local: endpoint.local,
-            segment: (run.records > 1).then(|| u16::try_from(run.record).unwrap_or(u16::MAX)),
-            traffic_class: run.traffic_class,
-        };
-        if self.outbox.push(message) {
-            self.owners.push(run.peer.id);
-        } else {
-            device
-                .interface
-                .drops
-                .count_many(DropReason::TxTransportFull, run.records as u64);
-        }
+        let batch = (device, &*self.arena, &self.recorder);
+        self.messages.push(batch, run, endpoint);
     }
 
     /// Sends everything; the buffer is empty then.
     fn flush(&mut self, device: &Device<I>) {
         self.close_run(device);
-        self.send(device);
+        self.messages.send((device, &self.arena, &self.recorder));
         self.at = 0;
-    }
-
-    /// Sends the messages collected so far.
-    fn send(&mut self, device: &Device<I>) {
-        let Some(transport) = self.transport.take() else {
-            return;
-        };
-        // Only datagrams wait here.
-        let Socket::Udp(socket, _) = transport.socket() else {
-            return;
-        };
-        let sent = self.outbox.send(socket, &self.arena);
-        let outcomes = self.outbox.outcomes();
-        let is_recorded = self.recorder.is_on();
-        if sent.failed + sent.not_sent > 0
-            || outcomes.contains(&Outcome::SentWithoutLocal)
-            || is_recorded
-        {
-            for index in 0..self.outbox.messages().len() {
-                let lost = self.account(device, &transport, socket, index);
-                if is_recorded {
-                    self.record_message(&transport, index, lost);
-                }
-            }
-        }
-        self.outbox.clear();
-        self.owners.clear();
-    }
-
-    /// Sees to a message that may not have left, or not as it should. Returns how many of its records are lost, and why.
-    fn account(
-        &mut self,
-        device: &Device<I>,
-        transport: &Transport<I>,
-        socket: &I::Datagrams,
-        index: usize,
-    ) -> (usize, DropReason) {
-        let (Some(outcome), Some(message)) = (
-            self.outbox.outcomes().get(index).copied(),
-            self.outbox.messages().get(index),
-        ) else {
-            return (0, DropReason::TxTransportError);
-        };
-        let record = usize::from(message.segment.unwrap_or(u16::MAX)).max(1);
-        let records = message.range.len().div_ceil(record);
-        let lost = if records > 1 && outcome.refuses_segments() {
-            // The path is narrower than we think, or the device cannot cut: one by one it may go (design decision 6).
-            let sent = self
-                .outbox
-                .send_singly(socket, &self.arena, index)
-                .min(records);
-            if outcome.is_too_long() {
-                device
-                    .interface
-                    .fragmented
-                    .fetch_add(sent as u64, Ordering::Relaxed);
-                device.doubt_paths();
-            } else if sent == records
-                && outcome.cannot_segment()
-                && transport.segmentation.refused()
-            {
-                tracing::warn!(
-                    device = device.interface.name,
-                    "{}: the kernel refuses segmentation of datagrams (UDP_SEGMENT); continuing without it",
-                    device.interface.name
-                );
-            }
-            records - sent
-        } else if outcome.is_sent() {
-            if records > 1 {
-                transport.segmentation.taken();
-            }
-            0
-        } else {
-            records
-        };
-        let reason = match outcome {
-            Outcome::NotSent => DropReason::TxTransportFull,
-            _ => DropReason::TxTransportError,
-        };
-        device.interface.drops.count_many(reason, lost as u64);
-        self.report_lost_local(device, index);
-        (lost, reason)
-    }
-
-    /// Makes the device forget a local address without which a message has left (promises D8): trying it costs a call for
-    /// each message.
-    fn report_lost_local(&self, device: &Device<I>, index: usize) {
-        if self.outbox.outcomes().get(index) == Some(&Outcome::SentWithoutLocal)
-            && let Some(message) = self.outbox.messages().get(index)
-            && let Some(owner) = self.owners.get(index)
-        {
-            let gone = Endpoint {
-                remote: message.destination,
-                local: message.local,
-            };
-            device.forget_local(*owner, gone);
-        }
-    }
-}
-
-impl<I: Io> Run<I> {
-    /// Whether a record can leave together with these.
-    fn takes(&self, peer: &Arc<Peer<I>>, range: &Range<usize>, traffic_class: u8) -> bool {
-        let follows =
-            !self.closed && Arc::ptr_eq(&self.peer, peer) && self.range.end == range.start;
-        if self.is_stream {
-            return follows && !self.is_ample();
-        }
-        follows
-            && self.traffic_class == traffic_class
-            && range.len() <= self.record
-            && self.records < MAX_SEGMENTS
-            && range.end - self.range.start <= MAX_SEND
-    }
-
-    /// Whether it is enough for one write to a stream.
-    fn is_ample(&self) -> bool {
-        self.range.len() >= STREAM_RUN
     }
 }

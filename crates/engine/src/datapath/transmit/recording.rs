@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use udco_core::{DropReason, View, framing, outbound};
+use udco_core::{DropReason, PeerId, View, framing, outbound};
 use udco_crypto::DirectionKey;
 use udco_ipc::capture::Way;
 
@@ -10,7 +10,7 @@ use super::{Records, halves};
 use crate::device::capture::{Recorder, Seen};
 use crate::device::peer::Peer;
 use crate::device::transport::Transport;
-use crate::io::{Io, Outbox};
+use crate::io::{Io, Message};
 
 impl<I: Io> Records<I> {
     /// Records a packet of the device, or a super-packet, that is dropped before it is sealed.
@@ -27,29 +27,26 @@ impl<I: Io> Records<I> {
             Seen::inner(Way::InnerOut, peer, packet)
         });
     }
+}
 
-    /// Records the records of a message, of which so many of the last are lost.
-    #[cold]
-    pub(super) fn record_message(
-        &self,
-        transport: &Transport<I>,
-        index: usize,
-        (lost, reason): (usize, DropReason),
-    ) {
-        let Some(message) = self.outbox.messages().get(index) else {
-            return;
-        };
-        let peer = self.owners.get(index).copied();
-        let ends = transport.ends(message.destination, message.local);
-        let bytes = self.arena.get(message.range.clone()).unwrap_or_default();
-        let record = usize::from(message.segment.unwrap_or(u16::MAX)).max(1);
-        let sent = bytes.len().div_ceil(record).saturating_sub(lost);
-        for (at, record) in bytes.chunks(record).enumerate() {
-            let seen = || Seen::outer(Way::OuterOut, peer, Some(ends), record);
-            match at < sent {
-                true => self.recorder.passed(seen),
-                false => self.recorder.dropped(reason, seen),
-            }
+/// Records the records of a message, of which so many of the last are lost.
+#[cold]
+pub(super) fn message<I: Io>(
+    recorder: &Recorder,
+    transport: &Transport<I>,
+    (message, peer): (&Message, Option<PeerId>),
+    arena: &[u8],
+    (lost, reason): (usize, DropReason),
+) {
+    let ends = transport.ends(message.destination, message.local);
+    let bytes = arena.get(message.range.clone()).unwrap_or_default();
+    let record = usize::from(message.segment.unwrap_or(u16::MAX)).max(1);
+    let sent = bytes.len().div_ceil(record).saturating_sub(lost);
+    for (at, record) in bytes.chunks(record).enumerate() {
+        let seen = || Seen::outer(Way::OuterOut, peer, Some(ends), record);
+        match at < sent {
+            true => recorder.passed(seen),
+            false => recorder.dropped(reason, seen),
         }
     }
 }

@@ -1,0 +1,158 @@
+//! The datagrams of a batch: they leave in one call, and each that does not is sent again in pieces, or counted.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use udco_core::{DropReason, Endpoint, PeerId};
+
+use crate::datapath::transmit::recording;
+use crate::datapath::transmit::run::Run;
+use crate::device::Device;
+use crate::device::capture::Recorder;
+use crate::device::transport::{Socket, Transport};
+use crate::io::{Datagrams, Io, Message, Outbox, Outcome};
+
+/// What a batch is sent with: its device, the bytes of its records, and who captures them.
+type Batch<'b, I> = (&'b Device<I>, &'b [u8], &'b Recorder);
+
+/// Messages that wait for the end of their batch, all for one socket.
+pub(super) struct Messages<I: Io> {
+    outbox: <I::Datagrams as Datagrams>::Outbox,
+    /// The peer of each message in the outbox, by id.
+    owners: Vec<PeerId>,
+    /// The socket by which they leave; a record for another one sends them first.
+    transport: Option<Arc<Transport<I>>>,
+}
+
+impl<I: Io> Messages<I> {
+    /// Room for so many messages.
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            outbox: Outbox::new(most),
+            owners: Vec::with_capacity(most),
+            transport: None,
+        }
+    }
+
+    /// Adds the records of a run as one message to this address.
+    pub(super) fn push(&mut self, batch: Batch<'_, I>, run: Run<I>, endpoint: Endpoint) {
+        let (device, ..) = batch;
+        let transport = &run.peer.transport;
+        let is_other = |other: &Arc<Transport<I>>| !Arc::ptr_eq(other, transport);
+        if self.outbox.is_full() || self.transport.as_ref().is_some_and(is_other) {
+            self.send(batch);
+        }
+        self.transport = Some(Arc::clone(transport));
+        let message = Message {
+            range: run.range,
+            destination: endpoint.remote,
+            local: endpoint.local,
+            segment: (run.records > 1).then(|| u16::try_from(run.record).unwrap_or(u16::MAX)),
+            traffic_class: run.traffic_class,
+        };
+        if self.outbox.push(message) {
+            self.owners.push(run.peer.id);
+        } else {
+            device
+                .interface
+                .drops
+                .count_many(DropReason::TxTransportFull, run.records as u64);
+        }
+    }
+
+    /// Sends the messages collected so far.
+    pub(super) fn send(&mut self, (device, arena, recorder): Batch<'_, I>) {
+        let Some(transport) = self.transport.take() else {
+            return;
+        };
+        // Only datagrams wait here.
+        let Socket::Udp(socket, _) = transport.socket() else {
+            return;
+        };
+        let sent = self.outbox.send(socket, arena);
+        let outcomes = self.outbox.outcomes();
+        let is_recorded = recorder.is_on();
+        if sent.failed + sent.not_sent > 0
+            || outcomes.contains(&Outcome::SentWithoutLocal)
+            || is_recorded
+        {
+            for index in 0..self.outbox.messages().len() {
+                let lost = self.account(device, arena, (&transport, socket), index);
+                if is_recorded && let Some(message) = self.outbox.messages().get(index) {
+                    let owner = self.owners.get(index).copied();
+                    recording::message(recorder, &transport, (message, owner), arena, lost);
+                }
+            }
+        }
+        self.outbox.clear();
+        self.owners.clear();
+    }
+
+    /// Sees to a message that may not have left, or not as it should. Returns how many of its records are lost, and why.
+    fn account(
+        &mut self,
+        device: &Device<I>,
+        arena: &[u8],
+        (transport, socket): (&Transport<I>, &I::Datagrams),
+        index: usize,
+    ) -> (usize, DropReason) {
+        let (Some(outcome), Some(message)) = (
+            self.outbox.outcomes().get(index).copied(),
+            self.outbox.messages().get(index),
+        ) else {
+            return (0, DropReason::TxTransportError);
+        };
+        let record = usize::from(message.segment.unwrap_or(u16::MAX)).max(1);
+        let records = message.range.len().div_ceil(record);
+        let lost = if records > 1 && outcome.refuses_segments() {
+            // The path is narrower than we think, or the device cannot cut: one by one it may go (design decision 6).
+            let sent = self.outbox.send_singly(socket, arena, index).min(records);
+            if outcome.is_too_long() {
+                device
+                    .interface
+                    .fragmented
+                    .fetch_add(sent as u64, Ordering::Relaxed);
+                device.doubt_paths();
+            } else if sent == records
+                && outcome.cannot_segment()
+                && transport.segmentation.refused()
+            {
+                tracing::warn!(
+                    device = device.interface.name,
+                    "{}: the kernel refuses segmentation of datagrams (UDP_SEGMENT); continuing without it",
+                    device.interface.name
+                );
+            }
+            records - sent
+        } else if outcome.is_sent() {
+            if records > 1 {
+                transport.segmentation.taken();
+            }
+            0
+        } else {
+            records
+        };
+        let reason = match outcome {
+            Outcome::NotSent => DropReason::TxTransportFull,
+            _ => DropReason::TxTransportError,
+        };
+        device.interface.drops.count_many(reason, lost as u64);
+        self.report_lost_local(device, index);
+        (lost, reason)
+    }
+
+    /// Makes the device forget a local address without which a message has left (promises D8): trying it costs a call for
+    /// each message.
+    fn report_lost_local(&self, device: &Device<I>, index: usize) {
+        if self.outbox.outcomes().get(index) == Some(&Outcome::SentWithoutLocal)
+            && let Some(message) = self.outbox.messages().get(index)
+            && let Some(owner) = self.owners.get(index)
+        {
+            let gone = Endpoint {
+                remote: message.destination,
+                local: message.local,
+            };
+            device.forget_local(*owner, gone);
+        }
+    }
+}
