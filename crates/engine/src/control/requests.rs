@@ -1,41 +1,25 @@
 //! The API's requests, carried out: what [`udco_netlink::serve`] asks of the engine.
 
-use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsFd;
+mod refusals;
+mod transport;
+
 use std::sync::Arc;
 
 use udco_core::{Endpoint, NewPeer, Novelty, PeerChange, PeerError, PeerId, Time};
 use udco_netlink::{
-    Api, DeleteReason, Errno, Keepalive, KeyNew, KeyState, Mode, NoDevice, PeerNew, PeerSet,
-    PeerState, Refused, Service, Slot,
+    Api, DeleteReason, Keepalive, KeyNew, KeyState, Mode, NoDevice, PeerNew, PeerSet, PeerState,
+    Refused, Service, Slot,
 };
 use udco_sys::clock;
-use udco_sys::seqpacket::Connection;
-use udco_sys::tcp::{self, Kind, inspect};
-use udco_sys::udp::UdpSocket;
 
 use crate::client::Client;
-use crate::control::account::{self, Charge};
+use crate::control::keys;
 use crate::control::registry::Found;
+use crate::control::requests::transport::{endpoint_of, given};
 use crate::control::session::Session;
-use crate::control::{keys, namespace};
 use crate::device::Device;
 use crate::device::keepalive;
 use crate::device::peer::{Peer, in_api, state_of};
-use crate::device::transport::Transport;
-
-const ENOENT: i32 = 2;
-const EBADF: i32 = 9;
-const EBUSY: i32 = 16;
-const EEXIST: i32 = 17;
-const ENODEV: i32 = 19;
-const EINVAL: i32 = 22;
-const ERANGE: i32 = 34;
-const ENOTSOCK: i32 = 88;
-const EOPNOTSUPP: i32 = 95;
-const EDQUOT: i32 = 122;
-const EADDRINUSE: i32 = 98;
-const EADDRNOTAVAIL: i32 = 99;
 
 /// For how many milliseconds a deleted key still opens packets that were on their way. It is wiped within the second:
 /// what wipes it looks every [`keepalive::LINGERING`].
@@ -58,7 +42,7 @@ impl Requests<'_> {
         match self.session.engine.registry().find(&self.client, ifindex) {
             Found::Device(device) => Ok(device),
             // Another program has deleted it since the look-up of its mode.
-            _ => Err(ended()),
+            _ => Err(refusals::ended()),
         }
     }
 
@@ -70,79 +54,6 @@ impl Requests<'_> {
             socket_netnsid: elsewhere.then(|| self.session.resources.netns_id(netns)),
             ..state_of(peer)
         }
-    }
-
-    /// The transport of a new peer: known already, or fetched from the client. The order of the checks is the kernel's
-    /// (dco-behaviour 2.6, checks 14 to 17).
-    fn transport(
-        &mut self,
-        device: &Arc<Device>,
-        peer: &PeerNew,
-    ) -> Result<(Arc<Transport>, Option<Charge>), Refused> {
-        let number = i32::try_from(peer.socket).map_err(|_| no_socket(peer.socket, EBADF))?;
-        if let Some(transport) = self.session.resources.socket(number).map(Arc::clone) {
-            endpoint_of(device.api, &transport, peer)?;
-            let owner = self.session.engine.registry().served_by(&transport);
-            let is_here = owner.is_some_and(|owner| Arc::ptr_eq(&owner, device));
-            let is_shared = is_here && transport.as_stream().is_none();
-            if !is_shared && !transport.is_idle() {
-                return Err(cannot_encapsulate(EBUSY));
-            }
-            if !is_here {
-                // No peer is left on it: it serves this device from now on.
-                self.session.resources.use_for(&transport, device);
-            }
-            return Ok((transport, None));
-        }
-        let charge = self.session.account.charge(account::Kind::Sockets);
-        let charge =
-            charge.ok_or_else(|| refused(EDQUOT, "this user has as many sockets as it may"))?;
-        let handed = self.session.need_socket(self.seq, number);
-        let handed = handed.ok_or_else(|| no_socket(peer.socket, EBUSY))?;
-        let (Some(socket), Some(relay)) = (handed.socket, handed.relay) else {
-            return Err(match handed.errno.saturating_abs() {
-                // A UDP socket with an encapsulation of its own.
-                EBUSY => match remote_of(peer) {
-                    Ok(_) => cannot_encapsulate(EBUSY),
-                    Err(missing) => missing,
-                },
-                EOPNOTSUPP => cannot_encapsulate(EOPNOTSUPP),
-                errno => no_socket(peer.socket, errno),
-            });
-        };
-        let refuse = |error: std::io::Error| {
-            let errno = error.raw_os_error().unwrap_or(EINVAL);
-            cannot_encapsulate(errno)
-        };
-        let forbidden = self.session.engine.forbidden();
-        let netns = namespace::of(socket.as_fd(), &self.session.client);
-        let transport = match inspect(socket.as_fd()) {
-            Kind::Udp => {
-                remote_of(peer)?;
-                UdpSocket::adopt(socket)
-                    .and_then(|socket| {
-                        Transport::new(socket, Connection::adopt_pair_end(relay)?, forbidden, netns)
-                    })
-                    .map_err(refuse)?
-            }
-            Kind::NotASocket => return Err(no_socket(peer.socket, ENOTSOCK)),
-            Kind::TcpEstablished | Kind::Tcp(_) if no_remote(device.api, peer).is_err() => {
-                return Err(unexpected_remote());
-            }
-            Kind::TcpEstablished => tcp::Stream::adopt(socket)
-                .and_then(|socket| {
-                    Transport::stream(
-                        socket,
-                        Connection::adopt_pair_end(relay)?,
-                        handed.partial,
-                        netns,
-                    )
-                })
-                .map_err(refuse)?,
-            Kind::Tcp(_) => return Err(cannot_encapsulate(EINVAL)),
-            Kind::OtherSocket => return Err(cannot_encapsulate(EOPNOTSUPP)),
-        };
-        Ok((Arc::new(transport), Some(charge)))
     }
 }
 
@@ -178,10 +89,10 @@ impl Service for Requests<'_> {
                 .registry()
                 .peers_of(self.session.client.uid);
             if peers >= most {
-                return Err(refused(EDQUOT, "this user has as many peers as it may"));
+                return Err(refusals::too_many_peers());
             }
         }
-        let (transport, fresh) = self.transport(&device, peer)?;
+        let (transport, fresh) = transport::of_peer(self.session, self.seq, &device, peer)?;
         let endpoint = endpoint_of(device.api, &transport, peer)?;
         let new = NewPeer {
             id,
@@ -194,7 +105,7 @@ impl Service for Requests<'_> {
         };
         device.change(|state| {
             if state.is_ended {
-                return Err(ended());
+                return Err(refusals::ended());
             }
             state.measure(id);
             match state.core.add_peer(new, now()) {
@@ -209,9 +120,9 @@ impl Service for Requests<'_> {
                     state.notify(replaced.transport.netns, event);
                     Ok(())
                 }
-                Err(PeerError::IdTaken) => Err(not_added(id, EEXIST)),
-                Err(PeerError::VpnAddressTaken) => Err(not_added(id, EADDRINUSE)),
-                Err(_) => Err(no_vpn_address()),
+                Err(PeerError::IdTaken) => Err(refusals::peer_exists(id)),
+                Err(PeerError::VpnAddressTaken) => Err(refusals::peer_has_address_of_another(id)),
+                Err(_) => Err(refusals::no_vpn_address()),
             }
         })?;
         if let Some(charge) = fresh {
@@ -251,12 +162,12 @@ impl Service for Requests<'_> {
             if change.endpoint.is_some()
                 && present.is_some_and(|present| present.transport.as_stream().is_some())
             {
-                return Err(unexpected_remote());
+                return Err(refusals::unexpected_remote());
             }
             if let Some(text) = peer.unusable
                 && state.core.check_change(id, &change).is_ok()
             {
-                return Err(refused(EADDRNOTAVAIL, text));
+                return Err(refusals::unusable_address(text));
             }
             if change.endpoint.is_some() {
                 state.measure(id);
@@ -265,18 +176,16 @@ impl Service for Requests<'_> {
         })?;
         self.session.engine.watch().nudge();
         changed.map_err(|error| match error {
-            PeerError::VpnAddressTaken => {
-                refused(EADDRINUSE, "VPN IP is already assigned to another peer")
-            }
-            PeerError::NoVpnAddress => no_vpn_address(),
-            _ => no_peer(id),
+            PeerError::VpnAddressTaken => refusals::vpn_address_taken(),
+            PeerError::NoVpnAddress => refusals::no_vpn_address(),
+            _ => refusals::no_peer(id),
         })
     }
 
     fn peer_get(&mut self, ifindex: u32, id: u32) -> Result<PeerState, Refused> {
         let (id, device) = (peer_id(id)?, self.device(ifindex)?);
         let found = device.look(|state| state.core.peers().by_id(id).map(Arc::clone));
-        let peer = found.ok_or_else(|| no_peer(id))?;
+        let peer = found.ok_or_else(|| refusals::no_peer(id))?;
         Ok(self.peer_state(device.api, &peer))
     }
 
@@ -296,7 +205,10 @@ impl Service for Requests<'_> {
     fn peer_del(&mut self, ifindex: u32, id: u32) -> Result<(), Refused> {
         let (id, device) = (peer_id(id)?, self.device(ifindex)?);
         device.change(|state| {
-            let removed = state.core.remove_peer(id).map_err(|_| no_peer(id))?;
+            let removed = state
+                .core
+                .remove_peer(id)
+                .map_err(|_| refusals::no_peer(id))?;
             let event = device.ended(&removed, DeleteReason::Userspace, now());
             state.notify(removed.transport.netns, event);
             Ok(())
@@ -305,14 +217,14 @@ impl Service for Requests<'_> {
 
     fn key_new(&mut self, ifindex: u32, new: &KeyNew<'_>) -> Result<(), Refused> {
         let (peer, device) = (peer_id(new.peer)?, self.device(ifindex)?);
-        let unknown = || refused(ENOENT, format!("no peer with id {peer} to set key for"));
+        let unknown = || refusals::no_peer_to("set key", peer);
         if device.look(|state| state.core.peers().by_id(peer).is_none()) {
             return Err(unknown());
         }
         let packet_ids = self.session.engine.packet_ids();
         let key = keys::key(new, packet_ids)
             .map(|key| key.installed_at(now()))
-            .ok_or_else(|| refused(EINVAL, format!("cannot install new key for peer {peer}")))?;
+            .ok_or_else(|| refusals::bad_key(peer))?;
         let cipher = key.cipher();
         let digest = self
             .session
@@ -336,7 +248,7 @@ impl Service for Requests<'_> {
                  forged: install a key for this peer alone",
                 device.interface.name
             ),
-            Err(PeerError::KeyUsed) => return Err(key_used(peer)),
+            Err(PeerError::KeyUsed) => return Err(refusals::key_used(peer)),
             Err(_) => return Err(unknown()),
         }
         let name = cipher.name();
@@ -355,14 +267,9 @@ impl Service for Requests<'_> {
     fn key_get(&mut self, ifindex: u32, peer: u32, slot: Slot) -> Result<KeyState, Refused> {
         let (id, device) = (peer_id(peer)?, self.device(ifindex)?);
         let found = device.look(|state| state.core.peers().by_id(id).map(Arc::clone));
-        let found = found.ok_or_else(|| no_peer(id))?;
-        let key = found.keys.at(core_slot(slot)).ok_or_else(|| {
-            let number = slot as u8;
-            refused(
-                ENOENT,
-                format!("cannot extract key from slot {number} for peer {peer}"),
-            )
-        })?;
+        let found = found.ok_or_else(|| refusals::no_peer(id))?;
+        let key = found.keys.at(core_slot(slot));
+        let key = key.ok_or_else(|| refusals::no_key(peer, slot))?;
         Ok(KeyState {
             peer,
             slot,
@@ -374,7 +281,7 @@ impl Service for Requests<'_> {
     fn key_swap(&mut self, ifindex: u32, peer: u32) -> Result<(), Refused> {
         let (id, device) = (peer_id(peer)?, self.device(ifindex)?);
         let swapped = device.change(|state| state.core.swap_keys(id));
-        swapped.map_err(|_| refused(ENOENT, format!("no peer with id {peer} to swap keys for")))?;
+        swapped.map_err(|_| refusals::no_peer_to("swap keys", id))?;
         let name = &device.interface.name;
         tracing::debug!(device = name, peer, "{name}: peer {peer}: keys swapped");
         Ok(())
@@ -386,8 +293,7 @@ impl Service for Requests<'_> {
         // key, so it may open what is on its way.
         let until = now().plus_millis(LINGER);
         let deleted = device.change(|state| state.core.retire_key(id, core_slot(slot), until));
-        deleted
-            .map_err(|_| refused(ENOENT, format!("no peer with id {peer} to delete key for")))?;
+        deleted.map_err(|_| refusals::no_peer_to("delete key", id))?;
         tracing::debug!(
             device = device.interface.name,
             peer,
@@ -400,46 +306,6 @@ impl Service for Requests<'_> {
 
 fn now() -> Time {
     Time::from_millis(clock::milliseconds())
-}
-
-/// A peer id of the API. What decodes requests refuses more than 24 bits; these are the words of the driver's policy.
-fn peer_id(id: u32) -> Result<PeerId, Refused> {
-    PeerId::new(id).ok_or_else(|| refused(ERANGE, "integer out of range"))
-}
-
-/// Where a peer over UDP is.
-fn remote_of(peer: &PeerNew) -> Result<SocketAddr, Refused> {
-    let missing = || refused(EINVAL, "missing remote IP address for UDP socket");
-    peer.remote.ok_or_else(missing)
-}
-
-/// The outer addresses of a peer: given over UDP, those of the socket over TCP.
-fn endpoint_of(
-    api: Api,
-    transport: &Transport,
-    peer: &PeerNew,
-) -> Result<Option<Endpoint>, Refused> {
-    if transport.as_stream().is_some() {
-        return no_remote(api, peer).map(|()| None);
-    }
-    Ok(Some(Endpoint {
-        remote: remote_of(peer)?,
-        local: given(peer.local),
-    }))
-}
-
-/// A peer over TCP has no remote address of its own. OpenVPN 2.6 gives one, and the older driver ignores it
-/// (dco-behaviour 3.1).
-fn no_remote(api: Api, peer: &PeerNew) -> Result<(), Refused> {
-    if api == Api::Ovpn && peer.remote.is_some() {
-        return Err(unexpected_remote());
-    }
-    Ok(())
-}
-
-/// An unspecified local address leaves it to the route.
-fn given(local: Option<IpAddr>) -> Option<IpAddr> {
-    local.filter(|local| !local.is_unspecified())
 }
 
 const fn core_keepalive(keepalive: Keepalive) -> udco_core::Keepalive {
@@ -456,55 +322,7 @@ const fn core_slot(slot: Slot) -> udco_core::Slot {
     }
 }
 
-/// The kernel's words (dco-behaviour 2.6 to 2.13).
-fn refused(errno: i32, text: impl Into<std::borrow::Cow<'static, str>>) -> Refused {
-    let text = text.into();
-    Refused {
-        errno: Errno(errno),
-        text: (!text.is_empty()).then_some(text),
-    }
-}
-
-/// The device has come to its end (dco-behaviour 7).
-fn ended() -> Refused {
-    refused(ENODEV, "")
-}
-
-fn no_peer(id: PeerId) -> Refused {
-    refused(ENOENT, format!("cannot find peer with id {id}"))
-}
-
-/// The driver takes it, and seals other packets under the same nonces (promises B9).
-fn key_used(peer: PeerId) -> Refused {
-    refused(
-        EEXIST,
-        format!("peer {peer} has had this key before: its nonces would repeat; install a new key"),
-    )
-}
-
-fn unexpected_remote() -> Refused {
-    refused(EINVAL, "unexpected remote IP address with TCP socket")
-}
-
-fn no_vpn_address() -> Refused {
-    refused(EINVAL, "at least one VPN IP must be configured in MP mode")
-}
-
-fn not_added(id: PeerId, errno: i32) -> Refused {
-    refused(
-        errno,
-        format!("cannot add new peer (id={id}) to hashtable: -{errno}"),
-    )
-}
-
-fn no_socket(fd: u32, errno: i32) -> Refused {
-    refused(
-        ENOTSOCK,
-        format!("cannot lookup peer socket (fd={fd}): -{errno}"),
-    )
-}
-
-/// Whatever the reason, the errno is that of dco-behaviour 2.6, check 17.
-fn cannot_encapsulate(errno: i32) -> Refused {
-    refused(ENOTSOCK, format!("cannot encapsulate socket: -{errno}"))
+/// A peer id of the API. What decodes requests refuses more than 24 bits already.
+fn peer_id(id: u32) -> Result<PeerId, Refused> {
+    PeerId::new(id).ok_or_else(refusals::out_of_range)
 }
