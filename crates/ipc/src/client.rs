@@ -1,6 +1,6 @@
 //! The client's side of the conversation, without system calls: sequence numbers, deadlines, matching answers to
-//! requests, and what the engine needs before it can answer. Its [`Host`]s are the two programs that speak to
-//! engines: the preload library and the command line.
+//! requests, and what the engine needs before it can answer. Two clients are its [`Host`]s: the preload library and
+//! the command line.
 
 use core::fmt;
 use core::ops::Add;
@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use crate::{Made, Partial, ToClient, ToEngine, VERSION, Wanted};
 
-/// How long the engine may take while it already owes an answer: a program that exits sends several requests, and
+/// How long the engine may take while it already owes an answer: an OpenVPN that exits sends several requests, and
 /// should not wait the full time for each.
 const IMPATIENCE: Duration = Duration::from_millis(100);
 
@@ -50,7 +50,7 @@ pub enum Lost {
     Nonsense,
 }
 
-/// The program around a conversation: its system calls, and the resources the engine may need.
+/// The client around a conversation: its system calls, and the resources the engine may need.
 pub trait Host {
     /// Why a request gets no answer.
     type Error: From<Lost>;
@@ -98,8 +98,8 @@ pub trait Host {
         Err(crate::errno::EOPNOTSUPP)
     }
 
-    /// Prepares to hand over the transport socket that the program knows by this number. Returns how far the program
-    /// has read into a packet of its stream.
+    /// Prepares to hand over the transport socket that the client knows by this number. Returns how far the client has
+    /// read into a packet of its stream.
     ///
     /// # Errors
     /// Why there is no such socket, as an errno (see [`ToEngine::Socket`]).

@@ -1,5 +1,5 @@
 //! How a client makes the TUN device that an engine wants: the next step, given what already has its name. The steps
-//! themselves are the client's ([`Kernel`]), in the network namespace and with the privileges of its program.
+//! themselves are the client's ([`Kernel`]), in the network namespace and with its privileges.
 
 use core::time::Duration;
 
@@ -18,7 +18,7 @@ const EXCLUSIVE: u16 = 0x8000;
 const UP: u32 = 1;
 const MULTICAST: u32 = 0x1000;
 
-/// How long an engine may need to release a device whose program was just killed: this many attempts, this far apart.
+/// How long an engine may need to release a device whose client was just killed: this many attempts, this far apart.
 const TRIES: u32 = 30;
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -52,7 +52,7 @@ pub struct Made {
     pub ifindex: u32,
     /// The kernel's number of its network namespace; 0 if it has none.
     pub netns: u64,
-    /// A dead engine or program had left it behind: it stays, whatever happens.
+    /// A dead engine or client had left it behind: it stays, whatever happens.
     pub was_left: bool,
 }
 
@@ -120,7 +120,7 @@ pub trait Kernel {
 }
 
 /// Makes a device that survives the closing of all descriptors, so that no packet leaves in the clear after the
-/// engine has died. A device of that name that a dead engine or program left behind is taken over unchanged: with its
+/// engine has died. A device of that name that a dead engine or client left behind is taken over unchanged: with its
 /// original number of queues (faults A5), and with its addresses, since the kernel removes a device's routes with its
 /// last address (promises I1).
 ///

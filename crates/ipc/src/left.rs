@@ -1,5 +1,5 @@
-//! Classifies the interface that already has the name of a TUN device to be made. Both clients, the preload library
-//! and the command line, follow these rules (faults A5).
+//! Classifies the interface that already has the name of a TUN device to be made. All clients follow these rules
+//! (faults A5).
 
 use crate::ALIAS;
 
@@ -26,7 +26,7 @@ const TYPE_FLAGS: u16 = 0xc000;
 pub enum Interface {
     /// Not a device of ours.
     Foreign,
-    /// A device of ours whose queues a program has open.
+    /// A device of ours whose queues some process has open.
     Served,
     /// A device of ours. It is free if a queue can be opened. The carrier is no indication: a served device without a
     /// peer may have none either.

@@ -11,7 +11,7 @@
 //! ([`ToClient::NeedTun`], [`ToClient::NeedSocket`], [`ToClient::NeedLink`]) and the client replies under the same
 //! number.
 //!
-//! A *channel* is the SEQPACKET pair that the program takes for a generic-netlink socket: one end in the program's fd
+//! A *channel* is the SEQPACKET pair that the client uses like a generic-netlink socket: one end in the client's fd
 //! table, the other in the engine. Requests go over the client's connection ([`ToEngine::Request`]), so that the
 //! client can wait until every answer is readable in the channel before its `sendmsg` returns; OpenVPN spins on
 //! `EAGAIN` otherwise.
@@ -65,10 +65,10 @@ pub const TRANSPORT_BUFFER: usize = 4 << 20;
 /// notification ([`ToEngine::Return`]), and the engine queues it behind the answer.
 pub const REQUEST_MARK: &[u8] = b"mark";
 
-/// Prefix of an errno, one byte, in the message of a TCP relay that reports a failed stream: the program's next
+/// Prefix of an errno, one byte, in the message of a TCP relay that reports a failed stream: the client's next
 /// receive call fails with it.
 ///
-/// All other messages are packets with a length prefix, in both directions, one per message: the program reads one
+/// All other messages are packets with a length prefix, in both directions, one per message: the client reads one
 /// packet per call, as it does with the kernel driver. No packet that begins with these bytes is that short. While
 /// the socket serves no peer, the bytes of its stream are passed on unchanged.
 pub const STREAM_ERROR: [u8; 2] = [0xff, 0xff];

@@ -1,9 +1,9 @@
-//! The program's own options for its data path: `udco run` reads them, an environment variable carries them to the
-//! client, and the client to the engine, for that program's devices only (faults E5).
+//! A client's own options for its data path. `udco run` reads them, an environment variable carries them to the preload
+//! library, and that to the engine, for this client's devices only (faults E5).
 
 use core::fmt;
 
-/// Environment variable with the program's options, in the [`ProgramOptions`] display format.
+/// Environment variable with a client's options, in the [`ProgramOptions`] display format.
 pub const OPTIONS_VARIABLE: &str = "UDCO_OPTIONS";
 
 /// The least bound of a packet: OpenVPN 2.7 takes no smaller one.
@@ -26,7 +26,7 @@ pub enum MssFix {
     Inner(u16),
 }
 
-/// Options of a program that affect the data path.
+/// Options of a client that affect the data path of its devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProgramOptions {
     /// `mssfix`.

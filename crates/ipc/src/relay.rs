@@ -1,4 +1,4 @@
-//! How a control packet received on a UDP transport socket reaches the program.
+//! How a control packet received on a UDP transport socket reaches the client.
 
 use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 

@@ -32,14 +32,14 @@ pub enum ToClient<'a> {
     },
     /// Not about a device of ours: give the request to the kernel.
     Pass,
-    /// Check whether there is an interface with this index in the program's network namespace.
+    /// Check whether there is an interface with this index in the client's network namespace.
     NeedLink {
         /// The index.
         ifindex: u32,
     },
-    /// Make a TUN device, in the network namespace of the program.
+    /// Make a TUN device, in the client's network namespace.
     NeedTun(Wanted<'a>),
-    /// The netlink answer to a [`crate::ToEngine::LinkRequest`], for the program to read on the socket that sent it.
+    /// The netlink answer to a [`crate::ToEngine::LinkRequest`], for the client to read on the socket that sent it.
     Answer {
         /// The datagram.
         datagram: &'a [u8],
@@ -54,9 +54,9 @@ pub enum ToClient<'a> {
         /// Inode of the engine's own network namespace; 0 if unknown.
         engine: u64,
     },
-    /// Hand over the transport socket that the program knows by this number.
+    /// Hand over the transport socket that the client knows by this number.
     NeedSocket {
-        /// Its fd number in the program.
+        /// Its fd number in the client.
         fd: i32,
     },
 }

@@ -4,8 +4,8 @@ use crate::capture::Wanted;
 use crate::wire::{Body, Fields};
 use crate::{Malformed, MssFix, TooLong};
 
-/// How far a program had read into its TCP stream when it was handed over. The remainder of a packet that it had read in
-/// part goes to the program unchanged, so that it finds the start of the next.
+/// How far a client had read into its TCP stream when it was handed over. The remainder of a packet that it had read in
+/// part goes to the client unchanged, so that it finds the start of the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Partial {
     /// It stood between two packets, or its position is unknown.
@@ -29,7 +29,7 @@ pub enum ToEngine<'a> {
         version: u16,
         /// Process id as the sender sees it (for display only).
         pid: u32,
-        /// Name of the program (for display only).
+        /// Name of the client's program (for display only).
         program: &'a [u8],
     },
     /// A new channel. Beside it: the engine's end of the pair. Answer: [`crate::ToClient::Channel`].
@@ -44,14 +44,14 @@ pub enum ToEngine<'a> {
         /// Option value.
         value: i32,
     },
-    /// A datagram that the program sent on a channel. Answer: [`crate::ToClient::Done`], after all replies are readable in
+    /// A datagram that the client sent on a channel. Answer: [`crate::ToClient::Done`], after all replies are readable in
     /// the channel (or [`crate::ToClient::NeedSocket`] or [`crate::ToClient::NeedLink`] first).
     Request {
         /// The channel it was sent on.
         channel: u32,
-        /// Netlink port id of that socket, as the program believes it to be.
+        /// Netlink port id of that socket, as the client believes it to be.
         port: u32,
-        /// The largest buffer with which the program has received on it so far, in bytes; 0 if it has not received
+        /// The largest buffer with which the client has received on it so far, in bytes; 0 if it has not received
         /// yet. As in the kernel, the datagrams of a dump are sized to it.
         room: u32,
         /// Whether the client has `CAP_NET_ADMIN` now, and had it when it opened the socket.
@@ -80,8 +80,8 @@ pub enum ToEngine<'a> {
         /// The datagram.
         datagram: &'a [u8],
     },
-    /// The kernel's report of a link that may be ours, which the program is about to read: one `RTM_NEWLINK` message.
-    /// Answer: [`crate::ToClient::Answer`] with the message for the program to read instead.
+    /// The kernel's report of a link that may be ours, which the client is about to read: one `RTM_NEWLINK` message.
+    /// Answer: [`crate::ToClient::Answer`] with the message for it to read instead.
     Shown {
         /// As in [`ToEngine::Tun`].
         netns: u64,
@@ -114,27 +114,27 @@ pub enum ToEngine<'a> {
         /// 0, or why there is no such socket: `EBADF` or `ENOTSOCK` if the number names none; `EOPNOTSUPP` if it is
         /// neither UDP nor TCP; `EBUSY` for a UDP socket with an encapsulation of its own.
         errno: i32,
-        /// The packet of a TCP stream that the program has read in part.
+        /// The packet of a TCP stream that the client has read in part.
         partial: Partial,
     },
-    /// The program closed a transport socket that the engine has. Answer: [`crate::ToClient::Done`], after the engine
+    /// The client closed a transport socket that the engine has. Answer: [`crate::ToClient::Done`], after the engine
     /// has closed its copy, so that the port is free.
     SocketClosed {
-        /// The fd number by which the program knew it.
+        /// The fd number by which the client knew it.
         fd: i32,
     },
-    /// The program opened `/dev/net/tun` itself: it runs its own data path. Answer: [`crate::ToClient::Done`].
+    /// The client opened `/dev/net/tun` itself: it runs its own data path. Answer: [`crate::ToClient::Done`].
     OwnTun,
     /// Requests the engine's state as JSON. Beside it: the file to write it to. Answer: [`crate::ToClient::Done`].
     Show,
     /// The client's network namespace, before Linux 5.14, where the kernel does not report it (`SO_NETNS_COOKIE`).
-    /// Comes right after [`ToEngine::Hello`]. Valid only among programs of one user (faults B5). Answer:
+    /// Comes right after [`ToEngine::Hello`]. Valid only among clients of one user (faults B5). Answer:
     /// [`crate::ToClient::Done`].
     Namespace {
         /// Inode of `/proc/self/ns/net`.
         inode: u64,
     },
-    /// The program's own options for the data path of its devices. Answer: [`crate::ToClient::Done`].
+    /// The client's own options for the data path of its devices. Answer: [`crate::ToClient::Done`].
     Options {
         /// Size limit for TCP segments.
         mssfix: MssFix,
@@ -146,15 +146,15 @@ pub enum ToEngine<'a> {
     /// ([`crate::FD_VARIABLE`]) accepts only this and [`ToEngine::Output`]. On any other connection it comes from a
     /// forked child whose parent keeps using the connection.
     Connect,
-    /// Where the program's messages go from now on, and so its own engine's messages about it. Has no answer. Beside
+    /// Where the client's messages go from now on, and so its own engine's messages about it. Has no answer. Beside
     /// it: the file; without one, the engine only closes the standard error that it was started with. Engines shared
-    /// by several programs ignore it.
+    /// by several clients ignore it.
     Output {
-        /// Process id as the program sees it (for display only).
+        /// Process id as the client sees it (for display only).
         pid: u32,
         /// Facility as in `<syslog.h>`, if `ident` is given.
         facility: u16,
-        /// The file is a socket of syslog(3), on which the program has this name; empty for any other file.
+        /// The file is a socket of syslog(3), on which the client has this name; empty for any other file.
         ident: &'a [u8],
     },
     /// Requests the engine's device with this index in the client's network namespace, so that a client need not read
