@@ -37,7 +37,7 @@ mod wire;
 pub use alias::{ALIAS, Alias};
 pub use device::{Kernel, Made, Name, QUEUE_FLAGS, Shape, Wanted, make};
 pub use left::{Interface, interface};
-pub use options::{MssFix, OPTIONS_VARIABLE, ProgramOptions};
+pub use options::{DataPathOptions, MssFix, OPTIONS_VARIABLE};
 pub use relay::RelayHeader;
 pub use to_client::ToClient;
 pub use to_engine::{Partial, ToEngine};

@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-/// Environment variable with a client's options, in the [`ProgramOptions`] display format.
+/// Environment variable with a client's options, in the [`DataPathOptions`] display format.
 pub const OPTIONS_VARIABLE: &str = "UDCO_OPTIONS";
 
 /// The least bound of a packet: OpenVPN 2.7 takes no smaller one.
@@ -28,7 +28,7 @@ pub enum MssFix {
 
 /// Options of a client that affect the data path of its devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ProgramOptions {
+pub struct DataPathOptions {
     /// `mssfix`.
     pub mssfix: MssFix,
     /// `passtos`: copy the DSCP of an inner packet to the outer one.
@@ -37,7 +37,7 @@ pub struct ProgramOptions {
     pub txqueuelen: Option<u32>,
 }
 
-impl ProgramOptions {
+impl DataPathOptions {
     /// Parses the variable, ignoring anything unknown: no option is worth a failed start.
     #[must_use]
     pub fn parse(text: &str) -> Self {
@@ -61,7 +61,7 @@ impl ProgramOptions {
     }
 }
 
-impl fmt::Display for ProgramOptions {
+impl fmt::Display for DataPathOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut between = "";
         let mut next = |f: &mut fmt::Formatter<'_>| {
@@ -159,17 +159,17 @@ mod tests {
         ] {
             for passtos in [false, true] {
                 for txqueuelen in [None, Some(100)] {
-                    let options = ProgramOptions {
+                    let options = DataPathOptions {
                         mssfix,
                         passtos,
                         txqueuelen,
                     };
-                    assert_eq!(ProgramOptions::parse(&options.to_string()), options);
+                    assert_eq!(DataPathOptions::parse(&options.to_string()), options);
                     assert_eq!(MssFix::of_wire(mssfix.to_wire()), mssfix);
                 }
             }
         }
-        assert_eq!(ProgramOptions::default().to_string(), "");
+        assert_eq!(DataPathOptions::default().to_string(), "");
     }
 
     #[test]
@@ -184,9 +184,9 @@ mod tests {
             "txqueuelen=x",
             "other=1",
         ] {
-            assert!(ProgramOptions::parse(text).is_default(), "{text}");
+            assert!(DataPathOptions::parse(text).is_default(), "{text}");
         }
-        let parsed = ProgramOptions::parse("other, passtos ,mssfix=9");
+        let parsed = DataPathOptions::parse("other, passtos ,mssfix=9");
         assert!(parsed.passtos);
         assert_eq!(parsed.mssfix.bounded(), MssFix::Datagram(154));
     }

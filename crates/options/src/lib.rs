@@ -36,5 +36,5 @@ pub use refused::{Refused, refused};
 pub use report::{Report, WithoutEffect, report};
 pub use rules_out::{Cause, RulesOut, Series, is_server, rules_out};
 pub use setting::{INLINE, Inline, Origin, Problem, Reading, Setting};
-pub use udco_ipc::{MssFix, ProgramOptions};
+pub use udco_ipc::{DataPathOptions, MssFix};
 pub use words::{BadLine, words};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use udco_ipc::ProgramOptions;
+use udco_ipc::DataPathOptions;
 
 use crate::mssfix;
 use crate::rules_out::{RulesOut, rules_out};
@@ -12,7 +12,7 @@ use crate::setting::Setting;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Options that the engine applies as OpenVPN would.
-    pub honoured: ProgramOptions,
+    pub honoured: DataPathOptions,
     /// Options that have no effect, each once.
     pub without_effect: Vec<WithoutEffect>,
     /// Options that make OpenVPN disable offload: then all others take effect.
@@ -94,7 +94,7 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
 #[must_use]
 pub fn report(settings: &[Setting]) -> Report {
     let all = Given(settings);
-    let mut honoured = ProgramOptions {
+    let mut honoured = DataPathOptions {
         mssfix: mssfix::in_effect(settings),
         passtos: all.has("passtos"),
         txqueuelen: None,

@@ -14,7 +14,7 @@ use core::ffi::CStr;
 use libc::c_int;
 use udco_ipc::client::{self, Beside, Conversation, Greeted, Host};
 use udco_ipc::{
-    FD_VARIABLE, MAX_MESSAGE, MssFix, OPTIONS_VARIABLE, ProgramOptions, SOCKET_VARIABLE, ToClient,
+    DataPathOptions, FD_VARIABLE, MAX_MESSAGE, MssFix, OPTIONS_VARIABLE, SOCKET_VARIABLE, ToClient,
     ToEngine, VERSION,
 };
 
@@ -27,7 +27,7 @@ pub(crate) struct Connection {
     is_private: bool,
     pub(crate) conversation: Conversation,
     /// The program's own options for its data path.
-    pub(crate) options: ProgramOptions,
+    pub(crate) options: DataPathOptions,
 }
 
 /// A connection with a pending request for which the engine needs nothing, and the fds beside that request.
@@ -88,7 +88,7 @@ impl Connection {
     /// The reason, for display.
     pub(crate) fn open() -> Result<Self, String> {
         let options = variable(OPTIONS_VARIABLE).unwrap_or_default();
-        let options = ProgramOptions::parse(&options.to_string_lossy());
+        let options = DataPathOptions::parse(&options.to_string_lossy());
         tun::probe().map_err(|errno| format!("/dev/net/tun: {}", reason(errno)))?;
         match (variable(FD_VARIABLE), variable(SOCKET_VARIABLE)) {
             (Some(number), _) => Self::over(draw(inherited(&number)?)?, true, options),
@@ -105,7 +105,7 @@ impl Connection {
         Self::over(draw(self.fd.raw())?, self.is_private, self.options)
     }
 
-    fn over(fd: Fd, is_private: bool, options: ProgramOptions) -> Result<Self, String> {
+    fn over(fd: Fd, is_private: bool, options: DataPathOptions) -> Result<Self, String> {
         let mut connection = Self {
             fd: fd.hide(),
             is_private,
@@ -249,7 +249,7 @@ impl Connection {
     /// Passes the program's options to the engine (faults E5). If it does not answer now, the next request reports
     /// that.
     fn hand_over_options(&mut self) {
-        let ProgramOptions {
+        let DataPathOptions {
             mssfix, passtos, ..
         } = self.options;
         if mssfix != MssFix::Path || passtos {
@@ -358,7 +358,7 @@ mod tests {
             fd,
             is_private: true,
             conversation: Conversation::new(PATIENCE),
-            options: udco_ipc::ProgramOptions::default(),
+            options: udco_ipc::DataPathOptions::default(),
         };
         let message = ToEngine::Request {
             channel: 1,
