@@ -28,7 +28,7 @@ pub(crate) fn run(arguments: &EngineArguments) -> Result<()> {
     let dispenser =
         Dispenser::adopt(fd).context("the inherited fd does not hand out connections")?;
     if !arguments.keep_output {
-        output::follow_programs().context("/dev/null")?;
+        output::follow_clients().context("/dev/null")?;
     }
     // Leave the program's process group: a Ctrl-C is for the program, whose end closes its connection and so ends the
     // engine. But stay in its session: the kernel schedules each session as a group (autogroup), and beside busy

@@ -51,7 +51,7 @@ pub(crate) struct Device<I: Io = Linux> {
     state: Mutex<State<I>>,
     snapshot: ArcSwap<Snapshot<I>>,
     listeners: Arc<dyn Notify>,
-    /// The user whose program made it.
+    /// The user whose client made it.
     uid: u32,
     /// The client that uses it; 0 if none does.
     owner: AtomicU64,
@@ -386,7 +386,7 @@ impl<I: Io> Device<I> {
         self.interface.tap.close();
     }
 
-    /// Its packets are treated as the options of its program say.
+    /// Its packets are treated as the options of its client say.
     pub(crate) fn tune(&self, tuning: Tuning) {
         self.change(|state| state.tuning = tuning);
     }

@@ -157,7 +157,7 @@ impl Account {
         self.lines.write(Instant::now(), write, |left_out| {
             tracing::warn!(
                 uid,
-                "{left_out} more lines about programs of user {uid} were suppressed"
+                "{left_out} more lines about clients of user {uid} were suppressed"
             );
         });
     }

@@ -39,7 +39,7 @@ impl Engine {
                 tracing::warn!(
                     pid,
                     uid,
-                    "process {pid} is refused: user {uid} has reached the limit on connected programs"
+                    "process {pid} is refused: user {uid} has reached the limit on connected clients"
                 );
             });
             return;

@@ -44,7 +44,7 @@ impl Session {
         if self.account.is_bounded() && !queues.iter().all(tun::Queue::never_waits) {
             return Err(io::Error::new(
                 io::ErrorKind::Unsupported,
-                "before Linux 6.4 a program that shares its queues can make the workers wait: \
+                "before Linux 6.4 a client that shares its queues can make the workers wait: \
                  give this user an engine of its own (udco run without --engine)",
             ));
         }
@@ -81,7 +81,7 @@ impl Session {
             self.engine.watch().remove(&device);
             return Err(taken());
         }
-        let (name, program) = (&device.interface.name, &self.program);
+        let (name, program) = (&device.interface.name, &self.name);
         self.account.line(|| match self.resources.serves_devices() {
             true => tracing::info!(
                 device = name,
@@ -129,10 +129,10 @@ impl Session {
         self.engine.watch().replace(device, &own);
         tracing::info!(
             device = own.interface.name,
-            program = self.program,
+            program = self.name,
             "data channel offload active: {}, created beforehand, of {}, {}",
             own.interface.name,
-            self.program,
+            self.name,
             role(mode)
         );
         true

@@ -1,6 +1,6 @@
 //! A client's connection: the conversation of [`udco_ipc`], from the engine's side.
 //!
-//! Each connection has a thread of its own. What a program handed over, and so what goes when its connection ends,
+//! Each connection has a thread of its own. What a client handed over, and so what goes when its connection ends,
 //! however it ends, is in [`crate::control::resources`].
 
 use std::io;
@@ -30,7 +30,7 @@ use crate::device::capture::Filter;
 use crate::device::snapshot::Tuning;
 use crate::engine::Engine;
 
-/// The longest name of a program that is kept: it stands in lines of the log.
+/// Bytes kept of the name of a client's program, which stands in log lines.
 const LONGEST_NAME: usize = 64;
 
 /// Token of the connection itself. Channels have their number.
@@ -46,7 +46,7 @@ const EBUSY: i32 = 16;
 const ENODEV: i32 = 19;
 const EINVAL: i32 = 22;
 
-/// Serves a client until it goes. It has to greet in time, if there is a time for it.
+/// Serves a client until it goes. If `greeting` is given, the client has to say hello within it.
 ///
 /// # Errors
 /// If the connection fails, or the client does not speak the protocol.
@@ -142,10 +142,10 @@ impl Session {
                 pid,
                 program,
             } => {
-                let name = program.get(..LONGEST_NAME).unwrap_or(program);
-                self.program = format!("{} ({pid})", String::from_utf8_lossy(name));
+                let program = program.get(..LONGEST_NAME).unwrap_or(program);
+                self.name = format!("{} ({pid})", String::from_utf8_lossy(program));
                 if version != VERSION {
-                    let program = &self.program;
+                    let program = &self.name;
                     self.account.line(|| {
                         tracing::warn!(
                             program,
@@ -155,7 +155,7 @@ impl Session {
                     return self.send(seq, ToClient::Refused { errno: EINVAL });
                 }
                 self.is_greeted = true;
-                tracing::debug!(program = self.program, "{} connected", self.program);
+                tracing::debug!(program = self.name, "{} connected", self.name);
                 self.send(seq, ToClient::Welcome { version: VERSION })
             }
             ToEngine::OpenChannel => {
@@ -169,12 +169,12 @@ impl Session {
                         "its user has reached the limit on channels",
                     ));
                 };
-                let program = self.client;
+                let client = self.client;
                 let account = Arc::clone(&self.account);
                 let opened =
-                    Channel::new(end, (program, account), &self.poller, u64::from(channel))?;
+                    Channel::new(end, (client, account), &self.poller, u64::from(channel))?;
                 self.next_channel += 1;
-                self.resources.end_with_program();
+                self.resources.end_with_client();
                 self.channels.insert(channel, (Arc::new(opened), charge));
                 self.send(seq, ToClient::Channel { channel })
             }
@@ -238,7 +238,7 @@ impl Session {
                 self.done(seq, 0)
             }
             ToEngine::OwnTun => {
-                let program = &self.program;
+                let program = &self.name;
                 self.account.line(|| {
                     tracing::warn!(
                         program,
@@ -254,7 +254,7 @@ impl Session {
                 self.done(seq, 0)
             }
             ToEngine::CompressionRefused => {
-                let program = &self.program;
+                let program = &self.name;
                 self.account.line(|| {
                     tracing::warn!(
                         program,
@@ -338,7 +338,7 @@ impl Session {
                 }
                 Ok(())
             }
-            // Replies to questions of ours that nobody has asked, or not any more.
+            // Unsolicited or late replies: ignore.
             ToEngine::Tun { .. } | ToEngine::Socket { .. } | ToEngine::Link { .. } => Ok(()),
         }
     }
@@ -396,7 +396,7 @@ impl Session {
         )
     }
 
-    /// A channel has room again, or the program has closed it.
+    /// A channel has room again, or the client has closed it.
     fn tend_channel(&mut self, number: u32, closed: bool) {
         if closed {
             self.channels.remove(&number);
@@ -420,7 +420,7 @@ impl Session {
             Ok(capture) => self.capture.insert(capture),
             Err(errno) => return errno,
         };
-        let (program, device) = (&self.program, capture.device());
+        let (program, device) = (&self.name, capture.device());
         self.account.line(|| {
             tracing::info!("{program} captures packets of {device}");
         });
@@ -451,10 +451,10 @@ impl Session {
     }
 }
 
-/// The connection of which `end` is the engine's end, and who made it, by the kernel's word.
+/// The connection whose engine's end this is, and the process that made it, as the kernel reports it.
 ///
 /// # Errors
-/// If that is no such thing.
+/// If there is no descriptor, or it is no such socket.
 pub(crate) fn new_connection(end: Option<OwnedFd>) -> io::Result<(Connection, Credentials)> {
     let end = end.ok_or(io::ErrorKind::InvalidData)?;
     let connection = Connection::adopt(end)?;

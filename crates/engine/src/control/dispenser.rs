@@ -84,7 +84,7 @@ impl Dispenser {
                 Received::Invalid if has_warned => {}
                 Received::Invalid => {
                     has_warned = true;
-                    tracing::warn!("a program sent something other than a request to connect");
+                    tracing::warn!("a process sent something other than a request to connect");
                 }
             }
         }

@@ -61,7 +61,7 @@ impl Session {
                     if !self.end_away() {
                         return self.send(seq, ToClient::Pass);
                     }
-                    // It has the name of the program's device, but is another one.
+                    // It has the name of the client's device, but is another one.
                     let datagram = &acknowledgement(requester, message);
                     return self.send(seq, ToClient::Answer { datagram });
                 };
@@ -221,7 +221,7 @@ impl Session {
         let errno = if errno != 0 {
             Errno(errno.saturating_abs())
         } else if let Err(error) = self.adopt_device((ifindex, nonce), (api, mode), fds) {
-            let program = &self.program;
+            let program = &self.name;
             self.account.line(|| {
                 tracing::error!(
                     program,

@@ -40,7 +40,7 @@ static NULL: OnceLock<File> = OnceLock::new();
 ///
 /// # Errors
 /// If there is no `/dev/null`.
-pub fn follow_programs() -> io::Result<()> {
+pub fn follow_clients() -> io::Result<()> {
     let null = File::options().write(true).open("/dev/null")?;
     let _ = NULL.set(null);
     Ok(())

@@ -1,4 +1,4 @@
-//! The devices of an engine, whichever program made them, and the transport sockets that serve their peers.
+//! The devices of an engine, whichever client made them, and the transport sockets that serve their peers.
 //!
 //! A client acts on every device of its network namespace that it or its user made; root acts on all of them
 //! (promises G5).
@@ -69,7 +69,7 @@ impl Registry {
             .collect()
     }
 
-    /// All of them, with the user whose program made each, and whether the client may use it.
+    /// All of them, with the user whose client made each, and whether the client may use it.
     pub(crate) fn all_for(&self, client: &Client) -> Vec<(Arc<Device>, u32, bool)> {
         let tables = lock(&self.tables);
         let devices = tables.devices.iter();
@@ -97,8 +97,8 @@ impl Registry {
         }
     }
 
-    /// The device that a link request names, if the client may use it: with those of others the kernel deals, as with
-    /// all other links.
+    /// The device that a link request names, if the client may use it. Requests about devices of others go to the kernel,
+    /// like those about all other links.
     pub(crate) fn find_link(&self, client: &Client, target: LinkTarget<'_>) -> Option<Arc<Device>> {
         let tables = lock(&self.tables);
         let entry = tables.entry(client, |device| match target.ifindex {
@@ -126,7 +126,7 @@ impl Registry {
         entry.map(|entry| Arc::clone(&entry.device))
     }
 
-    /// The device that a client has under this index, as `udco show` lists it: whoever made it. And whether that is
+    /// The device that a client has under this index, as `udco show` lists it, whoever made it; and whether that is
     /// certain: where namespaces have no number, the same index and name may occur in several.
     pub(crate) fn called(
         &self,
@@ -152,7 +152,7 @@ impl Registry {
         tables.at(netns, ifindex).map(Arc::clone)
     }
 
-    /// Adds a device that a program has made, and has the workers move its packets; `false` if another one has its place.
+    /// Adds a device that a client has made, and has the workers move its packets; `false` if another one has its place.
     pub(crate) fn add(
         &self,
         workers: &Workers,
@@ -217,14 +217,14 @@ impl Registry {
         Some(device)
     }
 
-    /// Whether the device was made beforehand and is only used by this program.
+    /// Whether the device was made beforehand and is only used by this client.
     pub(crate) fn is_lent_to(&self, device: &Arc<Device>, client: ClientId) -> bool {
         let mut tables = lock(&self.tables);
         let entry = tables.of_mut(device);
         entry.is_some_and(|entry| entry.stays && entry.owner == Some(client))
     }
 
-    /// A program has wanted to delete a device.
+    /// A client wants to delete a device.
     pub(crate) fn wants_end(&self, device: &Arc<Device>, client: ClientId) {
         if let Some(entry) = lock(&self.tables).of_mut(device)
             && entry.owner == Some(client)
@@ -233,28 +233,28 @@ impl Registry {
         }
     }
 
-    /// Whether the device's program has wanted to delete it.
+    /// Whether the device's client wants to delete it.
     pub(crate) fn is_to_end(&self, device: &Arc<Device>) -> bool {
         lock(&self.tables)
             .of_mut(device)
             .is_some_and(|entry| entry.ends)
     }
 
-    /// The devices that a program uses and whose interfaces were moved to another network namespace.
+    /// The devices that a client uses and whose interfaces were moved to another network namespace.
     pub(crate) fn away(&self, client: ClientId) -> Vec<Arc<Device>> {
         let mut own = self.owned_by(client);
         own.retain(|device| device.interface.is_away());
         own
     }
 
-    /// Whether another program uses the device.
+    /// Whether another client uses the device.
     pub(crate) fn is_owned_by_another(&self, device: &Arc<Device>, client: ClientId) -> bool {
         let mut tables = lock(&self.tables);
         let owner = tables.of_mut(device).and_then(|entry| entry.owner);
         owner.is_some_and(|owner| owner != client)
     }
 
-    /// A program does not use a device any more, which stays.
+    /// A client no longer uses a device, which stays.
     pub(crate) fn release(&self, device: &Arc<Device>) {
         device.remove_peers(DeleteReason::Teardown, crate::linux::now().time(), |_| true);
         if let Some(entry) = lock(&self.tables).of_mut(device) {
@@ -264,7 +264,7 @@ impl Registry {
         device.set_owner(0);
     }
 
-    /// The devices that a program uses.
+    /// The devices that a client uses.
     pub(crate) fn owned_by(&self, client: ClientId) -> Vec<Arc<Device>> {
         let tables = lock(&self.tables);
         let own = tables
@@ -310,8 +310,7 @@ impl Registry {
         }
     }
 
-    /// Gives the workers a socket, for the peers of a device; of another device from now on, if it
-    /// was attached to one.
+    /// Gives the workers a socket, for the peers of a device; if it was attached to another, it leaves that.
     pub(crate) fn attach(
         &self,
         workers: &Workers,

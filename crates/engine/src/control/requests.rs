@@ -41,7 +41,7 @@ impl Requests<'_> {
     fn device(&self, ifindex: u32) -> Result<Arc<Device>, Refused> {
         match self.session.engine.registry().find(&self.client, ifindex) {
             Found::Device(device) => Ok(device),
-            // Another program has deleted it since the look-up of its mode.
+            // Another client has deleted it since the look-up of its mode.
             _ => Err(refusals::ended()),
         }
     }
@@ -62,7 +62,7 @@ impl Service for Requests<'_> {
         let device = match self.session.engine.registry().find(&self.client, ifindex) {
             Found::Device(device) => device,
             Found::Forbidden => return Err(NoDevice::Forbidden),
-            // Its interface goes after it, so that the peers' end is reported first: for the programs both go at once.
+            // Its interface goes after it, so that the peers' end is reported first; to the client both are gone at once.
             Found::Gone => return Err(NoDevice::Unknown),
             Found::Nothing => {
                 return Err(match self.session.is_link(self.seq, ifindex) {

@@ -42,7 +42,7 @@ impl Resources {
     }
 
     /// From now on the client's devices end with it.
-    pub(crate) const fn end_with_program(&mut self) {
+    pub(crate) const fn end_with_client(&mut self) {
         self.ends_devices = true;
     }
 

@@ -35,14 +35,15 @@ const SENDS: usize = 20;
 /// How a connection that a client has handed out is served: a conversation does not know.
 pub(crate) type Admit = fn(&Arc<Engine>, Connection, &Credentials, Option<Lease>);
 
-/// One client's.
+/// The session of one client.
 pub(crate) struct Session {
     pub(crate) engine: Arc<Engine>,
     /// The client at the other end.
     pub(crate) client: Client,
     /// Its user's account.
     pub(crate) account: Arc<Account>,
-    pub(crate) program: String,
+    /// How log lines name it: its program, and its process id.
+    pub(crate) name: String,
     pub(crate) resources: Resources,
     /// Its options for the packets of its devices.
     pub(crate) tuning: Tuning,
@@ -55,7 +56,7 @@ pub(crate) struct Session {
     pub(super) is_greeted: bool,
     /// A message that came in the place of a reply.
     pub(super) deferred: Option<(Vec<u8>, FdList)>,
-    /// The program got its connection from a dispenser.
+    /// The client got its connection from a dispenser.
     pub(super) lease: Option<Lease>,
     pub(super) admit: Admit,
     /// Its capture of a device's packets.
@@ -66,7 +67,7 @@ pub(crate) struct Session {
 /// The result of an exchange in the middle of a request.
 pub(crate) struct HandedOver {
     pub(crate) errno: i32,
-    /// The packet of a TCP stream that the program has read in part.
+    /// The packet of a TCP stream that the client has read in part.
     pub(crate) partial: Partial,
     pub(crate) socket: Option<OwnedFd>,
     pub(crate) relay: Option<OwnedFd>,
@@ -91,7 +92,7 @@ impl Session {
             engine: Arc::clone(engine),
             client,
             account: engine.accounts().of(client.uid),
-            program: String::new(),
+            name: String::new(),
             resources: Resources::new(engine, client.id),
             tuning: Tuning::default(),
             connection,
@@ -124,8 +125,8 @@ impl Session {
         }
     }
 
-    /// The client's reply to a question of ours. A client has one question open at a time, so that another message than
-    /// the reply says that it has given up waiting; it is looked at afterwards.
+    /// The client's reply to a question of ours. A client has one question open at a time, so any message but the reply
+    /// shows that it has given up waiting; it is handled afterwards.
     pub(crate) fn reply(&mut self, seq: u32) -> Option<(Vec<u8>, FdList)> {
         let received = self.connection.receive_within(&mut self.reply, HAND_OVER);
         let received = received.ok().filter(|received| received.len > 0)?;
@@ -140,14 +141,14 @@ impl Session {
         None
     }
 
-    /// A call has failed: nobody's connection ends for that (faults B2).
+    /// A call has failed: no connection ends because of that (faults B2).
     pub(super) fn rest(&mut self, error: &io::Error) {
         let pause = self.failures.failed(Instant::now());
         if let Some(times) = pause.line {
             tracing::warn!(
-                program = self.program,
+                program = self.name,
                 "{}: a call on its connection failed: {error}{times}; retrying",
-                self.program
+                self.name
             );
         }
         std::thread::sleep(pause.length);

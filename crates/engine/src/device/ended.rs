@@ -2,7 +2,7 @@
 //!
 //! OpenVPN 2.6 asks for the counters of a client for its `client-disconnect` script when it has been notified that the peer
 //! is gone, microseconds after. The older driver has forgotten them by then, so accounting is wrong (faults E7). Here the
-//! next dump for that program has them once more.
+//! next dump for that client has them once more.
 //!
 //! That is as much as the API allows. OpenVPN 2.6.14 asks, but has taken the client from its own table before, cannot
 //! store the answer, and reports the bytes of the handshake.

@@ -12,7 +12,7 @@ pub(crate) struct Audience {
     pub(crate) netns: Netns,
     /// The client that uses the device; 0 if none does.
     pub(crate) owner: ClientId,
-    /// The user whose program made it.
+    /// The user whose client made it.
     pub(crate) uid: u32,
 }
 

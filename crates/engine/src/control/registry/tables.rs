@@ -26,13 +26,13 @@ pub(super) struct Entry {
     pub(super) placed: Vec<Placed>,
     /// Counts its sockets, to spread them over the workers.
     pub(super) sockets: usize,
-    /// User whose program made it.
+    /// User whose client made it.
     pub(super) uid: u32,
     /// The client that uses it: the device ends with that client, unless it stays.
     pub(super) owner: Option<ClientId>,
     /// It was made to outlive the client that made it: `udco link add`, `ip link add`.
     pub(super) stays: bool,
-    /// Its program wanted to delete it, and may not: it goes when the program ends.
+    /// Its client wanted to delete it, and may not: it goes when the client ends.
     pub(super) ends: bool,
     /// It counts as its user's.
     pub(super) _charge: Charge,
@@ -50,7 +50,7 @@ impl Tables {
     pub(super) fn entry(&self, client: &Client, is: impl Fn(&Device) -> bool) -> Option<&Entry> {
         self.devices.iter().find(|entry| {
             let own = entry.owner == Some(client.id);
-            // One that was moved away is for its program only: what it was called here, another one may be.
+            // One that was moved away is for its client only: another one may have its name here by now.
             let is_known = !entry.device.interface.is_away();
             let netns = entry.device.interface.netns;
             let here = is_known && netns.is(client.netns);
