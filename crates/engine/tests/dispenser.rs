@@ -61,7 +61,7 @@ fn serves(client: &Client) -> bool {
 
 /// faults C1.
 #[test]
-fn each_program_has_a_connection_and_the_engine_ends_with_the_last() {
+fn each_client_has_a_connection_and_the_engine_ends_with_the_last() {
     let engine = engine();
     let run = Run::of(&engine);
     let clients: Vec<Client> = (0..4).map(|_| run.connect()).collect();

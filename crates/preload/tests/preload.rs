@@ -315,7 +315,7 @@ fn where_no_connection_can_be_made_everything_is_the_kernels() {
 }
 
 #[test]
-fn a_device_is_made_in_the_programs_namespace() {
+fn a_device_is_made_in_the_clients_namespace() {
     needs_tun!();
     makes_a_device("device");
 }
@@ -474,7 +474,7 @@ fn a_daemon_says_where_its_lines_go_now() {
 }
 
 #[test]
-fn a_tun_of_the_programs_own_is_reported() {
+fn a_tun_of_the_clients_own_is_reported() {
     needs_tun!();
     let (engine, program) = Engine::start("own-tun");
     let engine = engine.welcome();

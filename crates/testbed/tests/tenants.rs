@@ -12,7 +12,7 @@ use udco_testbed::skip;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_udco-lab-end");
 
 #[test]
-fn hostile_programs_cost_root_nothing() -> Result<()> {
+fn hostile_clients_cost_root_nothing() -> Result<()> {
     let Some(mut scene) = Scene::new()? else {
         skip("no second user in an unprivileged lab");
         return Ok(());

@@ -146,8 +146,8 @@ fn a_device_of_another_namespace_takes_no_name_or_index_here() {
 }
 
 #[test]
-fn a_nonce_is_good_for_one_question_of_one_program() {
-    if !enter("device_proof::a_nonce_is_good_for_one_question_of_one_program") {
+fn a_nonce_is_good_for_one_question_of_one_client() {
+    if !enter("device_proof::a_nonce_is_good_for_one_question_of_one_client") {
         return;
     }
     let site = Site::open(Api::Ovpn);

@@ -18,8 +18,7 @@ use crate::site::{
     Program, TransportSocket, configure, ip, is_interface, no_more_fds_than, open_fds,
 };
 
-const NAME: &str =
-    "namespace_exit::a_killed_program_leaves_a_dead_interface_and_its_namespace_goes";
+const NAME: &str = "namespace_exit::a_killed_client_leaves_a_dead_interface_and_its_namespace_goes";
 
 /// The engine's socket path; set in the process of the client that is killed.
 const ENGINE: &str = "UDCO_WIRE_ENGINE";
@@ -27,7 +26,7 @@ const ENGINE: &str = "UDCO_WIRE_ENGINE";
 const READY: &str = "the device is up";
 
 #[test]
-fn a_killed_program_leaves_a_dead_interface_and_its_namespace_goes() {
+fn a_killed_client_leaves_a_dead_interface_and_its_namespace_goes() {
     if let Some(path) = env::var_os(ENGINE) {
         return be_killed(Path::new(&path));
     }

@@ -115,8 +115,8 @@ fn a_peer_deleted_while_its_socket_closes_ends_once() {
 }
 
 #[test]
-fn a_peer_deleted_while_its_program_dies_ends_once() {
-    if !enter("races::a_peer_deleted_while_its_program_dies_ends_once") {
+fn a_peer_deleted_while_its_client_dies_ends_once() {
+    if !enter("races::a_peer_deleted_while_its_client_dies_ends_once") {
         return;
     }
     let site = Site::open(Api::Ovpn);

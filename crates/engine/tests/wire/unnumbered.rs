@@ -45,9 +45,9 @@ fn devices_and_paths_are_served_where_the_kernel_does_not_number_namespaces() {
 }
 
 #[test]
-fn a_program_elsewhere_or_nowhere_is_not_served_from_an_unnumbered_namespace() {
+fn a_client_elsewhere_or_nowhere_is_not_served_from_an_unnumbered_namespace() {
     if !enter(
-        "unnumbered::a_program_elsewhere_or_nowhere_is_not_served_from_an_unnumbered_namespace",
+        "unnumbered::a_client_elsewhere_or_nowhere_is_not_served_from_an_unnumbered_namespace",
     ) {
         return;
     }

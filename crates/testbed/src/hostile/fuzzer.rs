@@ -21,7 +21,7 @@ use super::scene::Scene;
 use crate::dice::Dice;
 
 /// How many fuzzing clients run at a time.
-const PROGRAMS: u64 = 3;
+const CLIENTS: u64 = 3;
 
 /// How long to wait for an answer: many messages have none.
 const SHORT: Duration = Duration::from_millis(3);
@@ -36,7 +36,7 @@ pub fn fuzz(program: &str, seed: u64, time: Duration) -> Result<Option<String>> 
         return Ok(None);
     };
     let seconds = time.as_secs().to_string();
-    let hostile = (seed..seed + PROGRAMS).map(|seed| {
+    let hostile = (seed..seed + CLIENTS).map(|seed| {
         let seed = seed.to_string();
         scene.start(program, &["fuzz", scene.socket(), &seed, &seconds])
     });
@@ -47,7 +47,7 @@ pub fn fuzz(program: &str, seed: u64, time: Duration) -> Result<Option<String>> 
     scene.discard_logs();
     let lines = scene.log_lines();
     Ok(Some(format!(
-        "seed {seed}, {PROGRAMS} programs for {seconds} s: root asked {asked} times; at most {most} KiB; {lines} lines in the log"
+        "seed {seed}, {CLIENTS} clients for {seconds} s: root asked {asked} times; at most {most} KiB; {lines} lines in the log"
     )))
 }
 
@@ -88,7 +88,7 @@ struct Fuzzer {
     dice: Dice,
     descriptors: Descriptors,
     clients: Vec<Client>,
-    /// Numbers of channels, and the program's ends.
+    /// Numbers of channels, and the client's ends.
     channels: Vec<(u32, Connection)>,
     /// Indices of the devices that were handed over last.
     devices: Vec<u32>,

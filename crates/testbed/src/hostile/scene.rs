@@ -98,7 +98,7 @@ impl Scene {
         let words = [&["lab-end"], words].concat();
         as_user(&self.theirs, user, program, &words)
             .spawn()
-            .context("cannot start a hostile program")
+            .context("cannot start a hostile client")
     }
 
     /// Until these clients end, root's tunnel loses nothing, each of root's requests is answered, and memory is
@@ -128,8 +128,8 @@ impl Scene {
                 .all_answered(&self.pair.client)?;
             ensure!(begin.elapsed() < time + OVERTIME, "they do not end");
         }
-        for mut program in hostile {
-            ensure!(program.wait()?.success(), "a hostile program failed");
+        for mut client in hostile {
+            ensure!(client.wait()?.success(), "a hostile client failed");
         }
         ensure!(self.daemon.is_alive(), "the engine has ended");
         ensure!(asked > 1, "root asked {asked} times");
