@@ -25,7 +25,7 @@ impl Captured {
         let client = Client::welcome(&site.engine);
         let (from, to) = Connection::pair().unwrap();
         let request = ToEngine::Capture {
-            ifindex: site.program.target.ifindex,
+            ifindex: site.openvpn.target.ifindex,
             peer: None,
             wanted: Wanted {
                 inner: true,

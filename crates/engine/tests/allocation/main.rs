@@ -92,11 +92,11 @@ fn workers_allocate_nothing_for_a_packet() {
 
 /// A peer whose remote end sends everything back.
 fn mirrored(site: &Site, peer: u32) -> Mirror {
-    let mirror = Mirror::start(site.program.transport.address, peer);
-    let new = site.program.new_peer(peer, mirror.address());
-    let target = site.program.target;
-    site.program.must(&target.peer_new(&new));
-    site.program.must(&target.key_new(peer, PRIMARY, 0));
+    let mirror = Mirror::start(site.openvpn.transport.address, peer);
+    let new = site.openvpn.new_peer(peer, mirror.address());
+    let target = site.openvpn.target;
+    site.openvpn.must(&target.peer_new(&new));
+    site.openvpn.must(&target.key_new(peer, PRIMARY, 0));
     mirror
 }
 

@@ -193,7 +193,7 @@ impl Client {
         netlink::errno(&answer).unwrap()
     }
 
-    /// Opens a channel, which a program takes for a generic-netlink socket.
+    /// Opens a channel, which OpenVPN takes for a generic-netlink socket.
     pub(crate) fn open_channel(&self) -> Channel {
         let (ours, theirs) = Connection::pair().unwrap();
         self.open_channel_on(ours, &theirs)

@@ -113,7 +113,7 @@ fn repeat(first: usize, more: usize) {
         };
         let site = Site::planned(&plan);
         let forger = site.add_peer(1);
-        let elsewhere = [(); 2].map(|()| Forger::new(site.program.transport.address, 1));
+        let elsewhere = [(); 2].map(|()| Forger::new(site.openvpn.transport.address, 1));
         let mut packet_id = 1;
         let mut rounds = |count: usize| {
             for round in 0..count {
@@ -154,19 +154,19 @@ fn repeat(first: usize, more: usize) {
 
 /// As OpenVPN rekeys: installs the new key, makes it primary, and deletes the old one.
 fn rekey(site: &Site) {
-    let target = site.program.target;
-    site.program.must(&target.key_new(1, SECONDARY, 0));
-    site.program.must(&target.key_swap(1));
-    site.program.must(&target.key_del(1, SECONDARY));
+    let target = site.openvpn.target;
+    site.openvpn.must(&target.key_new(1, SECONDARY, 0));
+    site.openvpn.must(&target.key_swap(1));
+    site.openvpn.must(&target.key_del(1, SECONDARY));
 }
 
 /// Adds and deletes another peer.
 fn connect(site: &Site, forger: &Forger) {
-    let target = site.program.target;
-    let new = site.program.new_peer(2, forger.address());
-    site.program.must(&target.peer_new(&new));
-    site.program.must(&target.key_new(2, PRIMARY, 0));
-    site.program.must(&target.peer_del(2));
+    let target = site.openvpn.target;
+    let new = site.openvpn.new_peer(2, forger.address());
+    site.openvpn.must(&target.peer_new(&new));
+    site.openvpn.must(&target.key_new(2, PRIMARY, 0));
+    site.openvpn.must(&target.peer_del(2));
 }
 
 /// Peer 1 sends from another address.

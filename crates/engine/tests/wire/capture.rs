@@ -65,7 +65,7 @@ fn ask(client: &Client, ifindex: u32, peer: Option<u32>, wanted: Wanted) -> (i32
 }
 
 fn begin(site: &Site, client: &Client, peer: Option<u32>, wanted: Wanted) -> Capture {
-    let (errno, capture) = ask(client, site.program.target.ifindex, peer, wanted);
+    let (errno, capture) = ask(client, site.openvpn.target.ifindex, peer, wanted);
     assert_eq!(errno, 0);
     capture
 }
@@ -177,10 +177,10 @@ fn packets_are_seen_on_both_sides_and_drops_with_their_reasons() {
 
     // From an address of this host only: there is no way.
     let far: SocketAddr = "203.0.113.1:5000".parse().unwrap();
-    let target = site.program.target;
-    site.program
-        .must(&target.peer_new(&site.program.new_peer(3, far)));
-    site.program.must(&target.key_new(3, PRIMARY, 0));
+    let target = site.openvpn.target;
+    site.openvpn
+        .must(&target.peer_new(&site.openvpn.new_peer(3, far)));
+    site.openvpn.must(&target.key_new(3, PRIMARY, 0));
     site.send_inner(3, b"into nowhere");
     let dropped = capture.drop_of("tx_transport_error");
     assert_eq!((dropped.way, dropped.peer), (Way::OuterOut, Some(3)));
@@ -239,7 +239,7 @@ fn one_capture_a_device_which_ends_with_its_reader_or_the_device() {
         return;
     }
     let site = Site::open(Api::Ovpn);
-    let ifindex = site.program.target.ifindex;
+    let ifindex = site.openvpn.target.ifindex;
     let (client, other) = (Client::welcome(&site.engine), Client::welcome(&site.engine));
     assert_eq!(ask(&client, ifindex + 100, None, ALL).0, ENODEV);
     let without_end = ToEngine::Capture {
@@ -259,7 +259,7 @@ fn one_capture_a_device_which_ends_with_its_reader_or_the_device() {
     other.end().unwrap();
     let capture = begin(&site, &client, None, ALL);
 
-    site.program.client.remove_device(ifindex);
+    site.openvpn.client.remove_device(ifindex);
     while capture.read().is_some() {}
     ip(&["link del wire0"]);
 }

@@ -90,7 +90,7 @@ fn a_device_is_never_registered_for_an_index_that_it_has_not() {
         site.require_traffic(&forger, b"before");
         let here = Monitor::open().unwrap();
         let netns = network_namespace(here.as_fd()).number();
-        let present = site.program.target.ifindex;
+        let present = site.openvpn.target.ifindex;
         let hostile = Client::welcome(&site.engine);
         // The index of the others' device, and the one that comes next.
         for ifindex in [present, present + 1] {
@@ -101,12 +101,12 @@ fn a_device_is_never_registered_for_an_index_that_it_has_not() {
                 // Its queue with a monitor of the others' namespace.
                 let fds = [own.queue.as_fd(), here.as_fd()];
                 assert_ne!(hostile.hand_over((ifindex, netns, name), &fds), 0, "{name}");
-                assert_eq!(devices(&site.program.client).len(), 1);
+                assert_eq!(devices(&site.openvpn.client).len(), 1);
             }
         }
         // The index is still free for its owner, and the traffic unaffected.
         assert_eq!(
-            site.program.client.make_device(api.kind(), "wire1"),
+            site.openvpn.client.make_device(api.kind(), "wire1"),
             present + 1
         );
         site.require_traffic(&forger, b"after");
@@ -122,7 +122,7 @@ fn a_device_of_another_namespace_takes_no_name_or_index_here() {
     let forger = site.add_peer(1);
     let here = Monitor::open().unwrap();
     let netns = network_namespace(here.as_fd()).number();
-    let next = site.program.target.ifindex + 1;
+    let next = site.openvpn.target.ifindex + 1;
     let hostile = Client::welcome(&site.engine);
     let nonce = hostile.ask_for_device("ovpn", "wire1", MULTI_PEER);
     let own = Elsewhere::make("wire1", next, &Alias::new("ovpn", nonce));
@@ -131,13 +131,13 @@ fn a_device_of_another_namespace_takes_no_name_or_index_here() {
     let fds = [own.queue.as_fd(), own.monitor.as_fd()];
     assert_eq!(hostile.hand_over((own.ifindex, netns, "wire1"), &fds), 0);
     // Neither its name nor its index is in anybody's way here.
-    assert_eq!(site.program.client.make_device("ovpn", "wire1"), next);
+    assert_eq!(site.openvpn.client.make_device("ovpn", "wire1"), next);
     let expected = [
         ("wire0".to_owned(), u64::from(next) - 1),
         ("wire1".to_owned(), next.into()),
         ("wire1".to_owned(), next.into()),
     ];
-    assert_eq!(devices(&site.program.client), expected);
+    assert_eq!(devices(&site.openvpn.client), expected);
     site.require_traffic(&forger, b"here");
     // The hostile client got none of its packets.
     let queue = tun::Queue::adopt(own.queue).unwrap();
@@ -234,7 +234,7 @@ fn a_device_is_found_in_its_namespace_by_its_index() {
         return;
     }
     let site = Site::open(Api::Ovpn);
-    let ifindex = site.program.target.ifindex;
+    let ifindex = site.openvpn.target.ifindex;
     let here = network_namespace(Monitor::open().unwrap().as_fd()).number();
     // Whoever asks: only to learn which engine to speak to.
     let client = Client::stranger(&site.engine);

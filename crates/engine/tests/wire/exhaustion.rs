@@ -53,8 +53,8 @@ fn another_key_is_asked_for_once_at_0xff000000() {
     send(EARLY + 3);
     assert_eq!(site.notifications(), []);
     // Another key has another counter, and a notification of its own.
-    let key = site.program.target.key_new(1, PRIMARY, 1);
-    site.program.must(&key);
+    let key = site.openvpn.target.key_new(1, PRIMARY, 1);
+    site.openvpn.must(&key);
     send(EARLY - 2);
     send(EARLY - 1);
     eventually("KEY_SWAP_NTF", || {
@@ -87,8 +87,8 @@ fn no_packet_id_leaves_twice_when_all_are_used_up() {
         let drops = || site.drops("tx_packet_ids_used_up") + site.drops("tx_no_key");
         eventually("drops", || drops() == 7);
         // Neither keepalives nor later packets leave.
-        let keepalive = site.program.target.peer_set(1, 1, 60);
-        site.program.must(&keepalive);
+        let keepalive = site.openvpn.target.peer_set(1, 1, 60);
+        site.openvpn.must(&keepalive);
         std::thread::sleep(Duration::from_millis(1700));
         site.send_inner(1, b"out");
         assert!(ids().is_empty());
@@ -104,8 +104,8 @@ fn no_packet_id_leaves_twice_when_all_are_used_up() {
         };
         assert_eq!(site.notifications(), notified);
         // With another key everything works again.
-        let key = site.program.target.key_new(1, PRIMARY, 1);
-        site.program.must(&key);
+        let key = site.openvpn.target.key_new(1, PRIMARY, 1);
+        site.openvpn.must(&key);
         site.send_inner(1, b"again");
         let record = loop {
             let record = forger.receive();

@@ -28,23 +28,23 @@ fn a_key_installed_twice_for_a_peer_is_refused_and_no_nonce_repeats() {
     }
     for api in BOTH {
         let site = Site::open(api);
-        let (program, target) = (&site.program, site.program.target);
+        let (openvpn, target) = (&site.openvpn, site.openvpn.target);
         let forger = site.add_peer(1);
         let mut seen = HashSet::new();
         seal(&site, &forger, &mut seen);
-        let install = |slot| program.ask(&target.key_new(1, slot, 0));
+        let install = |slot| openvpn.ask(&target.key_new(1, slot, 0));
         assert_eq!(install(PRIMARY), Err(EEXIST));
         assert_eq!(install(SECONDARY), Err(EEXIST));
         seal(&site, &forger, &mut seen);
         // Nor after it has left its slot.
-        program.must(&target.key_new(1, SECONDARY, 1));
-        program.must(&target.key_swap(1));
-        program.must(&target.key_del(1, SECONDARY));
+        openvpn.must(&target.key_new(1, SECONDARY, 1));
+        openvpn.must(&target.key_swap(1));
+        openvpn.must(&target.key_del(1, SECONDARY));
         assert_eq!(install(PRIMARY), Err(EEXIST));
-        program.must(&target.key_del(1, PRIMARY));
+        openvpn.must(&target.key_del(1, PRIMARY));
         assert_eq!(install(PRIMARY), Err(EEXIST));
         // A new one is accepted.
-        program.must(&target.key_new(1, PRIMARY, 2));
+        openvpn.must(&target.key_new(1, PRIMARY, 2));
         // Other peers have keys of their own.
         site.add_peer(2);
     }
@@ -62,10 +62,10 @@ fn the_kernels_answer_to_a_key_that_comes_again_is_to_be_had() {
         },
         ..Plan::of(Api::Ovpn)
     });
-    let (program, target) = (&site.program, site.program.target);
+    let (openvpn, target) = (&site.openvpn, site.openvpn.target);
     let forger = site.add_peer(1);
     seal(&site, &forger, &mut HashSet::new());
-    program.must(&target.key_new(1, PRIMARY, 0));
+    openvpn.must(&target.key_new(1, PRIMARY, 0));
     // Starts from the first packet id again.
     seal(&site, &forger, &mut HashSet::new());
 }

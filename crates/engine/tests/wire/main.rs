@@ -1,6 +1,6 @@
 //! What the engine does with packets and requests, seen from outside: each test has a network namespace of its own with
-//! a TUN device, a plain UDP socket as the remote peer that seals and opens records itself, and programs that ask over
-//! the clients' protocol.
+//! a TUN device, a plain UDP socket as the remote peer that seals and opens records itself, and stand-ins for OpenVPN
+//! that make requests over the clients' protocol.
 
 #[path = "../client/mod.rs"]
 mod client;

@@ -62,7 +62,7 @@ fn both_kinds_are_merged_where_the_kernel_takes_them() {
     }
     let site = Site::open(Api::Ovpn);
     let forger = site.add_peer(1);
-    let state = site.program.client.show();
+    let state = site.openvpn.client.show();
     let offloads = &state["devices"][0]["offloads"];
     assert_eq!(offloads["merge"], true);
     assert!(merges(&site, &forger, segments));
@@ -82,7 +82,7 @@ fn bursts_of_udp_before_linux_6_2_leave_tcp_merged() {
     let forger = site.add_peer(1);
     assert!(!merges(&site, &forger, datagrams));
     assert!(merges(&site, &forger, segments));
-    let state = site.program.client.show();
+    let state = site.openvpn.client.show();
     let offloads = &state["devices"][0]["offloads"];
     assert_eq!(offloads["merge"], true);
     assert_eq!(offloads["merge-udp"], false);

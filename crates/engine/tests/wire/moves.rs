@@ -32,19 +32,19 @@ fn a_withheld_packet_of_an_old_key_moves_no_peer() {
         for swapped in [true, false] {
             let site = Site::open(api);
             let home = site.add_peer(1);
-            let elsewhere = Forger::new(site.program.transport.address, 1);
-            let target = site.program.target;
+            let elsewhere = Forger::new(site.openvpn.transport.address, 1);
+            let target = site.openvpn.target;
             delivers(&site, &home, 0, 10);
-            site.program.must(&target.key_new(1, SECONDARY, 1));
+            site.openvpn.must(&target.key_new(1, SECONDARY, 1));
             // A server swaps long after its client has started to send with the new key.
             if swapped {
-                site.program.must(&target.key_swap(1));
+                site.openvpn.must(&target.key_swap(1));
             }
             delivers(&site, &home, 1, 1);
             for withheld in [11, 9, 4000] {
                 delivers(&site, &elsewhere, 0, withheld);
                 assert_eq!(site.notifications(), []);
-                let state = site.program.client.show();
+                let state = site.openvpn.client.show();
                 let remote = state["devices"][0]["peers"][0]["remote"].to_string();
                 let endpoint = home.address().to_string();
                 assert!(
@@ -65,10 +65,10 @@ fn a_peer_that_moves_with_its_new_key_is_followed() {
     for api in BOTH {
         let site = Site::open(api);
         let home = site.add_peer(1);
-        let elsewhere = Forger::new(site.program.transport.address, 1);
+        let elsewhere = Forger::new(site.openvpn.transport.address, 1);
         delivers(&site, &home, 0, 1);
-        site.program
-            .must(&site.program.target.key_new(1, SECONDARY, 1));
+        site.openvpn
+            .must(&site.openvpn.target.key_new(1, SECONDARY, 1));
         let mut packet_id = 0;
         eventually("the peer elsewhere", || {
             packet_id += 1;

@@ -15,7 +15,7 @@ use crate::client::namespace::{enter, say};
 use crate::client::{Client, engine};
 use crate::eventually::eventually;
 use crate::site::{
-    Program, TransportSocket, configure, ip, is_interface, no_more_fds_than, open_fds,
+    FakeOpenVpn, TransportSocket, configure, ip, is_interface, no_more_fds_than, open_fds,
 };
 
 const NAME: &str = "namespace_exit::a_killed_client_leaves_a_dead_interface_and_its_namespace_goes";
@@ -46,7 +46,7 @@ fn a_killed_client_leaves_a_dead_interface_and_its_namespace_goes() {
         if round == 2 {
             before = open_fds();
         }
-        let program = Command::new("unshare")
+        let client = Command::new("unshare")
             .args(["-n", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"])
             .arg(env::current_exe().unwrap())
             .args(["--exact", NAME, "--nocapture"])
@@ -54,17 +54,17 @@ fn a_killed_client_leaves_a_dead_interface_and_its_namespace_goes() {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut program = Running(program);
-        let output = BufReader::new(program.0.stdout.take().unwrap());
+        let mut client = Running(client);
+        let output = BufReader::new(client.0.stdout.take().unwrap());
         let ready = output
             .lines()
             .map_while(Result::ok)
             .any(|line| line == READY);
-        assert!(ready, "the program has a device");
+        assert!(ready, "the client has a device");
         let devices = || here.show()["devices"].as_array().unwrap().clone();
         assert_eq!(devices()[0]["peers"].as_array().unwrap().len(), 50);
         // Killing the client removes its device with the namespace.
-        let pid = program.0.id();
+        let pid = client.0.id();
         ip(&[&format!(
             "link add canary0 type veth peer name canary1 netns {pid}"
         )]);
@@ -72,7 +72,7 @@ fn a_killed_client_leaves_a_dead_interface_and_its_namespace_goes() {
         // As `ip netns` does: the namespace stays as long as it is open.
         let namespace = File::open(format!("/proc/{pid}/ns/net")).unwrap();
         assert!(has_device(&namespace));
-        drop(program);
+        drop(client);
         eventually("the device has gone", || devices().is_empty());
         // It fails closed (faults A1), and keeps no namespace alive.
         assert!(has_device(&namespace));
@@ -106,10 +106,10 @@ fn be_killed(path: &Path) {
         family,
         ifindex,
     };
-    let program = Program::new(client, target, TransportSocket::open());
+    let openvpn = FakeOpenVpn::new(client, target, TransportSocket::open());
     for id in 0..50 {
-        program.must(&target.peer_new(&program.new_peer(id, program.transport.address)));
-        program.must(&target.key_new(id, PRIMARY, 0));
+        openvpn.must(&target.peer_new(&openvpn.new_peer(id, openvpn.transport.address)));
+        openvpn.must(&target.key_new(id, PRIMARY, 0));
     }
     say(READY);
     loop {

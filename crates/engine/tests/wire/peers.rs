@@ -6,7 +6,7 @@ use crate::client::netlink::POINT_TO_POINT;
 use crate::eventually::eventually;
 use crate::forger::{Forger, Record};
 use crate::inner::udp4;
-use crate::site::{A_WHILE, HERE4, Plan, Program, Site, no_more_fds_than, open_fds, vpn_of};
+use crate::site::{A_WHILE, FakeOpenVpn, HERE4, Plan, Site, no_more_fds_than, open_fds, vpn_of};
 
 /// Checks that packets pass in both directions.
 #[track_caller]
@@ -36,18 +36,18 @@ fn a_second_peer_of_the_same_id_is_refused_and_the_first_works_on() {
         let site = Site::open(api);
         let forger = site.add_peer(1);
         works(&site, 1, &forger);
-        let target = site.program.target;
+        let target = site.openvpn.target;
         // From another address, with other VPN addresses.
-        let elsewhere = Forger::new(site.program.transport.address, 1);
-        let mut second = site.program.new_peer(1, elsewhere.address());
+        let elsewhere = Forger::new(site.openvpn.transport.address, 1);
+        let mut second = site.openvpn.new_peer(1, elsewhere.address());
         second.vpn = Some(vpn_of(7));
-        assert_eq!(site.program.ask(&target.peer_new(&second)), Err(EEXIST));
+        assert_eq!(site.openvpn.ask(&target.peer_new(&second)), Err(EEXIST));
         works(&site, 1, &forger);
         // On a socket new to the engine, of this client and of another one: it is not kept.
         let before = open_fds();
         second.socket = 10;
-        assert_eq!(site.program.ask(&target.peer_new(&second)), Err(EEXIST));
-        let another = Program::beside(&site);
+        assert_eq!(site.openvpn.ask(&target.peer_new(&second)), Err(EEXIST));
+        let another = FakeOpenVpn::beside(&site);
         assert_eq!(another.ask(&target.peer_new(&second)), Err(EEXIST));
         works(&site, 1, &forger);
         another.client.end().unwrap();
@@ -69,17 +69,17 @@ fn on_a_point_to_point_device_a_peer_replaces_the_one_before() {
             mode: POINT_TO_POINT,
             ..Plan::of(api)
         });
-        let (program, target) = (&site.program, site.program.target);
+        let (openvpn, target) = (&site.openvpn, site.openvpn.target);
         // On the channel that asks, so that the order is seen.
-        let (_, group) = program.client.family(&program.requests, api.family());
-        program.client.join(&program.requests, group);
+        let (_, group) = openvpn.client.family(&openvpn.requests, api.family());
+        openvpn.client.join(&openvpn.requests, group);
         let (mut old, mut older) = (1, site.add_peer(1));
         works(&site, old, &older);
         // By a peer of the same id, and by one of another.
         for id in [1, 2] {
-            let newer = Forger::with_key(program.transport.address, id, 1);
-            let new = program.new_peer(id, newer.address());
-            let answers = program.ask(&target.peer_new(&new));
+            let newer = Forger::with_key(openvpn.transport.address, id, 1);
+            let new = openvpn.new_peer(id, newer.address());
+            let answers = openvpn.ask(&target.peer_new(&new));
             let before_the_ack: Vec<_> = answers
                 .unwrap()
                 .iter()
@@ -90,7 +90,7 @@ fn on_a_point_to_point_device_a_peer_replaces_the_one_before() {
                 reason: TEARDOWN,
             };
             assert_eq!(before_the_ack, [torn_down]);
-            program.must(&target.key_new(id, PRIMARY, 1));
+            openvpn.must(&target.key_new(id, PRIMARY, 1));
             works(&site, id, &newer);
             assert_eq!(site.peers(), [u64::from(id)]);
             assert_eq!(site.notifications(), [torn_down], "once");

@@ -20,7 +20,7 @@ use crate::eventually::eventually;
 use crate::forger::Forger;
 use crate::inner::{PORT, udp4};
 use crate::site::{
-    HERE4, Plan, Program, Site, TransportSocket, configure, ip, is_interface, no_more_fds_than,
+    FakeOpenVpn, HERE4, Plan, Site, TransportSocket, configure, ip, is_interface, no_more_fds_than,
     open_fds, vpn_of,
 };
 
@@ -72,18 +72,18 @@ fn a_peer_deleted_while_its_socket_closes_ends_once() {
         return;
     }
     let site = Site::open(Api::Ovpn);
-    let (program, target) = (&site.program, site.program.target);
-    let another = Program::beside(&site);
+    let (openvpn, target) = (&site.openvpn, site.openvpn.target);
+    let another = FakeOpenVpn::beside(&site);
     let before = Cell::new(0);
     let won = Cell::new([0; 2]);
     race(
         || {
-            let new = program.new_peer(1, program.transport.address);
-            program.must(&target.peer_new(&new));
-            program.must(&target.key_new(1, PRIMARY, 0));
+            let new = openvpn.new_peer(1, openvpn.transport.address);
+            openvpn.must(&target.peer_new(&new));
+            openvpn.must(&target.key_new(1, PRIMARY, 0));
         },
         || {
-            program
+            openvpn
                 .client
                 .ask(8, &ToEngine::SocketClosed { fd: 9 }, &[])
         },
@@ -120,15 +120,15 @@ fn a_peer_deleted_while_its_client_dies_ends_once() {
         return;
     }
     let site = Site::open(Api::Ovpn);
-    let target = site.program.target;
-    let another = Program::beside(&site);
+    let target = site.openvpn.target;
+    let another = FakeOpenVpn::beside(&site);
     let (before, dying) = (Cell::new(0), Cell::new(None));
     race(
         || {
-            let program = Program::beside(&site);
-            let new = program.new_peer(1, program.transport.address);
-            program.must(&target.peer_new(&new));
-            dying.set(Some(program));
+            let openvpn = FakeOpenVpn::beside(&site);
+            let new = openvpn.new_peer(1, openvpn.transport.address);
+            openvpn.must(&target.peer_new(&new));
+            dying.set(Some(openvpn));
         },
         || dying.take().unwrap().client.end().unwrap(),
         move || another.ask(&target.peer_del(1)),
@@ -160,9 +160,9 @@ fn a_peer_deleted_while_one_of_its_id_is_added_ends_once() {
             mode,
             ..Plan::of(Api::Ovpn)
         });
-        let (program, target) = (&site.program, site.program.target);
-        let another = Program::beside(&site);
-        let new = || program.ask(&target.peer_new(&program.new_peer(1, program.transport.address)));
+        let (openvpn, target) = (&site.openvpn, site.openvpn.target);
+        let another = FakeOpenVpn::beside(&site);
+        let new = || openvpn.ask(&target.peer_new(&openvpn.new_peer(1, openvpn.transport.address)));
         let before = Cell::new(0);
         race(
             || assert_eq!(new(), Ok(Vec::new())),
@@ -180,7 +180,7 @@ fn a_peer_deleted_while_one_of_its_id_is_added_ends_once() {
                     (Ok(_), []) if mode == POINT_TO_POINT => assert_eq!(notified, [torn, by_user]),
                     (Ok(_), [1]) => {
                         assert_eq!(notified, [by_user]);
-                        program.must(&target.peer_del(1));
+                        openvpn.must(&target.peer_del(1));
                         assert_eq!(site.notifications(), [by_user]);
                     }
                     other => panic!("not a legal outcome: {other:?}"),
@@ -220,16 +220,16 @@ fn a_device_is_deleted_while_packets_flow_and_peers_are_added() {
             ifindex,
         };
         let client = Client::welcome(&engine);
-        let program = Program::new(client, target, TransportSocket::open());
-        let forger = Forger::new(program.transport.address, 1);
-        program.must(&target.peer_new(&program.new_peer(1, forger.address())));
-        program.must(&target.key_new(1, PRIMARY, 0));
+        let openvpn = FakeOpenVpn::new(client, target, TransportSocket::open());
+        let forger = Forger::new(openvpn.transport.address, 1);
+        openvpn.must(&target.peer_new(&openvpn.new_peer(1, forger.address())));
+        openvpn.must(&target.key_new(1, PRIMARY, 0));
         let over = AtomicBool::new(false);
         let added = thread::scope(|scope| {
             let over = &over;
             scope.spawn(move || traffic(&forger, over));
             // The client ends when it is refused, and its sockets with it: its peers must have ended by then.
-            let adding = scope.spawn(move || add_until_refused(&program));
+            let adding = scope.spawn(move || add_until_refused(&openvpn));
             thread::sleep(Duration::from_micros(150 * (round as u64 % 20)));
             // As a client does it, and behind the engine's back.
             if round % 4 < 2 {
@@ -271,11 +271,11 @@ fn traffic(forger: &Forger, over: &AtomicBool) {
 }
 
 /// Adds peers from id 2 on until the device is gone; returns how many were added.
-fn add_until_refused(program: &Program) -> usize {
+fn add_until_refused(openvpn: &FakeOpenVpn) -> usize {
     for added in 0.. {
         let id = 2 + added as u32;
-        let new = program.new_peer(id, program.transport.address);
-        match program.ask(&program.target.peer_new(&new)) {
+        let new = openvpn.new_peer(id, openvpn.transport.address);
+        match openvpn.ask(&openvpn.target.peer_new(&new)) {
             Ok(_) => {}
             Err(errno) => {
                 assert_eq!(errno, ENODEV);

@@ -145,12 +145,12 @@ fn housekeeping_of_a_link_is_neither_spoofed_nor_without_a_peer() {
     site.await_drops("rx_link_local", 5);
     // None of these headers can hide a packet for a host, or with another peer's address.
     let vpn6 = "fe80::77".parse().unwrap();
-    let target = site.program.target;
+    let target = site.openvpn.target;
     let with_link_local = NewPeer {
         vpn: Some((vpn_of(3).0, vpn6)),
-        ..site.program.new_peer(3, other.address())
+        ..site.openvpn.new_peer(3, other.address())
     };
-    site.program.must(&target.peer_new(&with_link_local));
+    site.openvpn.must(&target.peer_new(&with_link_local));
     for packet in [
         udp6(link_local, HERE6, b"for a host"),
         udp6(link_local, vpn_of(2).1, b"for another peer"),
@@ -199,7 +199,7 @@ fn the_undefined_peer_id_means_the_peer_at_the_source_address() {
         site.await_drops("rx_bad_tag", 1);
         eventually_equal(&(one.sent(), 0), || received(&site, 1));
         eventually_equal(&(two.sent(), 1), || received(&site, 2));
-        let stranger = Forger::new(site.program.transport.address, 1);
+        let stranger = Forger::new(site.openvpn.transport.address, 1);
         stranger.send(&undefined(&stranger, 1));
         site.await_drops("rx_no_peer", 1);
         site.nothing_delivered();
@@ -220,12 +220,12 @@ fn data_v1_is_dropped_and_not_passed_on() {
     }
     site.await_drops("rx_data_v1", 8);
     site.nothing_delivered();
-    assert_eq!(site.program.transport.control_packets(), 0);
+    assert_eq!(site.openvpn.transport.control_packets(), 0);
     assert_eq!(site.counters(1).link_rx.packets, 0);
     // A control packet goes to OpenVPN unchanged.
     forger.send(&[7 << 3; 30]);
     let mut packet = [0; 200];
-    let control = &site.program.transport.control;
+    let control = &site.openvpn.transport.control;
     let relayed = control
         .receive_within(&mut packet, Duration::from_secs(5))
         .unwrap();
@@ -259,7 +259,7 @@ fn records_of_every_short_length_are_dropped_for_their_reason() {
     let attributed = site.counters(1).link_rx;
     assert_eq!(attributed.packets, forger.sent().packets - 4);
     assert_eq!(attributed.bytes, forger.sent().bytes - (1 + 2 + 3));
-    assert_eq!(site.program.transport.control_packets(), 0);
+    assert_eq!(site.openvpn.transport.control_packets(), 0);
 }
 
 #[test]
@@ -303,7 +303,7 @@ fn a_flipped_bit_anywhere_makes_a_record_worthless() {
     site.await_drops("rx_bad_tag", (record.len() as u64 - 4) * 8);
     site.await_drops("rx_no_peer", 24);
     site.await_drops("rx_unknown_key_id", 3);
-    assert_eq!(site.program.transport.control_packets(), 5);
+    assert_eq!(site.openvpn.transport.control_packets(), 5);
     site.nothing_delivered();
     assert_eq!(site.notifications(), []);
     // They have not moved the window either.

@@ -25,11 +25,11 @@ fn late_data_is_opened_by_a_deleted_key_for_less_than_a_second() {
     }
     for api in BOTH {
         let site = Site::open(api);
-        let (program, target) = (&site.program, site.program.target);
+        let (openvpn, target) = (&site.openvpn, site.openvpn.target);
         let old = site.add_peer(1);
-        program.must(&target.key_new(1, SECONDARY, 1));
-        program.must(&target.key_swap(1));
-        program.must(&target.key_del(1, SECONDARY));
+        openvpn.must(&target.key_new(1, SECONDARY, 1));
+        openvpn.must(&target.key_swap(1));
+        openvpn.must(&target.key_del(1, SECONDARY));
         old.send_packet(&packet(b"late"));
         assert_eq!(site.delivered(), b"late");
 
@@ -50,14 +50,14 @@ fn late_data_ends_when_the_new_key_has_opened_a_packet() {
     }
     for api in BOTH {
         let site = Site::open(api);
-        let (program, target) = (&site.program, site.program.target);
+        let (openvpn, target) = (&site.openvpn, site.openvpn.target);
         let old = site.add_peer(1);
-        program.must(&target.key_new(1, SECONDARY, 1));
-        program.must(&target.key_swap(1));
-        let new = Forger::with_key(program.transport.address, 1, 1);
+        openvpn.must(&target.key_new(1, SECONDARY, 1));
+        openvpn.must(&target.key_swap(1));
+        let new = Forger::with_key(openvpn.transport.address, 1, 1);
         new.send_packet(&packet(b"new"));
         assert_eq!(site.delivered(), b"new");
-        program.must(&target.key_del(1, SECONDARY));
+        openvpn.must(&target.key_del(1, SECONDARY));
         old.send_packet(&packet(b"late"));
         site.await_drops("rx_unknown_key_id", 1);
         site.nothing_delivered();
@@ -71,13 +71,13 @@ fn early_data_waits_for_its_key() {
     }
     for api in BOTH {
         let site = Site::open(api);
-        let (program, target) = (&site.program, site.program.target);
+        let (openvpn, target) = (&site.openvpn, site.openvpn.target);
         site.add_peer(1);
-        let new = Forger::with_key(program.transport.address, 1, 1);
+        let new = Forger::with_key(openvpn.transport.address, 1, 1);
         new.send_packet(&packet(b"early"));
         // It must have arrived before its key.
         thread::sleep(Duration::from_millis(50));
-        program.must(&target.key_new(1, SECONDARY, 1));
+        openvpn.must(&target.key_new(1, SECONDARY, 1));
         assert_eq!(site.delivered(), b"early");
     }
 }

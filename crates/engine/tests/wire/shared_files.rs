@@ -19,7 +19,7 @@ use crate::client::netlink::POINT_TO_POINT;
 use crate::client::{Channel, Client, set_alias};
 use crate::forger::Forger;
 use crate::inner::PORT;
-use crate::site::{Program, Site, TransportSocket, ip};
+use crate::site::{FakeOpenVpn, Site, TransportSocket, ip};
 
 /// Ioctls of TUN: `TUNSETOFFLOAD`, `TUNSETSNDBUF`, `TUNSETVNETHDRSZ`, `TUNSETCARRIER`.
 const TUNSETOFFLOAD: u32 = 0x4004_54d0;
@@ -42,7 +42,7 @@ fn network(number: u8) -> (Ipv4Addr, Ipv4Addr) {
 /// A client with a device of its own beside a site's, and all files that it shares with the engine.
 struct Hostile {
     number: u8,
-    program: Program,
+    openvpn: FakeOpenVpn,
     queue: OwnedFd,
     monitor: OwnedFd,
     /// Receives the packets of its device, and sends packets to it.
@@ -75,24 +75,24 @@ impl Hostile {
         let unread = client.open_channel_on(unread, &engines);
         let target = Target {
             ifindex: made.ifindex,
-            ..site.program.target
+            ..site.openvpn.target
         };
         client.join(
             &unread,
-            site.program.client.family(&site.program.requests, "ovpn").1,
+            site.openvpn.client.family(&site.openvpn.requests, "ovpn").1,
         );
-        let program = Program::new(client, target, TransportSocket::open());
-        let remote = Forger::new(program.transport.address, 1);
-        program.must(&target.peer_new(&NewPeer {
+        let openvpn = FakeOpenVpn::new(client, target, TransportSocket::open());
+        let remote = Forger::new(openvpn.transport.address, 1);
+        openvpn.must(&target.peer_new(&NewPeer {
             id: 1,
             remote: remote.address(),
             socket: 9,
             vpn: None,
         }));
-        program.must(&target.key_new(1, PRIMARY, 0));
+        openvpn.must(&target.key_new(1, PRIMARY, 0));
         Self {
             number,
-            program,
+            openvpn,
             queue,
             monitor: monitor.into_fd(),
             remote: Some(remote),
@@ -103,7 +103,7 @@ impl Hostile {
 
     /// All open files that it shares with the engine.
     fn shared(&self) -> [&OwnedFd; 5] {
-        let transport = &self.program.transport;
+        let transport = &self.openvpn.transport;
         [
             &self.queue,
             &self.monitor,
@@ -130,7 +130,7 @@ impl Hostile {
                 let _ = hostile::set_option(file, libc::SOL_SOCKET, option, &[value, 3600]);
             }
         }
-        let socket = &self.program.transport.socket;
+        let socket = &self.openvpn.transport.socket;
         // UDP_CORK, UDP_GRO off.
         hostile::set_option(socket, libc::SOL_UDP, 1, &[1]).unwrap();
         let _ = hostile::set_option(socket, libc::SOL_UDP, 104, &[0]);
@@ -218,7 +218,7 @@ fn a_socket_that_was_shut_down_does_not_spin_a_worker() {
     let hostile = Hostile::beside(&site, 1);
     for how in [Shutdown::Read, Shutdown::Both] {
         // It fails with ENOTCONN, but takes effect all the same.
-        let _ = shutdown(&hostile.program.transport.socket, how);
+        let _ = shutdown(&hostile.openvpn.transport.socket, how);
         site.require_traffic(&forger, b"first");
         let before = processor_time();
         thread::sleep(Duration::from_millis(500));

@@ -28,15 +28,15 @@ pub(crate) const A_WHILE: Duration = Duration::from_millis(200);
 
 pub(crate) struct Site {
     pub(crate) engine: Arc<Engine>,
-    pub(crate) program: Program,
+    pub(crate) openvpn: FakeOpenVpn,
     listener: Channel,
     /// The namespace's own sockets, at the inner end of the VPN.
     pub(crate) inner4: UdpSocket,
     pub(crate) inner6: UdpSocket,
 }
 
-/// A program that configures a device through its client, as OpenVPN does.
-pub(crate) struct Program {
+/// Stands in for an OpenVPN: configures a device over the protocol of clients.
+pub(crate) struct FakeOpenVpn {
     pub(crate) client: Client,
     pub(crate) requests: Channel,
     pub(crate) target: Target,
@@ -91,7 +91,7 @@ impl Site {
             family,
             ifindex,
         };
-        let program = Program {
+        let openvpn = FakeOpenVpn {
             client,
             requests,
             target,
@@ -100,7 +100,7 @@ impl Site {
         };
         Self {
             engine,
-            program,
+            openvpn,
             listener,
             inner4: UdpSocket::bind((HERE4, PORT)).unwrap(),
             inner6: UdpSocket::bind((HERE6, PORT)).unwrap(),
@@ -110,24 +110,24 @@ impl Site {
     /// A peer with a primary key, and its remote end.
     #[track_caller]
     pub(crate) fn add_peer(&self, id: u32) -> Forger {
-        let forger = Forger::new(self.program.transport.address, id);
-        let new = self.program.new_peer(id, forger.address());
-        self.program.must(&self.program.target.peer_new(&new));
-        self.program
-            .must(&self.program.target.key_new(id, PRIMARY, 0));
+        let forger = Forger::new(self.openvpn.transport.address, id);
+        let new = self.openvpn.new_peer(id, forger.address());
+        self.openvpn.must(&self.openvpn.target.peer_new(&new));
+        self.openvpn
+            .must(&self.openvpn.target.key_new(id, PRIMARY, 0));
         forger
     }
 
     #[track_caller]
     pub(crate) fn counters(&self, peer: u32) -> Counters {
-        let answers = self.program.ask(&self.program.target.peer_get(peer));
+        let answers = self.openvpn.ask(&self.openvpn.target.peer_get(peer));
         let answers = answers.expect("the peer is there");
-        self.program.target.counters(&answers[0])
+        self.openvpn.target.counters(&answers[0])
     }
 
     /// Ids of the existing peers.
     pub(crate) fn peers(&self) -> Vec<u64> {
-        let state = self.program.client.show();
+        let state = self.openvpn.client.show();
         let peers = state["devices"][0]["peers"].as_array().unwrap();
         let ids = peers.iter().map(|peer| peer["id"].as_u64().unwrap());
         ids.collect()
@@ -147,7 +147,7 @@ impl Site {
 
     /// How many packets were dropped for this reason.
     pub(crate) fn drops(&self, reason: &str) -> u64 {
-        let state = self.program.client.show();
+        let state = self.openvpn.client.show();
         state["devices"][0]["drops"][reason].as_u64().unwrap_or(0)
     }
 
@@ -158,7 +158,7 @@ impl Site {
 
     /// All drops, by reason.
     pub(crate) fn all_drops(&self) -> serde_json::Value {
-        self.program.client.show()["devices"][0]["drops"].clone()
+        self.openvpn.client.show()["devices"][0]["drops"].clone()
     }
 
     /// The listener's notifications since the last call.
@@ -166,7 +166,7 @@ impl Site {
         let messages = self.listener.drain();
         let notified = messages
             .iter()
-            .map(|it| self.program.target.notification(it));
+            .map(|it| self.openvpn.target.notification(it));
         notified.collect()
     }
 
@@ -195,8 +195,8 @@ impl Site {
     }
 }
 
-impl Program {
-    /// A program of this client for a multi-peer device.
+impl FakeOpenVpn {
+    /// One with this client, for a multi-peer device.
     pub(crate) fn new(client: Client, target: Target, transport: TransportSocket) -> Self {
         Self {
             requests: client.open_channel(),
@@ -207,12 +207,12 @@ impl Program {
         }
     }
 
-    /// A program with a client of its own, which uses a device that is there.
+    /// Another one, with a client of its own, which uses the same device.
     pub(crate) fn beside(other: &Site) -> Self {
         let client = Client::welcome(&other.engine);
         Self {
-            mode: other.program.mode,
-            ..Self::new(client, other.program.target, TransportSocket::open())
+            mode: other.openvpn.mode,
+            ..Self::new(client, other.openvpn.target, TransportSocket::open())
         }
     }
 

@@ -146,7 +146,7 @@ fn every_counter_is_what_was_sent_and_received() {
     }
     for api in BOTH {
         let site = Site::open(api);
-        let target = site.program.target;
+        let target = site.openvpn.target;
         let mut remotes = [Remote::of(&site, 1), Remote::of(&site, 2)];
         for remote in &mut remotes {
             remote.send_packets(&site);
@@ -176,14 +176,14 @@ fn every_counter_is_what_was_sent_and_received() {
         assert_eq!(drops.as_object().unwrap().len(), reasons.len(), "{drops}");
         eventually_equal(&remotes[0].counters(), || site.counters(1));
         // The engine's keepalives: on the link, not in the VPN.
-        site.program.must(&target.peer_set(2, 1, 600));
+        site.openvpn.must(&target.peer_set(2, 1, 600));
         thread::sleep(Duration::from_millis(1800));
-        site.program.must(&target.peer_set(2, 600, 600));
+        site.openvpn.must(&target.peer_set(2, 600, 600));
         remotes[1].receive_keepalives();
         assert!(remotes[1].keepalives >= 1);
         // A packet without a key counts as accepted for the peer, not as sent.
-        let no_key = site.program.new_peer(3, remotes[1].forger.address());
-        site.program.must(&target.peer_new(&no_key));
+        let no_key = site.openvpn.new_peer(3, remotes[1].forger.address());
+        site.openvpn.must(&target.peer_new(&no_key));
         site.send_inner(3, b"no key");
         site.await_drops("tx_no_key", 1);
         // So does each packet of a super-packet, each with a drop of its own.

@@ -29,7 +29,7 @@ fn a_peer_that_moves_with_each_packet_is_reported_once_a_second_and_where_it_end
             .map(|_| UdpSocket::bind("127.0.0.1:0").unwrap())
             .collect();
         let packet = udp4(vpn_of(1).0, HERE4, b"on the move");
-        let engine = site.program.transport.address;
+        let engine = site.openvpn.transport.address;
         let (begun, mut sent, mut notified) = (Instant::now(), 0_u64, Vec::new());
         // No faster than packets are delivered, so that none is lost on the way.
         while begun.elapsed() < STORM {
