@@ -50,10 +50,6 @@ fn packets() -> Vec<Call> {
             libc::SYS_recvmsg,
             "messages of clients with descriptors, and of streams",
         ),
-        any(
-            libc::SYS_sendmsg,
-            "answers to clients, control packets to programs",
-        ),
         any(libc::SYS_sendmsg, "answers and control packets to clients"),
         any(
             libc::SYS_recvfrom,
@@ -240,7 +236,7 @@ fn threads(process: u32) -> Vec<Call> {
         one_of(
             libc::SYS_clone,
             [vec![masked(0, thread | namespaces as u32, thread)]],
-            "a thread for each client and each program: no processes",
+            "a thread for each client: no processes",
         ),
         any(libc::SYS_set_robust_list, "each thread has one"),
         any(

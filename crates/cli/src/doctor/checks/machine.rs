@@ -56,7 +56,7 @@ fn kernel(facts: &Facts) -> Vec<Finding> {
         lost.push("UDP inside the tunnel is not merged (6.2)");
     }
     if before((5, 14)) {
-        lost.push("only programs of the same user share a daemon's devices (5.14)");
+        lost.push("only clients of the same user share a daemon's devices (5.14)");
     }
     if !kernel.has_landlock {
         lost.push("the engine is not confined by Landlock (5.13, and `landlock` in `lsm=`)");
