@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     /// What the manager receives from a daemon with this socket.
-    fn heard(manager: &UnixDatagram, socket: &str) -> Vec<String> {
+    fn notices(manager: &UnixDatagram, socket: &str) -> Vec<String> {
         let daemon = Manager::at(Some(OsStr::new(socket))).unwrap();
         daemon.ready();
         daemon.stopping();
@@ -98,11 +98,11 @@ mod tests {
         let address = SocketAddr::from_abstract_name(&name).unwrap();
         let manager = UnixDatagram::bind_addr(&address).unwrap();
         let expected = ["READY=1", "STOPPING=1"];
-        assert_eq!(heard(&manager, &format!("@{name}")), expected);
+        assert_eq!(notices(&manager, &format!("@{name}")), expected);
 
         let path = std::env::temp_dir().join(&name);
         let manager = UnixDatagram::bind(&path).unwrap();
-        assert_eq!(heard(&manager, path.to_str().unwrap()), expected);
+        assert_eq!(notices(&manager, path.to_str().unwrap()), expected);
         std::fs::remove_file(path).unwrap();
     }
 

@@ -192,14 +192,14 @@ impl<I: Io> Device<I> {
         }
     }
 
-    /// Makes this thread call [`Self::settle_moves`] when a peer has moved.
+    /// Makes this thread call [`Self::process_moves`] when a peer has moved.
     pub(crate) fn watch_moves(&self, nudge: &Arc<Nudge>) {
         self.moves.wake(nudge);
     }
 
     /// Follows the peers that have moved, and notifies the listeners: of each peer once a second at most. Returns when to
     /// come again.
-    pub(crate) fn settle_moves(&self, now: Time) -> Option<Duration> {
+    pub(crate) fn process_moves(&self, now: Time) -> Option<Duration> {
         let mut state = lock(&self.state);
         if self.moves.is_empty() && state.news.is_empty() {
             return None;
@@ -391,7 +391,7 @@ impl<I: Io> Device<I> {
         self.change(|state| state.tuning = tuning);
     }
 
-    /// Whether its end has begun.
+    /// Whether it is ending.
     pub(crate) fn has_ended(&self) -> bool {
         self.look(|state| state.is_ended)
     }

@@ -246,7 +246,7 @@ impl<I: Io> DataPath<I> {
     /// Publishes where peers have moved to, and notifies of it at most once a second for each peer. Returns when to
     /// call again.
     pub fn follow_moves(&self, now: Time) -> Option<Duration> {
-        self.device.settle_moves(now)
+        self.device.process_moves(now)
     }
 
     /// Notifications to the API's listeners since the last call.

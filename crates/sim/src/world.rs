@@ -179,7 +179,7 @@ impl World {
     /// # Errors
     /// What has gone wrong meanwhile.
     pub fn run_until(&mut self, end: u64) -> Result<(), Failure> {
-        self.settle()?;
+        self.run_until_idle()?;
         while let Some(Reverse(next)) = self.coming.peek()
             && next.at <= end
         {
@@ -190,7 +190,7 @@ impl World {
             {
                 self.happen(next.what);
             }
-            self.settle()?;
+            self.run_until_idle()?;
         }
         self.now = self.now.max(end);
         Ok(())
@@ -242,8 +242,8 @@ impl World {
         }
     }
 
-    /// Engines do what there is to do, until all of them rest.
-    fn settle(&mut self) -> Result<(), Failure> {
+    /// Runs the engines that have something to do, until all of them rest.
+    fn run_until_idle(&mut self) -> Result<(), Failure> {
         for node in 0..self.nodes.len() {
             if !std::mem::take(&mut self.stirred[node]) {
                 continue;

@@ -133,11 +133,11 @@ impl State {
             "{} {lines} lost: nobody read them, or the disk was full",
             self.lost
         );
-        let begun = self.begin(&Record::new(Level::Warning, report));
-        if begun {
+        let started = self.begin(&Record::new(Level::Warning, report));
+        if started {
             self.lost = 0;
         }
-        begun && self.rest.is_empty()
+        started && self.rest.is_empty()
     }
 
     /// Writes as much of a line as fits; `false` if nothing of it does.

@@ -164,7 +164,7 @@ impl Stream {
         socket_option::set_int(self.fd.as_fd(), libc::IPPROTO_TCP, name, bytes)
     }
 
-    /// Makes closing return at once, whatever `SO_LINGER` another holder of the socket has set.
+    /// Makes closing return at once, whatever `SO_LINGER` others have set on the socket.
     pub fn forget_linger(&self) {
         let _ = sockopt::set_socket_linger(&self.fd, None);
     }

@@ -76,7 +76,7 @@ impl Queue {
         }
         let vnet_header = flags & libc::IFF_VNET_HDR != 0;
         if vnet_header {
-            // The queue's maker may have set another length; 10 is the kernel's default.
+            // The client may have set another length; 10 is the kernel's default.
             let mut length = VNET_HEADER_LEN as c_int;
             ioctl_with(fd.as_fd(), libc::TUNSETVNETHDRSZ, &mut length)?;
         }
@@ -156,7 +156,7 @@ impl Queue {
         })
     }
 
-    /// Whether no call on it can wait, even if other holders change the flags of its open file: since Linux 6.4. Loses
+    /// Whether no call on it can wait, even if others change the flags of its open file: since Linux 6.4. Loses
     /// a packet that is readable.
     pub fn never_waits(&self) -> bool {
         let mut packet = [0];

@@ -68,7 +68,7 @@ pub(crate) fn device(device: &Device, owner: u32, may_use: bool) -> state::Devic
     }
 }
 
-/// The processor time of this process, in seconds; 0 if the kernel does not tell.
+/// The processor time of this process, in seconds; 0 if unknown.
 pub(crate) fn cpu_seconds() -> f64 {
     let spent = clock_gettime(ClockId::ProcessCPUTime);
     Duration::try_from(spent).map_or(0.0, |spent| spent.as_secs_f64())

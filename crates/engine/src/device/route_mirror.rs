@@ -118,11 +118,11 @@ impl RouteMirror {
             for report in reports(datagram, self.port) {
                 self.paths.take_in(&self.monitor, report);
             }
-            let heard: Vec<Change> = changes(datagram, self.port).collect();
-            if (self.dump == Dump::Idle || device.interface.is_away()) && !heard.is_empty() {
+            let received: Vec<Change> = changes(datagram, self.port).collect();
+            if (self.dump == Dump::Idle || device.interface.is_away()) && !received.is_empty() {
                 self.paths.doubt();
             }
-            if heard.contains(&Change::LinkGone {
+            if received.contains(&Change::LinkGone {
                 ifindex: device.interface.ifindex,
             }) {
                 // A move is reported as an end. The queue knows the truth, wherever the interface is (faults A7).
@@ -133,20 +133,20 @@ impl RouteMirror {
             }
             // These routes lead to the peers still, but not into the tunnel.
             if !device.interface.is_away() {
-                self.apply(device, &heard)?;
+                self.apply(device, &received)?;
             }
         }
         Ok(Link::There)
     }
 
-    fn apply(&mut self, device: &Device, heard: &[Change]) -> io::Result<()> {
+    fn apply(&mut self, device: &Device, received: &[Change]) -> io::Result<()> {
         if self.dump == Dump::Idle {
-            device.change(|state| take_in(&mut state.routes, heard, self.most_routes));
+            device.change(|state| take_in(&mut state.routes, received, self.most_routes));
         } else {
             // A message may be a part of the dump or news that came between its parts; both belong to the result.
-            take_in(&mut self.collected, heard, self.most_routes);
+            take_in(&mut self.collected, received, self.most_routes);
         }
-        for change in heard {
+        for change in received {
             match change {
                 Change::DumpDone => self.dump_is_done(device)?,
                 Change::Surroundings | Change::DumpFailed => self.dump_all()?,
@@ -201,8 +201,8 @@ impl RouteMirror {
     }
 }
 
-fn take_in(routes: &mut Routes, heard: &[Change], most: usize) {
-    for change in heard {
+fn take_in(routes: &mut Routes, received: &[Change], most: usize) {
+    for change in received {
         match change {
             Change::Added { route, replaced } if *replaced || routes.len() < most => {
                 routes.add(in_core(route), *replaced);

@@ -160,7 +160,7 @@ impl Shared {
                 .iter_mut()
                 .map(|(token, watched)| watched.tick(&self.poller, *token, Instant::now()))
                 .min();
-            let again = again.into_iter().chain(self.settle_moves()).min();
+            let again = again.into_iter().chain(self.process_moves()).min();
             if let Err(error) = self.poller.wait(&mut events, again) {
                 let pause = waits.failed(Instant::now());
                 if let Some(times) = pause.line {
@@ -191,12 +191,12 @@ impl Shared {
     }
 
     /// Follows the peers that have moved; returns when to look again.
-    fn settle_moves(&self) -> Option<Duration> {
+    fn process_moves(&self) -> Option<Duration> {
         let now = linux::now().time();
         let all = lock(&self.watched);
         let next = all
             .values()
-            .filter_map(|watched| watched.device.settle_moves(now));
+            .filter_map(|watched| watched.device.process_moves(now));
         next.min()
     }
 

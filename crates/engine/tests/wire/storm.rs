@@ -12,7 +12,7 @@ use crate::site::{A_WHILE, HERE4, Site, vpn_of};
 /// How long the peer keeps doing so.
 const STORM: Duration = Duration::from_secs(2);
 
-/// At most one per second begun, and finally the last address.
+/// At most one for each second that has started, and finally the last address.
 const MOST: usize = 3;
 
 #[test]
@@ -30,9 +30,9 @@ fn a_peer_that_moves_with_each_packet_is_reported_once_a_second_and_where_it_end
             .collect();
         let packet = udp4(vpn_of(1).0, HERE4, b"on the move");
         let engine = site.openvpn.transport.address;
-        let (begun, mut sent, mut notified) = (Instant::now(), 0_u64, Vec::new());
+        let (start, mut sent, mut notified) = (Instant::now(), 0_u64, Vec::new());
         // No faster than packets are delivered, so that none is lost on the way.
-        while begun.elapsed() < STORM {
+        while start.elapsed() < STORM {
             for place in &places {
                 place.send_to(&forger.next_record(&packet), engine).unwrap();
                 assert_eq!(site.delivered(), b"on the move");
@@ -40,7 +40,7 @@ fn a_peer_that_moves_with_each_packet_is_reported_once_a_second_and_where_it_end
             }
             notified.extend(site.notifications());
         }
-        let storm = begun.elapsed();
+        let storm = start.elapsed();
         // The peer at the last address gets its replies there.
         let last = &places[places.len() - 1];
         last.set_read_timeout(Some(A_WHILE)).unwrap();

@@ -17,7 +17,7 @@ const ROOM: usize = 128 * 1024;
 const LONG: c_int = 1000;
 
 /// The same for notifications: a float is reported at most once a second (docs/netlink-api.md).
-const TOLD: c_int = 2500;
+const NOTIFIED: c_int = 2500;
 const SHORT: c_int = 4;
 
 /// How long to wait on a plain socket for what must not arrive. A keepalive takes up to a second.
@@ -196,21 +196,21 @@ impl<'a> Replay<'a> {
     /// The notifications after a step.
     fn listen(&self, step: &Step) -> Option<String> {
         let expected = step.notifications.iter();
-        let expected: Vec<_> = expected.map(|told| self.numbers.translate(told)).collect();
+        let expected: Vec<_> = expected.map(|one| self.numbers.translate(one)).collect();
         let patience = match step.op.as_str() {
             "wait" => (step.seconds("max_s") * 1000.0) as c_int,
-            _ => TOLD,
+            _ => NOTIFIED,
         };
-        let begun = Instant::now();
-        let told = datagrams(self.netlink["n"], expected.len(), patience);
-        let took = begun.elapsed().as_secs_f64();
+        let start = Instant::now();
+        let arrived = datagrams(self.netlink["n"], expected.len(), patience);
+        let took = start.elapsed().as_secs_f64();
         if let Some(arrived) = step.arrived()
             && took < arrived - EARLY
         {
             return Some(format!("came after {took:.2} s, kernel {arrived} s"));
         }
         // RTM_DELLINK ends peers in the order of a hash.
-        compare::notifications(step.text("on") == "r", &told, &expected)
+        compare::notifications(step.text("on") == "r", &arrived, &expected)
     }
 
     fn sniffed(&self, step: &Step) -> Option<String> {

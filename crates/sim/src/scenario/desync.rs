@@ -27,8 +27,10 @@ pub(super) fn run(mut rng: Rng) -> Result<World, Failure> {
     world.links[victim - 1].ends[0].1.inject(&length);
     world.stir(SERVER);
     world.run_for(1)?;
-    let told = world.relayed;
-    Failure::unless(told == 1, || format!("OpenVPN was told {told} times"))?;
+    let relayed = world.relayed;
+    Failure::unless(relayed == 1, || {
+        format!("OpenVPN was notified {relayed} times")
+    })?;
     for _ in 0..world.rng.size(1, 4) {
         exchange(&mut world, Some(victim))?;
     }

@@ -63,8 +63,8 @@ pub(super) fn run(mut rng: Rng) -> Result<World, Failure> {
     for (own, other, activity) in &watched {
         let is_silent = silent.contains(&(*own).max(*other));
         let peer = peer_id(*own, *other).value();
-        let expired = world.nodes[*own].notified.iter().find(|(_, told)| {
-            matches!(told, Notification::PeerDeleted { peer: gone, reason: DeleteReason::Expired, .. } if *gone == peer)
+        let expired = world.nodes[*own].notified.iter().find(|(_, event)| {
+            matches!(event, Notification::PeerDeleted { peer: gone, reason: DeleteReason::Expired, .. } if *gone == peer)
         });
         let Some((at, _)) = expired else {
             Failure::unless(!is_silent, || {

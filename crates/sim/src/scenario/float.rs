@@ -78,7 +78,7 @@ pub(super) fn run(mut rng: Rng) -> Result<World, Failure> {
         let floats: Vec<SocketAddr> = world.nodes[SERVER]
             .notified
             .iter()
-            .filter_map(|(_, told)| match told {
+            .filter_map(|(_, event)| match event {
                 Notification::PeerFloated {
                     peer: moved,
                     remote,

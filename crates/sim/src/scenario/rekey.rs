@@ -21,7 +21,7 @@ const GAP: u64 = 350;
 const LATE: u64 = 750;
 
 /// Milliseconds between two packets of one direction, at least: more than 64 wait for no key.
-const PACE: u64 = 12;
+const INTERVAL: u64 = 12;
 
 pub(super) fn run(mut rng: Rng) -> Result<World, Failure> {
     let mode = any_mode(&mut rng);
@@ -49,7 +49,7 @@ pub(super) fn run(mut rng: Rng) -> Result<World, Failure> {
         for flow in [(SERVER, client), (client, SERVER)] {
             let mut at = world.now();
             while at < world.now() + rounds * BETWEEN * MS {
-                at += world.rng.within(PACE, 3 * PACE) * MS;
+                at += world.rng.within(INTERVAL, 3 * INTERVAL) * MS;
                 let len = world.rng.size(40, LONGEST);
                 world.send(at, flow, len, 0);
             }

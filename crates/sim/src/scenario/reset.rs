@@ -53,8 +53,8 @@ pub(super) fn run(mut rng: Rng) -> Result<World, Failure> {
     world.run_until(begin + (SPAN + 500) * MS)?;
     for (own, other) in [(SERVER, victim), (victim, SERVER)] {
         let gone = peer_id(own, other).value();
-        let ended = world.nodes[own].notified.iter().any(|(_, told)| {
-            matches!(told, Notification::PeerDeleted { peer, reason: DeleteReason::TransportError, .. } if *peer == gone)
+        let ended = world.nodes[own].notified.iter().any(|(_, event)| {
+            matches!(event, Notification::PeerDeleted { peer, reason: DeleteReason::TransportError, .. } if *peer == gone)
         });
         Failure::unless(ended, || {
             format!("peer {gone} of node {own} outlives its connection")

@@ -100,7 +100,7 @@ fn packets_go_both_ways_with_their_virtio_header() {
     }
     let made = create("udco%d", 1).unwrap();
     let fd = made.queues.into_iter().next().unwrap();
-    // `adopt` corrects another header length that the queue's maker has set.
+    // `adopt` corrects another header length that the client has set.
     ioctl_with(fd.as_fd(), libc::TUNSETVNETHDRSZ, &mut 12).unwrap();
     let queue = Queue::adopt(fd).unwrap();
     let mut packet = [0; 2_000];
@@ -173,7 +173,7 @@ fn packets_go_both_ways_with_their_virtio_header() {
     );
 }
 
-/// Another holder of the open file may make it block (faults D2).
+/// Whoever else has the open file may make it block (faults D2).
 #[test]
 fn a_queue_never_waits_whatever_the_flags_of_its_file() {
     if !enter("tun::tests::a_queue_never_waits_whatever_the_flags_of_its_file") || !tun_is_there() {

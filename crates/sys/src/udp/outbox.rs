@@ -196,7 +196,7 @@ impl Outbox {
                         outcomes.fill(Outcome::Sent);
                     }
                     if attempt.local_left_out {
-                        self.settle(at, Outcome::SentWithoutLocal);
+                        self.set_outcome(at, Outcome::SentWithoutLocal);
                     }
                     at = end;
                     attempt = Attempt::default();
@@ -204,7 +204,7 @@ impl Outbox {
                 Err(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => break,
                 Err(errno) => {
                     if !self.try_again(at, errno, &mut attempt) {
-                        self.settle(at, Outcome::Failed(errno));
+                        self.set_outcome(at, Outcome::Failed(errno));
                         at += 1;
                         attempt = Attempt::default();
                     }
@@ -236,7 +236,7 @@ impl Outbox {
                 traffic_class: message.traffic_class,
             };
             let outcome = self.send_one(socket, arena, index, single);
-            self.settle(index, outcome);
+            self.set_outcome(index, outcome);
             match outcome {
                 Outcome::Sent => {}
                 Outcome::SentWithoutLocal => local = None,
@@ -245,7 +245,7 @@ impl Outbox {
             sent += 1;
         }
         if message.local.is_some() && local.is_none() {
-            self.settle(index, Outcome::SentWithoutLocal);
+            self.set_outcome(index, Outcome::SentWithoutLocal);
         }
         sent
     }
@@ -359,7 +359,7 @@ impl Outbox {
         true
     }
 
-    fn settle(&mut self, at: usize, outcome: Outcome) {
+    fn set_outcome(&mut self, at: usize, outcome: Outcome) {
         if let Some(slot) = self.outcomes.get_mut(at) {
             *slot = outcome;
         }

@@ -89,7 +89,7 @@ fn a_slow_reader_is_waited_for_in_bounded_memory() {
     assert!(lock(&stream.writer).pending.capacity() <= CONTROL_ROOM);
 }
 
-/// promises F3: the limit is that of all that waits, and a packet that was begun is finished.
+/// promises F3: the limit is that of all that waits, and a packet that was sent in part is finished.
 #[test]
 fn what_is_taken_ends_with_a_packet() {
     let batch = packets([10, 20, 30]);
@@ -113,7 +113,7 @@ fn what_is_taken_ends_with_a_packet() {
     }
 }
 
-/// The packet that OpenVPN had begun to read goes on where it stood (openvpn-integration 3.13).
+/// OpenVPN gets the rest of the packet that it has read in part (openvpn-integration 3.13).
 #[test]
 fn a_partial_packet_is_finished_by_openvpn() {
     let rests: [(Partial, &[u8]); 4] = [

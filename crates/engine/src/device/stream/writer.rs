@@ -140,7 +140,7 @@ impl<I: Io> Watch<I> {
 }
 
 /// How far `packets` are taken, of which the socket has `sent` bytes and for the rest of which there is `room`: whole
-/// packets, and always the rest of one that the socket has begun (promises F3).
+/// packets, and always the rest of one that the socket has taken in part (promises F3).
 pub(super) fn taken(packets: &[u8], sent: usize, room: usize) -> usize {
     if packets.len() - sent <= room {
         return packets.len();
@@ -149,9 +149,9 @@ pub(super) fn taken(packets: &[u8], sent: usize, room: usize) -> usize {
     if fits >= sent {
         return fits;
     }
-    let (_, begun) = boundary(packets, sent);
-    let end = packets.get(begun..).and_then(|rest| rest.first_chunk());
+    let (_, partial) = boundary(packets, sent);
+    let end = packets.get(partial..).and_then(|rest| rest.first_chunk());
     end.map_or(sent, |len| {
-        begun + PREFIX + usize::from(u16::from_be_bytes(*len))
+        partial + PREFIX + usize::from(u16::from_be_bytes(*len))
     })
 }
