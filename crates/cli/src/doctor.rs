@@ -1,4 +1,4 @@
-//! `udco doctor`: whether offload is on, or would be, and if not, why, with the line that mends it.
+//! `udco doctor`: whether offload is on or would be; if not, why, and how to fix it.
 //!
 //! `gather` collects facts, `checks` turns them into findings without looking at anything else. docs/doctor.md lists all
 //! findings.

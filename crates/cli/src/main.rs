@@ -89,10 +89,10 @@ enum Command {
     )]
     Show(show::Arguments),
 
-    /// Say whether offload is on, or would be, and if not, why, and how to mend it.
+    /// Say whether offload is on or would be; if not, why, and how to fix it.
     #[command(
         after_help = "Exit codes: 0 sound, 8 warnings only, 9 offload is off or would be, 10 the tunnel would not work, or \
-        nothing can be said of it.\nExample: udco doctor --config /etc/openvpn/client.conf"
+        offload cannot be judged.\nExample: udco doctor --config /etc/openvpn/client.conf"
     )]
     Doctor(doctor::Arguments),
 

@@ -61,7 +61,7 @@ pub struct Finding {
     pub about: String,
     /// What it means.
     pub means: String,
-    /// How to mend it, one step a line; empty if nothing needs mending.
+    /// How to fix it, one step a line; empty if nothing needs fixing.
     pub cure: Vec<String>,
     /// It keeps offload off.
     pub rules_out_offload: bool,

@@ -79,6 +79,6 @@ fn openvpn(facts: &Facts, openvpn: &OpenVpn, is_examined: bool) -> Finding {
         return found;
     }
     found
-        .cure("once the rest is mended, restart it with `udco run`, which interrupts the tunnel")
+        .cure("once the rest is fixed, restart it with `udco run`, which interrupts the tunnel")
         .ends_offload()
 }

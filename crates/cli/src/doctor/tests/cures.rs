@@ -1,4 +1,4 @@
-//! The lines that mend: they harm nothing.
+//! The commands of cures: they do no harm.
 
 use super::broken_machines::file;
 use super::{CLIENT, diagnose, link, path, sound};
