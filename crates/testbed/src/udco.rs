@@ -1,15 +1,18 @@
 //! The program under test: where its binary is, and what `udco show --json` says.
 
+mod commands;
+
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail, ensure};
 pub use udco_state::{Device, Peer, Traffic as Counters};
 use udco_state::{FORMAT, Report};
 
+pub use commands::{daemon, daemon_below_a_shell, output, peers, run, spawn, words};
+
 use crate::host::Host;
-use crate::process::Process;
 use crate::wait::skip;
 
 /// True if `UDCO_TESTBED_PLAIN` is set: every endpoint runs on OpenVPN's own data path, which proves the harness and
@@ -58,16 +61,6 @@ pub fn program() -> Result<&'static str> {
     let path = binary()?;
     let text = path.to_str().context("a path that is not UTF-8")?;
     Ok(PROGRAM.get_or_init(|| text.to_owned()))
-}
-
-/// Starts `udco daemon` with these options in a host, and waits until it listens; its output goes to `<log>.log`.
-///
-/// # Errors
-/// If it does not start.
-pub fn daemon(host: &Host, log: &str, options: &[&str]) -> Result<Process> {
-    let mut daemon = host.spawn(log, &[&[program()?, "daemon"], options].concat())?;
-    daemon.wait_for_log("listening at", Duration::from_secs(20))?;
-    Ok(daemon)
 }
 
 /// The preload library beside the binary.

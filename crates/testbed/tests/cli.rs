@@ -17,7 +17,6 @@ struct Bench {
     client: Host,
     link: Link,
     daemon: Process,
-    binary: String,
 }
 
 impl Bench {
@@ -25,7 +24,6 @@ impl Bench {
         let lab = Lab::new()?;
         let (server, client) = (lab.host("server")?, lab.host("client")?);
         let link = lab.link(&server, &["192.0.2.1/24"], &client, &["192.0.2.2/24"])?;
-        let binary = udco::program()?;
         let socket = &lab.file("engine.sock")?;
         let daemon = udco::daemon(&server, "daemon", &["--socket", socket])?;
         // Each host has a `/run` of its own.
@@ -34,7 +32,6 @@ impl Bench {
             host.run(&["sh", "-c", &link])?;
         }
         Ok(Self {
-            binary: binary.to_owned(),
             lab,
             server,
             client,
@@ -43,24 +40,15 @@ impl Bench {
         })
     }
 
-    /// Runs `udco` with these arguments.
-    fn udco(&self, host: &Host, words: &str) -> Result<String> {
-        host.run(&self.words(words))
-    }
-
-    fn spawn(&self, host: &Host, log: &str, words: &str) -> Result<Process> {
-        host.spawn(log, &self.words(words))
-    }
-
     /// The JSON output of `udco`.
     fn json(&self, host: &Host, words: &str) -> Result<Value> {
-        let text = self.udco(host, words)?;
+        let text = udco::run(host, words)?;
         serde_json::from_str(&text).with_context(|| format!("{words} printed: {text}"))
     }
 
     /// Runs `udco`, which must fail with this exit code and this text.
     fn refused(&self, host: &Host, words: &str, code: i32, expected: &str) -> Result<()> {
-        let output = host.output(&self.words(words))?;
+        let output = udco::output(host, words)?;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(
             output.status.code() == Some(code) && text.contains(expected),
@@ -70,15 +58,10 @@ impl Bench {
         Ok(())
     }
 
-    fn words<'a>(&'a self, words: &'a str) -> Vec<&'a str> {
-        let program = std::iter::once(self.binary.as_str());
-        program.chain(words.split_whitespace()).collect()
-    }
-
     /// Devices up, with addresses: `tun0` on both hosts.
     fn add_links(&self) -> Result<()> {
-        self.udco(&self.server, "link add tun0 --mode mp --up")?;
-        let name = self.udco(&self.client, "link add tun%d --up --mtu 1400")?;
+        udco::run(&self.server, "link add tun0 --mode mp --up")?;
+        let name = udco::run(&self.client, "link add tun%d --up --mtu 1400")?;
         ensure!(name.trim() == "tun0", "the name was printed: {name}");
         self.server.add_address("tun0", "10.8.0.1/24")?;
         self.client.add_address("tun0", "10.8.0.2/24")
@@ -88,11 +71,13 @@ impl Bench {
     fn add_key(&self, slot: &str, id: u8, cipher: &str) -> Result<()> {
         let file = self.lab.directory().join(format!("key{id}.txt"));
         let file = file.to_str().context("a path that is not UTF-8")?;
-        self.udco(&self.server, &format!("key generate {file}"))?;
+        udco::run(&self.server, &format!("key generate {file}"))?;
         for (host, peer, direction) in [(&self.server, 1, 0), (&self.client, 2, 1)] {
-            self.udco(
+            udco::run(
                 host,
-                &format!("key new tun0 --peer {peer} --slot {slot} --key-id {id} --cipher {cipher} --file {file} --direction {direction}"),
+                &format!(
+                    "key new tun0 --peer {peer} --slot {slot} --key-id {id} --cipher {cipher} --file {file} --direction {direction}"
+                ),
             )?;
         }
         Ok(())
@@ -104,20 +89,19 @@ fn a_tunnel_is_made_changed_watched_and_taken_down() -> Result<()> {
     let bench = Bench::new()?;
     let (server, client) = (bench.server.clone(), bench.client.clone());
     bench.add_links()?;
-    let mut monitor = bench.spawn(&server, "monitor", "monitor tun0 --json")?;
-    monitor.wait_for_log("listening", SOON)?;
-    let mut at_server = bench.spawn(
+    let mut monitor = udco::spawn(&server, "monitor", "monitor tun0 --json", "listening")?;
+    let mut at_server = udco::spawn(
         &server,
         "server-peer",
         "peer new tun0 --id 1 --tx-id 2 --remote 192.0.2.2:1195 --local [::]:1194 --vpn4 10.8.0.2 --keepalive 1:60",
+        "peer 1 on tun0, port 1194",
     )?;
-    at_server.wait_for_log("peer 1 on tun0, port 1194", SOON)?;
-    let mut at_client = bench.spawn(
+    let mut at_client = udco::spawn(
         &client,
         "client-peer",
         "peer new tun0 --id 2 --tx-id 1 --remote 192.0.2.1:1194 --local 0.0.0.0:1195 --keepalive 1:60 --json",
+        r#""peers":[2]"#,
     )?;
-    at_client.wait_for_log(r#""peers":[2]"#, SOON)?;
     bench.add_key("primary", 0, "aes-gcm")?;
     Ping::to("10.8.0.1").all_answered(&client)?;
     // Installing the same key again would repeat its nonces (promises B9).
@@ -143,24 +127,24 @@ fn a_tunnel_is_made_changed_watched_and_taken_down() -> Result<()> {
         device["kind"] == "ovpn" && device["mode"] == "mp" && device["peers"][0]["id"] == 1,
         "{shown}"
     );
-    let text = bench.udco(&client, "peer get tun0")?;
+    let text = udco::run(&client, "peer get tun0")?;
     ensure!(text.contains("peer 2 at 192.0.2.1:1194"), "{text}");
 
     // Another key; only one end swaps, as the key id in a packet selects the key.
     bench.add_key("secondary", 1, "chacha20-poly1305")?;
-    bench.udco(&client, "key swap tun0 --peer 2")?;
+    udco::run(&client, "key swap tun0 --peer 2")?;
     let key = bench.json(&client, "key get tun0 --peer 2 --slot primary --json")?;
     ensure!(
         key["key_id"] == 1 && key["cipher"] == "chacha20-poly1305",
         "{key}"
     );
     Ping::to("10.8.0.1").all_answered(&client)?;
-    bench.udco(&client, "key del tun0 --peer 2 --slot secondary")?;
+    udco::run(&client, "key del tun0 --peer 2 --slot secondary")?;
     let text = "cannot extract key from slot 1 for peer 2 (No such file or directory)";
     bench.refused(&client, "key get tun0 --peer 2 --slot secondary", 1, text)?;
 
     // One end disappears: the other notices by its timeout, and its process ends with the last of its peers.
-    bench.udco(&server, "peer set tun0 --id 1 --keepalive 1:2")?;
+    udco::run(&server, "peer set tun0 --id 1 --keepalive 1:2")?;
     at_client.signal(Signal::TERM)?;
     ensure!(at_client.wait(SOON)?.success(), "{}", at_client.log());
     at_client.wait_for_log(r#""reason":"SIGTERM""#, SOON).ok();
@@ -171,7 +155,7 @@ fn a_tunnel_is_made_changed_watched_and_taken_down() -> Result<()> {
 
     // Devices stay until they are deleted, and the monitor runs until its engine ends.
     for host in [&server, &client] {
-        bench.udco(host, "link del tun0")?;
+        udco::run(host, "link del tun0")?;
         ensure!(!host.has_device("tun0"), "{} has it still", host.name());
     }
     bench.daemon.signal(Signal::TERM)?;
@@ -190,24 +174,28 @@ fn the_old_api_and_a_link_local_transport_make_a_tunnel_too() -> Result<()> {
         (1, server, at_server, client, at_client),
         (2, client, at_client, server, at_server),
     ] {
-        bench.udco(host, "link add tun0 --kind ovpn-dco --up")?;
+        udco::run(host, "link add tun0 --kind ovpn-dco --up")?;
         host.add_address("tun0", &format!("10.8.0.{id}/24"))?;
         let remote = link_local(other, others)?;
         // The old API uses the same peer id in both directions.
         let words = format!(
             "peer new tun0 --id 7 --remote [{remote}]:1194 --scope {device} --local [::]:1194"
         );
-        let mut process = bench.spawn(host, &format!("peer{id}"), &words)?;
-        process.wait_for_log("peer 7 on tun0, port 1194", SOON)?;
+        let mut process = udco::spawn(
+            host,
+            &format!("peer{id}"),
+            &words,
+            "peer 7 on tun0, port 1194",
+        )?;
         processes.push(process);
     }
     let file = &bench.lab.file("key.txt")?;
-    bench.udco(server, &format!("key generate {file}"))?;
+    udco::run(server, &format!("key generate {file}"))?;
     for (host, direction) in [(server, 0), (client, 1)] {
         let words = format!(
             "key new tun0 --peer 7 --slot primary --key-id 0 --cipher aes-gcm --file {file} --direction {direction}"
         );
-        bench.udco(host, &words)?;
+        udco::run(host, &words)?;
     }
     Ping::to("10.8.0.1").all_answered(client)?;
     let peer = bench.json(server, "peer get tun0 --id 7 --json")?;
@@ -234,10 +222,10 @@ fn link_local(host: &Host, device: &str) -> Result<String> {
 fn over_tcp_a_connection_ends_with_its_peer_and_a_peer_with_its_connection() -> Result<()> {
     let bench = Bench::new()?;
     let (server, client) = (&bench.server, &bench.client);
-    bench.udco(server, "link add tun0 --mode mp --up")?;
+    udco::run(server, "link add tun0 --mode mp --up")?;
     let line = format!(
         "printf '1 - - 10.8.0.2\n2 - - 10.8.0.3\n' | {} peer new tun0 --peers - --tcp-listen 192.0.2.1:1194",
-        bench.binary
+        udco::program()?
     );
     let mut held = server.spawn("held", &["sh", "-c", &line])?;
     eventually("a listener", SOON, || {
@@ -250,7 +238,7 @@ fn over_tcp_a_connection_ends_with_its_peer_and_a_peer_with_its_connection() -> 
     };
     let mut far_ends = [far_end("far1")?, far_end("far2")?];
     held.wait_for_log("peers 1 2 on tun0", SOON)?;
-    bench.udco(server, "peer del tun0 --id 1")?;
+    udco::run(server, "peer del tun0 --id 1")?;
     eventually("the end of one connection", SOON, || {
         let left = far_ends
             .iter_mut()
@@ -291,11 +279,15 @@ fn refusals_say_what_is_wrong_and_leave_nothing_behind() -> Result<()> {
     refused("link add lo", 1, "there is an interface of this name")?;
     ensure!(!host.has_device("tun0"), "a refused device is there");
 
-    bench.udco(host, "link add tun0 --mode mp --up")?;
+    udco::run(host, "link add tun0 --mode mp --up")?;
     refused("link add tun0", 1, "File exists")?;
     let new = "peer new tun0 --remote 192.0.2.2:5 --vpn4 10.8.0.2 --id";
-    let mut first = bench.spawn(host, "first", &format!("{new} 1 --print-control"))?;
-    first.wait_for_log("holding its socket", SOON)?;
+    let mut first = udco::spawn(
+        host,
+        "first",
+        &format!("{new} 1 --print-control"),
+        "holding its socket",
+    )?;
     let text = "peer new: cannot add new peer (id=1) to hashtable: -17 (File exists)";
     refused(&format!("{new} 1"), 1, text)?;
     refused(
@@ -321,7 +313,7 @@ fn refusals_say_what_is_wrong_and_leave_nothing_behind() -> Result<()> {
 
     // Several peers at once: if one is refused, none is added.
     let several = "echo '7 - 192.0.2.2:7 10.8.0.7\n1 - 192.0.2.2:1 10.8.0.8' |";
-    let line = format!("{several} {} peer new tun0 --peers -", bench.binary);
+    let line = format!("{several} {} peer new tun0 --peers -", udco::program()?);
     let output = host.output(&["sh", "-c", &line])?;
     ensure!(output.status.code() == Some(1), "{:?}", output.status);
     eventually("peer 7 to go", SOON, || {
@@ -331,9 +323,9 @@ fn refusals_say_what_is_wrong_and_leave_nothing_behind() -> Result<()> {
     })?;
 
     // Deleting a peer ends the process that holds its socket.
-    bench.udco(host, "peer del tun0 --id 1")?;
+    udco::run(host, "peer del tun0 --id 1")?;
     ensure!(first.wait(SOON)?.success(), "{}", first.log());
     ensure!(first.log().contains("(userspace)"), "{}", first.log());
-    bench.udco(host, "link del tun0")?;
+    udco::run(host, "link del tun0")?;
     Ok(())
 }

@@ -1,7 +1,5 @@
 //! What the command line takes beside very many peers: to look at one of them takes no more than beside few.
 
-use std::fmt::Write as _;
-use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -19,10 +17,8 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// Runs `udco` with these words; returns what it printed and how long that took.
 fn timed(host: &Host, words: &str) -> Result<(String, Duration)> {
-    let binary = udco::program()?;
-    let words: Vec<_> = [binary].into_iter().chain(words.split(' ')).collect();
     let begin = Instant::now();
-    let text = host.run(&words)?;
+    let text = udco::run(host, words)?;
     Ok((text, begin.elapsed()))
 }
 
@@ -32,33 +28,12 @@ fn peak() -> Result<usize> {
     Ok(usize::try_from(kilobytes)? << 10)
 }
 
-fn peers() -> String {
-    let mut lines = String::new();
-    for id in 1..=PEERS {
-        let [_, _, high, low] = id.to_be_bytes();
-        let _ = writeln!(lines, "{id} - 127.0.0.1:{} 10.9.{high}.{low}", 20_000 + id);
-    }
-    lines
-}
-
 #[test]
 fn one_peer_of_very_many_is_cheap_to_look_at() -> Result<()> {
     let lab = Lab::new()?;
     let host = lab.host("host")?;
-    let binary = udco::program()?;
     let _daemon = udco::daemon(&host, "daemon", &[])?;
-    timed(&host, "link add tun0 --mode mp --up")?;
-    let file = lab.directory().join("peers");
-    fs::write(&file, peers())?;
-    let file = file.to_str().context("a path that is not UTF-8")?;
-    let words = "peer new tun0 --local 0.0.0.0:5000 --json --peers";
-    let words: Vec<_> = [binary]
-        .into_iter()
-        .chain(words.split(' '))
-        .chain([file])
-        .collect();
-    let mut holder = host.spawn("holder", &words)?;
-    holder.wait_for_log("\"peers\":[", SOON)?;
+    let _peers = udco::peers(&lab, &host, PEERS)?;
 
     let (text, one) = timed(&host, "peer get tun0 --id 7 --json")?;
     let peer: Value = serde_json::from_str(&text)?;

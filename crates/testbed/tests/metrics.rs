@@ -1,6 +1,5 @@
 //! `udco metrics`, read by a real Prometheus: what it takes for good, what it scrapes, and which alerts fire.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write as _};
 use std::os::unix::net::UnixStream;
@@ -15,7 +14,7 @@ use udco_testbed::{Host, Lab, Process, eventually, skip, skip_part, udco};
 const SOON: Duration = Duration::from_secs(20);
 
 /// Peers of a large server.
-const PEERS: usize = 1000;
+const PEERS: u32 = 1000;
 
 /// Series of each with `--peers`.
 const SERIES: usize = 9;
@@ -25,12 +24,6 @@ const RULES: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../../packaging/prometheus/udco.rules.yml"
 );
-
-fn binary() -> Result<String> {
-    let binary = udco::binary()?;
-    let binary = binary.to_str().context("a path that is not UTF-8")?;
-    Ok(binary.to_owned())
-}
 
 /// Whether Debian's package `prometheus` is installed.
 fn has_prometheus() -> bool {
@@ -42,52 +35,20 @@ fn has_prometheus() -> bool {
 fn daemon(host: &Host, socket: &str) -> Result<Process> {
     host.run(&["mkdir", "-p", "/run/udco"])?;
     let log = socket.replace('/', "-");
-    // A child of a shell: a signal to the process that enters the host would stop that process, too.
-    let child = ["sh", "-c", "\"$@\" & wait", "sh"];
-    let binary = binary()?;
-    let words = [&binary, "daemon", "--workers", "1", "--socket", socket];
-    let words = [&child[..], &words].concat();
-    let mut daemon = host.spawn(&log, &words)?;
-    daemon.wait_for_log("listening at", SOON)?;
-    Ok(daemon)
+    udco::daemon_below_a_shell(host, &log, &[], &["--socket", socket])
 }
 
 /// The process of the engine at a socket.
 fn process(host: &Host, socket: &str) -> Result<String> {
-    let text = host.run(&[&binary()?, "show", "--json", "--engine", socket])?;
+    let text = udco::run(host, &format!("show --json --engine {socket}"))?;
     let shown: Value = serde_json::from_str(&text)?;
     Ok(shown["engines"][0]["pid"].to_string())
 }
 
-/// Makes a device with many peers, which live as long as the process.
-fn many_peers(lab: &Lab, host: &Host) -> Result<Process> {
-    let mut lines = String::new();
-    for id in 1..=PEERS {
-        let [.., high, low] = id.to_be_bytes();
-        let _ = writeln!(lines, "{id} - 127.0.0.1:{} 10.9.{high}.{low}", 20_000 + id);
-    }
-    let file = lab.directory().join("peers");
-    fs::write(&file, lines)?;
-    let file = file.to_str().context("a path that is not UTF-8")?;
-    let binary = binary()?;
-    host.run(&[&binary, "link", "add", "tun0", "--mode", "mp", "--up"])?;
-    let words = "peer new tun0 --local 0.0.0.0:5000 --json --peers";
-    let words: Vec<_> = [binary.as_str()]
-        .into_iter()
-        .chain(words.split(' '))
-        .chain([file])
-        .collect();
-    let mut holder = host.spawn("holder", &words)?;
-    holder.wait_for_log("\"peers\":[", SOON)?;
-    Ok(holder)
-}
-
 /// Starts an exporter, and waits until it listens.
 fn exporter(host: &Host, address: &str) -> Result<Process> {
-    let words = [&binary()?, "metrics", "--listen", address];
-    let mut exporter = host.spawn("exporter", &words)?;
-    exporter.wait_for_log("metrics at", SOON)?;
-    Ok(exporter)
+    let line = format!("metrics --listen {address}");
+    udco::spawn(host, "exporter", &line, "metrics at")
 }
 
 /// What an exporter serves at a Unix socket.
@@ -113,23 +74,22 @@ fn promtool_takes_the_output_and_a_thousand_peers_are_quick() -> Result<()> {
     let lab = Lab::new()?;
     let host = lab.host("host")?;
     let _daemon = daemon(&host, "/run/udco/engine.sock")?;
-    let _holder = many_peers(&lab, &host)?;
-    let binary = binary()?;
+    let _peers = udco::peers(&lab, &host, PEERS)?;
 
     let begin = Instant::now();
-    let each = host.run(&[&binary, "metrics", "--peers"])?;
+    let each = udco::run(&host, "metrics --peers")?;
     let took = begin.elapsed();
     println!("{PEERS} peers: {took:.1?} with the start of the process");
     let of_peers = each.lines().filter(|line| line.starts_with("udco_peer_"));
-    ensure!(of_peers.count() == SERIES * PEERS, "{each}");
-    let text = host.run(&[&binary, "metrics"])?;
+    ensure!(of_peers.count() == SERIES * PEERS as usize, "{each}");
+    let text = udco::run(&host, "metrics")?;
     ensure!(!text.contains("udco_peer_"), "unasked for: {text}");
     let peers = value(&text, "udco_device_peers{device=\"tun0\"}");
-    ensure!(peers == Some(PEERS as f64), "{text}");
+    ensure!(peers == Some(f64::from(PEERS)), "{text}");
 
     let file = lab.directory().join("udco.prom");
     let name = file.to_str().context("a path that is not UTF-8")?;
-    host.run(&[&binary, "metrics", "--peers", "--textfile", name])?;
+    udco::run(&host, &format!("metrics --peers --textfile {name}"))?;
     let written = fs::read_to_string(&file)?;
     ensure!(written.lines().count() == each.lines().count(), "{written}");
     if has_prometheus() {
@@ -153,14 +113,14 @@ fn a_file_is_kept_up_to_date() -> Result<()> {
     let _daemon = daemon(&host, "/run/udco/engine.sock")?;
     let file = lab.directory().join("udco.prom");
     let name = file.to_str().context("a path that is not UTF-8")?;
-    let words = [&binary()?, "metrics", "--textfile", name, "--every", "1s"];
-    let mut writer = host.spawn("writer", &words)?;
+    let line = format!("metrics --textfile {name} --every 1s");
+    let mut writer = host.spawn("writer", &udco::words(&line)?)?;
     eventually("the first text", SOON, || {
         ensure!(writer.is_alive(), "{}", writer.log());
         Ok(file.exists().then_some(()))
     })?;
     ensure!(!fs::read_to_string(&file)?.contains("tun0"), "too soon");
-    host.run(&[&binary()?, "link", "add", "tun0"])?;
+    udco::run(&host, "link add tun0")?;
     eventually("the next text", SOON, || {
         let text = fs::read_to_string(&file)?;
         // As a whole, at any time.
@@ -183,18 +143,18 @@ fn an_engine_of_another_user_is_not_down() -> Result<()> {
         return Ok(());
     }
     let _daemon = daemon(&host, "/run/udco/engine.sock")?;
-    let binary = binary()?;
+    let binary = udco::program()?;
     let other = [
         "setpriv",
         "--reuid=65534",
         "--regid=65534",
         "--clear-groups",
     ];
-    let text = host.run(&[&other[..], &[&binary, "metrics"]].concat())?;
+    let text = host.run(&[&other[..], &[binary, "metrics"]].concat())?;
     ensure!(value(&text, "udco_denied_engines") == Some(1.0), "{text}");
     ensure!(!text.contains("udco_up{"), "{text}");
     let named = ["metrics", "--engine", "/run/udco/engine.sock"];
-    let text = host.run(&[&other[..], &[&binary], &named].concat())?;
+    let text = host.run(&[&other[..], &[binary], &named].concat())?;
     let up = value(&text, "udco_up{engine=\"/run/udco/engine.sock\"}");
     ensure!(up == Some(0.0), "{text}");
     lab.discard_logs();
@@ -223,10 +183,9 @@ fn an_engine_that_hangs_or_dies_is_down_and_the_others_are_served() -> Result<()
     let host = lab.host("host")?;
     let mut first = daemon(&host, "/run/udco/first.sock")?;
     let second = daemon(&host, "/run/udco/second.sock")?;
-    let binary = binary()?;
     for (engine, device) in [("first", "tun0"), ("second", "tun1")] {
-        let socket = format!("/run/udco/{engine}.sock");
-        host.run(&[&binary, "link", "add", device, "--engine", &socket])?;
+        let line = format!("link add {device} --engine /run/udco/{engine}.sock");
+        udco::run(&host, &line)?;
     }
     let pid = process(&host, "/run/udco/first.sock")?;
     let socket = lab.directory().join("metrics");
@@ -275,7 +234,7 @@ fn prometheus_scrapes_it() -> Result<()> {
     let lab = Lab::new()?;
     let host = lab.host("host")?;
     let _daemon = daemon(&host, "/run/udco/engine.sock")?;
-    let _holder = many_peers(&lab, &host)?;
+    let _peers = udco::peers(&lab, &host, PEERS)?;
     let _exporter = exporter(&host, "127.0.0.1:9176")?;
     let directory = lab.directory().join("prometheus");
     fs::create_dir(&directory)?;
@@ -302,7 +261,7 @@ fn prometheus_scrapes_it() -> Result<()> {
     let peers = eventually("a scrape", 3 * SOON, || {
         Ok(ask("udco_device_peers{device=\"tun0\"}")?.pop())
     })?;
-    let count: usize = serde_json::from_value::<String>(peers["value"][1].clone())?.parse()?;
+    let count: u32 = serde_json::from_value::<String>(peers["value"][1].clone())?.parse()?;
     ensure!(count == PEERS, "{peers}");
     ensure!(peers["metric"]["job"] == "udco", "{peers}");
     let expired = "udco_device_ended_peers_total{reason=\"expired\"}";
@@ -311,16 +270,7 @@ fn prometheus_scrapes_it() -> Result<()> {
         ended[0]["value"][1] == "0",
         "a counter to begin with: {ended:?}"
     );
-    host.run(&[
-        &binary()?,
-        "peer",
-        "set",
-        "tun0",
-        "--id",
-        "7",
-        "--keepalive",
-        "1:1",
-    ])?;
+    udco::run(&host, "peer set tun0 --id 7 --keepalive 1:1")?;
     eventually("a peer to expire", 3 * SOON, || {
         let ended = ask(expired)?;
         Ok((ended[0]["value"][1] == "1").then_some(()))

@@ -1,73 +1,21 @@
 //! `udco show`: one device, one peer, again and again with rates, and for people on a terminal.
 
-use std::fs;
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use udco_testbed::{Host, Lab, Process, skip_part, udco};
 
-/// Long enough for a busy machine.
-const SOON: Duration = Duration::from_secs(20);
-
-fn binary() -> Result<String> {
-    let binary = udco::binary()?;
-    let binary = binary.to_str().context("a path that is not UTF-8")?;
-    Ok(binary.to_owned())
-}
-
-/// What `udco` prints with these words, which are to end well.
-fn run(host: &Host, words: &str) -> Result<String> {
-    let binary = binary()?;
-    let words: Vec<_> = [binary.as_str()]
-        .into_iter()
-        .chain(words.split(' '))
-        .collect();
-    host.run(&words)
-}
-
 /// The error that `udco` ends with.
-fn error(host: &Host, words: &str) -> Result<String> {
-    let binary = binary()?;
-    let words: Vec<_> = [binary.as_str()]
-        .into_iter()
-        .chain(words.split(' '))
-        .collect();
-    let output = host.output(&words)?;
-    ensure!(
-        output.status.code() == Some(1),
-        "{words:?}: {}",
-        output.status
-    );
+fn error(host: &Host, line: &str) -> Result<String> {
+    let output = udco::output(host, line)?;
+    ensure!(output.status.code() == Some(1), "{line}: {}", output.status);
     Ok(String::from_utf8_lossy(&output.stderr).into_owned())
-}
-
-fn spawn(host: &Host, log: &str, words: &str, until: &str) -> Result<Process> {
-    let binary = binary()?;
-    let words: Vec<_> = [binary.as_str()]
-        .into_iter()
-        .chain(words.split(' '))
-        .collect();
-    let mut process = host.spawn(log, &words)?;
-    process.wait_for_log(until, SOON)?;
-    Ok(process)
 }
 
 /// A device with peers 1 and 2.
 fn two_peers(lab: &Lab, host: &Host) -> Result<[Process; 2]> {
-    let daemon = spawn(host, "daemon", "daemon --workers 1", "listening at")?;
-    run(host, "link add tun0 --mode mp --up")?;
-    let file = lab.directory().join("peers");
-    fs::write(
-        &file,
-        "1 - 127.0.0.1:5001 10.9.0.1\n2 - 127.0.0.1:5002 10.9.0.2\n",
-    )?;
-    let words = format!(
-        "peer new tun0 --local 127.0.0.1:5000 --json --peers {}",
-        file.display()
-    );
-    let holder = spawn(host, "holder", &words, "\"peers\":[")?;
-    Ok([daemon, holder])
+    let daemon = udco::daemon(host, "daemon", &["--workers", "1"])?;
+    let peers = udco::peers(lab, host, 2)?;
+    Ok([daemon, peers])
 }
 
 #[test]
@@ -75,21 +23,21 @@ fn one_device_or_peer_is_shown_by_name_and_id() -> Result<()> {
     let lab = Lab::new()?;
     let host = lab.host("host")?;
     let _processes = two_peers(&lab, &host)?;
-    run(&host, "link add tun1")?;
+    udco::run(&host, "link add tun1")?;
 
-    let device = run(&host, "show tun0")?;
+    let device = udco::run(&host, "show tun0")?;
     ensure!(device.contains("tun0 (mp, ovpn), 2 peers"), "{device}");
     ensure!(
         device.contains("peer 1 at") && !device.contains("tun1"),
         "{device}"
     );
-    let peer = run(&host, "show tun0 2")?;
-    ensure!(peer.contains("peer 2 at 127.0.0.1:5002"), "{peer}");
+    let peer = udco::run(&host, "show tun0 2")?;
+    ensure!(peer.contains("peer 2 at 127.0.0.1:20002"), "{peer}");
     ensure!(
         !peer.contains("peer 1 at") && !peer.contains("offloads"),
         "{peer}"
     );
-    let json: Value = serde_json::from_str(&run(&host, "show tun0 2 --json")?)?;
+    let json: Value = serde_json::from_str(&udco::run(&host, "show tun0 2 --json")?)?;
     let peers = json["devices"][0]["peers"].as_array().context("no peers")?;
     ensure!(peers.len() == 1 && peers[0]["id"] == 2, "{json:#}");
     ensure!(
@@ -112,7 +60,7 @@ fn a_watch_shows_rates() -> Result<()> {
     let lab = Lab::new()?;
     let host = lab.host("host")?;
     let _processes = two_peers(&lab, &host)?;
-    let watch = spawn(
+    let watch = udco::spawn(
         &host,
         "watch",
         "show --watch=1",
@@ -134,16 +82,15 @@ fn engines_and_namespaces_are_told_apart() -> Result<()> {
     let lab = Lab::new()?;
     let host = lab.host("host")?;
     let _processes = two_peers(&lab, &host)?;
-    let one = run(&host, "show")?;
+    let one = udco::run(&host, "show")?;
     ensure!(!one.contains("engine "), "one engine: {one}");
 
     let second = "daemon --workers 1 --socket /run/udco/second.sock";
-    let _second = spawn(&host, "second", second, "listening at")?;
+    let _second = udco::spawn(&host, "second", second, "listening at")?;
     // In a namespace of its own, which lives as long as the device.
-    let binary = binary()?;
-    let add = [binary.as_str(), "link", "add", "tun0", "--engine"];
+    let add = [udco::program()?, "link", "add", "tun0", "--engine"];
     host.run(&[&["unshare", "--net"], &add[..], &["/run/udco/second.sock"]].concat())?;
-    let both = run(&host, "show")?;
+    let both = udco::run(&host, "show")?;
     for words in [
         "engine /run/udco/engine.sock: process ",
         "engine /run/udco/second.sock: process ",
@@ -152,7 +99,7 @@ fn engines_and_namespaces_are_told_apart() -> Result<()> {
     ] {
         ensure!(both.contains(words), "no {words}: {both}");
     }
-    let metrics = run(&host, "metrics")?;
+    let metrics = udco::run(&host, "metrics")?;
     ensure!(
         metrics.contains("udco_device_peers{device=\"tun0\"} 2\n"),
         "{metrics}"
@@ -170,7 +117,7 @@ fn a_terminal_gets_colours_and_units_unless_unwanted() -> Result<()> {
     let lab = Lab::new()?;
     let host = lab.host("host")?;
     let _processes = two_peers(&lab, &host)?;
-    let show = format!("{} show", binary()?);
+    let show = format!("{} show", udco::program()?);
     if host.run(&["which", "script"]).is_err() {
         skip_part("no script; cure: apt-get install bsdutils");
         return Ok(());
@@ -189,7 +136,7 @@ fn a_terminal_gets_colours_and_units_unless_unwanted() -> Result<()> {
         shown.contains("tun0 (mp, ovpn)") && !shown.contains('\u{1b}'),
         "{shown:?}"
     );
-    let shown = run(&host, "show")?;
+    let shown = udco::run(&host, "show")?;
     ensure!(shown.contains("received 0 bytes in 0 packets"), "{shown}");
     lab.discard_logs();
     Ok(())

@@ -1,15 +1,11 @@
 //! What `udco show --json` prints is what docs/show.schema.json says.
 
 use std::fs;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use udco_state::{FORMAT, KernelDevice, Report};
 use udco_testbed::{Host, Lab, Process, json_schema, udco};
-
-/// Long enough for a busy machine.
-const SOON: Duration = Duration::from_secs(20);
 
 /// What the second engine lacks: a device, whose peer has a key.
 const STEPS: [&str; 4] = [
@@ -24,25 +20,14 @@ fn schema() -> Result<Value> {
     Ok(serde_json::from_str(&fs::read_to_string(page)?)?)
 }
 
-fn binary() -> Result<String> {
-    let binary = udco::binary()?;
-    let binary = binary.to_str().context("a path that is not UTF-8")?;
-    Ok(binary.to_owned())
-}
-
 fn daemon(host: &Host, name: &str) -> Result<Process> {
-    let words = [&binary()?, "daemon", "--workers", "1", "--socket"];
     let socket = format!("/run/udco/{name}.sock");
-    // A child of a shell: a signal to the process that enters the host would stop that process, too.
-    let child = ["sh", "-c", "\"$@\" & wait", "sh"];
-    let mut daemon = host.spawn(name, &[&child[..], &words, &[&socket]].concat())?;
-    daemon.wait_for_log("listening at", SOON)?;
-    Ok(daemon)
+    udco::daemon_below_a_shell(host, name, &[], &["--socket", &socket])
 }
 
 /// Prints the state, checks it, and returns it.
 fn shown(host: &Host, schema: &Value) -> Result<Value> {
-    let output = host.output(&[&binary()?, "show", "--json"])?;
+    let output = udco::output(host, "show --json")?;
     let value = serde_json::from_slice(&output.stdout)?;
     let problems = json_schema::problems(schema, &value);
     ensure!(problems.is_empty(), "{problems:#?}\n{value:#}");
@@ -81,25 +66,18 @@ fn the_output_conforms_to_the_schema() -> Result<()> {
     let schema = schema()?;
     let lab = Lab::new()?;
     let host = lab.host("host")?;
-    let binary = binary()?;
     shown(&host, &schema).context("without an engine")?;
 
     host.run(&["mkdir", "-p", "/run/udco"])?;
     let _first = daemon(&host, "engine")?;
-    let mut holders = Vec::new();
-    let key = lab.directory().join("key.txt");
-    let key = key.to_str().context("a path that is not UTF-8")?;
+    let mut peers = Vec::new();
+    let key = lab.file("key.txt")?;
     for step in STEPS {
-        let words = step
-            .split(' ')
-            .map(|word| if word == "key.txt" { key } else { word });
-        let words: Vec<_> = [binary.as_str()].into_iter().chain(words).collect();
+        let line = step.replace("key.txt", &key);
         if step.starts_with("peer new") {
-            let mut holder = host.spawn("holder", &words)?;
-            holder.wait_for_log("peer 1", SOON)?;
-            holders.push(holder);
+            peers.push(udco::spawn(&host, "peer", &line, "peer 1")?);
         } else {
-            host.run(&words)?;
+            udco::run(&host, &line)?;
         }
     }
     host.run(&["ip", "address", "add", "10.9.0.254/24", "dev", "tun0"])?;

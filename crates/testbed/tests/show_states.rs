@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use udco_testbed::{Host, Lab, Process, eventually, skip_part, udco};
+use udco_testbed::{Host, Lab, eventually, skip_part, udco};
 
 /// Long enough for a busy machine.
 const SOON: Duration = Duration::from_secs(20);
@@ -36,16 +36,6 @@ fn expect(host: &Host, user: &[&str], code: i32, words: &str) -> Result<()> {
     Ok(())
 }
 
-fn daemon(host: &Host, name: &str, user: &[&str]) -> Result<Process> {
-    let binary = udco::program()?;
-    // A child of a shell: a signal to the process that enters the host would stop that process, too.
-    let child = ["sh", "-c", "\"$@\" & wait", "sh"];
-    let words = [&child, user, &[binary, "daemon", "--workers", "1"]].concat();
-    let mut daemon = host.spawn(name, &words)?;
-    daemon.wait_for_log("listening at", SOON)?;
-    Ok(daemon)
-}
-
 /// Sends a signal to the daemon of a user.
 fn signal(host: &Host, signal: &str, uid: &str) -> Result<()> {
     let signal = format!("-{signal}");
@@ -60,12 +50,12 @@ fn every_state_has_a_line_and_an_exit_code() -> Result<()> {
     let binary = udco::program()?;
     expect(&host, &[], 3, "no engine is running")?;
 
-    let mut root = daemon(&host, "root.log", &[])?;
+    let mut root = udco::daemon_below_a_shell(&host, "root.log", &[], &[])?;
     expect(&host, &[], 0, "an engine is running")?;
     if lab.is_privileged() {
         expect(&host, &OTHER, 4, "you may not use this engine")?;
         host.run(&["install", "-d", "-o", "65534", "/run/user/65534"])?;
-        let mut other = daemon(&host, "other.log", &OTHER)?;
+        let mut other = udco::daemon_below_a_shell(&host, "other.log", &OTHER, &[])?;
         expect(&host, &OTHER, 0, "an engine is running")?;
         let both = host.run(&[binary, "show", "--json"])?;
         ensure!(both.matches("\"workers\"").count() == 2, "root: {both}");
@@ -121,7 +111,7 @@ fn an_interface_of_others_is_not_to_be_deleted() -> Result<()> {
     ];
     for has_engine in [false, true] {
         let _daemon = has_engine
-            .then(|| daemon(&host, "daemon.log", &[]))
+            .then(|| udco::daemon_below_a_shell(&host, "daemon.log", &[], &[]))
             .transpose()?;
         for device in ["lo", "tun5"] {
             for command in commands {
