@@ -1,28 +1,27 @@
 //! Interrupt coalescing, for a worker: at high packet rates it pauses briefly so that packets accumulate.
 //!
-//! A worker that has moved everything sleeps, and the next packet wakes it. Where its sender shares a processor with it,
-//! that is after a few packets each time: both then spend more on the switch than on packets, records leave in short
-//! runs, and everything behind pays for that as well. So above a hundred thousand packets a second, and only there, a
-//! worker pauses for a moment before it sleeps, as network cards hold back their interrupts. A super-packet or a run of
-//! coalesced datagrams is one here: a TCP stream comes near that only where the link coalesces nothing, and is no slower
-//! there.
+//! A worker that has moved everything sleeps, and the next packet wakes it. If the sender shares a processor with it, that
+//! happens every few packets: both then spend more time switching than on packets, records leave in short runs, and
+//! everything downstream pays for that, too. So above a hundred thousand packets a second, and only there, a worker pauses
+//! for a moment before it sleeps, as network cards hold back their interrupts. A super-packet, or a run of coalesced
+//! datagrams, counts as one: a TCP stream reaches such rates only where the link coalesces nothing, and is no slower there.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-/// Nanoseconds for each packet at which a worker begins to pause.
+/// A worker pauses if packets come faster than one in this many nanoseconds.
 const FAST: u64 = 10_000;
 
-/// How long a pause is: at 100,000 packets a second five come meanwhile. A device's queue has room for 500.
+/// The length of a pause: at 100,000 packets a second, five arrive meanwhile. A device's queue has room for 500.
 const PAUSE: Duration = Duration::from_micros(50);
 
-/// By how many nanoseconds the kernel may prolong a pause; its own measure is 50,000.
+/// By how many nanoseconds the kernel may prolong a pause; its default is 50,000.
 const SLACK: u64 = 1_000;
 
-/// Nanoseconds over which the rate is taken, so that a burst alone does not count.
+/// The rate is measured over this many nanoseconds, so that a single burst does not count.
 const SPAN: u64 = 1_000_000;
 
-/// The packet rate, taken each time when a worker has nothing left to do.
+/// The packet rate, measured whenever a worker has nothing left to do.
 pub(crate) struct Coalescing {
     moved: u64,
     since: u64,
@@ -30,7 +29,7 @@ pub(crate) struct Coalescing {
 }
 
 impl Coalescing {
-    /// From `now` on, in nanoseconds.
+    /// Starts at `now`, in nanoseconds.
     pub(crate) const fn from(now: u64) -> Self {
         Self {
             moved: 0,
@@ -39,7 +38,7 @@ impl Coalescing {
         }
     }
 
-    /// Nothing is left to do, and `moved` packets have been moved since the beginning: returns whether to pause.
+    /// Call it when nothing is left to do, with the packets `moved` since the start; returns whether to pause.
     pub(crate) fn is_fast(&mut self, moved: u64, now: u64) -> bool {
         let elapsed = now.saturating_sub(self.since);
         if elapsed >= SPAN {

@@ -16,13 +16,13 @@ use crate::device::capture::{Recorder, Seen};
 use crate::device::peer::Peer;
 use crate::io::{Io, Tun};
 
-/// Packets in one batch, usually: each received run has at most 64.
+/// Packets in a batch, usually: each received run has at most 64.
 const PACKETS: usize = 1024;
 
-/// Says that a packet needs nothing done.
+/// The virtio header of an ordinary packet.
 const PLAIN: [u8; virtio::LEN] = [0; virtio::LEN];
 
-/// Packets of a batch that are to be handed over.
+/// The packets of a batch that are to be delivered.
 pub(crate) struct Delivery<I: Io> {
     merger: Merger,
     packets: Vec<Packet>,
@@ -65,7 +65,7 @@ impl<I: Io> Delivery<I> {
         self.packets.push(Packet { range, peer });
     }
 
-    /// Hands everything over. `batch` is the buffer in which the packets lie.
+    /// Delivers everything. `batch` is the buffer that holds the packets.
     pub(crate) fn flush(&mut self, device: &Device<I>, batch: &[u8], recorder: &Recorder) {
         self.merger
             .enable(device.interface.offloads.merge.enabled());
@@ -76,7 +76,7 @@ impl<I: Io> Delivery<I> {
                 match self.merger.add(batch, packet.range.clone()) {
                     Ok(()) => added += 1,
                     Err(MergeError::Full) if added > from => break,
-                    // Of another buffer: it cannot be, and the merger has not numbered it.
+                    // It is of another buffer, which cannot happen; the merger has not numbered it.
                     Err(_) => {
                         self.packets.remove(added);
                         device.interface.drops.count(DropReason::RxTunRefused);
@@ -114,13 +114,13 @@ impl<I: Io> Delivery<I> {
     }
 }
 
-/// The queue for packets from a peer: the kernel hands out the packets of the other direction through the same one, so
-/// that most need not be handed over (see [`crate::device::handoff`]).
+/// The queue for packets from a peer: the kernel hands out packets of the other direction through the same one, so most
+/// need no hand-off (see [`crate::device::handoff`]).
 pub(crate) fn queue_for<I: Io>(device: &Device<I>, peer: PeerId) -> Option<&I::Tun> {
     device.interface.queues.get(device.interface.queue_of(peer))
 }
 
-/// Hands one packet over that lies in no batch.
+/// Delivers a single packet, outside a batch.
 pub(crate) fn write_alone(queue: &impl Tun, packet: &[u8]) -> io::Result<()> {
     queue
         .write_vectored(&[IoSlice::new(&PLAIN), IoSlice::new(packet)])
@@ -153,7 +153,7 @@ fn write<I: Io>(
                 bytes: group.bytes as u64,
             }
         }
-        // The offload is refused, or the device is: one by one it shows (design decision 6).
+        // Either the super-packet or every packet is refused: one by one it shows (design decision 6).
         Err(error) if group.packets > 1 => {
             let mut taken = Taken::default();
             for range in group.originals() {

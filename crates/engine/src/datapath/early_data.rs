@@ -1,8 +1,8 @@
 //! Early data: data packets that came before their key, and wait for it.
 //!
-//! A stock OpenVPN sends with a new key as soon as it has it, a moment before the other end has handed it to its engine
-//! (openvpn-integration 1.9). Dropping these packets costs a ping or a retransmission at each rekey; here they
-//! wait for a moment instead.
+//! A stock OpenVPN sends with a new key as soon as it has it, a moment before the other end has given it to its engine
+//! (openvpn-integration 1.9). Dropping these packets would cost a ping or a retransmission at each rekey; here they wait
+//! for a moment instead.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -13,13 +13,13 @@ use udco_core::inbound::Origin;
 use crate::device::transport::Transport;
 use crate::io::Io;
 
-/// How many packets one worker holds. Anybody who knows a peer id can fill it, so it is small.
+/// How many packets a worker holds. Anybody who knows a peer id can fill it, so it is small.
 const SLOTS: usize = 64;
 
-/// The longest packet that is held: what an Ethernet carries, unfragmented or not.
+/// The longest packet held: what an Ethernet link carries.
 const SLOT_LEN: usize = 2048;
 
-/// How long a packet waits, in milliseconds: a handshake's last step, not more.
+/// How long a packet waits, in milliseconds: as long as the last step of a handshake takes.
 const PATIENCE: u64 = 500;
 
 /// Packets that wait, oldest first.
@@ -33,7 +33,7 @@ pub(crate) struct EarlyPacket<I: Io> {
     buffer: Box<[u8]>,
     len: usize,
     transport: Weak<Transport<I>>,
-    /// Where it came from; `None` on a stream, which says it all.
+    /// Where it came from; `None` on a stream, whose peer is known.
     pub(crate) origin: Option<Origin>,
     since: Time,
 }
@@ -87,7 +87,7 @@ impl<I: Io> EarlyData<I> {
         self.waiting.pop_front()
     }
 
-    /// Holds a packet on. Taking out all packets in turn and putting each one back keeps their order.
+    /// Puts a packet back. Taking out all packets in turn and putting each back keeps their order.
     pub(crate) fn push(&mut self, early: EarlyPacket<I>) {
         self.waiting.push_back(early);
     }

@@ -1,33 +1,33 @@
-//! How busy a worker is, by the time that it sleeps.
+//! How busy a worker is, judged by how long it sleeps.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The least nanoseconds of one sample.
+/// The shortest sample, in nanoseconds.
 const SPAN: u64 = 10_000_000;
 
-/// A sample this many nanoseconds old is over: a worker that sleeps takes none.
+/// A sample older than this many nanoseconds no longer counts: a sleeping worker takes none.
 const STALE: u64 = 100_000_000;
 
-/// Percent of its time below which a worker, or two together, has little to do.
+/// A worker, or two together, awake for less than this percentage of the time has little to do.
 pub(crate) const QUIET: u64 = 25;
 
-/// The load of the calling thread, taken span by span.
+/// The load of the calling thread, sampled span by span.
 pub(crate) struct Load {
     since: u64,
     asleep: u64,
     quiet_for: u64,
 }
 
-/// A sample: what a worker did since the one before.
+/// A worker's activity since the previous sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sample {
-    /// Percent of the time in which the worker was awake.
+    /// Percentage of the time that the worker was awake.
     pub(crate) awake: u64,
     /// For how many nanoseconds it has had little to do.
     pub(crate) quiet_for: u64,
 }
 
-/// The last sample of a worker, for the others to read.
+/// A worker's last sample, for the other workers to read.
 #[derive(Default)]
 pub(crate) struct LastSample {
     awake: AtomicU64,
@@ -35,7 +35,7 @@ pub(crate) struct LastSample {
 }
 
 impl Load {
-    /// Begins `now`, in nanoseconds.
+    /// Starts at `now`, in nanoseconds.
     pub(crate) const fn from(now: u64) -> Self {
         Self {
             since: now,
@@ -44,12 +44,12 @@ impl Load {
         }
     }
 
-    /// The thread has slept so many nanoseconds.
+    /// The thread has slept for this many nanoseconds.
     pub(crate) const fn slept(&mut self, nanoseconds: u64) {
         self.asleep += nanoseconds;
     }
 
-    /// A sample, once a span has passed.
+    /// The next sample, if a span has passed.
     pub(crate) fn sample(&mut self, now: u64) -> Option<Sample> {
         let span = now.saturating_sub(self.since);
         if span < SPAN {
@@ -75,7 +75,7 @@ impl LastSample {
         self.at.store(now, Ordering::Relaxed);
     }
 
-    /// Percent of the time in which the worker is awake.
+    /// Percentage of the time that the worker is awake.
     pub(crate) fn awake(&self, now: u64) -> u64 {
         let is_stale = now.saturating_sub(self.at.load(Ordering::Relaxed)) > STALE;
         if is_stale {

@@ -1,23 +1,23 @@
 //! Which worker has a source, and when it changes.
 //!
-//! Under load each direction of a device has a worker, and so a core, of its own. While little comes, one worker does both:
-//! an answer then costs no other thread's waking, which takes longer than all else on the way. So the device's queues are
+//! Under load each direction of a device has a worker, and so a core, of its own. At low load one worker does both: an
+//! answer then wakes no second thread, which would take longer than everything else on its way. So the device's queues are
 //! with the worker of its only socket until that is awake more than half of the time, and come back when both workers
-//! together are not a quarter of theirs. Packets stay in order: a worker lets go of a queue when it has sent everything
-//! that it read.
+//! together are awake less than a quarter of the time. Packets stay in order: a worker gives up a queue only once it has
+//! sent everything that it has read.
 
 use std::sync::{Arc, Mutex};
 
 use crate::datapath::load::{QUIET, Sample};
 use crate::sync::lock;
 
-/// Percent of its time above which a worker returns the queues that are shared with it.
+/// A worker awake for more than this percentage of the time returns the queues that are shared with it.
 const BUSY: u64 = 50;
 
-/// For how many nanoseconds a worker must have had little to do before it shares a queue.
+/// A worker shares a queue once it has had little to do for this many nanoseconds.
 const QUIET_FOR: u64 = 100_000_000;
 
-/// Where a source is; its worker and whoever placed it share this.
+/// Where a source is, as its worker and the one that placed it see it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Placement(Arc<Mutex<State>>);
 
@@ -27,12 +27,12 @@ struct State {
     preferred: usize,
     /// The worker that has it under light load.
     shared_with: Option<usize>,
-    /// The worker that has it now; `None` once it was taken away.
+    /// The worker that has it now; `None` once it has been taken away.
     now: Option<usize>,
 }
 
 impl Placement {
-    /// With this worker, which is its preferred one.
+    /// A source with this worker, its preferred one.
     pub(crate) fn at(worker: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
             preferred: worker,
@@ -41,12 +41,12 @@ impl Placement {
         })))
     }
 
-    /// Under light load the source is to be with this worker; `None`: with its preferred one.
+    /// Sets the worker that has the source under light load; `None`: its preferred one.
     pub(crate) fn share(&self, to: Option<usize>) {
         lock(&self.0).shared_with = to;
     }
 
-    /// Takes it away. `notify` is called with the worker that had it, before another one can get it.
+    /// Takes it away. Calls `notify` with the worker that had it, before another one can get it.
     pub(crate) fn clear(&self, notify: impl FnOnce(usize)) {
         let mut state = lock(&self.0);
         if let Some(worker) = state.now.take() {
@@ -54,8 +54,8 @@ impl Placement {
         }
     }
 
-    /// Whether this worker, if it has the source, is to give it to another one after this sample: then `give` is called
-    /// with the other's number. `awake` says how much of the time another worker is awake.
+    /// If this worker has the source and has to give it to another one after this sample, calls `give` with the other's
+    /// number. `awake` returns for how much of the time another worker is awake.
     pub(crate) fn move_on(
         &self,
         worker: usize,
@@ -87,7 +87,7 @@ impl Placement {
 mod tests {
     use super::*;
 
-    /// The worker that has it after a sample of `worker`, awake for this share of the time, beside one awake for `other`.
+    /// The worker that gets it after a sample of `worker`, which is awake for this share of the time, the other for `other`.
     fn after(placement: &Placement, worker: usize, awake: u64, other: u64) -> Option<usize> {
         let sample = Sample {
             awake,

@@ -31,10 +31,10 @@ const MAX_DATAGRAM: usize = 65_535;
 /// Bytes of a stream in one batch; there is room for the longest packet behind the beginning of another.
 const STREAM_BUFFER: usize = 256 << 10;
 
-/// Batches before other sources of the worker have their turn.
+/// Batches before the worker's other sources get their turn.
 const TURNS: usize = 4;
 
-/// Buffers of a worker for packets on their way in.
+/// A worker's buffers for packets on their way in.
 pub(crate) struct Receiver<I: Io> {
     inbox: <I::Datagrams as Datagrams>::Inbox,
     relay_scratch: Vec<u8>,
@@ -59,18 +59,18 @@ impl<I: Io> Receiver<I> {
         }
     }
 
-    /// How many datagrams, or runs of coalesced ones, were received.
+    /// How many datagrams, or runs of coalesced ones, have been received.
     pub(crate) const fn taken(&self) -> u64 {
         self.taken
     }
 
-    /// Whether packets wait for their key: then [`Receiver::run`] is due every now and then.
+    /// Whether packets wait for their key: then [`Receiver::run`] is due from time to time.
     pub(crate) fn is_waiting(&mut self) -> bool {
         self.early_data.forget_gone();
         !self.early_data.is_empty()
     }
 
-    /// Takes what lies in a socket, up to some batches.
+    /// Receives from a socket, at most [`TURNS`] batches.
     ///
     /// # Errors
     /// If the socket itself fails; peers cannot cause it.
@@ -185,7 +185,7 @@ impl<I: Io> Receiver<I> {
         self.recorder.end();
     }
 
-    /// Gives a datagram to OpenVPN, whatever it is: the socket serves no peer.
+    /// Gives a datagram to OpenVPN, whatever it holds: the socket serves no peer.
     fn relay_all(&mut self, device: &Device<I>, transport: &Transport<I>, index: usize) {
         let Some(datagram) = self.inbox.datagram(index) else {
             return;
@@ -209,10 +209,10 @@ impl<I: Io> Receiver<I> {
         }
     }
 
-    /// Takes what lies in a stream, up to some batches.
+    /// Receives from a stream, at most [`TURNS`] batches.
     ///
     /// # Errors
-    /// If a call fails while the stream goes on.
+    /// If a call fails although the stream goes on.
     pub(crate) fn run_stream(
         &mut self,
         device: &Device<I>,
@@ -235,7 +235,7 @@ impl<I: Io> Receiver<I> {
         Ok(())
     }
 
-    /// The packets in the first `received` bytes of the buffer.
+    /// Handles the packets in the first `received` bytes of the buffer.
     fn stream_batch(
         &mut self,
         device: &Device<I>,
@@ -302,7 +302,7 @@ impl<I: Io> Receiver<I> {
                         ..
                     } = other
                     {
-                        // dco-behaviour 5.10: whoever sends this does not speak the protocol.
+                        // The other end does not speak the protocol (dco-behaviour 5.10).
                         stream.fail();
                         is_sound = false;
                     }
@@ -327,7 +327,7 @@ impl<I: Io> Receiver<I> {
         }
     }
 
-    /// Tries packets again that came before their key.
+    /// Retries packets that came before their key.
     pub(crate) fn retry(&mut self, device: &Device<I>, transport: &Arc<Transport<I>>, at: Moment) {
         if self.early_data.is_empty() {
             return;
@@ -394,7 +394,7 @@ fn owner<'v, I: Io>(
     Arc::ptr_eq(&peer.transport, transport).then_some(peer)
 }
 
-/// The end of the way of a datagram that is not delivered with its batch. Returns why it is dropped.
+/// Concludes a datagram that is not delivered with its batch. Returns why it is dropped.
 fn finish<I: Io>(
     device: &Device<I>,
     inbound: Inbound<'_, DirectionKey, Arc<Transport<I>>>,
@@ -429,7 +429,7 @@ fn finish<I: Io>(
     }
 }
 
-/// Follows a peer to where it has moved.
+/// Follows a peer to its new address, if it has moved.
 fn follow<I: Io>(device: &Device<I>, peer: &Peer<I>, floated: Option<Endpoint>, now: Time) {
     if let Some(endpoint) = floated {
         device.float(peer, endpoint, now);

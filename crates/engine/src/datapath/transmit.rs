@@ -1,9 +1,9 @@
 //! A packet's way out: from a TUN queue to the transport socket of its peer.
 //!
-//! The device hands out super-packets of up to 64 KiB where it can. Each is split into packets, one behind the other in
-//! one buffer, each with room for its header, and sealed where it lies. Records of one size for one peer then lie next
-//! to each other and leave in one call, which the kernel cuts into datagrams. Over TCP each has its length in front, and
-//! all that lie next to each other leave in one call.
+//! The device hands out super-packets of up to 64 KiB where it can. Each is split into packets, laid out one after the
+//! other in one buffer with room for a header in front, and sealed in place. So records of one size for one peer lie next
+//! to each other and leave in one call ([`run`]), which the kernel cuts into datagrams ([`messages`]). Over TCP each has
+//! its length in front, and all that lie next to each other leave in one call.
 
 mod messages;
 mod recording;
@@ -32,24 +32,24 @@ use crate::device::snapshot::Tuning;
 use crate::device::transport::Transport;
 use crate::io::{Io, Moment, Tun};
 
-/// Bytes of records in one batch: half of what a core's cache holds, and at least one packet of any size.
+/// Bytes of records in one batch: half of a core's cache, and room for a packet of any size.
 const ARENA: usize = 8 * (OVERHEAD + 65_535);
 
-/// Packets that are read before what they came to is sent.
+/// Packets read before their records are sent.
 const BATCH: usize = 128;
 
-/// Batches before other sources of the worker have their turn.
+/// Batches before the worker's other sources get their turn.
 const TURNS: usize = 4;
 
-/// Buffers of a worker for packets on their way out.
+/// A worker's buffers for packets on their way out.
 pub(crate) struct Transmitter<I: Io> {
-    /// The packet that was read last, behind its virtio header.
+    /// The packet read last, behind its virtio header.
     packet: Box<[u8]>,
     records: Records<I>,
     taken: u64,
 }
 
-/// Sealed records of a batch, and the messages in which they will leave.
+/// The sealed records of a batch, and the messages in which they will leave.
 struct Records<I: Io> {
     arena: Box<[u8]>,
     /// Where the next record begins.
@@ -57,9 +57,9 @@ struct Records<I: Io> {
     /// Records that will make the next message, or the next write to a stream.
     run: Option<Run<I>>,
     messages: Messages<I>,
-    /// A stream that is full.
+    /// A stream that has become full.
     full: Option<Arc<Transport<I>>>,
-    /// The device's.
+    /// The device's options.
     tuning: Tuning,
     recorder: Recorder,
 }
@@ -83,13 +83,13 @@ impl<I: Io> Transmitter<I> {
         }
     }
 
-    /// How many packets, or super-packets, were read.
+    /// How many packets, or super-packets, have been read.
     pub(crate) const fn taken(&self) -> u64 {
         self.taken
     }
 
-    /// Sends what lies in a queue, up to some batches. Returns the stream for which the rest has to wait: that of the
-    /// device's only peer, so that nobody else waits too.
+    /// Sends the packets of a queue, at most [`TURNS`] batches. Returns the stream that the rest has to wait for: only if it
+    /// is that of the device's only peer, so that no other peer waits.
     ///
     /// # Errors
     /// If the queue cannot be read: the device is gone.
@@ -146,13 +146,13 @@ impl<I: Io> Transmitter<I> {
         self.records.flush(device);
         self.records.recorder.end();
         if view.peers.len() != 1 {
-            // Others would wait too: what finds no room is dropped.
+            // Other peers would wait, too: drop what finds no room.
             self.records.full = None;
         }
         outcome.map(|may_be_more| may_be_more && self.records.full.is_none())
     }
 
-    /// The packet that was read last, from this queue: one for a peer of another queue is handed off.
+    /// Sends the packet read last, from this queue; one for a peer of another queue is handed off.
     fn one(
         &mut self,
         device: &Device<I>,
@@ -178,7 +178,7 @@ impl<I: Io> Transmitter<I> {
         }
     }
 
-    /// Sends what other workers read for the peers of a queue.
+    /// Sends the packets that other workers have read for the peers of a queue.
     pub(crate) fn run_handed_off(&mut self, device: &Device<I>, queue: usize, at: Moment) {
         let Some(way) = device.interface.handoffs.to(queue) else {
             return;
@@ -194,7 +194,7 @@ impl<I: Io> Transmitter<I> {
                 break;
             };
             let taken = halves(&handed_off.buffer, handed_off.len).and_then(|(header, packet)| {
-                // The peer may be another one by now, and then also of another queue: rare enough to be out of order.
+                // By now the peer may be another one, even of another queue: too rare for its order to matter.
                 let peer = select(&view, packet)?;
                 self.records.take(device, peer, header, packet, now)
             });
@@ -208,7 +208,7 @@ impl<I: Io> Transmitter<I> {
         }
         self.records.flush(device);
         self.records.recorder.end();
-        // This never waits for room: a packet that finds none is dropped.
+        // Nothing waits for room here: a packet that finds none is dropped.
         self.records.full = None;
         if !way.is_empty() {
             way.ring();
@@ -230,14 +230,13 @@ fn select<'v, I: Io>(
     Ok(peer)
 }
 
-/// The virtio header of what lies in a buffer, and the packet.
+/// A buffer's virtio header and packet.
 fn halves(buffer: &[u8], len: usize) -> Result<(&[u8; virtio::LEN], &[u8]), DropReason> {
     let read = buffer.get(..len).unwrap_or_default();
     read.split_first_chunk().ok_or(DropReason::TxBadOffload)
 }
 
-/// How many packets of the tunnel are lost with what lies in a buffer: all that a super-packet would have become
-/// (faults E10).
+/// How many packets of the tunnel are lost with this buffer: all that a super-packet would have become (faults E10).
 #[cold]
 fn packets_in(buffer: &[u8], len: usize) -> u64 {
     let splitter = halves(buffer, len)
@@ -247,7 +246,7 @@ fn packets_in(buffer: &[u8], len: usize) -> u64 {
 }
 
 impl<I: Io> Records<I> {
-    /// Makes records of a packet of the device for its peer.
+    /// Splits a packet of the device into records for its peer, and seals them.
     fn take(
         &mut self,
         device: &Device<I>,
@@ -379,7 +378,7 @@ impl<I: Io> Records<I> {
         self.messages.push(batch, run, endpoint);
     }
 
-    /// Sends everything; the buffer is empty then.
+    /// Sends everything, which empties the buffer.
     fn flush(&mut self, device: &Device<I>) {
         self.close_run(device);
         self.messages.send((device, &self.arena, &self.recorder));

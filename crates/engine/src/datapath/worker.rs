@@ -1,10 +1,10 @@
 //! Workers: threads that move packets, each with its own epoll set and buffers (design decision 5).
 //!
 //! A worker runs to completion: an event is a queue or a socket with packets, and the worker that has it moves them all
-//! the way. A queue or socket is with one worker at a time, so that packets leave in the order in which they came. Under
-//! load a device's TUN queues and its transport socket are with different workers where there are two: each direction has
-//! a core (see [`crate::datapath::placement`]). The kernel keeps a flow in one queue: that through which its packets in
-//! the other direction were delivered.
+//! the way. One worker at a time has a queue or socket, so packets leave in the order in which they came. Under load a
+//! device's TUN queues and its transport socket are with different workers, if there are two: each direction has a core
+//! (see [`crate::datapath::placement`]). The kernel keeps a flow in one queue: that through which its packets in the other
+//! direction were delivered.
 
 mod resting;
 pub(crate) mod running;
@@ -34,7 +34,7 @@ use crate::threads;
 /// How long [`Workers::remove_all`] waits for a worker. A worker needs microseconds; only a stopped process takes longer.
 pub(crate) const REMOVAL: Duration = Duration::from_millis(500);
 
-/// The most queues of a device: so many fds travel beside a message.
+/// The most queues of a device: their fds travel beside one message.
 const MAX_QUEUES: usize = udco_ipc::MAX_FDS - 1;
 
 /// Where packets come from.
@@ -64,7 +64,7 @@ struct Worker {
     thread: Option<JoinHandle<()>>,
 }
 
-/// A worker's side that others reach.
+/// A worker, as other threads reach it.
 pub(crate) struct Shared<I: Io> {
     set: Arc<EpollSet<I>>,
     orders: Mutex<Vec<Order<I>>>,
@@ -75,7 +75,7 @@ pub(crate) struct Shared<I: Io> {
 pub(crate) enum Order<I: Io> {
     Add(u64, Source<I>, Placement),
     Remove(u64, Sender<()>),
-    /// A key was installed: packets may wait for it.
+    /// A key was installed: packets may be waiting for it.
     Retry,
     Stop,
 }
@@ -98,19 +98,19 @@ impl Workers {
         })
     }
 
-    /// How many there are.
+    /// How many workers there are.
     pub(crate) const fn count(&self) -> usize {
         self.workers.len()
     }
 
-    /// The processor time of each, in seconds; 0 if the kernel does not tell.
+    /// The processor time of each, in seconds; 0 if unknown.
     pub(crate) fn cpu_seconds(&self) -> Vec<f64> {
         let spent = |worker: &Worker| worker.thread.as_ref().and_then(clock::spent_by);
         let seconds = |worker| spent(worker).map_or(0.0, |spent| spent.as_secs_f64());
         self.workers.iter().map(seconds).collect()
     }
 
-    /// How many queues a device should have: one for each worker but one, which is for its transport socket.
+    /// How many queues a device should have: one for each worker except the one that gets its transport socket.
     pub(crate) fn queues(&self) -> u16 {
         let queues = (self.workers.len() - 1).clamp(1, MAX_QUEUES);
         u16::try_from(queues).unwrap_or(1)
@@ -125,21 +125,21 @@ impl Workers {
         Placed { placement, token }
     }
 
-    /// While little comes, a source is to be with this worker (modulo their count), or always with its own.
+    /// Under light load, gives a source to this worker (modulo their count); with `None`, always to its preferred one.
     pub(crate) fn lend(&self, placed: &Placed, worker: Option<usize>) {
         let count = self.workers.len();
         placed.placement.share(worker.map(|worker| worker % count));
     }
 
-    /// A key was installed: packets that came before it are tried again.
+    /// A key was installed: workers retry the packets that came before it.
     pub(crate) fn retry(&self) {
         for worker in &self.workers {
             worker.order(Order::Retry);
         }
     }
 
-    /// Takes sources back. When this returns, no worker touches them any more. It waits for the workers, at most
-    /// [`REMOVAL`] for all of them: call it without a lock that requests or packets need.
+    /// Takes sources back: once this returns, no worker touches them. It waits for the workers, at most [`REMOVAL`] for all
+    /// of them, so do not call it with a lock that requests or packets need.
     pub(crate) fn remove_all(&self, sources: impl IntoIterator<Item = Placed>) {
         let (done, removed) = channel();
         let mut workers = Vec::new();
@@ -174,7 +174,7 @@ impl Drop for Workers {
 }
 
 impl Worker {
-    /// Starts the thread with this number of all.
+    /// Starts the thread of the worker with this number.
     fn start(
         number: usize,
         all: &Arc<[Arc<Shared<Linux>>]>,
@@ -263,7 +263,7 @@ impl<I: Io> Source<I> {
         }
     }
 
-    /// Wakes the worker for packets that are handed over to it.
+    /// Wakes the worker for packets that are handed off to it.
     fn waker(&self) -> Option<&I::Waker> {
         match self {
             Self::Tun(device, queue) => device.interface.handoffs.to(*queue).map(|way| &way.waker),

@@ -1,4 +1,4 @@
-//! The datagrams of a batch: they leave in one call, and each that does not is sent again in pieces, or counted.
+//! The datagrams of a batch leave in one call. A message that fails is sent again in pieces, or counted as dropped.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -88,7 +88,8 @@ impl<I: Io> Messages<I> {
         self.owners.clear();
     }
 
-    /// Sees to a message that may not have left, or not as it should. Returns how many of its records are lost, and why.
+    /// Handles the outcome of a message: it may have failed, or left without its local address. Returns how many of its
+    /// records are lost, and why.
     fn account(
         &mut self,
         device: &Device<I>,
@@ -105,7 +106,7 @@ impl<I: Io> Messages<I> {
         let record = usize::from(message.segment.unwrap_or(u16::MAX)).max(1);
         let records = message.range.len().div_ceil(record);
         let lost = if records > 1 && outcome.refuses_segments() {
-            // The path is narrower than we think, or the device cannot cut: one by one it may go (design decision 6).
+            // The path is narrower than we think, or the device cannot segment: try one by one (design decision 6).
             let sent = self.outbox.send_singly(socket, arena, index).min(records);
             if outcome.is_too_long() {
                 device
@@ -141,8 +142,8 @@ impl<I: Io> Messages<I> {
         (lost, reason)
     }
 
-    /// Makes the device forget a local address without which a message has left (promises D8): trying it costs a call for
-    /// each message.
+    /// If a message has left without its local address, makes the device forget that address (promises D8): each further
+    /// try would cost a call per message.
     fn report_lost_local(&self, device: &Device<I>, index: usize) {
         if self.outbox.outcomes().get(index) == Some(&Outcome::SentWithoutLocal)
             && let Some(message) = self.outbox.messages().get(index)

@@ -1,4 +1,4 @@
-//! Records that leave in one call: they lie next to each other in the batch's buffer and go to one peer.
+//! Runs of records that leave in one call: they lie next to each other in the batch's buffer and go to one peer.
 //!
 //! Over UDP they are one message, which the kernel cuts into datagrams of one size; over TCP they are one write.
 
@@ -11,7 +11,7 @@ use crate::io::{Io, MAX_SEGMENTS};
 /// The most bytes of UDP payload that one send takes, segmented or not.
 const MAX_SEND: usize = 65_507;
 
-/// The most bytes that are written to a stream at once. After so many it shows whether there is room for more.
+/// The most bytes written to a stream at once, before checking whether it has room for more.
 const STREAM_RUN: usize = 64 << 10;
 
 /// Records that lie next to each other and go to one peer.
@@ -23,7 +23,7 @@ pub(super) struct Run<I: Io> {
     pub(super) records: usize,
     /// The traffic class of their datagrams, one for a message; 0 is the socket's own.
     pub(super) traffic_class: u8,
-    /// Their lengths say where each ends.
+    /// Each has its length in front, so lengths may differ.
     is_stream: bool,
     /// Nothing more can be added: a shorter record was the last, or they cannot leave together.
     closed: bool,
@@ -75,7 +75,7 @@ impl<I: Io> Run<I> {
         self.closed |= !self.is_stream && range.len() < self.record;
     }
 
-    /// Whether it is enough for one write to a stream.
+    /// Whether it is long enough for a write to a stream.
     pub(super) fn is_ample(&self) -> bool {
         self.range.len() >= STREAM_RUN
     }

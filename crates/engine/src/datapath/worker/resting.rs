@@ -1,12 +1,12 @@
-//! Sources whose calls have failed: each is left alone for a while, while the others are served (faults B2).
+//! Sources whose calls have failed: each rests for a while, and the others are served meanwhile (faults B2).
 
 use std::time::Duration;
 
 use crate::backoff::{Backoff, Pause};
 use crate::io::Moment;
 
-/// A source that failed so long ago begins anew. Until then it is remembered, even if it has gone to another worker and
-/// come back, so that lines about it stay rare.
+/// After this long without a failure, a source starts over. Until then its failures are remembered, even if it has been
+/// with another worker meanwhile, so that log lines about it stay rare.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 
 /// The sources of a worker that have failed, now or before.
@@ -22,7 +22,7 @@ struct Rest {
 }
 
 impl Resting {
-    /// A source has failed, and rests from now on.
+    /// A source has failed: it rests from now on.
     pub(super) fn begin(&mut self, token: u64, now: Moment) -> Pause {
         let rest = self.of(token, now);
         let pause = rest.backoff.failed(now);
@@ -52,13 +52,13 @@ impl Resting {
         &mut self.0[at]
     }
 
-    /// How long until the first of them is to be tried again; `None` if none rests.
+    /// How long until the first of them is due again; `None` if none rests.
     pub(super) fn next(&self, now: Moment) -> Option<Duration> {
         let first = self.0.iter().filter_map(|rest| rest.until).min()?;
         Some(first.since(now))
     }
 
-    /// One that is to be tried again: it rests no more.
+    /// A source that is due again; it no longer rests.
     pub(super) fn take_due(&mut self, now: Moment) -> Option<u64> {
         if self.0.is_empty() {
             return None;
@@ -75,7 +75,7 @@ impl Resting {
         all.any(|rest| rest.token == token && rest.until.is_some())
     }
 
-    /// It is no source of this worker any more.
+    /// The source is no longer with this worker.
     pub(super) fn forget(&mut self, token: u64) {
         for rest in &mut self.0 {
             if rest.token == token {

@@ -1,4 +1,4 @@
-//! A worker's handling of events. Each comes with the time.
+//! How a worker handles events. Each comes with the time.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher};
@@ -22,28 +22,28 @@ use crate::device::transport::{Socket, Transport};
 use crate::io::{Datagrams, Event, Events, Interest, Io, Moment, Poller, Source as _, Tun, Waker};
 use crate::sync::lock;
 
-/// How often packets that wait for a key are looked at.
+/// How often packets that wait for a key are retried.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// How often in a row a UDP socket may wake its worker for nothing. One that was shut down by whoever shares it does so
-/// for ever (faults D2).
+/// How often in a row a UDP socket may wake its worker for nothing. One that another process has shut down does so forever
+/// (faults D2).
 const FRUITLESS: u32 = 256;
 
-/// How long it is left alone then.
+/// How long such a socket rests.
 const REST: Duration = Duration::from_millis(100);
 
-/// For how many sources and orders there is room from the start: where there are more, the lists grow once.
+/// Sources and orders for which there is room from the start; for more, the lists grow once.
 pub(super) const ROOM: usize = 32;
 
 /// A worker's own state.
 pub(crate) struct Running<I: Io> {
     number: usize,
     pub(super) shared: Arc<Shared<I>>,
-    /// All workers'.
+    /// Those of all workers.
     all: Arc<[Arc<Shared<I>>]>,
-    /// In an order that is the same in each run: their tokens are ours, so a hash without a seed will do.
+    /// In the same order in each run: the tokens are our own, so the hash needs no seed.
     sources: HashMap<u64, Source<I>, BuildHasherDefault<DefaultHasher>>,
-    /// The device queues among them, which may go to other workers.
+    /// The device queues among them, which may move to other workers.
     placements: Vec<(u64, Placement)>,
     pub(super) load: Load,
     pub(super) transmitter: Transmitter<I>,
@@ -51,13 +51,13 @@ pub(crate) struct Running<I: Io> {
     pub(super) coalescing: Coalescing,
     /// Queues that wait for room in a stream.
     paused: Vec<u64>,
-    /// UDP sockets that have woken this worker for nothing, and how often in a row.
+    /// UDP sockets that have woken this worker for nothing, with how often in a row.
     fruitless: Vec<(u64, u32)>,
-    /// Sources that are left alone: their calls have failed, or they have woken it for nothing.
+    /// Sources that rest: their calls have failed, or they have woken the worker for nothing.
     resting: Resting,
-    /// Failures of waiting.
+    /// Failures of the wait itself.
     pub(super) waits: Backoff<Moment>,
-    /// Empty; its room is for the next orders.
+    /// Empty; its capacity is for the next orders.
     orders: Vec<Order<I>>,
     /// Likewise.
     requests: Vec<Request>,
@@ -86,7 +86,7 @@ impl<I: Io> Running<I> {
         }
     }
 
-    /// Looks for events without waiting, and deals with them. Returns how many there were.
+    /// Polls for events without waiting, and handles them. Returns how many there were.
     pub(crate) fn turn(
         &mut self,
         events: &mut <I::Poller as Poller<I>>::Events,
@@ -100,7 +100,7 @@ impl<I: Io> Running<I> {
         Ok(ready)
     }
 
-    /// How long to wait for events at most; then [`Self::retry`] is due.
+    /// How long to wait for events at most before [`Self::retry`] is due.
     pub(crate) fn timeout(&mut self, now: Moment) -> Option<Duration> {
         let is_waiting = self.receiver.is_waiting() || !self.paused.is_empty();
         let timeout = is_waiting.then_some(RETRY).into_iter();
@@ -114,7 +114,7 @@ impl<I: Io> Running<I> {
         }
     }
 
-    /// Deals with an event; returns whether to stop.
+    /// Handles an event; returns whether to stop.
     pub(super) fn handle(&mut self, event: Event, now: Moment) -> bool {
         if event.token == WAKER {
             return self.obey(now);
@@ -126,8 +126,7 @@ impl<I: Io> Running<I> {
         false
     }
 
-    /// Samples this worker's load, every now and then, and gives its device queues to another worker if that should have
-    /// them.
+    /// Samples this worker's load from time to time, and gives its device queues to another worker if that should have them.
     pub(crate) fn take_stock(&mut self, now: Moment) {
         let now = now.as_nanos();
         let Some(sample) = self.load.sample(now) else {
@@ -137,7 +136,7 @@ impl<I: Io> Running<I> {
         let number = self.number;
         for at in (0..self.placements.len()).rev() {
             let (token, placement) = &self.placements[at];
-            // One that waits for room comes back to this worker.
+            // A queue that waits for room comes back to this worker.
             if self.paused.contains(token) {
                 continue;
             }
@@ -153,7 +152,7 @@ impl<I: Io> Running<I> {
         }
     }
 
-    /// Moves the packets of the source that an event is about. Returns whether it was a UDP socket and had none.
+    /// Moves the packets of the source of an event. Returns whether that is a UDP socket that had none.
     fn move_packets(&mut self, event: Event, now: Moment) -> io::Result<bool> {
         match self.sources.get(&(event.token & !SECOND)) {
             Some(Source::Tun(device, queue)) if event.token & SECOND != 0 => {
@@ -197,7 +196,7 @@ impl<I: Io> Running<I> {
         Ok(false)
     }
 
-    /// Leaves a source alone for a while that keeps on waking for nothing: a spinning worker is lost for the others.
+    /// Rests a source that keeps waking the worker for nothing: a spinning worker is lost to the others.
     fn mark_fruitless(&mut self, token: u64, was_fruitless: bool, now: Moment) {
         if !was_fruitless {
             if !self.fruitless.is_empty() {
@@ -222,10 +221,10 @@ impl<I: Io> Running<I> {
         }
     }
 
-    /// Does what was ordered; returns whether to stop.
+    /// Carries out all orders; returns whether to stop.
     pub(super) fn obey(&mut self, now: Moment) -> bool {
         self.shared.set.waker.clear();
-        // All lists keep their room: queues change workers while packets flow.
+        // All lists keep their capacity: queues change workers while packets flow.
         let mut orders = std::mem::take(&mut self.orders);
         std::mem::swap(&mut orders, &mut *lock(&self.shared.orders));
         let stops = orders.drain(..).any(|order| self.carry_out(order, now));
@@ -243,7 +242,7 @@ impl<I: Io> Running<I> {
         stops
     }
 
-    /// Does one thing; returns whether to stop.
+    /// Carries out one order; returns whether to stop.
     fn carry_out(&mut self, order: Order<I>, now: Moment) -> bool {
         match order {
             Order::Add(token, source, placement) => self.add(token, source, placement, now),
@@ -268,7 +267,7 @@ impl<I: Io> Running<I> {
         self.come_back(token, now);
     }
 
-    /// Waits for a source from now on, or again.
+    /// Starts, or resumes, waiting for a source.
     fn come_back(&mut self, token: u64, now: Moment) {
         let Some(source) = self.sources.get(&token) else {
             return;
@@ -299,7 +298,7 @@ impl<I: Io> Running<I> {
         Registration::new(Arc::clone(&self.shared.set), token)
     }
 
-    /// Reads no packets from a queue until there is room in the stream of its only peer.
+    /// Stops reading a queue until there is room in the stream of its only peer.
     fn pause(&mut self, token: u64, full: &Transport<I>) {
         let Some(stream) = full.as_stream() else {
             return;
@@ -328,7 +327,7 @@ impl<I: Io> Running<I> {
         }
     }
 
-    /// A queue waits for the only peer of its device. If that is not the only one any more, the others don't wait.
+    /// A queue waits for the only peer of its device; once there are others, it no longer waits.
     fn resume_shared(&mut self) {
         let is_shared = |token: &u64| match self.sources.get(token) {
             Some(Source::Tun(device, _)) => device.snapshot().peers.len() != 1,
@@ -340,7 +339,7 @@ impl<I: Io> Running<I> {
         }
     }
 
-    /// The peer of a stream is not reachable any more, or talks nonsense (dco-behaviour 5.10).
+    /// The peer of a stream can no longer be reached, or does not speak the protocol (dco-behaviour 5.10).
     fn fail(&self, token: u64, now: Moment) {
         if let Some(Source::Network(device, transport)) = self.sources.get(&token) {
             device.remove_peers(DeleteReason::TransportError, now.time(), |peer| {
@@ -349,7 +348,7 @@ impl<I: Io> Running<I> {
         }
     }
 
-    /// Retries packets that wait for a key, or gives them up.
+    /// Retries the packets that wait for a key, or gives up on them.
     pub(crate) fn retry(&mut self, now: Moment) {
         self.resume_shared();
         if !self.receiver.is_waiting() {
@@ -366,8 +365,8 @@ impl<I: Io> Running<I> {
     fn failed(&mut self, token: u64, error: &io::Error, now: Moment) {
         match self.sources.get(&token) {
             Some(Source::Tun(device, _)) if I::Tun::is_gone(error) => {
-                // Looking again would only spin (promises J1). Its peers end here, and the rest of it where that can
-                // wait for workers.
+                // Trying again would only spin (promises J1). Its peers end here; the rest of it goes where waiting for
+                // workers is allowed.
                 let name = &device.interface.name;
                 tracing::info!(device = name, "{name}: the device is gone");
                 device.end();
@@ -377,7 +376,7 @@ impl<I: Io> Running<I> {
         }
     }
 
-    /// Leaves a source alone for a while (faults B2).
+    /// Rests a source (faults B2).
     fn rest(&mut self, token: u64, error: &io::Error, now: Moment) {
         let Some(source) = self.sources.get(&token) else {
             return;
@@ -398,7 +397,7 @@ impl<I: Io> Running<I> {
         }
     }
 
-    /// Tries every source as if something had come.
+    /// Tries every source as if it were ready.
     pub(super) fn try_all(&mut self, now: Moment) {
         for token in self.sources.keys().copied().collect::<Vec<_>>() {
             if self.resting.has(token) || self.paused.contains(&token) {

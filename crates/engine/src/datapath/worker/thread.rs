@@ -9,8 +9,8 @@ use super::running::Running;
 use crate::datapath::coalesce;
 use crate::linux::{Linux, now};
 
-/// How many times a worker polls before it sleeps: 2 made a TCP stream up to 8 % faster for the same
-/// processor time per GiB, 16 nothing more for a little more processor time.
+/// How many times a worker polls before it sleeps. 2 made a TCP stream up to 8 % faster for the same processor time per
+/// GiB; 16 gained nothing more and took a little more processor time.
 const POLLS: usize = 2;
 
 /// Events of one wait.
@@ -48,9 +48,9 @@ impl Running<Linux> {
 
     /// Waits for events, at most for the time given, and returns how many there are.
     ///
-    /// Packets follow packets: it polls again a few times, yields in between to those that may send some, and only then
-    /// sleeps, since a sleeping worker costs each sender a wake-up. At high packet rates it pauses briefly so that packets
-    /// accumulate (see [`crate::datapath::coalesce`]).
+    /// Packets come in crowds, so it polls a few times, yielding in between to threads that may send some, before it sleeps:
+    /// a sleeping worker costs each sender a wake-up. At high packet rates it pauses briefly so that packets accumulate (see
+    /// [`crate::datapath::coalesce`]).
     fn wait(&mut self, events: &mut epoll::Events, timeout: Option<Duration>) -> io::Result<usize> {
         for _ in 0..POLLS {
             let ready = self.shared.set.poller.wait(events, Some(Duration::ZERO))?;
@@ -74,7 +74,7 @@ impl Running<Linux> {
         ready
     }
 
-    /// Waiting has failed: after a pause everything is tried as if something had come. Returns whether to stop.
+    /// Waiting has failed: after a pause, tries everything as if it were ready. Returns whether to stop.
     fn go_without_waiting(&mut self, error: &io::Error) -> bool {
         let pause = self.waits.failed(now());
         if let Some(times) = pause.line {
