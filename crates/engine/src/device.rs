@@ -57,9 +57,9 @@ pub(crate) struct Device<I: Io = Linux> {
     owner: AtomicU64,
     /// Where peers have moved to.
     moves: Moves,
-    /// Peers that have ended a moment ago.
+    /// Peers that ended a moment ago.
     ended: Mutex<EndedPeers>,
-    /// The kernel knows a path to be narrower than we do.
+    /// The kernel knows some path to be narrower than we assume.
     paths_in_doubt: AtomicBool,
 }
 
@@ -68,7 +68,7 @@ pub(crate) trait Devices: Send + Sync + 'static {
     /// All of them.
     fn all(&self) -> Vec<Arc<Device>>;
 
-    /// Lets go of one, whose interface stays as long as it is persistent.
+    /// Removes one; its interface stays while it is persistent.
     fn remove(&self, device: &Arc<Device>);
 }
 
@@ -113,7 +113,7 @@ impl<I: Io> Device<I> {
     pub(crate) fn with_kind(&self, api: Api, mode: Mode) -> Self {
         let device = self.over(Arc::clone(&self.interface), api, mode);
         if mode == Mode::Mp {
-            // It may have been without a peer in the other mode.
+            // In the other mode it may have had no peer.
             device.interface.set_carrier(true);
         }
         let routes = self.look(|state| state.routes.clone());
@@ -121,7 +121,7 @@ impl<I: Io> Device<I> {
         device
     }
 
-    /// A device without queues and peers, to which none is added, for the sockets that served one that is gone.
+    /// A device without queues or peers, which accepts none: for the sockets of a device that is gone.
     pub(crate) fn without_queues(&self) -> Self {
         let interface = Arc::new(self.interface.without_queues());
         let device = self.over(interface, self.api, self.mode);
@@ -138,8 +138,8 @@ impl<I: Io> Device<I> {
         Self::new(interface, (api, mode), &client, Arc::clone(&self.listeners))
     }
 
-    /// The interface was moved to another network namespace: its queues work on, and its client goes on to name it by the
-    /// index that it had. The routes of the old namespace do not lead there. `false` if that is known.
+    /// The interface was moved to another network namespace: its queues keep working, and its client still names it by its
+    /// old index. The routes of the old namespace do not lead there. `false` if that was known.
     pub(crate) fn set_away(&self) -> bool {
         let is_new = self.interface.set_away();
         if is_new {
@@ -153,18 +153,18 @@ impl<I: Io> Device<I> {
         self.snapshot.load()
     }
 
-    /// Changes the device, publishes the result and notifies the listeners, in this order and before anybody else
-    /// changes anything: a notification lies in its reader's queue before the request that caused it is answered.
+    /// Changes the device, publishes the result and notifies the listeners, in this order and before anything else can
+    /// change: a notification is in its reader's queue before the request that caused it is answered.
     pub(crate) fn change<R>(&self, change: impl FnOnce(&mut State<I>) -> R) -> R {
         let mut state = lock(&self.state);
-        // Moves that the packet path has noted come first.
+        // First the moves that the packet path has noted.
         self.follow_moves(&mut state);
         let result = change(&mut state);
         self.publish(&mut state);
         result
     }
 
-    /// Looks at the master copy.
+    /// Reads the master copy.
     pub(crate) fn look<R>(&self, look: impl FnOnce(&State<I>) -> R) -> R {
         let mut state = lock(&self.state);
         if !self.moves.is_empty() {
@@ -174,9 +174,9 @@ impl<I: Io> Device<I> {
         look(&state)
     }
 
-    /// A peer's newest packet showed another address. Called on the packet path, so it is only noted, unless it is the
-    /// first move in a while: then the answer to this very packet should find the peer already. Listeners are notified by
-    /// the watching thread.
+    /// A peer's newest packet came from another address. This is called on the packet path, so the move is only noted,
+    /// unless it is the first in a while: then the answer to this very packet should already find the peer. The watching
+    /// thread notifies listeners.
     pub(crate) fn float(&self, peer: &Peer<I>, endpoint: Endpoint, now: Time) {
         self.moves.note(Move {
             peer: peer.id,
@@ -197,8 +197,8 @@ impl<I: Io> Device<I> {
         self.moves.wake(nudge);
     }
 
-    /// Follows the peers that have moved, and notifies the listeners: of each peer once a second at most. Returns when to
-    /// come again.
+    /// Follows the peers that have moved, and notifies the listeners, at most once a second for each peer. Returns when to
+    /// call it again.
     pub(crate) fn process_moves(&self, now: Time) -> Option<Duration> {
         let mut state = lock(&self.state);
         if self.moves.is_empty() && state.news.is_empty() {
@@ -243,8 +243,8 @@ impl<I: Io> Device<I> {
         state.notify(netns, event);
     }
 
-    /// Packets to a peer leave only without the local address of this endpoint: it is gone (promises D8). It never
-    /// waits: the peer's next batch says the same again.
+    /// Packets to a peer leave only without the local address of this endpoint, which is gone (promises D8). This never
+    /// waits: the peer's next batch would report the same.
     pub(crate) fn forget_local(&self, peer: PeerId, gone: Endpoint) {
         let Some(mut state) = self.try_state() else {
             return;
@@ -254,7 +254,7 @@ impl<I: Io> Device<I> {
         }
     }
 
-    /// The master copy, for the packet path: `None` while somebody changes it.
+    /// The master copy, for the packet path: `None` while another thread changes it.
     fn try_state(&self) -> Option<MutexGuard<'_, State<I>>> {
         match self.state.try_lock() {
             Ok(state) => Some(state),
@@ -263,7 +263,7 @@ impl<I: Io> Device<I> {
         }
     }
 
-    /// Removes peers that `gone` names and notifies the listeners why.
+    /// Removes the peers for which `gone` is true, and notifies the listeners of this reason.
     pub(crate) fn remove_peers(
         &self,
         reason: DeleteReason,
@@ -281,7 +281,7 @@ impl<I: Io> Device<I> {
         gone: impl Fn(&Peer<I>) -> bool,
     ) -> usize {
         let mut removed = state.core.remove_peers(gone);
-        // The kernel's order is that of a hash; this one is for people.
+        // The kernel's order is that of a hash; sorted is for people.
         removed.sort_by_key(|peer| peer.id);
         for peer in &removed {
             state.notify(peer.transport.netns, self.ended(peer, reason, now));
@@ -289,7 +289,8 @@ impl<I: Io> Device<I> {
         removed.len()
     }
 
-    /// Removes the peers whose time is over; returns those that need a keepalive, and whether retired keys are left.
+    /// Removes peers whose keepalive timeout has expired; returns those that need a keepalive, and whether retired keys are
+    /// left.
     pub(crate) fn tick(&self, now: Time) -> (Vec<Arc<Peer<I>>>, bool) {
         lock(&self.ended).forget_old(now);
         let mut state = lock(&self.state);
@@ -326,11 +327,11 @@ impl<I: Io> Device<I> {
         (due.pings, due.lingers)
     }
 
-    /// A peer has come to its end: its transport has one less, and this is the notification.
+    /// A peer has ended: detaches it from its transport, and returns the notification.
     pub(crate) fn ended(&self, peer: &Peer<I>, reason: DeleteReason, now: Time) -> Notification {
         peer.transport.detach();
         self.interface.totals.add(reason, &peer.activity);
-        // OpenVPN 2.6 asks for the counters of a client of a server when its peer has ended.
+        // An OpenVPN 2.6 server asks for a client's counters once its peer has ended.
         if (self.api, self.mode) == (Api::DcoV2, Mode::Mp) && reason != DeleteReason::Teardown {
             lock(&self.ended).add(state_of(peer), &peer.activity, now);
         }
@@ -341,8 +342,7 @@ impl<I: Io> Device<I> {
         }
     }
 
-    /// The last counters of peers that have ended a moment ago, reported this once to the client that uses the device
-    /// (faults E7).
+    /// The last counters of peers that ended a moment ago, reported once to the client that uses the device (faults E7).
     pub(crate) fn take_ended(&self, client: ClientId, now: Time) -> Vec<PeerState> {
         if self.owner.load(Ordering::Relaxed) != client {
             return Vec::new();
@@ -360,12 +360,12 @@ impl<I: Io> Device<I> {
         std::mem::take(&mut lock(&self.state).unmeasured)
     }
 
-    /// A send has shown that the kernel knows a path to be narrower than we do.
+    /// A send has shown that the kernel knows some path to be narrower than we assume.
     pub(crate) fn doubt_paths(&self) {
         self.paths_in_doubt.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it has shown so since the last call.
+    /// Whether a send has shown that since the last call.
     pub(crate) fn take_doubt(&self) -> bool {
         self.paths_in_doubt.swap(false, Ordering::Relaxed)
     }
@@ -375,18 +375,18 @@ impl<I: Io> Device<I> {
         self.look(|state| !state.core.peers().is_empty())
     }
 
-    /// The end: its peers go, and none is added any more (dco-behaviour 7, PEER_NEW against the end of a device).
+    /// Ends the device: its peers go, and no others are accepted (dco-behaviour 7).
     pub(crate) fn end(&self) {
         self.change(|state| {
             state.is_ended = true;
-            // At once: a client that learns that there is no device finds that its peers have ended with it.
-            // Teardown remembers no counters, so the time does not matter.
+            // In one change: a client that finds the device gone finds its peers ended, too. Teardown keeps no counters,
+            // so the time does not matter.
             self.remove_from(state, DeleteReason::Teardown, Time::default(), |_| true);
         });
         self.interface.tap.close();
     }
 
-    /// Its packets are treated as the options of its client say.
+    /// Sets its client's options for packets.
     pub(crate) fn tune(&self, tuning: Tuning) {
         self.change(|state| state.tuning = tuning);
     }
@@ -396,7 +396,7 @@ impl<I: Io> Device<I> {
         self.look(|state| state.is_ended)
     }
 
-    /// Another client uses it from now on; 0 for none.
+    /// Sets the client that uses it from now on; 0 for none.
     pub(crate) fn set_owner(&self, owner: ClientId) {
         self.owner.store(owner, Ordering::Relaxed);
     }

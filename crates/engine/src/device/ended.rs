@@ -1,11 +1,11 @@
 //! The last counters of peers that have ended.
 //!
-//! OpenVPN 2.6 asks for the counters of a client for its `client-disconnect` script when it has been notified that the peer
-//! is gone, microseconds after. The older driver has forgotten them by then, so accounting is wrong (faults E7). Here the
-//! next dump for that client has them once more.
+//! When OpenVPN 2.6 is notified that a peer is gone, it asks for the counters for its `client-disconnect` script,
+//! microseconds later. By then the older driver has forgotten them, so accounting is wrong (faults E7). Here OpenVPN's next
+//! dump has them once more.
 //!
-//! That is as much as the API allows. OpenVPN 2.6.14 asks, but has taken the client from its own table before, cannot
-//! store the answer, and reports the bytes of the handshake.
+//! The API allows no more. OpenVPN 2.6.14 asks, but has already removed the client from its own table, so it cannot store
+//! the answer, and reports the bytes of the handshake.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use udco_netlink::PeerState;
 
 use crate::device::peer::with_counters;
 
-/// How many peers are remembered: of more that end at once, the rest is not.
+/// How many peers are remembered; if more end at once, the rest is forgotten.
 const ROOM: usize = 8192;
 
-/// How long, in seconds: OpenVPN asks at once.
+/// For how many seconds: OpenVPN asks at once.
 const SECONDS: u32 = 2;
 
 /// Peers of a device that have ended, by id.
@@ -27,7 +27,7 @@ pub(crate) struct EndedPeers(BTreeMap<u32, Ended>);
 
 struct Ended {
     state: PeerState,
-    /// Packets that are on their way still count.
+    /// Packets in flight still count.
     activity: Arc<Activity>,
     at: Time,
 }
@@ -51,13 +51,13 @@ impl EndedPeers {
         self.0.remove(&id.value());
     }
 
-    /// Forgets those whose time is over.
+    /// Forgets those remembered for long enough.
     pub(crate) fn forget_old(&mut self, now: Time) {
         self.0
             .retain(|_, ended| now < ended.at.plus_seconds(SECONDS));
     }
 
-    /// Reports all of them, this once.
+    /// Reports all of them, once.
     pub(crate) fn take(&mut self, now: Time) -> Vec<PeerState> {
         self.forget_old(now);
         let all = std::mem::take(&mut self.0).into_values();

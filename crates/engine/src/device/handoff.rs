@@ -1,9 +1,9 @@
-//! Packets that a worker read and another one sends.
+//! Hand-off of packets from the worker that read them to the one that sends them.
 //!
 //! All packets of a peer leave through one queue's worker, in the order of their packet ids: a stock OpenVPN at the other
-//! end takes nothing that is 64 packets late, and the kernel driver nothing that is 2,048 late. The kernel chooses the
-//! queue by flow, mostly the one through which the flow's other direction was delivered; what comes through another
-//! queue than its peer's is handed over here, without a lock and without a copy.
+//! end accepts nothing that is 64 packets late, and the kernel driver nothing that is 2,048 late. The kernel chooses the
+//! queue by flow, mostly the one through which the flow's other direction was delivered. A packet that comes through a
+//! queue other than its peer's is handed off, without a lock and without a copy.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,23 +28,23 @@ pub(crate) struct HandedOff {
     pub(crate) len: usize,
 }
 
-/// The ways between the queues of a device; none if it has one queue.
+/// The hand-off rings between the queues of a device; none if it has one queue.
 pub(crate) struct Handoffs<W> {
     ways: Vec<Handoff<W>>,
-    /// Empty buffers: whoever hands off a packet in its buffer goes on with one of these.
+    /// Empty buffers: a worker that hands off a packet with its buffer continues with one of these.
     spare: ArrayQueue<Box<[u8]>>,
 }
 
 /// The way to one queue's worker.
 pub(crate) struct Handoff<W> {
     waiting: ArrayQueue<HandedOff>,
-    /// It was woken, and has not looked since.
+    /// Its worker was woken, and has not looked since.
     rung: AtomicBool,
     pub(crate) waker: W,
 }
 
 impl<W: Waker> Handoffs<W> {
-    /// For a device that has no queues any more.
+    /// For a device without queues.
     pub(crate) fn none() -> Self {
         Self {
             ways: Vec::new(),
@@ -52,7 +52,7 @@ impl<W: Waker> Handoffs<W> {
         }
     }
 
-    /// For a device with so many queues.
+    /// For a device with this many queues.
     ///
     /// # Errors
     /// If file descriptors are short.
@@ -62,7 +62,7 @@ impl<W: Waker> Handoffs<W> {
         }
         let spare = ArrayQueue::new(queues * SPARE);
         for _ in 0..queues * SPARE {
-            // The kernel gives memory for it when it is first used.
+            // The kernel allocates its memory when it is first used.
             let _ = spare.push(packet_buffer());
         }
         let ways = (0..queues)
@@ -91,7 +91,7 @@ impl<W: Waker> Handoffs<W> {
                 true
             }
             Err(refused) => {
-                // Whoever counts the drop looks at the packet.
+                // The caller needs the packet to count the drop.
                 let spare = std::mem::replace(place, refused.buffer);
                 let _ = self.spare.push(spare);
                 false
@@ -123,13 +123,13 @@ impl<W: Waker> Handoff<W> {
         self.waiting.is_empty()
     }
 
-    /// The worker looks now: it is to be woken for what comes from here on.
+    /// The worker looks now: wake it for packets that come from here on.
     pub(crate) fn answer(&self) {
         self.waker.clear();
         self.rung.store(false, Ordering::SeqCst);
     }
 
-    /// Wakes the worker, unless somebody just did.
+    /// Wakes the worker, unless it was just woken.
     pub(crate) fn ring(&self) {
         if !self.rung.swap(true, Ordering::SeqCst) {
             self.waker.wake();

@@ -1,4 +1,4 @@
-//! A TUN interface: what a device is made over, and what stays when the device gets another API or mode.
+//! A TUN interface: a device stands over it, and it stays when the device gets another API or mode.
 
 use std::io;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub(crate) struct Interface<I: Io = Linux> {
     pub(crate) ifindex: u32,
     /// The kernel's number of the network namespace in which it has this index; 0 if unknown.
     pub(crate) netns: Netns,
-    /// The name that it had when it was handed over.
+    /// Its name when it was handed over.
     pub(crate) name: String,
     pub(crate) queues: Vec<I::Tun>,
     /// Between the workers that have the queues.
@@ -29,11 +29,11 @@ pub(crate) struct Interface<I: Io = Linux> {
     pub(crate) drops: DropCounters,
     /// Where a capture of its packets is attached.
     pub(crate) tap: Arc<Tap>,
-    /// Datagrams that were sent although they do not fit the path, so that the kernel fragments them.
+    /// Datagrams larger than the path MTU, which the kernel has fragmented.
     pub(crate) fragmented: AtomicU64,
-    /// Of peers that have ended.
+    /// Totals of peers that have ended.
     pub(crate) totals: Totals,
-    /// Whether it has a carrier, which it begins with.
+    /// Whether it has a carrier, as it has at first.
     carrier: AtomicBool,
     /// It was moved to another network namespace (faults A7).
     is_away: AtomicBool,
@@ -41,9 +41,9 @@ pub(crate) struct Interface<I: Io = Linux> {
 
 /// Segmentation offloads of an interface.
 pub(crate) struct Offloads {
-    /// Work that the kernel leaves to us in the packets that it hands out: flags of [`udco_sys::tun::offload`].
+    /// The work that the kernel leaves to us in packets that it hands out: flags of [`udco_sys::tun::offload`].
     pub(crate) from_device: u32,
-    /// It takes super-packets.
+    /// Whether it takes super-packets.
     pub(crate) merge: Merging,
 }
 
@@ -89,7 +89,7 @@ impl<I: Io> Interface<I> {
         })
     }
 
-    /// The same without queues, for sockets that served its device: the kernel may remove the interface.
+    /// The same without queues, for the sockets of its device: the kernel may then remove the interface.
     pub(crate) fn without_queues(&self) -> Self {
         Self {
             ifindex: self.ifindex,
@@ -110,7 +110,7 @@ impl<I: Io> Interface<I> {
         }
     }
 
-    /// The name that it has now, in the namespace where it is now: the kernel's word.
+    /// Its present name, in its present namespace, as the kernel reports it.
     ///
     /// # Errors
     /// If the interface is gone.
@@ -124,7 +124,7 @@ impl<I: Io> Interface<I> {
         self.is_away.load(Ordering::Relaxed)
     }
 
-    /// It was moved away; `false` if that is known.
+    /// It was moved away; `false` if that was known.
     pub(crate) fn set_away(&self) -> bool {
         !self.is_away.swap(true, Ordering::Relaxed)
     }
@@ -134,7 +134,7 @@ impl<I: Io> Interface<I> {
         if self.carrier.swap(carrier, Ordering::Relaxed) != carrier
             && let Some(queue) = self.queues.first()
         {
-            // Fails only if the interface is gone, or with a kernel that cannot.
+            // Fails only if the interface is gone, or the kernel lacks the call.
             let _ = queue.set_carrier(carrier);
         }
     }
@@ -147,7 +147,7 @@ impl<I: Io> Interface<I> {
         }
     }
 
-    /// It goes with its last queue.
+    /// Lets it go with its last queue.
     pub(crate) fn let_go(&self) {
         for queue in &self.queues {
             // Fails only if it has gone already.

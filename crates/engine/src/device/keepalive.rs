@@ -1,4 +1,4 @@
-//! Keepalives and expiry (dco-behaviour 5.8): one thread looks at all peers of all devices twice a second.
+//! Keepalives and expiry (dco-behaviour 5.8): one thread checks all peers of all devices twice a second.
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -48,14 +48,14 @@ impl KeepaliveTimer {
                 let was_doubted = std::mem::take(&mut doubted);
                 for device in devices.all() {
                     if device.has_ended() {
-                        // A worker has found it gone (promises J1).
+                        // A worker has found the device gone (promises J1).
                         devices.remove(&device);
                         continue;
                     }
                     if tick(&device, &mut outbox, linux::now().time()) {
                         period = LINGERING;
                     }
-                    // The watch thread notices it first, unless a tenant keeps it from noticing (faults D1).
+                    // The watch thread notices first, unless a tenant prevents it (faults D1).
                     if device.interface.current_name().is_err() {
                         match was_doubted.iter().any(|other| Arc::ptr_eq(other, &device)) {
                             true => devices.remove(&device),
@@ -82,7 +82,7 @@ impl Drop for KeepaliveTimer {
     fn drop(&mut self) {
         self.stop.take();
         if let Some(thread) = self.thread.take()
-            // The last reference to the engine may be that thread's own, for a moment.
+            // For a moment, that thread itself may hold the last reference to the engine.
             && thread.thread().id() != std::thread::current().id()
         {
             let _ = thread.join();

@@ -1,7 +1,7 @@
 //! Peers that have moved (dco-behaviour 5.4): the packet path only notes where to, and the watching thread does the rest.
 //!
 //! A peer may change its address with every packet, 25,000 times a second. So the packet path takes no lock and
-//! allocates nothing, and listeners are notified of each peer once a second at most; finally of its last address
+//! allocates nothing, and listeners are notified at most once a second for each peer, at last of its final address
 //! (promises D6, faults E3).
 
 use std::collections::BTreeMap;
@@ -14,17 +14,18 @@ use crossbeam_queue::ArrayQueue;
 use udco_core::{Activity, Endpoint, PeerId, Time};
 use udco_sys::wake::Waker;
 
-/// Moves of all peers of a device that wait for the watching thread. What finds no room comes with the peer's next packet.
+/// The most moves of a device's peers that wait for the watching thread. Others come again with the peer's next packet.
 const ROOM: usize = 512;
 
-/// The least time between two moves that the packet path follows itself, in milliseconds: a storm of them costs it nothing.
+/// The least time between two moves that the packet path follows itself, in milliseconds: a storm of moves costs it
+/// nothing.
 const PROMPT: u64 = 10;
 
 /// The least time between two notifications about one peer, in milliseconds.
 const SPACING: u64 = 1000;
 
-/// The same for a peer that moves all the time, which is more than [`OFTEN`] times between two of them: where it was a
-/// second ago is of no use to anybody.
+/// The same for a peer that keeps moving, more than [`OFTEN`] times between two notifications: where it was a second ago is
+/// of no use to anybody.
 const LONG_SPACING: u64 = 1500;
 const OFTEN: u32 = 8;
 
@@ -47,20 +48,20 @@ pub(crate) struct Move {
 pub(crate) struct Moves {
     queue: ArrayQueue<Move>,
     nudge: OnceLock<Arc<Nudge>>,
-    /// When the packet path has followed one itself, in milliseconds.
+    /// When the packet path last followed one itself, in milliseconds.
     followed: AtomicU64,
 }
 
-/// Notifications of a short while ago, by peer.
+/// Recent notifications, by peer.
 #[derive(Default)]
 pub(crate) struct News(BTreeMap<PeerId, Notified>);
 
-/// They were notified of this address.
+/// The last notification about a peer.
 pub(crate) struct Notified {
     pub(crate) activity: Arc<Activity>,
     pub(crate) remote: SocketAddr,
     at: Time,
-    /// How long not to notify again.
+    /// How many milliseconds later listeners may be notified again.
     spacing: u64,
     /// How many times the peer has moved since.
     moves: u32,
@@ -116,7 +117,7 @@ impl Moves {
         if self.queue.push(moved).is_err() {
             return;
         }
-        // From now on it is no news any more that the peer is there.
+        // From here on the peer counts as known at that address.
         activity.note_endpoint(&endpoint);
         if let Some(nudge) = self.nudge.get() {
             nudge.nudge();
@@ -130,7 +131,7 @@ impl Moves {
     /// The moves in their order; of several that one peer has made in a row, the last.
     pub(crate) fn take(&self, mut each: impl FnMut(Move)) {
         let mut last: Option<Move> = None;
-        // Those that come meanwhile have their turn the next time.
+        // Those that come meanwhile are taken next time.
         for _ in 0..ROOM {
             let Some(moved) = self.queue.pop() else {
                 break;
@@ -175,7 +176,7 @@ impl News {
         true
     }
 
-    /// They are notified again, of this address.
+    /// Listeners are notified again, of this address.
     pub(crate) fn renew(&mut self, peer: PeerId, before: Notified, remote: SocketAddr, at: Time) {
         let notified = Notified {
             remote,
@@ -196,7 +197,7 @@ impl News {
             .collect()
     }
 
-    /// How long until there are some.
+    /// How long until there are such peers.
     pub(crate) fn next(&self, now: Time) -> Option<Duration> {
         let over = self
             .0
@@ -213,7 +214,7 @@ impl Notified {
         self.moves > 0
     }
 
-    /// How long not to notify again after the next time.
+    /// The spacing after the next notification, in milliseconds.
     const fn next_spacing(&self) -> u64 {
         if self.moves > OFTEN {
             LONG_SPACING

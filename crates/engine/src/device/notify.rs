@@ -5,10 +5,10 @@ use udco_sys::Netns;
 
 use crate::client::ClientId;
 
-/// Which listeners may learn of a device: a notification may hold a peer's address (faults D1).
+/// Which listeners are notified: a notification may hold a peer's address (faults D1).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Audience {
-    /// They are in this network namespace.
+    /// Those in this network namespace.
     pub(crate) netns: Netns,
     /// The client that uses the device; 0 if none does.
     pub(crate) owner: ClientId,
@@ -16,7 +16,7 @@ pub(crate) struct Audience {
     pub(crate) uid: u32,
 }
 
-/// Sends notifications to those who listen.
+/// Sends notifications to listeners.
 pub(crate) trait Notify: Send + Sync {
     /// Queues a notification for each listener of this audience. It never waits for one.
     fn notify(&self, audience: Audience, api: Api, notification: &Notification);

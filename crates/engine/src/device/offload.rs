@@ -1,5 +1,4 @@
-//! Segmentation offloads: each is probed, can be forbidden, and is given up when the kernel
-//! refuses it (design decision 6, users C19).
+//! Segmentation offloads: probing, opting out, giving up at run time (design decision 6, users C19).
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -7,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use udco_core::offload::{Enabled, Transport};
 use udco_sys::tun::{self, offload};
 
-/// Refusals in a row after which an offload is not tried again.
+/// An offload is given up after this many refusals in a row.
 const REFUSALS: u32 = 3;
 
 /// An offload.
@@ -29,7 +28,7 @@ pub enum Offload {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Forbidden(u8);
 
-/// An offload that is in use until the kernel has refused it some times.
+/// An offload in use until the kernel has refused it [`REFUSALS`] times in a row.
 #[derive(Debug)]
 pub(crate) struct InUse {
     on: AtomicBool,
@@ -74,7 +73,7 @@ impl fmt::Display for Offload {
 }
 
 impl Forbidden {
-    /// Whether it may be used.
+    /// Whether it is allowed.
     #[must_use]
     pub const fn permits(self, offload: Offload) -> bool {
         self.0 & 1 << offload as u8 == 0
@@ -102,7 +101,7 @@ impl InUse {
 
     /// The kernel has taken it.
     pub(crate) fn taken(&self) {
-        // Nearly always 0, and then the line stays shared between cores.
+        // Nearly always 0: then the cache line stays shared between cores.
         if self.refusals.load(Ordering::Relaxed) != 0 {
             self.refusals.store(0, Ordering::Relaxed);
         }
@@ -149,8 +148,8 @@ impl Merging {
     }
 }
 
-/// Tells the kernel what it may leave to us: super-packets, and checksums not yet computed. What it does not know it
-/// does itself. Returns what it left.
+/// Offers to do part of the kernel's work: split super-packets, compute checksums. What the kernel does not know, it does
+/// itself. Returns what it has accepted.
 pub(crate) fn offer(queue: &tun::Queue, forbidden: Forbidden) -> u32 {
     use offload::{CSUM, TSO_ECN, TSO4, TSO6, USO4, USO6};
     let tcp = match forbidden.permits(Offload::DeviceTcp) {

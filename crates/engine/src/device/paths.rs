@@ -1,12 +1,12 @@
-//! Keeps the path MTU of each peer: what the kernel says of the route to its remote address (design decision 6).
+//! Keeps the path MTU of each peer, as the kernel knows it for the route to the peer's remote address (design decision 6).
 //!
-//! A path is asked for when a peer comes or moves, again when links, addresses or routes change, and every ten seconds
-//! because the kernel does not announce what it learns from ICMP. It is the kernel that validates ICMP; a packet from the
-//! network never sets an MTU here. Peers behind one address share one question, and questions go out a few at a time, so
-//! that 100,000 peers delay nothing else; nor do they take room, as a round looks at so many of them and then at the next.
+//! A path is queried when a peer comes or moves, again when links, addresses or routes change, and every ten seconds, since
+//! the kernel does not announce what it learns from ICMP. The kernel validates ICMP; no packet from the network sets an MTU
+//! here. Peers behind one address share a query, and queries go out a few at a time, so that 100,000 peers delay nothing
+//! else. Nor do they take memory: a round handles a limited number of peers at a time.
 //!
-//! The questions are asked in the device's network namespace. If the transport socket is in another one, its routes are
-//! not seen, and the path MTU stays what is assumed of any path.
+//! Queries go out in the device's network namespace. If the transport socket is in another one, its routes are not seen,
+//! and the path MTU remains the assumed one.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -22,28 +22,28 @@ use crate::device::Device;
 use crate::device::peer::Peer;
 use crate::device::state::MAX_UNMEASURED;
 
-/// How often all paths are asked for.
+/// How often all paths are queried.
 const ROUND: Duration = Duration::from_secs(10);
 
 /// The least time between two rounds, whatever the kernel reports.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Peers of a round that are looked at together: what is known of their paths is forgotten for the next ones', so that it
-/// takes no more room however many there are.
+/// Peers of a round handled at a time: their paths are forgotten before the next ones, so memory does not grow with their
+/// number.
 const PART: usize = 1024;
 
-/// Questions at a time: their answers fit the monitor's buffer, beside a burst of news.
+/// Queries at a time: their answers fit the monitor's buffer beside a burst of other reports.
 const STEP: usize = 64;
 
-/// The least time between two steps; with [`STEP`] this bounds what the questions cost.
+/// The least time between two steps; with [`STEP`] this bounds the cost of queries.
 const STEP_PAUSE: Duration = Duration::from_millis(50);
 
 /// Takes the queries. Answers come back as [`Report`].
 pub(crate) trait Kernel {
-    /// Asks one question.
+    /// Sends one query.
     ///
     /// # Errors
-    /// If it cannot be asked now; then it is asked in the next round.
+    /// If it cannot be sent now; the next round sends it again.
     fn ask(&self, question: &[u8]) -> io::Result<()>;
 }
 
@@ -53,27 +53,27 @@ impl Kernel for Monitor {
     }
 }
 
-/// The paths to one device's peers, as far as they are known.
+/// The known paths to one device's peers.
 pub(crate) struct Paths {
     /// Paths of the peers whose turn it is, and of those that have come or moved since.
     known: HashMap<Path, Known>,
-    /// By index of the device; `None` while it is asked for.
+    /// By index of the device; `None` while it is being queried.
     links: HashMap<u32, Option<Link>>,
     to_ask: VecDeque<Path>,
-    /// Questions without an answer yet, by number.
+    /// Queries without an answer yet, by number.
     asked: HashMap<u32, Question>,
     next_question: u32,
-    /// Peers whose path was not known when they came or moved.
+    /// Peers whose path was unknown when they came or moved.
     waiting: Vec<PeerId>,
     /// A round is under way.
     in_round: bool,
-    /// Peers whose turn it is in the round: they get what comes of it when all have been asked for.
+    /// Peers whose turn it is in the round: their MTUs are set once all of them have been queried.
     part: Vec<PeerId>,
-    /// In how many parts the round takes the peers: each has its turn with those whose ids leave the same remainder.
+    /// How many parts the round has: a peer is in the part numbered by the remainder of its id.
     parts: u32,
-    /// The parts that have their turn after this one.
+    /// The parts still to come.
     to_come: Range<u32>,
-    /// Something happened that may have changed any path.
+    /// Something may have changed any path.
     is_stale: bool,
     last_round: Option<Instant>,
     last_step: Option<Instant>,
@@ -81,11 +81,11 @@ pub(crate) struct Paths {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Known {
-    /// It waits to be asked for, or for the answer.
+    /// It waits to be queried, or for the answer.
     Asked,
     /// The kernel has no such path.
     Nothing,
-    /// It leaves by this device, with an MTU of its own or that of the device.
+    /// It leaves through this device, with an MTU of its own or that of the device.
     Via { mtu: Option<u32>, ifindex: u32 },
 }
 
@@ -119,12 +119,12 @@ impl Paths {
         }
     }
 
-    /// Links, addresses or routes have changed, or some words of the kernel were lost.
+    /// Links, addresses or routes have changed, or reports of the kernel were lost.
     pub(crate) fn doubt(&mut self) {
         self.is_stale = true;
     }
 
-    /// Asks what is to be asked now. Returns when to come again.
+    /// Sends the queries that are due. Returns when to call it again.
     pub(crate) fn tick(&mut self, device: &Device, kernel: &impl Kernel, now: Instant) -> Duration {
         self.take_new(device);
         self.is_stale |= device.take_doubt();
@@ -135,7 +135,7 @@ impl Paths {
         if since_step.is_some_and(|since| since >= PAUSE) {
             self.forget_unanswered();
         }
-        // A round forgets what is known: first it goes to those who wait for it.
+        // A round forgets known paths: first apply them to the peers that wait for them.
         self.apply(device);
         if is_due && !self.in_round && self.to_ask.is_empty() && self.asked.is_empty() {
             self.begin_round(device, now);
@@ -158,7 +158,7 @@ impl Paths {
         }
     }
 
-    /// Takes a report of the kernel's; [`Self::apply`] follows.
+    /// Takes a report of the kernel; [`Self::apply`] follows.
     pub(crate) fn take_in(&mut self, kernel: &impl Kernel, report: Report) {
         match report {
             Report::Path {
@@ -177,7 +177,7 @@ impl Paths {
                 }
             }
             Report::Nothing { question } => match self.asked.remove(&question) {
-                // The local address may have gone: packets leave without it then (promises D8).
+                // The local address may have gone: then packets leave without it (promises D8).
                 Some(Question::Path {
                     path,
                     with_local: true,
@@ -193,7 +193,7 @@ impl Paths {
             Report::Link { ifindex, mtu, mtu6 } => {
                 self.asked
                     .retain(|_, asked| !matches!(asked, Question::Link(link) if *link == ifindex));
-                // News of a link that no path leaves by need not be kept.
+                // Ignore a link through which no path leaves.
                 if let Some(link) = self.links.get_mut(&ifindex) {
                     let mtu6 = mtu6.unwrap_or(mtu).min(mtu);
                     *link = Some(Link { mtu, mtu6 });
@@ -202,7 +202,7 @@ impl Paths {
         }
     }
 
-    /// Applies to the peers what is known now.
+    /// Applies the known paths to the peers.
     pub(crate) fn apply(&mut self, device: &Device) {
         if !self.asked.is_empty() {
             return;
@@ -228,7 +228,7 @@ impl Paths {
         self.waiting = waiting;
     }
 
-    /// Peers that are new or have moved.
+    /// Takes the peers that are new or have moved.
     fn take_new(&mut self, device: &Device) {
         let new = device.take_unmeasured();
         if new.is_empty() {
@@ -238,7 +238,7 @@ impl Paths {
         self.is_stale |= new.len() >= MAX_UNMEASURED;
         for id in new {
             if self.waiting.len() >= PART || self.known.len() >= 3 * PART {
-                // A crowd: the rest has its turn in the next round.
+                // A crowd: the rest gets its turn in the next round.
                 self.is_stale = true;
                 break;
             }
@@ -251,7 +251,7 @@ impl Paths {
             };
             if let Entry::Vacant(known) = self.known.entry(path) {
                 known.insert(Known::Asked);
-                // Before those that only have another turn.
+                // Before those that are only due again.
                 self.to_ask.push_front(path);
             }
             self.waiting.push(id);
@@ -269,7 +269,7 @@ impl Paths {
         self.in_round = self.begin_part(device);
     }
 
-    /// The next peers have their turn; `false` if all had theirs.
+    /// Moves on to the next peers; `false` if all have had their turn.
     fn begin_part(&mut self, device: &Device) -> bool {
         if self.known.len() > PART {
             self.known.clear();
@@ -292,8 +292,8 @@ impl Paths {
         true
     }
 
-    /// Forgets queries without an answer, since the kernel answers at once: a path is asked for in the next round,
-    /// a link as soon as the next path leaves by it.
+    /// Forgets queries without an answer, since the kernel answers at once: a path is queried again in the next round, a link
+    /// as soon as the next path leaves through it.
     fn forget_unanswered(&mut self) {
         self.asked.clear();
         self.links.retain(|_, link| link.is_some());
@@ -328,7 +328,7 @@ impl Paths {
                     // A route may claim more than its device can do.
                     Some(mtu.map_or(of_link, |mtu| mtu.min(of_link)))
                 }
-                // Better what was known before than half of what is.
+                // Better the previous value than half an answer.
                 Some(None) | None => return false,
             },
             Some(Known::Nothing) => None,
@@ -350,7 +350,7 @@ impl Paths {
     }
 }
 
-/// The path to a peer, if it is one that can be asked for.
+/// The path to a peer, if it can be queried.
 fn path_of(device: &Device, peer: &Peer) -> Option<Path> {
     let endpoint = peer.endpoint()?;
     let is_here = peer.transport.netns.is(device.interface.netns);
@@ -358,7 +358,7 @@ fn path_of(device: &Device, peer: &Peer) -> Option<Path> {
         std::net::SocketAddr::V6(remote) => remote.scope_id(),
         std::net::SocketAddr::V4(_) => 0,
     };
-    // As for a packet: the address's own scope counts before the socket's device.
+    // As for a packet, the address's own scope takes precedence over the socket's device.
     let ifindex = if scope == 0 {
         peer.transport.bound_to
     } else {

@@ -1,7 +1,7 @@
 //! A stream's entry in the epoll set of the worker that has it.
 //!
-//! Whoever writes to a stream, or frees room in it, changes what its worker waits for through a registration, without
-//! knowing of workers.
+//! A thread that writes to a stream, or makes room in it, changes what the stream's worker waits for through its
+//! registration, without knowing about workers.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -12,11 +12,10 @@ use crate::sync::lock;
 /// Token of a worker's waker; sources have tokens from 1 on.
 pub(crate) const WAKER: u64 = 0;
 
-/// Marks the token of a source's second descriptor: of a stream's relay, or of the way by which packets are
-/// handed over to a queue's worker.
+/// Marks the token of a source's second descriptor: a stream's relay, or the hand-off ring of a queue.
 pub(crate) const SECOND: u64 = 1 << 63;
 
-/// Room for requests from the start: packets flow while they are made.
+/// Room for requests from the start: they are made while packets flow.
 const ROOM: usize = 32;
 
 /// A worker's epoll set, and the requests that others leave for it.
@@ -54,7 +53,7 @@ impl<I: Io> EpollSet<I> {
         })
     }
 
-    /// Takes the requests, and leaves an empty list with room in its place.
+    /// Takes the requests, and leaves an empty list with capacity in their place.
     pub(crate) fn take_requests(&self, into: &mut Vec<Request>) {
         std::mem::swap(into, &mut *lock(&self.requests));
     }
@@ -76,8 +75,8 @@ impl<I: Io> Registration<I> {
         Self::new(Arc::clone(&self.set), self.token | SECOND)
     }
 
-    /// Changes what the worker waits for; `None` waits for nothing, not even the end. Returns what it waits for
-    /// now. If that is not what was asked for, it tries again after a pause.
+    /// Changes what the worker waits for; `None` waits for nothing, not even the end. Returns what it waits for now; if
+    /// that differs, the worker retries after a pause.
     pub(crate) fn watch(
         &self,
         source: I::Handle<'_>,
@@ -87,7 +86,7 @@ impl<I: Io> Registration<I> {
         let (poller, token) = (&self.set.poller, self.token);
         let watched = match (before, now) {
             (before, now) if before == now => Ok(()),
-            // Removing it may have failed.
+            // An earlier removal may have failed.
             (None, Some(interest)) => poller.set(source, token, interest),
             (Some(_), Some(interest)) => poller.modify(source, token, interest),
             (_, None) => {

@@ -1,7 +1,7 @@
 //! Keeps a device's copy of the kernel's routes (design decision 8).
 //!
-//! Route changes are applied as they come. When links or addresses change, the kernel drops routes without a word, and
-//! when a burst overruns the socket some words are lost: then everything is asked for anew.
+//! Route changes are applied as they come. When links or addresses change, the kernel drops routes silently, and a burst
+//! may overrun the socket: in both cases, all routes are requested again.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -14,31 +14,31 @@ use udco_sys::route::{Monitor, Received};
 use crate::device::paths::Paths;
 use crate::device::{Device, random_seed};
 
-/// Datagrams of one namespace that are taken in before others have their turn: a hostile one never runs out of them.
+/// Datagrams of one namespace handled before others get their turn: a hostile namespace never runs out of them.
 const TURN: usize = 64;
 
 /// Mirror of the routes of one network namespace, for one device.
 pub(crate) struct RouteMirror {
     monitor: Monitor,
-    /// The monitor's, by which answers are known.
+    /// The monitor's port, by which answers are recognised.
     port: u32,
     /// The paths to the device's peers, as this namespace's routes see them.
     paths: Paths,
     dump: Dump,
-    /// Routes of a dump in progress; they replace the device's when it is complete.
+    /// Routes of a dump in progress; they replace the device's once it is complete.
     collected: Routes,
     seed: u64,
-    /// More are not taken in: whoever administers the namespace may make as many as it likes.
+    /// Further routes are ignored: the namespace's administrator may create any number.
     most_routes: usize,
     buffer: Box<[u8]>,
 }
 
-/// The kernel gives one dump at a time.
+/// The kernel runs one dump at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Dump {
     /// None is running.
     Idle,
-    /// This family's is running; `again` if something happened meanwhile that makes it stale.
+    /// This family's is running; `again` if something has made it stale meanwhile.
     Running { family: Family, again: bool },
 }
 
@@ -74,12 +74,12 @@ impl RouteMirror {
         })
     }
 
-    /// Begins with a dump of everything, whatever was under way.
+    /// Starts over with a dump of everything.
     ///
     /// # Errors
     /// If the kernel cannot be asked now.
     pub(crate) fn restart(&mut self) -> io::Result<()> {
-        // If the last one still runs, the kernel says so, and its end begins another.
+        // If the last dump still runs, the kernel says so, and its end starts another.
         self.dump = Dump::Idle;
         self.paths.doubt();
         self.dump_all()
@@ -90,7 +90,7 @@ impl RouteMirror {
         &self.monitor
     }
 
-    /// Sees to the paths of the device's peers; returns when to come again.
+    /// Maintains the paths of the device's peers; returns when to call it again.
     pub(crate) fn tick(&mut self, device: &Device, now: Instant) -> Duration {
         self.paths.tick(device, &self.monitor, now)
     }
@@ -104,7 +104,7 @@ impl RouteMirror {
                     self.paths.apply(device);
                     return Ok(Link::There);
                 }
-                // That it was deleted may be among what was lost.
+                // The interface's deletion may be among what was lost.
                 Received::Overrun if device.interface.current_name().is_err() => {
                     return Ok(Link::Gone);
                 }
@@ -125,13 +125,13 @@ impl RouteMirror {
             if received.contains(&Change::LinkGone {
                 ifindex: device.interface.ifindex,
             }) {
-                // A move is reported as an end. The queue knows the truth, wherever the interface is (faults A7).
+                // A move looks like a deletion. The queue knows which it is, wherever the interface is (faults A7).
                 return Ok(match device.interface.current_name() {
                     Ok(_) => Link::Moved,
                     Err(_) => Link::Gone,
                 });
             }
-            // These routes lead to the peers still, but not into the tunnel.
+            // Routes of the old namespace still lead to the peers' remote addresses, but not into the tunnel.
             if !device.interface.is_away() {
                 self.apply(device, &received)?;
             }
@@ -143,7 +143,7 @@ impl RouteMirror {
         if self.dump == Dump::Idle {
             device.change(|state| take_in(&mut state.routes, received, self.most_routes));
         } else {
-            // A message may be a part of the dump or news that came between its parts; both belong to the result.
+            // A message may belong to the dump, or report a change between its parts; both count.
             take_in(&mut self.collected, received, self.most_routes);
         }
         for change in received {

@@ -9,14 +9,14 @@ use udco_crypto::DirectionKey;
 use crate::device::transport::Transport;
 use crate::io::Io;
 
-/// A value that no request changes: each change publishes another one (design decision 7).
+/// An immutable value: each change publishes another one (design decision 7).
 pub(crate) struct Snapshot<I: Io> {
     pub(crate) peers: Peers<DirectionKey, Arc<Transport<I>>>,
     pub(crate) routes: Routes,
     pub(crate) tuning: Tuning,
 }
 
-/// Options of the client that uses a device, as far as they concern its packets (faults E5).
+/// Options of a device's client that affect its packets (faults E5).
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Tuning {
     /// `mssfix`.
@@ -26,8 +26,8 @@ pub(crate) struct Tuning {
 }
 
 impl Tuning {
-    /// The traffic class of the datagram for an inner packet; 0 is the socket's own. That is its DSCP: the congestion bits
-    /// stay out, as nobody carries them back inside at the other end (RFC 6040, compatibility mode).
+    /// The traffic class of the datagram for an inner packet; 0 is the socket's own. Only the DSCP is copied, not the
+    /// congestion bits: the other end would not carry them back inside (RFC 6040, compatibility mode).
     pub(crate) fn outer_class(self, packet: &[u8]) -> u8 {
         if self.passes_tos {
             ip::traffic_class(packet) & 0xfc

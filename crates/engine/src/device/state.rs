@@ -1,4 +1,4 @@
-//! The part of a device that requests change.
+//! The part of a device that requests can change.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::device::snapshot::{Snapshot, Tuning};
 use crate::device::transport::Transport;
 use crate::io::Io;
 
-/// The most peers that are looked at by themselves between two looks at all.
+/// The most peers whose paths are queried individually before a round for all.
 pub(crate) const MAX_UNMEASURED: usize = 1 << 11;
 
 /// The master copy.
@@ -23,11 +23,11 @@ pub(crate) struct State<I: Io> {
     pub(crate) routes: Routes,
     /// Its client's own options.
     pub(super) tuning: Tuning,
-    /// The device goes: no peer is added any more.
+    /// The device is ending: it accepts no more peers.
     pub(crate) is_ended: bool,
-    /// Peers that have come or moved since their paths were last looked at.
+    /// Peers that have come or moved since paths were last queried.
     pub(super) unmeasured: Vec<PeerId>,
-    /// Moves of which listeners were notified a short while ago.
+    /// Moves that listeners were notified of recently.
     pub(super) news: News,
     /// Notifications of the change in progress, with the namespace of their listeners.
     pub(super) notifications: Vec<(Netns, Notification)>,
@@ -46,16 +46,16 @@ impl<I: Io> State<I> {
         }
     }
 
-    /// A peer has come or moved: the path to it is not known.
+    /// A peer has come or moved: the path to it is unknown.
     pub(crate) fn measure(&mut self, peer: PeerId) {
-        // Beyond that there is a round for all.
+        // Beyond that, a round queries all.
         if self.unmeasured.len() < MAX_UNMEASURED && self.unmeasured.last() != Some(&peer) {
             self.unmeasured.push(peer);
         }
     }
 
-    /// Notifies the listeners of a network namespace, when the present change is published: with `ovpn` it is that of the
-    /// peer's transport socket (dco-behaviour 2.14).
+    /// Notifies the listeners in a network namespace once this change is published: with `ovpn`, in that of the peer's
+    /// transport socket (dco-behaviour 2.14).
     pub(crate) fn notify(&mut self, netns: Netns, notification: Notification) {
         self.notifications.push((netns, notification));
     }

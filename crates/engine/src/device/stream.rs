@@ -2,8 +2,8 @@
 //!
 //! Data packets come from the worker of the device's queue, OpenVPN's control packets from its relay, keepalives from a
 //! thread of their own. All of them go through one writer, packet by packet with its length in front, so that none ever
-//! lands inside another. What the socket does not take at once waits here, as little as possible: the socket is
-//! told to hold back few unsent bytes, and who could read more from the device stops where that harms nobody else.
+//! lands inside another. What the socket does not take at once waits here, as little as possible: the socket holds few
+//! unsent bytes, and reading more from the device stops where that harms no other peer.
 
 mod reader;
 mod writer;
@@ -25,19 +25,19 @@ use crate::io::{ByteStream, Interest, Io, Relay, Source};
 use crate::linux::Linux;
 use crate::sync::lock;
 
-/// Bytes that the socket may hold and not have sent: what a burst needs, and what the next packet has to wait for.
+/// Unsent bytes that the socket may hold: enough for a burst, but the next packet has to wait for them.
 const UNSENT: u32 = 128 << 10;
 
-/// Packets of OpenVPN that are taken before others have their turn.
+/// Packets of OpenVPN taken before others get their turn.
 const CONTROL_TURNS: usize = 64;
 
-/// Reads in a row of what is discarded: more than a socket's buffer ever holds.
+/// Reads in a row whose bytes are discarded: more than a socket's buffer ever holds.
 const DESYNCED_TURNS: usize = 256;
 
-/// Bytes of a stream that are no packets of ours in one message.
+/// Bytes of an ordinary stream in one message.
 pub(crate) const RAW_PIECE: usize = 16 << 10;
 
-/// Of a stream that has had no peer yet: more than the 24 bits of a peer id.
+/// The peer id of a stream that has had no peer yet: more than 24 bits.
 const NO_PEER: u32 = u32::MAX;
 
 /// A stream that the engine owns.
@@ -56,20 +56,20 @@ pub(crate) struct Stream<I: Io = Linux> {
 /// The outcome of a write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Written {
-    /// How many were dropped.
+    /// How many packets were dropped.
     pub(crate) dropped: u64,
-    /// Something waits for the socket.
+    /// Some bytes wait for the socket.
     pub(crate) is_full: bool,
 }
 
-/// How the stream goes on after a read.
+/// The outcome of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
     /// This many bytes are there, including those kept from before.
     Bytes(usize),
     /// Nothing more, for now or for good.
     Nothing,
-    /// The call has failed, the stream has not: it may be read again after a pause.
+    /// The call has failed, but not the stream: read again after a pause.
     Failed(i32),
 }
 
@@ -90,14 +90,14 @@ impl<I: Io> Stream<I> {
         }
     }
 
-    /// Belongs to this peer from now on.
+    /// Attaches it to this peer.
     pub(crate) fn attach(&self, peer: PeerId) {
         self.peer.store(peer.value(), Ordering::Relaxed);
         self.has_failed.store(false, Ordering::Relaxed);
         lock(&self.writer).peers += 1;
     }
 
-    /// Its peer has gone: whoever waits for it waits no more, and nobody begins to.
+    /// Its peer has gone: no queue waits for it any longer, or from now on.
     pub(crate) fn detach(&self) {
         let mut writer = lock(&self.writer);
         writer.peers = writer.peers.saturating_sub(1);
@@ -112,7 +112,7 @@ impl<I: Io> Stream<I> {
         PeerId::new(self.peer.load(Ordering::Relaxed))
     }
 
-    /// Reads on: `buffer` begins with what was kept of the last read.
+    /// Reads into `buffer`, behind what was kept from the last read.
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> Progress {
         let mut reader = lock(&self.reader);
         let kept = reader.kept.len();
@@ -138,7 +138,7 @@ impl<I: Io> Stream<I> {
         {
             return Progress::Failed(error.raw_os_error().unwrap_or_default());
         }
-        // At the end, the rest of a packet never comes.
+        // At the end of the stream, the rest of a packet never comes.
         reader.kept.clear();
         match received {
             Ok(0) => {
@@ -155,7 +155,7 @@ impl<I: Io> Stream<I> {
                     .unwrap_or_default()
                     .chunks(RAW_PIECE)
                 {
-                    // It is the first that goes to OpenVPN, so there is room.
+                    // This is the first message in the relay, so there is room.
                     self.relay(piece);
                 }
                 buffer.copy_within(remainder..total, 0);
@@ -176,8 +176,8 @@ impl<I: Io> Stream<I> {
         lock(&self.reader).kept.extend_from_slice(rest);
     }
 
-    /// An impossible length came, so it is not known where the next packet begins. As with the kernel driver the peer
-    /// stays, OpenVPN is notified, and nothing is read any more (dco-behaviour 5.10, golden `ntf_tcp_error`).
+    /// An impossible length has come, so the start of the next packet is unknown. As with the kernel driver, the peer stays,
+    /// OpenVPN gets an error, and nothing more is read (dco-behaviour 5.10, golden `ntf_tcp_error`).
     pub(crate) fn desync(&self) {
         const EINVAL: i32 = 22;
         lock(&self.reader).is_desynced = true;
@@ -185,12 +185,12 @@ impl<I: Io> Stream<I> {
         tell_error(&self.relay, &io::Error::from_raw_os_error(EINVAL));
     }
 
-    /// Its peer is to be removed, reason TRANSPORT_ERROR: not here, on the packet path, but by its worker in a moment.
+    /// Has the peer removed, reason TRANSPORT_ERROR: not here, on the packet path, but by its worker a moment later.
     pub(crate) fn fail(&self) {
         self.fail_once(&lock(&self.writer));
     }
 
-    /// Writes packets, each with its length in front. What does not find room is dropped from the end.
+    /// Writes packets, each with its length in front. Those that find no room are dropped, from the end.
     pub(crate) fn write(&self, packets: &[u8]) -> Written {
         self.write_within(packets, DATA_ROOM)
     }
@@ -203,7 +203,7 @@ impl<I: Io> Stream<I> {
             match self.socket.send(packets) {
                 Ok(taken) => sent = taken,
                 Err(error) if I::Stream::has_ended(&error) => writer.sending = Sending::Broken,
-                // There is no room, or the worker finds out what else is wrong ([`Stream::go_on`]).
+                // There is no room; if it is anything else, the worker finds out ([`Stream::go_on`]).
                 Err(_) => {}
             }
         }
@@ -227,7 +227,7 @@ impl<I: Io> Stream<I> {
         }
     }
 
-    /// Whether this queue has to wait for room, and is to be resumed then; `false` if there is room by now.
+    /// Whether this queue has to wait for room, to be resumed then; `false` if there is room by now.
     pub(crate) fn wait(&self, queue: Registration<I>) -> bool {
         let mut writer = lock(&self.writer);
         let has_to = !writer.is_flushed()
@@ -255,8 +255,8 @@ impl<I: Io> Stream<I> {
         }
     }
 
-    /// Takes both out of the set. What OpenVPN has sent goes out as far as the socket takes it: it may have said
-    /// good-bye and closed.
+    /// Removes both from the set. What OpenVPN has sent goes out as far as the socket takes it: it may have said goodbye and
+    /// closed.
     pub(crate) fn deregister(&self, scratch: &mut [u8]) {
         let _ = self.take_control(scratch);
         let mut writer = lock(&self.writer);
@@ -275,7 +275,7 @@ impl<I: Io> Stream<I> {
     /// There may be room in the socket.
     ///
     /// # Errors
-    /// If the call fails and the stream has not ended: there may be room after a pause.
+    /// If the call fails although the stream has not ended: try again after a pause.
     pub(crate) fn go_on(&self) -> io::Result<()> {
         let mut writer = lock(&self.writer);
         writer.flush(&self.socket)?;
@@ -291,7 +291,7 @@ impl<I: Io> Stream<I> {
         Ok(())
     }
 
-    /// The socket is left alone, or it is not any more.
+    /// Rests the socket, or resumes it.
     pub(crate) fn rest(&self, rests: bool) {
         let mut writer = lock(&self.writer);
         writer.watch = match (writer.watch.take(), rests) {
@@ -302,7 +302,7 @@ impl<I: Io> Stream<I> {
         self.watch(&mut writer);
     }
 
-    /// The socket has an error or has hung up. If that was read already, nothing more is to come.
+    /// The socket has an error or has hung up. If its end was read already, nothing more will come.
     pub(crate) fn hang_up(&self) {
         let mut writer = lock(&self.writer);
         if writer.receiving == Receiving::Ended {
@@ -311,7 +311,7 @@ impl<I: Io> Stream<I> {
         }
     }
 
-    /// Clears an error of a socket that may go on. Reading clears it, but not once the end was read.
+    /// Clears the error of a socket that may go on. A read would clear it, but not after the end was read.
     pub(crate) fn clear_error(&self) {
         if lock(&self.writer).receiving != Receiving::Open {
             self.socket.clear_error();
@@ -321,7 +321,7 @@ impl<I: Io> Stream<I> {
     /// Takes OpenVPN's packets from the relay, while there is room.
     ///
     /// # Errors
-    /// If the call fails, which says nothing about the next one.
+    /// If the call fails; the next one may succeed.
     pub(crate) fn take_control(&self, scratch: &mut [u8]) -> io::Result<()> {
         let mut taken = Ok(());
         for _ in 0..CONTROL_TURNS {
@@ -330,7 +330,7 @@ impl<I: Io> Stream<I> {
             }
             match self.relay.receive(scratch) {
                 Ok(received @ 1..) => {
-                    // As it is, whatever its length says: nobody checks it in the kernel driver either.
+                    // Unchanged, whatever its length says: the kernel driver does not check it either.
                     let message = scratch.get(..received).unwrap_or_default();
                     self.write_within(message, usize::MAX);
                 }
@@ -357,7 +357,7 @@ impl<I: Io> Stream<I> {
         self.watch(&mut writer);
     }
 
-    /// Gives OpenVPN a packet, with its length in front, as it is; `false` if the relay is full or gone.
+    /// Gives OpenVPN a packet with its length in front, unchanged; `false` if the relay is full or gone.
     pub(crate) fn relay(&self, packet: &[u8]) -> bool {
         self.relay.send(packet).is_ok()
     }
@@ -375,7 +375,7 @@ impl<I: Io> Stream<I> {
     fn watch(&self, writer: &mut Writer<I>) {
         let socket = (writer.receiving != Receiving::HungUp).then_some(Interest {
             readable: writer.receiving == Receiving::Open,
-            // A queue that waits is resumed by the next event, whoever has made room.
+            // The next event resumes a waiting queue, whoever has made room.
             writable: writer.sending == Sending::Open
                 && !(writer.is_flushed() && writer.waiting.is_none()),
         });
@@ -409,12 +409,12 @@ impl<I: Io> Source<I> for Stream<I> {
     }
 }
 
-/// A buffer for any message of OpenVPN.
+/// A buffer that fits any message of OpenVPN.
 pub(crate) fn control_scratch() -> Box<[u8]> {
     vec![0; MAX_MESSAGE].into()
 }
 
-/// OpenVPN's next call to receive fails with this error.
+/// The message that makes OpenVPN's next receive call fail with this errno.
 fn tell_error(relay: &impl Relay, error: &io::Error) {
     const EIO: u8 = 5;
     let errno = error.raw_os_error().and_then(|it| u8::try_from(it).ok());

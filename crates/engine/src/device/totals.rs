@@ -1,5 +1,5 @@
-//! What is kept of peers that have ended: how many there were, why they ended, and their traffic. A device's traffic is
-//! theirs and that of its peers, so that it never falls.
+//! Totals of peers that have ended: how many there were, why they ended, and their traffic. A device's traffic includes
+//! theirs, so it never falls.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,7 +17,7 @@ pub(crate) struct Totals {
 }
 
 impl Totals {
-    /// A peer has ended. Packets that are still on their way are not counted any more.
+    /// A peer has ended. Packets still in flight are no longer counted.
     pub(crate) fn add(&self, reason: DeleteReason, activity: &Activity) {
         if let Some(ended) = self.ended.get(reason as usize) {
             ended.fetch_add(1, Ordering::Relaxed);

@@ -22,7 +22,7 @@ use crate::linux::Linux;
 /// The largest packet that a UDP datagram can carry.
 const MAX_DATAGRAM: usize = 65_535;
 
-/// A transport socket. It is closed when the last peer and the last worker let go of it.
+/// A transport socket; closed when the last peer and the last worker release it.
 pub(crate) struct Transport<I: Io = Linux> {
     socket: Socket<I>,
     local: SocketAddr,
@@ -36,9 +36,9 @@ pub(crate) struct Transport<I: Io = Linux> {
     pub(crate) bound_to: u32,
     /// How many peers it serves.
     peers: AtomicUsize,
-    /// The kernel cuts one send into several datagrams.
+    /// Whether the kernel cuts one send into several datagrams.
     pub(crate) segmentation: InUse,
-    /// The kernel hands over several datagrams as one.
+    /// Whether the kernel hands over several datagrams as one.
     pub(crate) coalescing: bool,
 }
 
@@ -91,11 +91,11 @@ impl Transport {
     ) -> io::Result<Self> {
         socket.enable_packet_info()?;
         let (mark, bound_to) = routing_of(socket.as_fd());
-        // Marked packets may be counted or limited, and netfilter sees many that are sent at once as one (faults E8).
+        // Marked packets may be counted or limited, but netfilter sees many sent at once as one (faults E8).
         let is_counted = mark != 0;
         let segmentation =
             forbidden.permits(Offload::Segment) && !is_counted && socket.supports_gso();
-        // Without coalescing, and with smaller buffers than asked for, packets only move slower.
+        // Without coalescing, or with smaller buffers than requested, packets only move slower.
         let coalescing = forbidden.permits(Offload::Coalesce) && socket.enable_gro().is_ok();
         let _ = socket.raise_receive_buffer(TRANSPORT_BUFFER);
         let _ = socket.raise_send_buffer(TRANSPORT_BUFFER);
@@ -149,8 +149,8 @@ impl<I: Io> Transport<I> {
         self.remote
     }
 
-    /// Local port, for `PEER_GET`. A client's socket without a port of its own is bound by its first packet, long
-    /// before it comes here.
+    /// Local port, for `PEER_GET`. A client's socket without a port of its own is bound by its first packet, long before it
+    /// gets here.
     pub(crate) const fn local_port(&self) -> u16 {
         self.local.port()
     }
@@ -181,7 +181,7 @@ impl<I: Io> Transport<I> {
         }
     }
 
-    /// Whether it serves no peer: the kernel would have given it back to OpenVPN, so that all packets are OpenVPN's.
+    /// Whether it serves no peer: the kernel would have returned it to OpenVPN, so all packets are OpenVPN's.
     pub(crate) fn is_idle(&self) -> bool {
         self.peers.load(Ordering::Relaxed) == 0
     }
@@ -207,7 +207,7 @@ impl<I: Io> Source<I> for Transport<I> {
     }
 }
 
-/// Mark and bound device of a socket. OpenVPN sets both when it makes the socket, and never again.
+/// Mark and bound device of a socket. OpenVPN sets both when it creates the socket, and never again.
 fn routing_of(socket: BorrowedFd<'_>) -> (u32, u32) {
     (
         udco_sys::socket_mark(socket),
@@ -215,7 +215,7 @@ fn routing_of(socket: BorrowedFd<'_>) -> (u32, u32) {
     )
 }
 
-/// A buffer that [`Transport::relay`] never has to enlarge.
+/// A buffer that [`Transport::relay`] never has to grow.
 pub(crate) fn relay_scratch() -> Vec<u8> {
     Vec::with_capacity(RelayHeader::LEN + MAX_DATAGRAM)
 }

@@ -1,5 +1,5 @@
-//! Watches the network namespaces of devices: their routes, the paths to their peers, and whether the interface is still
-//! there.
+//! Watches the network namespaces of devices: their routes, the paths to their peers, and whether the interface still
+//! exists.
 
 use std::collections::HashMap;
 use std::io;
@@ -19,7 +19,7 @@ use crate::linux;
 use crate::sync::lock;
 use crate::threads;
 
-/// How long to wait for more peers after the first that came.
+/// How long to wait for more peers after the first new one.
 const GATHERING: Duration = Duration::from_millis(2);
 
 /// Token of the waker; devices have tokens from 1 on.
@@ -43,7 +43,7 @@ struct Watched {
     device: Arc<Device>,
     mirror: RouteMirror,
     failures: Backoff,
-    /// A call on its monitor has failed: then it is tried again (faults B2).
+    /// Set if a call on its monitor has failed (faults B2).
     rests_until: Option<Instant>,
 }
 
@@ -81,7 +81,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Follows the routes of a device's namespace, from a dump of all of them on.
+    /// Follows the routes of a device's namespace, starting with a dump of all of them.
     ///
     /// # Errors
     /// If the monitor fails.
@@ -112,12 +112,12 @@ impl Watch {
         Ok(())
     }
 
-    /// A peer has come or moved: its path is to be asked for now, not in a second.
+    /// A peer has come or moved: its path is to be queried now, not in a second.
     pub(crate) fn nudge(&self) {
         self.shared.nudge.nudge();
     }
 
-    /// Follows them for another device from now on.
+    /// Follows the routes of one device for another from now on.
     pub(crate) fn replace(&self, old: &Arc<Device>, new: &Arc<Device>) {
         for watched in lock(&self.shared.watched).values_mut() {
             if Arc::ptr_eq(&watched.device, old) {
@@ -130,7 +130,7 @@ impl Watch {
         }
     }
 
-    /// Does not follow them any more.
+    /// Stops following the routes of a device.
     pub(crate) fn remove(&self, device: &Arc<Device>) {
         let mut watched = lock(&self.shared.watched);
         watched.retain(|_, watched| {
@@ -155,7 +155,7 @@ impl Shared {
         let mut events = Events::with_capacity(16);
         let mut waits = Backoff::default();
         loop {
-            // Without a device there is nothing to come back for.
+            // Without a device, nothing is due.
             let again = lock(&self.watched)
                 .iter_mut()
                 .map(|(token, watched)| watched.tick(&self.poller, *token, Instant::now()))
@@ -174,7 +174,7 @@ impl Shared {
                     if self.is_ended.load(Ordering::Acquire) {
                         return;
                     }
-                    // Peers come in crowds: one look is for all that have come by then.
+                    // Peers come in crowds: handle all that have come by then at once.
                     std::thread::sleep(GATHERING);
                     self.nudge.rearm();
                     continue;
@@ -200,7 +200,7 @@ impl Shared {
         next.min()
     }
 
-    /// Something happened in a device's namespace; returns the device if it is gone.
+    /// Handles reports from a device's namespace; returns the device if it is gone.
     fn receive(&self, token: u64) -> Option<Arc<Device>> {
         let mut all = lock(&self.watched);
         let watched = all.get_mut(&token)?;
@@ -227,7 +227,7 @@ impl Shared {
 }
 
 impl Watched {
-    /// Does what is due; returns when to come again.
+    /// Does what is due; returns when something is due again.
     fn tick(&mut self, poller: &Poller, token: u64, now: Instant) -> Duration {
         if self.rests_until.is_some_and(|until| until <= now) {
             self.rests_until = None;
@@ -243,7 +243,7 @@ impl Watched {
         rest.map_or(again, |rest| rest.min(again))
     }
 
-    /// Leaves the monitor alone for a while. What is missed then, a dump brings.
+    /// Rests the monitor. A dump makes up for what is missed.
     fn rest(&mut self, poller: &Poller, error: &io::Error) {
         let now = Instant::now();
         let pause = self.failures.failed(now);

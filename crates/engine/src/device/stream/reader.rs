@@ -1,19 +1,19 @@
-//! The receiving side of a stream: what was kept between two reads.
+//! The receiving side of a stream: what is kept between two reads.
 
 use udco_ipc::Partial;
 
 /// The receiving side.
 pub(super) struct Reader {
-    /// The beginning of a packet whose end has not come yet.
+    /// The start of a packet whose end has not come yet.
     pub(super) kept: Vec<u8>,
     /// The packet that OpenVPN had read in part when it handed over the stream.
     pub(super) partial: Partial,
-    /// It is not known where the next packet begins: what comes is discarded.
+    /// The start of the next packet is unknown: everything is discarded.
     pub(super) is_desynced: bool,
 }
 
 impl Reader {
-    /// How many of these bytes are the remainder of the packet that OpenVPN had read in part.
+    /// How many of these bytes complete the packet that OpenVPN had read in part.
     pub(super) fn take_remainder(&mut self, bytes: &[u8]) -> usize {
         let mut remainder = 0;
         if let Partial::Length(high) = self.partial

@@ -1,4 +1,4 @@
-//! The sending side of a stream: what waits for its socket, and what its worker waits for.
+//! The sending side of a stream: the packets that wait for its socket, and the events that its worker waits for.
 
 use std::io;
 
@@ -7,21 +7,21 @@ use udco_core::framing::{PREFIX, boundary};
 use crate::device::registration::Registration;
 use crate::io::{ByteStream, Interest, Io};
 
-/// The most bytes of data packets that wait for the socket. A stuck peer costs no more (promises F3).
+/// The most bytes of data packets that wait for the socket: all that a stuck peer costs (promises F3).
 pub(super) const DATA_ROOM: usize = 160 << 10;
 
-/// OpenVPN's packets find room even when data has used up its own.
+/// Room for OpenVPN's packets even when data has filled its own.
 pub(super) const CONTROL_ROOM: usize = DATA_ROOM + (64 << 10);
 
 /// The longest message of OpenVPN: a packet with its length.
 pub(super) const MAX_MESSAGE: usize = PREFIX + 65_535;
 
-/// The sending side, and what the stream is waited for.
+/// The sending side, and the events to wait for.
 #[derive(Default)]
 pub(super) struct Writer<I: Io> {
-    /// Packets, whole but for the first: the socket may have taken a part of it.
+    /// Whole packets, except for the first: the socket may have taken part of it.
     pub(super) pending: Vec<u8>,
-    /// Where the socket goes on.
+    /// Where the socket continues.
     pub(super) sent: usize,
     pub(super) sending: Sending,
     pub(super) receiving: Receiving,
@@ -39,7 +39,7 @@ pub(super) struct Writer<I: Io> {
 pub(super) enum Sending {
     #[default]
     Open,
-    /// It takes nothing any more.
+    /// It takes no more bytes.
     Broken,
 }
 
@@ -50,7 +50,7 @@ pub(super) enum Receiving {
     Open,
     /// There is nothing more to read.
     Ended,
-    /// The other direction has ended as well: the socket is not waited for, as it would always be ready.
+    /// The other direction has ended as well: do not wait for the socket, which would always be ready.
     HungUp,
 }
 
@@ -69,7 +69,7 @@ pub(super) enum Watch<I: Io> {
     #[default]
     Unregistered,
     Active(Registered<I>),
-    /// A call has failed: it is left alone for a while.
+    /// A call has failed: it rests.
     Resting(Registered<I>),
 }
 
@@ -81,7 +81,7 @@ pub(super) struct Registered<I: Io> {
 }
 
 impl<I: Io> Writer<I> {
-    /// Gives the socket what waits for it.
+    /// Writes waiting packets to the socket.
     pub(super) fn flush(&mut self, socket: &I::Stream) -> io::Result<()> {
         while !self.is_flushed() && self.sending == Sending::Open {
             match socket.send(self.pending.get(self.sent..).unwrap_or_default()) {
@@ -96,10 +96,10 @@ impl<I: Io> Writer<I> {
         Ok(())
     }
 
-    /// Adds packets to what waits for the socket.
+    /// Adds packets to those that wait for the socket.
     pub(super) fn append(&mut self, packets: &[u8]) {
         if self.pending.capacity() == 0 {
-            // As much as it ever takes: growing leaves holes behind, and what nobody writes to is no memory.
+            // As much as it ever needs: growing leaves holes behind, and untouched pages take no memory.
             self.pending.reserve_exact(CONTROL_ROOM);
         }
         if self.pending.len() + packets.len() > CONTROL_ROOM {
@@ -139,7 +139,7 @@ impl<I: Io> Watch<I> {
     }
 }
 
-/// How far `packets` are taken, of which the socket has `sent` bytes and for the rest of which there is `room`: whole
+/// How many bytes of `packets` to keep, if the socket has taken `sent` of them and there is `room` for the rest: whole
 /// packets, and always the rest of one that the socket has taken in part (promises F3).
 pub(super) fn taken(packets: &[u8], sent: usize, room: usize) -> usize {
     if packets.len() - sent <= room {
