@@ -1,5 +1,7 @@
 //! A device: the state that requests, floats and timers change (dco-behaviour 2.6 to 2.13, 5.4, 5.8, 5.11).
 
+mod keys;
+
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -8,14 +10,15 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::aead::Aead;
 use crate::endpoint::Endpoint;
-use crate::key::Key;
-use crate::key_slots::{KeySlots, Slot};
+use crate::key_slots::KeySlots;
 use crate::peer::{Activity, Keepalive, Peer};
 use crate::peer_id::PeerId;
 use crate::peers::Peers;
 use crate::time::Time;
-use crate::used_keys::{KeyDigest, RecentKeys, UsedKeys};
+use crate::used_keys::{RecentKeys, UsedKeys};
 use crate::wire::KeyId;
+
+pub use keys::Novelty;
 
 /// How many peers a device has (dco-behaviour 2.15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,15 +97,6 @@ pub struct Device<A, T> {
     mode: Mode,
     peers: Peers<A, T>,
     recent_keys: RecentKeys,
-}
-
-/// Whether a key that is new to a peer is new to the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Novelty {
-    /// No peer is known to have had it.
-    New,
-    /// Another peer of this device has it, or a former peer had it: nonces repeat.
-    HadByAnother,
 }
 
 /// The work that is due at a tick.
@@ -241,86 +235,6 @@ impl<A: Aead, T: Clone> Device<A, T> {
             .collect()
     }
 
-    /// Puts a key into a slot, replacing what is there (dco-behaviour 2.10).
-    ///
-    /// # Errors
-    /// [`PeerError::NoSuchPeer`].
-    pub fn install_key(&mut self, id: PeerId, slot: Slot, key: Key<A>) -> Result<(), PeerError> {
-        let mut peer = self.peer(id)?;
-        peer.keys.put(slot, Some(key));
-        self.peers.replace(peer);
-        Ok(())
-    }
-
-    /// Installs a key as [`Device::install_key`] does, but only once per peer: its packet ids start at 1, so a second
-    /// installation would seal other packets under the same nonces (promises B9).
-    ///
-    /// # Errors
-    /// [`PeerError::NoSuchPeer`], [`PeerError::KeyUsed`].
-    pub fn install_key_once(
-        &mut self,
-        id: PeerId,
-        slot: Slot,
-        key: Key<A>,
-        digest: KeyDigest,
-    ) -> Result<Novelty, PeerError> {
-        let mut peer = self.peer(id)?;
-        if peer.used_keys.contains(digest) {
-            return Err(PeerError::KeyUsed);
-        }
-        peer.used_keys.add(digest);
-        peer.keys.put(slot, Some(key));
-        self.peers.replace(peer);
-        if self.recent_keys.contains(digest) {
-            return Ok(Novelty::HadByAnother);
-        }
-        self.recent_keys.add(digest);
-        Ok(Novelty::New)
-    }
-
-    /// Empties a slot, if it is not empty already (dco-behaviour 2.13).
-    ///
-    /// # Errors
-    /// [`PeerError::NoSuchPeer`].
-    pub fn delete_key(&mut self, id: PeerId, slot: Slot) -> Result<(), PeerError> {
-        let mut peer = self.peer(id)?;
-        peer.keys.put(slot, None);
-        self.peers.replace(peer);
-        Ok(())
-    }
-
-    /// Empties a slot as [`Device::delete_key`] does, but a key that the peer may still use opens packets until `until`:
-    /// the secondary, while the primary has not opened any.
-    ///
-    /// At a renegotiation OpenVPN swaps the keys and deletes the old one at one end before the other end has stopped
-    /// sending with it; the kernel driver loses the packets in between.
-    ///
-    /// # Errors
-    /// [`PeerError::NoSuchPeer`].
-    pub fn retire_key(&mut self, id: PeerId, slot: Slot, until: Time) -> Result<(), PeerError> {
-        let mut peer = self.peer(id)?;
-        let primary = peer.keys.at(Slot::Primary);
-        if slot == Slot::Secondary && primary.is_some_and(|key| !key.has_opened()) {
-            peer.keys.retire(slot, until);
-        } else {
-            peer.keys.put(slot, None);
-            peer.keys.forget_retired();
-        }
-        self.peers.replace(peer);
-        Ok(())
-    }
-
-    /// Swaps the slots, empty or not (dco-behaviour 2.12).
-    ///
-    /// # Errors
-    /// [`PeerError::NoSuchPeer`].
-    pub fn swap_keys(&mut self, id: PeerId) -> Result<(), PeerError> {
-        let mut peer = self.peer(id)?;
-        peer.keys.swap();
-        self.peers.replace(peer);
-        Ok(())
-    }
-
     /// Moves a peer whose newest authentic packet came from, or to, another address than before (dco-behaviour 5.4).
     /// Returns whether the remote address changed, which calls for a notification.
     pub fn float(&mut self, id: PeerId, endpoint: Endpoint) -> bool {
@@ -400,29 +314,6 @@ impl<A: Aead, T: Clone> Device<A, T> {
             changed,
             lingers: self.peers.iter().any(|peer| peer.keys.has_retired()),
         }
-    }
-
-    /// Finds primary keys for which a rekey is due, and deletes those without packet ids (dco-behaviour 5.6). Returns
-    /// the former, and whether there were any of the latter.
-    fn tend_keys(&mut self) -> (Vec<(PeerId, KeyId)>, bool) {
-        let mut rekey_due = Vec::new();
-        let mut used_up = Vec::new();
-        for peer in self.peers.iter() {
-            let Some(key) = peer.keys.at(Slot::Primary) else {
-                continue;
-            };
-            if key.take_rekey_due() {
-                rekey_due.push((peer.id, key.id()));
-            }
-            if key.is_used_up() {
-                used_up.push(peer.id);
-            }
-        }
-        for id in &used_up {
-            // The peer was there a moment ago.
-            let _ = self.delete_key(*id, Slot::Primary);
-        }
-        (rekey_due, !used_up.is_empty())
     }
 
     /// A copy of a peer with the VPN addresses of a change, if no other peer has them.

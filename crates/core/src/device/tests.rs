@@ -1,5 +1,7 @@
 use super::*;
+use crate::key_slots::Slot;
 use crate::testing::{Toy, at, device, key, new_peer};
+use crate::used_keys::KeyDigest;
 
 fn seconds(seconds: u64) -> Time {
     Time::from_millis(seconds * 1000)
