@@ -3,7 +3,10 @@
 //! Every received descriptor is owned from the moment it exists here, hence closed on every path that does not take it
 //! (promises G2).
 
-use std::array;
+mod access_list;
+mod fd_list;
+mod listener;
+
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,26 +14,24 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{Mode, chmod};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix, SocketFlags,
-    SocketType, accept_with, bind, connect, getpeername, listen, recvmsg, sendmsg, shutdown,
-    socket_with, socketpair, sockopt,
+    SocketType, connect, getpeername, recvmsg, sendmsg, shutdown, socket_with, socketpair, sockopt,
 };
 
 use crate::epoll::timespec;
 use crate::socket_option;
+
+pub use fd_list::FdList;
+pub use listener::Listener;
 
 /// Option of `<asm-generic/socket.h>`.
 const SO_PEERGROUPS: libc::c_int = 59;
 
 /// The most descriptors a message may carry: 16 queues and a socket.
 pub const MAX_FDS: usize = 17;
-
-/// How many clients may wait to be accepted. The kernel has a limit of its own (`somaxconn`, 4,096).
-const BACKLOG: i32 = 4096;
 
 /// How long, and how often, a client tries to get into the backlog.
 const CROWDED: Duration = Duration::from_secs(1);
@@ -48,58 +49,6 @@ pub struct Credentials {
     pub uid: u32,
     /// Effective group id in our user namespace.
     pub gid: u32,
-}
-
-/// Up to [`MAX_FDS`] descriptors, in the order they were sent.  Dropping it closes the rest.
-#[derive(Debug)]
-pub struct FdList {
-    fds: [Option<OwnedFd>; MAX_FDS],
-    len: usize,
-}
-
-impl FdList {
-    /// How many arrived.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether none arrived.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Takes the descriptor at `index`; `None` if it does not exist or was taken before.
-    pub fn take(&mut self, index: usize) -> Option<OwnedFd> {
-        self.fds.get_mut(index).and_then(Option::take)
-    }
-
-    fn new() -> Self {
-        Self {
-            fds: [const { None }; MAX_FDS],
-            len: 0,
-        }
-    }
-
-    /// Adds `fd`; closes it and returns `false` if the list is full.
-    fn push(&mut self, fd: OwnedFd) -> bool {
-        let Some(slot) = self.fds.get_mut(self.len) else {
-            return false;
-        };
-        *slot = Some(fd);
-        self.len += 1;
-        true
-    }
-}
-
-impl IntoIterator for FdList {
-    type Item = OwnedFd;
-    type IntoIter = std::iter::Flatten<array::IntoIter<Option<OwnedFd>, MAX_FDS>>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.fds.into_iter().flatten()
-    }
 }
 
 /// A received message.
@@ -334,80 +283,6 @@ impl AsFd for Connection {
     }
 }
 
-/// A socket file at which clients connect.
-#[derive(Debug)]
-pub struct Listener {
-    fd: OwnedFd,
-}
-
-impl Listener {
-    /// Listens at `path` for root, this process's user, and these users and groups.
-    ///
-    /// # Errors
-    ///
-    /// As [`Listener::listen`]; `Unsupported` if an access list is needed and the file system does not support them.
-    pub fn listen_for(path: &Path, uids: &[u32], gids: &[u32]) -> io::Result<Self> {
-        Self::listen_with(path, || access_list::restrict(path, uids, gids))
-    }
-
-    /// Listens at `path` with the file mode `mode` (permission bits, e.g. `0o660`).
-    ///
-    /// The mode is set before `listen`, so that no client can connect in between.  Nothing here removes the file,
-    /// neither an old one before nor this one in the end.
-    ///
-    /// # Errors
-    ///
-    /// `EADDRINUSE`: the file exists; `EACCES`, `ENOENT`, `ENAMETOOLONG`.
-    pub fn listen(path: &Path, mode: u32) -> io::Result<Self> {
-        Self::listen_with(path, || Ok(chmod(path, Mode::from_raw_mode(mode))?))
-    }
-
-    fn listen_with(path: &Path, restrict: impl FnOnce() -> io::Result<()>) -> io::Result<Self> {
-        let fd = unix_socket()?;
-        bind(&fd, &SocketAddrUnix::new(path)?)?;
-        if let Err(error) = restrict() {
-            let _ = std::fs::remove_file(path);
-            return Err(error);
-        }
-        listen(&fd, BACKLOG)?;
-        Ok(Self { fd })
-    }
-
-    /// Takes over a listening socket, e.g. from socket activation.
-    ///
-    /// # Errors
-    ///
-    /// `ENOTSOCK`, or `EPROTONOSUPPORT` for a socket of another kind or one that does not listen.
-    pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
-        let fd = Connection::adopt(fd)?.into_fd();
-        if !sockopt::socket_acceptconn(&fd)? {
-            return Err(Errno::PROTONOSUPPORT.into());
-        }
-        rustix::io::ioctl_fionbio(&fd, true)?;
-        Ok(Self { fd })
-    }
-
-    /// The next waiting connection; never blocks.
-    ///
-    /// # Errors
-    ///
-    /// `EAGAIN` (`WouldBlock`) if none waits; `EMFILE`, `ENFILE`: it keeps waiting.
-    pub fn accept(&self) -> io::Result<Connection> {
-        loop {
-            match accept_with(&self.fd, SocketFlags::CLOEXEC) {
-                Err(Errno::INTR | Errno::CONNABORTED) => {}
-                result => return Ok(Connection { fd: result? }),
-            }
-        }
-    }
-}
-
-impl AsFd for Listener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
 fn unix_socket() -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     Ok(socket_with(
@@ -418,6 +293,5 @@ fn unix_socket() -> io::Result<OwnedFd> {
     )?)
 }
 
-mod access_list;
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@
 mod address;
 mod control;
 mod inbox;
+mod message;
 mod outbox;
 
 use std::io;
@@ -27,7 +28,8 @@ use crate::socket_option;
 use crate::tcp::{Kind, inspect};
 
 pub use inbox::{Datagram, Inbox};
-pub use outbox::{MAX_SEGMENTS, Message, Outbox, Outcome, Sent};
+pub use message::{MAX_SEGMENTS, Message, Outcome};
+pub use outbox::{Outbox, Sent};
 
 /// `UDP_SEGMENT` and `UDP_GRO` of `linux/udp.h`; not every libc has them.
 const UDP_SEGMENT: libc::c_int = 103;

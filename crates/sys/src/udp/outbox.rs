@@ -3,8 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::ops::Range;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 
@@ -14,74 +13,11 @@ use super::UdpSocket;
 use super::address::Name;
 use super::control::{self, Class, Control};
 use super::inbox::empty_header;
-
-/// The most segments per message that every kernel since 4.18 accepts.
-pub const MAX_SEGMENTS: usize = 64;
+use super::message::{Message, Outcome};
 
 /// How often to retry a message after an error that may belong to an earlier one.  Promises A9 asks for one; the second
 /// covers an ICMP error that arrives between the two.
 const RETRIES: u8 = 2;
-
-/// One message: a datagram, or several of equal size in a row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    /// Its bytes in the arena.
-    pub range: Range<usize>,
-    /// The destination: IPv4 addresses go out v4-mapped on an IPv6 socket.
-    pub destination: SocketAddr,
-    /// The source; `None` leaves it to the kernel.  Ignored if of another family than the destination.
-    pub local: Option<IpAddr>,
-    /// The kernel cuts the bytes into datagrams of this length each, the last may be shorter; at
-    /// most [`MAX_SEGMENTS`] and 65,507 bytes (IPv6: 65,527) in all.
-    pub segment: Option<u16>,
-    /// TOS of IPv4, traffic class of IPv6; 0 leaves it to the socket.
-    pub traffic_class: u8,
-}
-
-/// The fate of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// The kernel took it.
-    Sent,
-    /// The kernel took it after the local address was left out, since that is no longer ours: the caller should forget
-    /// that address (promises D8).
-    SentWithoutLocal,
-    /// The kernel refused this message only: the errno.
-    Failed(i32),
-    /// Never tried, or no room: `EAGAIN`, `ENOBUFS`, `ENOMEM` stop the batch.
-    NotSent,
-}
-
-impl Outcome {
-    /// Whether the kernel took it.
-    #[must_use]
-    pub fn is_sent(self) -> bool {
-        matches!(self, Self::Sent | Self::SentWithoutLocal)
-    }
-
-    /// Whether it was refused because a segment exceeds the path's MTU (`EMSGSIZE`, older kernels `EINVAL`).
-    #[must_use]
-    pub fn is_too_long(self) -> bool {
-        matches!(self, Self::Failed(libc::EMSGSIZE | libc::EINVAL))
-    }
-
-    /// Whether a message with a segment size failed in a way that its datagrams one by one may not: a segment exceeds
-    /// the path's MTU (`EMSGSIZE`, older kernels `EINVAL`), or a device or a transform cannot segment (`EIO`,
-    /// `EOPNOTSUPP`).  Try [`Outbox::send_singly`].
-    #[must_use]
-    pub fn refuses_segments(self) -> bool {
-        matches!(
-            self,
-            Self::Failed(libc::EMSGSIZE | libc::EINVAL | libc::EIO | libc::EOPNOTSUPP)
-        )
-    }
-
-    /// Among those, whether the kernel or the device cannot segment at all, whatever the path's MTU.
-    #[must_use]
-    pub fn cannot_segment(self) -> bool {
-        matches!(self, Self::Failed(libc::EIO | libc::EOPNOTSUPP))
-    }
-}
 
 /// Sums over the outcomes of a batch, in messages.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -285,9 +221,7 @@ impl Outbox {
     /// Sends from message `at` up to the first whose range is not in the arena.
     fn send_from(&mut self, socket: &UdpSocket, at: usize, arena: usize) -> Result<usize, c_int> {
         let rest = self.messages.get(at..).unwrap_or_default();
-        let valid = rest
-            .iter()
-            .take_while(|message| fits(&message.range, arena));
+        let valid = rest.iter().take_while(|message| message.lies_in(arena));
         match valid.count() {
             0 => Err(libc::EFAULT),
             count => self.send_range(socket, at, count),
@@ -351,10 +285,10 @@ impl Outbox {
         let Some(message) = self.messages.get(at) else {
             return false;
         };
-        if usable_local(message).is_none() {
+        if message.usable_local().is_none() {
             return false;
         }
-        let (segment, class) = (usable_segment(message), class_of(message));
+        let (segment, class) = (message.usable_segment(), message.class());
         self.write_control(at, None, segment, class);
         true
     }
@@ -404,8 +338,8 @@ impl Outbox {
         header.msg_hdr.msg_iovlen = 1;
         header.msg_hdr.msg_flags = 0;
         header.msg_len = 0;
-        let (local, segment) = (usable_local(message), usable_segment(message));
-        let class = class_of(message);
+        let (local, segment) = (message.usable_local(), message.usable_segment());
+        let class = message.class();
         self.write_control(index, local, segment, class);
     }
 
@@ -446,32 +380,4 @@ impl fmt::Debug for Outbox {
 struct Attempt {
     retries: u8,
     local_left_out: bool,
-}
-
-fn fits(range: &Range<usize>, arena: usize) -> bool {
-    range.start <= range.end && range.end <= arena
-}
-
-/// The local address, unless the destination is of the other family.
-fn usable_local(message: &Message) -> Option<IpAddr> {
-    let local = message.local?;
-    let same = local.is_ipv4() == message.destination.is_ipv4();
-    (same && !local.is_unspecified()).then_some(local)
-}
-
-/// The traffic class, unless the socket's applies. A datagram to a v4-mapped address is IPv4, on an IPv6 socket, too.
-fn class_of(message: &Message) -> Option<Class> {
-    let class = message.traffic_class;
-    let named = match message.destination.is_ipv4() {
-        true => Class::V4(class),
-        false => Class::V6(class),
-    };
-    (class != 0).then_some(named)
-}
-
-/// The segment size, unless one segment holds everything.
-fn usable_segment(message: &Message) -> Option<u16> {
-    message
-        .segment
-        .filter(|size| *size > 0 && message.range.len() > usize::from(*size))
 }

@@ -1,0 +1,100 @@
+//! A message to be sent, and its fate.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+
+use super::control::Class;
+
+/// The most segments per message that every kernel since 4.18 accepts.
+pub const MAX_SEGMENTS: usize = 64;
+
+/// One message: a datagram, or several of equal size in a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Its bytes in the arena.
+    pub range: Range<usize>,
+    /// The destination: IPv4 addresses go out v4-mapped on an IPv6 socket.
+    pub destination: SocketAddr,
+    /// The source; `None` leaves it to the kernel.  Ignored if of another family than the destination.
+    pub local: Option<IpAddr>,
+    /// The kernel cuts the bytes into datagrams of this length each, the last may be shorter; at
+    /// most [`MAX_SEGMENTS`] and 65,507 bytes (IPv6: 65,527) in all.
+    pub segment: Option<u16>,
+    /// TOS of IPv4, traffic class of IPv6; 0 leaves it to the socket.
+    pub traffic_class: u8,
+}
+
+/// The fate of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The kernel took it.
+    Sent,
+    /// The kernel took it after the local address was left out, since that is no longer ours: the caller should forget
+    /// that address (promises D8).
+    SentWithoutLocal,
+    /// The kernel refused this message only: the errno.
+    Failed(i32),
+    /// Never tried, or no room: `EAGAIN`, `ENOBUFS`, `ENOMEM` stop the batch.
+    NotSent,
+}
+
+impl Outcome {
+    /// Whether the kernel took it.
+    #[must_use]
+    pub fn is_sent(self) -> bool {
+        matches!(self, Self::Sent | Self::SentWithoutLocal)
+    }
+
+    /// Whether it was refused because a segment exceeds the path's MTU (`EMSGSIZE`, older kernels `EINVAL`).
+    #[must_use]
+    pub fn is_too_long(self) -> bool {
+        matches!(self, Self::Failed(libc::EMSGSIZE | libc::EINVAL))
+    }
+
+    /// Whether a message with a segment size failed in a way that its datagrams one by one may not: a segment exceeds
+    /// the path's MTU (`EMSGSIZE`, older kernels `EINVAL`), or a device or a transform cannot segment (`EIO`,
+    /// `EOPNOTSUPP`).  Try [`Outbox::send_singly`].
+    #[must_use]
+    pub fn refuses_segments(self) -> bool {
+        matches!(
+            self,
+            Self::Failed(libc::EMSGSIZE | libc::EINVAL | libc::EIO | libc::EOPNOTSUPP)
+        )
+    }
+
+    /// Among those, whether the kernel or the device cannot segment at all, whatever the path's MTU.
+    #[must_use]
+    pub fn cannot_segment(self) -> bool {
+        matches!(self, Self::Failed(libc::EIO | libc::EOPNOTSUPP))
+    }
+}
+
+impl Message {
+    /// Whether all its bytes are within an arena of this length.
+    pub(super) fn lies_in(&self, arena: usize) -> bool {
+        self.range.start <= self.range.end && self.range.end <= arena
+    }
+
+    /// The local address, unless the destination is of the other family.
+    pub(super) fn usable_local(&self) -> Option<IpAddr> {
+        let local = self.local?;
+        let same = local.is_ipv4() == self.destination.is_ipv4();
+        (same && !local.is_unspecified()).then_some(local)
+    }
+
+    /// The traffic class, unless the socket's applies. A datagram to a v4-mapped address is IPv4, on an IPv6 socket, too.
+    pub(super) fn class(&self) -> Option<Class> {
+        let class = self.traffic_class;
+        let named = match self.destination.is_ipv4() {
+            true => Class::V4(class),
+            false => Class::V6(class),
+        };
+        (class != 0).then_some(named)
+    }
+
+    /// The segment size, unless one segment holds everything.
+    pub(super) fn usable_segment(&self) -> Option<u16> {
+        self.segment
+            .filter(|size| *size > 0 && self.range.len() > usize::from(*size))
+    }
+}
