@@ -1,5 +1,7 @@
 //! How a worker handles events. Each comes with the time.
 
+mod waiting;
+
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::io;
@@ -16,21 +18,14 @@ use crate::datapath::load::Load;
 use crate::datapath::placement::Placement;
 use crate::datapath::receive::Receiver;
 use crate::datapath::transmit::Transmitter;
-use crate::device::registration::{Registration, Request, SECOND, WAKER};
+use crate::device::registration::{Request, SECOND, WAKER};
 use crate::device::stream::control_scratch;
-use crate::device::transport::{Socket, Transport};
-use crate::io::{Datagrams, Event, Events, Interest, Io, Moment, Poller, Source as _, Tun, Waker};
+use crate::device::transport::Socket;
+use crate::io::{Datagrams, Event, Events, Io, Moment, Poller, Waker};
 use crate::sync::lock;
 
 /// How often packets that wait for a key are retried.
 const RETRY: Duration = Duration::from_millis(100);
-
-/// How often in a row a UDP socket may wake its worker for nothing. One that another process has shut down does so forever
-/// (faults D2).
-const FRUITLESS: u32 = 256;
-
-/// How long such a socket rests.
-const REST: Duration = Duration::from_millis(100);
 
 /// Sources and orders for which there is room from the start; for more, the lists grow once.
 pub(super) const ROOM: usize = 32;
@@ -105,13 +100,6 @@ impl<I: Io> Running<I> {
         let is_waiting = self.receiver.is_waiting() || !self.paused.is_empty();
         let timeout = is_waiting.then_some(RETRY).into_iter();
         timeout.chain(self.resting.next(now)).min()
-    }
-
-    /// Waits again for the sources that have rested long enough.
-    pub(crate) fn wake_rested(&mut self, now: Moment) {
-        while let Some(token) = self.resting.take_due(now) {
-            self.come_back(token, now);
-        }
     }
 
     /// Handles an event; returns whether to stop.
@@ -196,31 +184,6 @@ impl<I: Io> Running<I> {
         Ok(false)
     }
 
-    /// Rests a source that keeps waking the worker for nothing: a spinning worker is lost to the others.
-    fn mark_fruitless(&mut self, token: u64, was_fruitless: bool, now: Moment) {
-        if !was_fruitless {
-            if !self.fruitless.is_empty() {
-                self.fruitless.retain(|(other, _)| *other != token);
-            }
-            return;
-        }
-        let known = self.fruitless.iter_mut().find(|(other, _)| *other == token);
-        let Some((_, count)) = known else {
-            self.fruitless.push((token, 1));
-            return;
-        };
-        *count += 1;
-        if *count < FRUITLESS {
-            return;
-        }
-        self.fruitless.retain(|(other, _)| *other != token);
-        if let Some(handle) = self.sources.get(&token).and_then(Source::handle)
-            && self.shared.set.poller.remove(handle).is_ok()
-        {
-            self.resting.leave_alone(token, now.after(REST));
-        }
-    }
-
     /// Carries out all orders; returns whether to stop.
     pub(super) fn obey(&mut self, now: Moment) -> bool {
         self.shared.set.waker.clear();
@@ -267,78 +230,6 @@ impl<I: Io> Running<I> {
         self.come_back(token, now);
     }
 
-    /// Starts, or resumes, waiting for a source.
-    fn come_back(&mut self, token: u64, now: Moment) {
-        let Some(source) = self.sources.get(&token) else {
-            return;
-        };
-        if let Some(stream) = source.stream() {
-            stream.rest(false);
-            return;
-        }
-        let interest = match self.paused.contains(&token) {
-            true => Interest::NONE,
-            false => Interest::READ,
-        };
-        let poller = &self.shared.set.poller;
-        let watched = source
-            .handle()
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
-            .and_then(|handle| poller.set(handle, token, interest))
-            .and_then(|()| match source.waker() {
-                Some(waker) => poller.set(waker.handle(), token | SECOND, Interest::READ),
-                None => Ok(()),
-            });
-        if let Err(error) = watched {
-            self.rest(token, &error, now);
-        }
-    }
-
-    fn registration(&self, token: u64) -> Registration<I> {
-        Registration::new(Arc::clone(&self.shared.set), token)
-    }
-
-    /// Stops reading a queue until there is room in the stream of its only peer.
-    fn pause(&mut self, token: u64, full: &Transport<I>) {
-        let Some(stream) = full.as_stream() else {
-            return;
-        };
-        if stream.wait(self.registration(token))
-            && let Some(handle) = self.sources.get(&token).and_then(Source::handle)
-            && self
-                .shared
-                .set
-                .poller
-                .modify(handle, token, Interest::NONE)
-                .is_ok()
-        {
-            self.paused.push(token);
-        }
-    }
-
-    fn resume(&mut self, token: u64) {
-        let paused = self.paused.len();
-        self.paused.retain(|other| *other != token);
-        if self.paused.len() < paused
-            && let Some(handle) = self.sources.get(&token).and_then(Source::handle)
-        {
-            // It may have left the set with its interface.
-            let _ = self.shared.set.poller.modify(handle, token, Interest::READ);
-        }
-    }
-
-    /// A queue waits for the only peer of its device; once there are others, it no longer waits.
-    fn resume_shared(&mut self) {
-        let is_shared = |token: &u64| match self.sources.get(token) {
-            Some(Source::Tun(device, _)) => device.snapshot().peers.len() != 1,
-            _ => true,
-        };
-        let shared = self.paused.iter().copied().filter(is_shared);
-        for token in shared.collect::<Vec<_>>() {
-            self.resume(token);
-        }
-    }
-
     /// The peer of a stream can no longer be reached, or does not speak the protocol (dco-behaviour 5.10).
     fn fail(&self, token: u64, now: Moment) {
         if let Some(Source::Network(device, transport)) = self.sources.get(&token) {
@@ -361,42 +252,6 @@ impl<I: Io> Running<I> {
         }
     }
 
-    /// A call on a source has failed.
-    fn failed(&mut self, token: u64, error: &io::Error, now: Moment) {
-        match self.sources.get(&token) {
-            Some(Source::Tun(device, _)) if I::Tun::is_gone(error) => {
-                // Trying again would only spin (promises J1). Its peers end here; the rest of it goes where waiting for
-                // workers is allowed.
-                let name = &device.interface.name;
-                tracing::info!(device = name, "{name}: the device is gone");
-                device.end();
-                drop(self.forget(token));
-            }
-            _ => self.rest(token, error, now),
-        }
-    }
-
-    /// Rests a source (faults B2).
-    fn rest(&mut self, token: u64, error: &io::Error, now: Moment) {
-        let Some(source) = self.sources.get(&token) else {
-            return;
-        };
-        let pause = self.resting.begin(token, now);
-        if let Some(times) = pause.line {
-            tracing::warn!(
-                device = source.device().interface.name,
-                "{}: {} failed: {error}{times}; retrying",
-                source.device().interface.name,
-                source.what()
-            );
-        }
-        if let Some(stream) = source.stream() {
-            stream.rest(true);
-        } else if let Some(handle) = source.handle() {
-            let _ = self.shared.set.poller.remove(handle);
-        }
-    }
-
     /// Tries every source as if it were ready.
     pub(super) fn try_all(&mut self, now: Moment) {
         for token in self.sources.keys().copied().collect::<Vec<_>>() {
@@ -416,23 +271,5 @@ impl<I: Io> Running<I> {
                 }
             }
         }
-    }
-
-    fn forget(&mut self, token: u64) -> Option<Source<I>> {
-        let source = self.sources.remove(&token)?;
-        self.placements.retain(|(other, _)| *other != token);
-        self.paused.retain(|other| *other != token);
-        self.fruitless.retain(|(other, _)| *other != token);
-        self.resting.forget(token);
-        if let Some(stream) = source.stream() {
-            stream.deregister(&mut self.control);
-        } else if let Some(handle) = source.handle() {
-            // It may have left the set with its interface.
-            let _ = self.shared.set.poller.remove(handle);
-            if let Some(waker) = source.waker() {
-                let _ = self.shared.set.poller.remove(waker.handle());
-            }
-        }
-        Some(source)
     }
 }
