@@ -5,6 +5,7 @@
 //! lands inside another. What the socket does not take at once waits here, as little as possible: the socket holds few
 //! unsent bytes, and reading more from the device stops where that harms no other peer.
 
+mod events;
 mod reader;
 mod writer;
 
@@ -18,18 +19,13 @@ use udco_ipc::{Partial, STREAM_ERROR};
 
 use crate::device::registration::Registration;
 use crate::device::stream::reader::Reader;
-use crate::device::stream::writer::{
-    DATA_ROOM, MAX_MESSAGE, Receiving, Registered, RelayEnd, Sending, Watch, Writer, taken,
-};
-use crate::io::{ByteStream, Interest, Io, Relay, Source};
+use crate::device::stream::writer::{DATA_ROOM, MAX_MESSAGE, Receiving, Sending, Writer, taken};
+use crate::io::{ByteStream, Io, Relay, Source};
 use crate::linux::Linux;
 use crate::sync::lock;
 
 /// Unsent bytes that the socket may hold: enough for a burst, but the next packet has to wait for them.
 const UNSENT: u32 = 128 << 10;
-
-/// Packets of OpenVPN taken before others get their turn.
-const CONTROL_TURNS: usize = 64;
 
 /// Reads in a row whose bytes are discarded: more than a socket's buffer ever holds.
 const DESYNCED_TURNS: usize = 256;
@@ -164,7 +160,7 @@ impl<I: Io> Stream<I> {
             Err(error) => {
                 drop(reader);
                 self.stop_reading();
-                tell_error(&self.relay, &error);
+                report_error(&self.relay, &error);
                 self.relay.finish();
                 Progress::Nothing
             }
@@ -182,7 +178,7 @@ impl<I: Io> Stream<I> {
         const EINVAL: i32 = 22;
         lock(&self.reader).is_desynced = true;
         self.stop_reading();
-        tell_error(&self.relay, &io::Error::from_raw_os_error(EINVAL));
+        report_error(&self.relay, &io::Error::from_raw_os_error(EINVAL));
     }
 
     /// Has the peer removed, reason TRANSPORT_ERROR: not here, on the packet path, but by its worker a moment later.
@@ -241,114 +237,6 @@ impl<I: Io> Stream<I> {
         has_to
     }
 
-    /// Registers the stream and its relay with a worker's epoll set.
-    pub(crate) fn register(&self, registration: Registration<I>) {
-        let mut writer = lock(&self.writer);
-        writer.watch = Watch::Active(Registered {
-            registration,
-            socket: None,
-            relay: None,
-        });
-        self.watch(&mut writer);
-        if self.has_failed.swap(false, Ordering::Relaxed) {
-            self.fail_once(&writer);
-        }
-    }
-
-    /// Removes both from the set. What OpenVPN has sent goes out as far as the socket takes it: it may have said goodbye and
-    /// closed.
-    pub(crate) fn deregister(&self, scratch: &mut [u8]) {
-        let _ = self.take_control(scratch);
-        let mut writer = lock(&self.writer);
-        if let Some(registered) = writer.watch.take() {
-            let _ = registered
-                .registration
-                .watch(self.socket.handle(), registered.socket, None);
-            let relay = registered.registration.of_relay();
-            let _ = relay.watch(self.relay.handle(), registered.relay, None);
-        }
-        if let Some(waiting) = writer.waiting.take() {
-            waiting.resume();
-        }
-    }
-
-    /// There may be room in the socket.
-    ///
-    /// # Errors
-    /// If the call fails although the stream has not ended: try again after a pause.
-    pub(crate) fn go_on(&self) -> io::Result<()> {
-        let mut writer = lock(&self.writer);
-        writer.flush(&self.socket)?;
-        if writer.sending == Sending::Broken {
-            self.fail_once(&writer);
-        }
-        if writer.is_flushed()
-            && let Some(waiting) = writer.waiting.take()
-        {
-            waiting.resume();
-        }
-        self.watch(&mut writer);
-        Ok(())
-    }
-
-    /// Rests the socket, or resumes it.
-    pub(crate) fn rest(&self, rests: bool) {
-        let mut writer = lock(&self.writer);
-        writer.watch = match (writer.watch.take(), rests) {
-            (Some(registered), true) => Watch::Resting(registered),
-            (Some(registered), false) => Watch::Active(registered),
-            (None, _) => Watch::Unregistered,
-        };
-        self.watch(&mut writer);
-    }
-
-    /// The socket has an error or has hung up. If its end was read already, nothing more will come.
-    pub(crate) fn hang_up(&self) {
-        let mut writer = lock(&self.writer);
-        if writer.receiving == Receiving::Ended {
-            writer.receiving = Receiving::HungUp;
-            self.watch(&mut writer);
-        }
-    }
-
-    /// Clears the error of a socket that may go on. A read would clear it, but not after the end was read.
-    pub(crate) fn clear_error(&self) {
-        if lock(&self.writer).receiving != Receiving::Open {
-            self.socket.clear_error();
-        }
-    }
-
-    /// Takes OpenVPN's packets from the relay, while there is room.
-    ///
-    /// # Errors
-    /// If the call fails; the next one may succeed.
-    pub(crate) fn take_control(&self, scratch: &mut [u8]) -> io::Result<()> {
-        let mut taken = Ok(());
-        for _ in 0..CONTROL_TURNS {
-            if !lock(&self.writer).has_control_room() {
-                break;
-            }
-            match self.relay.receive(scratch) {
-                Ok(received @ 1..) => {
-                    // Unchanged, whatever its length says: the kernel driver does not check it either.
-                    let message = scratch.get(..received).unwrap_or_default();
-                    self.write_within(message, usize::MAX);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() != io::ErrorKind::ConnectionReset => {
-                    taken = Err(error);
-                    break;
-                }
-                _ => {
-                    lock(&self.writer).relay = RelayEnd::Closed;
-                    break;
-                }
-            }
-        }
-        self.watch(&mut lock(&self.writer));
-        taken
-    }
-
     fn stop_reading(&self) {
         let mut writer = lock(&self.writer);
         if writer.receiving == Receiving::Open {
@@ -370,31 +258,6 @@ impl<I: Io> Stream<I> {
             registered.registration.fail();
         }
     }
-
-    /// Updates the worker's interest.
-    fn watch(&self, writer: &mut Writer<I>) {
-        let socket = (writer.receiving != Receiving::HungUp).then_some(Interest {
-            readable: writer.receiving == Receiving::Open,
-            // The next event resumes a waiting queue, whoever has made room.
-            writable: writer.sending == Sending::Open
-                && !(writer.is_flushed() && writer.waiting.is_none()),
-        });
-        let relay = (writer.relay == RelayEnd::Open).then_some(Interest {
-            readable: writer.has_control_room(),
-            writable: false,
-        });
-        let (registered, socket, relay) = match &mut writer.watch {
-            Watch::Active(registered) => (registered, socket, relay),
-            Watch::Resting(registered) => (registered, None, None),
-            Watch::Unregistered => return,
-        };
-        registered.socket =
-            registered
-                .registration
-                .watch(self.socket.handle(), registered.socket, socket);
-        let entry = registered.registration.of_relay();
-        registered.relay = entry.watch(self.relay.handle(), registered.relay, relay);
-    }
 }
 
 impl<I: Io> Drop for Stream<I> {
@@ -415,7 +278,7 @@ pub(crate) fn control_scratch() -> Box<[u8]> {
 }
 
 /// The message that makes OpenVPN's next receive call fail with this errno.
-fn tell_error(relay: &impl Relay, error: &io::Error) {
+fn report_error(relay: &impl Relay, error: &io::Error) {
     const EIO: u8 = 5;
     let errno = error.raw_os_error().and_then(|it| u8::try_from(it).ok());
     let [first, second] = STREAM_ERROR;
