@@ -1,5 +1,5 @@
-//! One server, three clients: each reaches the others by the server's routes, a network behind a client is reachable,
-//! and a client cannot spoof another's address (dco-behaviour 5.1, 5.3).
+//! One server, three clients: each reaches the others by the server's routes, and a network behind a client is reachable
+//! (dco-behaviour 5.1).
 
 use std::fs;
 
@@ -108,56 +108,4 @@ fn all_are_reached(version: Version) -> Result<()> {
         ensure!(shown.peers().count() == 3, "{shown:?}");
     }
     Ok(())
-}
-
-#[test]
-fn a_spoofed_inner_source_is_not_delivered_and_counted() -> Result<()> {
-    let office = Office::open(Version::V26)?;
-    let liar = &office.star.clients[1];
-    let drops = || -> Result<u64> {
-        Ok(if office.server.is_udco() {
-            office.server.show()?.dropped(REVERSE_PATH)
-        } else {
-            0
-        })
-    };
-    let (echoes, dropped) = (echo_requests(&office)?, drops()?);
-    // Client 3's address, one behind client 1, and an unassigned one.
-    for source in ["10.8.0.103", "10.99.1.7", "10.66.6.6"] {
-        liar.add_address("tun0", &format!("{source}/32"))?;
-        let echo = Ping::to(at::INNER_SERVER).from(source).count(5).run(liar)?;
-        ensure!(echo.received == 0, "{source} was answered");
-    }
-    let (echoes, dropped) = (echo_requests(&office)? - echoes, drops()? - dropped);
-    ensure!(echoes == 0, "{echoes} spoofed requests were delivered");
-    // The counter may be higher: IPv6 sends from link-local addresses on its own account.
-    if office.server.is_udco() {
-        ensure!(
-            dropped >= 15,
-            "15 packets were spoofed, {dropped} counted: {:?}",
-            office.server.show()?
-        );
-    }
-    Ping::to(at::INNER_SERVER)
-        .from("10.8.0.102")
-        .all_answered(liar)?;
-    Ok(())
-}
-
-/// The drop reason for a failed reverse path check.
-const REVERSE_PATH: &[&str] = &["spoofed_source"];
-
-/// Echo requests that the server's host has received on any interface.
-fn echo_requests(office: &Office) -> Result<u64> {
-    let table = office.star.server.run(&["cat", "/proc/net/snmp"])?;
-    let mut rows = table.lines().filter_map(|line| line.strip_prefix("Icmp: "));
-    let (names, values) = (
-        rows.next().context("no names")?,
-        rows.next().context("no values")?,
-    );
-    names
-        .split(' ')
-        .zip(values.split(' '))
-        .find_map(|(name, value)| (name == "InEchos").then(|| value.parse().ok())?)
-        .context("no InEchos")
 }
