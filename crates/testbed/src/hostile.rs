@@ -18,8 +18,8 @@ pub use scene::Scene;
 
 use crate::Host;
 
-/// An unprivileged user with root's network capability, which may open /dev/net/tun even where only root may.
-const TENANT: [&str; 6] = [
+/// Makes a command run as an unprivileged user with root's network capability, which may open /dev/net/tun even where only root may.
+pub const TENANT: [&str; 6] = [
     "setpriv",
     "--reuid=65534",
     "--regid=65534",

@@ -4,24 +4,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use udco_testbed::hostile::TENANT;
 use udco_testbed::{Host, Lab, skip, udco};
 
 /// Long enough for a busy machine.
 const SOON: Duration = Duration::from_secs(5);
 
-/// An unprivileged user with root's network capability, which may open /dev/net/tun even where only root may.
-const OTHER: [&str; 6] = [
-    "setpriv",
-    "--reuid=65534",
-    "--regid=65534",
-    "--clear-groups",
-    "--inh-caps=+net_admin,+dac_override",
-    "--ambient-caps=+net_admin,+dac_override",
-];
-
 /// Runs `udco` as root or as the other user, and returns whether it succeeded, and its output.
 fn says(host: &Host, is_other: bool, binary: &str, words: &[&str]) -> Result<(bool, String)> {
-    let user: &[&str] = if is_other { &OTHER } else { &[] };
+    let user: &[&str] = if is_other { &TENANT } else { &[] };
     let output = host.output(&[user, &[binary], words].concat())?;
     let text = [output.stdout, output.stderr].concat();
     Ok((

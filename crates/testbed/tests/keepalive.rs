@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use udco_testbed::measure::Ping;
-use udco_testbed::{Launch, Pair, Proto, addresses as at, connect};
+use udco_testbed::{Launch, Pair, Proto, Version, addresses as at, connect};
 
 /// `keepalive 1 4`: the client's timeout. OpenVPN doubles it for the server's side.
 const TIMEOUT: Duration = Duration::from_secs(4);
@@ -75,6 +75,22 @@ fn the_client_notices_a_dead_server_in_time() -> Result<()> {
         start.elapsed()
     );
     Ok(())
+}
+
+/// OpenVPN 2.7 is notified, with the reason EXPIRED (dco-behaviour 4.5).
+#[test]
+fn a_server_of_2_7_is_notified_of_a_dead_client() -> Result<()> {
+    if !Version::V27.is_here_or_skip() {
+        return Ok(());
+    }
+    let pair = Pair::new()?;
+    let server = pair.udco_server(Proto::Udp4).version(Version::V27);
+    let client = pair.udco_client(Proto::Udp4).version(Version::V27);
+    let (mut server, client) = connect(server.keepalive(1, 3), client)?;
+    client.kill9()?;
+    server.wait_for_log("ovpn-dco: ping expired", Duration::from_secs(10))?;
+    ensure!(!server.is_udco() || server.show()?.peers().count() == 0);
+    server.stop()
 }
 
 /// Cuts the link (a queue of length 0); neither end's device reports it.

@@ -5,18 +5,34 @@ use std::fs;
 use anyhow::{Result, ensure};
 use udco_testbed::capture::Capture;
 use udco_testbed::measure::Ping;
-use udco_testbed::{Builder, CONNECT, Launch, Pair, Proto, addresses as at, connect, skip};
+use udco_testbed::{
+    Builder, CONNECT, Launch, Pair, Proto, Version, addresses as at, connect, skip, soon,
+};
 
 #[test]
 fn user_nobody_with_persistent_tun_and_key() -> Result<()> {
+    restart_as_nobody(Version::V26)
+}
+
+#[test]
+fn user_nobody_with_persistent_tun_and_key_27() -> Result<()> {
+    if !Version::V27.is_here_or_skip() {
+        return Ok(());
+    }
+    restart_as_nobody(Version::V27)
+}
+
+/// Both ends run as another user, and are restarted one after the other.
+fn restart_as_nobody(version: Version) -> Result<()> {
     let pair = Pair::new()?;
     if !pair.lab.is_privileged() {
         skip("an unprivileged lab has only one user, so OpenVPN cannot become nobody");
         return Ok(());
     }
-    let (server, mut client) = connect(
-        unprivileged(pair.server(Proto::Udp4)),
-        unprivileged(pair.client(Proto::Udp4)),
+    let server = unprivileged(pair.server(Proto::Udp4)).version(version);
+    let (mut server, mut client) = connect(
+        server.line("explicit-exit-notify 1"),
+        unprivileged(pair.client(Proto::Udp4)).version(version),
     )?;
     for end in [&server, &client] {
         let status = fs::read_to_string(format!("/proc/{}/status", end.openvpn()?.pid))?;
@@ -25,9 +41,17 @@ fn user_nobody_with_persistent_tun_and_key() -> Result<()> {
             "OpenVPN still runs as root"
         );
     }
-    Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
     client.sigusr1()?;
     client.wait_connected(CONNECT)?;
+    Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
+    server.sigusr1()?;
+    server.wait_connected(CONNECT)?;
+    client.wait_connected(CONNECT)?;
+    // The client is connected a moment before the server has its keys.
+    soon("an answer", CONNECT, || {
+        let echo = Ping::to(at::INNER_SERVER6).count(1).run(&pair.client)?;
+        Ok(echo.lost.is_empty().then_some(()))
+    })?;
     Ping::to(at::INNER_SERVER6).all_answered(&pair.client)?;
     client.stop()?;
     server.stop()
