@@ -1,6 +1,7 @@
 //! One engine for several OpenVPNs, in any combination of network namespaces.
 
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -12,12 +13,14 @@ use udco_testbed::{
 /// Long enough for a busy machine.
 const SOON: Duration = Duration::from_secs(5);
 
+/// Makes a command run as another user than root.
+const NOBODY: [&str; 3] = ["setpriv", "--reuid=65534", "--clear-groups"];
+
 #[test]
 fn a_daemon_in_a_third_namespace_serves_both_ends_of_a_tunnel() -> Result<()> {
     let pair = Pair::new()?;
     let elsewhere = pair.lab.host("elsewhere")?;
     let path = &pair.lab.file("engine.sock")?;
-    let binary = udco::program()?;
     let _daemon = udco::daemon(&elsewhere, "daemon.log", &["--socket", path])?;
 
     let (server, client) = connect(
@@ -32,15 +35,11 @@ fn a_daemon_in_a_third_namespace_serves_both_ends_of_a_tunnel() -> Result<()> {
     Stream::to(at::INNER_SERVER)
         .seconds(1)
         .run(&pair.client, &pair.server)?;
-    let show = || elsewhere.run(&[binary, "show", "--json", "--engine", path]);
+    let show = || udco::run(&elsewhere, &format!("show --json --engine {path}"));
     let devices = |text: &str| text.matches("\"ifindex\"").count();
     ensure!(devices(&show()?) == 2, "two devices in: {}", show()?);
-    ensure!(
-        elsewhere
-            .run(&[binary, "show", "--engine", path])?
-            .contains("AES-256-GCM"),
-        "a table"
-    );
+    let table = udco::run(&elsewhere, &format!("show --engine {path}"))?;
+    ensure!(table.contains("AES-256-GCM"), "{table}");
 
     // An OpenVPN that ends takes only its own resources along.
     client.stop()?;
@@ -56,16 +55,13 @@ fn a_daemon_in_a_third_namespace_serves_both_ends_of_a_tunnel() -> Result<()> {
 
 #[test]
 fn a_daemon_says_what_is_in_its_way() -> Result<()> {
-    let pair = Pair::new()?;
-    let host = &pair.server;
-    let binary = udco::program()?;
-    let socket = pair.lab.directory().join("engine.sock");
-    let path = socket.to_str().context("a path that is not UTF-8")?;
+    let lab = Lab::new()?;
+    let host = &lab.host("host")?;
+    let path = &lab.file("engine.sock")?;
     let mut daemon = udco::daemon(host, "daemon.log", &["--socket", path])?;
     // docs/exit-codes.md.
     let says = |words: &str, code: i32, what: &str| -> Result<()> {
-        let words: Vec<&str> = words.split(' ').collect();
-        let output = host.output(&[&[binary], &words[..]].concat())?;
+        let output = udco::output(host, words)?;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(
             output.status.code() == Some(code) && text.contains(what),
@@ -90,16 +86,8 @@ fn a_daemon_says_what_is_in_its_way() -> Result<()> {
     daemon.wait(SOON)?;
     let _again = udco::daemon(host, "again.log", &["--socket", path])?;
     if host.is_privileged() {
-        let as_nobody = [
-            "setpriv",
-            "--reuid=65534",
-            "--clear-groups",
-            binary,
-            "show",
-            "--engine",
-            path,
-        ];
-        let output = host.output(&as_nobody)?;
+        let show = udco::words("show --engine")?;
+        let output = host.output(&[&NOBODY[..], &show, &[path]].concat())?;
         ensure!(!output.status.success(), "a stranger is refused");
     } else {
         udco_testbed::skip_part("no second user in an unprivileged lab");
@@ -115,18 +103,19 @@ fn a_daemon_tells_its_service_manager_when_it_serves_and_when_it_ends() -> Resul
     let [socket, notify] = ["engine.sock", "notify"].map(file);
     let manager = UnixDatagram::bind(&notify)?;
     manager.set_read_timeout(Some(SOON))?;
-    let binary = udco::binary()?;
-    let binary = binary.to_str().context("a path that is not UTF-8")?;
     let variable = format!("NOTIFY_SOCKET={notify}");
-    let words = ["env", &variable, binary, "daemon", "--socket", &socket];
-    let mut daemon = host.spawn("daemon.log", &words)?;
+    let daemon = udco::words("daemon --socket")?;
+    let mut daemon = host.spawn(
+        "daemon.log",
+        &[&["env", &variable], &daemon[..], &[&socket]].concat(),
+    )?;
     let received = || -> Result<String> {
         let mut room = [0; 64];
         let len = manager.recv(&mut room).context("no message")?;
         Ok(String::from_utf8_lossy(&room[..len]).into_owned())
     };
     ensure!(received()? == "READY=1");
-    let shown = host.run(&[binary, "show", "--engine", &socket])?;
+    let shown = udco::run(&host, &format!("show --engine {socket}"))?;
     daemon.signal(udco_testbed::Signal::TERM)?;
     ensure!(received()? == "STOPPING=1", "served: {shown}");
     daemon.wait(SOON)?;
@@ -136,7 +125,6 @@ fn a_daemon_tells_its_service_manager_when_it_serves_and_when_it_ends() -> Resul
 /// Root's daemon serves tunnels as another user, and even that user cannot inspect it.
 #[test]
 fn a_daemon_runs_as_a_user_of_its_own_who_cannot_look_into_it() -> Result<()> {
-    const NOBODY: [&str; 3] = ["setpriv", "--reuid=65534", "--clear-groups"];
     let pair = Pair::new()?;
     let host = &pair.server;
     if !host.is_privileged() {
@@ -145,16 +133,15 @@ fn a_daemon_runs_as_a_user_of_its_own_who_cannot_look_into_it() -> Result<()> {
     }
     let socket = pair.lab.directory().join("engine.sock");
     let path = socket.to_str().context("a path that is not UTF-8")?;
-    let binary = udco::program()?;
-    let refused = host.output(&[binary, "daemon", "--socket", path, "--user", "no-such-user"])?;
+    let line = format!("daemon --socket {path} --user no-such-user");
+    let refused = udco::output(host, &line)?;
     let text = String::from_utf8_lossy(&refused.stderr).into_owned();
     ensure!(
         !refused.status.success() && text.contains("--user no-such-user: no such user"),
         "it printed: {text}"
     );
     let options = ["--socket", path, "--user", "65534", "--group", "65534"];
-    let mut daemon = host.spawn("daemon.log", &[&[binary, "daemon"], &options[..]].concat())?;
-    daemon.wait_for_log("listening at", SOON)?;
+    let mut daemon = udco::daemon(host, "daemon.log", &options)?;
     let engine = Proc::read(daemon.pid()).context("the daemon is gone")?;
     confinement::require(&engine)?;
     let status = std::fs::read_to_string(format!("/proc/{}/status", engine.pid))?;
@@ -196,34 +183,16 @@ fn a_daemon_runs_as_a_user_of_its_own_who_cannot_look_into_it() -> Result<()> {
 #[test]
 fn a_daemon_ends_in_order_when_asked_to_and_not_with_its_terminal() -> Result<()> {
     for signal in [udco_testbed::Signal::TERM, udco_testbed::Signal::INT] {
-        let pair = Pair::new()?;
-        let host = &pair.server;
-        let binary = udco::program()?;
-        let socket = pair.lab.directory().join("engine.sock");
-        let path = socket.to_str().context("a path that is not UTF-8")?;
+        let lab = Lab::new()?;
+        let host = &lab.host("host")?;
+        let path = &lab.file("engine.sock")?;
         let mut daemon = udco::daemon(host, "daemon.log", &["--socket", path])?;
-        let with_engine = |words: &[&'static str]| -> Vec<String> {
-            let all = [&[binary], words, &["--engine", path]].concat();
-            all.into_iter().map(str::to_owned).collect()
-        };
-        fn as_words(words: &[String]) -> Vec<&str> {
-            words.iter().map(String::as_str).collect()
-        }
-        host.run(&as_words(&with_engine(&["link", "add", "tun7"])))?;
-        let new = with_engine(&[
-            "peer",
-            "new",
-            "tun7",
-            "--id",
-            "3",
-            "--remote",
-            "192.0.2.2:9",
-        ]);
-        let mut peer = host.spawn("peer", &as_words(&new))?;
-        peer.wait_for_log("peer 3 on tun7", SOON)?;
+        udco::run(host, &format!("link add tun7 --engine {path}"))?;
+        let line = format!("peer new tun7 --id 3 --remote 192.0.2.2:9 --engine {path}");
+        let mut peer = udco::spawn(host, "peer", &line, "peer 3 on tun7")?;
 
         daemon.signal(udco_testbed::Signal::HUP)?;
-        host.run(&as_words(&with_engine(&["show"])))?;
+        udco::run(host, &format!("show --engine {path}"))?;
 
         daemon.signal(signal)?;
         let status = daemon.wait(SOON)?;
@@ -237,7 +206,7 @@ fn a_daemon_ends_in_order_when_asked_to_and_not_with_its_terminal() -> Result<()
         peer.wait(SOON)?;
         ensure!(peer.log().contains("(teardown)"), "{}", peer.log());
         eventually("the socket file to go", SOON, || {
-            Ok((!socket.exists()).then_some(()))
+            Ok((!Path::new(path).exists()).then_some(()))
         })?;
         ensure!(host.has_device("tun7"), "the device fails closed");
     }
