@@ -79,10 +79,7 @@ fn mssfix_is_found_where_it_is_given() -> Result<()> {
     shows(&client, [1136, 1116])?;
     client.stop()?;
     let path = &pair.lab.file("engine.sock")?;
-    let binary = udco::binary()?;
-    let words = [&binary.to_string_lossy(), "daemon", "--socket", path];
-    let mut daemon = pair.client.spawn("daemon", &words)?;
-    daemon.wait_for_log("listening at", SOON)?;
+    let _daemon = udco::daemon(&pair.client, "daemon", &["--socket", path])?;
     let block = "<connection>\nremote 192.0.2.1 1194 udp4\nmssfix 1300 fixed\n</connection>";
     let mut client = pair
         .udco_client(Proto::Udp4)
@@ -90,13 +87,7 @@ fn mssfix_is_found_where_it_is_given() -> Result<()> {
         .line(block)
         .spawn()?;
     client.wait_connected(CONNECT)?;
-    let shown = pair.client.run(&[
-        &binary.to_string_lossy(),
-        "show",
-        "--json",
-        "--engine",
-        path,
-    ])?;
+    let shown = udco::run(&pair.client, &format!("show --json --engine {path}"))?;
     let shown: String = shown.split_whitespace().collect();
     let wanted = r#""mss":{"ipv4":1260,"ipv6":1240}"#;
     ensure!(shown.contains(wanted), "{shown}");

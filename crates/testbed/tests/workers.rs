@@ -7,8 +7,7 @@ use udco_testbed::{Endpoint, Host, Launch, Pair, Proto, addresses as at, connect
 
 /// The offloads of the only device in `host`, by `udco show`.
 fn offloads(host: &Host) -> Result<Value> {
-    let binary = udco::binary()?;
-    let text = host.run(&[&binary.to_string_lossy(), "show", "--json"])?;
+    let text = udco::run(host, "show --json")?;
     let shown: Value = serde_json::from_str(&text)?;
     let offloads = shown.pointer("/devices/0/offloads");
     offloads
@@ -114,9 +113,7 @@ fn each_offload_can_be_left_out() -> Result<()> {
 #[test]
 fn a_processor_that_is_not_there_is_named() -> Result<()> {
     let pair = Pair::new()?;
-    let binary = udco::binary()?;
-    let binary = binary.to_string_lossy();
-    let output = pair.server.output(&[&binary, "daemon", "--cpu", "4000"])?;
+    let output = udco::output(&pair.server, "daemon --cpu 4000")?;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(!output.status.success(), "it started");
     ensure!(text.contains("4000"), "it printed: {text}");
