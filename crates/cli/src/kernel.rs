@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use udco_netlink::client::{Command, Received, link};
-use udco_netlink::{Api, CipherAlg, Mode, PeerState, Slot, driver_link};
+use udco_netlink::{Api, Mode, PeerState, Slot, driver_link};
 use udco_state::{Driver as Serves, Keepalive, KernelDevice, KernelPeer, Key, Keys, Traffic};
 
 use crate::client::{Channel, Driver};
@@ -75,11 +75,7 @@ fn key(channel: &mut Channel, ifindex: u32, peer: u32, slot: Slot) -> Option<Key
         .find_map(|received| match received {
             Received::Key(key) => Some(Key {
                 key_id: key.key_id,
-                cipher: match key.cipher {
-                    CipherAlg::AesGcm => "aes-gcm",
-                    CipherAlg::ChaCha20Poly1305 => "chacha20-poly1305",
-                }
-                .into(),
+                cipher: key.cipher.name().into(),
                 age: None,
             }),
             _ => None,

@@ -10,6 +10,7 @@ mod generate;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 use udco_netlink::client::{Command as Request, Received};
@@ -90,8 +91,8 @@ struct NewArguments {
     #[arg(long, value_parser = clap::value_parser!(u8).range(0..=7))]
     key_id: u8,
     /// Cipher; the length of the key selects the AES variant.
-    #[arg(long, value_enum)]
-    cipher: CipherName,
+    #[arg(long, value_parser = cipher())]
+    cipher: CipherAlg,
     /// File with the key, or "-" for standard input.
     #[arg(long, value_name = "FILE")]
     file: PathBuf,
@@ -118,11 +119,14 @@ enum SlotName {
     Secondary,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum CipherName {
-    AesGcm,
-    #[value(name = "chacha20-poly1305")]
-    ChaCha20Poly1305,
+/// Parses the name of a cipher.
+fn cipher() -> impl TypedValueParser<Value = CipherAlg> {
+    let names = PossibleValuesParser::new(CipherAlg::ALL.map(CipherAlg::name));
+    names.map(|name| {
+        let mut all = CipherAlg::ALL.into_iter();
+        all.find(|it| it.name() == name)
+            .unwrap_or(CipherAlg::ALL[0])
+    })
 }
 
 /// Runs the command.
@@ -145,25 +149,18 @@ fn install(arguments: &NewArguments) -> Result<()> {
     let _ = udco_sys::process::forbid_core_dumps();
     let keys = file::read(&arguments.file, arguments.direction)?;
     for key in [&keys.encrypt, &keys.decrypt] {
-        let bytes = key.key.len();
-        match arguments.cipher {
-            CipherName::AesGcm if ![16, 24, 32].contains(&bytes) => {
-                bail!("an aes-gcm key has 16, 24 or 32 bytes, not {bytes}")
-            }
-            CipherName::ChaCha20Poly1305 if bytes != 32 => {
-                bail!("a chacha20-poly1305 key has 32 bytes, not {bytes}")
-            }
-            _ => {}
+        let (bytes, lens) = (key.key.len(), arguments.cipher.key_lens());
+        if !lens.contains(&bytes) {
+            let lens: Vec<_> = lens.iter().map(ToString::to_string).collect();
+            let (name, lens) = (arguments.cipher.name(), lens.join(" or "));
+            bail!("a key for {name} has {lens} bytes, not {bytes}");
         }
     }
     let key = KeyNew {
         peer: arguments.place.peer,
         slot: arguments.slot.slot(),
         key_id: arguments.key_id,
-        cipher: match arguments.cipher {
-            CipherName::AesGcm => CipherAlg::AesGcm,
-            CipherName::ChaCha20Poly1305 => CipherAlg::ChaCha20Poly1305,
-        },
+        cipher: arguments.cipher,
         encrypt: keys.encrypt.for_api(),
         decrypt: keys.decrypt.for_api(),
     };
@@ -178,10 +175,7 @@ fn show(place: &Place, slot: SlotName, json: bool) -> Result<()> {
         _ => None,
     });
     let key = key.context("unexpected reply from the engine (version mismatch?)")?;
-    let cipher = match key.cipher {
-        CipherAlg::AesGcm => "aes-gcm",
-        CipherAlg::ChaCha20Poly1305 => "chacha20-poly1305",
-    };
+    let cipher = key.cipher.name();
     let slot = match key.slot {
         Slot::Primary => "primary",
         Slot::Secondary => "secondary",

@@ -43,6 +43,24 @@ impl CipherAlg {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::AesGcm, Self::ChaCha20Poly1305];
 
+    /// Its name for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AesGcm => "aes-gcm",
+            Self::ChaCha20Poly1305 => "chacha20-poly1305",
+        }
+    }
+
+    /// How many bytes its keys may have.
+    #[must_use]
+    pub const fn key_lens(self) -> &'static [usize] {
+        match self {
+            Self::AesGcm => &[16, 24, 32],
+            Self::ChaCha20Poly1305 => &[32],
+        }
+    }
+
     /// The cipher with this number.
     pub(crate) fn of(number: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|it| it.number() == number)
