@@ -181,7 +181,7 @@ fn the_old_api_and_a_link_local_transport_make_a_tunnel_too() -> Result<()> {
         let words = format!(
             "peer new tun0 --id 7 --remote [{remote}]:1194 --scope {device} --local [::]:1194"
         );
-        let mut process = udco::spawn(
+        let process = udco::spawn(
             host,
             &format!("peer{id}"),
             &words,

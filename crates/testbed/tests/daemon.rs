@@ -141,7 +141,7 @@ fn a_daemon_runs_as_a_user_of_its_own_who_cannot_look_into_it() -> Result<()> {
         "it printed: {text}"
     );
     let options = ["--socket", path, "--user", "65534", "--group", "65534"];
-    let mut daemon = udco::daemon(host, "daemon.log", &options)?;
+    let daemon = udco::daemon(host, "daemon.log", &options)?;
     let engine = Proc::read(daemon.pid()).context("the daemon is gone")?;
     confinement::require(&engine)?;
     let status = std::fs::read_to_string(format!("/proc/{}/status", engine.pid))?;
