@@ -4,6 +4,9 @@
 //! other in one buffer with room for a header in front, and sealed in place. So records of one size for one peer lie next
 //! to each other and leave in one call ([`run`]), which the kernel cuts into datagrams ([`messages`]). Over TCP each has
 //! its length in front, and all that lie next to each other leave in one call.
+//!
+//! The way of a packet: [`Transmitter::batch`] reads it, [`select`] finds its peer, [`Records::take`] splits and seals it,
+//! [`Records::append`] adds each record to a run, and [`Records::flush`] sends what is left.
 
 mod messages;
 mod recording;

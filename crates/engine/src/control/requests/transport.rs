@@ -1,4 +1,4 @@
-//! The transport of a new peer: the client's socket is taken over when its first peer comes.
+//! The transport of a new peer: the client hands over its socket with the first peer.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
@@ -20,8 +20,8 @@ use crate::control::session::Session;
 use crate::device::Device;
 use crate::device::transport::Transport;
 
-/// The transport of a new peer: known already, or fetched from the client with the request numbered `seq`, and then
-/// with what it counts for its user. The order of the checks is the kernel's (dco-behaviour 2.6, checks 14 to 17).
+/// The transport of a new peer: known already, or handed over by the client in the middle of its request `seq`, and then
+/// with the charge to its user's account. The order of the checks is the kernel's (dco-behaviour 2.6, checks 14 to 17).
 pub(super) fn of_peer(
     session: &mut Session,
     seq: u32,
