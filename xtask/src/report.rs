@@ -3,7 +3,7 @@
 /// What the guest printed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Report {
-    /// The guest's kernel, if it told.
+    /// The guest's kernel, if it was reported.
     pub(crate) kernel: String,
     /// The steps that passed.
     pub(crate) passed: Vec<String>,

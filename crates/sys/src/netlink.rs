@@ -33,7 +33,7 @@ impl GenericSocket {
             SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
             Some(GENERIC),
         )?;
-        // Best effort: whoever listens is told when notifications are lost.
+        // Best effort: the kernel reports lost notifications to listeners.
         let _ = sockopt::set_socket_recv_buffer_size(&fd, RECEIVE_BUFFER);
         Ok(Self { fd })
     }

@@ -291,7 +291,7 @@ fn extra(v6: bool, transport: Transport) -> Vec<u8> {
 /// Number of the transport, and its ports.
 type Ports = (u8, [u8; 4]);
 
-/// The parts of a packet that say which flow it is of, as far as they can be told.
+/// The parts of a packet that identify its flow, as far as they can be read.
 fn flow_of(packet: &[u8]) -> Option<(Vec<u8>, Option<Ports>)> {
     let (addresses, transport_at, number, hidden) = match packet.first()? >> 4 {
         4 => {

@@ -58,8 +58,8 @@ fn a_client_elsewhere_or_nowhere_is_not_served_from_an_unnumbered_namespace() {
     for inode in [None, Some(7_u64), Some(0), Some(u64::MAX)] {
         let client = Client::stranger(&site.engine);
         if let Some(inode) = inode {
-            let told = client.ask(1, &ToEngine::Namespace { inode }, &[]);
-            assert_eq!(told, Some(Owned::Done(0)));
+            let answer = client.ask(1, &ToEngine::Namespace { inode }, &[]);
+            assert_eq!(answer, Some(Owned::Done(0)));
         }
         let openvpn = FakeOpenVpn::new(client, target, TransportSocket::open());
         let answer = openvpn.ask(&target.peer_get(1));
