@@ -53,7 +53,7 @@ impl Outcome {
 
     /// Whether a message with a segment size failed in a way that its datagrams one by one may not: a segment exceeds
     /// the path's MTU (`EMSGSIZE`, older kernels `EINVAL`), or a device or a transform cannot segment (`EIO`,
-    /// `EOPNOTSUPP`).  Try [`Outbox::send_singly`].
+    /// `EOPNOTSUPP`).  Try [`super::Outbox::send_singly`].
     #[must_use]
     pub fn refuses_segments(self) -> bool {
         matches!(
