@@ -1,4 +1,4 @@
-//! `udco monitor`: prints events of peers as they happen.
+//! `udco monitor`: prints events of peers as they happen, with their time.
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
@@ -125,7 +125,7 @@ impl Output<'_> {
         channel.join()?;
         let object = json!({ "event": "listening", "engine": path });
         let line = format!("listening to the engine at {}", path.display());
-        self.print(&line, &object)?;
+        self.print(&line, object)?;
         Ok(Listened {
             source: Source::Engine(path),
             channel,
@@ -137,7 +137,7 @@ impl Output<'_> {
         let mut channel = Channel::open(Driver::Kernel, &[Api::Ovpn])?;
         channel.join()?;
         let object = json!({ "event": "listening", "driver": "kernel" });
-        self.print("listening to the kernel's driver", &object)?;
+        self.print("listening to the kernel's driver", object)?;
         Ok(Listened {
             source: Source::Kernel,
             channel,
@@ -183,7 +183,7 @@ impl Output<'_> {
         }
         self.print(
             &notification::line(&name, notification),
-            &notification::object(&name, notification),
+            notification::object(&name, notification),
         )
     }
 
@@ -198,10 +198,13 @@ impl Output<'_> {
                 json!({ "event": "devices-gone", "driver": "kernel" }),
             ),
         };
-        self.print(&line, &object)
+        self.print(&line, object)
     }
 
-    fn print(&self, line: &str, object: &Value) -> Result<()> {
-        notification::print(self.arguments.json, line, object)
+    fn print(&self, line: &str, mut object: Value) -> Result<()> {
+        let time = udco_sys::lines::utc_now();
+        let line = format!("{time} {line}");
+        object["time"] = time.into();
+        notification::print(self.arguments.json, &line, &object)
     }
 }

@@ -152,6 +152,7 @@ fn a_tunnel_is_made_changed_watched_and_taken_down() -> Result<()> {
     ensure!(at_server.wait(SOON)?.success(), "{}", at_server.log());
     ensure!(at_server.log().contains("expired"), "{}", at_server.log());
     monitor.wait_for_log(r#""reason":"expired""#, SOON)?;
+    ensure!(monitor.log().contains(r#""time":"20"#), "{}", monitor.log());
 
     // Devices stay until they are deleted, and the monitor runs until its engine ends.
     for host in [&server, &client] {

@@ -178,6 +178,12 @@ pub(super) fn now() -> Duration {
         .unwrap_or_default()
 }
 
+/// The time of day in UTC, as log lines have it: `2026-11-29T11:32:51.123Z`.
+#[must_use]
+pub fn utc_now() -> String {
+    utc(now())
+}
+
 /// `2026-11-29T11:32:51.123Z` (RFC 3339): a confined engine cannot read the rules of a time zone.
 fn utc(since: Duration) -> String {
     let (day, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
