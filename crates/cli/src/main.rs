@@ -5,6 +5,7 @@
 
 mod capture;
 mod client;
+mod common_names;
 mod confinement;
 mod daemon;
 mod doctor;
@@ -24,6 +25,7 @@ mod monitor;
 mod notification;
 mod notify;
 mod openvpn_options;
+mod openvpns;
 mod output;
 #[cfg(test)]
 mod pages;
@@ -82,6 +84,8 @@ enum Command {
     Daemon(DaemonArguments),
 
     /// Show devices, peers, key slots, counters and drops by reason.
+    ///
+    /// The clients of an OpenVPN server that writes a status file, as Debian's units do, are shown with their common names.
     #[command(
         after_help = "Exit codes: 3 no engine is running, 4 you may not use the engine, 5 an engine does not answer, \
         6 an engine's socket cannot be found, 7 the engine of a device was killed, so no packet leaves through that \

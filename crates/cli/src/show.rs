@@ -15,6 +15,7 @@ use anyhow::Result;
 
 use self::choice::Choice;
 use self::text::Printer;
+use crate::common_names;
 use crate::output::{self, complain};
 use crate::style::Style;
 use crate::survey::{self, Survey};
@@ -92,6 +93,7 @@ fn look(arguments: &Arguments, printer: &mut Printer) -> Result<u8> {
         };
         choice.apply(&mut survey)?;
     }
+    common_names::add(&mut survey)?;
     if arguments.json {
         let report = survey.into_report();
         match arguments.peer {

@@ -150,6 +150,10 @@ pub struct Device<P = Vec<Peer>> {
     /// Counters since the device was made, which never fall; absent if this user may not use it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub totals: Option<Totals>,
+    /// The common names of its peers by their ids, where an OpenVPN's status file tells them; absent in the engine's own
+    /// report.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub common_names: BTreeMap<u32, String>,
     /// Its peers by their ids; none if this user may not use the device.
     pub peers: P,
 }
@@ -171,6 +175,7 @@ impl<P> Device<P> {
             fragmented: self.fragmented,
             drops: self.drops,
             totals: self.totals,
+            common_names: self.common_names,
         }
     }
 }

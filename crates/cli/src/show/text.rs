@@ -1,6 +1,6 @@
 //! The state as text.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
@@ -162,7 +162,8 @@ impl Printer {
             peers.truncate(BUSIEST);
         }
         for (peer, rate) in &peers {
-            self.peer(peer, *rate)?;
+            let name = device.common_names.get(&peer.id);
+            self.peer(peer, name.map(String::as_str), *rate)?;
         }
         if count > peers.len() {
             styled!(
@@ -235,15 +236,25 @@ impl Printer {
                 link: peer.link,
             };
             let rate = self.rates.as_mut().and_then(|it| it.of(whose, sides));
-            self.address(peer.id, peer.remote, peer.vpn4, peer.vpn6)?;
+            self.address(
+                peer.id,
+                None,
+                peer.remote,
+                [peer.vpn4.map(IpAddr::V4), peer.vpn6.map(IpAddr::V6)],
+            )?;
             self.keys(&peer.keys)?;
             self.sides(&sides, rate)?;
         }
         Ok(())
     }
 
-    fn peer(&self, peer: &Peer, rate: Option<[Rate; 2]>) -> Result<()> {
-        self.address(peer.id, peer.remote, peer.vpn4, peer.vpn6)?;
+    fn peer(&self, peer: &Peer, name: Option<&str>, rate: Option<[Rate; 2]>) -> Result<()> {
+        self.address(
+            peer.id,
+            name,
+            peer.remote,
+            [peer.vpn4.map(IpAddr::V4), peer.vpn6.map(IpAddr::V6)],
+        )?;
         if let (Some(mtu), Some(mss)) = (peer.path_mtu, &peer.mss) {
             let Mss { ipv4, ipv6 } = mss;
             styled!(
@@ -263,16 +274,19 @@ impl Printer {
     fn address(
         &self,
         id: u32,
+        name: Option<&str>,
         remote: Option<SocketAddr>,
-        vpn4: Option<Ipv4Addr>,
-        vpn6: Option<Ipv6Addr>,
+        vpn: [Option<IpAddr>; 2],
     ) -> Result<()> {
-        let vpn4 = vpn4.map(|it| it.to_string());
-        let vpn6 = vpn6.map(|it| it.to_string());
-        let addresses: Vec<_> = vpn4.into_iter().chain(vpn6).collect();
-        let addresses = addresses.join(", ");
+        let addresses = vpn.iter().flatten().map(ToString::to_string);
+        let addresses = addresses.collect::<Vec<_>>().join(", ");
         let remote = remote.map_or_else(|| "-".to_owned(), |it| it.to_string());
-        styled!(self, Line::Plain, "  peer {id} at {remote} {addresses}");
+        let name = name.map_or_else(String::new, |name| format!(" ({name})"));
+        styled!(
+            self,
+            Line::Plain,
+            "  peer {id}{name} at {remote} {addresses}"
+        );
         Ok(())
     }
 

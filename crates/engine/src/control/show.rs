@@ -1,6 +1,7 @@
 //! The engine's state, as `udco show --json` reports it.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -64,6 +65,7 @@ pub(crate) fn device(device: &Device, owner: u32, may_use: bool) -> state::Devic
             .map(|(reason, count)| (reason.name().to_owned(), count))
             .collect(),
         totals: may_use.then_some(totals),
+        common_names: BTreeMap::new(),
         peers,
     }
 }

@@ -1,13 +1,12 @@
 //! Running engines and OpenVPNs.
 
-use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use udco_options::program;
 
 use crate::doctor::facts::{DataPath, Engine, OpenVpn, Running};
+use crate::openvpns::{self, Process, of, words};
 use crate::state;
 use crate::survey::{Engine as Answering, Survey};
 
@@ -30,24 +29,10 @@ pub(super) fn look(survey: &Survey<'_>) -> anyhow::Result<Running> {
             devices,
         });
     }
-    let here = fs::read_link("/proc/self/ns/net").ok();
-    let mut pids: Vec<u32> = fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect();
-    pids.sort_unstable();
-    let found = pids.into_iter().filter_map(|pid| {
-        let there = fs::read_link(of(pid, "ns/net")).ok();
-        // Unknown if the process may not be inspected.
-        let is_here = there.is_none() || there == here;
-        openvpn(pid).filter(|_| is_here)
-    });
     Ok(Running {
         engines,
         silent: survey.troubles(),
-        openvpns: found.collect(),
+        openvpns: openvpns::here().iter().map(openvpn).collect(),
         examined: None,
     })
 }
@@ -75,37 +60,14 @@ pub(super) fn with_config(running: &Running, config: &Path) -> Option<usize> {
     })
 }
 
-fn of(pid: u32, file: &str) -> PathBuf {
-    format!("/proc/{pid}/{file}").into()
-}
-
-fn words(pid: u32) -> Option<Vec<OsString>> {
-    let bytes = fs::read(of(pid, "cmdline")).ok()?;
-    let bytes = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
-    let words = bytes.split(|byte| *byte == 0);
-    Some(
-        words
-            .map(|word| OsStr::from_bytes(word).to_owned())
-            .collect(),
-    )
-}
-
-fn openvpn(pid: u32) -> Option<OpenVpn> {
-    let words = words(pid)?;
-    program::find(&words)?;
-    // A wrapper has the same words until it becomes OpenVPN, or waits for it.
-    let base = match fs::read_link(of(pid, "exe")) {
-        Ok(file) => file.file_name()?.to_str()?.to_owned(),
-        Err(_) => fs::read_to_string(of(pid, "comm")).ok()?.trim().to_owned(),
-    };
-    let is_openvpn = base.starts_with("openvpn") || base.starts_with("ld-");
-    let command = words.iter().map(|word| word.to_string_lossy());
+fn openvpn(process: &Process) -> OpenVpn {
+    let command = process.words.iter().map(|word| word.to_string_lossy());
     let command = command.collect::<Vec<_>>().join(" ");
-    is_openvpn.then(|| OpenVpn {
-        pid,
+    OpenVpn {
+        pid: process.pid,
         command: command.chars().take(SHOWN).collect(),
-        path: data_path(pid),
-    })
+        path: data_path(process.pid),
+    }
 }
 
 fn data_path(pid: u32) -> DataPath {

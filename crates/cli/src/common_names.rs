@@ -1,0 +1,137 @@
+//! Common names of clients, from the status files that OpenVPN servers write (`--status`).
+//!
+//! A status file names no device. A client in it is the peer that has its VPN address, and its peer id where the file
+//! tells that. Whoever owns a file can write any name into it, so only root's files are believed, and those of the user
+//! who created the device.
+
+mod status;
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use rustix::fs::{Mode, OFlags, open};
+use udco_options::{program, read};
+use udco_state::Peer;
+
+use crate::openvpns::{self, Process, of};
+use crate::state;
+use crate::survey::Survey;
+
+/// The largest file to read, in bytes: 20,000 clients take half of it.
+const MAX_FILE: u64 = 8 << 20;
+
+/// A client in a status file.
+#[derive(Debug)]
+struct Named {
+    /// The file's owner.
+    owner: u32,
+    /// Its peer id, if the file tells it.
+    peer: Option<u32>,
+    common_name: String,
+}
+
+/// Clients by their VPN addresses.
+type Names = HashMap<IpAddr, Vec<Named>>;
+
+/// Adds the common names of the peers of each device here, as far as status files tell them.
+///
+/// # Errors
+/// If an engine's peers cannot be read.
+pub(crate) fn add(survey: &mut Survey<'_>) -> Result<()> {
+    let mut names = Names::new();
+    for process in openvpns::here() {
+        if let Some((owner, text)) = status_file(&process).as_deref().and_then(contents) {
+            for client in status::clients(&text) {
+                let named = Named {
+                    owner,
+                    peer: client.peer,
+                    common_name: client.common_name.to_owned(),
+                };
+                names.entry(client.vpn).or_default().push(named);
+            }
+        }
+    }
+    if names.is_empty() {
+        return Ok(());
+    }
+    let devices = survey
+        .engines
+        .iter_mut()
+        .flat_map(|it| &mut it.state.devices);
+    for device in devices.filter(|device| state::is_here(device)) {
+        for peer in state::peers(device)? {
+            if let Some(name) = common_name(&names, &peer, device.owner) {
+                device.common_names.insert(peer.id, name.to_owned());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The name of a peer of a device that this user has created; none if files disagree.
+fn common_name<'n>(names: &'n Names, peer: &Peer, owner: u32) -> Option<&'n str> {
+    let vpn4 = peer.vpn4.map(IpAddr::V4);
+    let vpn6 = peer.vpn6.map(IpAddr::V6);
+    let of_addresses = vpn4.into_iter().chain(vpn6);
+    let named = of_addresses.flat_map(|address| names.get(&address).into_iter().flatten());
+    let is_meant = |named: &&Named| {
+        (named.owner == 0 || named.owner == owner) && named.peer.is_none_or(|id| id == peer.id)
+    };
+    let mut found = named
+        .filter(is_meant)
+        .map(|named| named.common_name.as_str());
+    let first = found.next()?;
+    found.all(|other| other == first).then_some(first)
+}
+
+/// The status file that an OpenVPN's options name.
+fn status_file(process: &Process) -> Option<PathBuf> {
+    let root = root(process.pid)?;
+    let openvpn = program::find(&process.words)?;
+    let start = fs::read_link(of(process.pid, "cwd")).ok()?;
+    let below = |path: &Path| match path.strip_prefix("/") {
+        Ok(relative) => root.join(relative),
+        Err(_) => root.join(path),
+    };
+    let reading = read(
+        openvpn.arguments,
+        &start.join(&openvpn.directory),
+        |path| match contents(&below(path)) {
+            Some((_, text)) => Ok(text.into_bytes()),
+            None => Err("cannot be read".to_owned()),
+        },
+    );
+    let mut settings = reading.settings.iter().rev();
+    let status = settings.find(|setting| setting.name == "status")?;
+    Some(below(&reading.directory.join(status.argument(0)?)))
+}
+
+/// Where the files of a process are: of a container below its own root. `--chroot` does not count, as OpenVPN opens its
+/// status file before.
+fn root(pid: u32) -> Option<PathBuf> {
+    let own = fs::read_link("/proc/self/ns/mnt").ok()?;
+    let there = fs::read_link(of(pid, "ns/mnt")).ok()?;
+    match own == there {
+        true => Some("/".into()),
+        false => Some(of(pid, "root")),
+    }
+}
+
+/// A regular file's owner and text. Nothing else is read: a FIFO might never end.
+fn contents(path: &Path) -> Option<(u32, String)> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let file = File::from(open(path, flags, Mode::empty()).ok()?);
+    let metadata = file.metadata().ok().filter(fs::Metadata::is_file)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    Some((metadata.uid(), text))
+}
+
+#[cfg(test)]
+mod tests;
