@@ -101,7 +101,17 @@ fn engines(to: &mut Writer<'_>, sample: &Sample) -> fmt::Result {
     to.gauge("engine_workers", None, help, each(|it| it.workers as u64))?;
     let spent = answered().map(|(socket, it)| (label(socket), it.cpu_seconds));
     let help = "Processor time that the engine has used";
-    to.counter("engine_cpu", Some(Unit::Seconds), help, spent)
+    to.counter("engine_cpu", Some(Unit::Seconds), help, spent)?;
+    let spent = answered().flat_map(|(socket, it)| {
+        let workers = it.worker_cpu_seconds.iter().enumerate();
+        workers.map(move |(worker, spent)| {
+            let worker = worker.to_string().into();
+            let labels = vec![("engine", socket.as_str().into()), ("worker", worker)];
+            (labels, *spent)
+        })
+    });
+    let help = "Processor time that a worker of the engine has used";
+    to.counter("worker_cpu", Some(Unit::Seconds), help, spent)
 }
 
 fn devices(to: &mut Writer<'_>, devices: &[DeviceSample]) -> fmt::Result {

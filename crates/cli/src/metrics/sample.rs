@@ -252,7 +252,7 @@ pub(super) mod tests {
         }
         format!(
             r#"{{"format":1,"version":"0.1.0","pid":7,"netns":9,"workers":2,"started":1700000000,"cpu_seconds":0.5,
-            "devices":[{{"name":"{name}","ifindex":3,"netns":{netns},"mode":"mp","api":"ovpn","owner":0,"offloads":
+            "worker_cpu_seconds":[0.125,0.25],"devices":[{{"name":"{name}","ifindex":3,"netns":{netns},"mode":"mp","api":"ovpn","owner":0,"offloads":
             {{"device-tcp":true,"device-udp":false,"merge":true,"merge-udp":false,"segment":true,"coalesce":null,
             "queues":1}},"routes":2,"fragmented":1,"drops":{{"rx_bad_tag":8}},"totals":{{"ended":{{"expired":6}},
             "link":{traffic},"vpn":{traffic}}},"peers":[{each}]}}]}}"#

@@ -20,6 +20,7 @@ fn names_and_values_are_those_of_the_state() {
         "udco_engine_info{engine=\"/run/udco/engine.sock\",version=\"0.1.0\"} 1",
         "udco_engine_start_time_seconds{engine=\"/run/udco/engine.sock\"} 1700000000",
         "udco_engine_cpu_seconds_total{engine=\"/run/udco/engine.sock\"} 0.5",
+        "udco_worker_cpu_seconds_total{engine=\"/run/udco/engine.sock\",worker=\"1\"} 0.25",
         "udco_device_left{device=\"tun9\"} 1",
         &format!("udco_device_peers{{device=\"tun0\",{device}}} 1"),
         "# TYPE udco_device_receive_bytes_total counter",
