@@ -23,6 +23,9 @@ const WITHOUT_C: [&str; 6] = [
     "udco-preload",
 ];
 
+/// The static program of the packages: all of it that has no C.
+const STATIC: &str = "check --quiet --package udco-netlink --package udco-ipc --package udco-state --package udco-sys";
+
 /// The ciphers in Rust alone, which the engine does not use.
 const CIPHERS_WITHOUT_C: &str =
     "check --quiet --package udco-crypto --no-default-features --features rustcrypto";
@@ -45,7 +48,8 @@ pub(crate) struct Emulated {
     pub(crate) variables: [(String, String); 2],
 }
 
-/// Compiles all crates of the product and their tests for each architecture whose standard library is installed.
+/// Compiles all crates of the product and their tests for each architecture whose standard library is installed, and
+/// with musl what the packages' static program is made of.
 ///
 /// # Errors
 /// If one does not compile.
@@ -77,6 +81,16 @@ pub(crate) fn check() -> Result<Vec<Lack>> {
             &format!("the ciphers without C compile for {architecture}"),
             &mut ciphers,
         )?;
+    }
+    let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    if has_library(&target) {
+        let mut cargo = step::cargo(STATIC);
+        cargo.args(["--target", &target]);
+        step::run("compiles with musl", &mut cargo)?;
+    } else {
+        lacks.push(Lack::All(format!(
+            "musl: needs `rustup target add {target}`"
+        )));
     }
     Ok(lacks)
 }

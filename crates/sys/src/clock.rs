@@ -33,8 +33,11 @@ pub fn milliseconds() -> u64 {
 #[must_use]
 pub fn spent_by<T>(thread: &JoinHandle<T>) -> Option<Duration> {
     let mut clock = 0;
+    // musl's is a pointer, and a number for the standard library.
+    #[allow(clippy::unnecessary_cast, trivial_numeric_casts)]
+    let id = thread.as_pthread_t() as libc::pthread_t;
     // SAFETY: the thread was neither joined nor detached, since its handle is there; `clock` is live and exclusive.
-    if unsafe { libc::pthread_getcpuclockid(thread.as_pthread_t(), &raw mut clock) } != 0 {
+    if unsafe { libc::pthread_getcpuclockid(id, &raw mut clock) } != 0 {
         return None;
     }
     let mut spent = MaybeUninit::<libc::timespec>::uninit();
