@@ -6,6 +6,7 @@
 
 mod status;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Read;
@@ -14,9 +15,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::{Mode as FileMode, OFlags, open};
 use udco_options::{program, read};
-use udco_state::Peer;
+use udco_state::{Mode, Peer};
 
 use crate::openvpns::{self, Process, of};
 use crate::state;
@@ -24,6 +25,9 @@ use crate::survey::Survey;
 
 /// The largest file to read, in bytes: 20,000 clients take half of it.
 const MAX_FILE: u64 = 8 << 20;
+
+/// How much to read in all: any user may run very many programs with OpenVPN's name.
+const MAX_BYTES: u64 = 64 << 20;
 
 /// A client in a status file.
 #[derive(Debug)]
@@ -43,9 +47,16 @@ type Names = HashMap<IpAddr, Vec<Named>>;
 /// # Errors
 /// If an engine's peers cannot be read.
 pub(crate) fn add(survey: &mut Survey<'_>) -> Result<()> {
+    let devices = survey.engines.iter().flat_map(|it| &it.state.devices);
+    let mut servers = devices.filter(|it| it.mode == Mode::Mp && state::is_here(it));
+    if servers.next().is_none() {
+        return Ok(());
+    }
     let mut names = Names::new();
+    let files = Files::default();
     for process in openvpns::here() {
-        if let Some((owner, text)) = status_file(&process).as_deref().and_then(contents) {
+        let status = status_file(&process, &files);
+        if let Some((owner, text)) = status.and_then(|path| files.read(&path)) {
             for client in status::clients(&text) {
                 let named = Named {
                     owner,
@@ -90,7 +101,7 @@ fn common_name<'n>(names: &'n Names, peer: &Peer, owner: u32) -> Option<&'n str>
 }
 
 /// The status file that an OpenVPN's options name.
-fn status_file(process: &Process) -> Option<PathBuf> {
+fn status_file(process: &Process, files: &Files) -> Option<PathBuf> {
     let root = root(process.pid)?;
     let openvpn = program::find(&process.words)?;
     let start = fs::read_link(of(process.pid, "cwd")).ok()?;
@@ -101,7 +112,7 @@ fn status_file(process: &Process) -> Option<PathBuf> {
     let reading = read(
         openvpn.arguments,
         &start.join(&openvpn.directory),
-        |path| match contents(&below(path)) {
+        |path| match files.read(&below(path)) {
             Some((_, text)) => Ok(text.into_bytes()),
             None => Err("cannot be read".to_owned()),
         },
@@ -122,15 +133,25 @@ fn root(pid: u32) -> Option<PathBuf> {
     }
 }
 
-/// A regular file's owner and text. Nothing else is read: a FIFO might never end.
-fn contents(path: &Path) -> Option<(u32, String)> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let file = File::from(open(path, flags, Mode::empty()).ok()?);
-    let metadata = file.metadata().ok().filter(fs::Metadata::is_file)?;
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE).read_to_end(&mut bytes).ok()?;
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    Some((metadata.uid(), text))
+/// Files, of which not more than [`MAX_BYTES`] are read.
+#[derive(Debug, Default)]
+struct Files {
+    read: Cell<u64>,
+}
+
+impl Files {
+    /// A regular file's owner and text. Nothing else is read: a FIFO might never end.
+    fn read(&self, path: &Path) -> Option<(u32, String)> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let file = File::from(open(path, flags, FileMode::empty()).ok()?);
+        let metadata = file.metadata().ok().filter(fs::Metadata::is_file)?;
+        let most = MAX_FILE.min(MAX_BYTES - self.read.get());
+        let mut bytes = Vec::new();
+        let read = file.take(most).read_to_end(&mut bytes).ok()?;
+        self.read.set(self.read.get() + read as u64);
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Some((metadata.uid(), text))
+    }
 }
 
 #[cfg(test)]

@@ -90,3 +90,14 @@ fn only_root_and_the_devices_user_name_its_peers() {
     )]);
     assert_eq!(common_name(&two, &peer(1), 0), None, "files disagree");
 }
+
+#[test]
+fn only_regular_files_are_read_and_not_without_end() {
+    let files = Files::default();
+    assert_eq!(files.read("/dev/zero".as_ref()), None);
+    assert_eq!(files.read("/".as_ref()), None);
+    let own = std::env::current_exe().unwrap();
+    assert!(files.read(&own).is_some());
+    files.read.set(MAX_BYTES);
+    assert_eq!(files.read(&own).unwrap().1, "");
+}
