@@ -67,6 +67,8 @@ pub(super) struct PeerRow {
     pub(super) whose: Whose,
     /// The name of its device.
     pub(super) device: String,
+    /// The client's common name, if it is known.
+    pub(super) common_name: Option<String>,
     pub(super) peer: Peer,
     /// Inside the tunnel, and at the transport socket.
     pub(super) rate: Option<[Rate; 2]>,
@@ -106,6 +108,7 @@ impl Model {
             self.peers.push(PeerRow {
                 whose,
                 device: device.name.clone(),
+                common_name: device.common_names.remove(&peer.id),
                 peer,
                 rate,
             });

@@ -73,13 +73,17 @@ impl Order {
     }
 }
 
-/// Whether a peer matches each word of a filter: its device, its id, or one of its addresses contains it.
+/// Whether a peer matches each word of a filter: its device, its id, its name, or one of its addresses contains it.
 pub(super) fn matches(row: &PeerRow, filter: &str) -> bool {
     if filter.is_empty() {
         return true;
     }
     let peer = &row.peer;
     let mut about = format!("{} {}", row.device.to_lowercase(), peer.id);
+    if let Some(name) = &row.common_name {
+        about.push(' ');
+        about.push_str(&name.to_lowercase());
+    }
     let addresses = [
         peer.remote.map(|it| it.to_string()),
         peer.vpn4.map(|it| it.to_string()),

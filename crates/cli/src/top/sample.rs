@@ -49,6 +49,8 @@ pub(super) struct DeviceSample {
     pub(super) totals: Option<Sides>,
     /// Dropped packets by reason.
     pub(super) drops: BTreeMap<String, u64>,
+    /// The common names of its peers by their ids, as far as they are known.
+    pub(super) common_names: BTreeMap<u32, String>,
     /// `None` if this user may not see them.
     pub(super) peers: Option<Vec<Peer>>,
 }
@@ -120,6 +122,7 @@ impl DeviceSample {
             false => format!(", in namespace {}", device.netns),
         };
         let reasons = device.drops.iter().take(MOST_REASONS);
+        let names = device.common_names.iter().take(MOST_PEERS);
         Self {
             whose: Whose {
                 engine: Some(engine.socket.clone()),
@@ -136,6 +139,9 @@ impl DeviceSample {
             }),
             drops: reasons
                 .map(|(reason, count)| (printable(reason, NAME), *count))
+                .collect(),
+            common_names: names
+                .map(|(peer, name)| (*peer, printable(name, NAME)))
                 .collect(),
             // Who may not use the device gets neither; engines of before have no totals.
             peers: (device.totals.is_some() || !peers.is_empty()).then_some(peers),
@@ -155,6 +161,7 @@ impl DeviceSample {
             engine: None,
             totals: None,
             drops: BTreeMap::new(),
+            common_names: BTreeMap::new(),
             peers: device
                 .peers
                 .map(|peers| peers.into_iter().map(of_kernel_peer).collect()),

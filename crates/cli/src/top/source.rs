@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::sample::Sample;
+use crate::common_names;
 use crate::survey::{self, Survey};
 
 /// Which engines are asked, and how often.
@@ -51,7 +52,8 @@ impl Source {
     fn ask(&self) -> Result<Sample> {
         let (texts, silent) = survey::states(self.engine.as_deref())?;
         let now = Instant::now();
-        let survey = Survey::of(&texts, silent, self.engine.is_some(), self.everywhere)?;
+        let mut survey = Survey::of(&texts, silent, self.engine.is_some(), self.everywhere)?;
+        common_names::add(&mut survey)?;
         Ok(Sample::of(survey, now))
     }
 }

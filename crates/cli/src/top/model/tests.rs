@@ -46,6 +46,7 @@ pub(in crate::top) fn device(name: &str, ifindex: u32, peers: Vec<Peer>) -> Devi
         }),
         totals: Some(totals),
         drops: BTreeMap::new(),
+        common_names: BTreeMap::new(),
         peers: Some(peers),
     }
 }

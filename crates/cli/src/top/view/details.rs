@@ -56,8 +56,10 @@ fn lines(row: &PeerRow, model: &Model, theme: Theme) -> Vec<Line<'static>> {
     let mut lines = vec![
         Line::styled(format!("peer {} of {}", peer.id, row.device), theme.heading),
         Line::raw(format!("device     {kind}")),
-        Line::raw(format!("inside     {}", peers::inside(row))),
     ];
+    let name = row.common_name.as_ref();
+    lines.extend(name.map(|name| Line::raw(format!("name       {name}"))));
+    lines.push(Line::raw(format!("inside     {}", peers::inside(row))));
     let local = match peer.local {
         Some(local) => format!(", from {local}"),
         None => String::new(),

@@ -35,9 +35,11 @@ pub(super) fn draw(
     // Id and rates have 30 columns.
     let has_inside = width >= 30 + names + 16;
     let (has_outside, is_wide) = (width >= 64, width >= WIDE);
+    let has_names = width > WIDE + NAME && peers.iter().any(|row| row.common_name.is_some());
     let mut columns = Vec::new();
     columns.extend(has_several.then(|| Column::text("DEVICE", longest)));
     columns.push(Column::number("PEER", 6));
+    columns.extend(has_names.then(|| Column::text("NAME", NAME)));
     columns.extend(has_inside.then(|| Column::text("INSIDE", if is_wide { 30 } else { 15 })));
     columns.extend(has_outside.then(|| Column::rest("OUTSIDE")));
     columns.extend([Column::bits("RECEIVES"), Column::bits("SENDS")]);
@@ -52,6 +54,8 @@ pub(super) fn draw(
         let mut cells = Vec::new();
         cells.extend(has_several.then(|| Cell::from(row.device.clone())));
         cells.push(table::number(row.peer.id.to_string()));
+        let name = row.common_name.as_deref().unwrap_or("-");
+        cells.extend(has_names.then(|| Cell::from(name.to_owned())));
         cells.extend(has_inside.then(|| Cell::from(inside(row))));
         cells.extend(has_outside.then(|| Cell::from(outside(row))));
         cells.push(table::bits(rate.map(|rate| rate.rx_bytes)));

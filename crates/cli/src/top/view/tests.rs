@@ -68,6 +68,25 @@ fn shown(number: usize) -> Vec<&'static str> {
 }
 
 #[test]
+fn a_client_with_a_name_is_listed_and_found_by_it() {
+    let mut server = device("tun0", 3, vec![peer(1, 0, 0), peer(2, 0, 0)]);
+    server.common_names = BTreeMap::from([(2, "alice".to_owned())]);
+    let mut model = Model::default();
+    model.take(sample(at(Instant::now(), 0), vec![server]));
+    let mut controls = Controls::default();
+    let wide = screen(&model, &mut controls, 120, 24).join("\n");
+    assert!(wide.contains("NAME") && wide.contains("alice"), "{wide}");
+    let narrow = screen(&model, &mut controls, 80, 24).join("\n");
+    assert!(!narrow.contains("alice"), "{narrow}");
+    controls.filter = "ALI".to_owned();
+    assert_eq!(controls.peers(&model).len(), 1);
+    controls.chosen = Some(model.peers[1].whose.clone());
+    controls.page = Page::Details;
+    let details = screen(&model, &mut controls, 80, 24).join("\n");
+    assert!(details.contains("name       alice"), "{details}");
+}
+
+#[test]
 fn the_page_shows_the_lists() {
     let begin = Instant::now();
     let mut controls = Controls::default();
