@@ -203,7 +203,7 @@ fn a_monitor_ends_with_its_reader() -> Result<()> {
         .output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(
-        output.status.success() && text.starts_with("listening to the engine"),
+        output.status.success() && text.contains("Z listening to the engine"),
         "{output:?}"
     );
     Ok(())
