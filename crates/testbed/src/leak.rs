@@ -15,7 +15,6 @@ use crate::dice::Dice;
 use crate::measure::Ping;
 use crate::openvpn::{Builder, Endpoint, Proto};
 use crate::scenario::{CONNECT, Pair, addresses as at};
-use crate::wait::eventually;
 
 use sender::Sender;
 pub(crate) use sender::send;
@@ -216,10 +215,7 @@ impl Site {
             client = self.begin()?;
         }
         for address in BEYOND {
-            eventually("an answer through the tunnel", CONNECT, || {
-                let echo = Ping::to(address).count(1).run(&self.pair.client)?;
-                Ok(echo.lost.is_empty().then_some(()))
-            })?;
+            Ping::to(address).answered_within(CONNECT, &self.pair.client)?;
         }
         let index = ["cat", "/sys/class/net/tun0/ifindex"];
         let index = self.pair.client.run(&index)?;

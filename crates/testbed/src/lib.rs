@@ -71,4 +71,4 @@ pub use procfs::Proc;
 pub use rustix::process::Signal;
 pub use scenario::{CONNECT, Pair, Star, addresses, connect};
 pub use version::Version;
-pub use wait::{eventually, skip, skip_part, soon};
+pub use wait::{eventually, skip, skip_part};

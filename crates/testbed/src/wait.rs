@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// Calls `probe` every 20 ms until it returns a value.
+/// How often to try at least: on a busy machine a single try may take longer than the time allowed.
+const TRIES: u32 = 5;
+
+/// Calls `probe` every 20 ms until it returns a value, at least five times.
 ///
 /// # Errors
 /// After `timeout`, naming `what`; an error of `probe` ends the wait at once.
@@ -15,37 +18,14 @@ pub fn eventually<T>(
     timeout: Duration,
     mut probe: impl FnMut() -> Result<Option<T>>,
 ) -> Result<T> {
-    let start = Instant::now();
-    loop {
-        if let Some(value) = probe()? {
-            return Ok(value);
-        }
-        if start.elapsed() > timeout {
-            bail!("waited {timeout:?} in vain for: {what}");
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// The same with at least five tries: on a busy machine a single one may take longer than the time allowed.
-///
-/// # Errors
-/// As [`eventually`].
-pub fn soon<T>(
-    what: &str,
-    timeout: Duration,
-    mut probe: impl FnMut() -> Result<Option<T>>,
-) -> Result<T> {
-    const TRIES: u32 = 5;
-    let mut tries = 0;
-    let start = Instant::now();
+    let (start, mut tries) = (Instant::now(), 0);
     loop {
         if let Some(value) = probe()? {
             return Ok(value);
         }
         tries += 1;
         if tries >= TRIES && start.elapsed() > timeout {
-            bail!("waited {timeout:?}, and tried {tries} times, in vain for: {what}");
+            bail!("waited {timeout:?} in vain for: {what}");
         }
         thread::sleep(Duration::from_millis(20));
     }

@@ -101,10 +101,7 @@ impl Stranger {
             _ => ["203.0.113.1", at::SERVER, "192.0.2.99"],
         };
         // An IPv6 address is usable only once duplicate address detection has passed.
-        eventually("the stranger's link", SOON, || {
-            let echo = Ping::to(target).count(1).run(&host)?;
-            Ok(echo.lost.is_empty().then_some(()))
-        })?;
+        Ping::to(target).answered_within(SOON, &host)?;
         Ok(Self {
             host,
             target,

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use udco_testbed::capture::Capture;
 use udco_testbed::measure::Ping;
 use udco_testbed::{
-    Builder, CONNECT, Launch, Pair, Proto, Version, addresses as at, connect, skip, soon,
+    Builder, CONNECT, Launch, Pair, Proto, Version, addresses as at, connect, skip,
 };
 
 #[test]
@@ -48,10 +48,7 @@ fn restart_as_nobody(version: Version) -> Result<()> {
     server.wait_connected(CONNECT)?;
     client.wait_connected(CONNECT)?;
     // The client is connected a moment before the server has its keys.
-    soon("an answer", CONNECT, || {
-        let echo = Ping::to(at::INNER_SERVER6).count(1).run(&pair.client)?;
-        Ok(echo.lost.is_empty().then_some(()))
-    })?;
+    Ping::to(at::INNER_SERVER6).answered_within(CONNECT, &pair.client)?;
     Ping::to(at::INNER_SERVER6).all_answered(&pair.client)?;
     client.stop()?;
     server.stop()

@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use udco_testbed::measure::Ping;
-use udco_testbed::{
-    Builder, Endpoint, Host, Launch, Pair, Proto, addresses as at, connect, soon, udco,
-};
+use udco_testbed::{Builder, Endpoint, Host, Launch, Pair, Proto, addresses as at, connect, udco};
 
 /// From the cure to the first reply.
 const SOON: Duration = Duration::from_secs(2);
@@ -301,10 +299,7 @@ impl Tunnel {
             (at::INNER_SERVER, &self.pair.client),
             (at::INNER_CLIENT, &self.pair.server),
         ] {
-            soon("an answer after the cure", self.soon, || {
-                let echo = Ping::to(to).count(1).run(host)?;
-                Ok(echo.lost.is_empty().then_some(()))
-            })?;
+            Ping::to(to).answered_within(self.soon, host)?;
         }
         let (mut pings, mut slowest) = (0, 0.0f64);
         for series in series {

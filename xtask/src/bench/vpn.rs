@@ -129,10 +129,9 @@ impl Program {
             Vpn::Fastd => fastd::start(self, &ends),
         }?;
         let what = format!("{}'s handshake", self.vpn.title());
-        let ping = Ping::to(addresses::INNER_SERVER).count(1);
-        eventually(&what, START, || {
-            Ok((ping.run(&pair.client)?.received == 1).then_some(()))
-        })?;
+        Ping::to(addresses::INNER_SERVER)
+            .answered_within(START, &pair.client)
+            .context(what)?;
         Ok(processes)
     }
 

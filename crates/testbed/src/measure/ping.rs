@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::capture::MARKER;
 use crate::host::Host;
+use crate::wait::eventually;
 
 /// How long to wait for the last reply.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -106,6 +107,18 @@ impl Ping {
         answers
             .echo(&text)
             .with_context(|| format!("{}: ping: {text}", host.name()))
+    }
+
+    /// Sends a request from `host`, again and again, until one is answered.
+    ///
+    /// # Errors
+    /// After `timeout`, or if ping doesn't run.
+    pub fn answered_within(&self, timeout: Duration, host: &Host) -> Result<()> {
+        let one = self.clone().count(1);
+        eventually(&format!("an answer of {}", self.to), timeout, || {
+            let echo = one.run(host)?;
+            Ok(echo.lost.is_empty().then_some(()))
+        })
     }
 
     /// Like [`Self::run`], in a thread of its own.

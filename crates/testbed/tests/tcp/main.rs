@@ -148,9 +148,8 @@ fn a_closed_connection_is_made_anew() -> Result<()> {
                 .version(version)
                 .line("connect-retry 1"),
         )?;
-        // A client's device gains its carrier with its peer, and a thread of the kernel lets it send from then on: until
-        // that thread has had a processor, packets are lost uncounted.
-        answers(&pair.client, at::INNER_SERVER)?;
+        // On a busy machine a client's first ping may be lost, uncounted: docs/open.md says why, as far as it is known.
+        Ping::to(at::INNER_SERVER).answered_within(CONNECT, &pair.client)?;
         let echo = Ping::to(at::INNER_SERVER).run(&pair.client)?;
         if !echo.lost.is_empty() {
             for end in [&server, &client] {
