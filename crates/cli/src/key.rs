@@ -122,10 +122,9 @@ enum SlotName {
 /// Parses the name of a cipher.
 fn cipher() -> impl TypedValueParser<Value = CipherAlg> {
     let names = PossibleValuesParser::new(CipherAlg::ALL.map(CipherAlg::name));
-    names.map(|name| {
+    names.try_map(|name| {
         let mut all = CipherAlg::ALL.into_iter();
-        all.find(|it| it.name() == name)
-            .unwrap_or(CipherAlg::ALL[0])
+        all.find(|it| it.name() == name).ok_or("no such cipher")
     })
 }
 

@@ -29,7 +29,7 @@ pub(crate) struct LogOptions {
     #[arg(short, long, conflicts_with = "log_level")]
     verbose: bool,
 
-    /// Log lines of this level and graver ones; `debug` adds per-peer and per-key events.
+    /// Log lines of this level and more severe ones; `debug` adds per-peer and per-key events.
     #[arg(long, value_name = "LEVEL", value_enum, default_value_t = LogLevel::Info)]
     log_level: LogLevel,
 
@@ -68,7 +68,7 @@ impl LogOptions {
         lines::choose(form, self.journal || leads_to_journal());
         // Fails only if there is one already.
         let _ = tracing::subscriber::set_global_default(Log {
-            level: self.level(),
+            level: self.level().filter(),
             write: output::write,
         });
     }
@@ -76,11 +76,7 @@ impl LogOptions {
     /// Arguments that give an engine the same options.
     pub(crate) fn for_engine(&self) -> Vec<OsString> {
         let mut words = Vec::new();
-        let level = self.level();
-        let level = LogLevel::value_variants()
-            .iter()
-            .find(|each| each.filter() == level);
-        let level = level.and_then(ValueEnum::to_possible_value);
+        let level = self.level().to_possible_value();
         let format = self.log_format.to_possible_value();
         for (option, value) in [("--log-level", level), ("--log-format", format)] {
             if let Some(value) = value {
@@ -90,10 +86,10 @@ impl LogOptions {
         words
     }
 
-    fn level(&self) -> LevelFilter {
+    const fn level(&self) -> LogLevel {
         match self.verbose {
-            true => LevelFilter::DEBUG,
-            false => self.log_level.filter(),
+            true => LogLevel::Debug,
+            false => self.log_level,
         }
     }
 }
