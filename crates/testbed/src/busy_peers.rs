@@ -11,7 +11,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -41,7 +41,7 @@ pub struct BusyPeers {
     runs: Cell<u32>,
     server: Host,
     clients: Host,
-    daemon: Process,
+    _daemon: Process,
     _holder: Process,
     lab: Lab,
 }
@@ -126,7 +126,7 @@ impl BusyPeers {
         let lab = Lab::new()?;
         let (server, clients) = (lab.host("server")?, lab.host("clients")?);
         let outer = |address| format!("{address}/24");
-        let link = lab.link(
+        lab.link(
             &server,
             &[&outer(SERVER_OUTER)],
             &clients,
@@ -136,7 +136,6 @@ impl BusyPeers {
         // The clients' socket may then send from each address of it, and receives for each.
         clients.add_route(&["local", OUTER_NETWORK, "dev", "lo"])?;
         server.add_route(&["blackhole", &format!("{DISCARDED}/32")])?;
-        drop(link);
         let mut daemon = server.spawn("daemon", &[engine, "daemon"])?;
         daemon.wait_for_log("listening at", PATIENCE)?;
         server.run(&[engine, "link", "add", DEVICE, "--mode", "mp", "--up"])?;
@@ -149,7 +148,7 @@ impl BusyPeers {
             runs: Cell::new(0),
             server,
             clients,
-            daemon,
+            _daemon: daemon,
             _holder: holder,
             lab,
         })
@@ -175,21 +174,19 @@ impl BusyPeers {
     pub fn carry(&self, way: Way, peers: Peers, load: Load) -> Result<Carried> {
         let engine = [self.engine()?];
         let (before, work) = (self.counters(way)?, Work::read(&engine)?);
-        let began = Instant::now();
         let host = match way {
             Way::Up => &self.clients,
             Way::Down => &self.server,
         };
         let words = self.words(way, peers, load);
         host.run(&words.iter().map(String::as_str).collect::<Vec<_>>())?;
-        let seconds = began.elapsed().as_secs_f64();
         let work = Work::read(&engine)?.since(work);
         let after = self.counters(way)?;
         let shares: Vec<u64> = peers.ids().map(|id| after[&id] - before[&id]).collect();
         let packets = shares.iter().sum::<u64>() as f64;
         ensure!(packets > 0.0, "nothing has come through");
         Ok(Carried {
-            rate: packets / seconds,
+            rate: packets / load.duration().as_secs_f64(),
             cost: work.time.as_secs_f64() / packets * 1e6,
             fairness: jain(&shares),
         })
@@ -262,11 +259,9 @@ impl BusyPeers {
     }
 
     fn engine(&self) -> Result<Proc> {
-        Proc::read(self.daemon.pid())
-            .into_iter()
-            .chain(self.lab.processes()?)
-            .find(|process| process.command.contains("udco daemon"))
-            .context("the daemon has ended")
+        let processes = self.lab.processes()?.into_iter();
+        let mut daemons = processes.filter(|process| process.command.contains("udco daemon"));
+        daemons.next().context("the daemon has ended")
     }
 
     /// Packets that each peer's tunnel has carried so far.

@@ -41,6 +41,10 @@ pub(crate) struct Options {
 type Case = (Load, Way, u32);
 
 impl Options {
+    fn most(&self) -> Option<u32> {
+        self.counts.iter().copied().max()
+    }
+
     fn loads(&self) -> Vec<Load> {
         let milliseconds = u64::from(self.seconds) * 1_000;
         let load = |(size, row)| Load {
@@ -67,7 +71,7 @@ struct Samples {
 /// Measures all loads in turns, and prints a line for each.
 pub(crate) fn run(options: &Options) -> Result<()> {
     ensure!(options.rounds > 0, "no round, no figure");
-    let most = options.counts.iter().copied().max().context("no peers")?;
+    let most = options.most().context("no peers")?;
     packages::ensure_to_measure()?;
     build_release()?;
     let _sweeper = Sweeper::start()?;
@@ -108,8 +112,7 @@ impl Samples {
                 }
             }
         }
-        let most = options.counts.iter().copied().max().unwrap_or(1);
-        let light = BusyPeers::first(most.min(999));
+        let light = BusyPeers::first(options.most().unwrap_or(1).min(999));
         self.alone.push(device.echo(light, REQUESTS)?);
         let heavy = Load {
             size: 1_400,
