@@ -1,4 +1,4 @@
-//! Labels: few, and bounded in number. What a stranger chooses, such as a peer's address, never becomes one.
+//! Labels: few, and bounded in number. Nothing that a stranger chooses, such as a peer's address, becomes a label.
 
 use std::borrow::Cow;
 

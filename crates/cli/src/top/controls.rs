@@ -117,7 +117,7 @@ impl Controls {
         peers.iter().position(|row| row.whose == *chosen)
     }
 
-    /// The first row to be drawn of a list of this many, of which so many fit: the cursor is among them.
+    /// The first row to draw of a list of `len` rows, `room` of which fit on the screen: the cursor stays in view.
     pub(super) fn scroll(&mut self, at: Option<usize>, len: usize, room: usize) -> usize {
         self.room = room;
         if let Some(at) = at {
@@ -211,7 +211,7 @@ mod tests {
     fn details_are_those_of_the_first_if_none_is_chosen() {
         let mut controls = Controls::default();
         controls.open(&model(&[]));
-        assert_eq!(controls.page, Page::Peers, "there is none");
+        assert_eq!(controls.page, Page::Peers, "no peer to look into");
         controls.open(&model(&[(3, &[4, 5])]));
         assert_eq!(controls.page, Page::Details);
         assert_eq!(controls.chosen, Some(whose(3, Some(4))));

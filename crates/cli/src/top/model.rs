@@ -19,7 +19,7 @@ pub(super) struct Model {
     /// The peers of all devices, in their order.
     pub(super) peers: Vec<PeerRow>,
     pub(super) remarks: Vec<String>,
-    /// Why there is no device, if there is none.
+    /// The reason why nothing is shown, if no device is.
     pub(super) nothing: Option<String>,
     rates: Rates<Whose, Sides>,
     drop_rates: Rates<(Whose, String), u64>,

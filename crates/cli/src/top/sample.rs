@@ -32,7 +32,7 @@ pub(super) struct Sample {
     pub(super) devices: Vec<DeviceSample>,
     /// What a user should know besides.
     pub(super) remarks: Vec<String>,
-    /// Why there is no device, if there is none.
+    /// The reason why nothing is shown, if no device is.
     pub(super) nothing: Option<String>,
 }
 

@@ -322,7 +322,7 @@ const fn core_slot(slot: Slot) -> udco_core::Slot {
     }
 }
 
-/// A peer id of the API. What decodes requests refuses more than 24 bits already.
+/// A peer id from the API. The decoder has already refused ids of more than 24 bits.
 fn peer_id(id: u32) -> Result<PeerId, Refused> {
     PeerId::new(id).ok_or_else(refusals::out_of_range)
 }

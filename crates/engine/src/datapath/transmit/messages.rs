@@ -25,7 +25,7 @@ pub(super) struct Messages<I: Io> {
 }
 
 impl<I: Io> Messages<I> {
-    /// Room for so many messages.
+    /// Makes room for this many messages.
     pub(super) fn new(most: usize) -> Self {
         Self {
             outbox: Outbox::new(most),

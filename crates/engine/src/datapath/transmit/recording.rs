@@ -13,7 +13,7 @@ use crate::device::transport::Transport;
 use crate::io::{Io, Message};
 
 impl<I: Io> Records<I> {
-    /// Records a packet of the device, or a super-packet, that is dropped before it is sealed.
+    /// Shows a capture a packet of the device, or a super-packet, that is dropped before it is sealed.
     pub(super) fn record_drop(
         &self,
         view: &View<'_, DirectionKey, Arc<Transport<I>>>,
@@ -29,7 +29,7 @@ impl<I: Io> Records<I> {
     }
 }
 
-/// Records the records of a message, of which so many of the last are lost.
+/// Shows a capture the records of a message. The last `lost` of them did not leave.
 #[cold]
 pub(super) fn message<I: Io>(
     recorder: &Recorder,
@@ -51,7 +51,7 @@ pub(super) fn message<I: Io>(
     }
 }
 
-/// Records what was written to a stream; so many of the last are dropped.
+/// Shows a capture what was written to a stream. The last `dropped` packets found no room.
 #[cold]
 pub(super) fn stream<I: Io>(recorder: &Recorder, peer: &Peer<I>, records: &[u8], dropped: u64) {
     let remote = peer.transport.stream_remote();
