@@ -24,6 +24,12 @@ fn undelivered(drops: &BTreeMap<String, u64>) -> u64 {
     counts.sum()
 }
 
+/// Packets that their sender has counted, as the kernel's driver does before it looks for a key (dco-behaviour 5.9), and
+/// not sent: on a busy machine a host solicits routers between its peer and the peer's key.
+fn unsent(drops: &BTreeMap<String, u64>) -> u64 {
+    drops.get("tx_no_key").copied().unwrap_or_default()
+}
+
 #[test]
 fn both_ends_of_a_healthy_tunnel_count_the_same_packets_and_no_alarming_drop() -> Result<()> {
     let pair = Pair::new()?;
@@ -47,7 +53,8 @@ fn both_ends_of_a_healthy_tunnel_count_the_same_packets_and_no_alarming_drop() -
             server.drops, client.drops
         );
         let link_local = undelivered(&server.drops);
-        let to_server = at_client.tx_packets == at_server.rx_packets + link_local;
+        let to_server =
+            at_client.tx_packets == at_server.rx_packets + link_local + unsent(&client.drops);
         let to_client = (at_server.tx_packets, at_server.tx_bytes)
             == (at_client.rx_packets, at_client.rx_bytes);
         let has_chattered = link_local > 0 && server.drops.contains_key("tx_multicast");
