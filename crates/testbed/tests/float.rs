@@ -52,7 +52,7 @@ fn float(version: Version, proto: Proto) -> Result<()> {
     let echo = series
         .join()
         .map_err(|_| anyhow!("ping's thread panicked"))??;
-    // Between the two `ip` calls there is no route; 100 requests were due after it.
+    // While the address changes there is no route; 100 requests were due after it.
     ensure!(
         echo.received >= 130,
         "lost {:?} of {}",
