@@ -16,6 +16,7 @@ mod control;
 mod inbox;
 mod message;
 mod outbox;
+mod pieces;
 
 use std::io;
 use std::net::SocketAddr;

@@ -53,10 +53,12 @@ fn batches_allocate_nothing() {
                 traffic_class: 0,
             };
             assert!(outbox.push(message));
+            assert!(outbox.extend(3_000..3_500));
         }
+        assert!(!outbox.extend(0..1), "no more ranges than messages");
         let sum = outbox.send(&sender, &bytes);
         assert_eq!((sum.sent, sum.failed), (31, 1));
-        assert_eq!(outbox.send_singly(&sender, &bytes, 0), 3);
+        assert_eq!(outbox.send_singly(&sender, &bytes, 0), 4);
         outbox.clear();
         for index in 0..inbox.receive(&receiver).unwrap() {
             let datagram = inbox.datagram(index).unwrap();

@@ -8,10 +8,10 @@ use super::control::Class;
 /// The most segments per message that every kernel since 4.18 accepts.
 pub const MAX_SEGMENTS: usize = 64;
 
-/// One message: a datagram, or several of equal size in a row.
+/// One message: a datagram, or several of equal size, one behind the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Its bytes in the arena.
+    /// Its bytes in the arena, or the first of them ([`super::Outbox::extend`]).
     pub range: Range<usize>,
     /// The destination: IPv4 addresses go out v4-mapped on an IPv6 socket.
     pub destination: SocketAddr,
@@ -70,11 +70,6 @@ impl Outcome {
 }
 
 impl Message {
-    /// Whether all its bytes are within an arena of this length.
-    pub(super) fn lies_in(&self, arena: usize) -> bool {
-        self.range.start <= self.range.end && self.range.end <= arena
-    }
-
     /// The local address, unless the destination is of the other family.
     pub(super) fn usable_local(&self) -> Option<IpAddr> {
         let local = self.local?;
@@ -92,9 +87,9 @@ impl Message {
         (class != 0).then_some(named)
     }
 
-    /// The segment size, unless one segment holds everything.
-    pub(super) fn usable_segment(&self) -> Option<u16> {
+    /// The segment size, unless one segment holds all these bytes.
+    pub(super) fn usable_segment(&self, bytes: usize) -> Option<u16> {
         self.segment
-            .filter(|size| *size > 0 && self.range.len() > usize::from(*size))
+            .filter(|size| *size > 0 && bytes > usize::from(*size))
     }
 }

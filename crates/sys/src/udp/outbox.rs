@@ -1,9 +1,12 @@
 //! Sending many datagrams in one call, each with its own destination, source and fate.
 #![allow(unsafe_code)]
 
+mod singly;
+
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 
@@ -14,6 +17,7 @@ use super::address::Name;
 use super::control::{self, Class, Control};
 use super::inbox::empty_header;
 use super::message::{Message, Outcome};
+use super::pieces::{self, Pieces};
 
 /// How often to retry a message after an error that may belong to an earlier one.  Promises A9 asks for one; the second
 /// covers an ICMP error that arrives between the two.
@@ -37,6 +41,8 @@ pub struct Sent {
 pub struct Outbox {
     capacity: usize,
     messages: Vec<Message>,
+    /// What the messages hold behind their own ranges.
+    pieces: Pieces,
     outcomes: Vec<Outcome>,
     names: Box<[Name]>,
     controls: Box<[Control]>,
@@ -49,7 +55,7 @@ pub struct Outbox {
 unsafe impl Send for Outbox {}
 
 impl Outbox {
-    /// Room for `capacity` messages (1 to 1,024).
+    /// Room for `capacity` messages (1 to 1,024), and for as many ranges behind their own ([`Outbox::extend`]).
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         let capacity = capacity.clamp(1, 1_024);
@@ -60,10 +66,11 @@ impl Outbox {
         Self {
             capacity,
             messages: Vec::with_capacity(capacity),
+            pieces: Pieces::new(capacity),
             outcomes: Vec::with_capacity(capacity),
             names: vec![Name::EMPTY; capacity].into_boxed_slice(),
             controls: vec![Control::EMPTY; capacity].into_boxed_slice(),
-            vectors: vec![no_bytes; capacity].into_boxed_slice(),
+            vectors: vec![no_bytes; 2 * capacity].into_boxed_slice(),
             headers: vec![empty_header(); capacity].into_boxed_slice(),
         }
     }
@@ -75,8 +82,24 @@ impl Outbox {
             return false;
         }
         self.messages.push(message);
+        self.pieces.begin();
         self.outcomes.push(Outcome::NotSent);
         true
+    }
+
+    /// Adds bytes to the message pushed last, behind those that it has. Of a segmented message each range but the last
+    /// holds whole segments. `false`: there is no message, or no room for another range.
+    #[must_use = "a full outbox leaves the bytes out"]
+    pub fn extend(&mut self, range: Range<usize>) -> bool {
+        self.pieces.extend(range)
+    }
+
+    /// Where the bytes of the message at `index` lie in the arena, in their order; nowhere if there is no such message.
+    pub fn pieces(&self, index: usize) -> impl Iterator<Item = Range<usize>> + Clone + '_ {
+        let message = self.messages.get(index);
+        message
+            .into_iter()
+            .flat_map(move |message| pieces::all(message.range.clone(), self.pieces.of(index)))
     }
 
     /// Whether the batch is full.
@@ -112,6 +135,7 @@ impl Outbox {
     /// Starts a new batch.
     pub fn clear(&mut self) {
         self.messages.clear();
+        self.pieces.clear();
         self.outcomes.clear();
     }
 
@@ -150,78 +174,11 @@ impl Outbox {
         self.sum()
     }
 
-    /// Sends the segments of the message at `index` one by one, after its outcome said
-    /// [`refuses_segments`](Outcome::refuses_segments).  Stops at the first that fails; its outcome is that of the last
-    /// one tried.  Returns how many datagrams were sent.  Slow; needs no room in the batch.
-    pub fn send_singly(&mut self, socket: &UdpSocket, arena: &[u8], index: usize) -> usize {
-        let Some(message) = self.messages.get(index).cloned() else {
-            return 0;
-        };
-        let size = usize::from(message.segment.unwrap_or(u16::MAX)).max(1);
-        let mut local = message.local;
-        let mut sent = 0;
-        let mut start = message.range.start;
-        while start < message.range.end {
-            let range = start..message.range.end.min(start + size);
-            start = range.end;
-            let single = Message {
-                range,
-                destination: message.destination,
-                local,
-                segment: None,
-                traffic_class: message.traffic_class,
-            };
-            let outcome = self.send_one(socket, arena, index, single);
-            self.set_outcome(index, outcome);
-            match outcome {
-                Outcome::Sent => {}
-                Outcome::SentWithoutLocal => local = None,
-                Outcome::Failed(_) | Outcome::NotSent => return sent,
-            }
-            sent += 1;
-        }
-        if message.local.is_some() && local.is_none() {
-            self.set_outcome(index, Outcome::SentWithoutLocal);
-        }
-        sent
-    }
-
-    /// Sends `message` with the buffers of slot `index`.
-    fn send_one(
-        &mut self,
-        socket: &UdpSocket,
-        arena: &[u8],
-        index: usize,
-        message: Message,
-    ) -> Outcome {
-        let Some(original) = self
-            .messages
-            .get_mut(index)
-            .map(|slot| std::mem::replace(slot, message))
-        else {
-            return Outcome::NotSent;
-        };
-        self.prepare_slot(index, socket.v6, arena);
-        let mut attempt = Attempt::default();
-        let outcome = loop {
-            match self.send_range(socket, index, 1) {
-                Ok(_) if attempt.local_left_out => break Outcome::SentWithoutLocal,
-                Ok(_) => break Outcome::Sent,
-                Err(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => break Outcome::NotSent,
-                Err(errno) if self.try_again(index, errno, &mut attempt) => {}
-                Err(errno) => break Outcome::Failed(errno),
-            }
-        };
-        if let Some(slot) = self.messages.get_mut(index) {
-            *slot = original;
-        }
-        outcome
-    }
-
-    /// Sends from message `at` up to the first whose range is not in the arena.
+    /// Sends from message `at` up to the first that does not lie in the arena.
     fn send_from(&mut self, socket: &UdpSocket, at: usize, arena: usize) -> Result<usize, c_int> {
-        let rest = self.messages.get(at..).unwrap_or_default();
-        let valid = rest.iter().take_while(|message| message.lies_in(arena));
+        let lies_in = |range: Range<usize>| range.start <= range.end && range.end <= arena;
+        let rest = at..self.messages.len();
+        let valid = rest.take_while(|index| self.pieces(*index).all(lies_in));
         match valid.count() {
             0 => Err(libc::EFAULT),
             count => self.send_range(socket, at, count),
@@ -288,7 +245,7 @@ impl Outbox {
         if message.usable_local().is_none() {
             return false;
         }
-        let (segment, class) = (message.usable_segment(), message.class());
+        let (segment, class) = (message.usable_segment(self.bytes(at)), message.class());
         self.write_control(at, None, segment, class);
         true
     }
@@ -311,6 +268,11 @@ impl Outbox {
         sum
     }
 
+    /// How many bytes the message at `index` has in all.
+    fn bytes(&self, index: usize) -> usize {
+        self.pieces(index).map(|range| range.len()).sum()
+    }
+
     fn prepare(&mut self, v6: bool, arena: &[u8]) {
         for index in 0..self.messages.len() {
             self.prepare_slot(index, v6, arena);
@@ -319,26 +281,35 @@ impl Outbox {
 
     /// Points the header of slot `index` at its buffers and the message's bytes.
     fn prepare_slot(&mut self, index: usize, v6: bool, arena: &[u8]) {
-        let (Some(message), Some(name), Some(vector), Some(header)) = (
+        let first = self.pieces.first_vector(index);
+        let more = self.pieces.of(index);
+        let (Some(message), Some(name), Some(vectors), Some(header)) = (
             self.messages.get(index),
             self.names.get_mut(index),
-            self.vectors.get_mut(index),
+            self.vectors.get_mut(first..=first + more.len()),
             self.headers.get_mut(index),
         ) else {
             return;
         };
-        let bytes = arena.get(message.range.clone()).unwrap_or_default();
-        // The kernel only reads what a sent message points to.
-        vector.iov_base = bytes.as_ptr().cast_mut().cast();
-        vector.iov_len = bytes.len();
+        let mut bytes = 0;
+        for (vector, range) in vectors
+            .iter_mut()
+            .zip(pieces::all(message.range.clone(), more))
+        {
+            let piece = arena.get(range).unwrap_or_default();
+            // The kernel only reads what a sent message points to.
+            vector.iov_base = piece.as_ptr().cast_mut().cast();
+            vector.iov_len = piece.len();
+            bytes += piece.len();
+        }
         let name_len = name.encode(message.destination, v6);
         header.msg_hdr.msg_name = name.0.as_mut_ptr().cast();
         header.msg_hdr.msg_namelen = name_len as _;
-        header.msg_hdr.msg_iov = vector;
-        header.msg_hdr.msg_iovlen = 1;
+        header.msg_hdr.msg_iov = vectors.as_mut_ptr();
+        header.msg_hdr.msg_iovlen = vectors.len() as _;
         header.msg_hdr.msg_flags = 0;
         header.msg_len = 0;
-        let (local, segment) = (message.usable_local(), message.usable_segment());
+        let (local, segment) = (message.usable_local(), message.usable_segment(bytes));
         let class = message.class();
         self.write_control(index, local, segment, class);
     }
