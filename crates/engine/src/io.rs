@@ -7,6 +7,7 @@
 //! Calls never block. `WouldBlock` means "nothing there" or "no room"; a [`Poller`] says when to try again.
 
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::time::Duration;
 
 use udco_core::Time;
@@ -114,6 +115,19 @@ pub trait Outbox<S> {
     /// Adds a message; `false` if the batch is full.
     #[must_use = "a full outbox drops the message"]
     fn push(&mut self, message: Message) -> bool;
+
+    /// Adds bytes to the message pushed last, behind those that it has: whole segments, but for the message's last. `false`:
+    /// it takes no more, so they need a message of their own.
+    #[must_use = "bytes that the message does not take are left out"]
+    fn extend(&mut self, _range: Range<usize>) -> bool {
+        false
+    }
+
+    /// Where the bytes of the message at `index` lie in the arena, in their order.
+    fn pieces(&self, index: usize) -> impl Iterator<Item = Range<usize>> + Clone + '_ {
+        let message = self.messages().get(index);
+        message.map(|message| message.range.clone()).into_iter()
+    }
 
     /// Whether the batch is full.
     fn is_full(&self) -> bool;

@@ -1,6 +1,7 @@
 //! The I/O seam on Linux: thin calls into `udco_sys`, which the compiler inlines.
 
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -102,6 +103,14 @@ impl Outbox<UdpSocket> for udp::Outbox {
 
     fn push(&mut self, message: Message) -> bool {
         self.push(message)
+    }
+
+    fn extend(&mut self, range: Range<usize>) -> bool {
+        self.extend(range)
+    }
+
+    fn pieces(&self, index: usize) -> impl Iterator<Item = Range<usize>> + Clone + '_ {
+        self.pieces(index)
     }
 
     fn is_full(&self) -> bool {

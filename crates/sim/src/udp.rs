@@ -111,9 +111,8 @@ impl Socket {
         self.0.departed.take()
     }
 
-    /// One message leaves, or not.
-    fn send(&self, message: &Message, arena: &[u8]) -> Outcome {
-        let bytes = arena.get(message.range.clone()).unwrap_or_default();
+    /// One message with these bytes leaves, or not.
+    fn send(&self, message: &Message, bytes: &[u8]) -> Outcome {
         let mood = self.0.mood.get();
         let size = message.segment.map_or(bytes.len(), usize::from).max(1);
         let count = bytes.len().div_ceil(size);
@@ -236,7 +235,19 @@ impl Inbox<Socket> for Received {
 pub struct Batch {
     capacity: usize,
     messages: Vec<Message>,
+    /// What each message holds behind its own range.
+    more: Vec<Vec<Range<usize>>>,
     outcomes: Vec<Outcome>,
+}
+
+impl Batch {
+    /// The bytes of the message at `index`, next to each other.
+    fn gathered(&self, index: usize, arena: &[u8]) -> Vec<u8> {
+        let pieces = self.pieces(index);
+        pieces
+            .flat_map(|range| arena.get(range).unwrap_or_default().to_vec())
+            .collect()
+    }
 }
 
 impl Outbox<Socket> for Batch {
@@ -244,6 +255,7 @@ impl Outbox<Socket> for Batch {
         Self {
             capacity,
             messages: Vec::with_capacity(capacity),
+            more: Vec::with_capacity(capacity),
             outcomes: Vec::with_capacity(capacity),
         }
     }
@@ -253,8 +265,25 @@ impl Outbox<Socket> for Batch {
             return false;
         }
         self.messages.push(message);
+        self.more.push(Vec::new());
         self.outcomes.push(Outcome::NotSent);
         true
+    }
+
+    fn extend(&mut self, range: Range<usize>) -> bool {
+        let last = self.more.last_mut();
+        last.is_some_and(|more| {
+            more.push(range);
+            true
+        })
+    }
+
+    fn pieces(&self, index: usize) -> impl Iterator<Item = Range<usize>> + Clone + '_ {
+        let message = self.messages.get(index);
+        let first = message.map(|message| message.range.clone());
+        first
+            .into_iter()
+            .chain(self.more.get(index).into_iter().flatten().cloned())
     }
 
     fn is_full(&self) -> bool {
@@ -271,10 +300,16 @@ impl Outbox<Socket> for Batch {
 
     fn send(&mut self, socket: &Socket, arena: &[u8]) -> Sent {
         let mut sum = Sent::default();
-        for (message, outcome) in self.messages.iter().zip(&mut self.outcomes) {
+        for index in 0..self.messages.len() {
+            let bytes = self.gathered(index, arena);
+            let (Some(message), Some(outcome)) =
+                (self.messages.get(index), self.outcomes.get_mut(index))
+            else {
+                break;
+            };
             // What finds no room ends the batch.
             *outcome = match sum.not_sent {
-                0 => socket.send(message, arena),
+                0 => socket.send(message, &bytes),
                 _ => Outcome::NotSent,
             };
             match outcome {
@@ -287,22 +322,20 @@ impl Outbox<Socket> for Batch {
     }
 
     fn send_singly(&mut self, socket: &Socket, arena: &[u8], index: usize) -> usize {
+        let bytes = self.gathered(index, arena);
         let (Some(message), Some(outcome)) =
             (self.messages.get(index), self.outcomes.get_mut(index))
         else {
             return 0;
         };
         let size = message.segment.map_or(usize::MAX, usize::from).max(1);
-        let (mut sent, mut start) = (0, message.range.start);
-        while start < message.range.end {
-            let range = start..message.range.end.min(start.saturating_add(size));
-            start = range.end;
-            let single = Message {
-                range,
-                segment: None,
-                ..message.clone()
-            };
-            *outcome = socket.send(&single, arena);
+        let single = Message {
+            segment: None,
+            ..message.clone()
+        };
+        let mut sent = 0;
+        for datagram in bytes.chunks(size) {
+            *outcome = socket.send(&single, datagram);
             if !outcome.is_sent() {
                 break;
             }
@@ -313,6 +346,7 @@ impl Outbox<Socket> for Batch {
 
     fn clear(&mut self) {
         self.messages.clear();
+        self.more.clear();
         self.outcomes.clear();
     }
 }

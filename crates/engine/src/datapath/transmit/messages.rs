@@ -1,12 +1,13 @@
 //! The datagrams of a batch leave in one call. A message that fails is sent again in pieces, or counted as dropped.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use udco_core::{DropReason, Endpoint, PeerId};
 
 use crate::datapath::transmit::recording;
-use crate::datapath::transmit::run::Run;
+use crate::datapath::transmit::runs::Run;
 use crate::device::Device;
 use crate::device::capture::Recorder;
 use crate::device::transport::{Socket, Transport};
@@ -34,8 +35,32 @@ impl<I: Io> Messages<I> {
         }
     }
 
-    /// Adds the records of a run as one message to this address.
-    pub(super) fn push(&mut self, batch: Batch<'_, I>, run: Run<I>, endpoint: Endpoint) {
+    /// Adds the records of a run, which lie in these ranges, as one message to this address.
+    pub(super) fn push(
+        &mut self,
+        batch: Batch<'_, I>,
+        run: &Run<I>,
+        ranges: impl Iterator<Item = Range<usize>>,
+        endpoint: Endpoint,
+    ) {
+        let mut is_begun = false;
+        for range in ranges {
+            // What an outbox does not add to a message needs another one.
+            if !(is_begun && self.outbox.extend(range.clone())) {
+                self.begin(batch, run, range, endpoint);
+                is_begun = true;
+            }
+        }
+    }
+
+    /// Adds a message with the records of a run from this range on.
+    fn begin(
+        &mut self,
+        batch: Batch<'_, I>,
+        run: &Run<I>,
+        range: Range<usize>,
+        endpoint: Endpoint,
+    ) {
         let (device, ..) = batch;
         let transport = &run.peer.transport;
         let is_other = |other: &Arc<Transport<I>>| !Arc::ptr_eq(other, transport);
@@ -43,8 +68,9 @@ impl<I: Io> Messages<I> {
             self.send(batch);
         }
         self.transport = Some(Arc::clone(transport));
+        let records = range.len().div_ceil(run.record.max(1));
         let message = Message {
-            range: run.range,
+            range,
             destination: endpoint.remote,
             local: endpoint.local,
             segment: (run.records > 1).then(|| u16::try_from(run.record).unwrap_or(u16::MAX)),
@@ -56,7 +82,7 @@ impl<I: Io> Messages<I> {
             device
                 .interface
                 .drops
-                .count_many(DropReason::TxTransportFull, run.records as u64);
+                .count_many(DropReason::TxTransportFull, records as u64);
         }
     }
 
@@ -80,7 +106,14 @@ impl<I: Io> Messages<I> {
                 let lost = self.account(device, arena, (&transport, socket), index);
                 if is_recorded && let Some(message) = self.outbox.messages().get(index) {
                     let owner = self.owners.get(index).copied();
-                    recording::message(recorder, &transport, (message, owner), arena, lost);
+                    let ranges = self.outbox.pieces(index);
+                    recording::message(
+                        recorder,
+                        &transport,
+                        (message, owner),
+                        (arena, ranges),
+                        lost,
+                    );
                 }
             }
         }
@@ -104,7 +137,8 @@ impl<I: Io> Messages<I> {
             return (0, DropReason::TxTransportError);
         };
         let record = usize::from(message.segment.unwrap_or(u16::MAX)).max(1);
-        let records = message.range.len().div_ceil(record);
+        let bytes: usize = self.outbox.pieces(index).map(|range| range.len()).sum();
+        let records = bytes.div_ceil(record);
         let lost = if records > 1 && outcome.refuses_segments() {
             // The path is narrower than we think, or the device cannot segment: try one by one (design decision 6).
             let sent = self.outbox.send_singly(socket, arena, index).min(records);

@@ -1,5 +1,6 @@
 //! What a capture shows of packets on their way out.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use udco_core::{DropReason, PeerId, View, framing, outbound};
@@ -35,14 +36,15 @@ pub(super) fn message<I: Io>(
     recorder: &Recorder,
     transport: &Transport<I>,
     (message, peer): (&Message, Option<PeerId>),
-    arena: &[u8],
+    (arena, ranges): (&[u8], impl Iterator<Item = Range<usize>> + Clone),
     (lost, reason): (usize, DropReason),
 ) {
     let ends = transport.ends(message.destination, message.local);
-    let bytes = arena.get(message.range.clone()).unwrap_or_default();
     let record = usize::from(message.segment.unwrap_or(u16::MAX)).max(1);
-    let sent = bytes.len().div_ceil(record).saturating_sub(lost);
-    for (at, record) in bytes.chunks(record).enumerate() {
+    let bytes = ranges.map(|range| arena.get(range).unwrap_or_default());
+    let records = || bytes.clone().flat_map(|bytes| bytes.chunks(record));
+    let sent = records().count().saturating_sub(lost);
+    for (at, record) in records().enumerate() {
         let seen = || Seen::outer(Way::OuterOut, peer, Some(ends), record);
         match at < sent {
             true => recorder.passed(seen),
