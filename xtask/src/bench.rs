@@ -97,6 +97,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         programs: &programs,
         udco: None,
         congestion: "reno",
+        capture: None,
     };
     // Recorded first: the source tree may change during the run.
     let machine = Machine::here(&programs);

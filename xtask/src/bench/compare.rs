@@ -25,6 +25,15 @@ pub(crate) struct Options {
     /// Against a build of this tree whose engine enters no confinement: what it costs.
     #[arg(long, group = "other")]
     unconfined: bool,
+    /// The same build on both sides: while `udco capture tun0`, with these options, captures at the server, against no
+    /// capture.
+    #[arg(
+        long,
+        value_name = "OPTIONS",
+        group = "other",
+        allow_hyphen_values = true
+    )]
+    captured: Option<String>,
     /// Against this program.
     #[arg(long, value_name = "UDCO", group = "other")]
     program: Option<PathBuf>,
@@ -68,9 +77,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     packages::ensure_to_measure()?;
     build_release()?;
     let this = release_binary()?;
+    let captured = options.captured.as_deref();
     let other = match (&options.against, &options.program) {
         (Some(commit), _) => build_commit(commit)?,
         (None, Some(program)) => program.canonicalize()?,
+        (None, None) if captured.is_some() => this.clone(),
         (None, None) => build_unconfined()?,
     };
     let program = step::own_path()?;
@@ -80,7 +91,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             subject,
             link: Link::Veth,
         };
-        let measure = |udco: &Path| {
+        let measure = |udco: &Path, capture| {
             let method = Method {
                 parts: &options.only,
                 seconds: options.seconds,
@@ -88,6 +99,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
                 programs: &[],
                 udco: Some(udco),
                 congestion: &options.congestion,
+                capture,
             };
             cell.measure(&method)
         };
@@ -99,11 +111,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
                 }
                 // Each goes first in every second round.
                 if round % 2 == 0 {
-                    let this = measure(&this)?;
-                    Ok((this, measure(&other)?))
+                    let this = measure(&this, captured)?;
+                    Ok((this, measure(&other, None)?))
                 } else {
-                    let other = measure(&other)?;
-                    Ok((measure(&this)?, other))
+                    let other = measure(&other, None)?;
+                    Ok((measure(&this, captured)?, other))
                 }
             })
             .collect::<Result<Vec<_>>>()?;
