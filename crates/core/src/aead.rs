@@ -13,7 +13,7 @@ pub trait Aead: Send + Sync {
     /// Encrypts `payload` in place and writes the tag over it and `aad`. The caller must never pass a nonce twice.
     ///
     /// # Errors
-    /// [`AeadFailed`] if the implementation cannot (payload too long for the cipher).
+    /// [`AeadFailed`] if the payload is too long for the cipher.
     fn seal(
         &self,
         nonce: [u8; NONCE],
@@ -35,13 +35,13 @@ pub trait Aead: Send + Sync {
     ) -> Result<(), AeadFailed>;
 }
 
-/// The tag is wrong, or the payload too long for the cipher. It does not say which, on purpose.
+/// The tag is wrong, or the payload is too long for the cipher. It deliberately does not say which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AeadFailed;
 
 impl fmt::Display for AeadFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the cipher refused: wrong tag or too long a payload")
+        f.write_str("the cipher failed: wrong tag, or payload too long")
     }
 }
 
@@ -56,7 +56,7 @@ pub enum Cipher {
     Aes192Gcm,
     /// AES-256-GCM.
     Aes256Gcm,
-    /// CHACHA20-POLY1305 of RFC 7539.
+    /// CHACHA20-POLY1305 of RFC 8439.
     ChaCha20Poly1305,
 }
 
@@ -69,7 +69,7 @@ impl Cipher {
         Self::ChaCha20Poly1305,
     ];
 
-    /// AES-GCM with a key of that many bytes.
+    /// AES-GCM with a key of `key_len` bytes: 16, 24 or 32.
     #[must_use]
     pub const fn aes_gcm(key_len: usize) -> Option<Self> {
         match key_len {

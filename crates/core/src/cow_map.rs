@@ -1,13 +1,14 @@
-//! A persistent map: clones are cheap and do not see later changes. Snapshots of peers and routes are made of it.
+//! A persistent map: clones are cheap and do not see later changes. Snapshots of peers and routes are built on it.
 //!
 //! Two levels of 64 shared nodes above sorted leaves. A change copies one node of each level and one leaf of `len`/4096
-//! entries, and only if a clone still holds them; a look-up follows three pointers and searches the leaf. Leaves of 100,000
-//! peers are small beside what else a peer has, so that their copies leave no holes in the heap that only they could fill.
+//! entries, and only if a clone still holds them; a look-up follows three pointers and searches the leaf. There are so
+//! many leaves that those of 100,000 peers stay as small as a peer's other allocations, which can then fill the holes
+//! that freed copies leave in the heap.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-/// A key and the bits it is spread by.
+/// A key, and the bits that choose its leaf.
 pub trait CowKey: Ord + Clone {
     /// The key as 64 bits; equal keys have equal bits.
     fn bits(&self) -> u64;
@@ -23,7 +24,7 @@ type Node<K, V> = [Arc<Leaf<K, V>>; FAN];
 pub struct CowMap<K, V> {
     root: Arc<[Arc<Node<K, V>>; FAN]>,
     len: usize,
-    /// Makes it unpredictable from outside which keys meet in one leaf.
+    /// Keeps outsiders from predicting which keys share a leaf.
     seed: u64,
 }
 
@@ -69,8 +70,8 @@ impl<K: CowKey, V: Clone> CowMap<K, V> {
             Err(at) => {
                 match Arc::get_mut(leaf) {
                     Some(leaf) => {
-                        // Twice the room at each growth would stay unused by a quarter on average; a leaf of very many
-                        // grows by several, so as not to be copied each time.
+                        // Doubling would leave a quarter of the capacity unused on average. A very long leaf grows by
+                        // several entries, so that it is not copied for each one.
                         leaf.reserve_exact(1 + leaf.len() / 64);
                         leaf.insert(at, (key, value));
                     }
@@ -93,7 +94,7 @@ impl<K: CowKey, V: Clone> CowMap<K, V> {
         Some(Arc::make_mut(leaf).remove(at).1)
     }
 
-    /// All entries, in no useful order.
+    /// All entries, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.root
             .iter()
@@ -103,7 +104,7 @@ impl<K: CowKey, V: Clone> CowMap<K, V> {
     }
 
     fn place(&self, key: &K) -> (usize, usize) {
-        // The finaliser of splitmix64: every bit of the key reaches every bit of the place.
+        // The finaliser of splitmix64: every bit of the key affects every bit of the place.
         let mut bits = key.bits() ^ self.seed;
         bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -122,8 +123,8 @@ fn leaf<K, V>(
     Arc::make_mut(node).get_mut(low)
 }
 
-/// A copy of a leaf with one entry more: copying first and inserting then would copy twice, and leave room for as many
-/// again that most leaves never fill.
+/// A copy of a leaf with one more entry. Cloning it and then inserting would copy twice, and double the capacity, which
+/// most leaves never fill.
 fn with_entry<K: Clone, V: Clone>(leaf: &Leaf<K, V>, at: usize, entry: (K, V)) -> Leaf<K, V> {
     let (before, after) = leaf.split_at_checked(at).unwrap_or((leaf, &[]));
     let mut copy = Leaf::with_capacity(leaf.len() + 1);

@@ -109,7 +109,7 @@ pub struct Due<A, T> {
     pub rekey_due: Vec<(PeerId, KeyId)>,
     /// Whether peers or keys were removed, so that a new snapshot is needed.
     pub changed: bool,
-    /// Whether retired keys are left, which only a later tick drops.
+    /// Whether retired keys remain for a later tick to drop.
     pub lingers: bool,
 }
 
@@ -249,8 +249,9 @@ impl<A: Aead, T: Clone> Device<A, T> {
         !old.is_at(endpoint.remote)
     }
 
-    /// Forgets a local address that is gone, so that the route decides from where packets to the peer leave (promises D8).
-    /// Returns whether anything changed: not if the peer has moved or been replaced meanwhile.
+    /// Forgets a local address that no longer exists, so that the route chooses the source address of packets to the
+    /// peer (promises D8). Returns whether anything changed: nothing does if the peer has moved or been replaced
+    /// meanwhile.
     pub fn forget_local(&mut self, id: PeerId, gone: Endpoint) -> bool {
         let Ok(mut peer) = self.peer(id) else {
             return false;
@@ -268,8 +269,8 @@ impl<A: Aead, T: Clone> Device<A, T> {
         true
     }
 
-    /// Removes peers whose keepalive timeout has expired, finds those that need a keepalive (dco-behaviour 5.8), and drops
-    /// retired keys.
+    /// Removes peers whose keepalive timeout has expired, finds those that need a keepalive (dco-behaviour 5.8), drops
+    /// retired keys whose time is up, and checks the use of primary keys (dco-behaviour 5.6).
     pub fn tick(&mut self, now: Time) -> Due<A, T> {
         let overdue: Vec<PeerId> = self
             .peers

@@ -56,11 +56,11 @@ drop_reasons! {
     RxNotIp => "rx_not_ip",
     /// Received: the inner source address is not one of this peer's (reverse-path check).
     RxSpoofedSource => "rx_spoofed_source",
-    /// Received: link-local housekeeping of the other end's host, from an address that no peer has (faults E9).
+    /// Received: link-local housekeeping of the other end's host, from an address of no peer (faults E9).
     RxLinkLocal => "rx_link_local",
     /// Received: the TUN device did not take the packet (down, or out of memory).
     RxTunRefused => "rx_tun_refused",
-    /// Sent: the device's header does not describe its packet (promises E3).
+    /// Sent: the virtio header does not describe its packet (promises E3).
     TxBadOffload => "tx_bad_offload",
     /// Sent: not an IPv4 or IPv6 packet.
     TxNotIp => "tx_not_ip",

@@ -1,4 +1,4 @@
-//! The outer addresses of a peer over UDP, and how little room they take.
+//! The outer addresses of a peer over UDP, and their compact form.
 
 use alloc::boxed::Box;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -8,19 +8,19 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 pub struct Endpoint {
     /// Its address and port (and scope, if link-local).
     pub remote: SocketAddr,
-    /// Our address from which packets to it leave; with `None` the route decides.
+    /// Our source address for packets to it; `None` leaves the choice to the route.
     pub local: Option<IpAddr>,
 }
 
 impl Endpoint {
-    /// Whether packets from `remote` are from here. Scope and flow label don't count (dco-behaviour 5.4).
+    /// Whether `remote` is this peer's address and port. Scope and flow label are ignored (dco-behaviour 5.4).
     #[must_use]
     pub fn is_at(&self, remote: SocketAddr) -> bool {
         self.remote.ip() == remote.ip() && self.remote.port() == remote.port()
     }
 
-    /// A number that two endpoints share if they are the same by [`Endpoint::is_at`] and have the same local address. A
-    /// peer that finds two others which share one only goes unnoticed as it moves between them.
+    /// A hash that is equal for endpoints that are the same by [`Endpoint::is_at`] and have the same local address. If
+    /// two other endpoints collide, no more happens than that a peer's move from one to the other goes unnoticed.
     #[must_use]
     pub fn mark(&self) -> u64 {
         let [remote, local] = [Some(self.remote.ip()), self.local].map(|address| match address {
@@ -42,21 +42,21 @@ impl Endpoint {
     }
 }
 
-/// An endpoint as a peer keeps it, or none: 16 bytes where an [`Endpoint`] has 52, as there are many peers. That of IPv6
-/// takes an allocation of its own.
+/// A peer's endpoint, or none, in 16 bytes instead of the 52 of an [`Endpoint`], since there are many peers. Anything
+/// but IPv4 is boxed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum KeptEndpoint {
-    /// Over TCP: the stream knows.
+    /// Over TCP: the stream knows the address.
     #[default]
     None,
-    /// All of IPv4.
+    /// Both addresses are IPv4.
     V4 {
         /// As [`Endpoint::remote`].
         remote: SocketAddrV4,
         /// As [`Endpoint::local`].
         local: Option<Ipv4Addr>,
     },
-    /// Any other.
+    /// Anything else.
     Other(Box<Endpoint>),
 }
 

@@ -1,8 +1,8 @@
 //! Packets in a TCP stream: each is preceded by its length, 16 bits, big endian (dco-behaviour 1.4).
 //!
-//! Nothing here keeps a byte of the stream: the reader owns the buffer, takes the whole packets out of it and moves what
-//! [`Frames::unparsed`] leaves to the front of the next read. So memory is used for bytes that came, never for bytes
-//! that a length claims (promises F1).
+//! Nothing here keeps a byte of the stream: the reader owns the buffer, takes the whole packets out of it and moves
+//! what [`Frames::unparsed`] leaves to the front of the next read. So memory is used for bytes that have arrived, never
+//! for bytes that a length announces (promises F1).
 
 use core::{fmt, mem};
 
@@ -51,7 +51,7 @@ impl<'s> Frames<'s> {
         Self { rest: piece }
     }
 
-    /// Bytes at the end of the piece that are no whole packet yet.
+    /// Bytes at the end of the piece that are not a whole packet yet.
     #[must_use]
     pub fn unparsed(&self) -> usize {
         self.rest.len()
@@ -61,7 +61,8 @@ impl<'s> Frames<'s> {
 impl<'s> Iterator for Frames<'s> {
     type Item = Result<Frame<'s>, BadLength>;
 
-    /// The next whole packet. After an error the same error comes again: parsing is over for good.
+    /// The next whole packet. After an error every call returns the same error: the stream cannot be parsed any
+    /// further.
     fn next(&mut self) -> Option<Self::Item> {
         let len = usize::from(u16::from_be_bytes(*self.rest.first_chunk()?));
         if len < PREFIX {
@@ -89,7 +90,7 @@ impl<'s> Frame<'s> {
         self.0
     }
 
-    /// The packet, to look at.
+    /// The packet, without consuming the frame.
     #[must_use]
     pub fn peek(&self) -> &[u8] {
         self.0.get(PREFIX..).unwrap_or_default()
@@ -102,8 +103,8 @@ pub fn prefix(packet: usize) -> Option<[u8; PREFIX]> {
     u16::try_from(packet).ok().map(u16::to_be_bytes)
 }
 
-/// How many of `frames`, whole packets with their lengths, end at or before `at`; and where the packet begins that has
-/// byte `at`, or `at` itself if that is between two packets.
+/// How many packets of `frames` (whole packets, each with its length) end at or before `at`, and the offset of the
+/// packet that contains byte `at`: `at` itself if it lies between two packets.
 #[must_use]
 pub fn boundary(frames: &[u8], at: usize) -> (usize, usize) {
     let (mut count, mut begin) = (0, 0);
@@ -125,7 +126,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Packets of a stream that arrives in pieces cut at `cuts`, and whether it came to a bad length.
+    /// The packets of a stream that arrives in pieces cut at `cuts`, and whether a bad length was found.
     fn read(stream: &[u8], cuts: &[usize]) -> (Vec<Vec<u8>>, bool) {
         let mut packets = Vec::new();
         let mut kept: Vec<u8> = Vec::new();

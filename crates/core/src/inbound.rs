@@ -58,7 +58,7 @@ pub enum Payload<'d> {
     Keepalive,
 }
 
-/// Processes a datagram of a UDP socket in place. Updates link counters and the peer's time of receipt.
+/// Processes a datagram of a UDP socket in place. Updates the link counters and the time of the peer's last packet.
 ///
 /// A datagram that is dropped for [`DropReason::RxUnknownKeyId`] is unchanged, and may be tried again with
 /// [`receive_again`] when the peer has another key.
@@ -173,7 +173,8 @@ fn take_apart<'v: 'd, 'd, A: Aead, T: Clone>(
 
     // Authentic and new: the peer is alive and at this address, whatever the contents.
     peer.activity.received(now);
-    // Only the newest packet moves the peer; a late one from its old address must not move it back (design decision 10).
+    // Only the newest packet moves the peer; a late one from its old address must not move it back
+    // (design decision 10).
     let floated = match source {
         Source::Datagram(origin) if opened.newest => {
             moved(peer, origin).filter(|_| peer.keys.may_move(key, now))

@@ -1,4 +1,4 @@
-//! As much of an inner packet as the data channel looks at.
+//! The parts of an inner packet that the data channel looks at.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -28,7 +28,7 @@ pub fn addresses(packet: &[u8]) -> Option<Addresses> {
     }
 }
 
-/// The traffic class of a packet (TOS of IPv4): DSCP and congestion bits; 0 if it is neither.
+/// The traffic class of a packet (TOS of IPv4): DSCP and congestion bits; 0 if it is neither IPv4 nor IPv6.
 #[must_use]
 pub fn traffic_class(packet: &[u8]) -> u8 {
     match packet {
@@ -44,9 +44,9 @@ pub const fn is_group(destination: IpAddr) -> bool {
     destination.is_multicast() || is_limited_broadcast(destination)
 }
 
-/// Whether this is what a host sends by itself on every link that comes up (router solicitations, MLD, IGMP, mDNS before
-/// there is an address): from an address that means something on its link only, to a group of the link. A packet to a
-/// single host is never that, whatever its source.
+/// Whether this is what a host sends unprompted on every link that comes up (router solicitations, MLD, IGMP, mDNS
+/// before there is an address): from an address that is valid only on its link, to a group of the link. A packet to a
+/// single host never is, whatever its source.
 #[must_use]
 pub fn is_housekeeping(addresses: &Addresses) -> bool {
     match (addresses.source, addresses.destination) {

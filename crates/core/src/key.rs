@@ -73,7 +73,7 @@ impl<A: Aead> Key<A> {
         }
     }
 
-    /// Notes when it was installed, informational as the cipher.
+    /// Records when it was installed; informational, like the cipher.
     #[must_use]
     pub const fn installed_at(mut self, now: Time) -> Self {
         self.installed = now;
@@ -98,8 +98,8 @@ impl<A: Aead> Key<A> {
         self.material.cipher
     }
 
-    /// Reserves `count` packet ids, or as many as are left; `None` if the key is used up. Ids that are dropped unused are
-    /// lost.
+    /// Reserves `count` packet ids, or as many as are left; `None` if the key is used up. Ids that are dropped unused
+    /// are lost.
     #[must_use]
     pub fn reserve(&self, count: u32) -> Option<Reserved<'_, A>> {
         let ids = self.packet_ids.reserve(count)?;
@@ -145,7 +145,8 @@ impl<A: Aead> Key<A> {
         Ok(())
     }
 
-    /// Opens a received record in place. Unless the tag is right, nothing changes but the count of forgeries.
+    /// Opens a received record in place. Unless the tag is right, nothing about the key changes but its count of
+    /// forgeries, and the record's contents are unspecified.
     ///
     /// # Errors
     /// [`DropReason::RxNoTag`], [`DropReason::RxIntegrityLimit`], [`DropReason::RxBadTag`], [`DropReason::RxReplay`],
@@ -188,7 +189,7 @@ impl<A> Key<A> {
         self.window.accepted_lately(now)
     }
 
-    /// The order of the latest key, this one or one that it has replaced, that has opened a packet.
+    /// The order of the latest key that has opened a packet, be it this one or one that it has replaced.
     pub(crate) fn latest_in_use(&self) -> u32 {
         if self.window.is_empty() {
             self.replaced
@@ -200,8 +201,8 @@ impl<A> Key<A> {
 
 /// A packet id of one key: the right to seal one packet under a nonce of its own (promises B4).
 ///
-/// Only [`Key::reserve`] and [`Key::next_packet_id`] make one, from the key's counter, and [`PacketId::seal`] consumes it.
-/// It is bound to its key. So no code that compiles uses a nonce twice:
+/// Only [`Key::reserve`] and [`Key::next_packet_id`] make one, from the key's counter, and [`PacketId::seal`] consumes
+/// it. It is bound to its key. So no code that compiles uses a nonce twice:
 ///
 /// ```
 /// fn once<A: udco_core::Aead>(id: udco_core::PacketId<'_, A>, to: udco_core::PeerId, record: &mut [u8]) {
@@ -285,7 +286,7 @@ impl<A> fmt::Debug for Reserved<'_, A> {
 
 impl<A> Drop for Key<A> {
     fn drop(&mut self) {
-        // The secrets themselves are wiped by `A`; the tails are half of every nonce.
+        // `A` wipes the secrets; the nonce tails are key material, too.
         self.material.encrypt_nonce_tail.zeroize();
         self.material.decrypt_nonce_tail.zeroize();
     }

@@ -7,7 +7,7 @@ use crate::key::Key;
 use crate::time::Time;
 use crate::wire::{Format, KeyId};
 
-/// Which slot, relative to the last swap.
+/// A key slot, by its role: a swap exchanges the roles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slot {
     /// Encrypts; decryption tries it first.
@@ -20,12 +20,12 @@ pub enum Slot {
 pub struct KeySlots<A> {
     primary: Option<Arc<Key<A>>>,
     secondary: Option<Arc<Key<A>>>,
-    /// A deleted key that still opens packets. Boxed, since there is one only for a second after a rekey, but a field for
-    /// it in each of many peers.
+    /// A deleted key that still opens packets. Boxed: a peer has one only for a second after a rekey, and there are
+    /// many peers.
     retired: Option<Box<Retired<A>>>,
 }
 
-/// A deleted key that opens packets until its time is over.
+/// A deleted key that opens packets until its time is up.
 struct Retired<A> {
     key: Arc<Key<A>>,
     until: Time,
@@ -75,9 +75,9 @@ impl<A> KeySlots<A> {
 
     /// Whether a packet that this key has just opened may move the peer (design decision 10, faults E1).
     ///
-    /// Not if a later key has opened any: the packet may have been withheld. Nor while another key is primary and in use,
-    /// since only the order of installation says which key is later. A client sends with its new key long before the
-    /// server makes it primary, and stops using the old one; if it moves meanwhile, it is followed within a second.
+    /// Not if a later key has opened any: the packet may have been withheld. Nor while another key is primary and in
+    /// use, since only the order of installation says which key is later. A client sends with its new key long before
+    /// the server makes it primary, and stops using the old one; if it moves meanwhile, it is followed within a second.
     #[must_use]
     pub fn may_move(&self, key: &Key<A>, now: Time) -> bool {
         let is_outdated = [&self.primary, &self.secondary]
@@ -99,7 +99,7 @@ impl<A> KeySlots<A> {
         self.retired = key.map(|key| Box::new(Retired { key, until }));
     }
 
-    /// Whether a retired key has outlived its time.
+    /// Whether the time of a retired key is up.
     #[must_use]
     pub fn is_overdue(&self, now: Time) -> bool {
         self.retired
@@ -118,8 +118,8 @@ impl<A> KeySlots<A> {
         self.retired = None;
     }
 
-    /// Puts a key into a slot, replacing what was there, or empties the slot. The secondary is never promoted to an empty
-    /// primary slot.
+    /// Puts a key into a slot, replacing what was there, or empties the slot. The secondary is never promoted to an
+    /// empty primary slot.
     pub fn put(&mut self, slot: Slot, mut key: Option<Key<A>>) {
         if let Some(key) = &mut key {
             let retired = self.retired.as_ref().map(|retired| &retired.key);

@@ -23,11 +23,11 @@ const FORGERY_REKEY: u64 = 1 << 35;
 /// The integrity limit: after this many forged packets the key opens nothing.
 const FORGERY_LIMIT: u64 = 1 << 36;
 
-/// Set in the count of forgeries, which never comes near it, once a rekey has been reported. A flag of its own would cost
-/// each of many keys a word.
+/// Set in the count of forgeries once a rekey has been reported; the count never gets near it. A separate flag would
+/// cost each of many keys a word.
 const REPORTED: u64 = 1 << 63;
 
-/// Counts what a key was used for. Threads add without waiting for each other.
+/// Counts what a key was used for. Threads count without waiting for each other.
 #[derive(Debug, Default)]
 pub struct KeyUsage {
     /// Packets and 16-byte blocks sealed.
@@ -37,13 +37,13 @@ pub struct KeyUsage {
 }
 
 impl KeyUsage {
-    /// Of a fresh key.
+    /// The usage of a fresh key: none.
     #[must_use]
     pub const fn new() -> Self {
         Self::at(0, 0)
     }
 
-    /// Of a key that has sealed `sealed` packets and blocks and seen `forgeries`, for tests of the limits.
+    /// The usage of a key that has sealed `sealed` packets and blocks and seen `forgeries`, for tests of the limits.
     #[must_use]
     pub const fn at(sealed: u64, forgeries: u64) -> Self {
         Self {

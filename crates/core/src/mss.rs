@@ -10,24 +10,24 @@ const TCP: u8 = 6;
 const SYN: u8 = 2;
 const MSS_OPTION: u8 = 2;
 
-/// Up to which size segments are kept: OpenVPN's `mssfix` (faults E5).
+/// The size limit of TCP segments: OpenVPN's `mssfix` (faults E5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MssFix {
-    /// By the path alone.
+    /// The path's limit alone.
     #[default]
     Path,
-    /// Not at all.
+    /// No limit.
     Off,
-    /// Records of at most this length, and by the path.
+    /// Records of at most this length, and the path's limit.
     Record(u16),
-    /// Outer packets of at most this length, with all headers, and by the path.
+    /// Outer packets of at most this length, with all headers, and the path's limit.
     Outer(u16),
-    /// Inner packets of at most this length, and by the path.
+    /// Inner packets of at most this length, and the path's limit.
     Inner(u16),
 }
 
 impl MssFix {
-    /// The longest inner packet that a segment for or of this peer may make.
+    /// The longest inner packet that a segment to or from this peer may make.
     #[must_use]
     pub fn limit<A, T>(self, peer: &Peer<A, T>) -> usize {
         let by_path = peer.inner_limit();
@@ -41,7 +41,7 @@ impl MssFix {
             Self::Record(most) => usize::from(most).saturating_sub(format.overhead() + framing),
             Self::Outer(most) => match endpoint {
                 Some(endpoint) => format.inner_limit(most.into(), endpoint.remote.is_ipv6()),
-                // Of a stream only the transport knows the family: as for the longer header.
+                // Only the transport knows a stream's address family: assume the longer header.
                 None => usize::from(most).saturating_sub(40 + 20 + framing + format.overhead()),
             },
             Self::Inner(most) => most.into(),
@@ -54,7 +54,7 @@ impl MssFix {
 }
 
 /// Lowers the MSS option of a TCP SYN so that its segments make inner packets of at most `limit` bytes. Any other
-/// packet, and a SYN with an option that is low enough, is left alone. The checksum is kept right.
+/// packet, and a SYN whose option is low enough, is left alone. The checksum is updated.
 ///
 /// Returns whether the packet was changed.
 pub fn clamp(packet: &mut [u8], limit: usize) -> bool {
@@ -95,7 +95,7 @@ fn clamp_option(packet: &mut [u8], limit: usize) -> Option<()> {
 }
 
 /// Where the TCP header begins, and the size of the smallest IP header of that version. `None` if the packet is not
-/// TCP, or a fragment without the TCP header, or has IPv6 extension headers (SYNs do not).
+/// TCP, or a fragment without the TCP header, or has IPv6 extension headers (SYNs have none).
 fn tcp_header(packet: &[u8]) -> Option<(usize, usize)> {
     match packet.first()? >> 4 {
         4 => {

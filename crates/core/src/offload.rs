@@ -2,8 +2,8 @@
 //!
 //! [`virtio`] is the header that says what a packet of the device leaves undone. [`split`] makes wire-ready packets of
 //! a super-packet read from the device; [`merge`] makes super-packets for the device of what one batch received.
-//! [`checksum`] is what both spend their time with. Nothing here allocates after construction, writes into what it
-//! reads, or panics.
+//! [`checksum`] is where both spend their time. Splitting and merging allocate nothing after construction, leave their
+//! input unchanged, and never panic.
 
 pub mod checksum;
 pub mod merge;

@@ -18,9 +18,9 @@ use crate::wire::{Format, KEEPALIVE, OVERHEAD};
 /// Finds the peer for an inner packet, or for a super-packet.
 ///
 /// # Errors
-/// [`DropReason::TxNotIp`]; [`DropReason::TxNoPeer`] if no peer has the next hop's address, or [`DropReason::TxMulticast`]
-/// if the destination is a group, as the kernel itself sends to some whenever the device comes up;
-/// [`DropReason::TxRecursive`].
+/// [`DropReason::TxNotIp`]; [`DropReason::TxNoPeer`] if no peer has the next hop's address, or
+/// [`DropReason::TxMulticast`] if the destination is a group, since the kernel itself sends to some whenever the device
+/// comes up; [`DropReason::TxRecursive`].
 pub fn select<'v, A, T: Clone>(
     view: &View<'v, A, T>,
     packet: &[u8],
@@ -40,7 +40,7 @@ pub fn select<'v, A, T: Clone>(
     Ok(peer)
 }
 
-/// Over UDP; over TCP the stream knows the peer's address.
+/// Checks peers over UDP; over TCP only the stream knows the peer's address.
 #[cold]
 fn is_recursive<A, T>(peer: &Peer<A, T>, packet: &[u8]) -> bool {
     let endpoint = peer.endpoint();
@@ -59,8 +59,8 @@ pub struct Sealer<'v, A, T> {
 
 impl<'v, A: Aead, T: Clone> Sealer<'v, A, T> {
     /// Prepares to seal `packets` packets for a peer, `bytes` bytes in all, that came from the device as one. Reserves
-    /// packet ids, and counts the packets as accepted for this peer (dco-behaviour 5.9: before the key is looked up). Each
-    /// counts, as it does at the other end, which never sees the super-packet (faults E10).
+    /// packet ids, and counts the packets as accepted for this peer (dco-behaviour 5.9: before the key is looked up).
+    /// Each packet counts, as at the other end, which never sees the super-packet (faults E10).
     ///
     /// # Errors
     /// [`DropReason::TxNoKey`], [`DropReason::TxPacketIdsUsedUp`].
@@ -86,7 +86,7 @@ impl<'v, A: Aead, T: Clone> Sealer<'v, A, T> {
         })
     }
 
-    /// Clamps TCP segments to this size instead of the path's.
+    /// Sets the limit of TCP segments, which is the path's by default.
     #[must_use]
     pub fn with_mssfix(mut self, mssfix: MssFix) -> Self {
         self.inner_limit = mssfix.limit(self.peer);
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(selected(&device, &udp([192, 0, 2, 1], 7)), recursive);
         assert_eq!(selected(&device, &udp([192, 0, 2, 1], 8)), Ok(7));
         assert_eq!(selected(&device, &udp([192, 0, 2, 2], 7)), Ok(7));
-        // Where it is now counts.
+        // What counts is where it is now.
         let remote = at(8);
         device.float(
             PeerId::from(7),

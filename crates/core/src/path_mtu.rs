@@ -5,8 +5,8 @@ use core::sync::atomic::{AtomicU16, Ordering};
 /// The MTU of a path until it is known: Ethernet's.
 pub const ASSUMED: u16 = 1500;
 
-/// Outer IPv4: what every host must be able to receive (RFC 791). The kernel validates what ICMP says about a path; this
-/// is the limit to what a forgery that passes can cost.
+/// Outer IPv4: what every host must be able to receive (RFC 791). The kernel validates what ICMP says about a path;
+/// this limits the harm of a forgery that passes.
 const LEAST_V4: u16 = 576;
 
 /// Outer IPv6: the least MTU of any link (RFC 8200, section 5).
@@ -23,7 +23,7 @@ impl PathMtu {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Sets it to what the kernel knows, within sane limits; `None` if it knows nothing.
+    /// Sets it to the kernel's value, within sane limits; `None` if the kernel has none.
     pub fn set(&self, known: Option<u32>, outer_is_v6: bool) {
         let least = if outer_is_v6 { LEAST_V6 } else { LEAST_V4 };
         let mtu = known.map_or(ASSUMED, |mtu| {

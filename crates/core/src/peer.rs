@@ -12,7 +12,7 @@ use crate::peer_id::PeerId;
 use crate::time::Time;
 use crate::used_keys::UsedKeys;
 
-/// A peer as one snapshot knows it. `A` is the cipher, `T` the transport socket.
+/// A peer in one snapshot. `A` is the cipher, `T` the transport socket.
 ///
 /// Clones are cheap and share keys and activity.
 pub struct Peer<A, T> {

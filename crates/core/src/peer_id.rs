@@ -15,8 +15,8 @@ use core::fmt;
 pub struct PeerId(u32);
 
 impl PeerId {
-    /// "Undefined": a packet with it belongs to the peer at its source address. It is the largest one, and the API takes
-    /// it for a peer like any other.
+    /// "Undefined": a packet with it belongs to the peer at its source address. It is the largest one, and the API
+    /// accepts it like any other.
     pub const UNDEFINED: Self = Self(0xff_ffff);
 
     /// A peer id; `None` if it has more than 24 bits, so that no packet can carry it.

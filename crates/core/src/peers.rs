@@ -12,14 +12,14 @@ pub struct Peers<A, T> {
     by_id: CowMap<PeerId, Arc<Peer<A, T>>>,
     /// Peer ids by VPN address: one more look-up, but a changed peer is then replaced in one place.
     by_vpn_address: ByFamily<Ipv4Addr, Ipv6Addr>,
-    /// Peer ids by outer address. Several peers may be at one address; the last to come there is found.
+    /// Peer ids by outer address. Several peers may be at one address; the one that came last is found.
     by_remote: ByFamily<(Ipv4Addr, u16), (Ipv6Addr, u16)>,
     /// Id of the peer that was added last: on a point-to-point device the only one.
     latest: Option<PeerId>,
 }
 
-/// Peer ids by address, a map for each family: an entry for either would take twice the room of an IPv4 one and more.
-/// `F` and `S` are keys with an IPv4 and an IPv6 address.
+/// Peer ids by address, a map for each family: an entry for either family would take more than twice the room of an
+/// IPv4 one. `F` and `S` are keys with an IPv4 and an IPv6 address.
 struct ByFamily<F, S> {
     v4: CowMap<F, PeerId>,
     v6: CowMap<S, PeerId>,
@@ -54,7 +54,7 @@ impl<F: CowKey, S: CowKey> ByFamily<F, S> {
         };
     }
 
-    /// Removes a key, unless it leads to another peer by now.
+    /// Removes a key, unless it now leads to another peer.
     fn remove(&mut self, key: impl Into<Either<F, S>>, id: PeerId) {
         match key.into() {
             Either::V4(key) if self.v4.find(&key) == Some(&id) => self.v4.remove(&key),
@@ -128,7 +128,7 @@ impl<A, T: Clone> Peers<A, T> {
         }
     }
 
-    /// How many there are.
+    /// The number of peers.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.by_id.len()
@@ -145,7 +145,7 @@ impl<A, T: Clone> Peers<A, T> {
         self.by_id.iter().map(|(_, peer)| peer)
     }
 
-    /// The ids of all of them, without a look at the peers themselves.
+    /// All peer ids, without touching the peers themselves.
     pub fn ids(&self) -> impl Iterator<Item = PeerId> {
         self.by_id.iter().map(|(id, _)| *id)
     }
@@ -174,7 +174,7 @@ impl<A, T: Clone> Peers<A, T> {
         self.by_id(self.latest?)
     }
 
-    /// Adds a peer, or puts it in the place of the one with its id; all indexes follow.
+    /// Adds a peer or replaces the one with its id, and updates all indexes.
     pub(crate) fn put(&mut self, peer: Peer<A, T>) {
         self.remove(peer.id);
         for address in vpn_addresses(&peer) {
@@ -199,7 +199,7 @@ impl<A, T: Clone> Peers<A, T> {
             self.by_vpn_address.remove(address, id);
         }
         if let Some(endpoint) = peer.endpoint() {
-            // Another peer may have come to this address since.
+            // Another peer may have moved to this address since.
             self.by_remote.remove(endpoint.remote, id);
         }
         Some(peer)

@@ -1,5 +1,6 @@
-//! Packets for a peer's own outer address (recursive routing): in the tunnel each would come back as a longer packet for
-//! the same address, for ever. The routing leads them there when the route to the peer is gone (faults A6).
+//! Packets for a peer's own outer address (recursive routing): each would come back from the tunnel as a longer packet
+//! for the same address, forever. The kernel routes them into the tunnel once the route to the peer is gone
+//! (faults A6).
 
 use core::net::SocketAddr;
 
@@ -10,7 +11,7 @@ pub const UDP: u8 = 17;
 /// See [`UDP`].
 pub const TCP: u8 = 6;
 
-/// How many extension headers of IPv6 are looked through.
+/// How many IPv6 extension headers are skipped at most.
 const EXTENSIONS: usize = 8;
 
 /// Whether an inner packet is for a peer's outer address, by protocol and port. A later fragment has no port: it counts

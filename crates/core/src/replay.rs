@@ -1,8 +1,8 @@
 //! The replay window (dco-behaviour 5.7): each packet id of a key is accepted once, and not too late.
 //!
-//! The window is a ring of words, each with a bit for every id of a block beside the number of the round in which the ring
-//! came to that block. A word only ever moves on to a later round, by compare-and-swap together with its bits, so that an
-//! id is accepted at most once whatever the number of threads, without a lock.
+//! The window is a ring of words. Each has a bit for every id of a block, and the number of the round in which the ring
+//! reached that block. A word only ever moves on to a later round, by compare-and-swap together with its bits, so that
+//! an id is accepted at most once whatever the number of threads, without a lock.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -12,16 +12,16 @@ use crate::time::Time;
 /// After this many seconds without an accepted packet, only newer ones are accepted.
 const IDLE_SECONDS: u32 = 30;
 
-/// The window of the kernel driver: 2,048 ids. As many ids in a word as leave the 21 bits that count its rounds.
+/// The window of the kernel driver: 2,048 ids. With 43 ids in a word, 21 bits are left to count the rounds.
 pub type ReplayWindow = Window<2048, 49, 43>;
 
 /// A window of `SIZE` ids in `WORDS` words of `BLOCK` ids; needs `WORDS * BLOCK >= SIZE + BLOCK - 1`, and room beside a
-/// block for the number of rounds that 2^32 ids make.
+/// block for the number of rounds that 2^32 ids take.
 #[derive(Debug)]
 pub struct Window<const SIZE: u64, const WORDS: usize, const BLOCK: u64> {
     /// The highest id accepted.
     highest: AtomicU32,
-    /// Ids up to this one came before an idle time and are not accepted.
+    /// Ids up to this one came before an idle period and are not accepted.
     floor: AtomicU32,
     /// When the floor rises to `highest`, in milliseconds.
     expiry: AtomicU64,
@@ -41,7 +41,7 @@ pub struct Fresh {
 pub enum Stale {
     /// Seen before, or 0, which is never sent.
     Replay,
-    /// Older than the window reaches, or from before an idle time.
+    /// Older than the window reaches, or from before an idle period.
     TooOld,
 }
 
@@ -113,7 +113,7 @@ impl<const SIZE: u64, const WORDS: usize, const BLOCK: u64> Window<SIZE, WORDS, 
         })
     }
 
-    /// Sets the id's bit, if nobody else has.
+    /// Sets the id's bit, unless it is set already.
     fn mark(&self, id: u64) -> Result<(), Stale> {
         let block = id / BLOCK;
         let bit = 1 << (id % BLOCK);

@@ -41,17 +41,18 @@ impl Routes {
         }
     }
 
-    /// Adds a route. With `replace`, routes of the same prefix and metric go first, as `ip route replace` does it.
+    /// Adds a route. With `replace`, routes of the same prefix and metric are removed first, as `ip route replace`
+    /// does.
     pub fn add(&mut self, route: Route, replace: bool) {
         self.family_mut(route.destination).add(route, replace);
     }
 
-    /// Removes a route; one that is not there is no error.
+    /// Removes a route, if there is one.
     pub fn remove(&mut self, route: &Route) {
         self.family_mut(route.destination).remove(route);
     }
 
-    /// Whose address to look for to reach `destination`: the gateway of its best route, or itself.
+    /// The VPN address whose peer to send to for `destination`: the gateway of its best route, or `destination` itself.
     #[must_use]
     pub fn next_hop(&self, destination: IpAddr) -> IpAddr {
         let family = match destination {
@@ -64,7 +65,7 @@ impl Routes {
             .unwrap_or(destination)
     }
 
-    /// How many prefixes there are.
+    /// The number of prefixes.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.v4.by_prefix.len() + self.v6.by_prefix.len()

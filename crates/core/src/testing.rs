@@ -1,4 +1,4 @@
-//! What the tests share: a cipher that is none, and packets.
+//! What the tests share: a toy cipher, and packets.
 
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddr};
@@ -14,7 +14,7 @@ use crate::peer_id::PeerId;
 use crate::time::Time;
 use crate::wire::{KeyId, TAG};
 
-/// Adds a byte to each byte; the tag sums up everything. Enough to notice every single change.
+/// Adds a byte to each byte; the tag sums up everything. Enough to notice any change.
 #[derive(Clone, Copy)]
 pub(crate) struct Toy(pub(crate) u8);
 
@@ -81,7 +81,7 @@ pub(crate) fn key_at(id: u8, secret: u8, next: u32) -> Key<Toy> {
     Key::with_packet_ids(material, PacketIds::starting_at(next))
 }
 
-/// A record as the network brings it.
+/// A record as it arrives from the network.
 pub(crate) fn record(key: &Key<Toy>, peer: PeerId, packet_id: u32, payload: &[u8]) -> Vec<u8> {
     let mut record = vec![0; crate::wire::OVERHEAD];
     record.extend_from_slice(payload);

@@ -1,7 +1,7 @@
 //! Time, passed in by the caller: the core has no clock.
 
 /// Milliseconds since an origin that the caller chooses once. It must never run backwards (design decision 10: the
-/// kernel driver uses the wall clock and expires peers when that is set).
+/// kernel driver uses the wall clock, and expires peers when the clock is set).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(u64);
 

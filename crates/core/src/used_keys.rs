@@ -5,13 +5,13 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-/// A digest of the sending key and its nonce tail. It is keyed with a secret, so that it reveals nothing about the key and
-/// nobody can construct a collision.
+/// A digest of the sending key and its nonce tail. It is keyed with a secret, so that it reveals nothing about the key
+/// and nobody can construct a collision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyDigest(pub u64);
 
-/// How many keys are remembered per peer: the latest ones. OpenVPN always makes new keys, so this only has to catch people
-/// and scripts that rotate a few key files. At most 256 bytes per peer.
+/// How many keys are remembered per peer: the latest ones. OpenVPN always makes new keys, so this only has to catch
+/// people and scripts that rotate a few key files. At most 256 bytes per peer.
 pub const REMEMBERED: usize = 32;
 
 /// How many keys are remembered per device, across its peers. At most 2 KiB.

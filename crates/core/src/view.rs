@@ -1,4 +1,4 @@
-//! A packet path's view of its device.
+//! The packet path's view of its device.
 
 use alloc::sync::Arc;
 use core::cell::Cell;
@@ -22,7 +22,7 @@ pub struct View<'v, A, T> {
     pub peers: &'v Peers<A, T>,
     /// The routes of the device's network namespace.
     pub routes: &'v Routes,
-    /// The bound of TCP segments.
+    /// The size limit of TCP segments.
     pub mssfix: MssFix,
     last_owner: Cell<Option<(IpAddr, Found<'v, A, T>)>>,
     last_by_id: Cell<Option<Found<'v, A, T>>>,
@@ -44,7 +44,7 @@ impl<'v, A, T: Clone> View<'v, A, T> {
         }
     }
 
-    /// With this bound of TCP segments.
+    /// The same view with this limit of TCP segments.
     #[must_use]
     pub fn with_mssfix(self, mssfix: MssFix) -> Self {
         Self { mssfix, ..self }

@@ -12,7 +12,7 @@ use core::fmt;
 use crate::drop_reason::DropReason;
 use crate::peer_id::PeerId;
 
-/// What a record of [`Format::DATA_V2`] has besides the ciphertext, for buffers of fixed size.
+/// Bytes that a record of [`Format::DATA_V2`] has besides the ciphertext, for buffers of fixed size.
 pub const OVERHEAD: usize = Format::DATA_V2.overhead();
 
 /// Bytes of the authentication tag.
@@ -22,7 +22,7 @@ pub const TAG: usize = 16;
 const WORD: usize = 4;
 
 /// Where the parts of a record lie. A key has one ([`Key::format`](crate::Key::format)), so that keys of different
-/// formats can be in use at a time.
+/// formats can be in use at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Format {
     packet_id: usize,
@@ -32,7 +32,7 @@ pub struct Format {
 /// On which side of the ciphertext the tag lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TagPlace {
-    /// Behind the packet id.
+    /// Between packet id and ciphertext.
     Before,
     /// At the end of the record.
     After,

@@ -1,5 +1,5 @@
-//! The keys of a device's peers: installed, swapped and deleted by request, and replaced in time (dco-behaviour 2.10 to
-//! 2.13, 5.6).
+//! The keys of a device's peers: installed, swapped and deleted by request, and checked for a rekey that is due
+//! (dco-behaviour 2.10 to 2.13, 5.6).
 
 use alloc::vec::Vec;
 
@@ -70,8 +70,8 @@ impl<A: Aead, T: Clone> Device<A, T> {
         Ok(())
     }
 
-    /// Empties a slot as [`Device::delete_key`] does, but a key that the peer may still use opens packets until `until`:
-    /// the secondary, while the primary has not opened any.
+    /// Empties a slot as [`Device::delete_key`] does, but a key that the peer may still use opens packets until
+    /// `until`: the secondary, as long as the primary has opened none.
     ///
     /// At a renegotiation OpenVPN swaps the keys and deletes the old one at one end before the other end has stopped
     /// sending with it; the kernel driver loses the packets in between.
@@ -102,8 +102,8 @@ impl<A: Aead, T: Clone> Device<A, T> {
         Ok(())
     }
 
-    /// Finds primary keys for which a rekey is due, and deletes those without packet ids (dco-behaviour 5.6). Returns
-    /// the former, and whether there were any of the latter.
+    /// Finds primary keys for which a rekey is due, and deletes those whose packet ids are used up (dco-behaviour 5.6).
+    /// Returns the former, and whether any key was deleted.
     pub(super) fn tend_keys(&mut self) -> (Vec<(PeerId, KeyId)>, bool) {
         let mut rekey_due = Vec::new();
         let mut used_up = Vec::new();
@@ -119,7 +119,7 @@ impl<A: Aead, T: Clone> Device<A, T> {
             }
         }
         for id in &used_up {
-            // The peer was there a moment ago.
+            // Cannot fail: the peer is still there.
             let _ = self.delete_key(*id, Slot::Primary);
         }
         (rekey_due, !used_up.is_empty())

@@ -235,8 +235,8 @@ fn an_old_key_lingers_beside_a_new_one_and_then_goes() {
     let due = device.tick(seconds(9));
     assert!(!due.changed && due.lingers);
     let due = device.tick(seconds(10));
-    assert!(due.changed && !due.lingers, "it is let go of");
-    assert!(!keys(&device, 1, seconds(9)), "its time was over once");
+    assert!(due.changed && !due.lingers, "it is dropped");
+    assert!(!keys(&device, 1, seconds(9)), "it is gone for good");
     device
         .install_key(PeerId::from(1), Slot::Secondary, key(1, 9))
         .unwrap();
@@ -256,7 +256,10 @@ fn an_old_key_lingers_beside_a_new_one_and_then_goes() {
     device
         .retire_key(PeerId::from(1), Slot::Primary, seconds(20))
         .unwrap();
-    assert!(!keys(&device, 0, seconds(11)), "an only key goes at once");
+    assert!(
+        !keys(&device, 0, seconds(11)),
+        "without another key it goes at once"
+    );
 }
 
 #[test]
@@ -309,7 +312,7 @@ fn a_due_rekey_is_reported_once_and_a_used_up_key_is_deleted() {
     );
 }
 
-/// promises D8: sticky, but not too sticky.
+/// promises D8: the local address is kept, but only as long as it exists.
 #[test]
 fn a_local_address_that_is_gone_is_forgotten_once() {
     let mut device = device(&[1]);
@@ -329,7 +332,10 @@ fn a_local_address_that_is_gone_is_forgotten_once() {
     );
     assert!(!device.forget_local(PeerId::from(2), gone), "no such peer");
     assert!(device.forget_local(PeerId::from(1), gone));
-    assert!(!device.forget_local(PeerId::from(1), gone), "no news");
+    assert!(
+        !device.forget_local(PeerId::from(1), gone),
+        "nothing left to forget"
+    );
     let now = device.peers().by_remote(here.remote).unwrap().endpoint();
     assert_eq!(now.unwrap().local, None);
 }
@@ -373,7 +379,7 @@ fn a_key_is_installed_once_for_a_peer_whatever_becomes_of_it() {
     for digest in [5, 6] {
         assert_eq!(install(&mut device, PeerId::from(1), primary, digest), used);
     }
-    // Others may have it, and so may a later peer of the same id: that is worth a word.
+    // Another peer may have it, and so may a later peer of the same id; the result says so.
     let another = Ok(Novelty::HadByAnother);
     assert_eq!(install(&mut device, PeerId::from(2), primary, 5), another);
     assert_eq!(install(&mut device, PeerId::from(2), primary, 5), used);

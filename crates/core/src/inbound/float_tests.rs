@@ -1,4 +1,4 @@
-//! Which packets move a peer while its keys change: never one that somebody may have held back (faults E1).
+//! Which packets move a peer while its keys change: never one that may have been withheld (faults E1).
 
 use super::*;
 use crate::key::Key;
@@ -7,7 +7,7 @@ use crate::testing::{Toy, at, device, key, packet, record};
 use crate::{Device, Routes};
 use proptest::prelude::*;
 
-/// Where the peer really is, at first, and where somebody sends from what was held back.
+/// Where the peer is at first, and where withheld packets are sent from.
 const HOME: u16 = 1;
 const ELSEWHERE: u16 = 666;
 
@@ -53,7 +53,7 @@ impl Rig {
         )
     }
 
-    /// Whether the packet is accepted; the peer moves as it says.
+    /// Receives a packet, moves the peer if it floated, and returns whether the packet was accepted.
     fn receive(&mut self, record: &[u8], port: u16) -> bool {
         let mut record = record.to_vec();
         let routes = Routes::new(1);
@@ -69,7 +69,7 @@ impl Rig {
             Inbound::Control => (false, None),
         };
         if let Some(endpoint) = floated {
-            // As the engine: noted at once, and then followed.
+            // As the engine does: note it at once, then follow.
             let peer = self.device.peers().by_id(PeerId::from(1)).unwrap();
             peer.activity.note_endpoint(&endpoint);
             self.device.float(PeerId::from(1), endpoint);
@@ -105,7 +105,7 @@ fn a_withheld_packet_of_the_old_key_moves_nobody_after_the_swap() {
     assert_eq!(rig.is_at(), 7);
 }
 
-/// A server leaves the new key in its secondary slot for long, while the client sends with it already.
+/// A server keeps the new key in its secondary slot for a long time, while the client already sends with it.
 #[test]
 fn a_withheld_packet_of_the_primary_moves_nobody_once_the_new_key_is_in_use() {
     let mut rig = Rig::new();
@@ -141,7 +141,7 @@ fn a_peer_that_goes_on_with_the_old_key_after_the_swap_is_followed() {
     rig.device.swap_keys(PeerId::from(1)).unwrap();
     rig.send(0, 7);
     assert_eq!(rig.is_at(), 7);
-    // The key is deleted, and still opens what is late.
+    // The key is deleted but still opens late packets.
     let until = rig.now.plus_seconds(1);
     rig.device
         .retire_key(PeerId::from(1), Slot::Secondary, until)
@@ -155,7 +155,7 @@ fn a_peer_that_goes_on_with_the_old_key_after_the_swap_is_followed() {
     assert_eq!(rig.is_at(), 8);
 }
 
-/// Installed by hand, the old one last.
+/// Keys installed by hand, the old one last.
 #[test]
 fn a_secondary_moves_nobody_beside_a_primary_in_use() {
     let mut rig = Rig::new();
@@ -167,13 +167,13 @@ fn a_secondary_moves_nobody_beside_a_primary_in_use() {
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// The peer sends a packet with its newest key, from where it is; of two it sends, one is withheld.
+    /// The peer sends a packet with its newest key, from where it is; half of its packets are withheld.
     Send {
         withheld: bool,
     },
     /// The peer moves.
     Move,
-    /// A withheld packet is let go, from elsewhere.
+    /// A withheld packet is released, from elsewhere.
     Release(usize),
     /// A new key in the secondary slot; later it becomes primary, and the old one is deleted.
     Rekey,
@@ -223,7 +223,7 @@ proptest! {
                     if (key, id) < newest {
                         prop_assert_eq!(rig.is_at(), before);
                     } else if accepted {
-                        // The newest packet there is, by whatever way it comes: no rule can tell.
+                        // It is the newest packet, whichever way it came: no rule can tell the difference.
                         newest = (key, id);
                     }
                 }
@@ -250,7 +250,7 @@ proptest! {
                 Step::Release(_) | Step::Rekey => {}
             }
         }
-        // And the peer is found where it is, once it has been heard of there for a second.
+        // The peer is followed to where it is once it has sent from there for a second.
         let last = rig.keys.len() - 1;
         rig.send(last, home);
         rig.pass(1000);

@@ -63,7 +63,7 @@ fn records_of_every_short_length() {
 }
 
 proptest! {
-    /// promises B4, at any place of the counter and however many ids each batch takes and leaves unused.
+    /// promises B4, wherever the counter stands and however many ids each batch reserves and leaves unused.
     #[test]
     fn no_packet_id_is_handed_out_twice(
         first in prop_oneof![1..1000u32, u32::MAX - 500..=u32::MAX],

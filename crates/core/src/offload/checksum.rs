@@ -6,8 +6,8 @@
 use super::Transport;
 use crate::ip::array;
 
-/// Bytes that one turn of the loop takes. Eight 32-bit words into eight sums: compilers make SIMD code of that for any
-/// target (measured: 55 GB/s in the cache with x86-64's baseline, twice as fast as 64-bit additions with carry).
+/// Bytes per iteration of the loop. It adds eight 32-bit words to eight sums, which compilers turn into SIMD code on
+/// any target (measured: 55 GB/s in the cache with x86-64's baseline, twice as fast as 64-bit additions with carry).
 const STRIDE: usize = 32;
 
 /// The sum of some bytes, at most `0xffff`; 0 only if all of them are 0.
@@ -21,8 +21,8 @@ pub fn sum(bytes: &[u8]) -> u64 {
     lanes.finish(tail)
 }
 
-/// Copies bytes and sums them up in the same pass, which costs less than one after the other. Copies as much as both
-/// have room for; the sum is that of what was copied.
+/// Copies bytes and sums them up in the same pass, which costs less than one after the other. Copies as many bytes as
+/// fit, and returns the sum of those.
 pub fn copy_and_sum(to: &mut [u8], from: &[u8]) -> u64 {
     let len = to.len().min(from.len());
     let (Some(to), Some(from)) = (to.get_mut(..len), from.get(..len)) else {
@@ -39,7 +39,7 @@ pub fn copy_and_sum(to: &mut [u8], from: &[u8]) -> u64 {
     lanes.finish(from_tail)
 }
 
-/// Brings a sum down to 16 bits. 0 stays 0, and nothing else becomes 0.
+/// Folds a sum to 16 bits. 0 stays 0, and nothing else becomes 0.
 #[must_use]
 pub const fn fold(sum: u64) -> u16 {
     let sum = (sum >> 32) + (sum & 0xffff_ffff);
@@ -49,8 +49,8 @@ pub const fn fold(sum: u64) -> u16 {
     sum as u16
 }
 
-/// The sum of the pseudo-header that UDP and TCP put before their own (RFC 768, RFC 9293 3.1, RFC 8200 8.1). `len` is
-/// the length of transport header and payload. `None` if the packet has no whole IP header.
+/// The sum of the pseudo-header that UDP and TCP put before their own headers (RFC 768, RFC 9293 3.1, RFC 8200 8.1).
+/// `len` is the length of transport header and payload. `None` if the packet has no whole IP header.
 #[must_use]
 pub fn pseudo_header(packet: &[u8], transport: Transport, len: usize) -> Option<u64> {
     let addresses = match packet.first()? >> 4 {
@@ -61,18 +61,18 @@ pub fn pseudo_header(packet: &[u8], transport: Transport, len: usize) -> Option<
     Some(addresses + u64::from(transport.number()) + len as u64)
 }
 
-/// Whether a sum over pseudo-header and transport header (with its checksum) and payload shows them unharmed.
+/// Whether the sum of pseudo-header, transport header (checksum included) and payload shows that they are intact.
 #[must_use]
 pub const fn is_right(sum: u64) -> bool {
     fold(sum) == 0xffff
 }
 
-/// Finishes a checksum of which the sender did the pseudo-header only: that sum stands in the field, `field` bytes
-/// after `start`, and everything from `start` on is to be added. `None`, and nothing changed, if the field is not in
-/// the packet.
+/// Completes a checksum for which the sender has summed only the pseudo-header: that sum is in the field, `field` bytes
+/// after `start`, and everything from `start` on remains to be added. `None`, with the packet unchanged, if the field
+/// is not in the packet.
 pub fn complete(packet: &mut [u8], start: usize, field: usize) -> Option<()> {
     let checksum = match !fold(sum(packet.get(start..)?)) {
-        // 0 would mean "none" in UDP; to all others this is the same number.
+        // 0 means "no checksum" in UDP; to all others this is the same number.
         0 => 0xffff,
         checksum => checksum,
     };
@@ -82,7 +82,7 @@ pub fn complete(packet: &mut [u8], start: usize, field: usize) -> Option<()> {
     Some(())
 }
 
-/// Words as they lie in memory, whatever its byte order: the sum of swapped words is the swapped sum.
+/// Sums of words in the machine's own byte order: the sum of swapped words is the swapped sum (RFC 1071).
 #[derive(Default)]
 struct Lanes([u64; STRIDE / 4]);
 
@@ -150,7 +150,7 @@ mod tests {
             let fits = start + field + 2 <= bytes.len();
             prop_assert_eq!(complete(&mut bytes, start, field).is_some(), fits);
             if fits && field % 2 == 0 {
-                // What stood in the field counts as the pseudo-header.
+                // The field's old value counts as the pseudo-header.
                 let pseudo = sum(&before[start + field..][..2]);
                 prop_assert!(is_right(pseudo + sum(&bytes[start..])));
             }

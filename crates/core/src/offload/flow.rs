@@ -1,4 +1,5 @@
-//! What one inner packet is to the merger: whose it is, and whether it may be merged at all (promises E4).
+//! Classifies inner packets for the merger: which flow they belong to, and whether they may be merged at all
+//! (promises E4).
 
 use super::{Transport, checksum, tcp_flag};
 use crate::ip::array;
@@ -11,7 +12,7 @@ pub(super) struct Flow {
     rest: u64,
 }
 
-/// A packet with nothing in it that a super-packet could not express.
+/// A packet that a super-packet can express in full.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Candidate {
     pub(super) flow: Flow,
@@ -22,27 +23,28 @@ pub(super) struct Candidate {
     pub(super) payload_at: usize,
 }
 
-/// What the merger has to know of a packet.
+/// What the merger needs to know about a packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Kind {
     /// May be merged with others of its flow.
     Candidate(Candidate),
-    /// Must go as it is, and what is later in its flow must stay behind it.
+    /// Must go as it is, and later packets of its flow must stay behind it.
     Alone(Flow),
-    /// Must go as it is; the flow is not to be seen, so that this holds for all flows between its addresses.
+    /// Must go as it is. Its ports are not visible, so later packets of any flow between its addresses must stay behind
+    /// it.
     Obscure(Flow),
-    /// No packet that is ever merged is of the same flow.
+    /// Belongs to no flow whose packets are ever merged.
     Unrelated,
 }
 
 impl Flow {
-    /// Nobody's.
+    /// The flow in an empty slot.
     pub(super) const NONE: Self = Self {
         addresses: [0; 4],
         rest: 0,
     };
 
-    /// A number that spreads flows evenly. No secret is in it: what a collision can cost is bounded.
+    /// A hash of the flow. It needs no secret, since the cost of collisions is bounded.
     pub(super) fn hash(&self) -> u64 {
         let mut hash = self.rest;
         for word in self.addresses {
@@ -52,7 +54,7 @@ impl Flow {
         hash
     }
 
-    /// Whether both are of the same IP version and between the same addresses.
+    /// Whether both have the same IP version and addresses.
     pub(super) fn same_addresses(&self, other: &Self) -> bool {
         self.addresses == other.addresses && self.rest >> 48 == other.rest >> 48
     }
@@ -74,7 +76,7 @@ impl Flow {
     }
 }
 
-/// Looks a packet over, its transport's checksum excepted: see [`is_intact`].
+/// Classifies a packet. The transport's checksum is not verified here: see [`is_intact`].
 pub(super) fn look(packet: &[u8]) -> Kind {
     let looked = match packet.first().map(|first| first >> 4) {
         Some(4) => look_v4(packet),
@@ -84,15 +86,15 @@ pub(super) fn look(packet: &[u8]) -> Kind {
     looked.unwrap_or(Kind::Unrelated)
 }
 
-/// Whether a candidate's checksum is right, and the one that splitting would make again. Merging vouches for what it
-/// merges: a wrong checksum must reach the stack as it is.
+/// Whether a candidate's checksum is right, and the one that splitting would compute again. Merging vouches for its
+/// packets: a wrong checksum must reach the stack as it is.
 pub(super) fn is_intact(packet: &[u8], candidate: &Candidate) -> bool {
     let Some(body) = packet.get(candidate.transport_at..) else {
         return false;
     };
     let field = array::<2>(body, candidate.transport.checksum_field()).unwrap_or_default();
     let canonical = match candidate.transport {
-        // Both zeros of ones' complement are right, but a segment made by splitting has this one.
+        // Both zeros of ones' complement are right, but splitting never writes this one.
         Transport::Tcp => field != [0xff; 2],
         // No checksum at all: splitting would add one.
         Transport::Udp => field != [0; 2],
@@ -131,7 +133,7 @@ fn look_v6(packet: &[u8]) -> Option<Kind> {
         *to = u64::from_ne_bytes(*from);
     }
     let Some(transport) = Transport::from_number(header[6]) else {
-        // Behind an extension header may be any transport; these are all that can have one behind them.
+        // Any transport may follow an extension header; these are all the headers that one can follow.
         let extension = matches!(header[6], 0 | 43 | 44 | 51 | 60 | 135 | 139 | 140);
         return Some(if extension {
             Kind::Obscure(flow)
@@ -171,7 +173,7 @@ fn look_inside(packet: &[u8], flow: Flow, transport: Transport, transport_at: us
 fn tcp_header(body: &[u8]) -> Option<usize> {
     let header = body.first_chunk::<20>()?;
     let len = usize::from(header[12] >> 4) * 4;
-    // The low bits of byte 12 are flags, too (AccECN has one of them).
+    // The low bits of byte 12 are flags, too (AccECN uses one of them).
     let ordinary = header[12] & 0x0f == 0 && header[13] & !tcp_flag::PSH == tcp_flag::ACK;
     (ordinary && len >= 20 && body.len() > len).then_some(len)
 }

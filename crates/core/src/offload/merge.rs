@@ -1,8 +1,8 @@
 //! From the packets of one receive batch to super-packets for the device.
 //!
-//! A group is a run of packets of one flow that splitting makes again byte for byte. The one exception is the id of IPv4
-//! packets that may not be fragmented and that all have the same one (usually 0): it means nothing there (RFC 6864 4.1),
-//! and Linux merges them, too.
+//! A group is a run of packets of one flow that splitting reproduces byte for byte. The one exception is the id of IPv4
+//! packets that may not be fragmented and all have the same id (usually 0): it means nothing there (RFC 6864 4.1), and
+//! Linux merges them, too.
 //!
 //! Within a flow no packet overtakes another: a packet that does not continue its flow's open group closes it.
 
@@ -16,7 +16,7 @@ use super::{Transport, virtio};
 
 pub use super::run::{MAX_BYTES, MAX_DATAGRAMS, MAX_SEGMENTS};
 
-/// Slots that a flow is looked for in. It bounds what hostile flows with the same hash can cost: one that finds no slot
+/// How many slots are probed for a flow. It bounds the cost of hostile flows with the same hash: one that finds no slot
 /// is not merged.
 const PROBES: usize = 8;
 
@@ -26,7 +26,8 @@ const ALONE: [u8; virtio::LEN] = [0; virtio::LEN];
 /// No group, packet or slot.
 const NONE: u32 = u32::MAX;
 
-/// What is merged; everything by default. A device that refuses super-packets of one kind gets none (users C19).
+/// What is merged; everything by default. A device that refuses super-packets of one kind gets none of that kind
+/// (users C19).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Enabled {
     /// TCP segments.
@@ -35,8 +36,8 @@ pub struct Enabled {
     pub udp: bool,
 }
 
-/// Merges the packets of one batch buffer. It keeps where they are, not what they are: the buffer stays the caller's, and
-/// is to be the same, unchanged, from the first [`Merger::add`] until the groups are written.
+/// Merges the packets of one batch buffer. It stores their positions, not their bytes: the buffer stays with the
+/// caller, who must not change it between the first [`Merger::add`] and the writing of the groups.
 #[derive(Clone, Debug)]
 pub struct Merger {
     enabled: Enabled,
@@ -49,7 +50,7 @@ pub struct Merger {
     used: Vec<u32>,
 }
 
-/// A run of packets, ready to be written to the device at once: the head, then the payloads.
+/// A run of packets, ready to be written to the device in one call: the head, then the payloads.
 #[derive(Clone, Debug)]
 pub struct Group<'m> {
     /// The virtio header; if there are several packets, then also the IP and transport header for all of them.
@@ -60,9 +61,9 @@ pub struct Group<'m> {
     pub packets: usize,
     /// The lengths of these packets, together.
     pub bytes: usize,
-    /// Of what the super-packet is; `None` if it is one packet as it came.
+    /// The transport of a super-packet; `None` for a single packet as it came.
     pub transport: Option<Transport>,
-    /// Bytes of the packets' own headers that the head stands for.
+    /// Bytes of each packet's own headers, which the head replaces.
     skip: usize,
     members: Members<'m>,
 }
@@ -71,7 +72,7 @@ pub struct Group<'m> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum MergeError {
-    /// The merger has as many packets as it has room for. Write the groups, clear, and add it again.
+    /// The merger is full. Write the groups, clear it, and add the packet again.
     Full,
     /// The packet does not lie within the batch.
     OutsideBatch,
@@ -112,7 +113,8 @@ impl Default for Enabled {
 }
 
 impl Merger {
-    /// A merger for batches of at most this many packets. All its memory is allocated here, 300 to 400 bytes for each.
+    /// A merger for batches of at most this many packets. All its memory is allocated here, 300 to 400 bytes per
+    /// packet.
     #[must_use]
     pub fn new(max_packets: usize) -> Self {
         let max_packets = max_packets.min(NONE as usize / 4);
@@ -126,15 +128,15 @@ impl Merger {
         }
     }
 
-    /// Says what is to be merged from now on.
+    /// Sets what is merged from now on.
     pub fn enable(&mut self, enabled: Enabled) {
         self.enabled = enabled;
     }
 
-    /// Takes the next packet of the batch: into the open group of its flow, or into one of its own.
+    /// Adds the next packet of the batch, either to the open group of its flow or as a new group.
     ///
     /// # Errors
-    /// [`MergeError`]; nothing has changed then.
+    /// [`MergeError`]; nothing has changed.
     pub fn add(&mut self, batch: &[u8], packet: Range<usize>) -> Result<(), MergeError> {
         let bytes = batch.get(packet.clone()).ok_or(MergeError::OutsideBatch)?;
         if self.packets.len() >= self.max_packets {
@@ -278,7 +280,7 @@ impl Merger {
         None
     }
 
-    /// The slots where a flow may be, in the order in which they are taken.
+    /// The slots that a flow may take, in order of preference.
     fn probe(&self, flow: &Flow) -> impl Iterator<Item = usize> + use<> {
         let mask = self.slots.len() - 1;
         let first = flow.hash() as usize;
@@ -287,7 +289,7 @@ impl Merger {
 }
 
 impl<'m> Group<'m> {
-    /// What is to be written after the head, as places in the batch: payloads, or the whole packet if it is only one.
+    /// The ranges of the batch to write after the head: payloads, or the whole packet if there is only one.
     pub fn payloads(&self) -> impl Iterator<Item = Range<usize>> + use<'m> {
         let skip = self.skip;
         self.members
@@ -347,7 +349,7 @@ impl State {
 impl fmt::Display for MergeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Full => "as many packets as there is room for",
+            Self::Full => "the merger is full",
             Self::OutsideBatch => "the packet is not within the batch",
         })
     }

@@ -1,4 +1,4 @@
-//! A run of packets that one super-packet stands for, while it grows: what may be appended, and what its head becomes.
+//! A growing run of packets that one super-packet will stand for: what may be appended, and how its head is made.
 
 use core::ops::Range;
 
@@ -7,17 +7,17 @@ use super::virtio::{self, Header};
 use super::{Transport, checksum, finish_ip_header, put_u16, tcp_flag};
 use crate::ip::array;
 
-/// TCP segments that one super-packet holds at most.
+/// The most TCP segments in one super-packet.
 pub const MAX_SEGMENTS: usize = 64;
 
-/// UDP datagrams that one super-packet holds at most: they reach the receiving socket all at once, and its default
-/// buffer must be able to take them (performance 5.1).
+/// The most UDP datagrams in one super-packet: they reach the receiving socket all at once, and its default buffer must
+/// have room for them (performance 5.1).
 pub const MAX_DATAGRAMS: usize = 32;
 
 /// Bytes of the longest super-packet, IP header included.
 pub const MAX_BYTES: usize = 65_535;
 
-/// Headers of the virtio kind, IPv6 and TCP with all its options.
+/// The longest head: virtio header, IPv6 header, and TCP header with all its options.
 const MAX_HEAD: usize = virtio::LEN + 40 + 60;
 
 /// See the module.
@@ -34,7 +34,7 @@ pub(super) struct Run {
     size: usize,
     /// Payload bytes so far.
     payload: usize,
-    /// What each IPv4 id adds to the one before; unknown with one packet.
+    /// The step from one IPv4 id to the next; unknown with one packet.
     id_step: Option<u16>,
     /// The last packet has PSH.
     push: bool,
@@ -43,7 +43,7 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// Begins a run with a packet. `None` only if it is not as long as its headers.
+    /// Begins a run with a packet. `None` only if the packet is shorter than its headers.
     pub(super) fn begin(packet: &[u8], candidate: &Candidate) -> Option<Self> {
         let (headers, payload) = packet.split_at_checked(candidate.payload_at)?;
         let mut head = [0; MAX_HEAD];
@@ -90,12 +90,12 @@ impl Run {
         true
     }
 
-    /// Of what its packets are.
+    /// The transport of its packets.
     pub(super) const fn transport(&self) -> Transport {
         self.transport
     }
 
-    /// Makes the head that of a super-packet. Appending may go on afterwards.
+    /// Turns the head into that of a super-packet. More packets may be appended afterwards.
     pub(super) fn finish(&mut self) {
         let Some((virtio, rest)) = self.head.split_first_chunk_mut() else {
             return;
@@ -130,7 +130,7 @@ impl Run {
             }
             Transport::Udp => put_u16(transport, 4, transport_len as u16),
         }
-        // Not inverted: what Linux expects of a checksum that it has to complete.
+        // Not inverted, as Linux expects a checksum that it has to complete.
         let partial = checksum::fold(pseudo.unwrap_or_default());
         put_u16(transport, self.transport.checksum_field(), partial);
     }
@@ -173,7 +173,7 @@ impl Run {
             let first = u32::from_be_bytes(array(head, at + 4)?);
             let seq = u32::from_be_bytes(array(packet, at + 4)?);
             // Acknowledgement and header length, hence equally long headers; window; urgent pointer and options. The
-            // flags have been looked at.
+            // flags have been checked already.
             if seq != first.wrapping_add(self.payload as u32)
                 || !(same(at + 8..at + 13) && same(at + 14..at + 16) && same(at + 18..self.headers))
             {
@@ -183,7 +183,7 @@ impl Run {
         Some(id_step)
     }
 
-    /// The step of the IPv4 ids, if this one follows: 1, or 0 where they mean nothing.
+    /// The step to this packet's IPv4 id, if it follows: 1, or 0 where ids mean nothing.
     fn id_step(&self, head: &[u8], packet: &[u8]) -> Option<u16> {
         let first = u16::from_be_bytes(array(head, 4)?);
         let id = u16::from_be_bytes(array(packet, 4)?);

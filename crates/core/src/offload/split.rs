@@ -1,7 +1,7 @@
 //! From a super-packet of the device to packets for the wire.
 //!
-//! The rules are those of Linux' own segmentation: every segment has the headers of the whole, but for lengths, IPv4 id,
-//! checksums, and, with TCP, the sequence number and the flags that belong to the first or the last only.
+//! The rules are those of Linux' own segmentation: every segment has the headers of the whole, except for lengths, IPv4
+//! id, checksums, and, with TCP, the sequence number and the flags that belong to the first or last segment only.
 
 use super::virtio::{Header, HeaderError, Offload, Segmentation};
 use super::{Transport, checksum, finish_ip_header, put_u16, tcp_flag};
@@ -37,15 +37,15 @@ enum Work {
     Segments(Segments),
 }
 
-/// What all segments have in common, and is worked out once: sums without the words that differ.
+/// What all segments have in common, computed once: sums without the words that differ.
 #[derive(Clone, Debug)]
 struct Segments {
     layout: Segmentation,
-    /// Of the IPv4 header, without length, id and checksum.
+    /// The sum of the IPv4 header, without length, id and checksum.
     ip_sum: u64,
     /// The IPv4 id of the first segment.
     id: u16,
-    /// Of pseudo-header and transport header, without lengths and checksum, and without sequence number and flags.
+    /// The sum of pseudo-header and transport header, without lengths, checksum, sequence number and flags.
     transport_sum: u64,
     /// The sequence number of the first segment.
     seq: u32,
@@ -104,7 +104,7 @@ impl<'p> Splitter<'p> {
     }
 
     /// Writes the next packet to the beginning of `room`, complete with all checksums. Returns its length, or `None`
-    /// when there is no other, or it does not fit: give [`Splitter::longest`] bytes of room.
+    /// when there is no other or it does not fit: give [`Splitter::longest`] bytes of room.
     pub fn next(&mut self, room: &mut [u8]) -> Option<usize> {
         if self.written >= self.count {
             return None;
@@ -227,7 +227,7 @@ fn sum_without(header: &[u8], places: &[usize]) -> u64 {
     checksum::sum(header) + words.sum::<u64>()
 }
 
-/// What takes a word out of a sum, in ones' complement.
+/// The term that takes a word out of a sum, in ones' complement.
 fn without(word: u16) -> u64 {
     u64::from(!word)
 }

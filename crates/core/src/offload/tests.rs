@@ -9,7 +9,7 @@ use super::*;
 
 pub(super) mod oracle;
 
-/// A TCP or UDP packet to be.
+/// A TCP or UDP packet to build.
 #[derive(Clone, Debug)]
 pub(super) struct Build {
     pub(super) v6: bool,
@@ -77,7 +77,7 @@ impl Build {
         self.extra.len() + if self.v6 { 40 } else { 20 }
     }
 
-    /// The packet, with everything right in it.
+    /// The packet, with all lengths and checksums right.
     pub(super) fn bytes(&self) -> Vec<u8> {
         let mut packet = Vec::new();
         let body_len = self.headers() - self.transport_at() + self.payload.len();
@@ -135,14 +135,14 @@ fn naive_sum(pieces: &[&[u8]]) -> u16 {
     sum as u16
 }
 
-/// The pseudo-header's sum for a packet whose transport begins there.
+/// The pseudo-header's sum for a packet whose transport header begins at `transport_at`.
 pub(super) fn naive_pseudo(packet: &[u8], transport_at: usize, transport: Transport) -> u16 {
     let addresses = if packet[0] >> 4 == 4 { 12..20 } else { 8..40 };
     let len = ((packet.len() - transport_at) as u32).to_be_bytes();
     naive_sum(&[&packet[addresses], &len, &[0, transport.number()]])
 }
 
-/// Makes the checksums of a packet right.
+/// Sets the checksums of a packet.
 pub(super) fn set_checksums(packet: &mut [u8], transport_at: usize, transport: Transport) {
     if packet[0] >> 4 == 4 {
         let header = usize::from(packet[0] & 0xf) * 4;
@@ -214,7 +214,7 @@ fn random_batch(random: &mut Random, batch: &mut Batch, count: usize) {
             if random.one_in(4) {
                 flow.fragment = 0;
             }
-            // What is the same in all packets of a flow, and forbids it all the same.
+            // The same in all packets of a flow, and still forbids merging.
             if random.one_in(8) {
                 flow.flags |= 1 << random.below(8);
             }
@@ -328,8 +328,8 @@ fn related(left: &[u8], right: &[u8]) -> bool {
     left.0 == right.0 && left.1.is_some() && left.1 == right.1
 }
 
-/// Merges a batch and splits it again: the same packets must come out, no two of a flow in another order, and none
-/// together that promises E4 keeps apart. Returns how many groups it made.
+/// Merges a batch and splits it again: the same packets must come out, no two of a flow reordered, and none merged that
+/// promises E4 keeps apart. Returns how many groups it made.
 fn check_batch(merger: &mut Merger, batch: &Batch) -> usize {
     for packet in &batch.packets {
         merger.add(&batch.buffer, packet.clone()).unwrap();
@@ -457,6 +457,6 @@ fn ten_million_packets() {
         groups += check_batch(&mut merger, &batch);
         packets += COUNT;
     }
-    // Otherwise this shows nothing.
+    // Otherwise the test shows nothing.
     assert!(groups < packets * 3 / 4, "{groups} groups of {packets}");
 }

@@ -45,13 +45,13 @@ pub struct Header {
     pub flags: u8,
     /// `GSO_…`, perhaps with [`GSO_ECN`].
     pub gso_type: u8,
-    /// Length of all headers; a mere hint: Linux puts what happens to lie in the first buffer.
+    /// Length of all headers; a mere hint: Linux puts the size of whatever lies in the first buffer there.
     pub hdr_len: u16,
     /// Payload bytes of each segment but the last, which may be shorter.
     pub gso_size: u16,
     /// Offset in the packet where the checksum's coverage begins, that is, of the transport header.
     pub csum_start: u16,
-    /// Offset from there of the checksum itself.
+    /// Offset of the checksum's field from there.
     pub csum_offset: u16,
 }
 
@@ -135,7 +135,7 @@ impl Header {
         [self.flags, self.gso_type, a, b, c, d, e, f, g, h]
     }
 
-    /// Holds the header against its packet. A header that asks for nothing fits every packet, even one that is not IP.
+    /// Checks the header against its packet. A header that asks for nothing fits every packet, even one that is not IP.
     ///
     /// # Errors
     /// Any [`HeaderError`]: this packet cannot be sent.
@@ -155,7 +155,7 @@ impl Header {
             return Ok(Offload::Nothing);
         }
         let (start, field) = (usize::from(self.csum_start), usize::from(self.csum_offset));
-        // A checksum within the IP header, or out of the packet, is nobody's.
+        // No transport has its checksum within the IP header or outside the packet.
         if start < fixed_header(packet).ok_or(HeaderError::WrongFamily)?
             || start + field + 2 > packet.len()
         {
@@ -225,15 +225,15 @@ impl fmt::Display for HeaderError {
             Self::NoChecksumNeeded => "a super-packet with a finished checksum",
             Self::NoSegmentSize => "a super-packet without a segment size",
             Self::UnknownKind => "an unknown kind of super-packet",
-            Self::WrongFamily => "not the IP version of this kind of super-packet",
-            Self::WrongTransport => "not the transport of this kind of super-packet",
+            Self::WrongFamily => "the kind of super-packet does not fit the IP version",
+            Self::WrongTransport => "the kind of super-packet does not fit the transport",
         })
     }
 }
 
 impl core::error::Error for HeaderError {}
 
-/// The smallest length of this packet's IP header, if it has that much.
+/// The length of this packet's IP header without options; `None` if the packet is shorter.
 fn fixed_header(packet: &[u8]) -> Option<usize> {
     let len = match packet.first()? >> 4 {
         4 => 20,
@@ -243,7 +243,7 @@ fn fixed_header(packet: &[u8]) -> Option<usize> {
     (packet.len() >= len).then_some(len)
 }
 
-/// Number and offset of the transport of a packet that is no fragment and whose lengths agree.
+/// Number and offset of the transport of a packet that is not a fragment and whose lengths agree.
 fn find_transport(packet: &[u8]) -> Result<(u8, usize), HeaderError> {
     let byte = |at: usize| packet.get(at).copied().ok_or(HeaderError::HeaderTooLong);
     let word = |at: usize| {

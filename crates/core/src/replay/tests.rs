@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::*;
 
-/// The rule of dco-behaviour 5.7 as one can read it there.
+/// The rule of dco-behaviour 5.7, taken literally.
 #[derive(Clone, Default)]
 struct Oracle {
     seen: HashSet<u32>,
@@ -31,7 +31,7 @@ impl Oracle {
     }
 }
 
-/// Small enough to go round within the ids that are tried.
+/// Small enough for its ring to wrap within the ids that are tried.
 type Small = Window<8, 3, 4>;
 
 impl Clone for Small {
@@ -73,7 +73,7 @@ fn all_sequences_of_seven_ids_in_a_window_of_eight() {
     assert_eq!(steps, (1..=7).map(|length| 18u64.pow(length)).sum::<u64>());
 }
 
-/// A small generator, so that the test needs no crate and repeats exactly.
+/// A small generator: the test needs no crate and is reproducible.
 struct Random(u64);
 
 impl Random {
@@ -92,7 +92,7 @@ fn ten_million_random_steps_in_the_window_of_2048() {
     let mut oracle = Oracle::default();
     let mut now = 0;
     for step in 0..10_000_000u32 {
-        // Mostly near the front, at times far ahead or back, at times an idle time, near the end of the ids too.
+        // Mostly near the front; at times far ahead or back, after an idle period, or near the last id.
         let reach = match random.below(1000) {
             0 => 5000,
             1..20 => 2100,
@@ -156,7 +156,7 @@ fn after_thirty_idle_seconds_only_newer_ids_are_accepted() {
     let window = ReplayWindow::new();
     assert!(window.accept(100, Time::from_millis(0)).is_ok());
     assert!(window.accept(50, Time::from_millis(29_999)).is_ok());
-    // Accepting 50 has put the end off.
+    // Accepting 50 has postponed the expiry.
     assert!(window.accept(51, Time::from_millis(59_998)).is_ok());
     assert_eq!(
         window.accept(52, Time::from_millis(89_998)),

@@ -366,7 +366,7 @@ fn a_cleared_merger_has_forgotten() {
         groups_with(&mut merger, &[tcp(false, 0).bytes(), other(0)]).len(),
         2
     );
-    // Else the second would be taken for a packet of the first group.
+    // Otherwise the second would be taken for a packet of the first group.
     assert_eq!(
         groups_with(&mut merger, &[other(0), tcp(false, 1).bytes()]),
         [[0], [1]]

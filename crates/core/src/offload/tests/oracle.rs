@@ -1,5 +1,5 @@
-//! What may be merged, by the letter of promises E4 and from the bytes alone: another reading of the rules than the
-//! merger's, slow and without any of its code.
+//! What may be merged, by the letter of promises E4 and from the bytes alone: a second reading of the rules, slow, and
+//! without any of the merger's code.
 
 use super::naive_sum;
 

@@ -89,7 +89,7 @@ fn the_transport_is_found_behind_other_headers() {
 fn without_gso_only_the_checksum_counts() {
     let packet = Build::tcp(false, 1, &[1; 100]).bytes();
     assert_eq!(Header::default().check(&packet), Ok(Offload::Nothing));
-    // Whatever it is: the path of the packet decides.
+    // Even without a packet: the packet path decides.
     assert_eq!(Header::default().check(&[]), Ok(Offload::Nothing));
     assert_eq!(Header::default().check(&[0xff; 9]), Ok(Offload::Nothing));
     let valid = Header {
@@ -110,7 +110,7 @@ fn without_gso_only_the_checksum_counts() {
     assert_eq!(header.check(&packet), Ok(expected));
 }
 
-/// promises E3: what Linux refuses with EINVAL when it is written, and what would harm us when it is read.
+/// promises E3: headers that Linux refuses with EINVAL when written, and that would harm us when read.
 #[test]
 fn lies_are_refused() {
     use HeaderError::*;

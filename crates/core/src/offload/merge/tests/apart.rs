@@ -7,13 +7,13 @@ use crate::offload::tests::oracle::objection;
 use crate::offload::tests::{Build, set_checksums};
 use crate::offload::{Transport, checksum};
 
-/// What is done to a packet that then must not be merged.
+/// A change to a packet that forbids merging it.
 type Change = fn(&mut Build);
 
-/// The same, done to its bytes; with IPv6 or not, UDP or not.
+/// The same, as a change to its bytes; whether IPv6, whether UDP.
 type Damage = (&'static str, bool, bool, fn(&mut Vec<u8>));
 
-/// Three packets of which none may be merged with the one in the middle, the oracle says so as well, and none is.
+/// Asserts that the middle one of three packets is merged with neither of the others, and that the oracle agrees.
 fn assert_apart(packets: &[Vec<u8>; 3], what: &str) {
     for two in packets.windows(2) {
         assert!(objection(&[&two[0], &two[1]]).is_some(), "{what}");
@@ -21,8 +21,8 @@ fn assert_apart(packets: &[Vec<u8>; 3], what: &str) {
     assert_eq!(groups(packets), [[0], [1], [2]], "{what}");
 }
 
-/// promises E4, a case for each rule: of three packets of a flow the middle one is changed. The third continues it as
-/// it was meant to be, or takes its place: not even then may it overtake it to join the first.
+/// promises E4, a case for each rule: of three packets of a flow the middle one is changed. The third continues the
+/// unchanged packet, or takes its place: even then it must not overtake the second to join the first.
 #[test]
 fn nothing_is_merged_that_must_not_be() {
     let cases: [(&str, bool, Change); 28] = [
@@ -101,7 +101,7 @@ fn nothing_is_merged_that_must_not_be() {
     );
 }
 
-/// What only bytes can say.
+/// What only a change of bytes can express.
 #[test]
 fn nothing_broken_is_merged() {
     let cases: [Damage; 15] = [
@@ -165,7 +165,7 @@ fn nothing_broken_is_merged() {
     }
 }
 
-/// A packet number 1 whose payload makes its checksum 0, as far as its transport lets that stand.
+/// Packet number 1, with a payload that makes its checksum 0 where its transport allows that.
 fn zero_checksum(make: fn(bool, u32) -> Build) -> Vec<u8> {
     let mut build = make(false, 1);
     let field = 20 + build.transport.checksum_field();
@@ -201,7 +201,7 @@ fn only_the_zero_that_splitting_makes_is_merged() {
     packets[1][10..12].fill(0xff);
     assert_eq!(groups(&packets), [[0], [1], [2]]);
 
-    // In UDP 0 is no checksum, even if it happens to be right.
+    // In UDP 0 means "no checksum", even where it happens to be right.
     let mut packets = [
         udp(false, 0).bytes(),
         zero_checksum(udp),
