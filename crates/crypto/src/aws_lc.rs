@@ -13,13 +13,13 @@ use crate::{InvalidKeyLength, NoRandomness};
 
 /// A cipher with the key of one direction. The library wipes the key when it is dropped.
 ///
-/// "Less safe" is the library's word for a key whose nonces the caller chooses; here they hold a
-/// [`udco_core::PacketId`], each of which seals once.
+/// "Less safe" is the library's word for a key whose nonces the caller chooses; here each nonce comes from a
+/// [`udco_core::PacketId`], which seals once.
 #[derive(Debug)]
 pub struct DirectionKey(LessSafeKey);
 
 impl DirectionKey {
-    /// A key of 16, 24 or 32 bytes, as `cipher` needs it.
+    /// A key of 16, 24 or 32 bytes, as `cipher` requires.
     ///
     /// # Errors
     /// [`InvalidKeyLength`].
@@ -65,7 +65,7 @@ impl Aead for DirectionKey {
     }
 }
 
-/// Digests keys with a random secret of its own, so that a key that comes again is recognised when the key itself is long
+/// Digests keys under a random secret, so that a key that is installed again is recognised long after the key itself is
 /// gone (promises B9).
 #[derive(Debug)]
 pub struct Digester(hmac::Key);
@@ -81,7 +81,7 @@ impl Digester {
             .map_err(|_| NoRandomness)
     }
 
-    /// The digest of a key in the direction of sending, with its nonce tail: 64 bits of HMAC-SHA256.
+    /// The digest of a sending key and its nonce tail: 64 bits of HMAC-SHA256.
     #[must_use]
     pub fn digest(&self, cipher: Cipher, key: &[u8], nonce_tail: [u8; 8]) -> KeyDigest {
         let mut context = hmac::Context::with_key(&self.0);
@@ -94,7 +94,7 @@ impl Digester {
     }
 }
 
-/// Fills a buffer with random bytes of the system.
+/// Fills a buffer with random bytes from the system.
 ///
 /// # Errors
 /// [`NoRandomness`].

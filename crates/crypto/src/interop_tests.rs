@@ -1,4 +1,4 @@
-//! The two implementations understand each other.
+//! Each implementation opens what the other has sealed.
 
 use proptest::prelude::*;
 use udco_core::{Aead, Cipher};

@@ -2,7 +2,7 @@
 //! random numbers.
 //!
 //! There are two implementations, chosen at compile time: `aws_lc` (feature `aws-lc`, the default) and `rustcrypto`
-//! (feature `rustcrypto`), which needs no C compiler. The items at the root are those of aws-lc if both are there.
+//! (feature `rustcrypto`), which needs no C compiler. The items at the root are those of aws-lc if both are enabled.
 //!
 //! Keys are wiped from memory when they are dropped (promises H1).
 #![cfg_attr(not(test), no_std)]
@@ -42,7 +42,7 @@ pub struct InvalidKeyLength;
 
 impl fmt::Display for InvalidKeyLength {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the key does not have the length that its cipher needs")
+        f.write_str("the key does not have the length that its cipher requires")
     }
 }
 
@@ -54,7 +54,7 @@ pub struct NoRandomness;
 
 impl fmt::Display for NoRandomness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the system has no random numbers")
+        f.write_str("the system's random number generator failed")
     }
 }
 

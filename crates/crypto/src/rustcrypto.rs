@@ -1,5 +1,5 @@
-//! RustCrypto, for targets without a C compiler (design decision 9). It uses the processor's AES and carry-less
-//! multiplication where there are any, and is slower than aws-lc everywhere.
+//! RustCrypto, for targets without a C compiler (design decision 9). It uses the processor's instructions for AES and
+//! carry-less multiplication where there are any, and is slower than aws-lc everywhere.
 
 use alloc::boxed::Box;
 use core::fmt;
@@ -19,7 +19,7 @@ use crate::{InvalidKeyLength, NoRandomness};
 
 /// A cipher with the key of one direction. The library wipes the key when it is dropped.
 ///
-/// Boxed, so that a move of this copies a pointer and leaves no key behind.
+/// Boxed, so that moving it copies a pointer and leaves no key behind.
 pub struct DirectionKey(Box<Implementation>);
 
 enum Implementation {
@@ -30,7 +30,7 @@ enum Implementation {
 }
 
 impl DirectionKey {
-    /// A key of 16, 24 or 32 bytes, as `cipher` needs it.
+    /// A key of 16, 24 or 32 bytes, as `cipher` requires.
     ///
     /// # Errors
     /// [`InvalidKeyLength`].
@@ -115,7 +115,7 @@ impl fmt::Debug for DirectionKey {
     }
 }
 
-/// Digests keys with a random secret of its own, so that a key that comes again is recognised when the key itself is long
+/// Digests keys under a random secret, so that a key that is installed again is recognised long after the key itself is
 /// gone (promises B9).
 #[derive(Debug)]
 pub struct Digester(Box<Hmac<Sha256>>);
@@ -133,7 +133,7 @@ impl Digester {
         Ok(Self(Box::new(keyed)))
     }
 
-    /// The digest of a key in the direction of sending, with its nonce tail: 64 bits of HMAC-SHA256.
+    /// The digest of a sending key and its nonce tail: 64 bits of HMAC-SHA256.
     #[must_use]
     pub fn digest(&self, cipher: Cipher, key: &[u8], nonce_tail: [u8; 8]) -> KeyDigest {
         let mut keyed = Hmac::clone(&self.0);
@@ -146,7 +146,7 @@ impl Digester {
     }
 }
 
-/// Fills a buffer with random bytes of the system.
+/// Fills a buffer with random bytes from the system.
 ///
 /// # Errors
 /// [`NoRandomness`].
@@ -164,7 +164,7 @@ mod wiping_tests {
     use super::*;
     use zeroize::ZeroizeOnDrop;
 
-    /// Compiles only if the library promises it, which it does with its features `zeroize` alone.
+    /// Compiles only if the library promises it, which it does only with the features `zeroize`.
     fn is_wiped<T: ZeroizeOnDrop>() {}
 
     #[test]

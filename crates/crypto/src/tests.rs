@@ -1,4 +1,4 @@
-//! What each implementation must do. Each includes this file, so that the same tests run over all.
+//! The tests of every implementation: each includes this file.
 
 use proptest::prelude::*;
 use udco_core::{Aead, AeadFailed, Cipher, Key, KeyId, KeyMaterial, PeerId, Time};
@@ -17,7 +17,7 @@ struct Vector {
     tag: &'static str,
 }
 
-/// The specification of GCM (McGrew and Viega), a case for each length of key.
+/// A vector of the GCM specification (McGrew and Viega); there is one for each key length.
 const fn gcm(
     cipher: Cipher,
     key: &'static str,
@@ -190,7 +190,7 @@ proptest! {
         prop_assert_eq!(key.open(nonce, &aad, &mut opened, &tag), Ok(()));
         prop_assert_eq!(&opened, &plaintext);
 
-        // One byte of nonce, header, ciphertext or tag is another.
+        // Change one byte of nonce, header, ciphertext or tag.
         let (mut nonce, mut aad) = (nonce, aad);
         let all = nonce.iter_mut().chain(&mut aad).chain(&mut sealed).chain(&mut tag);
         let all: Vec<&mut u8> = all.collect();
