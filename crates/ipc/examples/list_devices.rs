@@ -14,11 +14,11 @@ use udco_sys::seqpacket::Connection;
 
 type Failure = Box<dyn Error>;
 
-/// The system calls of a client that has nothing which an engine could want.
+/// The system calls of a client that has nothing an engine could ask for.
 struct Lister<'a> {
     connection: Connection,
     conversation: Conversation,
-    /// What goes beside the question.
+    /// The file that goes beside the request.
     file: Option<&'a std::fs::File>,
 }
 
@@ -75,9 +75,9 @@ fn main() -> Result<(), Failure> {
         &mut buffer,
     )? {
         Greeted::Welcome => {}
-        other => return Err(format!("the engine is of another release: {other:?}").into()),
+        other => return Err(format!("the engine is from another release: {other:?}").into()),
     }
-    // The engine writes its state to a file of the client's.
+    // The engine writes its state to a file that the client provides.
     let written = file.try_clone()?;
     lister.file = Some(&written);
     match client::request(&mut lister, &ToEngine::Show, &mut buffer)? {

@@ -1,7 +1,7 @@
 //! The alias of a TUN device identifies a device made for this engine, and one that a dead engine left behind.
 
-/// Prefix of every TUN device's alias, followed by the kind of link it stands for: a successor recognizes by it what
-/// a dead engine left behind.
+/// Prefix of every TUN device's alias, followed by the kind of link it stands for: a successor recognises by it what a
+/// dead engine left behind.
 pub const ALIAS: &str = "udco ";
 
 /// Room for the prefix, a kind of up to 9 bytes, a space and 16 digits.

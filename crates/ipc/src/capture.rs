@@ -1,7 +1,7 @@
 //! Captured packets on their way from the engine to a client, on the socket of a [`crate::ToEngine::Capture`].
 //!
-//! Each message is one batch: what the engine has to say of itself ([`Batch`]), then packets, one after the other
-//! ([`Captured`]), whole. Integers are in host order, as in all messages.
+//! Each message is one batch: the engine's clock and its losses ([`Batch`]), then whole packets, one after the other
+//! ([`Captured`]). Integers are in host order, as in all messages.
 
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -10,7 +10,7 @@ use crate::{Malformed, TooLong};
 /// The longest message: the longest packet fits with its header.
 pub const MAX_BATCH: usize = 96 << 10;
 
-/// What a capture is to show; bits of [`crate::ToEngine::Capture`].
+/// What a capture shows; bits of [`crate::ToEngine::Capture`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// Packets inside the tunnel, in the clear.
@@ -45,10 +45,10 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Bytes of it.
+    /// Encoded length in bytes.
     pub const LEN: usize = 16;
 
-    /// Writes it.
+    /// Encodes it.
     #[must_use]
     pub fn encode(self) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];
@@ -58,7 +58,7 @@ impl Batch {
         bytes
     }
 
-    /// Reads it; returns the packets behind it.
+    /// Decodes it, and returns the packets that follow.
     ///
     /// # Errors
     /// [`Malformed`] if the message is too short.
@@ -124,11 +124,11 @@ const NO_REASON: u16 = u16::MAX;
 const STREAM: u16 = 4;
 const ENDS: u16 = 8;
 
-/// Bytes before those of each packet.
+/// Bytes of header before each packet.
 pub const HEADER: usize = 60;
 
 impl<'a> Captured<'a> {
-    /// Bytes that it takes.
+    /// Encoded length in bytes, header included.
     #[must_use]
     pub const fn len(&self) -> usize {
         HEADER + self.bytes.len()
@@ -182,10 +182,10 @@ impl<'a> Captured<'a> {
         Ok(header)
     }
 
-    /// Reads the first packet of a batch; returns those behind it.
+    /// Decodes the first packet of a batch, and returns those that follow.
     ///
     /// # Errors
-    /// [`Malformed`] if it is not whole.
+    /// [`Malformed`] if it is incomplete.
     pub fn decode(packets: &'a [u8]) -> Result<(Self, &'a [u8]), Malformed> {
         let (header, rest) = packets.split_first_chunk::<HEADER>().ok_or(Malformed)?;
         let mut fields = Header(header);
@@ -219,7 +219,7 @@ impl<'a> Captured<'a> {
     }
 }
 
-/// What is left of a header.
+/// The part of a header that has not been read yet.
 struct Header<'a>(&'a [u8]);
 
 impl Header<'_> {

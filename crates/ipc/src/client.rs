@@ -12,17 +12,17 @@ use crate::{Made, Partial, ToClient, ToEngine, VERSION, Wanted};
 /// should not wait the full time for each.
 const IMPATIENCE: Duration = Duration::from_millis(100);
 
-/// How long it may take to continue with a new device, on a machine that was as slow to make it (faults B3). The
-/// reliable sign of a lost engine is the end of the connection.
+/// How long it may take to continue with a new device: a machine that was slow to make the device is slow here, too
+/// (faults B3). The reliable sign of a lost engine is the end of the connection.
 const TAKE_OVER: Duration = Duration::from_secs(60);
 
 /// State of the conversation on one connection.
 #[derive(Debug)]
 pub struct Conversation {
     seq: u32,
-    /// How long the engine may take for an answer.
+    /// How long the engine may take to answer.
     patience: Duration,
-    /// It still owes an answer on which this client has given up.
+    /// It still owes an answer for which this client has stopped waiting.
     is_overdue: bool,
 }
 
@@ -66,7 +66,7 @@ pub trait Host {
     /// The time.
     fn now(&self) -> Self::Time;
 
-    /// Sends a message, encoded with this sequence number. It may hold a key: leave no copy of it (promises H1).
+    /// Sends a message, encoded with this sequence number. It may contain a key: leave no copy of it (promises H1).
     ///
     /// # Errors
     /// If it cannot be sent by `until`.
@@ -236,8 +236,8 @@ impl<T: Copy + Add<Duration, Output = T>> Pending<T> {
         host.send(self.seq, reply, beside, self.until)
     }
 
-    /// Gives it a device, or the reason why there is none. The engine has much to do with a new device before it
-    /// answers.
+    /// Gives it a device, or the reason why there is none. Adopting a device can take the engine a while, so its
+    /// deadline is later.
     fn reply_with_device<H: Host<Time = T>>(
         &mut self,
         host: &mut H,

@@ -1,5 +1,5 @@
-//! How a client makes the TUN device that an engine wants: the next step, given what already has its name. The steps
-//! themselves are the client's ([`Kernel`]), in the network namespace and with its privileges.
+//! How a client makes the TUN device that an engine requests: it decides on each step by what already has the name. The
+//! client carries them out ([`Kernel`]), in its network namespace and with its privileges.
 
 use core::time::Duration;
 
@@ -80,7 +80,7 @@ pub trait Kernel {
     /// The index of the interface of this name.
     fn index(&mut self, name: &[u8]) -> Option<u32>;
 
-    /// What the interface with this index is ([`crate::interface`]).
+    /// Classifies the interface with this index ([`crate::interface`]).
     ///
     /// # Errors
     /// The kernel's.
@@ -108,8 +108,8 @@ pub trait Kernel {
     /// The kernel's.
     fn shape(&mut self, ifindex: u32, shape: &Shape) -> Result<(), i32>;
 
-    /// Removes a device whose making failed, even if others have copies of its queues. Without an index it is not
-    /// persistent yet.
+    /// Removes a device that could not be completed, even if others have copies of its queues. Without an index it is
+    /// not persistent yet.
     fn remove(&mut self, ifindex: Option<u32>);
 
     /// The kernel's number of the device's network namespace; 0 if it has none.
@@ -216,7 +216,7 @@ fn attach_all<K: Kernel>(
         kernel.detach();
     }
     match all {
-        // It was made the other way.
+        // The device was made the other way.
         Err(EINVAL) if several.is_none() => attach_all(kernel, wanted, Some(!is_several)),
         all => all,
     }

@@ -7,7 +7,7 @@
 //!
 //! The client sends requests, the engine answers; a client has one request pending at a time. Each request carries a
 //! sequence number that its answers repeat, and a client discards an answer with another number (it belongs to a
-//! request on which it had given up). An engine that needs something from the client before it can answer requests it
+//! request that timed out). An engine that needs something from the client before it can answer requests it
 //! ([`ToClient::NeedTun`], [`ToClient::NeedSocket`], [`ToClient::NeedLink`]) and the client replies under the same
 //! number.
 //!
@@ -16,9 +16,9 @@
 //! client can wait until every answer is readable in the channel before its `sendmsg` returns; OpenVPN spins on
 //! `EAGAIN` otherwise.
 //!
-//! A *capture* is another such pair: [`ToEngine::Capture`] passes the engine's end, and the engine writes what the workers
-//! see of one device into it, until the client closes its end or the device is gone ([`capture`]). It never waits for
-//! the client, and tells how many packets were lost for want of room.
+//! A *capture* is another such pair: [`ToEngine::Capture`] passes the engine's end, and the engine writes what the
+//! workers see of one device into it, until the client closes its end or the device is gone ([`capture`]). It never
+//! waits for the client, and reports how many packets were lost for lack of room.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
@@ -74,8 +74,8 @@ pub const REQUEST_MARK: &[u8] = b"mark";
 pub const STREAM_ERROR: [u8; 2] = [0xff, 0xff];
 
 /// Environment variable with the number of an inherited fd through which an engine hands out connections: its
-/// *dispenser*. Every process below `udco run` inherits the same one, so nothing is read from it. A process makes a pair
-/// of sockets, sends one end through the dispenser with [`ToEngine::Connect`], and speaks on the other.
+/// *dispenser*. Every process below `udco run` inherits the same one, so nothing is read from it. A process makes a
+/// pair of sockets, sends one end through the dispenser with [`ToEngine::Connect`], and speaks on the other.
 pub const FD_VARIABLE: &str = "UDCO_FD";
 
 /// Environment variable with the path of the socket of an engine.

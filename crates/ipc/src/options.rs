@@ -1,26 +1,26 @@
 //! A client's own options for its data path. `udco run` reads them, an environment variable carries them to the preload
-//! library, and that to the engine, for this client's devices only (faults E5).
+//! library, which passes them to the engine, for this client's devices only (faults E5).
 
 use core::fmt;
 
 /// Environment variable with a client's options, in the [`DataPathOptions`] display format.
 pub const OPTIONS_VARIABLE: &str = "UDCO_OPTIONS";
 
-/// The least bound of a packet: OpenVPN 2.7 takes no smaller one.
+/// The smallest size: OpenVPN 2.7 accepts no smaller one.
 const LEAST_SIZE: u16 = 154;
 
 /// Size limit for TCP segments, applied by lowering the MSS in SYNs (OpenVPN's `mssfix`). The path's limit applies as
-/// well.
+/// well, except with [`MssFix::Off`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MssFix {
-    /// By the path alone.
+    /// The path's limit alone.
     #[default]
     Path,
-    /// Not at all.
+    /// No limit.
     Off,
     /// OpenVPN's packets are at most this long, without the headers of UDP and IP.
     Datagram(u16),
-    /// With the headers of UDP and IP.
+    /// The same, with the headers of UDP and IP.
     Outer(u16),
     /// Inner packets are at most this long.
     Inner(u16),
@@ -85,7 +85,7 @@ impl fmt::Display for DataPathOptions {
 }
 
 impl MssFix {
-    /// Only with a sensible size: segments of a few bytes would waste the path.
+    /// Raises a size that is too small: segments of a few bytes would waste the path.
     #[must_use]
     pub fn bounded(self) -> Self {
         match self {

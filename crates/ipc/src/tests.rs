@@ -162,7 +162,7 @@ fn every_cut_of_a_message_is_malformed_or_shorter() {
     assert_eq!(
         ToEngine::decode(&buffer[..len + 1]),
         Err(Malformed),
-        "a byte too many"
+        "one byte too many"
     );
     buffer[0] = 0xff;
     assert_eq!(

@@ -6,7 +6,7 @@ use crate::{Malformed, TooLong, Wanted};
 /// A message from the engine to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToClient<'a> {
-    /// The connection stands.
+    /// The connection is accepted.
     Welcome {
         /// [`crate::VERSION`] of the engine.
         version: u16,
@@ -30,7 +30,7 @@ pub enum ToClient<'a> {
         /// Not all answers fitted into the channel; the rest follows as it is drained.
         more: bool,
     },
-    /// Not about a device of ours: give the request to the kernel.
+    /// Not about a device of ours: pass the request on to the kernel.
     Pass,
     /// Check whether there is an interface with this index in the client's network namespace.
     NeedLink {

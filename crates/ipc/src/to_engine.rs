@@ -8,7 +8,7 @@ use crate::{Malformed, MssFix, TooLong};
 /// part goes to the client unchanged, so that it finds the start of the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Partial {
-    /// It stood between two packets, or its position is unknown.
+    /// It was between two packets, or its position is unknown.
     #[default]
     Nothing,
     /// It had read this first byte of a length.
@@ -44,8 +44,8 @@ pub enum ToEngine<'a> {
         /// Option value.
         value: i32,
     },
-    /// A datagram that the client sent on a channel. Answer: [`crate::ToClient::Done`], after all replies are readable in
-    /// the channel (or [`crate::ToClient::NeedSocket`] or [`crate::ToClient::NeedLink`] first).
+    /// A datagram that the client sent on a channel. Answer: [`crate::ToClient::Done`], after all replies are readable
+    /// in the channel (or [`crate::ToClient::NeedSocket`] or [`crate::ToClient::NeedLink`] first).
     Request {
         /// The channel it was sent on.
         channel: u32,
@@ -93,8 +93,8 @@ pub enum ToEngine<'a> {
         /// Whether there is such an interface.
         exists: bool,
     },
-    /// Reply to [`crate::ToClient::NeedTun`]. Beside it, if `errno` is 0: the TUN queues, then a `NETLINK_ROUTE` socket of
-    /// the same network namespace that has joined the groups for links, addresses and routes of both families.
+    /// Reply to [`crate::ToClient::NeedTun`]. Beside it, if `errno` is 0: the TUN queues, then a `NETLINK_ROUTE` socket
+    /// of the same network namespace that has joined the groups for links, addresses and routes of both families.
     /// Answer: [`crate::ToClient::Answer`].
     Tun {
         /// 0, or why there is no device.
@@ -107,9 +107,9 @@ pub enum ToEngine<'a> {
         /// The device's actual name. Never trusted.
         name: &'a [u8],
     },
-    /// Reply to [`crate::ToClient::NeedSocket`]. Beside it, if `errno` is 0: the real transport socket, then the engine's
-    /// end of the relay, SEQPACKET (see [`crate::RelayHeader`] for UDP, [`crate::STREAM_ERROR`] for TCP). Answer:
-    /// [`crate::ToClient::Done`].
+    /// Reply to [`crate::ToClient::NeedSocket`]. Beside it, if `errno` is 0: the real transport socket, then the
+    /// engine's end of the relay, SEQPACKET (see [`crate::RelayHeader`] for UDP, [`crate::STREAM_ERROR`] for TCP).
+    /// Answer: [`crate::ToClient::Done`].
     Socket {
         /// 0, or why there is no such socket: `EBADF` or `ENOTSOCK` if the number names none; `EOPNOTSUPP` if it is
         /// neither UDP nor TCP; `EBUSY` for a UDP socket with an encapsulation of its own.
@@ -171,9 +171,9 @@ pub enum ToEngine<'a> {
     /// [`crate::ToClient::Done`].
     CompressionRefused,
     /// Captures the packets of a device that the client may use, until the client closes its end or its connection.
-    /// Beside it: the engine's end of a SEQPACKET pair, on which [`crate::capture`] says what follows. One capture for
+    /// Beside it: the engine's end of a SEQPACKET pair, whose messages [`crate::capture`] describes. One capture for
     /// each connection, and for each device. Answer: [`crate::ToClient::Done`] with 0; `ENODEV`; `EPERM` for another
-    /// user's device; `EBUSY`; `EDQUOT` if the user has as many as it may; `EINVAL`.
+    /// user's device; `EBUSY`; `EDQUOT` if the user has reached its limit; `EINVAL`.
     Capture {
         /// Interface index in the client's network namespace.
         ifindex: u32,
@@ -181,7 +181,7 @@ pub enum ToEngine<'a> {
         peer: Option<u32>,
         /// What to show.
         wanted: Wanted,
-        /// The most bytes of each packet.
+        /// The most bytes to capture of each packet.
         snap: u32,
     },
 }
@@ -190,8 +190,8 @@ impl<'a> ToEngine<'a> {
     /// Writes the message with its header and returns its length.
     ///
     /// # Errors
-    /// [`TooLong`] if it does not fit; a buffer of [`crate::MAX_MESSAGE`] fits every netlink request of up to that size less
-    /// 16 bytes.
+    /// [`TooLong`] if it does not fit; in a buffer of [`crate::MAX_MESSAGE`] bytes, a netlink request fits if it is at
+    /// least 22 bytes shorter.
     pub fn encode(&self, seq: u32, into: &mut [u8]) -> Result<usize, TooLong> {
         let mut body = Body::new(into);
         match *self {
