@@ -1,4 +1,4 @@
-//! The answers that every request can have: ACK, error, the end of a dump; and the list in which answers are collected.
+//! The answers that any request can have: ACK, error, the end of a dump; and the list in which answers are collected.
 
 use alloc::borrow::Cow;
 use alloc::borrow::ToOwned;

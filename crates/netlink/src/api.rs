@@ -43,7 +43,7 @@ impl CipherAlg {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::AesGcm, Self::ChaCha20Poly1305];
 
-    /// Its name for people.
+    /// Its display name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -98,7 +98,7 @@ impl DeleteReason {
         Self::TransportDisconnect,
     ];
 
-    /// The API's name of it.
+    /// Its name in the API.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -156,7 +156,7 @@ pub struct PeerNew {
 }
 
 impl PeerNew {
-    /// A peer with no more than the fields that every request has.
+    /// A peer with only the fields that every request has.
     pub fn new(api: Api, id: u32, socket: u32) -> Self {
         Self {
             api,
@@ -249,13 +249,13 @@ pub struct PeerState {
     pub local: Option<IpAddr>,
     /// Port of the transport socket.
     pub local_port: u16,
-    /// Packets received, as inside the tunnel.
+    /// Packets received, as counted inside the tunnel.
     pub vpn_rx: Traffic,
-    /// Packets sent, as inside the tunnel.
+    /// Packets sent, as counted inside the tunnel.
     pub vpn_tx: Traffic,
-    /// Packets received, as on the transport.
+    /// Packets received, as counted on the transport.
     pub link_rx: Traffic,
-    /// Packets sent, as on the transport.
+    /// Packets sent, as counted on the transport.
     pub link_tx: Traffic,
 }
 

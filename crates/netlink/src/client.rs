@@ -25,7 +25,7 @@ use crate::{Api, Errno, dco_v2, ovpn};
 /// Room for the largest request. A request never moves while it is written: it may hold a key (promises H1).
 const ROOM: usize = 1024;
 
-/// Version in `genlmsghdr` of requests; no family looks at it.
+/// Version in `genlmsghdr` of requests; no family checks it.
 const VERSION: u8 = 1;
 
 /// A family, as `nlctrl` reports it.

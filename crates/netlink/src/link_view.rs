@@ -54,7 +54,7 @@ impl Api {
 }
 
 /// Rewrites an `RTM_NEWLINK` message of the kernel about a device of ours as the module's: kind, mode and bounds of the
-/// MTU. All else is that of the TUN device. A truncated message is returned as it is.
+/// MTU. Everything else stays as the TUN device has it. A truncated message is returned as it is.
 pub fn link_view(message: &[u8], api: Api, mode: Mode) -> Vec<u8> {
     let (Some(header), Some(link)) = (
         Header::of(message),

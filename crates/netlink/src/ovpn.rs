@@ -138,7 +138,7 @@ fn refused(refused: Refused) -> Rejection {
     }
 }
 
-/// The text with the module's name before it, as all of the module's texts (dco-behaviour 2.5).
+/// The text with the module's name before it, as in all of the module's texts (dco-behaviour 2.5).
 fn prefixed(text: &str) -> String {
     format!("ovpn: {text}")
 }

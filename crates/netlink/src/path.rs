@@ -1,5 +1,5 @@
-//! Requests to the kernel for the MTU of the path to an address. The kernel knows the route's metric and what ICMP,
-//! which it validates, has taught it.
+//! Requests to the kernel for the MTU of the path to an address. The kernel knows the MTU of the route, and what it has
+//! learnt from ICMP messages, which it validates.
 //!
 //! The requests share a socket with [`crate::route`]: answers are distinguished from notifications by the socket's
 //! port and a range of sequence numbers.
@@ -118,7 +118,7 @@ pub fn reports(datagram: &[u8], port: u32) -> impl Iterator<Item = Report> + '_ 
     })
 }
 
-/// Whether a message answers one of these requests, and so is no notification. `port` is that of our own socket.
+/// Whether a message answers one of these requests, and thus is not a notification. `port` is that of our own socket.
 pub(crate) fn is_answer(header: &Header, port: u32) -> bool {
     // A notification carries the port of the requester that caused it.
     header.port == port && header.sequence >= FIRST_QUERY

@@ -41,7 +41,8 @@ pub enum Change {
     },
     /// A route was removed.
     Removed(Route),
-    /// A link was added or changed, or an address was added or removed: routes may have gone without a notification.
+    /// A link was added or changed, or an address was added or removed: routes may have disappeared without a
+    /// notification.
     Surroundings,
     /// A link was deleted.
     LinkGone {
@@ -81,8 +82,8 @@ pub fn dump_request(family: Family, seq: u32) -> Vec<u8> {
     header.write(&route.bytes(), |_| ())
 }
 
-/// Decodes the messages of a datagram. It leaves out those of no concern, and answers about paths ([`crate::path`])
-/// to the socket with this port.
+/// Decodes the messages of a datagram. It leaves out those that do not matter to the mirror, and answers about paths
+/// ([`crate::path`]) to the socket with this port.
 pub fn changes(datagram: &[u8], port: u32) -> impl Iterator<Item = Change> + '_ {
     Messages::of(datagram).filter_map(move |message| {
         let header = Header::of(message)?;
@@ -162,7 +163,7 @@ fn hop(route: &mut Route, family: u8, attribute: &Attribute<'_>) -> Option<()> {
     Some(())
 }
 
-/// Reads the first of several next hops: the kernel's choice among them is unknown here.
+/// Reads the first of several next hops: which of them the kernel chooses is unknown here.
 fn first_hop(route: &mut Route, family: u8, hops: &[u8]) -> Option<()> {
     let [a, b, _, _, ifindex @ ..] = *hops.first_chunk::<RTNEXTHOP_LEN>()?;
     route.ifindex = u32::from_ne_bytes(ifindex);

@@ -78,7 +78,7 @@ pub struct LinkNew<'a> {
     pub up: bool,
 }
 
-/// The link that a request is about; if it has both, the index counts.
+/// The link that a request is about; if it has both index and name, the index counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LinkTarget<'a> {
     /// Interface index.
@@ -133,7 +133,7 @@ fn read<'a>(
     }
 }
 
-/// A change of the MTU, if the request has one. A requester without the right to it is left to the kernel's refusal.
+/// A change of the MTU, if the request has one. If the requester lacks the privilege, the kernel is left to refuse.
 fn set_mtu<'a>(
     requester: &Requester,
     members: &Members<'_>,

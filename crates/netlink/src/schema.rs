@@ -60,7 +60,7 @@ impl Command {
 
 /// The attributes of a message or nest. Each is a `static`, because GETPOLICY distinguishes them by address.
 pub(crate) struct Policy {
-    /// The highest number; above is "Unknown", below and not listed "Unsupported".
+    /// The highest number. A higher one is "Unknown"; a lower one that is not listed is "Unsupported".
     pub(crate) max: u16,
     pub(crate) attributes: &'static [(u16, Kind)],
 }
@@ -81,11 +81,11 @@ impl Policy {
 pub(crate) enum Kind {
     /// A byte from 0 to this.
     U8(u8),
-    /// A 16 bit integer from 0 to this.
+    /// A 16-bit integer from 0 to this.
     U16(u16),
-    /// A 32 bit integer from 0 to this.
+    /// A 32-bit integer from 0 to this.
     U32(u32),
-    /// A signed 32 bit integer.
+    /// A signed 32-bit integer.
     S32,
     /// An unsigned integer of 4 or 8 bytes.
     Uint,

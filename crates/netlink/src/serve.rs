@@ -29,7 +29,7 @@ pub fn serve(
         let request = header.flags & NLM_F_REQUEST != 0 && header.kind >= NLMSG_MIN_TYPE;
         let outcome = match request {
             true => answer(families, requester, &header, message, service, answers),
-            // No request to a family, but acknowledged all the same (golden `genl_header`).
+            // Not a request to a family, but acknowledged all the same (golden `genl_header`).
             false => Ok(Acknowledge::IfRequested),
         };
         match outcome {

@@ -90,7 +90,7 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// Whether bytes are left that are no attribute. Valid once the iterator has ended.
+    /// Whether bytes are left that are not an attribute. Valid once the iterator has ended.
     pub fn leftover(&self) -> bool {
         !self.rest.is_empty()
     }
@@ -186,23 +186,22 @@ impl Writer {
         self.put(kind, &[value]);
     }
 
-    /// Adds a 16 bit integer.
+    /// Adds a 16-bit integer.
     pub fn u16(&mut self, kind: u16, value: u16) {
         self.put(kind, &value.to_ne_bytes());
     }
 
-    /// Adds a 16 bit integer in network order, marked as such: the kernel does so with ports
-    /// (golden), not with addresses.
+    /// Adds a 16-bit integer in network order, marked as such: the kernel marks ports (golden), but not addresses.
     pub fn be16(&mut self, kind: u16, value: u16) {
         self.put(kind | NLA_F_NET_BYTEORDER, &value.to_be_bytes());
     }
 
-    /// Adds a 32 bit integer.
+    /// Adds a 32-bit integer.
     pub fn u32(&mut self, kind: u16, value: u32) {
         self.put(kind, &value.to_ne_bytes());
     }
 
-    /// Adds a 64 bit integer.
+    /// Adds a 64-bit integer.
     pub fn u64(&mut self, kind: u16, value: u64) {
         self.put(kind, &value.to_ne_bytes());
     }

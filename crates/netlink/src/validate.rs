@@ -129,8 +129,8 @@ fn validate_one(kind: Kind, attribute: &Attribute<'_>, how: Strictness) -> Resul
 const UNREADABLE: &str = "Attribute failed policy validation";
 const BINARY_SIZE: &str = "binary attribute size out of range";
 
-/// Checks a string. The NUL does not count towards its length, but [`Kind::NulString`] requires one right behind at the
-/// latest.
+/// Checks a string. The NUL does not count towards its length, but [`Kind::NulString`] requires one, at the latest
+/// right after the longest string.
 fn validate_string(kind: Kind, max: usize, attribute: &Attribute<'_>) -> Result<(), Rejection> {
     let bytes = attribute.payload;
     let nul = bytes.iter().take(max + 1).any(|&byte| byte == 0);

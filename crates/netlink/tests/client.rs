@@ -1,5 +1,5 @@
-//! The client's side against what was recorded of the kernel's driver: its answers are read, and requests are written as
-//! it took them.
+//! The client's side against recordings of the kernel's driver: its answers can be read, and requests are written as it
+//! accepted them.
 
 use std::io::Write;
 use std::path::Path;
@@ -50,13 +50,13 @@ fn steps(name: Option<&str>) -> Vec<Step> {
         .collect()
 }
 
-/// The recordings are of a little-endian machine.
+/// The recordings are from a little-endian machine.
 fn is_big_endian() -> bool {
     if cfg!(target_endian = "big") {
         // Past libtest's capture, which shows the output of failed tests only.
         let _ = writeln!(
             std::io::stdout(),
-            "SKIPPED: the recordings are of a little-endian machine"
+            "SKIPPED: the recordings are from a little-endian machine"
         );
     }
     cfg!(target_endian = "big")
@@ -143,7 +143,7 @@ fn requests_are_those_that_the_kernel_took() {
         request[8..16].fill(0);
         // The recorder also asked for the acknowledgement of dumps.
         request[6] &= !4;
-        // The family's version, at which no family looks.
+        // The family's version, which no family checks.
         request.get_mut(17).into_iter().for_each(|it| *it = 0);
         request
     };

@@ -1,6 +1,6 @@
-//! Replays what was recorded of the kernel's driver, and compares the answers byte for byte.
+//! Replays recordings of the kernel's driver, and compares the answers byte for byte.
 //!
-//! They are in `recordings/`; the environment variable `GOLDEN_DIR` names another folder, seen from the workspace.
+//! They are in `recordings/`; the environment variable `GOLDEN_DIR` names another folder, relative to the workspace.
 
 mod fake;
 
@@ -23,7 +23,7 @@ fn answers_are_those_of_the_kernel() {
         let _ = writeln!(std::io::stdout(), "SKIPPED: {why}");
     };
     if cfg!(target_endian = "big") {
-        skip("the golden transcripts are of little-endian machines");
+        skip("the golden transcripts are from little-endian machines");
         return;
     }
     let folder = recorded();
@@ -67,7 +67,7 @@ struct Count {
     different: usize,
 }
 
-/// One scenario on its way.
+/// A scenario being replayed.
 struct Replay {
     families: FamilyIds,
     ports: BTreeMap<String, u32>,
@@ -79,7 +79,7 @@ struct Replay {
     /// Sockets that have received: from then on the kernel knows how big a datagram may be.
     received: BTreeSet<String>,
     next_ifindex: u32,
-    /// Packets have passed, so that the fake's counters are wrong.
+    /// Packets have passed, so the fake's counters are wrong.
     traffic: bool,
 }
 
@@ -135,7 +135,7 @@ impl Replay {
         }
     }
 
-    /// The comparison of a request's answers, or none where the fake can't know.
+    /// The comparison of a request's answers; `None` where the fake can't know them.
     fn request(&mut self, step: &Value) -> Option<Result<(), String>> {
         let on = step["on"].as_str().unwrap();
         let request = bytes(&step["req"]);

@@ -1,4 +1,4 @@
-//! The driver's side as a whole: the requests of OpenVPN 2.6, and requests that are wrong.
+//! The driver's side as a whole: the requests of OpenVPN 2.6, and invalid requests.
 
 mod fake;
 
@@ -147,13 +147,13 @@ fn peculiarities_of_v2() {
     assert_eq!(ask(&mut fake, &dump_v2(3)).len(), 1);
     // Ids have 24 bits on the wire.
     assert_eq!(outcome(&mut fake, &new_peer_v2(3, 0x0100_0000, 9)), -22);
-    // Half a keepalive, even of nobody, succeeds.
+    // Half a keepalive succeeds, even for an unknown peer.
     let half = v2(3, 2, 3, |peer| {
         peer.u32(1, 99);
         peer.u32(2, 10);
     });
     assert_eq!(outcome(&mut fake, &half), 0);
-    // The other API's device isn't one.
+    // A device of the other API doesn't count.
     assert_eq!(outcome(&mut fake, &new_peer_v2(4, 7, 9)), -22);
     assert_eq!(outcome(&mut fake, &new_peer_v2(5, 7, 9)), -19);
     // Key ids have 3 bits, there are two slots, and no cipher 0.

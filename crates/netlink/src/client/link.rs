@@ -12,7 +12,7 @@ use crate::numbers::{
 use crate::tlv::Writer;
 use crate::{Api, Mode};
 
-/// Place of the flags in `nlmsghdr`.
+/// Offset of the flags in `nlmsghdr`.
 const FLAGS: usize = 6;
 
 /// A link to create.
@@ -30,7 +30,7 @@ pub struct New<'a> {
     pub up: bool,
 }
 
-/// `RTM_NEWLINK` that fails if there is such a link.
+/// `RTM_NEWLINK` that fails if the link exists.
 pub fn new(link: &New<'_>, sequence: u32) -> Vec<u8> {
     let flags = NLM_F_CREATE | NLM_F_EXCL;
     let up = if link.up { IFF_UP } else { 0 };
@@ -53,8 +53,8 @@ pub fn new(link: &New<'_>, sequence: u32) -> Vec<u8> {
     })
 }
 
-/// Makes a request for a [`new`] link one that the kernel answers with the link (Linux 6.1): with its name, where it
-/// chose the number.
+/// Turns a request for a [`new`] link into one that the kernel answers with the link (Linux 6.1): this reveals the name
+/// if the kernel chose its number.
 #[must_use]
 pub fn echoed(mut request: Vec<u8>) -> Vec<u8> {
     let low = request.get_mut(FLAGS..).and_then(<[u8]>::first_chunk_mut);

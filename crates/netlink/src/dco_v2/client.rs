@@ -10,7 +10,7 @@ use crate::tlv::{Members, Writer};
 pub(crate) fn number(request: &Command<'_>) -> Result<u8, Unsupported> {
     Ok(match request {
         Command::PeerNew(new) if new.tx_id.is_some_and(|id| id != new.id) => {
-            return Err(Unsupported("give a peer a TX id of its own"));
+            return Err(Unsupported("give a peer a separate TX id"));
         }
         Command::PeerNew(new) if new.keepalive.is_some() => {
             return Err(Unsupported("give a new peer keepalive (`peer set` can)"));

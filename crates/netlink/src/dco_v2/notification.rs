@@ -31,7 +31,7 @@ pub(crate) fn encode(family: u16, notification: &Notification) -> Option<Vec<u8>
     ))
 }
 
-/// Reads a notification; `None` if the command with this number is none.
+/// Reads a notification; `None` if the command with this number is not one.
 pub(super) fn read(number: u8, members: &Members<'_>) -> Option<Notification> {
     if number != command::DEL_PEER {
         return None;

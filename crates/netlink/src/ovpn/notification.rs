@@ -41,7 +41,7 @@ pub(crate) fn encode(family: u16, notification: &Notification) -> Vec<u8> {
     })
 }
 
-/// Reads a notification; `None` if the command with this number is none.
+/// Reads a notification; `None` if the command with this number is not one.
 pub(super) fn read(number: u8, members: &Members<'_>) -> Option<Notification> {
     let nest = |number| Some(Members::of(members.find(number)?.members()));
     let ifindex = members.find(top::IFINDEX)?.u32()?;

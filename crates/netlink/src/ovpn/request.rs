@@ -1,4 +1,4 @@
-//! Requests: decoded with what the driver checks by the message and the device's mode alone, and written by clients.
+//! Requests: decoded, with the checks that need only the message and the device's mode, and written by clients.
 
 use alloc::format;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

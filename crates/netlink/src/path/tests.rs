@@ -6,12 +6,12 @@ use crate::route::{Change, changes};
 
 const PORT: u32 = 77;
 
-/// Numbers of two bytes as the machine has them, one behind the other.
+/// 16-bit numbers in host order, one after the other.
 fn shorts(numbers: &[u16]) -> Vec<u8> {
     numbers.iter().copied().flat_map(u16::to_ne_bytes).collect()
 }
 
-/// The same of four bytes.
+/// The same for 32-bit numbers.
 fn longs(numbers: &[u32]) -> Vec<u8> {
     numbers.iter().copied().flat_map(u32::to_ne_bytes).collect()
 }
@@ -20,7 +20,7 @@ fn v4(last: u8) -> IpAddr {
     IpAddr::from([192, 0, 2, last])
 }
 
-/// A message of the kernel's, to a socket with this port.
+/// A message from the kernel, to a socket with this port.
 fn message(kind: u16, (number, port): (u32, u32), rest: &[u8]) -> Vec<u8> {
     let header = Header {
         kind,
@@ -74,7 +74,7 @@ fn a_question_names_both_ends() {
 
     let link_local = Path {
         remote: "fe80::1".parse().unwrap(),
-        // Of the other family: of no use.
+        // Of the other family: not used.
         local: Some(v4(2)),
         ifindex: 3,
         mark: 0x1_0203,
@@ -115,7 +115,7 @@ fn an_answer_has_device_and_mtu_and_is_no_notification() {
             ifindex: 4
         })
     );
-    // The same from a dump (1), and news of somebody else's change.
+    // The same in a dump (1), and in the notification of another socket's change.
     for number in [(1, PORT), (0x105, PORT + 1)] {
         let news = route(number, &attributes);
         assert_eq!(only(&news), None);
@@ -150,7 +150,11 @@ fn a_link_has_its_mtu_for_both_families_whoever_requested_it() {
         let message = message(RTM_NEWLINK, (0x100, port), &rest);
         assert_eq!(only(&message), Some(link));
         let news = changes(&message, PORT).count();
-        assert_eq!(news, usize::from(port != PORT), "our own question is none");
+        assert_eq!(
+            news,
+            usize::from(port != PORT),
+            "the answer to our own request is not one"
+        );
         for cut in 0..message.len() {
             let _ = reports(&message[..cut], PORT).count();
             let mut lying = message[..cut].to_vec();

@@ -1,4 +1,4 @@
-//! A service that keeps peers and keys in memory, and refuses what the kernel would.
+//! A service that keeps peers and keys in memory, and refuses what the kernel would refuse.
 #![allow(dead_code, reason = "each test uses its part")]
 
 use std::collections::BTreeMap;
