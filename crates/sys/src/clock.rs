@@ -1,4 +1,4 @@
-//! The clock for keepalives and expiry: it never steps, and it counts suspend. And the clock of a thread's work.
+//! The clock for keepalives and expiry, which never steps and counts suspend; and the processor time of a thread.
 //!
 //! `CLOCK_BOOTTIME`, so that peers which expired during a suspend are reported at once (promises J6); changes of the
 //! wall clock have no effect here.
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// Nanoseconds since boot, suspend included.  Wraps after 584 years.
+/// Nanoseconds since boot, suspend included. Wraps after 584 years.
 #[must_use]
 pub fn nanoseconds() -> u64 {
     let now = now();
@@ -33,10 +33,10 @@ pub fn milliseconds() -> u64 {
 #[must_use]
 pub fn spent_by<T>(thread: &JoinHandle<T>) -> Option<Duration> {
     let mut clock = 0;
-    // musl's is a pointer, and a number for the standard library.
+    // With musl the type is a pointer, but the standard library returns a number.
     #[allow(clippy::unnecessary_cast, trivial_numeric_casts)]
     let id = thread.as_pthread_t() as libc::pthread_t;
-    // SAFETY: the thread was neither joined nor detached, since its handle is there; `clock` is live and exclusive.
+    // SAFETY: the thread was neither joined nor detached, since its handle exists; `clock` is live and exclusive.
     if unsafe { libc::pthread_getcpuclockid(id, &raw mut clock) } != 0 {
         return None;
     }
@@ -96,7 +96,7 @@ mod tests {
         thread.join().unwrap();
     }
 
-    /// In a time namespace in which the boot clock, and no other, is ahead.
+    /// In a time namespace in which only the boot clock is ahead.
     #[test]
     fn the_time_that_a_machine_sleeps_counts() {
         const AHEAD: u64 = 1_000_000;

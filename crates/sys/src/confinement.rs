@@ -1,5 +1,5 @@
-//! Confinement: which rights an engine gives up before it reads its first packet. It opens nothing, connects to
-//! nothing, starts nothing, and only root can inspect it (SECURITY.md).
+//! Confinement: the rights that an engine gives up before it reads its first packet. From then on it can open, connect
+//! to and start nothing, and only root can inspect it (SECURITY.md).
 //!
 //! The layers overlap on purpose: where a kernel or a container lacks one, the others hold, and a log line says so.
 
@@ -29,7 +29,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::process::forbid_core_dumps;
 
-/// The newest Landlock ABI to request; an older kernel applies as much of it as it has.
+/// The newest Landlock ABI to request; an older kernel applies as much of it as it supports.
 const LANDLOCK: ABI = ABI::V6;
 
 /// How the kernel treats a system call that is not in the table.
@@ -66,7 +66,7 @@ impl fmt::Display for Lack {
 /// Switches to another user and drops all capabilities. Call it before [`enter`], while there is only one thread.
 ///
 /// # Errors
-/// If this process lacks the right.
+/// If this process lacks the privilege.
 pub fn become_user(user: User) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     set_thread_groups(&[])?;
@@ -88,28 +88,29 @@ pub fn enter(unforeseen: Unforeseen) -> Vec<Lack> {
     // The C library's first clock read uses calls that are refused later.
     let _ = clock_gettime(ClockId::Monotonic);
     let _ = umask(Mode::RWXG | Mode::RWXO);
-    layer("`/` as its directory", chdir("/").map_err(text));
+    layer("`/` as its working directory", chdir("/").map_err(text));
     layer(
         "protection from core dumps and debuggers",
         forbid_core_dumps().map_err(text),
     );
     layer(
-        "an end to its capabilities",
+        "dropping its capabilities",
         drop_capabilities().map_err(text),
     );
     layer("no_new_privs", set_no_new_privs(true).map_err(text));
     layer("Landlock", landlock());
-    layer("a filter of system calls", filter_calls(unforeseen));
+    layer("a system call filter", filter_calls(unforeseen));
     lacks
 }
 
 /// Empties the five capability sets, and keeps them empty.
 fn drop_capabilities() -> rustix::io::Result<()> {
-    // A user's own engine lacks the right, and needs no such drop: under no_new_privs it can gain nothing from these.
+    // An unprivileged engine may not shrink the bounding set, and need not: under no_new_privs it can gain nothing from
+    // it.
     for number in 0..u64::BITS {
         match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
             Ok(()) => {}
-            // The kernel has no more capabilities, or this is a user's own engine.
+            // The kernel has no more capabilities, or this engine is unprivileged.
             Err(_) => break,
         }
     }
@@ -138,7 +139,7 @@ fn drop_capabilities() -> rustix::io::Result<()> {
     )
 }
 
-/// Files, TCP ports, other processes' sockets and signals: nothing is allowed, without exceptions.
+/// Files, TCP ports, other processes' sockets and signals: nothing is allowed, and there are no exceptions.
 fn landlock() -> Result<(), String> {
     let restricted = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
-/// What to wait for.  Errors and hang-ups are always reported.
+/// What to wait for. Errors and hang-ups are always reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interest {
     /// Data, a connection or the peer's half-close can be read.
@@ -59,8 +59,8 @@ pub struct Event {
     pub readable: bool,
     /// There is room to write.
     pub writable: bool,
-    /// `EPOLLERR`: the error queue of a UDP socket needs a
-    /// [`drain_errors`](crate::udp::UdpSocket::drain_errors), else this comes back at once.
+    /// `EPOLLERR`: the error queue of a UDP socket needs a [`drain_errors`](crate::udp::UdpSocket::drain_errors), else
+    /// this event recurs at once.
     pub error: bool,
     /// `EPOLLHUP` or `EPOLLRDHUP`: the other side has closed, or the TUN interface is gone.
     pub hangup: bool,
@@ -73,7 +73,7 @@ pub struct Events {
 }
 
 impl Events {
-    /// Room for `capacity` events a call (at least one).
+    /// Room for `capacity` events per call (at least one).
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
         let empty = epoll::Event {
@@ -128,8 +128,8 @@ impl Poller {
         Ok(Self { fd })
     }
 
-    /// Watches `fd`.  Only [`Poller::remove`] takes a descriptor out of the set: closing ours does not, as long as
-    /// another process holds the same open file.
+    /// Watches `fd`. Only [`Poller::remove`] takes a descriptor out of the set: closing ours does not, as long as
+    /// another process has the same open file.
     ///
     /// # Errors
     ///
@@ -184,7 +184,7 @@ impl Poller {
     }
 
     /// Waits for at least one event or for `timeout` (`None`: for ever; zero: polls only), fills `events` and returns
-    /// their number.  A signal ends the wait with 0 events.
+    /// their number. A signal ends the wait with 0 events.
     ///
     /// # Errors
     ///

@@ -76,7 +76,7 @@ pub fn socket(domain: c_int, kind: c_int, protocol: c_int) -> io::Result<OwnedFd
     owned(unsafe { libc::socket(domain, kind | libc::SOCK_CLOEXEC, protocol) })
 }
 
-/// An epoll set, a timer, and a handle of this process.
+/// An epoll set, a timer, a handle of this process, and an eventfd.
 pub fn odd_descriptors() -> Vec<OwnedFd> {
     // SAFETY: no memory is passed.
     let epoll = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };

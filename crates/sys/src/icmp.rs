@@ -12,7 +12,7 @@ use rustix::net::{
 
 use crate::socket_option;
 
-/// How often in a row to send again: an ICMP error about an earlier packet is reported by the next call.
+/// How many times to try sending: an ICMP error about an earlier packet is reported by the next call.
 const TRIES: usize = 3;
 
 /// A socket that sends echo requests to one address, and only through one device.
@@ -23,7 +23,7 @@ pub struct EchoSocket {
     is_ipv6: bool,
 }
 
-/// What became of a message.
+/// The outcome for a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
     /// It left.
@@ -33,10 +33,10 @@ pub enum Sent {
 }
 
 impl EchoSocket {
-    /// A socket for this address behind the device with this index. Its packets are not fragmented.
+    /// A socket for this address, through the device with this index. Its packets are not fragmented.
     ///
     /// # Errors
-    /// `EACCES` or `EPERM`: neither is the user's group in `net.ipv4.ping_group_range`, nor has the process
+    /// `EACCES` or `EPERM`: the user's group is not in `net.ipv4.ping_group_range`, and the process lacks
     /// `CAP_NET_RAW`. `ENETUNREACH`: the device has no address of this family, or is down.
     pub fn open(remote: IpAddr, ifindex: u32) -> io::Result<Self> {
         let (family, protocol) = match remote {
@@ -78,12 +78,12 @@ impl EchoSocket {
                 libc::IP_PMTUDISC_PROBE,
             )?;
         }
-        // Only answers from there are received.
+        // Connected, so that only answers from there are received.
         connect(&socket.fd, &SocketAddr::new(remote, 0))?;
         Ok(socket)
     }
 
-    /// Whether the kernel leaves the identifier of messages to this process; else it has one for each socket.
+    /// Whether this process chooses the identifier of its messages; else the kernel assigns one to each socket.
     #[must_use]
     pub const fn is_raw(&self) -> bool {
         self.is_raw
@@ -109,7 +109,7 @@ impl EchoSocket {
     /// If it cannot leave: no route, the device is down.
     pub fn send(&self, message: &[u8]) -> io::Result<Sent> {
         for _ in 1..TRIES {
-            // An error may be of an earlier packet: then this one leaves now.
+            // The error may belong to an earlier packet: then this one leaves at the next try.
             if let Ok(sent) = self.send_once(message) {
                 return Ok(sent);
             }
@@ -120,20 +120,21 @@ impl EchoSocket {
     fn send_once(&self, message: &[u8]) -> rustix::io::Result<Sent> {
         match send(&self.fd, message, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
             Ok(_) => Ok(Sent::Whole),
-            // The device's queue is full: it is lost, as it would be further on.
+            // The device's queue is full: the packet is lost, as it might be anywhere on its path.
             Err(Errno::NOBUFS | Errno::AGAIN) => Ok(Sent::Whole),
             Err(Errno::MSGSIZE) => Ok(Sent::TooLong),
             Err(error) => Err(error),
         }
     }
 
-    /// Receives an ICMP message, of any type, without its IP header; `None` if none is there. A longer one is cut.
+    /// Receives an ICMP message, of any type, without its IP header; `None` if there is none. Whatever does not fit is
+    /// cut off.
     pub fn receive<'b>(&self, into: &'b mut [u8]) -> Option<&'b [u8]> {
         loop {
             match recv(&self.fd, &mut *into, RecvFlags::DONTWAIT) {
                 Ok((len, _)) => {
                     let message = into.get(..len)?;
-                    // A raw socket of IPv4 has the header before it, whose length is in its first byte.
+                    // A raw IPv4 socket delivers the IP header, too; its length is in the first byte.
                     let header = match self.is_raw && !self.is_ipv6 {
                         true => usize::from(message.first()? & 0x0f) * 4,
                         false => 0,
@@ -141,7 +142,7 @@ impl EchoSocket {
                     return message.get(header..);
                 }
                 Err(Errno::AGAIN) => return None,
-                // An ICMP error: the next call goes on behind it.
+                // An ICMP error: the next call continues after it.
                 Err(_) => {}
             }
         }
@@ -149,7 +150,7 @@ impl EchoSocket {
 }
 
 impl AsFd for EchoSocket {
-    /// Readable when a message is there.
+    /// Readable when there is a message.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }

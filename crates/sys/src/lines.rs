@@ -1,8 +1,8 @@
 //! Log lines, written so that a slow or dead reader never delays the writer.
 //!
 //! Standard error may be a pipe without a reader, a stopped or closed terminal, a file on a full disk, or closed. A
-//! line that cannot be written at once is lost and counted; the next line that fits reports how many were lost (faults
-//! B1). Where a line goes decides its form.
+//! line that cannot be written at once is lost and counted; the next line that fits reports how many were lost
+//! (faults B1). The form of a line depends on where it goes.
 
 mod form;
 mod journal;
@@ -198,8 +198,8 @@ mod tests {
         panic!("never full");
     }
 
-    /// Waits until nobody can read what is written to `end`: a process that another test has forked may hold the reader's
-    /// descriptor for a moment.
+    /// Waits until nobody can read what is written to `end`: a process that another test has forked may still have the
+    /// reader's descriptor open.
     fn await_hangup(end: &impl AsFd) {
         let mut polled = [PollFd::new(end, PollFlags::empty())];
         let soon = Timespec {

@@ -1,4 +1,4 @@
-//! For tests: a network namespace of the test's own, without being root.
+//! For tests: a network namespace for one test, without being root.
 
 use std::env;
 use std::io::Write;

@@ -15,7 +15,7 @@ use crate::socket_option::set_int;
 /// Room for a burst of notifications while the reader is busy.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
-/// A socket. The kernel acts by the rights of the process that made it, in its network namespace.
+/// A socket. The kernel acts with the rights and in the network namespace of the process that made it.
 #[derive(Debug)]
 pub struct GenericSocket {
     fd: OwnedFd,
@@ -56,7 +56,7 @@ impl GenericSocket {
         Ok(())
     }
 
-    /// Receives a datagram of the kernel, and returns its length; never blocks.
+    /// Receives a datagram from the kernel, and returns its length; never blocks.
     ///
     /// # Errors
     /// `WouldBlock` if no datagram is waiting; `ENOBUFS` if the kernel has lost some.

@@ -4,8 +4,8 @@ use std::num::NonZeroU64;
 
 /// A network namespace by its number, or an unknown one: before Linux 5.14 the kernel does not number them.
 ///
-/// There is no `==`, since two unknown namespaces need not be the same one. Each comparison says what an unknown one is to
-/// mean, by [`Netns::is`] or [`Netns::may_be`]:
+/// There is no `==`, since two unknown namespaces need not be the same one. Each comparison states what an unknown one
+/// means, with [`Netns::is`] or [`Netns::may_be`]:
 ///
 /// ```
 /// let (one, unknown) = (udco_sys::Netns::numbered(7), udco_sys::Netns::UNKNOWN);
@@ -23,7 +23,7 @@ impl Netns {
     /// A namespace of which nothing is known.
     pub const UNKNOWN: Self = Self(None);
 
-    /// The namespace with this number; 0 stands for an unknown one, as in the messages of udco and in what it shows.
+    /// The namespace with this number; 0 stands for an unknown one, as in udco's messages and output.
     #[must_use]
     pub const fn numbered(number: u64) -> Self {
         Self(NonZeroU64::new(number))

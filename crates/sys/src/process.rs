@@ -14,9 +14,9 @@ use rustix::process::{
 
 /// Forbids core dumps and attaching by processes of the same user (promises H2).
 ///
-/// `PR_SET_DUMPABLE` 0 also restricts `/proc/PID/mem` and `ptrace` to root; the core limit of 0 is a second lock in
-/// case something sets the process dumpable again.  Both the soft and the hard limit are lowered, so only
-/// `CAP_SYS_RESOURCE` can undo it.  The dumpable flag is inherited over `fork` and lost over `exec`.
+/// `PR_SET_DUMPABLE` 0 also restricts `/proc/PID/mem` and `ptrace` to root; the core limit of 0 is a second safeguard,
+/// in case something sets the process dumpable again. Both the soft and the hard limit are lowered, so only
+/// `CAP_SYS_RESOURCE` can undo it. The dumpable flag is inherited over `fork` and lost over `exec`.
 ///
 /// # Errors
 ///
@@ -34,7 +34,7 @@ pub fn forbid_core_dumps() -> io::Result<()> {
 }
 
 /// Raises the soft limit of open files to the hard one: a descriptor per queue and socket of each device adds up, and
-/// the usual soft limit of 1,024 is for `select`.  Returns the limit in force, `None` for unlimited.
+/// the usual soft limit of 1,024 is for `select`. Returns the limit in force, `None` for unlimited.
 ///
 /// # Errors
 ///
@@ -69,7 +69,7 @@ pub fn ignore_termination() {
     }
 }
 
-/// Closes all descriptors but the standard ones (0 to 2) and `kept`.  Call it before this process opens anything: all
+/// Closes all descriptors but the standard ones (0 to 2) and `kept`. Call it before this process opens anything: all
 /// its descriptors are then inherited.
 pub fn close_inherited(kept: Option<i32>) {
     let kept = kept.and_then(|kept| u32::try_from(kept).ok());
@@ -86,7 +86,7 @@ pub fn close_inherited(kept: Option<i32>) {
     }
 }
 
-/// The same for kernels without `close_range`, from `/proc`'s list.
+/// The same for kernels without `close_range`, from the list in `/proc`.
 fn close_listed(first: u32, last: u32) {
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else {
         return;
@@ -96,7 +96,7 @@ fn close_listed(first: u32, last: u32) {
         .collect();
     for fd in open {
         if u32::try_from(fd).is_ok_and(|fd| (first..=last).contains(&fd)) {
-            // SAFETY: as there; the list's own descriptor is closed already.
+            // SAFETY: as in `close_inherited`; the list's own descriptor is closed already.
             unsafe { libc::close(fd) };
         }
     }
@@ -108,7 +108,7 @@ pub fn ignore_hangup() {
     unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
 }
 
-/// Takes a descriptor that this process inherited by number.  Call it once per number, before this process opens
+/// Takes a descriptor that this process inherited by number. Call it once per number, before this process opens
 /// anything else.
 ///
 /// # Errors

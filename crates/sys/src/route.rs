@@ -1,6 +1,6 @@
 //! The kernel's links, addresses and routes as a stream of rtnetlink messages.
 //!
-//! This is only the socket; what the messages mean is the reader's business.  The socket belongs to
+//! This is only the socket; what the messages mean is the reader's business. The socket belongs to
 //! the network namespace it was made in, so the client makes it there and passes it.
 
 use std::io;
@@ -19,7 +19,7 @@ const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
 /// Room for a burst of changes while the reader is busy; the default holds some 200 messages.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
-/// How many datagrams of other processes one call skips: they may send without end.
+/// How many datagrams of other processes one call skips: they may send endlessly.
 const FORGERIES: usize = 64;
 
 /// The result of [`Monitor::receive`].
@@ -33,7 +33,7 @@ pub enum Received {
     Overrun,
 }
 
-/// A route monitor.  Every call returns at once.
+/// A route monitor. Every call returns at once.
 #[derive(Debug)]
 pub struct Monitor {
     fd: OwnedFd,
@@ -41,7 +41,7 @@ pub struct Monitor {
 
 impl Monitor {
     /// Makes a socket in the caller's network namespace that has joined the groups of links,
-    /// addresses and routes of both families.  Needs no capability.
+    /// addresses and routes of both families. Needs no capability.
     ///
     /// # Errors
     ///
@@ -64,7 +64,7 @@ impl Monitor {
     ///
     /// # Errors
     ///
-    /// `ENOTSOCK` if it's not a socket, `EPROTONOSUPPORT` if it's not of `NETLINK_ROUTE`.  The descriptor is closed on
+    /// `ENOTSOCK` if it's not a socket, `EPROTONOSUPPORT` if it's not of `NETLINK_ROUTE`. The descriptor is closed on
     /// error.
     pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
         let protocol = crate::socket_option::int(fd.as_fd(), libc::SOL_SOCKET, libc::SO_PROTOCOL)?;
@@ -100,7 +100,7 @@ impl Monitor {
         }
     }
 
-    /// Receives one datagram of messages.  32 KiB suffice for `into`: the kernel never sends more at once.
+    /// Receives one datagram of messages. 32 KiB suffice for `into`: the kernel never sends more at once.
     /// Datagrams from other processes are skipped, as they could forge routes.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Control connections of the engine: Unix `SOCK_SEQPACKET` sockets that carry descriptors.
 //!
-//! Every received descriptor is owned from the moment it exists here, hence closed on every path that does not take it
+//! Every received descriptor is owned as soon as it exists here, hence closed on every path that does not take it
 //! (promises G2).
 
 mod access_list;
@@ -37,7 +37,7 @@ pub const MAX_FDS: usize = 17;
 const CROWDED: Duration = Duration::from_secs(1);
 const CROWD_STEP: Duration = Duration::from_millis(2);
 
-/// Room for [`MAX_FDS`] descriptors.  Alignment makes the kernel see room for one more, which [`FdList`] refuses.
+/// Room for [`MAX_FDS`] descriptors. Alignment makes the kernel see room for one more, which [`FdList`] refuses.
 const CONTROL_LEN: usize = rustix::cmsg_space!(ScmRights(MAX_FDS));
 
 /// The credentials of the other end, as of its `connect` or `socketpair` (`SO_PEERCRED`).
@@ -54,7 +54,7 @@ pub struct Credentials {
 /// A received message.
 #[derive(Debug)]
 pub struct Received {
-    /// Length of the message in the caller's buffer.  0: the other end has closed.
+    /// Length of the message in the caller's buffer. 0: the other end has closed.
     pub len: usize,
     /// The descriptors that came with it, all close-on-exec.
     pub fds: FdList,
@@ -71,7 +71,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// `ENOTSOCK`, or `EPROTONOSUPPORT` for another kind of socket.  The descriptor is closed on error.
+    /// `ENOTSOCK`, or `EPROTONOSUPPORT` for another kind of socket. The descriptor is closed on error.
     pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
         if sockopt::socket_domain(&fd)? != AddressFamily::UNIX
             || sockopt::socket_type(&fd)? != SocketType::SEQPACKET
@@ -82,7 +82,7 @@ impl Connection {
     }
 
     /// Takes over an end of a socket pair, and refuses an end of a connection to a listening socket: otherwise a client
-    /// could have the engine keep a connection to itself open for ever.
+    /// could make the engine keep a connection to itself open for ever.
     ///
     /// # Errors
     ///
@@ -225,7 +225,7 @@ impl Connection {
         }
     }
 
-    /// Half-closes: after the messages already sent, the other end reads the end. Receiving still works.
+    /// Half-closes: after the messages already sent, the other end reads the end of the stream. Receiving still works.
     ///
     /// # Errors
     ///

@@ -27,7 +27,7 @@ pub enum Kind {
     NotASocket,
 }
 
-/// How often in a row to retry a call after a transient error.
+/// How many times in a row to retry a call after a transient error.
 const TRIES: usize = 4;
 
 /// `TCP_ESTABLISHED` of `include/net/tcp_states.h`.
@@ -35,7 +35,7 @@ const ESTABLISHED: u8 = 1;
 /// `TCP_LISTEN` of the same.
 const LISTEN: u8 = 10;
 
-/// Identifies `fd` by the kernel's word, never by its owner's.
+/// Identifies `fd` by what the kernel reports, never by what its owner claims.
 ///
 /// It works in every namespace and state, changes nothing, and needs no right on the socket.
 #[must_use]
@@ -75,7 +75,7 @@ fn inspect_socket(fd: BorrowedFd<'_>) -> rustix::io::Result<Kind> {
     }
 }
 
-/// A connected TCP socket.  Every call returns at once, whatever `O_NONBLOCK` says (promises G3).
+/// A connected TCP socket. Every call returns at once, whatever `O_NONBLOCK` says (promises G3).
 #[derive(Debug)]
 pub struct Stream {
     fd: OwnedFd,
@@ -87,7 +87,7 @@ impl Stream {
     /// # Errors
     ///
     /// `ENOTSOCK` if it's not a socket, `EPROTONOSUPPORT` if not TCP, `ENOTCONN` if TCP in another state than
-    /// established.  The descriptor is closed on error.
+    /// established. The descriptor is closed on error.
     pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
         match inspect(fd.as_fd()) {
             Kind::TcpEstablished => Ok(Self { fd }),
@@ -179,7 +179,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Shuts the connection down for every process that holds the socket.
+    /// Shuts the connection down for every process that has the socket.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! Queues of a TUN interface.
 //!
 //! The client makes the interface (it has the capability and the namespace) and passes its queues;
-//! the engine adopts them.  A queue reads and writes whole packets, each after a virtio-net header
+//! the engine adopts them. A queue reads and writes whole packets, each after a virtio-net header
 //! of [`VNET_HEADER_LEN`] bytes when [`Queue::vnet_header`] says so.
 #![allow(unsafe_code)]
 
@@ -29,7 +29,7 @@ pub mod offload {
     pub const TSO6: u32 = 0x04;
     /// TCP super-packets may carry ECN's CWR.
     pub const TSO_ECN: u32 = 0x08;
-    /// UDP over IPv4 may hold several equal datagrams (Linux 6.2).  Only together with [`USO6`].
+    /// UDP over IPv4 may hold several equal datagrams (Linux 6.2). Only together with [`USO6`].
     pub const USO4: u32 = 0x20;
     /// UDP over IPv6 likewise.
     pub const USO6: u32 = 0x40;
@@ -59,10 +59,10 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// `EINVAL`: not a TUN descriptor, or of a TAP; `EBADFD`: not attached.  The descriptor is closed on error.
+    /// `EINVAL`: not a TUN descriptor, or of a TAP; `EBADFD`: not attached. The descriptor is closed on error.
     ///
     /// One thing the kernel does not reveal: `TUNGETIFF` reports `IFF_NO_PI` even for a queue made without it (seen
-    /// with 6.18).  The packets of such a queue start with four more bytes, the first of which are 0, so they have no
+    /// with 6.18). The packets of such a queue start with four more bytes, the first of which are 0, so they have no
     /// valid IP version and are dropped as such.
     pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
         if !is_tun_device(fd.as_fd())? {
@@ -119,7 +119,7 @@ impl Queue {
         self.multi_queue
     }
 
-    /// Reads one packet (after its virtio header).  A packet longer than `into` is truncated, so pass 65,535 +
+    /// Reads one packet (after its virtio header). A packet longer than `into` is truncated, so pass 65,535 +
     /// [`VNET_HEADER_LEN`] bytes.
     ///
     /// # Errors
@@ -156,8 +156,8 @@ impl Queue {
         })
     }
 
-    /// Whether no call on it can wait, even if others change the flags of its open file: since Linux 6.4. Loses
-    /// a packet that is readable.
+    /// Whether no call on it can wait, even if others change the flags of its open file; true since Linux 6.4. Loses a
+    /// packet that is readable.
     pub fn never_waits(&self) -> bool {
         let mut packet = [0];
         let mut pieces = [IoSliceMut::new(&mut packet)];
@@ -264,14 +264,14 @@ pub struct Created {
 }
 
 /// Makes a new, persistent TUN interface with virtio headers and `queues` queues (at least one) in
-/// the caller's network namespace.  Needs `CAP_NET_ADMIN` there.
+/// the caller's network namespace. Needs `CAP_NET_ADMIN` there.
 ///
 /// A name with `%d` gets a free number.
 ///
 /// # Errors
 ///
 /// `EBUSY`: an interface of that name exists; `EPERM`; `EINVAL`: invalid name; `E2BIG`: more than 256 queues; `ENOENT`:
-/// no `/dev/net/tun`.  Nothing is left behind on error.
+/// no `/dev/net/tun`. Nothing is left behind on error.
 pub fn create(name: &str, queues: usize) -> io::Result<Created> {
     let mut flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
     if queues > 1 {
@@ -310,12 +310,13 @@ pub fn set_persist(queue: BorrowedFd<'_>, persist: bool) -> io::Result<()> {
     ioctl_with_value(queue, libc::TUNSETPERSIST, c_ulong::from(persist))
 }
 
-/// Opens one more queue, of a new or an existing interface, with these flags of `TUNSETIFF`. Returns the interface's name,
-/// too.
+/// Opens one more queue, of a new or an existing interface, with these flags of `TUNSETIFF`. Returns the interface's
+/// name, too.
 ///
 /// # Errors
 ///
-/// `EBUSY`: somebody has its only queue; `EPERM`; `EINVAL`: no valid name, not a TUN interface, or made the other way.
+/// `EBUSY`: another process has its only queue; `EPERM`; `EINVAL`: invalid name, not a TUN interface, or one that was
+/// made with `IFF_MULTI_QUEUE` if `flags` lack it, or the reverse.
 pub fn open_queue(name: &str, flags: u16) -> io::Result<(OwnedFd, String)> {
     attach(name, flags.into())
 }
@@ -340,7 +341,7 @@ fn attach(name: &str, flags: c_int) -> io::Result<(OwnedFd, String)> {
     Ok((fd, name_of(&request)))
 }
 
-/// Character device 10:200.  Checked before any TUN ioctl, as their numbers mean something else to other drivers, and
+/// Character device 10:200. Checked before any TUN ioctl, as their numbers mean something else to other drivers, and
 /// the descriptor may be anything (promises G2).
 fn is_tun_device(fd: BorrowedFd<'_>) -> io::Result<bool> {
     let status = fstat(fd)?;
@@ -357,7 +358,7 @@ fn empty_request() -> ifreq {
 }
 
 fn flags_of(request: &ifreq) -> c_int {
-    // SAFETY: the whole union is initialised (zeroes, then what the kernel wrote), any bits are a short.
+    // SAFETY: the whole union is initialised (zeroes, then what the kernel wrote), any bits are a valid short.
     let flags = unsafe { request.ifr_ifru.ifru_flags };
     c_int::from(flags.cast_unsigned())
 }

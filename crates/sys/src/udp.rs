@@ -4,8 +4,8 @@
 //!
 //! # IPv4 on an IPv6 socket
 //!
-//! A dual-stack `AF_INET6` socket sees IPv4 peers as `::ffff:a.b.c.d`.  Here they are always IPv4:
-//! addresses are folded on the way in and unfolded on the way out.  The local address of such a
+//! A dual-stack `AF_INET6` socket sees IPv4 peers as `::ffff:a.b.c.d`. Here they are always IPv4:
+//! addresses are folded on the way in and unfolded on the way out. The local address of such a
 //! datagram arrives in both `IPV6_PKTINFO` (v4-mapped) and `IP_PKTINFO`, if asked for, and the
 //! kernel takes both on sending to a v4-mapped destination; we read `IP_PKTINFO` first, since its
 //! `spec_dst` is an address we may send from even when the datagram came to a broadcast address,
@@ -39,7 +39,7 @@ const UDP_GRO: libc::c_int = 104;
 /// Leaves more errors than this for the next call: a flood must not keep a worker busy.
 const ERRORS_PER_DRAIN: usize = 1_024;
 
-/// A UDP socket of either family.  Every call returns at once, whatever `O_NONBLOCK` says.
+/// A UDP socket of either family. Every call returns at once, whatever `O_NONBLOCK` says.
 #[derive(Debug)]
 pub struct UdpSocket {
     fd: OwnedFd,
@@ -47,11 +47,11 @@ pub struct UdpSocket {
 }
 
 impl UdpSocket {
-    /// Takes over a UDP socket.  It may be bound or not, connected or not.
+    /// Takes over a UDP socket. It may be bound or not, connected or not.
     ///
     /// # Errors
     ///
-    /// `ENOTSOCK` if it's not a socket, `EPROTONOSUPPORT` if not UDP.  The descriptor is closed on error.
+    /// `ENOTSOCK` if it's not a socket, `EPROTONOSUPPORT` if not UDP. The descriptor is closed on error.
     pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
         match inspect(fd.as_fd()) {
             Kind::Udp => {}
@@ -94,7 +94,7 @@ impl UdpSocket {
         Ok(())
     }
 
-    /// Allows the kernel to deliver several datagrams as one ([`Datagram::segment`]).  Slots of an [`Inbox`] should
+    /// Allows the kernel to deliver several datagrams as one ([`Datagram::segment`]). Slots of an [`Inbox`] should
     /// then have 65,535 bytes.
     ///
     /// # Errors
@@ -119,7 +119,7 @@ impl UdpSocket {
         socket_option::int(self.fd.as_fd(), libc::IPPROTO_UDP, UDP_GRO).is_ok()
     }
 
-    /// Whether this kernel supports segmentation on sending.  A path may still refuse it: see
+    /// Whether this kernel supports segmentation on sending. A path may still refuse it: see
     /// [`Outcome::refuses_segments`].
     #[must_use]
     pub fn supports_gso(&self) -> bool {
@@ -127,7 +127,7 @@ impl UdpSocket {
     }
 
     /// Empties the error queue (ICMP errors, if the socket's owner set `IP_RECVERR`) and returns how many there were
-    /// (promises A9).  Call it on `EPOLLERR`.  Drains at most 1,024 per call.
+    /// (promises A9). Call it on `EPOLLERR`. Drains at most 1,024 per call.
     pub fn drain_errors(&self) -> usize {
         let mut count = 0;
         let mut quoted = [0_u8; 1];
@@ -152,7 +152,7 @@ impl UdpSocket {
     }
 
     /// Raises the receive buffer to `bytes`, beyond `rmem_max` if we may, and returns its size afterwards (the kernel
-    /// doubles it for its own bookkeeping).  Never lowers it.
+    /// doubles it for its own bookkeeping). Never lowers it.
     ///
     /// # Errors
     ///

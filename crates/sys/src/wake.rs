@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{Errno, read, write};
 
-/// An eventfd: readable from [`Waker::wake`] until [`Waker::clear`].  Share it behind an `Arc`.
+/// An eventfd: readable from [`Waker::wake`] until [`Waker::clear`]. Share it behind an `Arc`.
 #[derive(Debug)]
 pub struct Waker {
     fd: OwnedFd,
@@ -23,12 +23,12 @@ impl Waker {
         Ok(Self { fd })
     }
 
-    /// Makes the fd readable.  Never blocks and cannot fail: a full counter is readable already.
+    /// Makes the fd readable. Never blocks and cannot fail: a full counter is readable already.
     pub fn wake(&self) {
         let _ = write(&self.fd, &1_u64.to_ne_bytes());
     }
 
-    /// Makes the fd unreadable again; `true` if it was woken.  Call it *before* checking for the announced work, else a
+    /// Makes the fd unreadable again; `true` if it was woken. Call it *before* checking for the announced work, else a
     /// wake-up in between is lost.
     pub fn clear(&self) -> bool {
         let mut count = [0_u8; 8];

@@ -30,7 +30,7 @@ macro_rules! attempt {
     };
 }
 
-/// Unconfined, they succeed for root, or fail by another error than `EPERM`.
+/// Unconfined, they succeed for root, or fail with an error other than `EPERM`.
 const ATTEMPTS: [Attempt; 24] = [
     attempt!(
         "openat",
@@ -126,7 +126,7 @@ fn text(output: &Output) -> String {
     format!("{out}{err}")
 }
 
-/// open, socket, execve, ptrace and their like.
+/// open, socket, execve, ptrace and the like.
 #[test]
 fn an_intruders_calls_are_refused_in_every_thread() {
     if std::env::var_os(PART).is_none() {
@@ -194,7 +194,7 @@ fn a_layer_that_is_not_to_be_had_is_a_line() {
     assert_eq!(lacks.len(), 2, "{lacks:?}");
     assert!(lacks[0].contains("without Landlock: "), "{lacks:?}");
     assert!(
-        lacks[1].contains("without a filter of system calls: "),
+        lacks[1].contains("without a system call filter: "),
         "{lacks:?}"
     );
     let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
@@ -202,7 +202,7 @@ fn a_layer_that_is_not_to_be_had_is_a_line() {
     assert!(status.contains("NoNewPrivs:\t1"), "{status}");
 }
 
-/// Those of the packet path, with a descriptor that none is: the kernel returns at once.
+/// The calls of the packet path, on an invalid descriptor: the kernel returns at once.
 const PACKET_PATH: [Attempt; 7] = [
     attempt!("recvmmsg", SYS_recvmmsg, -1, 0, 0, 0, 0),
     attempt!("sendmmsg", SYS_sendmmsg, -1, 0, 0, 0),
@@ -213,7 +213,7 @@ const PACKET_PATH: [Attempt; 7] = [
     attempt!("sched_yield", SYS_sched_yield),
 ];
 
-/// Nanoseconds that one takes: the least of several series.
+/// Nanoseconds per call: the least of several series.
 fn nanoseconds(attempt: &Attempt) -> f64 {
     const CALLS: u32 = 100_000;
     let series = (0..20).map(|_| {

@@ -10,8 +10,8 @@ pub(super) struct Call {
     pub(super) ways: Vec<Vec<Condition>>,
 }
 
-/// Of argument number `argument`, counted from 0, the bits in `mask` have this value. Only 32 bits are compared, as
-/// many as the kernel uses of all arguments in the table.
+/// The bits in `mask` of argument number `argument`, counted from 0, have this value. Only 32 bits are compared: the
+/// kernel uses no more of any argument in the table.
 pub(super) struct Condition {
     pub(super) argument: u8,
     pub(super) mask: u32,
@@ -28,7 +28,7 @@ pub(super) const REFUSED: [(libc::c_long, i32, &str); 2] = [
     (
         libc::SYS_openat,
         libc::EPERM,
-        "the log prefers an open file of its own; the C library reads the memory policy",
+        "the log tries to open its output again; the C library tries to read the memory policy",
     ),
 ];
 
@@ -79,7 +79,7 @@ fn packets() -> Vec<Call> {
         ),
         any(
             libc::SYS_getsockopt,
-            "what a socket is that a client passes, and what has become of it",
+            "the kind and the state of a socket that a client has passed",
         ),
         any(libc::SYS_getsockname, "its local address"),
         any(libc::SYS_getpeername, "the other end of a stream"),
@@ -189,7 +189,10 @@ fn waiting() -> Vec<Call> {
             libc::SYS_rt_sigaction,
             "the standard library's handler of stack overflows, and abort",
         ),
-        any(libc::SYS_sigaltstack, "its stack, for each thread"),
+        any(
+            libc::SYS_sigaltstack,
+            "the stack of that handler, for each thread",
+        ),
     ]);
     calls
 }

@@ -14,11 +14,11 @@ pub enum Form {
     /// Lines for people, with a time where the output has none; the journal gets fields.
     #[default]
     Text,
-    /// A JSON object a line, everywhere.
+    /// One JSON object per line, everywhere.
     Json,
 }
 
-/// What [`choose`] was given.
+/// The arguments of [`choose`].
 #[derive(Debug)]
 struct Choice {
     form: Form,
@@ -30,7 +30,7 @@ static CHOICE: OnceLock<Choice> = OnceLock::new();
 /// Chooses the form, once and for all, before the first line, and connects to journald if standard error leads there: a
 /// confined engine cannot do so later.
 pub fn choose(form: Form, is_journal: bool) {
-    // Without a journald that receives, lines go to the stream as text.
+    // Without a journald to receive them, lines go to the stream as text.
     let wanted = is_journal && form == Form::Text;
     let journal = wanted.then(Journal::connect).and_then(Result::ok);
     let _ = CHOICE.set(Choice { form, journal });
@@ -68,7 +68,7 @@ fn form() -> Form {
 pub(super) enum Style {
     /// For a file or a terminal, which add no time.
     Timed,
-    /// For a pipe or a socket: whoever reads it knows when a line came.
+    /// For a pipe or a socket: the reader knows when a line arrived.
     Plain,
     Json,
     /// An entry of the journal.

@@ -1,4 +1,4 @@
-//! journald, asked for by its own protocol: a line keeps its level, and its fields can be searched.
+//! journald, by its native protocol: a line keeps its level, and its fields can be searched.
 
 use std::ffi::OsStr;
 use std::io;
@@ -8,7 +8,7 @@ use std::os::unix::net::UnixDatagram;
 use rustix::fs::fstat;
 use rustix::net::{SendFlags, send};
 
-/// Where it receives.
+/// Where it listens.
 const SOCKET: &str = "/run/systemd/journal/socket";
 
 /// A connection to journald, and the stream to it that is a process's standard error.
@@ -54,10 +54,10 @@ pub fn is_standard_error(variable: Option<&OsStr>) -> bool {
 }
 
 impl Journal {
-    /// Connects. Standard error has to lead there.
+    /// Connects. Standard error must lead there.
     ///
     /// # Errors
-    /// If nobody receives there, as in a container.
+    /// If nothing listens there, as in a container.
     pub(super) fn connect() -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.connect(SOCKET)?;
@@ -65,7 +65,7 @@ impl Journal {
         Ok(Self { socket, stream })
     }
 
-    /// Whether a descriptor is of the same stream.
+    /// Whether a descriptor refers to the same stream.
     pub(super) fn is_behind(&self, fd: impl AsFd) -> bool {
         File::of(fd).is_ok_and(|file| file == self.stream)
     }

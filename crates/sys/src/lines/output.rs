@@ -17,7 +17,7 @@ use super::record::LONGEST;
 pub(super) enum Output {
     /// `MSG_DONTWAIT`: the journal is a socket.
     Socket(Fd),
-    /// A file never waits for a reader; or an open file of our own with `O_NONBLOCK`.
+    /// A regular file, which never waits for a reader, or an open file of our own with `O_NONBLOCK`.
     Direct(Fd),
     /// Shared with processes that may want it to block: polled before each piece of this many bytes.
     Asked(Fd, usize),

@@ -1,4 +1,4 @@
-//! A log line before it has a form: text for people, JSON for programs, or the fields of the journal.
+//! A log line before it is formatted: as text for people, JSON for programs, or fields for the journal.
 
 use std::fmt::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -6,21 +6,21 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The longest line; the rest is cut off. A pipe takes up to this many bytes atomically.
 pub(super) const LONGEST: usize = 4096;
 
-/// How much a line matters.
+/// The level of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
     /// Something failed.
     Error,
-    /// Something may go wrong, or works with less.
+    /// Something may go wrong, or works with restrictions.
     Warning,
     /// What an operator may act on.
     Info,
-    /// Each peer and key.
+    /// Events of single peers and keys.
     Debug,
 }
 
 impl Level {
-    /// The severity of syslog(3). Information is a notice, so that it is not among what a syslog daemon leaves out.
+    /// The severity of syslog(3). Info maps to notice, since syslog daemons may leave out lines of a lower severity.
     #[must_use]
     pub const fn severity(self) -> u16 {
         match self {
@@ -53,7 +53,7 @@ pub enum Value {
 /// A log line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// How much it matters.
+    /// Its level.
     pub level: Level,
     /// What happened, without control characters unless they are meant.
     pub message: String,
@@ -72,7 +72,7 @@ impl Record {
         }
     }
 
-    /// A line for people, at most [`LONGEST`] bytes of it. `at` is given where the output adds no time of its own.
+    /// A line for people, cut to [`LONGEST`] bytes. `at` is given where the output adds no time of its own.
     pub(super) fn text(&self, at: Option<Duration>) -> String {
         let mut text = String::new();
         if let Some(at) = at {
@@ -178,7 +178,7 @@ pub(super) fn now() -> Duration {
         .unwrap_or_default()
 }
 
-/// The time of day in UTC, as log lines have it: `2026-11-29T11:32:51.123Z`.
+/// The date and time in UTC, as in log lines: `2026-11-29T11:32:51.123Z`.
 #[must_use]
 pub fn utc_now() -> String {
     utc(now())
@@ -211,7 +211,7 @@ fn utc(since: Duration) -> String {
     )
 }
 
-/// How many days a year has.
+/// The number of days in a year.
 const fn days(year: u64) -> u64 {
     let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     365 + is_leap as u64

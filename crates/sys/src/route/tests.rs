@@ -1,4 +1,4 @@
-//! The monitor in a namespace of the test's own.
+//! The monitor, in a namespace for the test.
 
 use super::*;
 use crate::namespace::{enter, ip};

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use super::MAX_FDS;
 
-/// Up to [`MAX_FDS`] descriptors, in the order they were sent.  Dropping it closes the rest.
+/// Up to [`MAX_FDS`] descriptors, in the order they were sent. Dropping it closes the rest.
 #[derive(Debug)]
 pub struct FdList {
     fds: [Option<OwnedFd>; MAX_FDS],

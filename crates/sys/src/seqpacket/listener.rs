@@ -10,7 +10,7 @@ use rustix::net::{SocketAddrUnix, SocketFlags, accept_with, bind, listen, sockop
 
 use super::{Connection, access_list, unix_socket};
 
-/// How many clients may wait to be accepted. The kernel has a limit of its own (`somaxconn`, 4,096).
+/// How many clients may wait to be accepted. The kernel may allow fewer (`somaxconn`, 4,096 by default).
 const BACKLOG: i32 = 4096;
 
 /// A socket file at which clients connect.
@@ -31,8 +31,8 @@ impl Listener {
 
     /// Listens at `path` with the file mode `mode` (permission bits, e.g. `0o660`).
     ///
-    /// The mode is set before `listen`, so that no client can connect in between.  Nothing here removes the file,
-    /// neither an old one before nor this one in the end.
+    /// The mode is set before `listen`, so that no client can connect in between. Nothing here removes the file,
+    /// neither an old one beforehand nor this one at the end.
     ///
     /// # Errors
     ///

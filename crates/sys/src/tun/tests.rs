@@ -1,4 +1,4 @@
-//! Interfaces in a namespace of the test's own.
+//! Interfaces, in a namespace for the test.
 
 use std::fs::File;
 use std::net::UdpSocket;
@@ -173,7 +173,7 @@ fn packets_go_both_ways_with_their_virtio_header() {
     );
 }
 
-/// Whoever else has the open file may make it block (faults D2).
+/// Any other process that has the open file may make it block (faults D2).
 #[test]
 fn a_queue_never_waits_whatever_the_flags_of_its_file() {
     if !enter("tun::tests::a_queue_never_waits_whatever_the_flags_of_its_file") || !tun_is_there() {

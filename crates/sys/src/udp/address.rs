@@ -38,7 +38,7 @@ impl Name {
         }
     }
 
-    /// Writes `address` for a socket of the given family and returns its length.  An IPv6 address
+    /// Writes `address` for a socket of the given family and returns its length. An IPv6 address
     /// on an IPv4 socket is written as it is; the kernel refuses it with `EAFNOSUPPORT`.
     pub(super) fn encode(&mut self, address: SocketAddr, socket_v6: bool) -> usize {
         match unfold(address, socket_v6) {

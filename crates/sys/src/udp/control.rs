@@ -1,7 +1,7 @@
 //! Control messages (`cmsghdr`) as bytes: read and written without a pointer.
 //!
 //! The layout is the kernel's: a length as a machine word (header included), level and type as `int`s, the data, then
-//! padding to a machine word.  Lengths are checked as if an attacker had written them (promises A4).
+//! padding to a machine word. Lengths are checked as if an attacker had written them (promises A4).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -27,7 +27,7 @@ impl Control {
 pub(super) struct Received {
     /// Our address, folded.
     pub(super) local: Option<IpAddr>,
-    /// The interface it came by, 0 if unknown.
+    /// The interface it arrived on, 0 if unknown.
     pub(super) ifindex: u32,
     /// `UDP_GRO`'s segment size, not yet checked against the length.
     pub(super) segment: Option<i32>,

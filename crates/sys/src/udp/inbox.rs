@@ -21,15 +21,15 @@ const PENDING_ERRORS: usize = 8;
 pub struct Datagram<'a> {
     /// The payload; may be changed in place.
     pub bytes: &'a mut [u8],
-    /// The sender; a v4-mapped address is folded to IPv4.  `0.0.0.0:0` if the kernel reported none.
+    /// The sender; a v4-mapped address is folded to IPv4. `0.0.0.0:0` if the kernel reported none.
     pub source: SocketAddr,
-    /// Whether `source` came v4-mapped, i.e. IPv4 by an IPv6 socket.
+    /// Whether `source` was v4-mapped, i.e. IPv4 on an IPv6 socket.
     pub mapped: bool,
     /// The local address it was sent to, folded likewise; `None` without [`UdpSocket::enable_packet_info`].
     pub local: Option<IpAddr>,
     /// Index of the interface it arrived on; 0 if unknown.
     pub ifindex: u32,
-    /// `bytes` are datagrams of this length each, the last may be shorter.  1 to `bytes.len()`.
+    /// `bytes` are datagrams of this length each, the last may be shorter. 1 to `bytes.len()`.
     pub segment: Option<usize>,
     /// The datagram was longer than the slot, or the kernel had no room to report its segment size: drop it (promises
     /// A4).
@@ -37,7 +37,7 @@ pub struct Datagram<'a> {
 }
 
 impl<'a> Datagram<'a> {
-    /// The single datagrams.  An empty datagram has none.
+    /// The single datagrams. An empty datagram has none.
     pub fn into_segments(self) -> impl Iterator<Item = &'a mut [u8]> {
         let size = self.segment.unwrap_or(self.bytes.len()).max(1);
         self.bytes.chunks_mut(size)
@@ -86,8 +86,8 @@ impl Inbox {
         self.headers.len()
     }
 
-    /// Receives readable datagrams, discards the previous batch, and returns the number of datagrams (0: none were
-    /// readable).  Datagrams behind a pending ICMP error are still received.
+    /// Discards the previous batch, receives the datagrams that are readable, and returns their number. Datagrams
+    /// behind a pending ICMP error are still received.
     ///
     /// # Errors
     ///
@@ -133,7 +133,7 @@ impl Inbox {
         &self.buffer
     }
 
-    /// Where [`Datagram::bytes`] of the datagram at `index` begins in the buffer.
+    /// Offset in the buffer of the [`Datagram::bytes`] of the datagram at `index`.
     #[must_use]
     pub fn offset(&self, index: usize) -> usize {
         index * self.slot_len

@@ -1,4 +1,4 @@
-//! A message to be sent, and its fate.
+//! A message to send, and its outcome.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -15,7 +15,7 @@ pub struct Message {
     pub range: Range<usize>,
     /// The destination: IPv4 addresses go out v4-mapped on an IPv6 socket.
     pub destination: SocketAddr,
-    /// The source; `None` leaves it to the kernel.  Ignored if of another family than the destination.
+    /// The source; `None` leaves it to the kernel. Ignored if of another family than the destination.
     pub local: Option<IpAddr>,
     /// The kernel cuts the bytes into datagrams of this length each, the last may be shorter; at
     /// most [`MAX_SEGMENTS`] and 65,507 bytes (IPv6: 65,527) in all.
@@ -24,7 +24,7 @@ pub struct Message {
     pub traffic_class: u8,
 }
 
-/// The fate of a message.
+/// The outcome of sending a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The kernel took it.
@@ -53,7 +53,7 @@ impl Outcome {
 
     /// Whether a message with a segment size failed in a way that its datagrams one by one may not: a segment exceeds
     /// the path's MTU (`EMSGSIZE`, older kernels `EINVAL`), or a device or a transform cannot segment (`EIO`,
-    /// `EOPNOTSUPP`).  Try [`super::Outbox::send_singly`].
+    /// `EOPNOTSUPP`). Try [`super::Outbox::send_singly`].
     #[must_use]
     pub fn refuses_segments(self) -> bool {
         matches!(
@@ -62,7 +62,8 @@ impl Outcome {
         )
     }
 
-    /// Among those, whether the kernel or the device cannot segment at all, whatever the path's MTU.
+    /// Whether the kernel or the device cannot segment at all, whatever the path's MTU: one of the failures of
+    /// [`Outcome::refuses_segments`].
     #[must_use]
     pub fn cannot_segment(self) -> bool {
         matches!(self, Self::Failed(libc::EIO | libc::EOPNOTSUPP))
@@ -77,7 +78,8 @@ impl Message {
         (same && !local.is_unspecified()).then_some(local)
     }
 
-    /// The traffic class, unless the socket's applies. A datagram to a v4-mapped address is IPv4, on an IPv6 socket, too.
+    /// The traffic class, unless the socket's applies. A datagram to a v4-mapped address is IPv4, on an IPv6 socket,
+    /// too.
     pub(super) fn class(&self) -> Option<Class> {
         let class = self.traffic_class;
         let named = match self.destination.is_ipv4() {

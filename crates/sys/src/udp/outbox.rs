@@ -1,4 +1,4 @@
-//! Sending many datagrams in one call, each with its own destination, source and fate.
+//! Sending many datagrams in one call, each with its own destination, source and outcome.
 #![allow(unsafe_code)]
 
 mod singly;
@@ -19,7 +19,7 @@ use super::inbox::empty_header;
 use super::message::{Message, Outcome};
 use super::pieces::{self, Pieces};
 
-/// How often to retry a message after an error that may belong to an earlier one.  Promises A9 asks for one; the second
+/// How often to retry a message after an error that may belong to an earlier one. Promises A9 asks for one; the second
 /// covers an ICMP error that arrives between the two.
 const RETRIES: u8 = 2;
 
@@ -28,7 +28,7 @@ const RETRIES: u8 = 2;
 pub struct Sent {
     /// Taken by the kernel.
     pub sent: usize,
-    /// Refused on their own account.
+    /// Refused individually.
     pub failed: usize,
     /// Not sent for lack of room: drop and count them (promises J4).
     pub not_sent: usize,
@@ -114,7 +114,7 @@ impl Outbox {
         self.messages.is_empty()
     }
 
-    /// Number of messages of the batch.
+    /// Number of messages in the batch.
     #[must_use]
     pub fn len(&self) -> usize {
         self.messages.len()
@@ -126,7 +126,7 @@ impl Outbox {
         &self.messages
     }
 
-    /// The fate of each of [`messages`](Outbox::messages) at the last send.
+    /// The outcome of each of [`messages`](Outbox::messages) at the last send.
     #[must_use]
     pub fn outcomes(&self) -> &[Outcome] {
         &self.outcomes
@@ -142,7 +142,7 @@ impl Outbox {
     /// Sends the whole batch, whose bytes lie in `arena`, each message at most once.
     ///
     /// An error concerns one message: it's retried (twice, and without its local address if that may be the reason),
-    /// then skipped, and the rest is sent (promises A9, D8, J4).  A range beyond the arena fails with `EFAULT`.
+    /// then skipped, and the rest is sent (promises A9, D8, J4). A range beyond the arena fails with `EFAULT`.
     pub fn send(&mut self, socket: &UdpSocket, arena: &[u8]) -> Sent {
         self.prepare(socket.v6, arena);
         self.outcomes.fill(Outcome::NotSent);
