@@ -16,6 +16,10 @@ const IMPATIENCE: Duration = Duration::from_millis(100);
 /// (faults B3). The reliable sign of a lost engine is the end of the connection.
 const TAKE_OVER: Duration = Duration::from_secs(60);
 
+/// How much an engine may need before it answers a request; one that serves needs a link and a device, or a socket. A
+/// hostile one would otherwise ask for ever, as each of its questions restarts its deadline.
+const MOST_NEEDS: usize = 16;
+
 /// State of the conversation on one connection.
 #[derive(Debug)]
 pub struct Conversation {
@@ -55,7 +59,7 @@ pub trait Host {
     /// Why a request gets no answer.
     type Error: From<Lost>;
     /// A monotonic clock.
-    type Time: Copy + Add<Duration, Output = Self::Time>;
+    type Time: Copy + PartialOrd + Add<Duration, Output = Self::Time>;
 
     /// The conversation.
     ///
@@ -118,7 +122,7 @@ pub fn request<'b, H: Host>(
     buffer: &'b mut [u8],
 ) -> Result<ToClient<'b>, H::Error> {
     let mut pending = Pending::begin(host, message)?;
-    let len = loop {
+    for _ in 0..=MOST_NEEDS {
         let len = pending.receive(host, buffer)?;
         let (reply, beside) = match decode(buffer, len)?.1 {
             ToClient::NeedLink { ifindex } => {
@@ -137,11 +141,11 @@ pub fn request<'b, H: Host>(
                 pending.reply_with_device(host, &wanted, made)?;
                 continue;
             }
-            _ => break len,
+            _ => return Ok(decode(buffer, len)?.1),
         };
         pending.reply(host, &reply, beside)?;
-    };
-    Ok(decode(buffer, len)?.1)
+    }
+    Err(Lost::Nonsense.into())
 }
 
 /// Sends a message without waiting for an answer.
@@ -212,7 +216,7 @@ struct Pending<T> {
     until: T,
 }
 
-impl<T: Copy + Add<Duration, Output = T>> Pending<T> {
+impl<T: Copy + PartialOrd + Add<Duration, Output = T>> Pending<T> {
     fn begin<H: Host<Time = T>>(host: &mut H, message: &ToEngine<'_>) -> Result<Self, H::Error> {
         let now = host.now();
         let conversation = host.conversation()?;
@@ -256,7 +260,9 @@ impl<T: Copy + Add<Duration, Output = T>> Pending<T> {
             name,
         };
         self.reply(host, &reply, beside)?;
-        self.until = host.now() + TAKE_OVER;
+        if made.is_ok() {
+            self.until = host.now() + TAKE_OVER;
+        }
         Ok(())
     }
 
@@ -284,6 +290,11 @@ impl<T: Copy + Add<Duration, Output = T>> Pending<T> {
             }
             if decode(buffer, len)?.0 == self.seq {
                 return Ok(len);
+            }
+            // Messages that wait are received whatever the time is.
+            if now > self.until {
+                conversation.is_overdue = true;
+                return Err(Lost::Silent.into());
             }
         }
     }

@@ -47,7 +47,7 @@ pub struct Wanted<'a> {
 /// A device that was made or taken over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Made {
-    name: Name,
+    pub(crate) name: Name,
     /// Interface index.
     pub ifindex: u32,
     /// The kernel's number of its network namespace; 0 if it has none.

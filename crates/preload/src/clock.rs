@@ -4,7 +4,7 @@ use core::ops::Add;
 use core::time::Duration;
 
 /// A time on the monotonic clock.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
 pub(crate) struct Instant(Duration);
 
 impl Instant {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use udco_ipc::MAX_MESSAGE;
@@ -11,7 +12,7 @@ use udco_netlink::{Api, Notification};
 use zeroize::Zeroizing;
 
 use super::io::{EngineIo, Io, KernelIo};
-use super::{ANSWER, Client, Offer};
+use super::{ANSWER, Client, LONGEST, Offer, nonsense};
 use crate::output::complain;
 use crate::refusal;
 
@@ -19,6 +20,18 @@ use crate::refusal;
 const NETLINK_ADD_MEMBERSHIP: i32 = 1;
 const NETLINK_CAP_ACK: i32 = 10;
 const NETLINK_EXT_ACK: i32 = 11;
+
+/// Limits of a whole answer.
+struct Limits {
+    time: Duration,
+    bytes: u64,
+}
+
+/// Far more than a dump of 100,000 peers takes. An engine of another user may send without end.
+const WHOLE: Limits = Limits {
+    time: Duration::from_secs(60),
+    bytes: LONGEST,
+};
 
 /// What serves a device.
 pub(crate) enum Driver {
@@ -160,19 +173,26 @@ impl Channel {
     /// Sends a request, provides what the driver needs for it, and receives up to the last message of the answer.
     fn transact(&mut self, request: &[u8], offer: Option<Offer<'_>>) -> Result<Vec<Vec<u8>>> {
         self.io.send(request, offer)?;
-        self.collect()
+        self.collect(&WHOLE)
     }
 
     /// Reads up to the end of an answer. Includes notifications that arrive before it.
-    fn collect(&mut self) -> Result<Vec<Vec<u8>>> {
+    fn collect(&mut self, limits: &Limits) -> Result<Vec<Vec<u8>>> {
         let mut datagrams = Vec::new();
+        let end = Instant::now() + limits.time;
+        let mut bytes = 0;
         loop {
             // A long dump takes time, but its messages keep coming.
-            let len = match self.io.receive_within(&mut self.buffer, ANSWER) {
+            let left = end.saturating_duration_since(Instant::now());
+            let len = match self.io.receive_within(&mut self.buffer, left.min(ANSWER)) {
                 // Only notifications were lost: an answer always finds room.
                 Err(error) if is_overrun(&error) => continue,
                 received => received.map_err(super::lost)?,
             };
+            bytes += len as u64;
+            if bytes > limits.bytes || Instant::now() > end {
+                return Err(nonsense());
+            }
             let datagram = self.buffer.get(..len).unwrap_or_default();
             match datagram {
                 [] => bail!("the engine has ended"),
@@ -198,4 +218,60 @@ impl AsFd for Channel {
 /// Whether the kernel had no room for notifications.
 fn is_overrun(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::NOBUFS.raw_os_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An engine that never comes to the end of an answer: it sends this again and again.
+    struct Endless(Vec<u8>);
+
+    impl Io for Endless {
+        fn set(&mut self, _name: i32, _value: i32) -> Result<()> {
+            Ok(())
+        }
+
+        fn send(&mut self, _request: &[u8], _offer: Option<Offer<'_>>) -> Result<()> {
+            Ok(())
+        }
+
+        fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let len = self.0.len();
+            into[..len].copy_from_slice(&self.0);
+            Ok(len)
+        }
+
+        fn receive_within(&mut self, into: &mut [u8], _limit: Duration) -> io::Result<usize> {
+            self.receive(into)
+        }
+
+        fn close_socket(&mut self, _number: i32) -> Result<()> {
+            Ok(())
+        }
+
+        fn lacks(&self, _api: Api) -> String {
+            String::new()
+        }
+
+        fn fd(&self) -> BorrowedFd<'_> {
+            unreachable!()
+        }
+    }
+
+    #[test]
+    fn an_answer_without_end_is_given_up() {
+        for (time, bytes) in [(60, 1 << 20), (0, u64::MAX)] {
+            let mut channel = Channel {
+                io: Box::new(Endless(vec![0; 1000])),
+                families: Vec::new(),
+                sequence: 1,
+                buffer: vec![0; MAX_MESSAGE],
+                pending: VecDeque::new(),
+            };
+            let time = Duration::from_secs(time);
+            let failed = channel.collect(&Limits { time, bytes }).unwrap_err();
+            assert!(failed.to_string().contains("unexpected reply"), "{failed}");
+        }
+    }
 }

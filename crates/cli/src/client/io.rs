@@ -121,10 +121,15 @@ impl Io for EngineIo {
     }
 
     fn receive_within(&mut self, into: &mut [u8], limit: Duration) -> io::Result<usize> {
+        let until = Instant::now() + limit;
         loop {
-            let len = self.end.receive_within(into, limit)?.len;
+            let left = until.saturating_duration_since(Instant::now());
+            let len = self.end.receive_within(into, left)?.len;
             if into.get(..len) != Some(REQUEST_MARK) {
                 return Ok(len);
+            }
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
             }
         }
     }

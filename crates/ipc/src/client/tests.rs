@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 
 use super::*;
 use crate::MAX_MESSAGE;
+use crate::device::Name;
 
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -11,6 +12,8 @@ struct Fake {
     now: Duration,
     /// The messages to receive, and when, numbered relative to the last request.
     coming: VecDeque<(Duration, u32, ToClient<'static>)>,
+    /// There is always a message to receive, however late it is.
+    floods: bool,
     sent: Vec<(u32, Vec<u8>, Beside)>,
     device: Result<Made, i32>,
 }
@@ -24,6 +27,7 @@ impl Fake {
             coming: coming
                 .map(|(at, seq, message)| (Duration::from_millis(*at), *seq, *message))
                 .collect(),
+            floods: false,
             sent: Vec::new(),
             device: Err(crate::errno::EBUSY),
         }
@@ -73,7 +77,7 @@ impl Host for Fake {
 
     fn receive(&mut self, into: &mut [u8], until: Duration) -> Result<Option<usize>, Lost> {
         match self.coming.front() {
-            Some((at, seq, message)) if *at <= until => {
+            Some((at, seq, message)) if *at <= until || self.floods => {
                 self.now = self.now.max(*at);
                 let len = message.encode(*seq, into).unwrap();
                 self.coming.pop_front();
@@ -160,23 +164,67 @@ fn the_engine_gets_what_it_wants_under_the_same_number() {
     assert_eq!(sent, expected);
 }
 
+const TUN3: ToClient<'static> = ToClient::NeedTun(Wanted {
+    queues: 1,
+    mtu: 1400,
+    multicast: true,
+    up: false,
+    nonce: 1,
+    name: b"tun3",
+});
+
 /// The kernel may take seconds for the engine's operations on a device (faults B3).
 #[test]
 fn an_engine_with_a_new_device_has_its_time() {
-    let need = ToClient::NeedTun(Wanted {
-        queues: 1,
-        mtu: 1400,
-        multicast: true,
-        up: false,
-        nonce: 1,
-        name: b"tun3",
-    });
     let answer = ToClient::Answer { datagram: b"ack" };
-    let mut host = Fake::new(&[(0, 1, need), (59_000, 1, answer)]);
+    let mut host = Fake::new(&[(0, 1, TUN3), (59_000, 1, answer)]);
+    host.device = Ok(Made {
+        name: Name::of(b"tun3"),
+        ifindex: 7,
+        netns: 0,
+        was_left: false,
+    });
     assert_eq!(host.request_tun(), Ok(format!("{answer:?}")));
+    let (_, message, beside) = &host.replies()[1];
+    assert_eq!(*beside, Beside::Device);
+    assert!(message.starts_with("Tun { errno: 0, ifindex: 7, netns: 0"));
+}
+
+#[test]
+fn an_engine_without_its_device_has_no_more_time_than_for_any_answer() {
+    let mut host = Fake::new(&[(0, 1, TUN3)]);
+    assert_eq!(host.request_tun(), Err(Lost::Silent));
+    assert_eq!(host.now, PATIENCE);
     let (_, message, beside) = &host.replies()[1];
     assert_eq!(*beside, Beside::Nothing);
     assert!(message.starts_with("Tun { errno: 16, ifindex: 0, netns: 0"));
+}
+
+#[test]
+fn an_engine_that_floods_with_other_answers_is_given_up() {
+    let flood: Vec<_> = (0..5000).map(|at| (at, 77, done(0))).collect();
+    let mut host = Fake::new(&flood);
+    host.floods = true;
+    assert_eq!(host.request_tun(), Err(Lost::Silent));
+    assert!(host.now < PATIENCE * 2, "{:?}", host.now);
+}
+
+/// Each question restarts the engine's deadline (promises F8).
+#[test]
+fn an_engine_that_asks_without_end_is_given_up() {
+    for need in [
+        ToClient::NeedLink { ifindex: 3 },
+        ToClient::NeedSocket { fd: 6 },
+        TUN3,
+    ] {
+        let mut host = Fake::new(&[(0, 1, need); 1000]);
+        assert_eq!(host.request_tun(), Err(Lost::Nonsense));
+        assert!(host.sent.len() < 20, "{}", host.sent.len());
+        let mut buffer = vec![0; MAX_MESSAGE];
+        let mut host = Fake::new(&[(0, 1, need); 1000]);
+        let greeted = greet(&mut host, 1, b"test", &mut buffer);
+        assert_eq!(greeted, Err(Lost::Nonsense));
+    }
 }
 
 #[test]
