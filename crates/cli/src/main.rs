@@ -221,11 +221,11 @@ struct DaemonArguments {
     socket: Option<PathBuf>,
 
     /// Also let this user connect (root and the daemon's own user always may).
-    #[arg(long, value_name = "UID")]
+    #[arg(long, value_name = "UID", value_parser = id())]
     allow_uid: Vec<u32>,
 
     /// Also let members of this group connect.
-    #[arg(long, value_name = "GID")]
+    #[arg(long, value_name = "GID", value_parser = id())]
     allow_gid: Vec<u32>,
 
     /// Run as this user (name or number), one that owns nothing else on this machine. Needs root.
@@ -261,6 +261,11 @@ struct EngineArguments {
     /// Fork off the engine and exit, so that the program does not inherit a child process.
     #[arg(long)]
     detach: bool,
+}
+
+/// Parses the number of a user or group. The last one means none.
+fn id() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(..i64::from(u32::MAX))
 }
 
 impl EngineOptions {

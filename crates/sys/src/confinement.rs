@@ -68,6 +68,10 @@ impl fmt::Display for Lack {
 /// # Errors
 /// If this process lacks the privilege.
 pub fn become_user(user: User) -> io::Result<()> {
+    // The kernel would take it for "as it is", and succeed.
+    if [user.uid, user.gid].contains(&u32::MAX) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     set_thread_groups(&[])?;
     set_thread_res_gid(gid, gid, gid)?;
