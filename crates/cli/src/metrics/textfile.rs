@@ -14,12 +14,22 @@ use crate::output::complain;
 /// For collectors that run as another user.
 const MODE: u32 = 0o644;
 
-/// Replaces the file.
+/// Replaces the file. Anything else of that name stays: root would replace `/dev/null`, for everybody.
 ///
 /// # Errors
 /// The file system's; then the old file stays.
 pub(super) fn write(file: &Path, text: &str) -> io::Result<()> {
     let name = file.file_name().ok_or(io::ErrorKind::IsADirectory)?;
+    match fs::symlink_metadata(file) {
+        Ok(found) if found.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+        Ok(found) if !found.is_file() => {
+            return Err(io::Error::other(
+                "not a regular file: without --textfile, the counters are printed",
+            ));
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut fresh = std::ffi::OsString::from(".");
     fresh.push(name);
     fresh.push(".new");
@@ -97,6 +107,31 @@ mod tests {
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 2);
         let missing = write(&directory.join("none/udco.prom"), "text").unwrap_err();
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn only_a_regular_file_is_replaced() {
+        let directory = std::env::temp_dir().join(format!("udco-special-{}", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        let path = |name: &str| directory.join(name);
+        let _listener = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
+        fs::create_dir(path("directory")).unwrap();
+        fs::write(path("victim"), "mine").unwrap();
+        std::os::unix::fs::symlink(path("victim"), path("link")).unwrap();
+        std::os::unix::fs::symlink(path("nothing"), path("dangling")).unwrap();
+        for name in ["socket", "directory", "link", "dangling"] {
+            let kind = fs::symlink_metadata(path(name)).unwrap().file_type();
+            let refused = write(&path(name), "text").expect_err(name).to_string();
+            assert!(
+                refused.contains("regular file") || refused.contains("directory"),
+                "{refused}"
+            );
+            let after = fs::symlink_metadata(path(name)).unwrap().file_type();
+            assert_eq!(after, kind, "{name}");
+        }
+        assert_eq!(fs::read_to_string(path("victim")).unwrap(), "mine");
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 5);
         fs::remove_dir_all(&directory).unwrap();
     }
 
