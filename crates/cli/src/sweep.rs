@@ -41,7 +41,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     // A signal that ends the engine may go to its whole process group.
     let _ = rustix::process::setsid();
     udco_sys::process::ignore_termination();
-    let file = SocketFile::made_at(&arguments.path)?;
+    let file = SocketFile::made_at(&arguments.path)
+        .with_context(|| arguments.path.display().to_string())?;
     io::stdin().read_to_end(&mut Vec::new())?;
     file.remove();
     Ok(())

@@ -24,9 +24,15 @@ impl SocketFile {
     ///
     /// # Errors
     ///
-    /// If it no longer exists.
+    /// If it no longer exists, or is not a socket: whatever it is then, it is not what this process has made.
     pub fn made_at(path: &Path) -> io::Result<Self> {
         let found = std::fs::symlink_metadata(path)?;
+        if !found.file_type().is_socket() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a socket, so it is left alone",
+            ));
+        }
         Ok(Self {
             path: path.to_owned(),
             identity: (found.dev(), found.ino()),
@@ -119,6 +125,19 @@ mod tests {
         std::os::unix::fs::symlink(&path, &link).unwrap();
         assert!(!remove_dead(&link).unwrap());
         assert!(link.is_symlink());
+    }
+
+    #[test]
+    fn only_a_socket_is_taken_for_one() {
+        let directory = Directory::new("kind");
+        let path = directory.0.join("one.sock");
+        std::fs::write(&path, "precious").unwrap();
+        let link = directory.0.join("link.sock");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        for other in [&path, &link, &directory.0] {
+            let refused = SocketFile::made_at(other).unwrap_err();
+            assert!(refused.to_string().contains("not a socket"), "{refused}");
+        }
     }
 
     #[test]
