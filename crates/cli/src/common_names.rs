@@ -8,18 +8,18 @@ mod status;
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use rustix::fs::{Mode as FileMode, OFlags, open};
 use udco_options::{program, read};
 use udco_state::{Mode, Peer};
 
 use crate::openvpns::{self, Process, of};
+use crate::regular;
 use crate::state;
 use crate::survey::Survey;
 
@@ -140,11 +140,10 @@ struct Files {
 }
 
 impl Files {
-    /// A regular file's owner and text. Nothing else is read: a FIFO might never end.
+    /// A regular file's owner and text. Nothing else is opened: any user may run a program that names a device.
     fn read(&self, path: &Path) -> Option<(u32, String)> {
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let file = File::from(open(path, flags, FileMode::empty()).ok()?);
-        let metadata = file.metadata().ok().filter(fs::Metadata::is_file)?;
+        let file = regular::open(path).ok()?;
+        let metadata = file.metadata().ok()?;
         let most = MAX_FILE.min(MAX_BYTES - self.read.get());
         let mut bytes = Vec::new();
         let read = file.take(most).read_to_end(&mut bytes).ok()?;

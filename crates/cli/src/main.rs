@@ -36,6 +36,7 @@ mod preloading;
 mod private_engine;
 mod rates;
 mod refusal;
+mod regular;
 mod rtnetlink;
 mod run;
 mod runtime_dir;

@@ -2,17 +2,15 @@
 //! reports the others, which have no effect (faults E5). It never changes what OpenVPN gets, and never fails a start.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use rustix::fs::OFlags;
 use udco_ipc::OPTIONS_VARIABLE;
 use udco_options::{MAX_FILE, Reading, STANDARD_INPUT_UNREAD, program, read, report};
 
 use crate::output::caution;
+use crate::regular;
 
 /// If `program` is OpenVPN, passes the options that apply on to the engine, and reports the rest.
 pub(crate) fn hand_on(command: &mut Command, program: &[OsString]) {
@@ -54,20 +52,8 @@ pub(crate) fn hand_on(command: &mut Command, program: &[OsString]) {
 /// The bytes of a configuration file. Skips anything but regular files: reading a pipe would take its contents from
 /// OpenVPN.
 pub(crate) fn open(path: &Path) -> io::Result<Vec<u8>> {
-    let not_regular = || io::Error::new(io::ErrorKind::Unsupported, "not a regular file");
-    // Merely opening a device may have effects.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(not_regular());
-    }
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = File::options()
-        .read(true)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(not_regular());
-    }
     let mut bytes = Vec::new();
+    let file = regular::open(path)?;
     file.take(MAX_FILE as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -2,7 +2,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -10,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{getgid, getuid};
 use udco_options::program::starts_by_loader;
+
+use crate::regular;
 
 /// `PT_INTERP`: the segment of an ELF file that names the dynamic linker.
 const PT_INTERP: u32 = 3;
@@ -178,7 +179,7 @@ pub(crate) fn find(word: &OsStr) -> Option<PathBuf> {
 /// The interpreter of a script.
 fn interpreter(script: &Path) -> Option<PathBuf> {
     let mut line = vec![0; LONGEST_NAME];
-    let len = File::open(script).ok()?.read_at(&mut line, 0).ok()?;
+    let len = regular::open(script).ok()?.read_at(&mut line, 0).ok()?;
     let rest = line.get(..len)?.strip_prefix(b"#!")?;
     let line = rest.split(|byte| *byte == b'\n').next()?;
     let mut words = line.split(u8::is_ascii_whitespace);
@@ -189,7 +190,7 @@ fn interpreter(script: &Path) -> Option<PathBuf> {
 impl Image {
     /// `None` if it is not an ELF file.
     fn of(path: &Path) -> io::Result<Option<Self>> {
-        let file = File::open(path)?;
+        let file = regular::open(path)?;
         let len = file.metadata()?.len();
         let mut head = [0; 64];
         if file.read_at(&mut head, 0)? < head.len() || !head.starts_with(b"\x7fELF") {
@@ -319,6 +320,12 @@ mod tests {
         let musl = folder.copy("musl", &linker, &other);
         assert_eq!(said(&library, &[musl.to_str().unwrap()]), "");
         let script = folder.write("script", format!("#! {} -e\n", musl.display()).as_bytes());
+        assert_eq!(said(&library, &[script.to_str().unwrap()]), "");
+        // Neither would ever be opened.
+        let fifo = folder.0.join("fifo");
+        regular::make_fifo(&fifo);
+        assert_eq!(said(&library, &[fifo.to_str().unwrap()]), "");
+        let script = folder.write("piped", format!("#!{}\n", fifo.display()).as_bytes());
         assert_eq!(said(&library, &[script.to_str().unwrap()]), "");
         let bytes = std::fs::read(&library).unwrap();
         // Nothing behind the segments matters to a loader; most of this file is debug information.

@@ -1,6 +1,5 @@
 //! The files that options name.
 
-use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -9,6 +8,7 @@ use udco_options::{INLINE, Origin, Reading, Setting};
 
 use super::certificate::validities;
 use crate::doctor::facts::{Certificate, FileState, NamedFile};
+use crate::regular;
 
 /// The largest file to look for certificates in.
 const MAX_CERTIFICATES: u64 = 4 << 20;
@@ -105,7 +105,7 @@ fn state(path: &Path) -> FileState {
             false => FileState::Unreadable("it is a directory".to_owned()),
         };
     }
-    match File::open(path) {
+    match regular::open(path) {
         Err(error) => why(&error),
         Ok(_) if found.len() == 0 => FileState::Empty,
         Ok(_) => FileState::Good(found.mode() & 0o7777),
@@ -123,7 +123,7 @@ fn beside(setting: &Setting, start: &Path, name: &Path) -> Option<PathBuf> {
 
 fn contents(path: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
-    if let Ok(file) = File::open(path) {
+    if let Ok(file) = regular::open(path) {
         let _ = file.take(MAX_CERTIFICATES).read_to_end(&mut bytes);
     }
     bytes
@@ -138,4 +138,19 @@ fn of_text(option: &str, text: &[u8]) -> Vec<Certificate> {
             not_after,
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_is_not_opened() {
+        let name = format!("udco-doctor-pipe-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        regular::make_fifo(&path);
+        assert_eq!(state(&path), FileState::Good(0o600));
+        assert_eq!(contents(&path), b"");
+        std::fs::remove_file(&path).unwrap();
+    }
 }
