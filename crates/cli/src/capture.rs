@@ -23,7 +23,7 @@ use self::pending::Pending;
 use crate::client::{Client, Driver, wait};
 use crate::engines::{self, EngineOption};
 use crate::output::{self, NobodyReads, complain};
-use crate::refusal;
+use crate::{ended, refusal};
 
 /// How often to look whether a reader behind a pipe has gone.
 const LOOK: Duration = Duration::from_secs(1);
@@ -72,8 +72,10 @@ struct Capturing {
 /// Captures until there are enough packets, a signal has come, or the device is gone.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut capturing = Capturing::begin(arguments)?;
-    let termination = Termination::catch()?;
-    let mut file = File::begin(open(&arguments.write)?, &arguments.device, arguments.snap)?;
+    // A pipe waits for its reader here, and signals still end that.
+    let (to, place) = open(&arguments.write)?;
+    let termination = ended::catch()?;
+    let mut file = File::begin(to, place, &arguments.device, arguments.snap)?;
     complain!(
         "capturing packets of {}; what is inside the tunnel is readable in the file",
         arguments.device
@@ -224,21 +226,23 @@ fn offset(now: u64) -> Duration {
     time.saturating_sub(Duration::from_nanos(now))
 }
 
-/// The file, for its owner alone if it is new; standard output for "-".
-fn open(path: &Path) -> Result<Box<dyn Write>> {
+/// The file, for its owner alone if it is new, and its name for messages; standard output for "-".
+fn open(path: &Path) -> Result<(Box<dyn Write>, String)> {
     if path == Path::new("-") {
         if io::stdout().is_terminal() {
             bail!(
                 "standard output is a terminal: name a file, or a program behind a pipe (`| tshark -i -`)"
             );
         }
-        return Ok(Box::new(BufWriter::new(io::stdout().lock())));
+        let stdout = BufWriter::new(io::stdout().lock());
+        return Ok((Box::new(stdout), "to standard output".into()));
     }
     let mut options = OpenOptions::new();
     let options = options.write(true).create(true).truncate(true).mode(0o600);
     let file = options.open(path);
     let file = file.with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(Box::new(BufWriter::new(file)))
+    let name = path.display().to_string();
+    Ok((Box::new(BufWriter::new(file)), name))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod confinement;
 mod daemon;
 mod doctor;
 mod documents;
+mod ended;
 mod engine_options;
 mod engines;
 mod escape;

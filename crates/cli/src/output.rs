@@ -119,9 +119,17 @@ impl<W: io::Write> io::Write for Plain<W> {
 /// # Errors
 /// If it failed.
 pub(crate) fn explain(printed: io::Result<()>) -> Result<()> {
-    match printed {
+    explain_at("to standard output", printed)
+}
+
+/// Reports why writing to this place failed.
+///
+/// # Errors
+/// If it failed.
+pub(crate) fn explain_at<T>(place: &str, written: io::Result<T>) -> Result<T> {
+    match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(NobodyReads.into()),
-        printed => printed.context("cannot write to standard output"),
+        written => written.with_context(|| format!("cannot write {place}")),
     }
 }
 

@@ -41,6 +41,8 @@ const OUTBOUND: u32 = 2;
 pub(super) struct File<W: Write> {
     writer: PcapNgWriter<W>,
     headers: Headers,
+    /// Where it is written, for messages: `to standard output`, or its name.
+    place: String,
     /// Packets written, by interface.
     written: [u64; INTERFACES.len()],
     /// When the last one came, since 1970.
@@ -52,9 +54,10 @@ impl<W: Write> File<W> {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub(super) fn begin(to: W, device: &str, snap: u32) -> Result<Self> {
+    pub(super) fn begin(to: W, place: String, device: &str, snap: u32) -> Result<Self> {
         // The crate writes the halves of a statistics block's time in the order that the format asks for only so.
-        let mut writer = PcapNgWriter::with_endianness(to, Endianness::Big)?;
+        let writer = PcapNgWriter::with_endianness(to, Endianness::Big);
+        let mut writer = explain(&place, writer)?;
         for (side, description) in INTERFACES {
             let interface = InterfaceDescriptionBlock {
                 linktype: DataLink::RAW,
@@ -65,11 +68,12 @@ impl<W: Write> File<W> {
                     InterfaceDescriptionOption::IfTsResol(NANOSECONDS),
                 ],
             };
-            writer.write_pcapng_block(interface)?;
+            explain(&place, writer.write_pcapng_block(interface))?;
         }
         Ok(Self {
             writer,
             headers: Headers::default(),
+            place,
             written: [0; INTERFACES.len()],
             last: Duration::ZERO,
         })
@@ -111,7 +115,7 @@ impl<W: Write> File<W> {
             data,
             options,
         };
-        explain(self.writer.write_pcapng_block(block).map(drop))?;
+        explain(&self.place, self.writer.write_pcapng_block(block))?;
         if let Some(written) = self.written.get_mut(interface) {
             *written += 1;
         }
@@ -129,7 +133,7 @@ impl<W: Write> File<W> {
     /// # Errors
     /// If it cannot be written.
     pub(super) fn flush(&mut self) -> Result<()> {
-        output::explain(self.writer.get_mut().flush())
+        output::explain_at(&self.place, self.writer.get_mut().flush())
     }
 
     /// Ends the file: each interface has its counts, and the first one the losses of the capture.
@@ -147,7 +151,7 @@ impl<W: Write> File<W> {
                     InterfaceStatisticsOption::IsbIfDrop(lost),
                 ],
             };
-            explain(self.writer.write_pcapng_block(statistics).map(drop))?;
+            explain(&self.place, self.writer.write_pcapng_block(statistics))?;
         }
         self.flush()
     }
@@ -163,9 +167,9 @@ fn comment(packet: &Captured<'_>, reason: u16) -> String {
     }
 }
 
-fn explain(written: Result<(), pcap_file::PcapError>) -> Result<()> {
+fn explain<T>(place: &str, written: Result<T, pcap_file::PcapError>) -> Result<T> {
     match written {
-        Err(pcap_file::PcapError::IoError(error)) => output::explain(Err(error)),
+        Err(pcap_file::PcapError::IoError(error)) => output::explain_at(place, Err(error)),
         written => Ok(written?),
     }
 }
@@ -194,9 +198,20 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_cannot_be_written_is_named() {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let file = File::begin(full.unwrap(), "/dev/full".into(), "tun0", 50);
+        let failed = format!("{:#}", file.err().unwrap());
+        assert!(
+            failed.starts_with("cannot write /dev/full: No space"),
+            "{failed}"
+        );
+    }
+
+    #[test]
     fn a_reader_finds_the_packets_their_reasons_and_the_losses() {
         let mut bytes = Vec::new();
-        let mut file = File::begin(&mut bytes, "tun0", 50).unwrap();
+        let mut file = File::begin(&mut bytes, String::new(), "tun0", 50).unwrap();
         let at = Duration::from_nanos(1_700_000_000_123_456_789);
         for packet in [
             packet(Way::InnerIn, None, b"inner"),

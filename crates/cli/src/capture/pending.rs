@@ -90,7 +90,7 @@ mod tests {
 
     fn written(messages: &[&[u64]], count: u64) -> Vec<u8> {
         let (mut bytes, mut pending) = (Vec::new(), Pending::default());
-        let mut file = File::begin(&mut bytes, "tun0", 100).unwrap();
+        let mut file = File::begin(&mut bytes, String::new(), "tun0", 100).unwrap();
         for times in messages {
             pending
                 .add(&message(times), Duration::from_secs(1))

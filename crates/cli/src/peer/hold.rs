@@ -13,8 +13,8 @@ use super::transport::{self, Control, Transport};
 use super::{NewArguments, scoped};
 use crate::client::{Channel, Driver, Event, wait};
 use crate::engines::{self, Found};
-use crate::notification;
 use crate::output::NobodyReads;
+use crate::{ended, notification};
 
 /// The peers of this process.
 struct Held<'a> {
@@ -37,7 +37,7 @@ pub(super) fn run(arguments: &NewArguments) -> Result<()> {
     };
     let transports = transport::make(&arguments.socket, peers.len(), control)?;
     // After the sockets: SIGINT keeps its default action while waiting for a TCP peer.
-    let termination = Termination::catch()?;
+    let termination = ended::catch()?;
     let mut held = Held::add(arguments, found, &peers, transports)?;
     held.announce()?;
     held.hold(&termination)
