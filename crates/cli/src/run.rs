@@ -4,11 +4,13 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use rustix::fs::OFlags;
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use udco_ipc::{FD_VARIABLE, SOCKET_VARIABLE};
 use udco_sys::seqpacket::Connection;
@@ -136,7 +138,7 @@ fn start_engine(arguments: &RunArguments) -> Result<OwnedFd> {
     }
     engine.args(arguments.options.log.for_engine());
     if let Some(path) = &arguments.log {
-        let file = File::options().create(true).append(true).open(path);
+        let file = open_log(path);
         engine.stderr(file.with_context(|| format!("cannot write to {}", path.display()))?);
         engine.arg("--keep-output");
     }
@@ -157,6 +159,16 @@ fn start_engine(arguments: &RunArguments) -> Result<OwnedFd> {
     let fd = ours.into_fd();
     let high = fcntl_dupfd_cloexec(&fd, FIRST_FD);
     Ok(high.unwrap_or(fd))
+}
+
+/// Opens the file of the engine's log. A pipe must have its reader: the start of OpenVPN does not wait for one.
+fn open_log(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    File::options()
+        .create(true)
+        .append(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
 }
 
 /// The value of `LD_PRELOAD`: our library, then the existing entries.
@@ -182,4 +194,23 @@ pub(crate) fn library() -> Result<PathBuf> {
         format!("{LIBRARY} is neither beside the udco program ({}) nor in {}; build it with `cargo build --release -p udco-preload`",
             beside.display(), LIBRARY_DIRS.join(", "))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_waits_for_no_reader() {
+        let name = format!("udco-run-log-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        crate::regular::make_fifo(&path);
+        assert!(open_log(&path).is_err(), "nobody reads");
+        let reader = File::options().read(true).write(true).open(&path);
+        assert!(open_log(&path).is_ok());
+        drop(reader);
+        std::fs::remove_file(&path).unwrap();
+        drop(open_log(&path).unwrap());
+        std::fs::remove_file(&path).unwrap();
+    }
 }
