@@ -48,6 +48,7 @@ mod survey;
 mod sweep;
 mod top;
 mod units;
+mod usage;
 mod user;
 
 use std::ffi::OsString;
@@ -283,9 +284,10 @@ impl EngineOptions {
 }
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let arguments = match Arguments::try_parse_from(&words) {
         Ok(arguments) => arguments,
-        Err(help) => return print_help(&help),
+        Err(help) => return print_help(&usage::visible::<Arguments>(help, &words)),
     };
     let outcome = match arguments.command {
         Command::Run(arguments) => return ExitCode::from(run::run(&arguments)),

@@ -1,0 +1,77 @@
+//! Errors in the arguments. clap quotes arguments as they are, also on a terminal, and scripts pass on names that others
+//! have chosen (faults D4).
+
+use std::ffi::OsString;
+use std::fmt::Write;
+
+use clap::{Error, Parser};
+
+use crate::escape::{Escaping, printable};
+
+/// The same error with the control characters of these arguments escaped.
+pub(crate) fn visible<P: Parser>(error: Error, words: &[OsString]) -> Error {
+    let plain = words.iter().map(|word| word.to_string_lossy());
+    let escaped: Vec<String> = plain.clone().map(|it| printable(&it, usize::MAX)).collect();
+    if plain.eq(escaped.iter().map(String::as_str)) {
+        return error;
+    }
+    match P::try_parse_from(&escaped) {
+        Err(error) => error,
+        // Nothing else was wrong with them.
+        Ok(_) => {
+            let mut text = String::new();
+            let _ = Escaping::text(&mut text).write_str(&error.render().to_string());
+            Error::raw(error.kind(), text.trim_start_matches("error: "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Arguments {
+        #[arg(value_parser = without_bell)]
+        _name: Option<String>,
+        #[arg(long)]
+        _number: Option<u8>,
+    }
+
+    fn without_bell(text: &str) -> Result<String, String> {
+        match text.contains('\x07') {
+            true => Err(format!("{text} has a bell")),
+            false => Ok(text.to_owned()),
+        }
+    }
+
+    #[test]
+    fn no_argument_gets_to_a_terminal_as_it_is() {
+        let evil = "\x1b]0;title\x07\n\u{9b}31m";
+        for words in [
+            &["udco", evil][..],
+            &["udco", "a", "--number", evil],
+            &["udco", "a", evil],
+            &["udco", evil, "--number", "300"],
+            &["udco", &format!("--{evil}")],
+        ] {
+            let error = Arguments::try_parse_from(words).unwrap_err();
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            let error = visible::<Arguments>(error, &words);
+            let shown = error.render().ansi().to_string();
+            for control in ["\x1b]", "\x07", "\u{9b}"] {
+                assert!(!shown.contains(control), "{words:?}: {shown:?}");
+            }
+            assert!(error.use_stderr());
+        }
+    }
+
+    #[test]
+    fn other_errors_stay_as_they_are() {
+        let words = ["udco", "--number", "300"];
+        let error = Arguments::try_parse_from(words).unwrap_err();
+        let before = error.to_string();
+        let words = words.map(OsString::from);
+        assert_eq!(visible::<Arguments>(error, &words).to_string(), before);
+    }
+}
