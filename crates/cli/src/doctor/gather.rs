@@ -1,5 +1,6 @@
 //! Collects the facts: the only part of `udco doctor` that looks at the machine.
 
+mod answer;
 mod certificate;
 mod files;
 mod launch;

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
 use udco_ipc::SOCKET_VARIABLE;
 
+use super::answer;
 use super::launch::{engine, without_udco};
 use super::machine;
 use super::packaged;
@@ -15,6 +18,9 @@ use crate::preloading::Identity;
 
 /// The address families that OpenVPN and its engine need.
 const FAMILIES: [&str; 3] = ["AF_UNIX", "AF_NETLINK", "AF_INET"];
+
+/// How long systemd may take. systemctl itself gives up sooner if only the bus is silent.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What to ask for.
 const PROPERTIES: &str = "LoadState,MainPID,ExecStart,WorkingDirectory,User,Group,Environment,LimitNOFILESoft,LimitNPROCSoft,\
@@ -33,8 +39,11 @@ pub(super) struct Properties(BTreeMap<String, String>);
 pub(super) fn ask(name: &str) -> Answer {
     let mut systemctl = Command::new("systemctl");
     systemctl.args(["show", "--no-pager", "--property", PROPERTIES, "--", name]);
-    let output = match systemctl.stdin(Stdio::null()).output() {
+    let output = match answer::of(&mut systemctl, PATIENCE) {
         Ok(output) => output,
+        Err(error) if error.kind() == ErrorKind::TimedOut => {
+            return Answer::None(Unit::NoSystemd("systemctl does not end".to_owned()));
+        }
         Err(error) => {
             let why = format!(
                 "systemctl does not start: {}",
@@ -43,12 +52,16 @@ pub(super) fn ask(name: &str) -> Answer {
             return Answer::None(Unit::NoSystemd(why));
         }
     };
-    if !output.status.success() {
-        let why = String::from_utf8_lossy(&output.stderr);
-        let why = why.lines().next().unwrap_or("systemctl fails").to_owned();
+    if !output.is_success {
+        let why = output
+            .stderr
+            .lines()
+            .next()
+            .unwrap_or("systemctl fails")
+            .to_owned();
         return Answer::None(Unit::NoSystemd(why));
     }
-    let properties = Properties::of(&String::from_utf8_lossy(&output.stdout));
+    let properties = Properties::of(&output.stdout);
     if properties.one("LoadState") != "loaded" {
         return Answer::None(Unit::NotFound);
     }
