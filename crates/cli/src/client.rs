@@ -130,7 +130,8 @@ impl Client {
         let mut text = String::new();
         file.rewind()?;
         // An engine of another user may write anything.
-        file.take(LONGEST).read_to_string(&mut text)?;
+        let read = file.take(LONGEST).read_to_string(&mut text);
+        read.map_err(|_| nonsense())?;
         if text.len() as u64 == LONGEST {
             bail!("the engine's report is too long");
         }
@@ -193,6 +194,8 @@ impl AsFd for Client {
 fn lost(error: std::io::Error) -> anyhow::Error {
     match error.kind() {
         std::io::ErrorKind::TimedOut => Trouble::Silent.into(),
+        // Too long, or with too many descriptors.
+        std::io::ErrorKind::InvalidData => nonsense(),
         _ => anyhow::Error::new(error).context("the engine has ended"),
     }
 }

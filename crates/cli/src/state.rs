@@ -1,13 +1,17 @@
 //! The state of an engine, parsed only as far as needed. There may be very many peers: they stay as raw text for
 //! printing, or are parsed on demand.
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use udco_state::Peer;
 use udco_sys::Netns;
 
+use crate::escape::printable;
 use crate::interface;
+
+/// How much to say of why a report cannot be read: the reason quotes it.
+const REASON: usize = 200;
 
 /// A device, with its peers as text.
 pub(crate) type Device<'a> = udco_state::Device<&'a RawValue>;
@@ -17,7 +21,10 @@ pub(crate) type EngineState<'a> = udco_state::EngineState<Device<'a>>;
 
 /// Parses an engine's report.
 pub(crate) fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T> {
-    serde_json::from_str(text).context("an engine of another version")
+    serde_json::from_str(text).map_err(|error| {
+        let why = printable(&error.to_string(), REASON);
+        anyhow!("an engine of another version: {why}")
+    })
 }
 
 /// The peers of a device.
@@ -37,4 +44,18 @@ pub(crate) fn is_here(device: &Device<'_>) -> bool {
 /// Whether an engine is in this network namespace.
 pub(crate) fn is_engine_here(engine: &EngineState<'_>) -> bool {
     Some(engine.netns) == interface::namespace_inode()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_version_says_is_not_repeated_at_length() {
+        let long = format!("\"{}\"", "x".repeat(1_000_000));
+        let refused = read::<EngineState<'_>>(&long).unwrap_err();
+        let refused = format!("{refused:#}");
+        assert!(refused.starts_with("an engine of another version: "));
+        assert!(refused.len() < 300, "{}", refused.len());
+    }
 }

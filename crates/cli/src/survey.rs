@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use rustix::process::getuid;
 use udco_state::{FORMAT, KernelDevice, Report};
 
@@ -44,7 +45,8 @@ pub(crate) struct Survey<'a> {
 /// If the named engine does not answer.
 pub(crate) fn states(path: Option<&Path>) -> anyhow::Result<Answers> {
     if let Some(path) = path {
-        let text = Client::connect(path)?.state()?;
+        let text = Client::connect(path)?.state();
+        let text = text.with_context(|| path.display().to_string())?;
         return Ok((vec![(path.to_owned(), text)], Vec::new()));
     }
     Ok(engines::each(&runtime_dir::sockets(), |mut client| {
@@ -81,7 +83,7 @@ impl<'a> Survey<'a> {
     /// If its version differs.
     fn of_one(texts: &'a [(PathBuf, String)]) -> anyhow::Result<Self> {
         let engines = texts.iter().map(|(socket, text)| {
-            let state = state::read(text)?;
+            let state = state::read(text).with_context(|| socket.display().to_string())?;
             Ok(Engine { socket, state })
         });
         Ok(Self {

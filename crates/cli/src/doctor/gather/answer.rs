@@ -63,14 +63,14 @@ fn finish(child: &mut Child, end: Instant) -> io::Result<Answer> {
 /// Reads in a thread of its own: what the program has started may keep the pipe open for ever.
 fn read(from: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
     let (send, receive) = channel();
-    let read = move || {
+    let all = move || {
         let mut bytes = Vec::new();
         if let Some(from) = from {
             let _ = from.take(LONGEST).read_to_end(&mut bytes);
         }
         let _ = send.send(bytes);
     };
-    let _ = thread::Builder::new().spawn(read);
+    let _ = thread::Builder::new().spawn(all);
     receive
 }
 
@@ -80,23 +80,23 @@ mod tests {
 
     fn answer(script: &str, patience: u64) -> io::Result<Answer> {
         let mut shell = Command::new("sh");
-        of(
-            shell.args(["-c", script]),
-            Duration::from_millis(patience),
-        )
+        of(shell.args(["-c", script]), Duration::from_millis(patience))
     }
 
     #[test]
     fn a_program_that_ends_is_heard() {
         let answer = answer("echo a=b; echo no >&2; exit 3", 10_000).unwrap();
-        assert_eq!((answer.stdout.as_str(), answer.is_success), ("a=b\n", false));
+        assert_eq!(
+            (answer.stdout.as_str(), answer.is_success),
+            ("a=b\n", false)
+        );
         assert_eq!(answer.stderr, "no\n");
     }
 
     #[test]
     fn one_that_does_not_end_is_given_up() {
         let begin = Instant::now();
-        for script in ["sleep 60", "sleep 60 & echo a", "exec 1>&- 2>&-; sleep 60"] {
+        for script in ["sleep 60", "sleep 5 & echo a", "exec 1>&- 2>&-; sleep 60"] {
             let failed = answer(script, 50).unwrap_err();
             assert_eq!(failed.kind(), ErrorKind::TimedOut, "{script}");
         }
