@@ -6,7 +6,7 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
 use udco_netlink::Api;
 use udco_sys::socket_file;
 
@@ -42,7 +42,7 @@ pub(crate) struct Found {
 /// The device `name` of this network namespace: the kernel's if its link is of kind `ovpn`, else an engine's.
 pub(crate) fn with_device(name: &str, option: &EngineOption) -> Result<Found> {
     let Some(ifindex) = interface::index(name) else {
-        bail!("there is no interface {name} here: create it with `udco link add {name}`");
+        return Err(absent(name, false, false));
     };
     if kernel::serves(ifindex) {
         without_engine(name, option.engine.is_some())?;
@@ -82,21 +82,29 @@ pub(crate) fn with_device(name: &str, option: &EngineOption) -> Result<Found> {
         return Ok(found);
     }
     complain(&failures);
+    Err(absent(name, is_none, !failures.is_empty()))
+}
+
+/// Why no driver has the device `name`: whether no engine answers, and whether there are some that do not.
+pub(crate) fn absent(name: &str, is_none: bool, any_silent: bool) -> anyhow::Error {
+    if interface::index(name).is_none() {
+        return anyhow!("there is no interface {name} here: create it with `udco link add {name}`");
+    }
     // The owner of the interface decides what can be done about it (faults G5).
     let is_left = left::devices(&HashSet::new())
         .iter()
         .any(|left| left.name == name);
     if !left::is_ours(name) {
-        bail!("{name} is not a udco device");
+        return anyhow!("{name} is not a udco device");
     }
-    match (is_none, failures.is_empty()) {
-        (true, false) => bail!("no engine answers"),
-        _ if is_left => bail!(
+    match (is_none, any_silent) {
+        (true, true) => anyhow!("no engine answers"),
+        _ if is_left => anyhow!(
             "no engine serves {name}: its engine was killed, and no packet leaves through it; the next `udco run` or `udco \
              link add {name}` takes it over, and `ip link del {name}` deletes it"
         ),
-        (true, true) => bail!("{NO_ENGINE}"),
-        _ => bail!("none of the engines that answer here has {name}"),
+        (true, false) => anyhow!("{NO_ENGINE}"),
+        _ => anyhow!("none of the engines that answer here has {name}"),
     }
 }
 

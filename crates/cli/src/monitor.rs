@@ -66,7 +66,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         None => kernel::links(),
     };
     if engines.is_empty() && devices.is_empty() {
-        bail!(engines::NO_ENGINE);
+        bail!(match failures.is_empty() {
+            true => engines::NO_ENGINE,
+            false => "no engine answers",
+        });
     }
     let mut output = Output {
         arguments,

@@ -15,10 +15,13 @@ use anyhow::Result;
 
 use self::choice::Choice;
 use self::text::Printer;
-use crate::common_names;
 use crate::output::{self, complain};
 use crate::style::Style;
 use crate::survey::{self, Survey};
+use crate::{common_names, exit};
+
+/// Codes with which a device that is not found may well be there.
+const UNKNOWN: [u8; 4] = [exit::NONE_RUNS, exit::DENIED, exit::SILENT, exit::UNREACHABLE];
 
 /// Command line.
 #[derive(Clone, Debug, clap::Args)]
@@ -91,7 +94,14 @@ fn look(arguments: &Arguments, printer: &mut Printer) -> Result<u8> {
             device,
             peer: arguments.peer,
         };
-        choice.apply(&mut survey)?;
+        match choice.apply(&mut survey) {
+            // It may be there, for all that is known.
+            Err(error) if UNKNOWN.contains(&code) => {
+                complain!("{error:#}");
+                return Ok(code);
+            }
+            applied => applied?,
+        }
     }
     common_names::add(&mut survey)?;
     if arguments.json {

@@ -56,6 +56,22 @@ fn one_device_or_peer_is_shown_by_name_and_id() -> Result<()> {
 }
 
 #[test]
+fn a_device_that_cannot_be_found_ends_with_the_reason() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = lab.host("host")?;
+    for json in ["", " --json"] {
+        let line = format!("show tun0{json}");
+        let output = udco::output(&host, &line)?;
+        ensure!(output.status.code() == Some(3), "{line}: {}", output.status);
+        let error = String::from_utf8_lossy(&output.stderr);
+        ensure!(error.contains("no engine is running"), "{error}");
+    }
+    let left = error(&host, "link show lo")?;
+    ensure!(left.contains("lo is not a udco device"), "{left}");
+    Ok(())
+}
+
+#[test]
 fn a_watch_shows_rates() -> Result<()> {
     let lab = Lab::new()?;
     let host = lab.host("host")?;

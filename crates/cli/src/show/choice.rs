@@ -20,6 +20,8 @@ impl Choice<'_> {
     /// If there is none, unless a remark has said why: it was left. And if it does not have the peer.
     pub(super) fn apply(self, survey: &mut Survey<'_>) -> Result<()> {
         let Self { device: name, peer } = self;
+        let nobody =
+            (survey.devices() == 0 && survey.engines.is_empty()).then(|| survey.no_devices());
         for engine in &mut survey.engines {
             engine.state.devices.retain(|device| device.name == name);
         }
@@ -28,6 +30,9 @@ impl Choice<'_> {
         if survey.devices() == 0 {
             if survey.left.iter().any(|left| left.name == name) {
                 return Ok(());
+            }
+            if let Some(nobody) = nobody {
+                bail!("{nobody}");
             }
             bail!("no engine has a device {name} here: `udco show` lists those that there are");
         }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde::Serialize;
 use udco_state::{Driver, KernelDevice};
 
@@ -58,7 +58,7 @@ pub(crate) fn print(name: Option<&str>, json: bool, engine: Option<&Path>) -> Re
     }
     devices.retain(|device| state::is_here(device) && name.is_none_or(|name| device.name == name));
     if let Some(name) = name.filter(|_| devices.is_empty() && kernels.is_empty()) {
-        bail!("no engine has a device {name} here: create it with `udco link add {name}`");
+        return Err(engines::absent(name, texts.is_empty(), !silent.is_empty()));
     }
     if json {
         let links = devices.into_iter().map(|device| Link {
