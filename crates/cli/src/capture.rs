@@ -31,6 +31,7 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Name of the device.
+    #[arg(value_parser = crate::interface::argument)]
     device: String,
     /// File to write, or "-" for standard output.
     #[arg(short, long, value_name = "FILE")]

@@ -105,6 +105,7 @@ struct NewArguments {
 #[derive(Debug, clap::Args)]
 struct Place {
     /// Name of the device.
+    #[arg(value_parser = crate::interface::argument)]
     device: String,
     /// Id of the peer.
     #[arg(long, value_name = "ID", value_parser = peer_id())]

@@ -21,6 +21,7 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Show events of this device only [default: all in this network namespace].
+    #[arg(value_parser = interface::argument)]
     device: Option<String>,
     /// Print one JSON object per line.
     #[arg(long)]

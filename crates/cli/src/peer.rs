@@ -50,6 +50,7 @@ with \"-\" for omitted values, and comments after \"#\".")]
     #[command(after_help = "Example: udco peer get tun0 --id 1 --json")]
     Get {
         /// Name of the device.
+        #[arg(value_parser = crate::interface::argument)]
         device: String,
         /// Id of the peer [default: all].
         #[arg(long, value_parser = peer_id())]
@@ -65,6 +66,7 @@ with \"-\" for omitted values, and comments after \"#\".")]
     #[command(after_help = "Example: udco peer del tun0 --id 1")]
     Del {
         /// Name of the device.
+        #[arg(value_parser = crate::interface::argument)]
         device: String,
         /// Id of the peer.
         #[arg(long, value_parser = peer_id())]
@@ -78,6 +80,7 @@ with \"-\" for omitted values, and comments after \"#\".")]
 #[command(group = clap::ArgGroup::new("who").required(true).args(["id", "peers"]))]
 struct NewArguments {
     /// Name of the device.
+    #[arg(value_parser = crate::interface::argument)]
     device: String,
     /// Id of the peer, 0 to 16777215: the one in packets received from it.
     #[arg(long, value_parser = peer_id())]
@@ -123,6 +126,7 @@ struct NewArguments {
     .args(["tx_id", "remote", "vpn4", "vpn6", "keepalive"]))]
 struct SetArguments {
     /// Name of the device.
+    #[arg(value_parser = crate::interface::argument)]
     device: String,
     /// Id of the peer.
     #[arg(long, value_parser = peer_id())]

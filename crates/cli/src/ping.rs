@@ -35,6 +35,7 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(500);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Name of the device.
+    #[arg(value_parser = crate::interface::argument)]
     device: String,
     /// Id of the peer [default: the only one].
     #[arg(long, value_parser = crate::peer::peer_id())]

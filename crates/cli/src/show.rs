@@ -21,12 +21,18 @@ use crate::survey::{self, Survey};
 use crate::{common_names, exit};
 
 /// Codes with which a device that is not found may well be there.
-const UNKNOWN: [u8; 4] = [exit::NONE_RUNS, exit::DENIED, exit::SILENT, exit::UNREACHABLE];
+const UNKNOWN: [u8; 4] = [
+    exit::NONE_RUNS,
+    exit::DENIED,
+    exit::SILENT,
+    exit::UNREACHABLE,
+];
 
 /// Command line.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Show this device only [default: all].
+    #[arg(value_parser = crate::interface::argument)]
     device: Option<String>,
 
     /// Show this peer of it only, by its id.
