@@ -309,8 +309,7 @@ fn refusals_say_what_is_wrong_and_leave_nothing_behind() -> Result<()> {
         "no peer with id 3 to swap keys for",
     )?;
     let key = "key new tun0 --peer 1 --slot primary --key-id 0 --cipher aes-gcm --file /dev/null";
-    refused(key, 1, "--direction 0 or 1")?;
-    refused(&format!("{key} --direction 1"), 1, "at least 72 are needed")?;
+    refused(key, 1, "there is no key in it")?;
 
     // Several peers at once: if one is refused, none is added.
     let several = "echo '7 - 192.0.2.2:7 10.8.0.7\n1 - 192.0.2.2:1 10.8.0.8' |";

@@ -48,11 +48,15 @@ impl Direction {
 
 /// Reads a file, or standard input for "-". `direction` chooses the key that encrypts, unless the file does.
 pub(super) fn read(path: &Path, direction: Option<u8>) -> Result<Keys> {
-    let name = path.display();
+    let is_stdin = path == Path::new("-");
+    let name = match is_stdin {
+        true => "standard input".to_owned(),
+        false => path.display().to_string(),
+    };
     // Bypass the standard library's streams: their buffers would not be wiped.
     let mut buffer = Zeroizing::new(vec![0; LARGEST + 1]);
     let mut is_exposed = false;
-    let len = if path == Path::new("-") {
+    let len = if is_stdin {
         fill(std::io::stdin().as_fd(), &mut buffer)
     } else {
         let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
@@ -66,7 +70,7 @@ pub(super) fn read(path: &Path, direction: Option<u8>) -> Result<Keys> {
         bail!("{name} is not a key file: it is larger than {LARGEST} bytes");
     }
     let text = buffer.get(..len).unwrap_or_default();
-    let keys = parse(text, direction).with_context(|| name.to_string())?;
+    let keys = parse(text, direction).with_context(|| name.clone())?;
     // Only now is it known to be a key file: leave others untouched (faults G5).
     if is_exposed {
         complain!(
@@ -101,6 +105,9 @@ fn parse(text: &[u8], direction: Option<u8>) -> Result<Keys> {
         });
         (1..).zip(lines).filter(|(_, line)| !line.is_empty())
     };
+    if lines().next().is_none() {
+        bail!("there is no key in it: generate a file with `udco key generate`");
+    }
     let named = lines().any(|(_, line)| line.contains(&b':'));
     match (named, direction) {
         (true, None) => parse_named(lines()),
@@ -287,7 +294,8 @@ decrypt-key:1F0102030405060708090a0b0c0d0e0f
             ("AAAA", None, "--direction 0 or 1"),
             ("AAAA", Some(1), "3 bytes in base64"),
             ("c0ffee!", Some(1), "neither named lines nor base64"),
-            ("", Some(1), "0 bytes in base64"),
+            ("", Some(1), "there is no key in it"),
+            ("\n# nothing\n", None, "there is no key in it"),
         ] {
             let error = refusal(text, direction);
             assert!(error.contains(words), "{error}");

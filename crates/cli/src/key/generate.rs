@@ -26,7 +26,10 @@ pub(super) fn run(path: Option<&Path>) -> Result<()> {
             let mut options = File::options();
             let file = options.write(true).create_new(true).mode(0o600).open(path);
             let file = file.with_context(|| format!("cannot create {}", path.display()))?;
-            let written = write(file, &line);
+            let written = write(file, &line).inspect_err(|_| {
+                // A part of a key would only be in the way of the next try.
+                let _ = std::fs::remove_file(path);
+            });
             written.with_context(|| format!("cannot write {}", path.display()))
         }
         // Bypass the standard library's buffer, which would not be wiped.

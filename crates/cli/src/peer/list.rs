@@ -1,10 +1,15 @@
 //! Files of peers: `ID TX_ID REMOTE_ADDRESS:PORT VPN_ADDRESS...`, one per line.
 
-use std::io::Read;
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+
+/// Ten times what 100,000 peers take. A device such as `/dev/zero` never ends.
+const LONGEST: u64 = 64 << 20;
 
 /// A peer to be added.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,24 +23,31 @@ pub(super) struct Peer {
 
 /// Reads a file, or standard input for "-".
 pub(super) fn read(path: &Path) -> Result<Vec<Peer>> {
-    let name = path.display();
-    let text = if path == Path::new("-") {
-        let mut text = String::new();
-        let read = std::io::stdin().read_to_string(&mut text);
-        read.map(|_| text)
+    let (text, name) = if path == Path::new("-") {
+        (all(io::stdin()), "standard input".to_owned())
     } else {
-        std::fs::read_to_string(path)
+        (File::open(path).and_then(all), path.display().to_string())
     };
     let text = text.with_context(|| format!("cannot read the peers from {name}"))?;
-    let peers = parse(&text).with_context(|| name.to_string())?;
+    let peers = parse(&text).with_context(|| name.clone())?;
     if peers.is_empty() {
         bail!("{name} contains no peers");
     }
     Ok(peers)
 }
 
+fn all(from: impl Read) -> io::Result<String> {
+    let mut text = String::new();
+    from.take(LONGEST + 1).read_to_string(&mut text)?;
+    match text.len() as u64 > LONGEST {
+        true => Err(io::Error::other("it is longer than 64 MiB")),
+        false => Ok(text),
+    }
+}
+
 fn parse(text: &str) -> Result<Vec<Peer>> {
     let mut peers: Vec<Peer> = Vec::new();
+    let mut ids = HashSet::new();
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.split('#').next().unwrap_or_default();
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -43,7 +55,7 @@ fn parse(text: &str) -> Result<Vec<Peer>> {
             continue;
         }
         let peer = parse_line(&words).with_context(|| format!("line {number}"))?;
-        if peers.iter().any(|other| other.id == peer.id) {
+        if !ids.insert(peer.id) {
             bail!("line {number}: peer {} is given twice", peer.id);
         }
         peers.push(peer);
@@ -107,6 +119,12 @@ mod tests {
         assert_eq!(peers[0], first);
         assert_eq!((peers[1].tx_id, peers[1].vpn4), (None, None));
         assert_eq!((peers[2].id, peers[2].remote), (3, None));
+    }
+
+    #[test]
+    fn a_file_without_end_is_refused() {
+        let refused = format!("{:#}", read(Path::new("/dev/zero")).unwrap_err());
+        assert!(refused.contains("/dev/zero: it is longer"), "{refused}");
     }
 
     #[test]
