@@ -25,7 +25,7 @@ use udco_netlink::Api;
 use udco_sys::seqpacket::Connection;
 
 use self::exchange::{Exchange, Failure, Line};
-use crate::interface;
+use crate::{interface, runtime_dir};
 
 /// Timeout for an engine's answer.
 const ANSWER: Duration = Duration::from_secs(3);
@@ -68,6 +68,9 @@ impl Client {
     pub(crate) fn connect(path: &Path) -> Result<Self> {
         let connection = Connection::connect(path).map_err(|error| {
             let cure = match error.kind() {
+                std::io::ErrorKind::ConnectionRefused if !runtime_dir::is_socket(path) => {
+                    "not a socket: name that of an engine"
+                }
                 std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
                     "no engine there: start one with `udco daemon`"
                 }

@@ -161,6 +161,20 @@ fn in_the_way(library: &Image, program: &Path, who: Identity) -> Option<Obstacle
     }
 }
 
+/// What a program needs to start, and does not find: the interpreter of a script, or a dynamic linker.
+pub(crate) fn missing_interpreter(word: &OsStr) -> Option<PathBuf> {
+    let program = find(word)?;
+    let needed = match Image::of(&program).ok()? {
+        Some(image) => {
+            let linker = image.linker?;
+            let name = linker.split(|byte| *byte == 0).next()?;
+            PathBuf::from(OsStr::from_bytes(name))
+        }
+        None => interpreter(&program)?,
+    };
+    (!needed.exists()).then_some(needed)
+}
+
 /// Finds the program that this word names.
 pub(crate) fn find(word: &OsStr) -> Option<PathBuf> {
     if word.as_bytes().contains(&b'/') {
@@ -289,6 +303,26 @@ mod tests {
     fn said(library: &Path, words: &[&str]) -> String {
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
         obstacle(library, &words, Identity::own()).map_or_else(String::new, |it| it.to_string())
+    }
+
+    #[test]
+    fn what_a_program_needs_to_start_is_named() {
+        let folder = Folder::new("needs");
+        let own = std::env::current_exe().unwrap();
+        let linker = Image::of(&own).unwrap().unwrap().linker.unwrap();
+        let mut other = vec![0; linker.len()];
+        let gone = b"/no/linker";
+        other[..gone.len()].copy_from_slice(gone);
+        for (program, missing) in [
+            (own, None),
+            (folder.copy("program", &linker, &other), Some("/no/linker")),
+            (folder.write("script", b"#!/no/sh -e\n"), Some("/no/sh")),
+            (folder.write("text", b"echo"), None),
+            (folder.0.join("nothing"), None),
+        ] {
+            let found = missing_interpreter(program.as_os_str());
+            assert_eq!(found, missing.map(PathBuf::from), "{}", program.display());
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use udco_sys::seqpacket::Connection;
 
 use crate::output::{caution, complain};
 use crate::preloading::{self, Identity};
-use crate::{RunArguments, exit, openvpn_options};
+use crate::{RunArguments, exit, openvpn_options, runtime_dir};
 
 /// Name of the preload library.
 const LIBRARY: &str = "libudco_preload.so";
@@ -46,11 +46,24 @@ pub(crate) fn run(arguments: &RunArguments) -> u8 {
         }
     };
     let error = command.exec();
-    let program = Path::new(command.get_program()).display();
-    complain!("cannot start {program}: {error}");
+    let program = Path::new(command.get_program());
+    let shown = program.display();
     match error.kind() {
-        io::ErrorKind::NotFound => exit::NOT_FOUND,
-        _ => exit::NOT_EXECUTABLE,
+        io::ErrorKind::NotFound => match preloading::missing_interpreter(program.as_os_str()) {
+            Some(missing) => {
+                let missing = missing.display();
+                complain!("cannot start {shown}: {missing}, which it needs, is not there");
+                exit::NOT_EXECUTABLE
+            }
+            None => {
+                complain!("cannot start {shown}: {error}");
+                exit::NOT_FOUND
+            }
+        },
+        _ => {
+            complain!("cannot start {shown}: {error}");
+            exit::NOT_EXECUTABLE
+        }
     }
 }
 
@@ -90,6 +103,12 @@ fn prepare(arguments: &RunArguments) -> Result<Command> {
                     path.display()
                 )
             })?;
+            if !runtime_dir::is_socket(&path) {
+                bail!(
+                    "{} is not a socket: --engine takes that of `udco daemon`",
+                    path.display()
+                );
+            }
             command.env(SOCKET_VARIABLE, path).env_remove(FD_VARIABLE);
         }
         None => match start_engine(arguments) {

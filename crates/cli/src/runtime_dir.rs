@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::process::getuid;
@@ -67,6 +67,12 @@ pub(crate) fn sockets() -> Vec<PathBuf> {
     sockets.sort();
     sockets.dedup();
     sockets
+}
+
+/// Whether a path leads to a socket. Connecting to any other file is refused as if an engine had ended there.
+pub(crate) fn is_socket(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|found| found.file_type().is_socket())
 }
 
 /// Whether a socket of this name would count as an engine's.

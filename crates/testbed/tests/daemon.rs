@@ -1,5 +1,6 @@
 //! One engine for several OpenVPNs, in any combination of network namespaces.
 
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::Duration;
@@ -75,6 +76,19 @@ fn a_daemon_says_what_is_in_its_way() -> Result<()> {
     says(nowhere, 1, "cannot listen at /nowhere")?;
     let nowhere = "run --engine /nowhere.sock -- true";
     says(nowhere, 125, "start one with `udco daemon`")?;
+    for no_socket in ["/etc/passwd", "/etc"] {
+        let engine = format!("run --engine {no_socket} -- true");
+        says(&engine, 125, &format!("{no_socket} is not a socket"))?;
+        says(&format!("show --engine {no_socket}"), 1, "not a socket")?;
+    }
+    let script = lab.file("script")?;
+    std::fs::write(&script, "#!/no/such/shell\n")?;
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755))?;
+    says(
+        &format!("run -- {script}"),
+        126,
+        "/no/such/shell, which it needs",
+    )?;
     let missing = "run -- /no/such/program";
     says(missing, 127, "cannot start /no/such/program")?;
     says("run -- /etc/passwd", 126, "cannot start /etc/passwd")?;
