@@ -23,7 +23,13 @@ pub(crate) struct Manager(Option<UnixDatagram>);
 
 /// Arguments that hand the manager's socket to a daemon.
 pub(crate) fn for_daemon() -> Vec<OsString> {
-    std::env::var_os(VARIABLE).map_or_else(Vec::new, |socket| vec![OPTION.into(), socket])
+    arguments(std::env::var_os(VARIABLE))
+}
+
+/// Set to nothing, the variable is as good as not set.
+fn arguments(socket: Option<OsString>) -> Vec<OsString> {
+    let socket = socket.filter(|socket| !socket.is_empty());
+    socket.map_or_else(Vec::new, |socket| vec![OPTION.into(), socket])
 }
 
 impl Manager {
@@ -90,6 +96,14 @@ mod tests {
             String::from_utf8_lossy(&room[..len]).into_owned()
         };
         (0..2).map(receive).collect()
+    }
+
+    #[test]
+    fn an_empty_variable_names_no_manager() {
+        assert!(arguments(None).is_empty());
+        assert!(arguments(Some("".into())).is_empty());
+        let given: [OsString; 2] = [OPTION.into(), "@a".into()];
+        assert_eq!(arguments(Some("@a".into())), given);
     }
 
     #[test]
