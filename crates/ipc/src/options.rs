@@ -43,15 +43,30 @@ impl DataPathOptions {
     pub fn parse(text: &str) -> Self {
         let mut options = Self::default();
         for word in text.split(',') {
-            let (name, value) = word.split_once('=').unwrap_or((word, ""));
-            match name.trim() {
-                "mssfix" => options.mssfix = MssFix::parse(value).unwrap_or_default(),
-                "passtos" => options.passtos = true,
-                "txqueuelen" => options.txqueuelen = value.trim().parse().ok(),
-                _ => {}
-            }
+            let _ = options.take(word);
         }
         options
+    }
+
+    /// The first word of the variable that [`DataPathOptions::parse`] has ignored.
+    #[must_use]
+    pub fn ignored(text: &str) -> Option<&str> {
+        let mut options = Self::default();
+        let words = text.split(',').map(str::trim);
+        let mut words = words.filter(|word| !word.is_empty());
+        words.find(|word| options.take(word).is_none())
+    }
+
+    /// Takes an option; `None` if it is unknown, or has no such value.
+    fn take(&mut self, word: &str) -> Option<()> {
+        let (name, value) = word.split_once('=').unwrap_or((word, ""));
+        match (name.trim(), value.trim()) {
+            ("mssfix", value) => self.mssfix = MssFix::parse(value)?,
+            ("passtos", "") => self.passtos = true,
+            ("txqueuelen", value) => self.txqueuelen = Some(value.parse().ok()?),
+            _ => return None,
+        }
+        Some(())
     }
 
     /// Whether all are at their defaults.
@@ -182,12 +197,19 @@ mod tests {
             "mssfix=-1",
             "mssfix=1400:tuesday",
             "txqueuelen=x",
+            "passtos=0",
             "other=1",
         ] {
             assert!(DataPathOptions::parse(text).is_default(), "{text}");
+            let known = DataPathOptions::ignored(text).is_none();
+            assert_eq!(known, text.is_empty(), "{text}");
         }
         let parsed = DataPathOptions::parse("other, passtos ,mssfix=9");
         assert!(parsed.passtos);
+        let ignored = DataPathOptions::ignored("mssfix=1400:mtu, passtos, txqueuelen=5,");
+        assert_eq!(ignored, None);
+        let ignored = DataPathOptions::ignored("passtos, other ,mssfix=x");
+        assert_eq!(ignored, Some("other"));
         assert_eq!(parsed.mssfix.bounded(), MssFix::Datagram(154));
     }
 }

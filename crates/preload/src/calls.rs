@@ -2,6 +2,7 @@
 
 use crate::clock::Instant;
 use crate::{marks, real};
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ptr::{null, null_mut};
@@ -269,6 +270,12 @@ pub(crate) fn peek(fd: c_int, room: usize) -> Result<Vec<u8>, Errno> {
     }
     datagram.truncate(len);
     Ok(datagram)
+}
+
+/// A text from the environment, for a line: it must not forge one, nor move a terminal's cursor (faults D4).
+pub(crate) fn seen(text: &str) -> String {
+    let as_seen = |c: char| if c.is_control() { '?' } else { c };
+    text.chars().map(as_seen).collect()
 }
 
 /// Writes a line for the user where the program writes its own: to syslog(3) or standard error.

@@ -88,7 +88,14 @@ impl Connection {
     /// The reason, for display.
     pub(crate) fn open() -> Result<Self, String> {
         let options = variable(OPTIONS_VARIABLE).unwrap_or_default();
-        let options = DataPathOptions::parse(&options.to_string_lossy());
+        let options = options.to_string_lossy();
+        if let Some(word) = DataPathOptions::ignored(&options) {
+            let word = calls::seen(word);
+            calls::say(&format!(
+                "udco: {OPTIONS_VARIABLE}: `{word}` is no option of udco, or has no such value: it has no effect\n"
+            ));
+        }
+        let options = DataPathOptions::parse(&options);
         tun::probe().map_err(|errno| format!("/dev/net/tun: {}", reason(errno)))?;
         match (variable(FD_VARIABLE), variable(SOCKET_VARIABLE)) {
             (Some(number), _) => Self::over(draw(inherited(&number)?)?, true, options),

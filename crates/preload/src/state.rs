@@ -137,6 +137,7 @@ impl State {
                     CONNECTED
                 }
                 Err(why) => {
+                    let why = calls::seen(&why);
                     calls::say(&format!("udco: {why}: OpenVPN uses its own data path\n"));
                     OFF
                 }
