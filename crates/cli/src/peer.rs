@@ -89,7 +89,7 @@ struct NewArguments {
     #[arg(long, value_parser = peer_id(), requires = "id")]
     tx_id: Option<u32>,
     /// Address of the peer: ADDRESS:PORT, with an IPv6 address in brackets.
-    #[arg(long, value_name = "ADDRESS:PORT", requires = "id")]
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "id", value_parser = remote)]
     remote: Option<SocketAddr>,
     /// VPN IPv4 address of the peer.
     #[arg(long, value_name = "ADDRESS", requires = "id")]
@@ -135,7 +135,7 @@ struct SetArguments {
     #[arg(long, value_parser = peer_id())]
     tx_id: Option<u32>,
     /// Address of the peer: ADDRESS:PORT, with an IPv6 address in brackets.
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = remote)]
     remote: Option<SocketAddr>,
     /// Local address to send from.
     #[arg(long, value_name = "ADDRESS", requires = "remote")]
@@ -238,6 +238,15 @@ pub(crate) fn peer_id() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(0..=MAX_PEER_ID)
 }
 
+/// Parses where a peer is.
+fn remote(text: &str) -> Result<SocketAddr, String> {
+    let address = text.parse().ok();
+    let address = address.filter(|address: &SocketAddr| address.port() != 0);
+    address.ok_or_else(|| {
+        "give an IP address and a port, e.g. 192.0.2.1:1194 or [2001:db8::1]:1194".to_owned()
+    })
+}
+
 /// Adds the interface through which a link-local address is reached.
 fn scoped(remote: SocketAddr, scope: Option<u32>) -> SocketAddr {
     match (remote, scope) {
@@ -277,6 +286,26 @@ mod tests {
         assert_eq!(keepalive("0:0"), both(0, 0));
         for bad in ["", "10", "10:", ":60", "a:b", "-1:2", "1:2:3"] {
             assert!(keepalive(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_remote_has_an_address_and_a_port() {
+        for good in ["192.0.2.1:1194", "[2001:db8::1]:1"] {
+            assert_eq!(remote(good).unwrap().to_string(), good);
+        }
+        for bad in [
+            "",
+            "192.0.2.1",
+            "192.0.2.1:0",
+            "192.0.2.1:65536",
+            "host:1",
+            "::1:5",
+        ] {
+            assert!(
+                remote(bad).unwrap_err().contains("[2001:db8::1]:1194"),
+                "{bad}"
+            );
         }
     }
 

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 /// Ten times what 100,000 peers take. A device such as `/dev/zero` never ends.
 const LONGEST: u64 = 64 << 20;
@@ -81,10 +81,8 @@ fn parse_line(words: &[&str]) -> Result<Peer> {
         ..Peer::default()
     };
     if let Some(word) = given(remote) {
-        let remote = word.parse();
-        let remote = remote
-            .with_context(|| format!("{word:?} is not ADDRESS:PORT (IPv6: [ADDRESS]:PORT)"))?;
-        peer.remote = Some(remote);
+        let remote = super::remote(word);
+        peer.remote = Some(remote.map_err(|why| anyhow!("{word:?} is not ADDRESS:PORT: {why}"))?);
     }
     for word in vpn.iter().filter_map(|word| given(word)) {
         match word.parse() {
@@ -134,6 +132,7 @@ mod tests {
             ("\nx - - -", "line 2: \"x\" is not a peer id"),
             ("16777216 - -", "is not a peer id"),
             ("1 - 192.0.2.1 -", "is not ADDRESS:PORT"),
+            ("1 - 192.0.2.1:0 -", "is not ADDRESS:PORT"),
             ("1 - - 10.0.0.1 10.0.0.2", "one VPN address of each family"),
             ("1 - - x", "is not a VPN address"),
             ("1 - -\n1 - -", "line 2: peer 1 is given twice"),

@@ -32,7 +32,8 @@ pub(super) struct Options {
     #[arg(long, value_name = "NUMBER")]
     mark: Option<u32>,
     /// Connect to the peer over TCP instead.
-    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with_all = ["local", "remote", "tcp_listen"])]
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with_all = ["local", "remote", "tcp_listen"],
+        value_parser = super::remote)]
     tcp_connect: Option<SocketAddr>,
     /// Accept one TCP connection per peer instead.
     #[arg(long, value_name = "ADDRESS:PORT", conflicts_with_all = ["local", "remote"])]
