@@ -27,16 +27,20 @@ fn of_user(dir: &OsStr) -> Option<PathBuf> {
 /// Our directory for sockets, created if need be.
 ///
 /// # Errors
-/// If there is no place for it.
+/// Why there is no place for it.
 pub(crate) fn make() -> io::Result<PathBuf> {
-    let mut failed = io::Error::from(io::ErrorKind::NotFound);
-    for dir in candidates() {
+    first_of(candidates())
+}
+
+fn first_of(dirs: Vec<PathBuf>) -> io::Result<PathBuf> {
+    let mut failed = Vec::new();
+    for dir in dirs {
         match make_own(&dir) {
             Ok(()) => return Ok(dir),
-            Err(error) => failed = error,
+            Err(error) => failed.push(format!("{}: {error}", dir.display())),
         }
     }
-    Err(failed)
+    Err(io::Error::other(failed.join("; ")))
 }
 
 /// A new socket path there for a private engine. The process id alone is not unique: engines of several pid namespaces
@@ -94,8 +98,12 @@ fn make_own(dir: &Path) -> io::Result<()> {
         .create(dir)?;
     let found = std::fs::symlink_metadata(dir)?;
     // The owner of a directory, or whoever set a link to it, could replace its files (promises G8).
-    if !found.is_dir() || found.uid() != getuid().as_raw() {
-        return Err(io::ErrorKind::PermissionDenied.into());
+    if !found.is_dir() {
+        return Err(io::Error::other("it is not a directory"));
+    }
+    if found.uid() != getuid().as_raw() {
+        let error = format!("it belongs to user {}", found.uid());
+        return Err(io::Error::other(error));
     }
     Ok(())
 }
@@ -103,6 +111,24 @@ fn make_own(dir: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_place_is_named_with_what_is_wrong_there() {
+        let here = std::env::temp_dir().join(format!("udco-places-{}", std::process::id()));
+        std::fs::create_dir(&here).unwrap();
+        std::fs::write(here.join("file"), "").unwrap();
+        std::os::unix::fs::symlink(&here, here.join("link")).unwrap();
+        let places = || vec![here.join("file"), here.join("link")];
+        let failed = first_of(places()).unwrap_err().to_string();
+        assert!(failed.contains("/file: File exists"), "{failed}");
+        assert!(failed.contains("/link: it is not a directory"), "{failed}");
+        let good = here.join("good");
+        assert_eq!(
+            first_of([places(), vec![good.clone()]].concat()).unwrap(),
+            good
+        );
+        std::fs::remove_dir_all(&here).unwrap();
+    }
 
     #[test]
     fn only_an_absolute_directory_of_the_user_counts() {
