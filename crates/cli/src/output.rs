@@ -156,13 +156,39 @@ pub(crate) fn say(level: Level, what: fmt::Arguments<'_>) {
     if lines::has_fields() {
         lines::sink().write(&Record::new(level, line));
     } else {
-        let _ = writeln!(io::stderr().lock(), "udco: {line}");
+        // In one piece: the engine writes there, too.
+        let line = format!("udco: {line}\n");
+        let _ = io::stderr().lock().write_all(line.as_bytes());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Makes a second run of this test write a message.
+    const MESSAGE: &str = "UDCO_TEST_MESSAGE";
+
+    #[test]
+    fn a_message_is_written_in_one_piece() {
+        use std::os::fd::OwnedFd;
+        use std::os::unix::net::UnixDatagram;
+        use std::process::Command;
+
+        if std::env::var_os(MESSAGE).is_some() {
+            complain!("{} of a {}", "all", "line");
+            return;
+        }
+        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        let mut again = Command::new(std::env::current_exe().unwrap());
+        let name = "output::tests::a_message_is_written_in_one_piece";
+        again.args(["--exact", name]).env(MESSAGE, "1");
+        let status = again.stderr(OwnedFd::from(theirs)).output().unwrap().status;
+        assert!(status.success());
+        let mut room = [0; 64];
+        let len = ours.recv(&mut room).unwrap();
+        assert_eq!(room[..len], *b"udco: all of a line\n");
+    }
 
     #[test]
     fn json_has_no_control_characters_either() {
