@@ -115,6 +115,10 @@ impl<'a> Survey<'a> {
             .map(|engine| engine.state.pid)
             .chain(silent.iter().filter_map(|(path, _)| process_of(path)))
             .collect();
+        // Its socket does not say which process it is.
+        let is_daemon_silent = silent.iter().any(|(path, _)| process_of(path).is_none());
+        let is_known =
+            |it: &Process| known.contains(&it.inner) || (it.is_daemon && is_daemon_silent);
         let left = left::devices(&served(&engines));
         engines.retain(|engine| everywhere || state::is_engine_here(&engine.state));
         Self {
@@ -124,8 +128,8 @@ impl<'a> Survey<'a> {
             silent,
             unreachable: processes(everywhere)
                 .into_iter()
-                .filter(|(_, inner)| !known.contains(inner))
-                .map(|(pid, _)| pid)
+                .filter(|it| !is_known(it))
+                .map(|it| it.pid)
                 .collect(),
             left,
         }
@@ -249,9 +253,17 @@ fn process_of(path: &Path) -> Option<u32> {
     name.split('-').next()?.parse().ok()
 }
 
-/// Engine processes according to `/proc`: their ids here and in their own pid namespace. Other users' only for root,
-/// and those of other network namespaces only with `everywhere`.
-fn processes(everywhere: bool) -> Vec<(u32, u32)> {
+/// An engine's process.
+struct Process {
+    pid: u32,
+    /// Its id in its own pid namespace.
+    inner: u32,
+    is_daemon: bool,
+}
+
+/// Engine processes according to `/proc`. Other users' only for root, and those of other network namespaces only with
+/// `everywhere`.
+fn processes(everywhere: bool) -> Vec<Process> {
     let here = std::fs::read_link("/proc/self/ns/net").ok();
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
@@ -277,7 +289,12 @@ fn processes(everywhere: bool) -> Vec<(u32, u32)> {
         let there = std::fs::read_link(format!("/proc/{pid}/ns/net")).ok();
         let is_here = everywhere || there.is_none() || there == here;
         let inner = field("NSpid:")?.split_whitespace().last()?.parse().ok()?;
-        (is_engine && may_ask && is_here).then_some((pid, inner))
+        let is_daemon = verb == "daemon";
+        (is_engine && may_ask && is_here).then_some(Process {
+            pid,
+            inner,
+            is_daemon,
+        })
     })
     .collect()
 }

@@ -67,6 +67,8 @@ fn every_state_has_a_line_and_an_exit_code() -> Result<()> {
 
     signal(&host, "STOP", "0")?;
     expect(&host, &[], 5, "does not answer")?;
+    let (_, printed) = show(&host, &[])?;
+    ensure!(!printed.contains("cannot be reached"), "{printed}");
     signal(&host, "CONT", "0")?;
 
     let make = ["link", "add", "tun7", "type", "ovpn"];
