@@ -55,8 +55,8 @@ impl<W: Write> File<W> {
     /// # Errors
     /// If it cannot be written.
     pub(super) fn begin(to: W, place: String, device: &str, snap: u32) -> Result<Self> {
-        // The crate writes the halves of a statistics block's time in the order that the format asks for only so.
-        let writer = PcapNgWriter::with_endianness(to, Endianness::Big);
+        // Behind a pipe, `tshark -i -` takes no other byte order than its own.
+        let writer = PcapNgWriter::with_endianness(to, Endianness::native());
         let mut writer = explain(&place, writer)?;
         for (side, description) in INTERFACES {
             let interface = InterfaceDescriptionBlock {
@@ -145,7 +145,7 @@ impl<W: Write> File<W> {
             let lost = if interface == 0 { lost } else { 0 };
             let statistics = InterfaceStatisticsBlock {
                 interface_id: interface as u32,
-                timestamp: u64::try_from(self.last.as_nanos()).unwrap_or(u64::MAX),
+                timestamp: upper_half_first(self.last),
                 options: vec![
                     InterfaceStatisticsOption::IsbIfRecv(written + lost),
                     InterfaceStatisticsOption::IsbIfDrop(lost),
@@ -154,6 +154,16 @@ impl<W: Write> File<W> {
             explain(&self.place, self.writer.write_pcapng_block(statistics))?;
         }
         self.flush()
+    }
+}
+
+/// A time in nanoseconds, so that the upper half of its bits comes first in the file: the format has two numbers of 32
+/// bits there, and the crate writes one of 64.
+fn upper_half_first(time: Duration) -> u64 {
+    let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    match Endianness::native() {
+        Endianness::Little => nanoseconds.rotate_left(32),
+        Endianness::Big => nanoseconds,
     }
 }
 
@@ -256,5 +266,20 @@ mod tests {
         );
         assert_eq!(losses, 7);
         assert_eq!(reader.interfaces().len(), 3);
+    }
+
+    /// `tshark -i -` refuses any other.
+    #[test]
+    fn numbers_are_in_this_machines_byte_order() {
+        let mut bytes = Vec::new();
+        let mut file = File::begin(&mut bytes, String::new(), "tun0", 50).unwrap();
+        file.last = Duration::from_nanos(0x0011_2233_4455_6677);
+        file.end(0).unwrap();
+        assert_eq!(bytes[8..12], 0x1a2b_3c4d_u32.to_ne_bytes());
+        let time = [0x0011_2233_u32, 0x4455_6677]
+            .map(u32::to_ne_bytes)
+            .concat();
+        let statistics = bytes.windows(8).filter(|part| *part == time);
+        assert_eq!(statistics.count(), INTERFACES.len());
     }
 }
