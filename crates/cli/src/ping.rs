@@ -26,8 +26,12 @@ use crate::output::{self, NobodyReads, complain};
 /// How long after the last request answers are waited for: a busy machine takes many times the usual round trip.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How often one size is tried, all at once: a packet that is lost by chance is not too large.
+/// How often one size is tried: a packet that is lost by chance is not too large.
 const TRIES: usize = 3;
+
+/// How long after one try the next one follows. At once, the engine would send them as one super-packet, and bridges
+/// and virtual links let that pass, whatever its segments' size.
+const APART: Duration = Duration::from_millis(50);
 
 /// The shortest wait for the answer to one size.
 const SHORTEST_WAIT: Duration = Duration::from_millis(500);
@@ -161,19 +165,42 @@ fn largest(
     let mut search = Search::new(least, mtu.max(least));
     let patience = tally.wait(LINGER).max(SHORTEST_WAIT);
     while let Some(packet) = search.next() {
-        let mut numbers = Vec::with_capacity(TRIES);
-        for _ in 0..TRIES {
-            numbers.extend(probe.send(probe.payload(packet), Instant::now())?);
-        }
-        let until = Instant::now() + patience;
-        let mut passed = false;
-        // None of them has left if it is longer than the device takes.
-        while !passed && !numbers.is_empty() {
+        let Some(passed) = passes(probe, termination, packet, patience)? else {
+            return Ok(None);
+        };
+        search.tried(packet, passed);
+    }
+    Ok(Some(Largest {
+        bytes: search.largest(),
+        mtu,
+    }))
+}
+
+/// Whether a packet of this size comes back; `None` if a signal has ended the wait.
+fn passes(
+    probe: &mut Probe,
+    termination: &Termination,
+    packet: usize,
+    patience: Duration,
+) -> Result<Option<bool>> {
+    let mut numbers = Vec::with_capacity(TRIES);
+    while numbers.len() < TRIES {
+        let now = Instant::now();
+        let Some(number) = probe.send(probe.payload(packet), now)? else {
+            // It is longer than the device takes.
+            return Ok(Some(false));
+        };
+        numbers.push(number);
+        let is_last = numbers.len() == TRIES;
+        let until = now + if is_last { patience } else { APART };
+        loop {
             while let Some(answer) = probe.receive() {
-                passed |= numbers.contains(&answer.number);
+                if numbers.contains(&answer.number) {
+                    return Ok(Some(true));
+                }
             }
             let left = until.saturating_duration_since(Instant::now());
-            if passed || left.is_zero() {
+            if left.is_zero() {
                 break;
             }
             wait(&[probe.as_fd(), termination.as_fd()], Some(left))?;
@@ -181,12 +208,8 @@ fn largest(
                 return Ok(None);
             }
         }
-        search.tried(packet, passed);
     }
-    Ok(Some(Largest {
-        bytes: search.largest(),
-        mtu,
-    }))
+    Ok(Some(false))
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
