@@ -99,7 +99,8 @@ pub(crate) fn absent(name: &str, is_none: bool, any_silent: bool) -> anyhow::Err
     }
     match (is_none, any_silent) {
         (true, true) => anyhow!("no engine answers"),
-        _ if is_left => anyhow!(
+        // Without a peer it has no carrier, and an engine that does not answer may serve it.
+        (_, false) if is_left => anyhow!(
             "no engine serves {name}: its engine was killed, and no packet leaves through it; the next `udco run` or `udco \
              link add {name}` takes it over, and `ip link del {name}` deletes it"
         ),

@@ -37,6 +37,9 @@ pub(crate) struct Survey<'a> {
     pub(crate) unreachable: Vec<u32>,
     /// Devices whose engine has died.
     pub(crate) left: Vec<Left>,
+    /// Devices that look like it, or are served by an engine that does not answer: one without a peer has no carrier
+    /// either.
+    pub(crate) unsure: Vec<Left>,
 }
 
 /// Requests the state of the engine at `path`, or of every engine.
@@ -93,6 +96,7 @@ impl<'a> Survey<'a> {
             silent: Vec::new(),
             unreachable: Vec::new(),
             left: Vec::new(),
+            unsure: Vec::new(),
         })
     }
 
@@ -119,7 +123,11 @@ impl<'a> Survey<'a> {
         let is_daemon_silent = silent.iter().any(|(path, _)| process_of(path).is_none());
         let is_known =
             |it: &Process| known.contains(&it.inner) || (it.is_daemon && is_daemon_silent);
-        let left = left::devices(&served(&engines));
+        let mut left = left::devices(&served(&engines));
+        let mut unsure = Vec::new();
+        if silent.iter().any(|(path, _)| may_be_here(path)) {
+            std::mem::swap(&mut left, &mut unsure);
+        }
         engines.retain(|engine| everywhere || state::is_engine_here(&engine.state));
         Self {
             engines,
@@ -132,6 +140,7 @@ impl<'a> Survey<'a> {
                 .map(|it| it.pid)
                 .collect(),
             left,
+            unsure,
         }
     }
 
@@ -148,6 +157,11 @@ impl<'a> Survey<'a> {
             lines.push(format!(
                 "{name}: its engine or OpenVPN was killed, and no packet leaves through it; start OpenVPN again, or, to \
                  go on without the tunnel, in the clear, run `ip link del {name}`"
+            ));
+        }
+        for Left { name, .. } in &self.unsure {
+            lines.push(format!(
+                "{name}: no engine that answers serves it; if its engine was killed, no packet leaves through it"
             ));
         }
         lines.extend(self.kernel_remarks.iter().cloned());
@@ -245,6 +259,14 @@ fn served(engines: &[Engine<'_>]) -> HashSet<u32> {
     let devices = engines.iter().flat_map(|it| &it.state.devices);
     let here = devices.filter(|device| state::is_here(device));
     here.map(|device| device.ifindex).collect()
+}
+
+/// Whether the engine with this socket may have devices here: not if its process is known to be in another network
+/// namespace.
+fn may_be_here(path: &Path) -> bool {
+    let of = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/net")).ok();
+    let there = process_of(path).and_then(|pid| of(&pid.to_string()));
+    there.is_none() || there == of("self")
 }
 
 /// The process id in the socket name of a private engine.

@@ -84,6 +84,40 @@ fn every_state_has_a_line_and_an_exit_code() -> Result<()> {
     Ok(())
 }
 
+/// Whoever believed that its engine was killed would delete it, and what it carries would leave in the clear.
+#[test]
+fn a_device_without_a_peer_is_not_called_left_while_an_engine_does_not_answer() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = lab.host("host")?;
+    let binary = udco::program()?;
+    let _daemon = udco::daemon_below_a_shell(&host, "root.log", &[], &[])?;
+    host.run(&[binary, "link", "add", "tun7", "--up"])?;
+    expect(&host, &[], 0, "tun7 (")?;
+    let unsure = "tun7: no engine that answers serves it";
+    if lab.is_privileged() {
+        expect(&host, &OTHER, 4, unsure)?;
+    } else {
+        skip_part("no second user in an unprivileged lab");
+    }
+    signal(&host, "STOP", "0")?;
+    expect(&host, &[], 5, unsure)?;
+    let (_, printed) = show(&host, &[])?;
+    ensure!(!printed.contains("ip link del"), "{printed}");
+    // The other one answers, and has no such device.
+    let second = ["--socket", "/run/udco/second.sock"];
+    let _second = udco::daemon(&host, "second.log", &second)?;
+    let output = host.output(&[binary, "peer", "get", "tun7"])?;
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(
+        !output.status.success() && !printed.contains("ip link del"),
+        "{printed}"
+    );
+    signal(&host, "CONT", "0")?;
+    expect(&host, &[], 0, "tun7 (")?;
+    lab.discard_logs();
+    Ok(())
+}
+
 #[test]
 fn an_engine_without_a_socket_is_seen() -> Result<()> {
     let lab = Lab::new()?;

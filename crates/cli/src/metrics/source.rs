@@ -69,6 +69,7 @@ impl Source {
             let mut survey = Survey::of_all(&texts, silent, true, kernel::Survey::default());
             // What the other engines have is not asked for.
             survey.left.clear();
+            survey.unsure.clear();
             survey.unreachable.clear();
             survey
         };
@@ -84,7 +85,8 @@ impl Source {
     /// Engines that were there before, have no socket any more, and have left a device behind. One that has ended in good
     /// order leaves none, and is forgotten.
     fn died(&self, survey: &Survey<'_>) -> Vec<PathBuf> {
-        let left: BTreeSet<u32> = survey.left.iter().map(|left| left.ifindex).collect();
+        let left = survey.left.iter().chain(&survey.unsure);
+        let left: BTreeSet<u32> = left.map(|left| left.ifindex).collect();
         let now: Known = survey
             .engines
             .iter()
