@@ -250,6 +250,8 @@ pub(super) struct Link {
 pub(super) enum Serves {
     /// An engine.
     Engine,
+    /// An engine that does not answer this user.
+    Silent,
     /// An engine that has been killed, or its OpenVPN.
     Nothing,
     /// The kernel's own driver.

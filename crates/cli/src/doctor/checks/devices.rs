@@ -64,6 +64,11 @@ fn taken(facts: &Facts) -> Option<Finding> {
             finding(Name::DeviceTaken, Severity::Info, about, means)
                 .cure("a second OpenVPN needs another name, or `dev tun` for a free one")
         }
+        Serves::Silent => {
+            let means = format!("an engine that does not answer this user serves {wanted} already");
+            finding(Name::DeviceTaken, Severity::Info, about, means)
+                .cure("a second OpenVPN needs another name, or `dev tun` for a free one")
+        }
         // The device of the kernel's driver looks right to OpenVPN, and is refused when it asks for it.
         Serves::Driver => {
             let means = format!("the kernel's own driver serves {wanted}");

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 
+use udco_ipc::ALIAS;
 use udco_netlink::client::link;
 use udco_netlink::{link_names, message_link};
 
@@ -41,16 +42,19 @@ fn links(survey: &Survey<'_>) -> Vec<Link> {
     let left: HashSet<u32> = survey.left.iter().map(|it| it.ifindex).collect();
     let reply = rtnetlink::dump(&link::all(1)).unwrap_or_default();
     let links = reply.iter().filter_map(|message| {
-        let (name, ifindex) = (link_names(message)?.0.to_owned(), message_link(message)?);
+        let ((name, alias), ifindex) = (link_names(message)?, message_link(message)?);
         let serves = if served.contains(&ifindex) {
             Serves::Engine
         } else if left.contains(&ifindex) {
             Serves::Nothing
         } else if drivers.contains(&ifindex) {
             Serves::Driver
+        } else if alias.starts_with(ALIAS) {
+            Serves::Silent
         } else {
             Serves::Other
         };
+        let name = name.to_owned();
         Some(Link { name, serves })
     });
     links.collect()

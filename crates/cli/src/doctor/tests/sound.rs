@@ -10,7 +10,7 @@ use crate::doctor::facts::{
 
 #[test]
 fn nothing_is_named_in_sound_set_ups() {
-    let cases: [(&str, String, Change); 19] = [
+    let cases: [(&str, String, Change); 20] = [
         ("a client", CLIENT.into(), |_| ()),
         ("a server", SERVER.into(), |_| ()),
         ("2.7", CLIENT.into(), |it| {
@@ -66,6 +66,11 @@ fn nothing_is_named_in_sound_set_ups() {
         ("a device of a free number", CLIENT.into(), |it| {
             it.network.links.push(link("tun", Serves::Other))
         }),
+        (
+            "a device of an engine that denies this user access",
+            format!("{CLIENT}dev tun0"),
+            |it| it.network.links.push(link("tun0", Serves::Silent)),
+        ),
         (
             "another tunnel's default route",
             format!("{CLIENT}redirect-gateway"),
