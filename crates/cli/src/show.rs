@@ -102,7 +102,7 @@ fn look(arguments: &Arguments, printer: &mut Printer) -> Result<u8> {
         };
         match choice.apply(&mut survey) {
             // It may be there, for all that is known.
-            Err(error) if UNKNOWN.contains(&code) => {
+            Err(error) if survey.devices() == 0 && UNKNOWN.contains(&code) => {
                 complain!("{error:#}");
                 return Ok(code);
             }

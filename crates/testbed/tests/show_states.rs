@@ -119,6 +119,49 @@ fn a_device_without_a_peer_is_not_called_left_while_an_engine_does_not_answer() 
 }
 
 #[test]
+fn what_cannot_be_asked_is_not_called_none() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = lab.host("host")?;
+    let binary = udco::program()?;
+    let says = |user: &[&str], words: &[&str]| -> Result<(Option<i32>, String)> {
+        let output = host.output(&[user, &[binary], words].concat())?;
+        let printed = [output.stdout, output.stderr].concat();
+        let printed = String::from_utf8_lossy(&printed).into_owned();
+        Ok((output.status.code(), printed))
+    };
+    let (code, printed) = says(&[], &["show", "tun7"])?;
+    ensure!(code == Some(3), "{code:?}: {printed}");
+    let _daemon = udco::daemon_below_a_shell(&host, "root.log", &[], &[])?;
+    host.run(&[binary, "link", "add", "tun7", "--mode", "mp", "--up"])?;
+    let check = |user: &[&str], shown: i32| -> Result<()> {
+        for (words, wanted) in [
+            (&["show", "tun7"][..], shown),
+            (&["link", "show"], 1),
+            (&["link", "show", "--json"], 1),
+            (&["link", "show", "tun7"], 1),
+            (&["monitor"], 1),
+        ] {
+            let (code, printed) = says(user, words)?;
+            ensure!(code == Some(wanted), "{words:?}: {code:?}: {printed}");
+            let wrong = ["no devices", "no engine is running", "no engine has"];
+            let claims = |it: &&str| printed.contains(*it);
+            ensure!(!wrong.iter().any(claims), "{words:?}: {printed}");
+        }
+        Ok(())
+    };
+    if lab.is_privileged() {
+        check(&OTHER, 4)?;
+    } else {
+        skip_part("no second user in an unprivileged lab");
+    }
+    signal(&host, "STOP", "0")?;
+    check(&[], 5)?;
+    signal(&host, "CONT", "0")?;
+    lab.discard_logs();
+    Ok(())
+}
+
+#[test]
 fn an_engine_without_a_socket_is_seen() -> Result<()> {
     let lab = Lab::new()?;
     let host = lab.host("host")?;

@@ -17,7 +17,7 @@ impl Choice<'_> {
     /// Leaves the chosen device in a survey. Several namespaces may have one of that name.
     ///
     /// # Errors
-    /// If there is none, unless a remark has said why: it was left. And if it does not have the peer.
+    /// If there is none, unless a remark has said why: it was left, or may have been. And if it does not have the peer.
     pub(super) fn apply(self, survey: &mut Survey<'_>) -> Result<()> {
         let Self { device: name, peer } = self;
         let nobody =
@@ -28,11 +28,15 @@ impl Choice<'_> {
         survey.engines.retain(|it| !it.state.devices.is_empty());
         survey.kernel.retain(|device| device.name == name);
         if survey.devices() == 0 {
-            if survey.left.iter().any(|left| left.name == name) {
+            let mut named = survey.left.iter().chain(&survey.unsure);
+            if named.any(|left| left.name == name) {
                 return Ok(());
             }
             if let Some(nobody) = nobody {
                 bail!("{nobody}");
+            }
+            if !survey.silent.is_empty() || !survey.unreachable.is_empty() {
+                bail!("no engine that answers has a device {name} here");
             }
             bail!("no engine has a device {name} here: `udco show` lists those that there are");
         }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::Serialize;
 use udco_state::{Driver, KernelDevice};
 
@@ -57,7 +57,10 @@ pub(crate) fn print(name: Option<&str>, json: bool, engine: Option<&Path>) -> Re
         complain!("{remark}");
     }
     devices.retain(|device| state::is_here(device) && name.is_none_or(|name| device.name == name));
-    if let Some(name) = name.filter(|_| devices.is_empty() && kernels.is_empty()) {
+    let is_none = devices.is_empty() && kernels.is_empty();
+    // An engine that does not answer may have some.
+    let is_blind = is_none && !silent.is_empty();
+    if let Some(name) = name.filter(|_| is_none) {
         return Err(engines::absent(name, texts.is_empty(), !silent.is_empty()));
     }
     if json {
@@ -70,12 +73,14 @@ pub(crate) fn print(name: Option<&str>, json: bool, engine: Option<&Path>) -> Re
             device,
             kind: udco_state::Api::Ovpn.link_kind(),
         });
-        return output::json(&Links {
+        output::json(&Links {
             devices: links.collect(),
             kernel_devices: kernels.collect(),
-        });
+        })?;
+        return all_asked(is_blind);
     }
-    if devices.is_empty() && kernels.is_empty() {
+    all_asked(is_blind)?;
+    if is_none {
         line!("no devices: create one with `udco link add NAME`");
     }
     let mut printer = Printer::new(Style::of_output());
@@ -85,4 +90,12 @@ pub(crate) fn print(name: Option<&str>, json: bool, engine: Option<&Path>) -> Re
     kernels
         .iter()
         .try_for_each(|device| printer.kernel_device(device, None))
+}
+
+/// An error if an engine that does not answer may have the devices of which there are none.
+fn all_asked(is_blind: bool) -> Result<()> {
+    if is_blind {
+        bail!("no engine that answers has a device here");
+    }
+    Ok(())
 }
