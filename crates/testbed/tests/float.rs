@@ -42,6 +42,10 @@ fn float(version: Version, proto: Proto) -> Result<()> {
     )?;
     let inner = Ping::to(at::INNER_SERVER);
     inner.all_answered(&pair.client)?;
+    let monitor = server
+        .is_udco()
+        .then(|| udco::spawn(&pair.server, "monitor", "monitor tun0", "listening"))
+        .transpose()?;
     let series = inner.clone().count(150).start(&pair.client);
     std::thread::sleep(Duration::from_secs(1));
     pair.client.change_address(
@@ -74,6 +78,11 @@ fn float(version: Version, proto: Proto) -> Result<()> {
         )?;
     } else {
         server.wait_for_log(new, Duration::from_secs(5))?;
+    }
+    // Whichever OpenVPN it is: an operator looks for a client that moves.
+    if let Some(mut monitor) = monitor {
+        monitor.wait_for_log("peer 0 is now at ", Duration::from_secs(5))?;
+        ensure!(monitor.log().contains(new), "{}", monitor.log());
     }
     if version == Version::V27 {
         server.wait_for_log("floated from", Duration::from_secs(2))?;

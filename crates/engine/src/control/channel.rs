@@ -107,13 +107,16 @@ impl Channel {
     }
 
     /// Queues a notification if the client has joined the family's group. Those that a request on this channel causes
-    /// precede its answer; all others follow it.
+    /// precede its answer; all others follow it. The older API reports only deletions: a client that has joined both
+    /// groups, as `udco monitor` does, gets all else in the form of the newer one.
     pub(crate) fn notify(&self, api: Api, notification: &Notification) {
         let mut state = lock(&self.state);
         if !state.joined.contains(&api) {
             return;
         }
-        let Some(datagram) = udco_netlink::notification(api, &FAMILIES, notification) else {
+        let encoded = |api| udco_netlink::notification(api, &FAMILIES, notification);
+        let newer = || encoded(Api::Ovpn).filter(|_| state.joined.contains(&Api::Ovpn));
+        let Some(datagram) = encoded(api).or_else(newer) else {
             return;
         };
         let subject = Subject::of(notification);
