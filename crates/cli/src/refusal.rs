@@ -2,7 +2,8 @@
 
 use std::io;
 
-use udco_netlink::client::Failure;
+use udco_netlink::Errno;
+use udco_netlink::client::{Command, Failure};
 
 /// The kernel's message, then the text of the errno: `cannot find peer with id 3 (No such file or directory)`.
 pub(crate) fn words(failure: &Failure) -> String {
@@ -15,6 +16,24 @@ pub(crate) fn words(failure: &Failure) -> String {
         (None, Some(number)) => format!("attribute {number} is missing ({errno})"),
         (None, None) => errno,
     }
+}
+
+/// The same for the refusal of this command: the older API has no words of its own.
+pub(crate) fn of(command: &Command<'_>, failure: &Failure) -> String {
+    let words = words(failure);
+    if failure.errno != Errno::ENOENT || failure.text.is_some() {
+        return words;
+    }
+    let (id, key) = match command {
+        Command::PeerSet(peer) => (peer.id, ""),
+        Command::PeerGet(id) | Command::PeerDel(id) => (*id, ""),
+        Command::KeyNew(key) => (key.peer, ", or its key"),
+        Command::KeyGet(id, _) | Command::KeySwap(id) | Command::KeyDel(id, _) => {
+            (*id, ", or its key")
+        }
+        Command::PeerNew(_) | Command::Peers => return words,
+    };
+    format!("cannot find peer with id {id}{key} ({words})")
 }
 
 /// The text of an errno, without its number.
@@ -33,8 +52,6 @@ pub(crate) fn io_words(error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use udco_netlink::Errno;
-
     use super::*;
 
     #[test]
@@ -58,5 +75,28 @@ mod tests {
             "attribute 6 is missing (File exists)"
         );
         assert_eq!(failure(None, None), "File exists");
+    }
+
+    #[test]
+    fn a_refusal_without_words_names_the_peer() {
+        let refused = |command: &Command<'_>, text: Option<&str>| {
+            let failure = Failure {
+                errno: Errno::ENOENT,
+                text: text.map(str::to_owned),
+                missing: None,
+            };
+            of(command, &failure)
+        };
+        let none = "No such file or directory";
+        assert_eq!(
+            refused(&Command::PeerGet(9), None),
+            format!("cannot find peer with id 9 ({none})")
+        );
+        assert_eq!(
+            refused(&Command::KeySwap(9), None),
+            format!("cannot find peer with id 9, or its key ({none})")
+        );
+        let own = refused(&Command::PeerGet(9), Some("ovpn: cannot find peer"));
+        assert_eq!(own, format!("cannot find peer ({none})"));
     }
 }

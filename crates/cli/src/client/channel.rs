@@ -121,7 +121,7 @@ impl Channel {
                 match received {
                     Received::Notification(notification) => self.pending.push_back(notification),
                     Received::Ended(Err(failure)) if number == sequence => {
-                        bail!(refusal::words(&failure))
+                        bail!(refusal::of(command, &failure))
                     }
                     received if number == sequence => all.push(received),
                     _ => {}
