@@ -72,6 +72,16 @@ fn is_read_by_tshark(proto: Proto) -> Result<()> {
     let log = capture.log();
     ensure!(log.contains("packets captured, none lost"), "{log}");
 
+    // A wrong id is not waited for in silence.
+    let (other, peer) = (
+        pair.lab.file("other.pcapng")?,
+        "capture tun0 --peer 9 --write",
+    );
+    let waiting = "tun0 has no peer 9 at the moment";
+    let mut other = udco::spawn(&pair.server, "other", &format!("{peer} {other}"), waiting)?;
+    other.signal(Signal::INT)?;
+    other.wait(SOON)?;
+
     if !has_tshark(&pair) {
         skip_part("tshark does not read the capture; cure: apt-get install tshark");
         return Ok(());
