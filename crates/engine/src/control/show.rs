@@ -116,7 +116,9 @@ fn peer(peer: &Peer, mssfix: MssFix, now: Time) -> state::Peer {
     state::Peer {
         id: peer.id.value(),
         tx_id: peer.tx_id.value(),
-        remote: endpoint.map(|endpoint| endpoint.remote),
+        remote: endpoint
+            .map(|endpoint| endpoint.remote)
+            .or_else(|| peer.transport.stream_remote()),
         local: endpoint.and_then(|endpoint| endpoint.local),
         path_mtu: endpoint.map(|_| activity.path_mtu.bytes()),
         mss: mss_below(mssfix.limit(peer)),

@@ -163,6 +163,14 @@ fn a_closed_connection_is_made_anew() -> Result<()> {
             }
         }
         ensure!(echo.lost.is_empty(), "lost {:?}", echo.lost);
+        // Who is connected, and from where.
+        for (end, other) in [(&server, at::CLIENT), (&client, at::SERVER)] {
+            if end.is_udco() {
+                let peers: Vec<_> = end.show()?.peers().map(|peer| peer.remote).collect();
+                let is_there = end.show()?.peers().any(|peer| udco::is_at(peer, other));
+                ensure!(is_there, "not {other}: {peers:?}");
+            }
+        }
         server.sigusr1()?;
         client.wait_connected(CONNECT)?;
         answers(&pair.client, at::INNER_SERVER)?;
