@@ -88,7 +88,8 @@ enum Command {
 
     /// Show devices, peers, key slots, counters and drops by reason.
     ///
-    /// The clients of an OpenVPN server that writes a status file, as Debian's units do, are shown with their common names.
+    /// The clients of an OpenVPN server that writes a status file, as Debian's units do, are shown with their common names,
+    /// once OpenVPN has written it: every minute, if `status` gives no other time.
     #[command(
         after_help = "Exit codes: 3 no engine is running, 4 you may not use the engine, 5 an engine does not answer, \
         6 an engine's socket cannot be found, 7 the engine of a device was killed, so no packet leaves through that \

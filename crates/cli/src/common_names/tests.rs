@@ -41,18 +41,44 @@ fn of_text(text: &str) -> Vec<(String, Option<u32>, &str)> {
 
 #[test]
 fn each_version_tells_the_clients() {
-    let expected = |peer| {
+    let of_alice = |peer| {
         vec![
             ("10.8.0.2".to_owned(), peer, "alice"),
             ("fd00:8::1000".to_owned(), peer, "alice"),
         ]
     };
-    assert_eq!(of_text(VERSION_1), expected(None));
-    assert_eq!(of_text(VERSION_2), expected(Some(1)));
+    let with_mallory = |peer, id, name| {
+        let mut all = of_alice(peer);
+        all.push(("10.8.0.3".to_owned(), id, name));
+        all
+    };
+    // What a name with commas pretends to be is not believed.
+    let pretends = "mallory,10.8.0.2,alice";
+    assert_eq!(of_text(VERSION_1), with_mallory(None, None, pretends));
+    let pretends = "mallory,192.0.2.3:1,10.8.0.2,,1,1,x,1,UNDEF,4,1,AES-256-GCM";
+    let version_2 = with_mallory(Some(1), Some(3), pretends);
+    assert_eq!(of_text(VERSION_2), version_2);
     let version_3 = VERSION_2.replace(',', "\t");
-    assert_eq!(of_text(&version_3), expected(Some(1)));
+    assert_eq!(of_text(&version_3), of_alice(Some(1)));
     assert_eq!(of_text(""), []);
     assert_eq!(of_text("root:x:0:0:root:/root:/bin/sh\n"), []);
+}
+
+/// As organizations have them.
+#[test]
+fn a_name_may_have_commas() {
+    let named = |name: &str, user: &str| {
+        let text = VERSION_2.replace(",alice,", &format!(",{name},"));
+        let text = text.replace("UNDEF,4,1", &format!("{user},4,1"));
+        let clients = clients(&text).into_iter();
+        let mut named = clients.filter(|it| it.vpn.to_string() == "10.8.0.2");
+        named.next().map(|it| it.common_name.to_owned())
+    };
+    let name = "O'Brien, Bob, EMEA";
+    assert_eq!(named(name, "UNDEF").as_deref(), Some(name));
+    assert_eq!(named(name, "bob").as_deref(), Some(name));
+    // In a user name, they move the fields between: the address is not where it should be.
+    assert_eq!(named("bob", "bob,bob"), None);
 }
 
 fn peer(id: u32, vpn4: Ipv4Addr) -> Peer {
