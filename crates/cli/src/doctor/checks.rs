@@ -12,7 +12,7 @@ mod unit;
 
 use udco_state::{DIAGNOSIS_FORMAT, Diagnosis, Finding, Offload, Severity};
 
-use super::facts::{DataPath, Facts, Subject, Unit};
+use super::facts::{DataPath, Facts, Serves, Subject, Unit};
 use super::finding::Name;
 
 /// What follows from the facts.
@@ -41,6 +41,7 @@ pub(super) fn diagnose(facts: &Facts) -> Diagnosis {
     let running = examined.and_then(|index| facts.running.openvpns.get(index));
     let offload = match running.map(|it| &it.path) {
         Some(DataPath::Engine) if has_device(facts) => Offload::On,
+        None if is_machine_offloaded(facts) => Offload::On,
         Some(DataPath::NoDevice) if running::has_driver_device(facts) => Offload::On,
         Some(DataPath::Own { .. }) => Offload::Off,
         _ if !reasons.is_empty() => Offload::WouldBeOff,
@@ -61,10 +62,25 @@ pub(super) fn diagnose(facts: &Facts) -> Diagnosis {
     }
 }
 
-/// Whether an engine serves a device: else OpenVPN has no tunnel yet.
+/// Whether an engine serves the device of the OpenVPN that is examined, as far as can be seen: else it has no tunnel yet.
 fn has_device(facts: &Facts) -> bool {
-    let engines = facts.running.engines.iter();
-    engines.into_iter().any(|it| !it.devices.is_empty())
+    match devices::wanted(facts) {
+        Some((_, name)) => {
+            let mut links = facts.network.links.iter();
+            links.any(|link| link.name == name && link.serves == Serves::Engine)
+        }
+        None => running::has_all(facts),
+    }
+}
+
+/// Whether the question is about the machine, and every OpenVPN on it that may be inspected has offload.
+fn is_machine_offloaded(facts: &Facts) -> bool {
+    let openvpns = &facts.running.openvpns;
+    let mut known = openvpns.iter().filter(|it| it.path != DataPath::Unknown);
+    matches!(facts.subject, Subject::Machine)
+        && openvpns.iter().any(|it| it.path == DataPath::Engine)
+        && known.all(|it| it.path == DataPath::Engine)
+        && running::has_all(facts)
 }
 
 /// Whether a finding says that the unit or a part of the configuration is not known.

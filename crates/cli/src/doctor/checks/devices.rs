@@ -1,5 +1,6 @@
 //! Devices: the one that OpenVPN wants, and those that were left behind.
 
+use udco_options::Setting;
 use udco_state::{Finding, Severity};
 
 use crate::doctor::facts::{DataPath, Facts, Serves};
@@ -33,13 +34,7 @@ fn taken(facts: &Facts) -> Option<Finding> {
     if is_running(facts) {
         return None;
     }
-    let settings = &facts.reading.as_ref()?.settings;
-    let setting = settings.iter().rfind(|it| it.name == "dev")?;
-    let wanted = setting.argument(0)?;
-    // OpenVPN looks for a free number if it is given none.
-    if !wanted.bytes().any(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
+    let (setting, wanted) = wanted(facts)?;
     let link = facts
         .network
         .links
@@ -77,6 +72,15 @@ fn taken(facts: &Facts) -> Option<Finding> {
         }
         Serves::Nothing => return None,
     })
+}
+
+/// The device that `dev` names, and where. OpenVPN looks for a free number if it is given none.
+pub(super) fn wanted(facts: &Facts) -> Option<(&Setting, &str)> {
+    let settings = &facts.reading.as_ref()?.settings;
+    let setting = settings.iter().rfind(|it| it.name == "dev")?;
+    let name = setting.argument(0)?;
+    let is_whole = name.bytes().any(|byte| byte.is_ascii_digit());
+    is_whole.then_some((setting, name))
 }
 
 fn is_running(facts: &Facts) -> bool {

@@ -20,6 +20,15 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     found
 }
 
+/// Whether each OpenVPN with the library has a device, as far as can be seen: the engines serve at least as many.
+pub(super) fn has_all(facts: &Facts) -> bool {
+    let running = &facts.running;
+    let openvpns = running.openvpns.iter();
+    let with_library = openvpns.filter(|it| it.path == DataPath::Engine).count();
+    let devices: usize = running.engines.iter().map(|it| it.devices.len()).sum();
+    devices > 0 && devices >= with_library
+}
+
 /// Whether the kernel's own driver serves a device.
 pub(super) fn has_driver_device(facts: &Facts) -> bool {
     let mut links = facts.network.links.iter();
@@ -44,6 +53,7 @@ fn openvpn(facts: &Facts, openvpn: &OpenVpn, is_examined: bool) -> Finding {
     let command = &openvpn.command;
     let (means, is_off) = match &openvpn.path {
         DataPath::Unknown => ("belongs to another user".to_owned(), false),
+        DataPath::Engine if has_all(facts) => ("has offload by udco".to_owned(), false),
         DataPath::Engine => ("has offload by udco, or no tunnel yet".to_owned(), false),
         DataPath::NoDevice if has_driver_device(facts) => (
             "runs without udco; offload by the kernel's own driver, or no tunnel yet".to_owned(),

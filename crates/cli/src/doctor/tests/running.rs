@@ -3,7 +3,7 @@
 use udco_state::{Offload, Severity};
 
 use super::{CLIENT, Facts, diagnose, exit_code, flaws, link, sound};
-use crate::doctor::facts::{DataPath, Engine, OpenVpn, Serves};
+use crate::doctor::facts::{DataPath, Engine, OpenVpn, Serves, Subject};
 
 fn runs(path: DataPath, is_examined: bool) -> Facts {
     let mut facts = sound(&format!("{CLIENT}dev tun0"));
@@ -29,6 +29,56 @@ fn a_running_openvpn_with_offload_is_on() {
     assert_eq!(flaws(&diagnosis), Vec::<&str>::new());
     let serves = |it: &udco_state::Finding| it.about == "engine 711" && it.means.contains("tun0");
     assert!(diagnosis.findings.iter().any(serves), "{diagnosis:#?}");
+}
+
+/// Another tunnel has one.
+#[test]
+fn the_device_of_another_is_not_its_own() {
+    let mut facts = runs(DataPath::Engine, true);
+    facts.network.links.push(link("tun7", Serves::Engine));
+    facts.running.engines.push(Engine {
+        pid: 711,
+        devices: vec!["tun7 (p2p, 1 peers)".into()],
+    });
+    assert_eq!(diagnose(&facts).offload, Offload::WouldBeOn);
+}
+
+#[test]
+fn a_machine_whose_openvpns_all_have_offload_is_on() {
+    let engine = |name: &str| Engine {
+        pid: 711,
+        devices: vec![format!("{name} (p2p, 1 peers)")],
+    };
+    let mut facts = runs(DataPath::Engine, false);
+    facts.subject = Subject::Machine;
+    assert_eq!(diagnose(&facts).offload, Offload::WouldBeOn);
+    facts.running.engines.push(engine("tun0"));
+    let diagnosis = diagnose(&facts);
+    assert_eq!(diagnosis.offload, Offload::On);
+    let means = |diagnosis: &udco_state::Diagnosis| {
+        let mut findings = diagnosis.findings.iter();
+        let found = findings.find(|it| it.name == "running");
+        found.map(|it| it.means.to_string()).unwrap_or_default()
+    };
+    let means_of_one = means(&diagnosis);
+    assert!(
+        means_of_one.starts_with("has offload by udco ("),
+        "{means_of_one}"
+    );
+    // Another user's is not known, and nobody's business.
+    let other = |path| OpenVpn {
+        pid: 713,
+        command: "openvpn".into(),
+        path,
+    };
+    facts.running.openvpns.push(other(DataPath::Unknown));
+    assert_eq!(diagnose(&facts).offload, Offload::On);
+    // A second one has no device yet, or none of udco's.
+    facts.running.openvpns.push(other(DataPath::Engine));
+    assert_eq!(diagnose(&facts).offload, Offload::WouldBeOn);
+    facts.running.openvpns.pop();
+    facts.running.openvpns.push(other(own(true)));
+    assert_eq!(diagnose(&facts).offload, Offload::WouldBeOn);
 }
 
 /// It has the library, and no device: a client that has not reached its server.
