@@ -176,10 +176,7 @@ fn show(place: &Place, slot: SlotName, json: bool) -> Result<()> {
     });
     let key = key.context("unexpected reply from the engine (version mismatch?)")?;
     let cipher = key.cipher.name();
-    let slot = match key.slot {
-        Slot::Primary => "primary",
-        Slot::Secondary => "secondary",
-    };
+    let slot = key.slot.name();
     if json {
         let object = json!({
             "peer": key.peer,

@@ -29,6 +29,17 @@ pub enum Slot {
     Secondary,
 }
 
+impl Slot {
+    /// Its name for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Secondary => "secondary",
+        }
+    }
+}
+
 /// A cipher as the API names it; the length of the key selects the AES variant. Both APIs number them alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

@@ -82,6 +82,10 @@ fn json_lines_parse_and_say_what_they_are_about() -> Result<()> {
     let is_peers = |line: &&Value| line["device"] == "tun7" && line["peer"] == 3;
     let line = lines.iter().find(is_peers).context("no line of the peer")?;
     ensure!(line["level"] == "debug", "{line}");
+    ensure!(
+        line["message"] == "tun7: peer 3 at 192.0.2.2:1194",
+        "{line}"
+    );
     let is_devices = |line: &&Value| line["device"] == "tun7" && line["program"].is_string();
     ensure!(lines.iter().any(|line| is_devices(&line)), "{lines:?}");
 

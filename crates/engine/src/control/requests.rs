@@ -134,11 +134,13 @@ impl Service for Requests<'_> {
         }
         self.session.engine.watch().nudge();
         let at = endpoint.map(|endpoint| endpoint.remote);
+        let at = at.or_else(|| transport.stream_remote());
+        let at = at.map_or_else(|| "an unknown address".to_owned(), |it| it.to_string());
         let name = &device.interface.name;
         tracing::debug!(
             device = name,
             peer = id.value(),
-            "{name}: peer {id} at {at:?}"
+            "{name}: peer {id} at {at}"
         );
         Ok(())
     }
@@ -256,10 +258,10 @@ impl Service for Requests<'_> {
         tracing::debug!(
             device = device.interface.name,
             peer = peer.value(),
-            "{}: peer {peer}: key {} ({name}) in {:?}",
+            "{}: peer {peer}: key {} ({name}) is {}",
             device.interface.name,
             new.key_id,
-            new.slot
+            new.slot.name()
         );
         Ok(())
     }
@@ -297,8 +299,9 @@ impl Service for Requests<'_> {
         tracing::debug!(
             device = device.interface.name,
             peer,
-            "{}: peer {peer}: {slot:?} key deleted",
-            device.interface.name
+            "{}: peer {peer}: {} key deleted",
+            device.interface.name,
+            slot.name()
         );
         Ok(())
     }
