@@ -2,8 +2,13 @@
 
 use crate::answer::{self, Header};
 use crate::calls::{self, Errno};
+use crate::clock::Instant;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, Ordering};
 use libc::c_int;
+
+/// How long an engine must have answered, in seconds, until its silence is reported again.
+const SAID: u32 = 10;
 
 /// State of a channel.
 pub(crate) struct Channel {
@@ -77,6 +82,9 @@ impl Channel {
 
     /// Makes up an answer to the last request.
     pub(crate) fn give_up(&mut self, errno: Errno) {
+        if errno == libc::EBUSY {
+            report_silence();
+        }
         self.pending = Some(answer::error(&self.last, self.port, errno));
         self.given_up = true;
         self.awaits_final = false;
@@ -89,6 +97,19 @@ impl Channel {
             let is_known = header.seq == self.last.seq || self.others.contains(&header.seq);
             header.seq != 0 && (!is_known || self.given_up)
         })
+    }
+}
+
+/// Says that the engine does not answer, once in [`SAID`]: the program itself reports a busy device, and may
+/// end with it.
+fn report_silence() {
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    let now = Instant::now().seconds();
+    let last = LAST.swap(now, Ordering::Relaxed);
+    if last == 0 || now.wrapping_sub(last) >= SAID {
+        calls::say(
+            "udco: the engine did not answer within a second: it has been stopped, or this machine is overloaded\n",
+        );
     }
 }
 

@@ -19,6 +19,11 @@ impl Instant {
         Self(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
     }
 
+    /// Whole seconds on that clock.
+    pub(crate) const fn seconds(self) -> u32 {
+        self.0.as_secs() as u32
+    }
+
     /// The time left until then; zero if it has passed.
     pub(crate) fn left(self) -> Duration {
         self.0.saturating_sub(Self::now().0)

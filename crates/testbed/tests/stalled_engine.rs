@@ -83,6 +83,13 @@ fn a_renegotiation_with_a_stopped_engine_ends_the_session_or_openvpn_but_never_s
         spent < Duration::from_millis(700),
         "OpenVPN used {spent:?} of 7 s"
     );
+    let log = client.log();
+    ensure!(
+        log.matches("udco: the engine did not answer within a second")
+            .count()
+            == 1,
+        "{log}"
+    );
     drop(server);
     Ok(())
 }
