@@ -23,8 +23,7 @@ use self::pending::Pending;
 use crate::client::{Client, Driver, wait};
 use crate::engines::{self, EngineOption};
 use crate::output::{self, NobodyReads, complain};
-use crate::state::{self, EngineState};
-use crate::{ended, refusal};
+use crate::{ended, refusal, state};
 
 /// How often to look whether a reader behind a pipe has gone.
 const LOOK: Duration = Duration::from_secs(1);
@@ -130,7 +129,9 @@ impl Capturing {
             _ => bail!("unexpected reply from the engine (version mismatch?)"),
         }
         if let Some(peer) = arguments.peer
-            && !has_peer(&mut client, found.ifindex, peer)?
+            && !state::peers_of(&mut client, found.ifindex)?
+                .iter()
+                .any(|it| it.id == peer)
         {
             complain!("{device} has no peer {peer} at the moment: waiting for one with this id");
         }
@@ -207,15 +208,6 @@ impl Arguments {
             drops: is_all || self.drops,
         }
     }
-}
-
-fn has_peer(client: &mut Client, ifindex: u32, id: u32) -> Result<bool> {
-    let text = client.state()?;
-    let state: EngineState<'_> = state::read(&text)?;
-    let mut devices = state.devices.iter();
-    let device = devices.find(|it| it.ifindex == ifindex && state::is_here(it));
-    let peers = device.map(state::peers).transpose()?.unwrap_or_default();
-    Ok(peers.iter().any(|peer| peer.id == id))
 }
 
 /// Why an engine refuses a capture.

@@ -11,11 +11,12 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Subcommand;
 use udco_netlink::client::{Command as Request, Received};
-use udco_netlink::{Keepalive, PeerSet};
+use udco_netlink::{Keepalive, PeerSet, PeerState};
 
-use crate::client::Channel;
+use crate::client::{Channel, Driver};
 use crate::engines::{self, EngineOption};
 use crate::output::line;
+use crate::state as engine_state;
 
 /// The highest peer id that fits into a packet; 0xffffff is "undefined" (dco-behaviour 1.1).
 const MAX_PEER_ID: i64 = 0xff_ffff;
@@ -192,20 +193,17 @@ fn set(arguments: &SetArguments) -> Result<()> {
 
 fn show(device: &str, id: Option<u32>, json: bool, engine: &EngineOption) -> Result<()> {
     let command = id.map_or(Request::Peers, Request::PeerGet);
-    let received = request(device, engine, &command)?.into_iter();
-    let mut peers: Vec<_> = received
-        .filter_map(|received| match received {
-            Received::Peer(peer) => Some(peer),
-            _ => None,
-        })
-        .collect();
+    let mut peers = reported(device, engine, &command)?;
+    if peers.is_empty() && id.is_none() {
+        // A dump of the old API omits a point-to-point peer (dco-behaviour 3.1).
+        for id in known(device, engine)? {
+            peers.extend(reported(device, engine, &Request::PeerGet(id))?);
+        }
+    }
     peers.sort_by_key(|peer| peer.id);
     if !json {
         if peers.is_empty() {
-            // A dump of the old API omits a point-to-point peer (dco-behaviour 3.1).
-            line!(
-                "no peers (to see the peer of a point-to-point device of kind ovpn-dco, give its --id)"
-            );
+            line!("no peers");
         }
         return peers.iter().try_for_each(state::print);
     }
@@ -216,6 +214,25 @@ fn show(device: &str, id: Option<u32>, json: bool, engine: &EngineOption) -> Res
     };
     line!("{}", serde_json::to_string_pretty(&value)?);
     Ok(())
+}
+
+fn reported(device: &str, engine: &EngineOption, command: &Request<'_>) -> Result<Vec<PeerState>> {
+    let received = request(device, engine, command)?.into_iter();
+    let peers = received.filter_map(|received| match received {
+        Received::Peer(peer) => Some(peer),
+        _ => None,
+    });
+    Ok(peers.collect())
+}
+
+/// Ids of the peers of an engine's device, by the engine's state.
+fn known(device: &str, engine: &EngineOption) -> Result<Vec<u32>> {
+    let found = engines::with_device(device, engine)?;
+    let Driver::Engine(mut client) = found.driver else {
+        return Ok(Vec::new());
+    };
+    let peers = engine_state::peers_of(&mut client, found.ifindex)?;
+    Ok(peers.iter().map(|peer| peer.id).collect())
 }
 
 fn delete(device: &str, id: u32, engine: &EngineOption) -> Result<()> {

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use udco_state::Peer;
 use udco_sys::Netns;
 
+use crate::client::Client;
 use crate::escape::printable;
 use crate::interface;
 
@@ -30,6 +31,18 @@ pub(crate) fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T> {
 /// The peers of a device.
 pub(crate) fn peers(device: &Device<'_>) -> Result<Vec<Peer>> {
     read(device.peers.get())
+}
+
+/// The peers of the device with this index here, as far as this user may see them; none without one.
+///
+/// # Errors
+/// If the engine does not answer.
+pub(crate) fn peers_of(client: &mut Client, ifindex: u32) -> Result<Vec<Peer>> {
+    let text = client.state()?;
+    let state: EngineState<'_> = read(&text)?;
+    let mut devices = state.devices.iter();
+    let device = devices.find(|it| it.ifindex == ifindex && is_here(it));
+    device.map_or_else(|| Ok(Vec::new()), peers)
 }
 
 /// Whether a device is in this network namespace, as far as its state shows.

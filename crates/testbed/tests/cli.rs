@@ -201,6 +201,9 @@ fn the_old_api_and_a_link_local_transport_make_a_tunnel_too() -> Result<()> {
     Ping::to("10.8.0.1").all_answered(client)?;
     let peer = bench.json(server, "peer get tun0 --id 7 --json")?;
     ensure!(peer["link"]["rx_packets"].as_u64() > Some(0), "{peer}");
+    // Its dump lacks the peer of a point-to-point device.
+    let all = bench.json(server, "peer get tun0 --json")?;
+    ensure!(all[0]["id"] == 7, "{all}");
     let text = "a device of kind ovpn-dco cannot report keys";
     bench.refused(server, "key get tun0 --peer 7 --slot primary", 1, text)
 }

@@ -8,8 +8,7 @@ use udco_netlink::route::{self, Change, Family, Route};
 
 use super::Arguments;
 use crate::client::Driver;
-use crate::state::{self, EngineState};
-use crate::{engines, interface, kernel, peer, rtnetlink};
+use crate::{engines, interface, kernel, peer, rtnetlink, state};
 
 /// An address behind a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,14 +98,7 @@ fn all(arguments: &Arguments) -> Result<Vec<Peer>> {
         let peers = devices.into_iter().filter_map(|it| it.peers).flatten();
         return Ok(peers.map(|it| known(it.id, it.vpn4, it.vpn6)).collect());
     };
-    let text = client.state()?;
-    let state: EngineState<'_> = state::read(&text)?;
-    let is_it =
-        |device: &&state::Device<'_>| device.ifindex == found.ifindex && state::is_here(device);
-    let Some(device) = state.devices.iter().find(is_it) else {
-        return Ok(Vec::new());
-    };
-    let peers = state::peers(device)?.into_iter();
+    let peers = state::peers_of(&mut client, found.ifindex)?.into_iter();
     Ok(peers.map(|it| known(it.id, it.vpn4, it.vpn6)).collect())
 }
 
