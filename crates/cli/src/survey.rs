@@ -191,7 +191,8 @@ impl<'a> Survey<'a> {
     /// The message if no engine serves a device.
     pub(crate) fn no_devices(&self) -> &'static str {
         if !self.engines.is_empty() {
-            "no devices: an engine is running, but no client has created one"
+            "no devices: an engine is running, but no program has made one; OpenVPN may not have reached its server yet, or \
+             moves its packets itself (`udco doctor` says why)"
         } else if self.silent.is_empty() && self.unreachable.is_empty() {
             "no engine is running: start OpenVPN with `udco run -- openvpn …`"
         } else {

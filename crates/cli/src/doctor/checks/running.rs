@@ -37,7 +37,7 @@ pub(super) fn has_driver_device(facts: &Facts) -> bool {
 
 fn engine(engine: &Engine) -> Finding {
     let means = match engine.devices.as_slice() {
-        [] => "runs, and no client has created a device".to_owned(),
+        [] => "runs, and no program has made a device".to_owned(),
         devices => format!("serves {}", devices.join(", ")),
     };
     finding(
