@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use udco_testbed::{Host, Lab, Process, udco};
+use udco_testbed::{CONNECT, Host, Lab, Pair, Process, Proto, udco};
 
 /// Long enough for a busy machine.
 const SOON: Duration = Duration::from_secs(20);
@@ -52,6 +52,21 @@ fn a_refused_request_logs_no_success() -> Result<()> {
     let log = daemon.log();
     ensure!(!log.contains("peer 9"), "{log}");
     lab.discard_logs();
+    Ok(())
+}
+
+/// All that OpenVPN says is "Device or resource busy".
+#[test]
+fn a_tunnel_that_is_started_twice_says_so() -> Result<()> {
+    if udco::is_left_out("it is about udco's log") {
+        return Ok(());
+    }
+    let pair = Pair::new()?;
+    let mut server = pair.udco_server(Proto::Udp4).spawn()?;
+    server.wait_connected(CONNECT)?;
+    let mut again = pair.udco_server(Proto::Udp4).named("again").spawn()?;
+    again.wait_for_log("there is an interface of this name already", SOON)?;
+    pair.lab.discard_logs();
     Ok(())
 }
 

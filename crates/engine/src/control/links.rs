@@ -234,7 +234,17 @@ impl Session {
         };
         Ok(match errno {
             // OpenVPN would read EEXIST as a device that it can use, and carry on without one (faults A5).
-            Errno::EEXIST if self.resources.serves_devices() => Errno::EBUSY,
+            Errno::EEXIST if self.resources.serves_devices() => {
+                let program = &self.name;
+                self.account.line(|| {
+                    tracing::warn!(
+                        program,
+                        "{program}: there is an interface of this name already: is the tunnel running, or is it another \
+                         program's? (`ip -d link`)"
+                    );
+                });
+                Errno::EBUSY
+            }
             errno => errno,
         })
     }
