@@ -25,6 +25,27 @@ pub(crate) fn scaled(value: f64) -> String {
     }
 }
 
+/// The noun for so many: `packet` or `packets`.
+pub(crate) fn noun(count: u64, one: &str) -> String {
+    match count {
+        1 => one.to_owned(),
+        _ => format!("{one}s"),
+    }
+}
+
+/// How often a peer gets something, and when it expires; 0 is never.
+pub(crate) fn keepalive(interval: u32, timeout: u32) -> String {
+    let seconds = |word: &str, seconds| match seconds {
+        0 => "off".to_owned(),
+        _ => format!("{word}{seconds} s"),
+    };
+    format!(
+        "{}, timeout {}",
+        seconds("every ", interval),
+        seconds("", timeout)
+    )
+}
+
 /// How busy a processor is kept: `37%`.
 pub(crate) fn percent(load: f64) -> String {
     format!("{:.0}%", 100.0 * load)
@@ -45,6 +66,15 @@ pub(crate) fn time(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_no_plural_and_zero_seconds_are_never() {
+        assert_eq!(noun(1, "peer"), "peer");
+        assert_eq!(noun(0, "peer"), "peers");
+        assert_eq!(noun(2, "peer"), "peers");
+        assert_eq!(keepalive(10, 60), "every 10 s, timeout 60 s");
+        assert_eq!(keepalive(0, 0), "off, timeout off");
+    }
 
     #[test]
     fn numbers_have_three_digits() {

@@ -105,7 +105,7 @@ fn running(version: Version) -> Result<()> {
     let said = Said::of(&pair.server, &["--config", &file(&pair.server, "s.conf")])?;
     said.is("on", &[])?;
     ensure!(
-        said.has("engine", "serves tun0 (mp, 1 peers)"),
+        said.has("engine", "serves tun0 (mp, 1 peer)"),
         "{:#}",
         said.json
     );

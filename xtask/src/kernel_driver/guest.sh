@@ -127,7 +127,7 @@ pings UDP
 says "show --json: the driver" '"driver": "kernel"' $A udco show --json
 says "show --json: the mode" '"mode": "mp"' $A udco show --json
 says "show --json: the key" '"cipher": "aes-gcm"' $A udco show --json
-says "show, for people" "tun0 (mp, ovpn, driver: kernel), 1 peers" $A udco show
+says "show, for people" "tun0 (mp, ovpn, driver: kernel), 1 peer" $A udco show
 says "link show --json" '"kind": "ovpn"' $A udco link show tun0 --json
 says "peer get --json" '"remote": "192.0.2.2:1194"' $A udco peer get tun0 --id 1 --json
 says "peer get: the counters" "received" $A udco peer get tun0

@@ -7,6 +7,7 @@ use udco_state::{Keepalive, Traffic};
 
 use crate::output;
 use crate::show::print_traffic;
+use crate::units;
 
 /// The object that `udco peer get --json` prints.
 pub(super) fn object(peer: &PeerState) -> Value {
@@ -45,7 +46,7 @@ pub(super) fn print(peer: &PeerState) -> Result<()> {
     let local = local.map_or_else(|| "any address".to_owned(), |it| it.to_string());
     output::line!("  from  {local}, port {}", peer.local_port);
     let (interval, timeout) = (peer.keepalive.interval, peer.keepalive.timeout);
-    output::line!("  keepalive every {interval} s, timeout {timeout} s (0: off)");
+    output::line!("  keepalive {}", units::keepalive(interval, timeout));
     print_traffic("  ", "vpn", &traffic(&peer.vpn_rx, &peer.vpn_tx))?;
     print_traffic("  ", "link", &traffic(&peer.link_rx, &peer.link_tx))
 }

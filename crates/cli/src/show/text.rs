@@ -11,7 +11,7 @@ use crate::rates::{self, Rate, Rates, Sides, Whose};
 use crate::state::{self, Device};
 use crate::style::{Line, Style};
 use crate::survey::{Engine, Survey};
-use crate::units;
+use crate::units::{self, noun};
 
 /// Clears a terminal, and begins at its top.
 const CLEAR: &str = "\x1b[H\x1b[2J";
@@ -128,12 +128,14 @@ impl Printer {
         styled!(
             self,
             Line::Heading,
-            "{} ({}, {}{elsewhere}), {} peers, {} datagrams sent in fragments",
+            "{} ({}, {}{elsewhere}), {} {}, {} {} sent in fragments",
             device.name,
             device.mode.name(),
             device.api.name(),
             peers.len(),
-            device.fragmented
+            noun(peers.len() as u64, "peer"),
+            device.fragmented,
+            noun(device.fragmented, "datagram")
         );
         let whose = |peer| Whose {
             engine: socket.map(str::to_owned),
@@ -218,8 +220,9 @@ impl Printer {
         styled!(
             self,
             Line::Heading,
-            "{name} ({mode}, ovpn, driver: {driver}), {} peers",
-            peers.len()
+            "{name} ({mode}, ovpn, driver: {driver}), {} {}",
+            peers.len(),
+            noun(peers.len() as u64, "peer")
         );
         for peer in peers
             .iter()
@@ -282,11 +285,8 @@ impl Printer {
         let addresses = addresses.collect::<Vec<_>>().join(", ");
         let remote = remote.map_or_else(|| "-".to_owned(), |it| it.to_string());
         let name = name.map_or_else(String::new, |name| format!(" ({name})"));
-        styled!(
-            self,
-            Line::Plain,
-            "  peer {id}{name} at {remote} {addresses}"
-        );
+        let line = format!("  peer {id}{name} at {remote} {addresses}");
+        styled!(self, Line::Plain, "{}", line.trim_end());
         Ok(())
     }
 
@@ -329,11 +329,13 @@ pub(crate) fn key(key: &Option<Key>) -> String {
 
 fn traffic(style: Style, traffic: &Traffic) -> String {
     format!(
-        "received {} in {} packets, sent {} in {} packets",
+        "received {} in {} {}, sent {} in {} {}",
         style.bytes(traffic.rx_bytes),
         style.count(traffic.rx_packets),
+        noun(traffic.rx_packets, "packet"),
         style.bytes(traffic.tx_bytes),
-        style.count(traffic.tx_packets)
+        style.count(traffic.tx_packets),
+        noun(traffic.tx_packets, "packet")
     )
 }
 

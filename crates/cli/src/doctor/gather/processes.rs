@@ -7,8 +7,8 @@ use udco_options::program;
 
 use crate::doctor::facts::{DataPath, Engine, OpenVpn, Running};
 use crate::openvpns::{self, Process, of, words};
-use crate::state;
 use crate::survey::{Engine as Answering, Survey};
+use crate::{state, units};
 
 /// The preload library in a process's list of mapped files.
 const LIBRARY: &str = "libudco_preload.so";
@@ -22,7 +22,8 @@ pub(super) fn look(survey: &Survey<'_>) -> anyhow::Result<Running> {
         let mut devices = Vec::new();
         for device in &engine.devices {
             let (peers, mode) = (state::peers(device)?.len(), device.mode.name());
-            devices.push(format!("{} ({mode}, {peers} peers)", device.name));
+            let noun = units::noun(peers as u64, "peer");
+            devices.push(format!("{} ({mode}, {peers} {noun})", device.name));
         }
         engines.push(Engine {
             pid: engine.pid,

@@ -13,6 +13,7 @@ use crate::show;
 use crate::style::Style;
 use crate::top::controls::Controls;
 use crate::top::model::{Model, PeerRow};
+use crate::units;
 
 /// Draws all that is known of it.
 pub(super) fn draw(
@@ -75,7 +76,7 @@ fn lines(row: &PeerRow, model: &Model, theme: Theme) -> Vec<Line<'static>> {
     let keys = format!("keys       primary {primary}, secondary {secondary}");
     lines.push(Line::raw(keys));
     let (interval, timeout) = (peer.keepalive.interval, peer.keepalive.timeout);
-    let keepalive = format!("keepalive  every {interval} s, timeout {timeout} s");
+    let keepalive = format!("keepalive  {}", units::keepalive(interval, timeout));
     lines.push(Line::raw(keepalive));
     if let (Some(mtu), Some(Mss { ipv4, ipv6 })) = (peer.path_mtu, peer.mss) {
         let path = format!("path       MTU {mtu}, MSS inside {ipv4} (IPv6 {ipv6})");
