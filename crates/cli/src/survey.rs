@@ -34,7 +34,7 @@ pub(crate) struct Survey<'a> {
     /// Engines that do not answer, by their sockets, and why.
     pub(crate) silent: Vec<Silent>,
     /// Engine processes without a socket in the usual directories.
-    pub(crate) unreachable: Vec<u32>,
+    pub(crate) unreachable: Vec<Process>,
     /// Devices whose engine has died.
     pub(crate) left: Vec<Left>,
     /// Devices that look like it, or are served by an engine that does not answer: one without a peer has no carrier
@@ -137,7 +137,6 @@ impl<'a> Survey<'a> {
             unreachable: processes(everywhere)
                 .into_iter()
                 .filter(|it| !is_known(it))
-                .map(|it| it.pid)
                 .collect(),
             left,
             unsure,
@@ -172,10 +171,16 @@ impl<'a> Survey<'a> {
     /// Why engines do not answer, one line each.
     pub(crate) fn troubles(&self) -> Vec<String> {
         let mut lines: Vec<String> = self.silent.iter().map(engines::why).collect();
-        for pid in &self.unreachable {
+        for process in &self.unreachable {
+            let why = if process.is_contained() {
+                "it is in a container: run `udco show` there, or share /run/udco with it"
+            } else {
+                "it had no place for its socket (is /run writable?), or it listens elsewhere (give the path with \
+                 --engine)"
+            };
             lines.push(format!(
-                "process {pid} is an engine that cannot be reached: it had no place for its socket (is /run writable?), or \
-                 it listens elsewhere (give the path with --engine)"
+                "process {} is an engine that cannot be reached: {why}",
+                process.pid
             ));
         }
         lines
@@ -234,7 +239,7 @@ impl<'a> Survey<'a> {
             engines: Vec::new(),
             left: self.left.into_iter().map(|left| left.name).collect(),
             silent: silent.collect(),
-            unreachable: self.unreachable,
+            unreachable: self.unreachable.into_iter().map(|it| it.pid).collect(),
         };
         for Engine { socket, state } in self.engines {
             let socket = socket.display().to_string();
@@ -277,11 +282,18 @@ fn process_of(path: &Path) -> Option<u32> {
 }
 
 /// An engine's process.
-struct Process {
+pub(crate) struct Process {
     pid: u32,
     /// Its id in its own pid namespace.
     inner: u32,
     is_daemon: bool,
+}
+
+impl Process {
+    /// Whether it is in another pid namespace, as in a container.
+    fn is_contained(&self) -> bool {
+        self.pid != self.inner
+    }
 }
 
 /// Engine processes according to `/proc`. Other users' only for root, and those of other network namespaces only with

@@ -178,6 +178,25 @@ fn an_engine_without_a_socket_is_seen() -> Result<()> {
 }
 
 #[test]
+fn an_engine_in_a_container_is_named_so() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = lab.host("host")?;
+    let binary = udco::program()?;
+    let script = format!("mount -t tmpfs none /run && exec {binary} run -- sleep 600");
+    let words = ["unshare", "--pid", "--mount", "--fork", "--kill-child"];
+    let _program = host.spawn(
+        "program.log",
+        &[&words[..], &["sh", "-c", &script]].concat(),
+    )?;
+    eventually("the engine to be seen", SOON, || {
+        let (code, printed) = show(&host, &[])?;
+        Ok((code == Some(6) && printed.contains("it is in a container")).then_some(()))
+    })?;
+    lab.discard_logs();
+    Ok(())
+}
+
+#[test]
 fn an_interface_of_others_is_not_to_be_deleted() -> Result<()> {
     let lab = Lab::new()?;
     let host = lab.host("host")?;
