@@ -6,6 +6,7 @@
 mod build;
 mod deb;
 mod headers;
+mod image;
 mod install;
 mod layout;
 mod licences;
@@ -41,6 +42,12 @@ pub(crate) struct Options {
     /// Needs root, and takes a minute after the download of a Debian.
     #[arg(long)]
     test: bool,
+    /// Test the container recipes: build the image with podman and docker, and run the commands of docs/containers.md.
+    ///
+    /// Needs root. Both engines come from a Debian below the target directory, and nothing is installed. Takes three minutes
+    /// after the download of 200 MB.
+    #[arg(long)]
+    test_image: bool,
     /// Release of Debian for the test.
     #[arg(long, value_name = "SUITE", default_value = "bookworm")]
     suite: Vec<String>,
@@ -78,6 +85,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         if options.test {
             skipped += test(&made, architecture, &release, &options.suite)?;
         }
+        if options.test_image {
+            skipped += test_image(&made, architecture)?;
+        }
         println!("{}\n{}", made.deb.display(), made.tarball.display());
     }
     println!("{skipped} skipped");
@@ -99,6 +109,14 @@ fn compare(one: &Made, other: &Made) -> Result<()> {
     Ok(())
 }
 
+/// Why what is made for an architecture cannot be tested here.
+fn obstacle_to_tests(architecture: &Architecture) -> Option<&'static str> {
+    if architecture.debian != step::first_line("dpkg", &["--print-architecture"]) {
+        return Some("packed for another machine");
+    }
+    (!rustix::process::geteuid().is_root()).then_some("needs root")
+}
+
 /// Installs, upgrades and removes; returns how many releases were skipped.
 fn test(
     made: &Made,
@@ -106,15 +124,9 @@ fn test(
     release: &Release,
     suites: &[String],
 ) -> Result<u32> {
-    let skip = |why: &str| {
+    if let Some(why) = obstacle_to_tests(architecture) {
         eprintln!("SKIPPED: test of {}: {why}", architecture.debian);
-        Ok(suites.len() as u32)
-    };
-    if architecture.debian != step::first_line("dpkg", &["--print-architecture"]) {
-        return skip("packed for another machine");
-    }
-    if !rustix::process::geteuid().is_root() {
-        return skip("needs root");
+        return Ok(suites.len() as u32);
     }
     let target = check::target()?;
     let newer = made.deb.with_extension("newer.deb");
@@ -126,6 +138,15 @@ fn test(
         install::test(suite, &made.deb, &newer, &target)?;
     }
     Ok(0)
+}
+
+/// Builds and runs the image; returns how much was skipped.
+fn test_image(made: &Made, architecture: &Architecture) -> Result<u32> {
+    if let Some(why) = obstacle_to_tests(architecture) {
+        eprintln!("SKIPPED: image of {}: {why}", architecture.debian);
+        return Ok(1);
+    }
+    image::test(&made.tarball, architecture.debian, &check::target()?)
 }
 
 /// Builds and packs for one architecture.

@@ -24,8 +24,9 @@ const UNIT: &str = "[Unit]\n\
     StandardOutput=append:/opt/udco-test/report\n\
     StandardError=append:/opt/udco-test/report\n";
 
-/// What Debian needs beside OpenVPN.
-const PACKAGES: &str = "systemd,systemd-sysv,dbus,openvpn,iproute2,iputils-ping,procps,passwd";
+/// What Debian needs, OpenVPN included.
+const INCLUDE: &str =
+    "--include=systemd,systemd-sysv,dbus,openvpn,iproute2,iputils-ping,procps,passwd";
 
 /// Longest time from the container's first process to its last, in seconds.
 const LIMIT: &str = "900";
@@ -39,13 +40,9 @@ const BOOT: &str = "mount -t tmpfs none /run && mkdir /run/lock && ip link set l
 /// Tests the package, and its replacement by a newer one; fails if a step did.
 pub(super) fn test(suite: &str, old: &Path, new: &Path, target: &Path) -> Result<()> {
     let directory = target.join("package").join(format!("debian-{suite}"));
-    let archive = debian(suite, target)?;
-    apt::remove(&directory)?;
-    fs::create_dir_all(&directory)?;
-    let mut unpack = Command::new("tar");
-    unpack.args(["--numeric-owner", "--xattrs", "-C"]);
-    unpack.arg(&directory).arg("-xf").arg(&archive);
-    step::run(&format!("unpack Debian {suite}"), &mut unpack)?;
+    let name = format!("debian-{suite}");
+    let archive = debian(&name, suite, &["--variant=apt", INCLUDE], target)?;
+    unpack(&archive, &directory)?;
     let place = directory.join(PLACE);
     furnish(&directory, &place, [old, new])?;
     let file = place.join("report");
@@ -68,21 +65,32 @@ pub(super) fn test(suite: &str, old: &Path, new: &Path, target: &Path) -> Result
     apt::remove(&directory)
 }
 
-/// An archive of a small Debian with OpenVPN, fetched once.
-fn debian(suite: &str, target: &Path) -> Result<PathBuf> {
-    let archive = target.join(format!("package/debian-{suite}.tar"));
+/// An archive of a small Debian, fetched once.
+pub(super) fn debian(name: &str, suite: &str, options: &[&str], target: &Path) -> Result<PathBuf> {
+    let archive = target.join(format!("package/{name}.tar"));
     if archive.exists() {
         return Ok(archive);
     }
     let fresh = archive.with_extension("new.tar");
     let mut bootstrap = Command::new("mmdebstrap");
     bootstrap
-        .args(["--variant=apt", &format!("--include={PACKAGES}"), suite])
+        .args(options)
+        .arg(suite)
         .arg(&fresh)
         .arg(apt::mirror()?);
-    step::run(&format!("Debian {suite}"), &mut bootstrap)?;
+    step::run(&format!("Debian {suite} ({name})"), &mut bootstrap)?;
     fs::rename(&fresh, &archive)?;
     Ok(archive)
+}
+
+/// Unpacks it into a fresh directory.
+pub(super) fn unpack(archive: &Path, directory: &Path) -> Result<()> {
+    apt::remove(directory)?;
+    fs::create_dir_all(directory)?;
+    let mut unpack = Command::new("tar");
+    unpack.args(["--numeric-owner", "--xattrs", "-C"]);
+    unpack.arg(directory).arg("-xf").arg(archive);
+    step::run(&format!("unpack {}", archive.display()), &mut unpack)
 }
 
 /// Puts in place what the script needs, and has it started at boot.
@@ -116,7 +124,7 @@ fn furnish(root: &Path, place: &Path, debs: [&Path; 2]) -> Result<()> {
 }
 
 /// The options that name them, without their directory.
-fn keys(credentials: &Credentials) -> Result<String> {
+pub(super) fn keys(credentials: &Credentials) -> Result<String> {
     let name = |path: &Path| {
         let name = path.file_name().context("no name")?;
         Ok::<_, anyhow::Error>(name.to_string_lossy().into_owned())

@@ -55,14 +55,14 @@ const PERFORMANCE: &str = "docs/performance.md";
 
 /// Runs in a booted Debian, by `cargo xtask package --test`.
 const BOOTED: &str = "xtask/src/package/guest.sh";
+/// Runs with a Debian's podman and docker, by `cargo xtask package --test-image`.
+const CONTAINED: &str = "xtask/src/package/image.sh";
 /// Runs in a qemu guest, by `cargo xtask kernel-driver`.
 const GUEST: &str = "xtask/src/kernel_driver/guest.sh";
 /// Follows that section of the README to the letter.
 const BY_HAND: How = Elsewhere("crates/testbed/tests/readme.rs", "## Without OpenVPN");
 const LONG: How = Not("a long run of its own, which builds a release");
 const BUILD: How = Not("builds the source tree, as the run of this test did");
-const NO_ENGINE: How =
-    Not("needs a container engine: the_rights_of_the_container_recipes_are_enough");
 
 pub(super) const COMMANDS: &[Command] = &[
     // Keys and a tunnel, as a newcomer makes them.
@@ -310,19 +310,27 @@ pub(super) const COMMANDS: &[Command] = &[
     of(
         CONTAINERS,
         "podman build --file packaging/container/Containerfile --tag udco target/package/amd64",
-        NO_ENGINE,
+        Elsewhere(CONTAINED, "page 'podman build'"),
     ),
     of(
         CONTAINERS,
         "podman run --cap-drop all --cap-add net_admin --device /dev/net/tun --volume ./client:/etc/openvpn:ro udco client.conf",
-        NO_ENGINE,
+        Elsewhere(CONTAINED, "page 'podman run'"),
     ),
-    of(CONTAINERS, "docker compose up server", NO_ENGINE),
-    of(CONTAINERS, "docker compose up app", NO_ENGINE),
+    of(
+        CONTAINERS,
+        "docker compose up server",
+        Elsewhere(CONTAINED, "page 'docker compose up server'"),
+    ),
+    of(
+        CONTAINERS,
+        "docker compose up app",
+        Elsewhere(CONTAINED, "page 'docker compose up app'"),
+    ),
     of(
         CONTAINERS,
         "docker compose exec client udco show",
-        NO_ENGINE,
+        Elsewhere(CONTAINED, "page 'docker compose exec'"),
     ),
     // Not run.
     of(
