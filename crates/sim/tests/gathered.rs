@@ -88,6 +88,20 @@ fn a_shorter_record_is_the_last_of_its_message_and_none_overtakes_it() {
 }
 
 #[test]
+fn a_peer_that_gets_little_does_not_wait_for_one_that_gets_much() {
+    let mut world = world(2, Mood::default());
+    world.captured = Some(Vec::new());
+    let now = world.now();
+    for at in 0..100 {
+        world.send(now, (SERVER, if at == 20 { 2 } else { 1 }), 1_400, 0);
+    }
+    world.run_for(20).unwrap();
+    let captured = world.captured.take().unwrap();
+    assert_eq!(captured.len(), 100);
+    assert_eq!(captured[0].1.destination, outer(2));
+}
+
+#[test]
 fn streams_get_their_records_whole_and_in_order() {
     let mut world = unconnected(3);
     for client in 1..=3 {

@@ -150,11 +150,17 @@ impl<I: Io> Records<I> {
             .open(lane, Run::new(peer, range, joins, traffic_class));
     }
 
-    /// Ends the run of a lane, if there is one.
+    /// Ends the run of a lane, if there is one; before a long one, all short ones.
     fn close(&mut self, device: &Device<I>, lane: u32) {
-        if let Some(run) = self.runs.close(lane) {
-            self.end(device, run);
+        let Some(run) = self.runs.close(lane) else {
+            return;
+        };
+        while !run.is_short()
+            && let Some(short) = self.runs.close_short()
+        {
+            self.end(device, short);
         }
+        self.end(device, run);
     }
 
     /// Writes the records of a run to their stream, or makes a message of them.

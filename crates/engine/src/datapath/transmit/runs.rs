@@ -21,6 +21,9 @@ pub(super) const STREAM_RUN: usize = 64 << 10;
 /// How many runs are open at most. More peers than that in turns send few records each in one batch.
 const LANES: u32 = u64::BITS;
 
+/// A run of at most this many records leaves before longer ones: its peer sends little, and would wait for them.
+const SHORT: usize = 4;
+
 /// The open runs of a batch. A peer's lane follows from its id; a run that finds another peer's there ends it.
 pub(super) struct Runs<I: Io> {
     lanes: Box<[Option<Run<I>>]>,
@@ -130,12 +133,32 @@ impl<I: Io> Runs<I> {
         self.lanes.get_mut(lane as usize)?.take()
     }
 
-    /// Takes out any run, from that of the batch's first record on.
+    /// Takes out a run: a short one if there is one, and of those the next from the batch's first record on.
     pub(super) fn close_next(&mut self) -> Option<Run<I>> {
-        let ahead = self.open.rotate_right(self.first).trailing_zeros();
-        (self.open != 0)
-            .then_some((self.first + ahead) % LANES)
-            .and_then(|lane| self.close(lane))
+        let any = || self.open_lanes().next();
+        let lane = self.short_lanes().next().or_else(any)?;
+        self.close(lane)
+    }
+
+    /// Takes out a short run, if there is one.
+    pub(super) fn close_short(&mut self) -> Option<Run<I>> {
+        let lane = self.short_lanes().next()?;
+        self.close(lane)
+    }
+
+    fn short_lanes(&self) -> impl Iterator<Item = u32> + '_ {
+        let is_short = |lane: &u32| self.get(*lane).is_some_and(Run::is_short);
+        self.open_lanes().filter(is_short)
+    }
+
+    /// The lanes that have a run.
+    fn open_lanes(&self) -> impl Iterator<Item = u32> + '_ {
+        let mut ahead = self.open.rotate_right(self.first);
+        iter::from_fn(move || {
+            let lane = (ahead != 0).then(|| (self.first + ahead.trailing_zeros()) % LANES)?;
+            ahead &= ahead - 1;
+            Some(lane)
+        })
     }
 
     /// Where the bytes of a run lie, in their order.
@@ -200,6 +223,11 @@ impl<I: Io> Run<I> {
         self.bytes += range.len();
         self.records += 1;
         self.closed |= !self.is_stream && range.len() < self.record;
+    }
+
+    /// Whether its peer sends little.
+    pub(super) const fn is_short(&self) -> bool {
+        self.records <= SHORT
     }
 
     /// Whether its records lie next to each other.
