@@ -40,9 +40,8 @@ fn insist(signals: OwnedFd, patience: Duration) {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
     use super::*;
+    use crate::again;
 
     /// Makes a second run of this test get stuck.
     const STUCK: &str = "UDCO_TEST_STUCK";
@@ -57,11 +56,8 @@ mod tests {
             thread::sleep(Duration::from_secs(60));
             return;
         }
-        let this = std::env::current_exe().unwrap();
         let name = "ended::tests::a_command_that_is_stuck_ends";
-        let mut again = Command::new(this);
-        let output = again.args(["--exact", name]).env(STUCK, "1").output();
-        let output = output.unwrap();
+        let output = again::command(name, STUCK).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(FAILED.into()), "{said}");
         assert!(said.contains("ended by a signal"), "{said}");

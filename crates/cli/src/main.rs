@@ -3,6 +3,8 @@
 // They panic if nobody reads (faults B1): `output` and `udco_sys::lines` do not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+#[cfg(test)]
+mod again;
 mod capture;
 mod client;
 mod common_names;

@@ -173,16 +173,16 @@ mod tests {
     fn a_message_is_written_in_one_piece() {
         use std::os::fd::OwnedFd;
         use std::os::unix::net::UnixDatagram;
-        use std::process::Command;
+
+        use crate::again;
 
         if std::env::var_os(MESSAGE).is_some() {
             complain!("{} of a {}", "all", "line");
             return;
         }
         let (ours, theirs) = UnixDatagram::pair().unwrap();
-        let mut again = Command::new(std::env::current_exe().unwrap());
         let name = "output::tests::a_message_is_written_in_one_piece";
-        again.args(["--exact", name]).env(MESSAGE, "1");
+        let mut again = again::command(name, MESSAGE);
         let status = again.stderr(OwnedFd::from(theirs)).output().unwrap().status;
         assert!(status.success());
         let mut room = [0; 64];

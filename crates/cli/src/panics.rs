@@ -22,7 +22,8 @@ pub(crate) fn end_the_process() {
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::ExitStatusExt;
-    use std::process::Command;
+
+    use crate::again;
 
     /// Makes a second run of this test panic.
     const PANICS: &str = "UDCO_TEST_PANICS";
@@ -34,11 +35,8 @@ mod tests {
             let _ = std::thread::spawn(|| panic!("on purpose")).join();
             return;
         }
-        let this = std::env::current_exe().unwrap();
         let name = "panics::tests::a_panic_in_any_thread_ends_the_process";
-        let mut again = Command::new(this);
-        let output = again.args(["--exact", name]).env(PANICS, "1").output();
-        let output = output.unwrap();
+        let output = again::command(name, PANICS).output().unwrap();
         let report = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.signal(), Some(6), "{report}");
         assert!(report.contains("a bug: thread"), "{report}");
