@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::OFlags;
-use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use udco_ipc::{FD_VARIABLE, SOCKET_VARIABLE};
 use udco_sys::seqpacket::Connection;
 
@@ -188,6 +188,12 @@ fn open_log(path: &Path) -> io::Result<File> {
         .append(true)
         .custom_flags(flags.bits().cast_signed())
         .open(path)
+        .map_err(|error| match error.raw_os_error() {
+            Some(errno) if errno == Errno::NXIO.raw_os_error() => {
+                io::Error::other("nobody reads this pipe")
+            }
+            _ => error,
+        })
 }
 
 /// The value of `LD_PRELOAD`: our library, then the existing entries.
@@ -224,7 +230,8 @@ mod tests {
         let name = format!("udco-run-log-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
         crate::regular::make_fifo(&path);
-        assert!(open_log(&path).is_err(), "nobody reads");
+        let refused = open_log(&path).unwrap_err();
+        assert_eq!(refused.to_string(), "nobody reads this pipe");
         let reader = File::options().read(true).write(true).open(&path);
         assert!(open_log(&path).is_ok());
         drop(reader);
