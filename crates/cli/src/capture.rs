@@ -141,7 +141,7 @@ impl Capturing {
             buffer: vec![0; MAX_BATCH],
             offset: None,
             lost: 0,
-            to_stdout: arguments.path().is_none(),
+            to_stdout: arguments.write == Path::new("-"),
         })
     }
 
@@ -195,11 +195,6 @@ impl Capturing {
 }
 
 impl Arguments {
-    /// The file's; `None` for standard output.
-    fn path(&self) -> Option<&Path> {
-        Some(self.write.as_path()).filter(|path| *path != Path::new("-"))
-    }
-
     fn wanted(&self) -> Wanted {
         let is_all = !(self.inner || self.outer || self.drops);
         Wanted {

@@ -25,7 +25,7 @@ pub(crate) fn scaled(value: f64) -> String {
     }
 }
 
-/// The noun for so many: `packet` or `packets`.
+/// The noun in the number that the count asks for: 1 `packet`, 2 `packets`.
 pub(crate) fn noun(count: u64, one: &str) -> String {
     match count {
         1 => one.to_owned(),

@@ -17,7 +17,7 @@ impl Choice<'_> {
     /// Leaves the chosen device in a survey. Several namespaces may have one of that name.
     ///
     /// # Errors
-    /// If there is none, unless a remark has said why: it was left, or may have been. And if it does not have the peer.
+    /// If there is no such device, unless a remark says that it was left, or may have been; or if the peer is not on it.
     pub(super) fn apply(self, survey: &mut Survey<'_>) -> Result<()> {
         let Self { device: name, peer } = self;
         let nobody =
