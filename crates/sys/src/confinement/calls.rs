@@ -133,8 +133,6 @@ fn descriptors() -> Vec<Call> {
             libc::SYS_fstat,
             "the kind of a descriptor that a client has passed",
         ),
-        any(libc::SYS_close, "everything comes to an end"),
-        any(libc::SYS_fstat, "what a descriptor is that a client passes"),
         one_of(
             libc::SYS_fcntl,
             [
