@@ -70,6 +70,9 @@ enum Command {
         /// Skip the scenarios with OpenVPN.
         #[arg(long)]
         quick: bool,
+        /// Keep the processors busy meanwhile with so many loops: no test may depend on an idle machine.
+        #[arg(long, default_value_t = 0, value_name = "LOOPS")]
+        busy: u8,
     },
     /// Let 100,000 peers expire while the listener sleeps for a minute, and check that each deletion is reported once.
     ///
@@ -130,7 +133,7 @@ fn main() -> ExitCode {
         Command::Peers(options) => bench::peers::run(&options),
         Command::Compare(options) => bench::compare::run(&options),
         Command::Chaos { seed, write_docs } => chaos::run(seed, write_docs),
-        Command::Check { quick } => check::run(quick),
+        Command::Check { quick, busy } => check::run(quick, busy),
         Command::Expiry => expiry::run(),
         Command::Leak(options) => leak::run(&options),
         Command::Vanish { clients } => vanish::run(clients),
