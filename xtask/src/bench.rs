@@ -34,8 +34,10 @@ use self::figure::Part;
 use self::leftovers::Sweeper;
 use self::link::Link;
 use self::machine::Machine;
+pub(crate) use self::outcome::middle;
 use self::outcome::{Outcome, Report};
 use self::subject::Subject;
+pub(crate) use self::subject::TUNED;
 use self::vpn::{Program, Vpn};
 use crate::{check, packages, step};
 

@@ -1,18 +1,19 @@
 //! `cargo xtask kernel-driver`: `udco link|peer|key|show|monitor` against the kernel's own driver, in a guest.
 
 mod guest;
+pub(crate) mod instructions;
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use self::guest::Guest;
+use self::guest::{Guest, Processors};
 use crate::report::Report;
 use crate::{check, packages, page, step};
 
@@ -21,6 +22,9 @@ const LIMIT: Duration = Duration::from_secs(300);
 
 /// The page that shows the last result.
 const PAGE: &str = "docs/kernel-driver.md";
+
+/// What the guest does.
+const STEPS: &str = include_str!("kernel_driver/steps.sh");
 
 /// What is wanted.
 #[derive(Debug, clap::Args)]
@@ -42,16 +46,16 @@ pub(crate) struct Options {
 
 /// Builds, boots the guest, and prints its steps; fails if one of them did, or if it did not come to its end.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    packages::ensure()?;
-    let build = "build --quiet --release --package udco";
-    step::run("build", &mut step::cargo(build))?;
-    let target = check::target()?;
-    let guest = Guest::unpack(&target, &options.kernel, options.fresh)?;
-    let udco = target.join("release/udco");
-    let initramfs = guest.initramfs(&[&udco, &ip()?])?;
-    eprintln!("==> boot Linux {}", guest.kernel);
+    let udco = build()?;
+    let guest = Guest::unpack(&check::target()?, &options.kernel, options.fresh)?;
+    let initramfs = guest.initramfs(STEPS, &[&udco, &program("ip")?], &[])?;
     let begin = Instant::now();
-    let report = watch(&mut guest.boot(&initramfs)?)?;
+    let mut report = Report::default();
+    watch(
+        guest.boot(&initramfs, Processors::Fast, "")?,
+        LIMIT,
+        |line| report.add(line),
+    )?;
     let seconds = begin.elapsed().as_secs();
     let (passed, failed) = (report.passed.len(), report.failed.len());
     println!(
@@ -66,15 +70,24 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// iproute2's `ip`.
-fn ip() -> Result<PathBuf> {
-    let places = ["/usr/bin/ip", "/usr/sbin/ip", "/sbin/ip", "/bin/ip"];
-    let found = places.iter().map(PathBuf::from).find(|it| it.exists());
-    found.context("no ip: install iproute2")
+/// Builds udco for the guest, and installs what else runs there.
+fn build() -> Result<PathBuf> {
+    packages::ensure()?;
+    let build = "build --quiet --release --package udco";
+    step::run("build", &mut step::cargo(build))?;
+    Ok(check::target()?.join("release/udco"))
 }
 
-/// Runs the guest, and reads its serial console.
-fn watch(qemu: &mut std::process::Command) -> Result<Report> {
+/// A program of this machine.
+fn program(name: &str) -> Result<PathBuf> {
+    let places = ["/usr/bin", "/usr/sbin", "/sbin", "/bin"];
+    let mut all = places.iter().map(|place| Path::new(place).join(name));
+    let found = all.find(|path| path.exists());
+    found.with_context(|| format!("no {name} on this machine"))
+}
+
+/// Runs the guest for so long at most, and reads its serial console.
+fn watch(mut qemu: Command, limit: Duration, mut each: impl FnMut(&str)) -> Result<()> {
     let spawned = qemu.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
     let mut qemu = spawned.context("cannot start qemu")?;
     let console = qemu.stdout.take().context("no console")?;
@@ -87,26 +100,25 @@ fn watch(qemu: &mut std::process::Command) -> Result<Report> {
             }
         }
     });
-    let until = Instant::now() + LIMIT;
-    let mut report = Report::default();
+    let until = Instant::now() + limit;
     loop {
         let left = until.saturating_duration_since(Instant::now());
         match lines.recv_timeout(left) {
             Ok(line) => {
                 eprintln!("{line}");
-                report.add(&line);
+                each(&line);
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => break,
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 qemu.kill()?;
                 qemu.wait()?;
-                bail!("the guest did not end within {} s", LIMIT.as_secs());
+                bail!("the guest did not end within {} s", limit.as_secs());
             }
         }
     }
     qemu.wait()?;
     let _ = reader.join();
-    Ok(report)
+    Ok(())
 }
 
 /// The page's table.

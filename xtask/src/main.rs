@@ -114,6 +114,10 @@ enum Command {
     /// Unpacks both below the target directory and installs neither. Tunnels over UDP and TCP, with the kernel's driver at
     /// both ends, or an engine at one. Takes about a minute after the download of 100 MB.
     KernelDriver(kernel_driver::Options),
+    /// Count the instructions that a guest executes for the kernel's driver, udco and OpenVPN's own data path.
+    ///
+    /// In the same guest, whose clock then counts them. Takes some minutes a round.
+    Instructions(kernel_driver::instructions::Options),
     /// Make a Debian package and a tarball for each architecture that can be built here.
     ///
     /// amd64, and arm64 if its targets are installed. Dates are the commit's, and a second run gives the same bytes.
@@ -142,6 +146,7 @@ fn main() -> ExitCode {
         Command::Offload(options) => offload::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::KernelDriver(options) => kernel_driver::run(&options),
+        Command::Instructions(options) => kernel_driver::instructions::run(&options),
         Command::Package(options) => package::run(&options),
         Command::Openvpn27 => openvpn27::run(),
         Command::LabEnd(end) => end.run(),

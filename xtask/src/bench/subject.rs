@@ -14,7 +14,7 @@ use super::link;
 use super::vpn::{self, Program, Vpn};
 
 /// The options that make OpenVPN's own data path fastest without changing the packets.
-pub(super) const TUNED: [&str; 4] = [
+pub(crate) const TUNED: [&str; 4] = [
     "sndbuf 4194304",
     "rcvbuf 4194304",
     "txqueuelen 2000",

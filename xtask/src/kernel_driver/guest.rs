@@ -23,8 +23,17 @@ const IMAGE: &str = "image";
 /// Debian's libraries for this machine.
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
-/// The first process of the guest.
-const INIT: &str = include_str!("guest.sh");
+/// How the script begins that is the guest's first process.
+const BEGIN: &str = include_str!("begin.sh");
+
+/// How the guest's processors work.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Processors {
+    /// Two, as fast as qemu can.
+    Fast,
+    /// One, whose clock counts instructions: each takes a nanosecond, and idle time passes at once.
+    Counting,
+}
 
 /// An unpacked kernel, with qemu and the tools to prepare it.
 pub(super) struct Guest {
@@ -69,15 +78,22 @@ impl Guest {
         Ok(Self { root, kernel })
     }
 
-    /// Writes an initramfs with these programs of this machine, each with its libraries, and returns its path.
+    /// Writes an initramfs that runs this script, with these programs of this machine, each with its libraries, and these
+    /// files of OpenVPN's, each with its name. Returns its path.
     ///
     /// # Errors
     /// If a file cannot be read or written.
-    pub(super) fn initramfs(&self, programs: &[&Path]) -> Result<PathBuf> {
+    pub(super) fn initramfs(
+        &self,
+        script: &str,
+        programs: &[&Path],
+        openvpn: &[(&str, String)],
+    ) -> Result<PathBuf> {
         let tree = self.root.join("initramfs");
         apt::remove(&tree)?;
         for directory in [
             "bin",
+            "etc/openvpn",
             "sbin",
             "usr/lib/modules",
             "usr/lib64",
@@ -92,7 +108,7 @@ impl Guest {
         // The kernel loads modules by this.
         symlink("/bin/busybox", tree.join("sbin/modprobe"))?;
         let init = tree.join("init");
-        fs::write(&init, INIT)?;
+        fs::write(&init, [BEGIN, script].join("\n"))?;
         fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
         for program in programs {
             let name = program.file_name().context("a program without a name")?;
@@ -103,6 +119,9 @@ impl Guest {
                 fs::create_dir_all(place.parent().context("no directory")?)?;
                 fs::copy(&library, place)?;
             }
+        }
+        for (name, text) in openvpn {
+            fs::write(tree.join("etc/openvpn").join(name), text)?;
         }
         let mut modules = Command::new("cp");
         modules.arg("-a").args([
@@ -128,11 +147,16 @@ impl Guest {
         Ok(archive)
     }
 
-    /// qemu, which boots the guest without KVM, disk or network.
+    /// qemu, which boots the guest without KVM, disk or network. `variables` are for the script.
     ///
     /// # Errors
     /// If the packages lack the kernel or qemu.
-    pub(super) fn boot(&self, initramfs: &Path) -> Result<Command> {
+    pub(super) fn boot(
+        &self,
+        initramfs: &Path,
+        processors: Processors,
+        variables: &str,
+    ) -> Result<Command> {
         let in_modules = self.root.join("usr/lib/modules").join(&self.kernel);
         let places = [
             in_modules.join("vmlinuz"),
@@ -145,13 +169,24 @@ impl Guest {
             qemu.arg("-L")
                 .arg(self.root.join("usr/share").join(directory));
         }
-        qemu.args(["-machine", "q35", "-accel", "tcg,thread=multi"]);
-        qemu.args(["-cpu", "max", "-smp", "2", "-m", "1024"]);
+        qemu.args(["-machine", "q35", "-cpu", "max", "-m", "1024"]);
+        qemu.args(match processors {
+            Processors::Fast => ["-accel", "tcg,thread=multi", "-smp", "2"].as_slice(),
+            Processors::Counting => &[
+                "-accel",
+                "tcg,thread=single",
+                "-smp",
+                "1",
+                "-icount",
+                "shift=0,sleep=off",
+            ],
+        });
         qemu.args(["-nodefaults", "-nographic", "-no-reboot"]);
         qemu.args(["-serial", "stdio", "-monitor", "none"]);
         qemu.arg("-kernel").arg(image.context("no vmlinuz")?);
         qemu.arg("-initrd").arg(initramfs);
-        qemu.args(["-append", "console=ttyS0 quiet panic=-1 mitigations=off"]);
+        let line = format!("console=ttyS0 quiet panic=-1 mitigations=off {variables}");
+        qemu.args(["-append", line.trim_end()]);
         Ok(qemu)
     }
 

@@ -58,7 +58,7 @@ const BOOTED: &str = "xtask/src/package/guest.sh";
 /// Runs with a Debian's podman and docker, by `cargo xtask package --test-image`.
 const CONTAINED: &str = "xtask/src/package/image.sh";
 /// Runs in a qemu guest, by `cargo xtask kernel-driver`.
-const GUEST: &str = "xtask/src/kernel_driver/guest.sh";
+const GUEST: &str = "xtask/src/kernel_driver/steps.sh";
 /// Follows that section of the README to the letter.
 const BY_HAND: How = Elsewhere("crates/testbed/tests/readme.rs", "## Without OpenVPN");
 const LONG: How = Not("a long run of its own, which builds a release");
@@ -377,6 +377,7 @@ pub(super) const COMMANDS: &[Command] = &[
     ),
     of(CONTRIBUTING, "SIM_SEED=1234 cargo test -p udco-sim", BUILD),
     of(PERFORMANCE, "cargo xtask bench", LONG),
+    of(PERFORMANCE, "cargo xtask instructions", LONG),
     of(
         PERFORMANCE,
         "cargo xtask bench --subjects udco --links veth --only tcp --rounds 1",

@@ -1,17 +1,4 @@
-#!/bin/busybox sh
-# The first process of the guest of `cargo xtask kernel-driver`: prints PASS or FAIL and the step's name for each step.
-
-/bin/busybox mkdir -p /proc /sys /dev /run /tmp
-/bin/busybox --install -s /bin
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t devtmpfs dev /dev
-mount -t tmpfs run /run
-mkdir -p /run/udco /run/netns
-export PATH=/usr/local/bin:/sbin:/bin
-
-# iproute2's. This shell prefers its own, which knows neither namespaces nor veth.
-ip() { /usr/local/bin/ip "$@"; }
+# The steps of `cargo xtask kernel-driver`, after begin.sh: prints PASS or FAIL and its name for each.
 
 pass() { echo "PASS $*"; }
 fail() { echo "FAIL $*"; }
@@ -55,18 +42,6 @@ ends() {
     if kill -0 "$2" 2>/dev/null; then fail "$1"; else pass "$1"; fi
 }
 
-# Without the function, so that `$!` is the program's id.
-A="/usr/local/bin/ip netns exec a"
-B="/usr/local/bin/ip netns exec b"
-
-# addresses: those inside the tunnel, tun0 at both ends.
-addresses() {
-    $A ip address add 10.8.0.1/24 dev tun0
-    $B ip address add 10.8.0.2/24 dev tun0
-    $A ip link set tun0 up
-    $B ip link set tun0 up
-}
-
 # keys NAME SLOT KEY_ID CIPHER: fresh ones, installed at both ends.
 keys() {
     rm -f /tmp/key.txt
@@ -82,21 +57,6 @@ pings() {
     step "$1: ping back" $A ping -c 3 -W 3 10.8.0.2
     step "$1: ping of 1,300 bytes" $B ping -c 3 -W 3 -s 1300 10.8.0.1
 }
-
-# The firmware leaves the cursor behind its own words.
-echo
-echo "KERNEL $(uname -r)"
-ip link set lo up
-ip netns add a
-ip netns add b
-ip link add va netns a type veth peer name vb netns b
-for end in a b; do ip -n $end link set lo up; done
-ip -n a address add 192.0.2.1/24 dev va
-ip -n b address add 192.0.2.2/24 dev vb
-ip -n a address add fd00:2::1/64 dev va nodad
-ip -n b address add fd00:2::2/64 dev vb nodad
-ip -n a link set va up
-ip -n b link set vb up
 
 # Without the module.
 echo >/proc/sys/kernel/modprobe

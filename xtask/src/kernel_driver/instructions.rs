@@ -1,0 +1,218 @@
+//! `cargo xtask instructions`: how many instructions a whole guest executes for the kernel's driver, for udco and for
+//! OpenVPN's own data path.
+//!
+//! Neither the machine nor its neighbours change such a number, so that it can be compared across machines and time. An
+//! instruction is not a nanosecond, though: caches, switches and what a virtual machine pays for a timer are not in it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use udco_testbed::{Credentials, Pki};
+
+use super::guest::{Guest, Processors};
+use super::{build, program, watch};
+use crate::bench::{TUNED, middle};
+use crate::{check, page, step};
+
+/// What the guest does.
+const SCRIPT: &str = include_str!("instructions.sh");
+
+/// The page that shows the last result.
+const PAGE: &str = "docs/performance.md";
+
+/// Longest time for a round.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// What carries the packets, as the script and the page name it.
+const SUBJECTS: [(&str, &str); 4] = [
+    ("bare", "no tunnel"),
+    ("kernel", "kernel driver"),
+    ("udco", "udco"),
+    ("openvpn", "OpenVPN, tuned"),
+];
+
+/// The loads, as the script and the page name them.
+const LOADS: [(&str, &str); 3] = [
+    ("stream", "a TCP stream, per MiB"),
+    ("datagrams", "UDP 1,350 B at 100 Mbit/s, per packet"),
+    ("small", "UDP 64 B at 5 Mbit/s, per packet"),
+];
+
+/// Packets of each load of datagrams.
+const PACKETS: f64 = 20_000.0;
+
+/// What is wanted.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// How often each is counted.
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// MiB of the stream.
+    #[arg(long, default_value_t = 64)]
+    mib: u32,
+    /// The kernel's package, of Debian's backports.
+    #[arg(
+        long,
+        value_name = "PACKAGE",
+        default_value = "linux-image-cloud-amd64"
+    )]
+    kernel: String,
+    /// Replace the table in docs/performance.md.
+    #[arg(long)]
+    write_docs: bool,
+}
+
+/// Instructions of each load with each subject, one number for each round.
+type Counts = BTreeMap<(String, String), Vec<f64>>;
+
+/// Builds, boots the guest, and prints a line for each load.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    ensure!(
+        options.rounds > 0 && options.mib > 0,
+        "no round, no figure; no byte, no stream"
+    );
+    let udco = build()?;
+    let target = check::target()?;
+    let guest = Guest::unpack(&target, &options.kernel, false)?;
+    let programs = [
+        udco,
+        program("ip")?,
+        program("iperf3")?,
+        program("openvpn")?,
+    ];
+    let programs: Vec<&Path> = programs.iter().map(PathBuf::as_path).collect();
+    let initramfs = guest.initramfs(SCRIPT, &programs, &configurations(&target)?)?;
+    let variables = format!("rounds={} mib={}", options.rounds, options.mib);
+    let (mut counts, mut failed, mut is_done) = (Counts::new(), Vec::new(), false);
+    watch(
+        guest.boot(&initramfs, Processors::Counting, &variables)?,
+        LIMIT * options.rounds,
+        |line| {
+            is_done |= line == "DONE";
+            if line.starts_with("FAIL ") {
+                failed.push(line.to_owned());
+            }
+            if let Some((key, count)) = read(line) {
+                counts.entry(key).or_default().push(count);
+            }
+        },
+    )?;
+    ensure!(failed.is_empty(), "{}", failed.join("; "));
+    ensure!(is_done, "the guest did not come to its end");
+    let table = table(&counts, options)?;
+    println!("Linux {}\n\n{table}", guest.kernel);
+    if options.write_docs {
+        let date = step::first_line("date", &["-u", "+%Y-%m-%d"]);
+        let (rounds, mib) = (options.rounds, options.mib);
+        let said = format!(
+            "Last run: {date}, Linux {}, medians of {rounds} rounds, {mib} MiB.\n\n{table}",
+            guest.kernel
+        );
+        page::publish(Path::new(PAGE), "instructions", &said)?;
+    }
+    Ok(())
+}
+
+/// A line of the script: `COUNT subject load instructions`.
+fn read(line: &str) -> Option<((String, String), f64)> {
+    let mut words = line.strip_prefix("COUNT ")?.split(' ');
+    let (subject, load) = (words.next()?, words.next()?);
+    let count = words.next()?.parse().ok()?;
+    Some(((subject.to_owned(), load.to_owned()), count))
+}
+
+/// Thousands of instructions, and udco's as multiples of others.
+fn table(counts: &Counts, options: &Options) -> Result<String> {
+    let mut text = String::from("| thousands of instructions |");
+    for (_, title) in SUBJECTS {
+        write!(text, " {title} |")?;
+    }
+    text.push_str(" udco / kernel driver | udco / OpenVPN |\n|---|---|---|---|---|---|---|\n");
+    for (load, title) in LOADS {
+        let units = match load {
+            "stream" => f64::from(options.mib),
+            _ => PACKETS,
+        };
+        let of = |subject: &str| {
+            let counts = counts.get(&(subject.to_owned(), load.to_owned()));
+            let count = counts.cloned().and_then(middle);
+            let count = count.with_context(|| format!("no count of {subject}, {load}"))?;
+            anyhow::Ok(count / units / 1000.0)
+        };
+        write!(text, "| {title} |")?;
+        for (subject, _) in SUBJECTS {
+            write!(text, " {:.1} |", of(subject)?)?;
+        }
+        for other in ["kernel", "openvpn"] {
+            write!(text, " {:.2} |", of("udco")? / of(other)?)?;
+        }
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// OpenVPN's configuration at both ends, with fresh certificates.
+fn configurations(target: &Path) -> Result<[(&'static str, String); 2]> {
+    let directory = target.join("tmp/instructions");
+    fs::create_dir_all(&directory)?;
+    let pki = Pki::new(&directory)?;
+    let ends = [("a", pki.server("a")?), ("b", pki.client("b")?)];
+    let [a, b] =
+        ends.map(|(name, credentials)| anyhow::Ok((name, configuration(name, &credentials)?)));
+    fs::remove_dir_all(&directory)?;
+    Ok([a?, b?])
+}
+
+fn configuration(name: &str, credentials: &Credentials) -> Result<String> {
+    let (role, own, other) = match name {
+        "a" => ("tls-server\ndh none", 1, 2),
+        _ => ("tls-client", 2, 1),
+    };
+    let mut text = format!(
+        "{role}\ndev tun0\ndev-type tun\ntun-mtu 1416\ndisable-dco\ndata-ciphers AES-256-GCM\n\
+         local 192.0.2.{own}\nremote 192.0.2.{other} 1194\nifconfig 10.8.0.{own} 10.8.0.{other}\n{}\n",
+        TUNED.join("\n")
+    );
+    for (tag, path) in [
+        ("ca", &credentials.authority),
+        ("cert", &credentials.certificate),
+        ("key", &credentials.key),
+    ] {
+        write!(text, "<{tag}>\n{}</{tag}>\n", fs::read_to_string(path)?)?;
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn udco_is_compared_with_the_others() {
+        let mut counts = Counts::new();
+        for (number, (subject, _)) in (1_u32..).zip(SUBJECTS) {
+            for (load, _) in LOADS {
+                let line = format!("COUNT {subject} {load} {}", number * 100_000_000);
+                let (key, count) = read(&line).unwrap();
+                counts.entry(key).or_default().push(count);
+            }
+        }
+        let options = Options {
+            rounds: 1,
+            mib: 100,
+            kernel: String::new(),
+            write_docs: false,
+        };
+        let table = table(&counts, &options).unwrap();
+        let row = "| a TCP stream, per MiB | 1000.0 | 2000.0 | 3000.0 | 4000.0 | 1.50 | 0.75 |";
+        assert!(table.contains(row), "{table}");
+        assert!(table.ends_with("per packet | 5.0 | 10.0 | 15.0 | 20.0 | 1.50 | 0.75 |\n"));
+        counts.remove(&("udco".to_owned(), "small".to_owned()));
+        assert!(super::table(&counts, &options).is_err());
+        assert_eq!(read("COUNT bare stream many"), None);
+    }
+}
