@@ -48,7 +48,7 @@ enum Command {
     Bench(bench::Options),
     /// Measure two builds of udco in turns: this tree's, and that of a commit or one that enters no confinement.
     Compare(bench::compare::Options),
-    /// Measure what moderate loads cost a server: with OpenVPN's own data path and with udco, each with a stock client.
+    /// Measure what moderate loads cost: with OpenVPN's own data path, and with udco at the server or at both ends.
     Loads(bench::loads::Options),
     /// Measure many busy peers: a server's device, and one process that is all of its peers.
     Peers(bench::peers::Options),

@@ -1,13 +1,15 @@
-//! `cargo xtask loads`: what moderate loads cost a server whose clients are stock OpenVPN, in turns, as ratios.
+//! `cargo xtask loads`: what moderate loads cost with udco at the server, or at both ends, and with stock OpenVPN, in
+//! turns, as ratios.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::iter;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, ensure};
 use clap::ValueEnum;
 use udco_testbed::measure::{Stream, Work, begin_without_pacing};
-use udco_testbed::{Endpoint, Launch, Pair, Proto, addresses as at, connect};
+use udco_testbed::{Builder, Endpoint, Launch, Pair, Proc, Proto, addresses as at, connect};
 
 use super::leftovers::Sweeper;
 use super::outcome::middle;
@@ -24,6 +26,9 @@ pub(crate) struct Options {
     /// Seconds of each load.
     #[arg(long, default_value_t = 4)]
     seconds: u32,
+    /// Measure udco at both ends as well.
+    #[arg(long)]
+    both: bool,
     /// Measure another build of udco as well.
     #[arg(long, value_name = "UDCO")]
     also: Option<PathBuf>,
@@ -43,12 +48,55 @@ pub(crate) enum Transport {
     Tcp4,
 }
 
-/// Who carries the server's data channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Server {
-    Plain,
-    Udco,
-    Other,
+/// Who carries the data channel.
+#[derive(Debug)]
+struct Carrier {
+    name: String,
+    /// The udco at the server, if not plain OpenVPN.
+    udco: Option<PathBuf>,
+    /// The same at the client.
+    both: bool,
+}
+
+impl Options {
+    /// Plain OpenVPN first: the others are measured beside it.
+    fn carriers(&self) -> Result<Vec<Carrier>> {
+        let mut carriers = vec![Carrier {
+            name: "OpenVPN".to_owned(),
+            udco: None,
+            both: false,
+        }];
+        let other = self.also.clone().map(|other| ("other build", other));
+        for (build, udco) in iter::once(("udco", release_binary()?)).chain(other) {
+            for both in [false, true] {
+                if self.both || !both {
+                    let ends = if both { " at both ends" } else { "" };
+                    carriers.push(Carrier {
+                        name: format!("{build}{ends}"),
+                        udco: Some(udco.clone()),
+                        both,
+                    });
+                }
+            }
+        }
+        Ok(carriers)
+    }
+}
+
+impl Carrier {
+    /// The server's end, then the client's.
+    fn ends(&self, pair: &Pair, proto: Proto) -> [Builder; 2] {
+        let with = |udco: Option<&Path>, end: Builder| match udco {
+            Some(udco) => end.launch(Launch::Udco).udco(udco),
+            None => end,
+        };
+        let udco = self.udco.as_deref();
+        let client = udco.filter(|_| self.both);
+        [
+            with(udco, pair.server(proto).line_each(&TUNED)),
+            with(client, pair.client(proto).line_each(&TUNED)),
+        ]
+    }
 }
 
 /// One kind of traffic, from the client to the server unless it is `down`.
@@ -104,40 +152,43 @@ const fn load(name: &'static str, down: bool, kind: Kind) -> Load {
 struct Sample {
     /// Delivered: Mbit/s, or answers per second.
     rate: f64,
-    /// Seconds of processor time per Gbit, or per 100,000 answers.
-    cost: f64,
-    /// Context switches a second.
+    /// Seconds of the server's processor time per Gbit, or per 100,000 answers.
+    server: f64,
+    /// The same of the client's.
+    client: f64,
+    /// The server's context switches a second.
     switches: f64,
 }
 
-/// Measures each load with each server in turns, and prints a line for each load.
+/// Samples by load and carrier.
+type Samples = BTreeMap<(usize, usize), Vec<Sample>>;
+
+/// Measures each load with each carrier in turns, and prints a line for each.
 pub(crate) fn run(options: &Options) -> Result<()> {
     ensure!(options.rounds > 0, "no round, no figure");
     packages::ensure_to_measure()?;
     build_release()?;
     let _sweeper = Sweeper::start()?;
-    let mut servers = vec![Server::Plain, Server::Udco];
-    servers.extend(options.also.as_ref().map(|_| Server::Other));
-    let mut samples: BTreeMap<(usize, Server), Vec<Sample>> = BTreeMap::new();
+    let carriers = options.carriers()?;
+    let mut samples = Samples::new();
     for round in 0..options.rounds {
         eprintln!("==> round {} of {}", round + 1, options.rounds);
         if !wait_for_quiet()? {
             eprintln!("NOTE: other processes are busy on this machine");
         }
-        for &server in &servers {
-            for (load, sample) in measure(options, server)? {
-                samples.entry((load, server)).or_default().push(sample);
+        for step in 0..carriers.len() {
+            let carrier = (round + step) % carriers.len();
+            for (load, sample) in measure(options, &carriers[carrier])? {
+                samples.entry((load, carrier)).or_default().push(sample);
             }
         }
-        servers.rotate_left(1);
     }
-    servers.sort();
-    print(&samples, &servers);
+    print(&samples, &carriers);
     Ok(())
 }
 
 /// Starts a tunnel and puts all loads on it.
-fn measure(options: &Options, server: Server) -> Result<Vec<(usize, Sample)>> {
+fn measure(options: &Options, carrier: &Carrier) -> Result<Vec<(usize, Sample)>> {
     let pair = Pair::new()?;
     for host in [&pair.server, &pair.client] {
         begin_without_pacing(host)?;
@@ -147,44 +198,40 @@ fn measure(options: &Options, server: Server) -> Result<Vec<(usize, Sample)>> {
         Transport::Udp6 => Proto::Udp6,
         Transport::Tcp4 => Proto::Tcp4,
     };
-    let builder = pair.server(proto).line_each(&TUNED);
-    let binary = match (server, &options.also) {
-        (Server::Other, Some(other)) => other.clone(),
-        _ => release_binary()?,
-    };
-    let builder = match server {
-        Server::Plain => builder,
-        Server::Udco | Server::Other => builder.launch(Launch::Udco).udco(&binary),
-    };
-    let (server, client) = connect(builder, pair.client(proto).line_each(&TUNED))?;
-    let mut processes = vec![server.openvpn()?];
-    if server.is_udco() {
-        processes.push(server.engine()?);
-    }
+    let [server, client] = carrier.ends(&pair, proto);
+    let (server, client) = connect(server, client)?;
+    let (at_server, at_client) = (processes(&server)?, processes(&client)?);
     let mut samples = Vec::new();
     for (number, load) in LOADS.iter().enumerate() {
         if !load.name.contains(&options.only) {
             continue;
         }
-        let (before, began) = (Work::read(&processes)?, Instant::now());
+        let works = || Ok::<_, Error>([Work::read(&at_server)?, Work::read(&at_client)?]);
+        let (before, began) = (works()?, Instant::now());
         let carried = load
             .carry(&pair, options.seconds)
             .with_context(|| load.name)?;
-        let (work, seconds) = (
-            Work::read(&processes)?.since(before),
-            began.elapsed().as_secs_f64(),
-        );
+        let (after, seconds) = (works()?, began.elapsed().as_secs_f64());
+        let [server, client] = [0, 1].map(|end| after[end].since(before[end]));
         samples.push((
             number,
             Sample {
                 rate: carried.rate,
-                cost: work.time.as_secs_f64() / carried.units,
-                switches: work.switches as f64 / seconds,
+                server: server.time.as_secs_f64() / carried.units,
+                client: client.time.as_secs_f64() / carried.units,
+                switches: server.switches as f64 / seconds,
             },
         ));
     }
     stop(client, server)?;
+    pair.lab.discard_logs();
     Ok(samples)
+}
+
+/// OpenVPN, and its engine.
+fn processes(end: &Endpoint) -> Result<Vec<Proc>> {
+    let engine = end.is_udco().then(|| end.engine()).transpose()?;
+    Ok(iter::once(end.openvpn()?).chain(engine).collect())
 }
 
 fn stop(client: Endpoint, server: Endpoint) -> Result<()> {
@@ -236,29 +283,29 @@ fn ask(pair: &Pair, seconds: u32) -> Result<Carried> {
     })
 }
 
-/// A line for each load: medians of each server, and of the ratios to plain OpenVPN in the same round.
-fn print(samples: &BTreeMap<(usize, Server), Vec<Sample>>, servers: &[Server]) {
-    println!("load | server | rate | s per Gbit | switches/s | rate, cost beside plain OpenVPN");
-    for (number, load) in LOADS.iter().enumerate() {
-        let Some(plain) = samples.get(&(number, Server::Plain)) else {
-            continue;
+/// A line for each load: medians of each carrier, and of the ratios to plain OpenVPN in the same round.
+fn print(samples: &Samples, carriers: &[Carrier]) {
+    println!(
+        "load | carried by | rate | s per Gbit: server, client | switches/s | rate, costs beside plain OpenVPN"
+    );
+    for (&(load, carrier), own) in samples {
+        let median =
+            |of: fn(&Sample) -> f64| middle(own.iter().map(of).collect()).unwrap_or(f64::NAN);
+        let ratio = |of: fn(&Sample) -> f64| {
+            let pairs = own.iter().zip(&samples[&(load, 0)]);
+            middle(pairs.map(|(own, plain)| of(own) / of(plain)).collect()).unwrap_or(f64::NAN)
         };
-        for server in servers {
-            let own = &samples[&(number, *server)];
-            let median = |of: fn(&Sample) -> f64| middle(own.iter().map(of).collect());
-            let ratio = |of: fn(&Sample) -> f64| {
-                let pairs = own.iter().zip(plain);
-                middle(pairs.map(|(own, plain)| of(own) / of(plain)).collect())
-            };
-            println!(
-                "{:30} | {server:?} | {:.0} | {:.3} | {:.0} | {:.2} {:.2}",
-                load.name,
-                median(|sample| sample.rate).unwrap_or(0.0),
-                median(|sample| sample.cost).unwrap_or(0.0),
-                median(|sample| sample.switches).unwrap_or(0.0),
-                ratio(|sample| sample.rate).unwrap_or(0.0),
-                ratio(|sample| sample.cost).unwrap_or(0.0),
-            );
-        }
+        println!(
+            "{:30} | {} | {:.0} | {:.3} {:.3} | {:.0} | {:.2} {:.2} {:.2}",
+            LOADS[load].name,
+            carriers[carrier].name,
+            median(|sample| sample.rate),
+            median(|sample| sample.server),
+            median(|sample| sample.client),
+            median(|sample| sample.switches),
+            ratio(|sample| sample.rate),
+            ratio(|sample| sample.server),
+            ratio(|sample| sample.client),
+        );
     }
 }
