@@ -69,6 +69,6 @@ pub use pki::{Credentials, Pki};
 pub use process::Process;
 pub use procfs::Proc;
 pub use rustix::process::Signal;
-pub use scenario::{CONNECT, Pair, Star, addresses, connect};
+pub use scenario::{CONNECT, Pair, Star, Variant, addresses, connect};
 pub use version::Version;
 pub use wait::{eventually, skip, skip_part};

@@ -46,6 +46,37 @@ pub mod addresses {
     pub const INNER_CLIENT6: &str = "fd00:8::1000";
 }
 
+/// A variant of a tunnel, as options of a command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::Args)]
+pub struct Variant {
+    /// Take a tunnel over TCP.
+    #[arg(long)]
+    pub tcp: bool,
+    /// Take IPv6, outside the tunnel and inside.
+    #[arg(long)]
+    pub ipv6: bool,
+}
+
+impl Variant {
+    /// Its transport.
+    pub const fn proto(self) -> Proto {
+        match (self.tcp, self.ipv6) {
+            (false, false) => Proto::Udp4,
+            (false, true) => Proto::Udp6,
+            (true, false) => Proto::Tcp4,
+            (true, true) => Proto::Tcp6,
+        }
+    }
+
+    /// The server's address, in the tunnel.
+    pub const fn inner_server(self) -> &'static str {
+        match self.ipv6 {
+            false => addresses::INNER_SERVER,
+            true => addresses::INNER_SERVER6,
+        }
+    }
+}
+
 /// A server and a client on one link.
 #[derive(Debug)]
 pub struct Pair {

@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, ensure};
-use clap::ValueEnum;
 use udco_testbed::measure::{Stream, Work, begin_without_pacing};
-use udco_testbed::{Builder, Endpoint, Launch, Pair, Proc, Proto, addresses as at, connect};
+use udco_testbed::{Builder, Endpoint, Launch, Pair, Proc, Proto, Variant, connect};
 
 use super::leftovers::Sweeper;
 use super::outcome::middle;
@@ -32,20 +31,11 @@ pub(crate) struct Options {
     /// Measure another build of udco as well.
     #[arg(long, value_name = "UDCO")]
     also: Option<PathBuf>,
-    /// The tunnel's transport.
-    #[arg(long, value_enum, default_value_t = Transport::Udp4)]
-    transport: Transport,
+    #[command(flatten)]
+    variant: Variant,
     /// Measure these loads only: those whose name contains this.
     #[arg(long, default_value = "")]
     only: String,
-}
-
-/// The tunnel's transport, as OpenVPN names it.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Transport {
-    Udp4,
-    Udp6,
-    Tcp4,
 }
 
 /// Who carries the data channel.
@@ -193,12 +183,7 @@ fn measure(options: &Options, carrier: &Carrier) -> Result<Vec<(usize, Sample)>>
     for host in [&pair.server, &pair.client] {
         begin_without_pacing(host)?;
     }
-    let proto = match options.transport {
-        Transport::Udp4 => Proto::Udp4,
-        Transport::Udp6 => Proto::Udp6,
-        Transport::Tcp4 => Proto::Tcp4,
-    };
-    let [server, client] = carrier.ends(&pair, proto);
+    let [server, client] = carrier.ends(&pair, options.variant.proto());
     let (server, client) = connect(server, client)?;
     let (at_server, at_client) = (processes(&server)?, processes(&client)?);
     let mut samples = Vec::new();
@@ -209,7 +194,7 @@ fn measure(options: &Options, carrier: &Carrier) -> Result<Vec<(usize, Sample)>>
         let works = || Ok::<_, Error>([Work::read(&at_server)?, Work::read(&at_client)?]);
         let (before, began) = (works()?, Instant::now());
         let carried = load
-            .carry(&pair, options.seconds)
+            .carry(&pair, options.variant.inner_server(), options.seconds)
             .with_context(|| load.name)?;
         let (after, seconds) = (works()?, began.elapsed().as_secs_f64());
         let [server, client] = [0, 1].map(|end| after[end].since(before[end]));
@@ -247,15 +232,15 @@ struct Carried {
 }
 
 impl Load {
-    fn carry(&self, pair: &Pair, seconds: u32) -> Result<Carried> {
-        let stream = Stream::to(at::INNER_SERVER).seconds(seconds);
+    fn carry(&self, pair: &Pair, to: &str, seconds: u32) -> Result<Carried> {
+        let stream = Stream::to(to).seconds(seconds);
         let stream = match self.kind {
             Kind::Datagrams(bytes, rate) => stream.datagrams(bytes).limit(rate),
             Kind::Stream(rate) => {
                 let stream = stream.congestion("cubic");
                 rate.into_iter().fold(stream, Stream::limit)
             }
-            Kind::Questions => return ask(pair, seconds),
+            Kind::Questions => return ask(pair, to, seconds),
         };
         let stream = if self.down { stream.reverse() } else { stream };
         let carried = stream.run(&pair.client, &pair.server)?;
@@ -267,9 +252,9 @@ impl Load {
 }
 
 /// ping(8) sends the next request as soon as it has an answer.
-fn ask(pair: &Pair, seconds: u32) -> Result<Carried> {
+fn ask(pair: &Pair, to: &str, seconds: u32) -> Result<Carried> {
     let time = seconds.to_string();
-    let words = ["ping", "-n", "-q", "-f", "-w", &time, at::INNER_SERVER];
+    let words = ["ping", "-n", "-q", "-f", "-w", &time, to];
     let began = Instant::now();
     let printed = pair.client.run(&words)?;
     let seconds = began.elapsed().max(Duration::from_millis(1)).as_secs_f64();

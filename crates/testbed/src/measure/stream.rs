@@ -116,7 +116,10 @@ impl Stream {
         }
         let mut sender = client.spawn(&format!("iperf3-client-{port}"), &words)?;
         sender.wait(Duration::from_secs(u64::from(self.seconds) + 15))?;
-        let report: Value = serde_json::from_str(&sender.log()).context("iperf3's report")?;
+        let log = sender.log();
+        // After warnings: of datagrams longer than a segment of TCP, for one.
+        let report = log.find('{').map_or("", |at| &log[at..]);
+        let report: Value = serde_json::from_str(report).with_context(|| log.clone())?;
         Throughput::from_report(&report)
     }
 
