@@ -202,6 +202,14 @@ impl Builder {
         self
     }
 
+    /// Sets how many workers the engine of `udco run` has, if not one a core.
+    pub fn workers(self, number: Option<u16>) -> Self {
+        match number {
+            Some(number) => self.udco_options(&["--workers", &number.to_string()]),
+            None => self,
+        }
+    }
+
     /// Puts a command before the one that starts OpenVPN, below `udco run` if that is used: a shell, a loop.
     pub fn wrapper(mut self, words: &[&str]) -> Self {
         self.wrapper.extend(words.iter().map(ToString::to_string));

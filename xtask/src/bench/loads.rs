@@ -28,6 +28,9 @@ pub(crate) struct Options {
     /// Measure udco at both ends as well.
     #[arg(long)]
     both: bool,
+    /// Measure udco with each of these numbers of workers, in place of one a core.
+    #[arg(long, value_delimiter = ',', value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=256))]
+    workers: Vec<u16>,
     /// Measure another build of udco as well.
     #[arg(long, value_name = "UDCO")]
     also: Option<PathBuf>,
@@ -46,6 +49,8 @@ struct Carrier {
     udco: Option<PathBuf>,
     /// The same at the client.
     both: bool,
+    /// Of each engine, if not one a core.
+    workers: Option<u16>,
 }
 
 impl Options {
@@ -55,18 +60,25 @@ impl Options {
             name: "OpenVPN".to_owned(),
             udco: None,
             both: false,
+            workers: None,
         }];
+        let mut numbers: Vec<_> = self.workers.iter().copied().map(Some).collect();
+        if numbers.is_empty() {
+            numbers.push(None);
+        }
         let other = self.also.clone().map(|other| ("other build", other));
         for (build, udco) in iter::once(("udco", release_binary()?)).chain(other) {
-            for both in [false, true] {
-                if self.both || !both {
-                    let ends = if both { " at both ends" } else { "" };
-                    carriers.push(Carrier {
-                        name: format!("{build}{ends}"),
+            for both in [false, true].into_iter().filter(|both| self.both || !both) {
+                let ends = if both { " at both ends" } else { "" };
+                carriers.extend(numbers.iter().map(|&workers| {
+                    let number = workers.map(|number| format!(", {number} workers"));
+                    Carrier {
+                        name: format!("{build}{ends}{}", number.unwrap_or_default()),
                         udco: Some(udco.clone()),
                         both,
-                    });
-                }
+                        workers,
+                    }
+                }));
             }
         }
         Ok(carriers)
@@ -77,7 +89,7 @@ impl Carrier {
     /// The server's end, then the client's.
     fn ends(&self, pair: &Pair, proto: Proto) -> [Builder; 2] {
         let with = |udco: Option<&Path>, end: Builder| match udco {
-            Some(udco) => end.launch(Launch::Udco).udco(udco),
+            Some(udco) => end.launch(Launch::Udco).udco(udco).workers(self.workers),
             None => end,
         };
         let udco = self.udco.as_deref();

@@ -13,7 +13,7 @@ use udco_sys::udp::{Inbox, Message, Outbox, UdpSocket as Batched};
 
 use super::ends::{Ends, is_readable};
 use crate::host::Host;
-use crate::openvpn::{Builder, Launch, Proto};
+use crate::openvpn::Proto;
 use crate::scenario::{Pair, addresses, connect};
 
 /// The sinks' port.
@@ -117,16 +117,9 @@ pub fn through_udco(
     workers: Option<u16>,
 ) -> Result<Sequence> {
     let pair = Pair::new()?;
-    let udco = |builder: Builder| {
-        let builder = builder.launch(Launch::Udco);
-        match workers {
-            Some(count) => builder.udco_options(&["--workers", &count.to_string()]),
-            None => builder,
-        }
-    };
     let (server, client) = connect(
-        udco(pair.server(Proto::Udp4)),
-        udco(pair.client(Proto::Udp4)),
+        pair.udco_server(Proto::Udp4).workers(workers),
+        pair.udco_client(Proto::Udp4).workers(workers),
     )?;
     let order = |inner: &str| -> Result<Order> {
         let order = Order::to(SocketAddr::new(inner.parse()?, PORT));
