@@ -14,13 +14,12 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde::{Deserialize, Serialize};
 
 pub(crate) use self::generator::{echo, send_down, send_up};
 use self::plan::{DISCARDED, OUTER_NETWORK, PORT, SERVER_OUTER, SERVER_VPN};
 use crate::host::Host;
 use crate::lab::Lab;
-use crate::measure::Work;
+use crate::measure::{RoundTrips, Work};
 use crate::process::Process;
 use crate::procfs::Proc;
 use crate::udco;
@@ -102,17 +101,6 @@ pub struct Carried {
     pub cost: f64,
     /// Jain's index of the peers' shares: 1 if all are equal, 1/n if one has all.
     pub fairness: f64,
-}
-
-/// Round trips of single echo requests, in microseconds.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct RoundTrips {
-    /// The median.
-    pub p50: f64,
-    /// 99 of 100 are no longer.
-    pub p99: f64,
-    /// Requests without an answer.
-    pub lost: u32,
 }
 
 impl BusyPeers {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::busy_peers::{self, Load, Peers};
 use crate::chaos::{ports, process, streams};
 use crate::hostile::{self, Attack};
-use crate::measure::{flood, order};
+use crate::measure::{flood, order, questions};
 use crate::{differential, icmp_forger, leak, name_server};
 
 /// One of them.
@@ -30,6 +30,14 @@ enum End {
     FloodSource {
         address: SocketAddr,
         size: usize,
+        milliseconds: u64,
+    },
+    /// Answers questions.
+    Answerer { address: SocketAddr },
+    /// Ask them, and print how long the answers took.
+    Askers {
+        address: SocketAddr,
+        askers: u32,
         milliseconds: u64,
     },
     /// Receives numbered datagrams.
@@ -130,6 +138,15 @@ impl LabEnd {
             } => {
                 let duration = Duration::from_millis(milliseconds);
                 print(&flood::source(address, size, duration)?)
+            }
+            End::Answerer { address } => questions::answer(address),
+            End::Askers {
+                address,
+                askers,
+                milliseconds,
+            } => {
+                let duration = Duration::from_millis(milliseconds);
+                print(&questions::askers(address, askers, duration)?)
             }
             End::OrderSink { address } => print(&order::sink(address)?),
             End::OrderSource {

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, ensure};
-use udco_testbed::measure::{Stream, Work, begin_without_pacing};
+use udco_testbed::measure::{RoundTrips, Stream, Work, begin_without_pacing, questions};
 use udco_testbed::{Builder, Endpoint, Launch, Pair, Proc, Proto, Variant, connect};
 
 use super::leftovers::Sweeper;
 use super::outcome::middle;
 use super::subject::TUNED;
 use super::{build_release, release_binary, wait_for_quiet};
-use crate::packages;
+use crate::{packages, step};
 
 /// What to measure, and how often.
 #[derive(Debug, clap::Args)]
@@ -113,11 +113,11 @@ enum Kind {
     Datagrams(u32, &'static str),
     /// A TCP stream, at this rate or as fast as it goes.
     Stream(Option<&'static str>),
-    /// Echo requests, each sent when the one before is answered.
-    Questions,
+    /// Datagrams that a process at the server sends back to so many askers, each of which then sends the next.
+    Questions(u32),
 }
 
-const LOADS: [Load; 9] = [
+const LOADS: [Load; 10] = [
     load(
         "UDP 1,350 B, 100 Mbit/s, up",
         false,
@@ -142,7 +142,8 @@ const LOADS: [Load; 9] = [
     load("TCP 300 Mbit/s, down", true, Kind::Stream(Some("300M"))),
     load("TCP full rate, up", false, Kind::Stream(None)),
     load("TCP full rate, down", true, Kind::Stream(None)),
-    load("questions", false, Kind::Questions),
+    load("questions, one asker", false, Kind::Questions(1)),
+    load("questions, 16 askers", false, Kind::Questions(16)),
 ];
 
 const fn load(name: &'static str, down: bool, kind: Kind) -> Load {
@@ -160,6 +161,18 @@ struct Sample {
     client: f64,
     /// The server's context switches a second.
     switches: f64,
+    /// Of questions.
+    round_trips: Option<RoundTrips>,
+}
+
+impl Sample {
+    fn p50(&self) -> f64 {
+        self.round_trips.map_or(f64::NAN, |times| times.p50)
+    }
+
+    fn p99(&self) -> f64 {
+        self.round_trips.map_or(f64::NAN, |times| times.p99)
+    }
 }
 
 /// Samples by load and carrier.
@@ -217,6 +230,7 @@ fn measure(options: &Options, carrier: &Carrier) -> Result<Vec<(usize, Sample)>>
                 server: server.time.as_secs_f64() / carried.units,
                 client: client.time.as_secs_f64() / carried.units,
                 switches: server.switches as f64 / seconds,
+                round_trips: carried.round_trips,
             },
         ));
     }
@@ -241,6 +255,7 @@ struct Carried {
     rate: f64,
     /// Gbit, or 100,000 answers.
     units: f64,
+    round_trips: Option<RoundTrips>,
 }
 
 impl Load {
@@ -252,38 +267,34 @@ impl Load {
                 let stream = stream.congestion("cubic");
                 rate.into_iter().fold(stream, Stream::limit)
             }
-            Kind::Questions => return ask(pair, to, seconds),
+            Kind::Questions(askers) => return ask(pair, to, askers, seconds),
         };
         let stream = if self.down { stream.reverse() } else { stream };
         let carried = stream.run(&pair.client, &pair.server)?;
         Ok(Carried {
             rate: carried.bits_per_second / 1e6,
             units: carried.bytes as f64 * 8.0 / 1e9,
+            round_trips: None,
         })
     }
 }
 
-/// ping(8) sends the next request as soon as it has an answer.
-fn ask(pair: &Pair, to: &str, seconds: u32) -> Result<Carried> {
-    let time = seconds.to_string();
-    let words = ["ping", "-n", "-q", "-f", "-w", &time, to];
-    let began = Instant::now();
-    let printed = pair.client.run(&words)?;
-    let seconds = began.elapsed().max(Duration::from_millis(1)).as_secs_f64();
-    let answers = printed
-        .split(", ")
-        .find_map(|part| part.strip_suffix(" received")?.parse::<f64>().ok());
-    let answers = answers.with_context(|| printed.clone())?;
+fn ask(pair: &Pair, to: &str, askers: u32, seconds: u32) -> Result<Carried> {
+    let (program, duration) = (step::own_path()?, Duration::from_secs(seconds.into()));
+    let times = questions::ask(&program, &pair.client, &pair.server, to, askers, duration)?;
+    let answers = f64::from(times.answered);
     Ok(Carried {
-        rate: answers / seconds,
+        rate: answers / duration.as_secs_f64(),
         units: answers / 1e5,
+        round_trips: Some(times),
     })
 }
 
 /// A line for each load: medians of each carrier, and of the ratios to plain OpenVPN in the same round.
 fn print(samples: &Samples, carriers: &[Carrier]) {
     println!(
-        "load | carried by | rate | s per Gbit: server, client | switches/s | rate, costs beside plain OpenVPN"
+        "load | carried by | rate | s per Gbit: server, client | switches/s | rate, costs beside plain OpenVPN \
+         | p50, p99 in µs | the same beside plain OpenVPN"
     );
     for (&(load, carrier), own) in samples {
         let median =
@@ -292,7 +303,7 @@ fn print(samples: &Samples, carriers: &[Carrier]) {
             let pairs = own.iter().zip(&samples[&(load, 0)]);
             middle(pairs.map(|(own, plain)| of(own) / of(plain)).collect()).unwrap_or(f64::NAN)
         };
-        println!(
+        print!(
             "{:30} | {} | {:.0} | {:.3} {:.3} | {:.0} | {:.2} {:.2} {:.2}",
             LOADS[load].name,
             carriers[carrier].name,
@@ -304,5 +315,11 @@ fn print(samples: &Samples, carriers: &[Carrier]) {
             ratio(|sample| sample.server),
             ratio(|sample| sample.client),
         );
+        if let Kind::Questions(_) = LOADS[load].kind {
+            let (p50, p99) = (median(Sample::p50), median(Sample::p99));
+            let beside = (ratio(Sample::p50), ratio(Sample::p99));
+            print!(" | {p50:.0} {p99:.0} | {:.2} {:.2}", beside.0, beside.1);
+        }
+        println!();
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use udco_testbed::busy_peers::{BusyPeers, Carried, Load, RoundTrips, Way};
+use udco_testbed::busy_peers::{BusyPeers, Carried, Load, Way};
+use udco_testbed::measure::RoundTrips;
 
 use super::leftovers::Sweeper;
 use super::outcome::middle;

@@ -11,8 +11,8 @@ use udco_crypto::DirectionKey;
 use udco_sys::udp::{Inbox, Message, Outbox, UdpSocket};
 
 use super::plan::{self, DISCARDED, HEADERS, PORT, SERVER_OUTER, SERVER_VPN};
-use super::{Load, Peers, RoundTrips};
-use crate::measure::is_readable;
+use super::{Load, Peers};
+use crate::measure::{RoundTrips, is_readable};
 
 /// Datagrams per call.
 const BATCH: usize = 64;
@@ -96,16 +96,7 @@ pub(crate) fn echo(run: u32, peers: Peers, requests: u32) -> Result<RoundTrips> 
         }
         thread::sleep(PAUSE);
     }
-    times.sort_by(f64::total_cmp);
-    let at = |share: f64| {
-        let index = (times.len() as f64 * share) as usize;
-        times.get(index).copied().context("no answer")
-    };
-    Ok(RoundTrips {
-        p50: at(0.5)?,
-        p99: at(0.99)?,
-        lost,
-    })
+    RoundTrips::of(times, lost)
 }
 
 /// One of the peers.
