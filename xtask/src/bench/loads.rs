@@ -11,6 +11,7 @@ use udco_testbed::measure::{RoundTrips, Stream, Work, begin_without_pacing, ques
 use udco_testbed::{Builder, Endpoint, Launch, Pair, Proc, Proto, Variant, connect};
 
 use super::leftovers::Sweeper;
+use super::link::Link;
 use super::outcome::middle;
 use super::subject::TUNED;
 use super::{build_release, release_binary, wait_for_quiet};
@@ -36,6 +37,9 @@ pub(crate) struct Options {
     also: Option<PathBuf>,
     #[command(flatten)]
     variant: Variant,
+    /// The link between the ends: `nic` has a card's receive offload (GRO), `nic-no-gro` none.
+    #[arg(long, value_enum, default_value_t = Link::Veth)]
+    link: Link,
     /// Measure these loads only: those whose name contains this.
     #[arg(long, default_value = "")]
     only: String,
@@ -205,6 +209,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Starts a tunnel and puts all loads on it.
 fn measure(options: &Options, carrier: &Carrier) -> Result<Vec<(usize, Sample)>> {
     let pair = Pair::new()?;
+    options.link.prepare(&pair)?;
     for host in [&pair.server, &pair.client] {
         begin_without_pacing(host)?;
     }
