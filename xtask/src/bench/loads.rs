@@ -185,6 +185,12 @@ type Samples = BTreeMap<(usize, usize), Vec<Sample>>;
 /// Measures each load with each carrier in turns, and prints a line for each.
 pub(crate) fn run(options: &Options) -> Result<()> {
     ensure!(options.rounds > 0, "no round, no figure");
+    ensure!(
+        LOADS.iter().any(|load| load.name.contains(&options.only)),
+        "no load has {:?} in its name: {}",
+        options.only,
+        LOADS.map(|load| load.name).join("; ")
+    );
     packages::ensure_to_measure()?;
     build_release()?;
     let _sweeper = Sweeper::start()?;
