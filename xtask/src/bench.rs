@@ -99,6 +99,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         programs: &programs,
         udco: None,
         congestion: "reno",
+        ipv6: false,
         capture: None,
     };
     // Recorded first: the source tree may change during the run.

@@ -85,6 +85,8 @@ pub(crate) struct Method<'a> {
     pub(crate) udco: Option<&'a Path>,
     /// Congestion control of the tunnel's own streams.
     pub(crate) congestion: &'a str,
+    /// IPv6, outside the tunnel and inside.
+    pub(crate) ipv6: bool,
     /// Options of a `udco capture` that runs at the server meanwhile.
     pub(crate) capture: Option<&'a str>,
 }
@@ -125,7 +127,8 @@ impl Cell {
         for host in hosts {
             begin_with(host, method.congestion)?;
         }
-        let tunnel = self.subject.start(&pair, method.programs, method.udco)?;
+        let (programs, ipv6) = (method.programs, method.ipv6);
+        let tunnel = self.subject.start(&pair, programs, method.udco, ipv6)?;
         for host in hosts {
             begin_without_pacing(host)?;
         }
@@ -133,7 +136,7 @@ impl Cell {
         let _capture = capture.transpose().context("capture")?;
         let bench = Bench {
             pair: &pair,
-            to: tunnel.server(),
+            to: tunnel.server(ipv6),
             method,
             is_full: self.is_full(),
         };

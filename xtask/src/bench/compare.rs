@@ -64,6 +64,9 @@ pub(crate) struct Options {
     /// Congestion control of the tunnel's own streams, if it is over TCP.
     #[arg(long, value_name = "NAME", default_value = "reno")]
     congestion: String,
+    /// IPv6, outside the tunnel and inside.
+    #[arg(long)]
+    ipv6: bool,
 }
 
 /// Builds both, measures them in turns over a veth pair, and prints a line for each figure.
@@ -99,6 +102,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
                 programs: &[],
                 udco: Some(udco),
                 congestion: &options.congestion,
+                ipv6: options.ipv6,
                 capture,
             };
             cell.measure(&method)

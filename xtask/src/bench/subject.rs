@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde::Serialize;
-use udco_testbed::{Endpoint, Launch, Pair, Process, Proto, addresses, connect, udco};
+use udco_testbed::{Endpoint, Launch, Pair, Process, Variant, addresses, connect, udco};
 
 use super::link;
 use super::vpn::{self, Program, Vpn};
@@ -117,11 +117,13 @@ impl Subject {
         pair: &Pair,
         programs: &[Program],
         udco: Option<&Path>,
+        ipv6: bool,
     ) -> Result<Tunnel> {
-        let proto = match self {
-            Self::OpenvpnTunedTcp | Self::UdcoTcp => Proto::Tcp4,
-            _ => Proto::Udp4,
+        let variant = Variant {
+            tcp: matches!(self, Self::OpenvpnTunedTcp | Self::UdcoTcp),
+            ipv6,
         };
+        let proto = variant.proto();
         let (mut server, mut client) = (pair.server(proto), pair.client(proto));
         if let Some(binary) = udco {
             (server, client) = (server.udco(binary), client.udco(binary));
@@ -212,10 +214,12 @@ impl Tunnel {
     }
 
     /// The address at which the client reaches the server.
-    pub(crate) const fn server(&self) -> &'static str {
-        match self {
-            Self::None => addresses::SERVER,
-            _ => addresses::INNER_SERVER,
+    pub(crate) const fn server(&self, ipv6: bool) -> &'static str {
+        match (self, ipv6) {
+            (Self::None, false) => addresses::SERVER,
+            (Self::None, true) => addresses::SERVER6,
+            (_, false) => addresses::INNER_SERVER,
+            (_, true) => addresses::INNER_SERVER6,
         }
     }
 }

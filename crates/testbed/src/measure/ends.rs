@@ -1,5 +1,6 @@
 //! A sink in one host and a source in the other, and what both report.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -52,6 +53,17 @@ impl Ends<'_> {
         let report = report.with_context(|| format!("{sink} printed: {log}"))?;
         Ok((sent.trim().parse().context(source)?, report))
     }
+}
+
+/// A socket that sends to this address, of either family.
+pub(super) fn connected(address: SocketAddr) -> Result<UdpSocket> {
+    let any: IpAddr = match address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(address)?;
+    Ok(socket)
 }
 
 /// Whether a datagram arrives within this time.

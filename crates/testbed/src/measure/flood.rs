@@ -14,7 +14,7 @@ use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg, sockopt};
 use serde::{Deserialize, Serialize};
 use udco_sys::udp::{Inbox, UdpSocket as Batched};
 
-use super::ends::{Ends, is_readable};
+use super::ends::{Ends, connected, is_readable};
 use crate::host::Host;
 
 /// Datagrams per call.
@@ -61,7 +61,7 @@ impl Delivery {
 }
 
 impl Flood {
-    /// One second of 64-byte datagrams to an IPv4 address.
+    /// One second of 64-byte datagrams to an address.
     pub fn to(address: &str) -> Self {
         Self {
             to: address.to_owned(),
@@ -89,7 +89,7 @@ impl Flood {
     pub fn run(&self, program: &str, from: &Host, to: &Host) -> Result<Delivery> {
         let size = self.size.to_string();
         let milliseconds = self.duration.as_millis().to_string();
-        let address = format!("{}:{PORT}", self.to);
+        let address = SocketAddr::new(self.to.parse()?, PORT).to_string();
         let ends = Ends {
             program,
             name: "flood",
@@ -130,8 +130,7 @@ pub(crate) fn sink(address: SocketAddr) -> Result<Delivery> {
 
 /// Sends for `duration` and returns how many datagrams the kernel accepted.
 pub(crate) fn source(address: SocketAddr, size: usize, duration: Duration) -> Result<u64> {
-    let socket = UdpSocket::bind("0.0.0.0:0")?;
-    socket.connect(address)?;
+    let socket = connected(address)?;
     if sockopt::set_socket_send_buffer_size_force(&socket, BUFFER).is_err() {
         sockopt::set_socket_send_buffer_size(&socket, BUFFER)?;
     }

@@ -1,12 +1,13 @@
 //! Questions, each asked when the one before is answered, by one asker or several at once.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
+use super::ends::connected;
 use crate::host::Host;
 
 /// The answerer's port.
@@ -104,11 +105,7 @@ pub(crate) fn askers(address: SocketAddr, askers: u32, duration: Duration) -> Re
 }
 
 fn asker(address: SocketAddr, duration: Duration) -> Result<(Vec<f64>, u32)> {
-    let socket = match address {
-        SocketAddr::V4(_) => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?,
-        SocketAddr::V6(_) => UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?,
-    };
-    socket.connect(address)?;
+    let socket = connected(address)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     let (mut times, mut lost, mut answer) = (Vec::new(), 0, [0; LENGTH]);
     let began = Instant::now();
