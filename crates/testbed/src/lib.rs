@@ -28,6 +28,7 @@
 //! for full coverage.
 #![forbid(unsafe_code)]
 
+mod agent;
 pub mod busy_peers;
 pub mod capture;
 pub mod chaos;

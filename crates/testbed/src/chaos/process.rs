@@ -1,15 +1,15 @@
 //! The relay's processes in hosts of the lab, and the handle that its owner has.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use crate::agent::Agent;
 use crate::chaos::segments::Streams;
 use crate::chaos::udp::Datagrams;
 use crate::chaos::{Order, Tally, Weather};
@@ -18,10 +18,7 @@ use crate::host::Host;
 /// A relay in a host; dropping it ends the relay.
 #[derive(Debug)]
 pub struct Relay {
-    child: Child,
-    /// Closing it ends the relay.
-    orders: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
+    agent: Agent,
     seed: u64,
 }
 
@@ -38,19 +35,10 @@ impl Relay {
         server: &str,
         seed: u64,
     ) -> Result<Self> {
-        let mut command: Command = host.command(program);
         let number = seed.to_string();
-        let mut child = command
-            .args(["lab-end", "relay", listen, server, &number])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut relay = Self {
-            orders: child.stdin.take(),
-            answers: BufReader::new(child.stdout.take().context("no standard output")?),
-            child,
-            seed,
-        };
+        let arguments = ["lab-end", "relay", listen, server, &number];
+        let agent = Agent::start(host, program, &arguments)?;
+        let mut relay = Self { agent, seed };
         relay.report()?;
         Ok(relay)
     }
@@ -65,7 +53,7 @@ impl Relay {
     /// # Errors
     /// If the relay has ended.
     pub fn set(&mut self, weather: Weather) -> Result<Tally> {
-        self.order(Order::Weather(weather))
+        self.agent.ask(&Order::Weather(weather))
     }
 
     /// The relay's counters so far.
@@ -73,25 +61,12 @@ impl Relay {
     /// # Errors
     /// If the relay has ended.
     pub fn report(&mut self) -> Result<Tally> {
-        self.order(Order::Report)
-    }
-
-    fn order(&mut self, order: Order) -> Result<Tally> {
-        let mut line = serde_json::to_string(&order)?;
-        line.push('\n');
-        let orders = self.orders.as_mut().context("the relay has ended")?;
-        orders.write_all(line.as_bytes())?;
-        line.clear();
-        self.answers.read_line(&mut line)?;
-        serde_json::from_str(&line).with_context(|| format!("the relay printed: {line}"))
+        self.agent.ask(&Order::Report)
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        // Not by a signal: the relay itself is nsenter's child, not ours.
-        drop(self.orders.take());
-        let _ = self.child.wait();
         if std::thread::panicking() {
             eprintln!("the relay's seed was {}", self.seed);
         }
