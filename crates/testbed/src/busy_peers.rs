@@ -1,28 +1,36 @@
 //! A server's device with thousands of peers, made by the command line, and one process that is all of its peers.
 //!
-//! No OpenVPN takes part, so the peers are as many as the device can have. Each has a VPN address and an outer address
-//! of its own; all share one socket, which sends from any address of a network that is local there, and one pair of
-//! keys. What gets through is told by the engine's counters: whatever arrives is discarded by the kernel.
+//! No OpenVPN takes part, so the peers are as many as the device can have. All share one pair of keys. Over UDP each has
+//! an outer address of its own, and they share one socket, which sends from any address of a network that is local there;
+//! over TCP each has a connection. What gets through is told by the engine's counters: whatever arrives is discarded.
 
 mod generator;
 mod plan;
+mod sender;
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+use udco_sys::process::raise_open_files;
 
-pub(crate) use self::generator::{echo, send_down, send_up};
-use self::plan::{DISCARDED, OUTER_NETWORK, PORT, SERVER_OUTER, SERVER_VPN};
+use self::generator::Order;
+pub(crate) use self::generator::{obey, send_down};
+use self::plan::PORT;
+use crate::agent::Agent;
 use crate::host::Host;
 use crate::lab::Lab;
-use crate::measure::{RoundTrips, Work};
+use crate::measure::{RoundTrips, Work, begin_without_pacing};
 use crate::process::Process;
 use crate::procfs::Proc;
+use crate::scenario::Variant;
 use crate::udco;
+use crate::wait::eventually;
 
 /// The device.
 const DEVICE: &str = "tun0";
@@ -30,32 +38,34 @@ const DEVICE: &str = "tun0";
 /// Long enough for 10,000 keys on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Packets of each peer, by its id.
+type Counters = BTreeMap<u32, u64>;
+
 /// A server's device, and its peers.
 #[derive(Debug)]
 pub struct BusyPeers {
     /// The program that has the command of a [`crate::LabEnd`].
     lab_end: String,
-    peers: u32,
-    /// How often the peers were started: their packet ids go on.
-    runs: Cell<u32>,
+    variant: Variant,
+    peers: u16,
     server: Host,
-    clients: Host,
+    clients: Agent,
     _daemon: Process,
     _holder: Process,
     lab: Lab,
 }
 
 /// Peers that take part: ids from `first` on.
-#[derive(Clone, Copy, Debug, clap::Args)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, clap::Args)]
 pub struct Peers {
     /// The first id.
-    pub first: u32,
+    pub first: u16,
     /// How many.
-    pub count: u32,
+    pub count: u16,
 }
 
 impl Peers {
-    fn ids(self) -> impl Iterator<Item = u32> + Clone {
+    fn ids(self) -> impl Iterator<Item = u16> + Clone {
         self.first..self.first + self.count
     }
 }
@@ -70,7 +80,9 @@ pub enum Way {
 }
 
 /// What each of them carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::Args)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::Args,
+)]
 pub struct Load {
     /// Bytes of each packet inside.
     pub size: u32,
@@ -104,36 +116,39 @@ pub struct Carried {
 }
 
 impl BusyPeers {
-    /// Makes a device with peers 1 to `peers` and one more, which has a port of its own; `engine` is the udco to
+    /// Makes a device with peers 1 to `peers` and one more, over UDP with a port of its own; `engine` is the udco to
     /// measure, `lab_end` the program that has the command of a [`crate::LabEnd`].
     ///
     /// # Errors
     /// If a command fails.
-    pub fn new(engine: &str, lab_end: &str, peers: u32) -> Result<Self> {
+    pub fn new(variant: Variant, engine: &str, lab_end: &str, peers: u16) -> Result<Self> {
         ensure!((1..=60_000).contains(&peers), "{peers} peers");
+        if variant.tcp {
+            let needed = 2 * u64::from(peers) + 100;
+            ensure!(
+                raise_open_files()?.is_none_or(|limit| limit >= needed),
+                "{peers} peers over TCP need {needed} open files: raise the limit (ulimit -Hn), or take fewer"
+            );
+        }
         let lab = Lab::new()?;
         let (server, clients) = (lab.host("server")?, lab.host("clients")?);
-        let outer = |address| format!("{address}/24");
-        lab.link(
-            &server,
-            &[&outer(SERVER_OUTER)],
-            &clients,
-            &[&outer(plan::CLIENTS_OUTER)],
-        )?;
-        server.add_route(&[OUTER_NETWORK, "via", &plan::CLIENTS_OUTER.to_string()])?;
-        // The clients' socket may then send from each address of it, and receives for each.
-        clients.add_route(&["local", OUTER_NETWORK, "dev", "lo"])?;
-        server.add_route(&["blackhole", &format!("{DISCARDED}/32")])?;
+        connect_hosts(variant, &lab, &server, &clients)?;
         let mut daemon = server.spawn("daemon", &[engine, "daemon"])?;
         daemon.wait_for_log("listening at", PATIENCE)?;
         server.run(&[engine, "link", "add", DEVICE, "--mode", "mp", "--up"])?;
-        server.add_address(DEVICE, &format!("{SERVER_VPN}/16"))?;
-        let holder = hold(&lab, &server, engine, peers + 1)?;
+        let [prefix, _] = variant.prefixes();
+        server.add_address(DEVICE, &format!("{}/{prefix}", variant.server_vpn()))?;
+        let mut holder = hold(variant, &lab, &server, engine, peers + 1)?;
+        let number = (peers + 1).to_string();
+        let words = [&["lab-end", "peers", &number], &*variant.words()].concat();
+        let mut clients = Agent::start(&clients, lab_end, &words)?;
+        clients.answer::<()>().context("the peers")?;
+        holder.wait_for_log("\"peers\":[", PATIENCE)?;
         install_keys(&lab, &server, engine, peers + 1)?;
         Ok(Self {
             lab_end: lab_end.to_owned(),
+            variant,
             peers,
-            runs: Cell::new(0),
             server,
             clients,
             _daemon: daemon,
@@ -142,16 +157,8 @@ impl BusyPeers {
         })
     }
 
-    /// The peer that has a port of its own.
-    pub fn heavy(&self) -> Peers {
-        Peers {
-            first: self.peers + 1,
-            count: 1,
-        }
-    }
-
     /// Peers 1 to `count`.
-    pub fn first(count: u32) -> Peers {
+    pub fn first(count: u16) -> Peers {
         Peers { first: 1, count }
     }
 
@@ -159,91 +166,91 @@ impl BusyPeers {
     ///
     /// # Errors
     /// If an end fails.
-    pub fn carry(&self, way: Way, peers: Peers, load: Load) -> Result<Carried> {
+    pub fn carry(&mut self, way: Way, peers: Peers, load: Load) -> Result<Carried> {
         let engine = [self.engine()?];
         let (before, work) = (self.counters(way)?, Work::read(&engine)?);
-        let host = match way {
-            Way::Up => &self.clients,
-            Way::Down => &self.server,
+        let time = match way {
+            Way::Up => self.send_up(peers, load, &before)?,
+            Way::Down => self.send_down(peers, load)?,
         };
-        let words = self.words(way, peers, load);
-        host.run(&words.iter().map(String::as_str).collect::<Vec<_>>())?;
         let work = Work::read(&engine)?.since(work);
         let after = self.counters(way)?;
-        let shares: Vec<u64> = peers.ids().map(|id| after[&id] - before[&id]).collect();
+        let shares: Vec<u64> = peers
+            .ids()
+            .map(|id| after[&id.into()] - before[&id.into()])
+            .collect();
         let packets = shares.iter().sum::<u64>() as f64;
         ensure!(packets > 0.0, "nothing has come through");
         Ok(Carried {
-            rate: packets / load.duration().as_secs_f64(),
+            rate: packets / time.as_secs_f64(),
             cost: work.time.as_secs_f64() / packets * 1e6,
             fairness: jain(&shares),
         })
+    }
+
+    /// How long it took.
+    fn send_up(&mut self, peers: Peers, load: Load, before: &Counters) -> Result<Duration> {
+        let began = Instant::now();
+        let sent: u64 = self.clients.ask(&Order::Send(peers, load))?;
+        if !self.variant.tcp {
+            return Ok(load.duration());
+        }
+        // Streams lose nothing, and hold much that is still on its way.
+        let all = before.values().sum::<u64>() + sent;
+        while self.counters(Way::Up)?.values().sum::<u64>() < all {
+            ensure!(began.elapsed() < PATIENCE, "packets are missing");
+            thread::sleep(Duration::from_millis(50));
+        }
+        Ok(began.elapsed())
+    }
+
+    fn send_down(&mut self, peers: Peers, load: Load) -> Result<Duration> {
+        self.clients.order(&Order::Discard(load.milliseconds))?;
+        let numbers = [
+            peers.first.into(),
+            peers.count.into(),
+            load.size.into(),
+            load.row.into(),
+            load.milliseconds,
+        ];
+        let numbers = numbers.map(|number: u64| number.to_string());
+        let mut words = vec![self.lab_end.as_str(), "lab-end", "peers-down"];
+        words.extend(numbers.iter().map(String::as_str));
+        words.extend(self.variant.words());
+        self.server.run(&words)?;
+        self.clients.answer::<()>()?;
+        Ok(load.duration())
     }
 
     /// Peers send echo requests in turns, a millisecond apart, each when the one before is answered.
     ///
     /// # Errors
     /// If an end fails.
-    pub fn echo(&self, peers: Peers, requests: u32) -> Result<RoundTrips> {
-        let words = [
-            &self.lab_end,
-            "lab-end",
-            "peers-echo",
-            &self.next_run().to_string(),
-            &peers.first.to_string(),
-            &peers.count.to_string(),
-            &requests.to_string(),
-        ];
-        let printed = self.clients.run(&words)?;
-        serde_json::from_str(&printed).with_context(|| printed.clone())
+    pub fn echo(&mut self, peers: Peers, requests: u32) -> Result<RoundTrips> {
+        self.clients.ask(&Order::Echo(peers, requests, None))
     }
 
-    /// The same while the heavy peer sends as much as it can.
+    /// The same while the peer that has a port of its own sends as much as it can.
     ///
     /// # Errors
     /// If an end fails.
-    pub fn echo_beside_heavy(&self, peers: Peers, requests: u32, load: Load) -> Result<RoundTrips> {
-        let words = self.words(Way::Up, self.heavy(), load);
-        let words: Vec<_> = words.iter().map(String::as_str).collect();
-        let mut heavy = self.clients.spawn("heavy", &words)?;
-        let round_trips = self.echo(peers, requests);
-        ensure!(heavy.is_alive(), "the heavy peer: {}", heavy.log());
-        heavy.signal(crate::Signal::KILL)?;
-        heavy.wait(PATIENCE)?;
-        round_trips
+    pub fn echo_beside_heavy(
+        &mut self,
+        peers: Peers,
+        requests: u32,
+        load: Load,
+    ) -> Result<RoundTrips> {
+        let heavy = Peers {
+            first: self.peers + 1,
+            count: 1,
+        };
+        let order = Order::Echo(peers, requests, Some((heavy, load)));
+        self.clients.ask(&order)
     }
 
     /// Call it once all is measured: does not print the logs at the end.
     pub fn discard_logs(&self) {
         self.lab.discard_logs();
-    }
-
-    fn next_run(&self) -> u32 {
-        self.runs.replace(self.runs.get() + 1)
-    }
-
-    fn words(&self, way: Way, peers: Peers, load: Load) -> Vec<String> {
-        let end = match way {
-            Way::Up => "peers-up",
-            Way::Down => "peers-down",
-        };
-        let port = if peers.first > self.peers {
-            PORT + 1
-        } else {
-            PORT
-        };
-        let mut words = vec![self.lab_end.clone(), "lab-end".to_owned(), end.to_owned()];
-        if way == Way::Up {
-            words.extend([self.next_run().to_string(), port.to_string()]);
-        }
-        words.extend([
-            peers.first.to_string(),
-            peers.count.to_string(),
-            load.size.to_string(),
-            load.row.to_string(),
-            load.milliseconds.to_string(),
-        ]);
-        words
     }
 
     fn engine(&self) -> Result<Proc> {
@@ -253,7 +260,7 @@ impl BusyPeers {
     }
 
     /// Packets that each peer's tunnel has carried so far.
-    fn counters(&self, way: Way) -> Result<BTreeMap<u32, u64>> {
+    fn counters(&self, way: Way) -> Result<Counters> {
         let shown = udco::show(&self.server)?;
         let counters = shown.peers().map(|peer| {
             let packets = match way {
@@ -262,32 +269,59 @@ impl BusyPeers {
             };
             (peer.id, packets)
         });
-        let counters: BTreeMap<_, _> = counters.collect();
-        ensure!(counters.len() > self.peers as usize, "peers have gone");
+        let counters: Counters = counters.collect();
+        ensure!(counters.len() > self.peers.into(), "peers have gone");
         Ok(counters)
     }
 }
 
-/// The process that holds all peers' socket.
-fn hold(lab: &Lab, server: &Host, engine: &str, peers: u32) -> Result<Process> {
+/// A link between both, and the routes over it.
+fn connect_hosts(variant: Variant, lab: &Lab, server: &Host, clients: &Host) -> Result<()> {
+    let [_, prefix] = variant.prefixes();
+    let outer = [variant.server_outer(), variant.clients_outer()];
+    let [at_server, at_clients] = outer.map(|address| format!("{address}/{prefix}"));
+    lab.link(server, &[&at_server], clients, &[&at_clients])?;
+    for host in [server, clients] {
+        begin_without_pacing(host)?;
+    }
+    let network = variant.outer_network();
+    server.add_route(&[network, "via", &variant.clients_outer().to_string()])?;
+    // The clients' socket may then send from each address of it, and receives for each.
+    clients.add_route(&["local", network, "dev", "lo"])?;
+    clients.run(&["sh", "-c", "echo 1 >/proc/sys/net/ipv6/ip_nonlocal_bind"])?;
+    server.add_route(&["blackhole", &variant.discarded().to_string()])
+}
+
+/// The process that holds all peers' sockets; over TCP it waits for them.
+fn hold(variant: Variant, lab: &Lab, server: &Host, engine: &str, peers: u16) -> Result<Process> {
     let mut lines = String::new();
     for id in 1..=peers {
         let port = if id == peers { PORT + 1 } else { PORT };
-        let (outer, vpn) = (plan::outer(id), plan::vpn(id));
-        writeln!(lines, "{id} - {outer}:{port} {vpn}")?;
+        let outer = SocketAddr::new(variant.outer(id), port).to_string();
+        let outer = if variant.tcp { "-" } else { &outer };
+        writeln!(lines, "{id} - {outer} {}", variant.vpn(id))?;
     }
     let file = lab.file("peers")?;
     fs::write(&file, lines)?;
-    let local = format!("0.0.0.0:{PORT}");
-    let words = ["--json", "--local", &local, "--peers", &file];
+    let (option, local) = match variant.tcp {
+        false => ("--local", variant.any()),
+        true => ("--tcp-listen", variant.server_outer()),
+    };
+    let local = SocketAddr::new(local, PORT).to_string();
+    let words = ["--json", option, &local, "--peers", &file];
     let words = [&[engine, "peer", "new", DEVICE], words.as_slice()].concat();
-    let mut holder = server.spawn("holder", &words)?;
-    holder.wait_for_log("\"peers\":[", PATIENCE)?;
+    let holder = server.spawn("holder", &words)?;
+    if variant.tcp {
+        eventually("the peers' socket", PATIENCE, || {
+            let listens = server.run(&["ss", "-Hltn"])?.contains(&local);
+            Ok(listens.then_some(()))
+        })?;
+    }
     Ok(holder)
 }
 
 /// Each peer has the same keys, which does no harm here.
-fn install_keys(lab: &Lab, server: &Host, engine: &str, peers: u32) -> Result<()> {
+fn install_keys(lab: &Lab, server: &Host, engine: &str, peers: u16) -> Result<()> {
     let file = lab.file("keys")?;
     fs::write(&file, plan::key_file())?;
     let script = format!(

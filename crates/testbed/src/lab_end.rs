@@ -13,6 +13,7 @@ use crate::busy_peers::{self, Load, Peers};
 use crate::chaos::{ports, process, streams};
 use crate::hostile::{self, Attack};
 use crate::measure::{flood, order, questions};
+use crate::scenario::Variant;
 use crate::{differential, icmp_forger, leak, name_server};
 
 /// One of them.
@@ -91,28 +92,20 @@ enum End {
         listen: IpAddr,
         addresses: Vec<IpAddr>,
     },
-    /// Many peers send packets to a server.
-    PeersUp {
-        run: u32,
-        port: u16,
+    /// Is many peers of a server.
+    Peers {
         #[command(flatten)]
-        peers: Peers,
-        #[command(flatten)]
-        load: Load,
+        variant: Variant,
+        peers: u16,
     },
     /// A server's host sends packets to them.
     PeersDown {
         #[command(flatten)]
+        variant: Variant,
+        #[command(flatten)]
         peers: Peers,
         #[command(flatten)]
         load: Load,
-    },
-    /// They send echo requests.
-    PeersEcho {
-        run: u32,
-        #[command(flatten)]
-        peers: Peers,
-        requests: u32,
     },
     /// Claims that a packet was too big.
     IcmpForger {
@@ -184,18 +177,12 @@ impl LabEnd {
                 seconds,
             } => hostile::attack_at_random(&socket, seed, seconds),
             End::NameServer { listen, addresses } => name_server::serve(listen, &addresses),
-            End::PeersUp {
-                run,
-                port,
+            End::Peers { variant, peers } => busy_peers::obey(variant, peers),
+            End::PeersDown {
+                variant,
                 peers,
                 load,
-            } => print(&busy_peers::send_up(run, port, peers, load)?),
-            End::PeersDown { peers, load } => print(&busy_peers::send_down(peers, load)?),
-            End::PeersEcho {
-                run,
-                peers,
-                requests,
-            } => print(&busy_peers::echo(run, peers, requests)?),
+            } => print(&busy_peers::send_down(variant, peers, load)?),
             End::IcmpForger {
                 target,
                 mtu,

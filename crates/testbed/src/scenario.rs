@@ -58,6 +58,14 @@ pub struct Variant {
 }
 
 impl Variant {
+    /// It as options again.
+    pub(crate) fn words(self) -> Vec<&'static str> {
+        let words = [(self.tcp, "--tcp"), (self.ipv6, "--ipv6")].into_iter();
+        words
+            .filter_map(|(is_set, word)| is_set.then_some(word))
+            .collect()
+    }
+
     /// Its transport.
     pub const fn proto(self) -> Proto {
         match (self.tcp, self.ipv6) {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use udco_testbed::Variant;
 use udco_testbed::busy_peers::{BusyPeers, Carried, Load, Way};
 use udco_testbed::measure::RoundTrips;
 
@@ -29,20 +30,22 @@ pub(crate) struct Options {
     seconds: u32,
     /// How many peers are busy at once, of as many as the largest number.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 100, 1_000, 10_000])]
-    counts: Vec<u32>,
+    counts: Vec<u16>,
     /// Bytes of the packets inside.
     #[arg(long, value_delimiter = ',', default_values_t = [1_400, 100])]
     sizes: Vec<u32>,
     /// Packets in a row of each peer, before the next has its turn: a TCP stream brings up to 40.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 32])]
     rows: Vec<u32>,
+    #[command(flatten)]
+    variant: Variant,
 }
 
 /// A load, which way it goes, and from or to how many peers.
-type Case = (Load, Way, u32);
+type Case = (Load, Way, u16);
 
 impl Options {
-    fn most(&self) -> Option<u32> {
+    fn most(&self) -> Option<u16> {
         self.counts.iter().copied().max()
     }
 
@@ -73,6 +76,7 @@ struct Samples {
 pub(crate) fn run(options: &Options) -> Result<()> {
     ensure!(options.rounds > 0, "no round, no figure");
     let most = options.most().context("no peers")?;
+    ensure!(!options.variant.ipv6, "not measured over IPv6 yet");
     packages::ensure_to_measure()?;
     build_release()?;
     let _sweeper = Sweeper::start()?;
@@ -87,11 +91,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             round + 1,
             options.rounds
         );
-        let device = BusyPeers::new(engine, own, most)?;
+        let mut device = BusyPeers::new(options.variant, engine, own, most)?;
         if !wait_for_quiet()? {
             eprintln!("NOTE: other processes are busy on this machine");
         }
-        samples.add(options, &device, round)?;
+        samples.add(options, &mut device, round)?;
         device.discard_logs();
     }
     samples.print(options);
@@ -100,7 +104,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 impl Samples {
     /// Measures each load once; a round begins where the one before has ended.
-    fn add(&mut self, options: &Options, device: &BusyPeers, round: usize) -> Result<()> {
+    fn add(&mut self, options: &Options, device: &mut BusyPeers, round: usize) -> Result<()> {
         let mut counts = options.counts.clone();
         let turn = round % counts.len();
         counts.rotate_left(turn);
