@@ -76,7 +76,6 @@ struct Samples {
 pub(crate) fn run(options: &Options) -> Result<()> {
     ensure!(options.rounds > 0, "no round, no figure");
     let most = options.most().context("no peers")?;
-    ensure!(!options.variant.ipv6, "not measured over IPv6 yet");
     packages::ensure_to_measure()?;
     build_release()?;
     let _sweeper = Sweeper::start()?;
