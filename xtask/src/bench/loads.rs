@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, ensure};
 use udco_testbed::measure::{RoundTrips, Stream, Work, begin_without_pacing, questions};
-use udco_testbed::{Builder, Endpoint, Launch, Pair, Proc, Proto, Variant, connect};
+use udco_testbed::{Builder, Endpoint, Launch, Pair, Proc, Variant, connect};
 
 use super::leftovers::Sweeper;
 use super::link::Link;
 use super::outcome::middle;
-use super::subject::TUNED;
+use super::subject::{TUNED, TUNED_TCP};
 use super::{build_release, release_binary, wait_for_quiet};
 use crate::{packages, step};
 
@@ -91,7 +91,8 @@ impl Options {
 
 impl Carrier {
     /// The server's end, then the client's.
-    fn ends(&self, pair: &Pair, proto: Proto) -> [Builder; 2] {
+    fn ends(&self, pair: &Pair, variant: Variant) -> [Builder; 2] {
+        let (proto, tuned) = (variant.proto(), if variant.tcp { TUNED_TCP } else { TUNED });
         let with = |udco: Option<&Path>, end: Builder| match udco {
             Some(udco) => end.launch(Launch::Udco).udco(udco).workers(self.workers),
             None => end,
@@ -99,8 +100,8 @@ impl Carrier {
         let udco = self.udco.as_deref();
         let client = udco.filter(|_| self.both);
         [
-            with(udco, pair.server(proto).line_each(&TUNED)),
-            with(client, pair.client(proto).line_each(&TUNED)),
+            with(udco, pair.server(proto).line_each(&tuned)),
+            with(client, pair.client(proto).line_each(&tuned)),
         ]
     }
 }
@@ -219,7 +220,7 @@ fn measure(options: &Options, carrier: &Carrier) -> Result<Vec<(usize, Sample)>>
     for host in [&pair.server, &pair.client] {
         begin_without_pacing(host)?;
     }
-    let [server, client] = carrier.ends(&pair, options.variant.proto());
+    let [server, client] = carrier.ends(&pair, options.variant);
     let (server, client) = connect(server, client)?;
     let (at_server, at_client) = (processes(&server)?, processes(&client)?);
     let mut samples = Vec::new();

@@ -22,7 +22,7 @@ pub(crate) const TUNED: [&str; 4] = [
 ];
 
 /// The same over TCP, where `fast-io` has no effect.
-const TUNED_TCP: [&str; 4] = [
+pub(super) const TUNED_TCP: [&str; 4] = [
     "sndbuf 4194304",
     "rcvbuf 4194304",
     "txqueuelen 2000",
