@@ -31,7 +31,7 @@ mod rules_out;
 mod setting;
 mod words;
 
-pub use reading::{MAX_FILE, STANDARD_INPUT_UNREAD, read};
+pub use reading::{MAX_FILE, STANDARD_INPUT_UNREAD, UTF_16, read};
 pub use refused::{Refused, refused};
 pub use report::{Report, WithoutEffect, report};
 pub use rules_out::{Cause, RulesOut, Series, is_server, rules_out};

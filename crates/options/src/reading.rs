@@ -35,6 +35,9 @@ const STANDARD_INPUT: &str = "stdin";
 /// The problem of reading standard input: OpenVPN needs it, and bytes consumed here would be missing there.
 pub const STANDARD_INPUT_UNREAD: &str = "standard input is not read";
 
+/// The problem of a file that a Windows editor or shell has saved in its own encoding.
+pub const UTF_16: &str = "the file is UTF-16, not UTF-8";
+
 /// Reads the arguments, without its name, of an OpenVPN that starts in `directory`, and the configuration files that
 /// they name. `open` returns a file's bytes, or the reason why it cannot.
 pub fn read(
@@ -129,12 +132,27 @@ impl<F: FnMut(&Path) -> Result<Vec<u8>, String>> Reader<F> {
         };
         self.bytes += bytes.len();
         let path: Arc<Path> = name.into();
+        if is_utf16(&bytes) {
+            return self.problem(&Origin::File(path, 1), UTF_16.to_owned());
+        }
+        let before = self.reading.settings.len();
+        self.lines(&bytes, &path, depth);
+        if self.reading.settings.len() == before {
+            self.reading.empty.push(name.to_owned());
+        }
+    }
+
+    fn lines(&mut self, bytes: &[u8], path: &Arc<Path>, depth: usize) {
+        // What a crash of the machine leaves of a file that was being written: OpenVPN finds no line in it.
+        if bytes.iter().all(|byte| *byte == 0) {
+            return;
+        }
         let mut lines = Lines {
-            rest: bytes.strip_prefix(BOM).unwrap_or(&bytes),
+            rest: bytes.strip_prefix(BOM).unwrap_or(bytes),
             number: 0,
         };
         while let Some(line) = lines.next() {
-            let origin = Origin::File(Arc::clone(&path), lines.number);
+            let origin = Origin::File(Arc::clone(path), lines.number);
             if line.len() > MAX_LINE {
                 return self.problem(&origin, BadLine::TooLong.to_string());
             }
@@ -147,7 +165,7 @@ impl<F: FnMut(&Path) -> Result<Vec<u8>, String>> Reader<F> {
                 continue;
             };
             let is_whole = match tag {
-                b"connection" => self.connection(&mut lines, &path),
+                b"connection" => self.connection(&mut lines, path),
                 tag => self.block(&mut lines, tag, &origin, None),
             };
             if !is_whole {
@@ -278,6 +296,17 @@ impl<F: FnMut(&Path) -> Result<Vec<u8>, String>> Reader<F> {
             self.reading.problems.push(Problem { origin, what });
         }
     }
+}
+
+/// Whether these bytes begin as UTF-16 does: with its byte order mark, or with ASCII characters of two bytes each.
+fn is_utf16(bytes: &[u8]) -> bool {
+    matches!(
+        bytes,
+        [0xff, 0xfe, ..]
+            | [0xfe, 0xff, ..]
+            | [1..=255, 0, 1..=255, 0, ..]
+            | [0, 1..=255, 0, 1..=255, ..]
+    )
 }
 
 /// The name of the inline block that these words begin.

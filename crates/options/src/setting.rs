@@ -102,6 +102,8 @@ pub struct Reading {
     pub settings: Vec<Setting>,
     /// What could not be read.
     pub problems: Vec<Problem>,
+    /// Files without any option: empty, or with nothing but comments or zero bytes.
+    pub empty: Vec<PathBuf>,
     /// The contents of inline blocks with certificates, which are public; those with keys are not kept.
     pub certificates: Vec<Inline>,
     /// The directory in which OpenVPN opens the files that options name, as `cd` has it in the end.

@@ -235,6 +235,30 @@ impl Bench {
         Ok((is_on, causes.collect()))
     }
 
+    /// Neither takes this for a configuration.
+    fn refuses(&self, bytes: &[u8]) -> Result<()> {
+        let path = self.directory.join("none.conf");
+        std::fs::write(&path, bytes)?;
+        let path = path.to_string_lossy();
+        let words = ["env", &self.search_path, "openvpn", "--config", &path];
+        ensure!(!self.host.output(&words)?.status.success(), "{bytes:?}");
+        let binary = udco::binary()?;
+        let words = [
+            "env",
+            &self.search_path,
+            &binary.to_string_lossy(),
+            "doctor",
+            "--config",
+            &path,
+        ];
+        let said = String::from_utf8(self.host.output(&words)?.stdout)?;
+        ensure!(
+            said.starts_with("offload cannot be judged: "),
+            "{bytes:?}: {said}"
+        );
+        Ok(())
+    }
+
     fn agrees(&self, number: usize, base: &str, lines: &str, name: &str) -> Result<()> {
         let config = self.write(number, base, lines)?;
         let (is_on, causes) = self.doctor_says(&config)?;
@@ -284,6 +308,11 @@ fn agree(version: Version, more: &[(&str, &str, &str)]) -> Result<()> {
     let all = CASES.iter().chain(more);
     for (number, (base, lines, name)) in all.enumerate() {
         bench.agrees(number, base, lines, name)?;
+    }
+    let wide: Vec<u8> = CLIENT.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let marked = [b"\xff\xfe".as_slice(), &wide].concat();
+    for bytes in [b"".as_slice(), b"# dev tun\n", &[0; 500], &wide, &marked] {
+        bench.refuses(bytes)?;
     }
     Ok(())
 }

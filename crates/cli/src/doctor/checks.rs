@@ -1,5 +1,6 @@
 //! From facts to a diagnosis: all checks, in the order of their gravity.
 
+mod configuration;
 mod devices;
 mod files;
 mod launch;

@@ -72,6 +72,46 @@ fn a_single_word_is_a_file() {
     assert_eq!(options, ["command line client"]);
 }
 
+fn read_bytes(bytes: &[u8]) -> Reading {
+    read(&["c".into()], Path::new(""), |_| Ok(bytes.to_vec()))
+}
+
+#[test]
+fn a_file_in_another_encoding_is_a_problem() {
+    let wide = |bytes: fn(u16) -> [u8; 2], text: &str| -> Vec<u8> {
+        text.encode_utf16().flat_map(bytes).collect()
+    };
+    for text in ["dev tun\n", "\u{feff}dev tun\n", "\u{feff}"] {
+        for bytes in [wide(u16::to_le_bytes, text), wide(u16::to_be_bytes, text)] {
+            let reading = read_bytes(&bytes);
+            let problems: Vec<_> = reading.problems.iter().map(ToString::to_string).collect();
+            assert_eq!(problems, [format!("c:1: {UTF_16}")], "{bytes:?}");
+            assert_eq!(reading.empty, Vec::<PathBuf>::new());
+        }
+    }
+}
+
+#[test]
+fn files_without_an_option_are_listed() {
+    for bytes in [
+        b"".as_slice(),
+        b"\n \n# dev tun\n;\n",
+        b"\xef\xbb\xbf",
+        &[0; 4096],
+    ] {
+        let reading = read_bytes(bytes);
+        assert_eq!(reading.empty, [PathBuf::from("c")], "{bytes:?}");
+        assert_eq!((reading.problems, reading.settings), (vec![], vec![]));
+    }
+    for bytes in [
+        b"dev tun".as_slice(),
+        b"\xef\xbb\xbfdev tun",
+        b"dev tun\n\0\0",
+    ] {
+        assert_eq!(read_bytes(bytes).empty, Vec::<PathBuf>::new(), "{bytes:?}");
+    }
+}
+
 #[test]
 fn files_name_files_where_openvpn_stands() {
     let files = [

@@ -1,11 +1,11 @@
 //! The options of OpenVPN.
 
 use udco_options::{
-    Cause, MssFix, Origin, Problem, Reading, Refused, RulesOut, STANDARD_INPUT_UNREAD, Setting,
-    refused, report, rules_out,
+    Cause, MssFix, Reading, Refused, RulesOut, Setting, refused, report, rules_out,
 };
 use udco_state::{Finding, Severity};
 
+use super::configuration;
 use crate::doctor::facts::{Facts, Rights};
 use crate::doctor::finding::{More, Name, finding};
 
@@ -19,9 +19,6 @@ const MATTER: [&str; 6] = [
     "ping-exit",
 ];
 
-/// How the system words a lack of rights.
-const DENIED: &str = "Permission denied";
-
 /// The smallest MTU over which IPv6 works.
 const IPV6_MTU: i64 = 1280;
 
@@ -30,11 +27,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         return Vec::new();
     };
     let series = facts.launch.release.and_then(|it| it.series());
-    let mut found: Vec<Finding> = reading
-        .problems
-        .iter()
-        .map(|it| problem(it, facts))
-        .collect();
+    let mut found = configuration::unread(facts, reading);
     found.extend(refused(&reading.settings).map(|(setting, why)| refused_option(setting, why)));
     let ruled_out = rules_out(&reading.settings, series);
     found.extend(ruled_out.iter().map(switched_off));
@@ -58,43 +51,6 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         ));
     }
     found
-}
-
-fn place(problem: &Problem) -> String {
-    match &problem.origin {
-        Origin::CommandLine => "the configuration".to_owned(),
-        place @ Origin::File(..) => place.to_string(),
-    }
-}
-
-/// What could not be read.
-fn problem(problem: &Problem, facts: &Facts) -> Finding {
-    if problem.what == STANDARD_INPUT_UNREAD {
-        return finding(
-            Name::StandardInput,
-            Severity::Warning,
-            place(problem),
-            "a configuration on standard input is not read here, so nothing is known of it",
-        )
-        .cure("write it to a file, and give that with `--config`");
-    }
-    let is_denied = problem.what.ends_with(DENIED);
-    if is_denied && !facts.machine.is_seen_by_root {
-        return finding(
-            Name::Configuration,
-            Severity::Warning,
-            place(problem),
-            format!("{}: this user may not read it", problem.what),
-        )
-        .cure("run `udco doctor` as the user who starts OpenVPN");
-    }
-    finding(
-        Name::Configuration,
-        Severity::Error,
-        place(problem),
-        format!("{}: OpenVPN does not start with it", problem.what),
-    )
-    .cure("correct that line, or the name of the file")
 }
 
 /// An option with which OpenVPN does not start.

@@ -146,6 +146,46 @@ fn what_openvpn_cannot_read_is_named() {
     );
 }
 
+/// OpenVPN finds no device in it.
+#[test]
+fn a_file_that_is_no_configuration_is_named() {
+    for (config, means, cure) in [
+        ("", "is empty", "restore the file"),
+        ("# dev tun\n", "nothing but comments", "restore the file"),
+        ("\0\0\0\0\0", "zero bytes", "restore the file"),
+        (
+            "d\0e\0v\0 \0t\0u\0n\0",
+            "UTF-16",
+            "`iconv -f UTF-16 -t UTF-8 c.conf >c.conf.new`",
+        ),
+    ] {
+        let facts = sound(config);
+        has_one_flaw(
+            &facts,
+            "configuration",
+            Severity::Error,
+            Offload::Unknown,
+            config,
+        );
+        let first = &diagnose(&facts).findings[0];
+        assert!(first.about.starts_with("c.conf"), "{first:?}");
+        assert!(first.means.contains(means), "{first:?}");
+        assert!(first.cure[0].contains(cure), "{first:?}");
+    }
+}
+
+/// An included file may have nothing to say.
+#[test]
+fn an_empty_file_beside_others_is_no_flaw() {
+    let files = |path: &std::path::Path| match path.ends_with("more") {
+        true => Ok(Vec::new()),
+        false => Ok(format!("{CLIENT}config more\n").into_bytes()),
+    };
+    let mut facts = sound(CLIENT);
+    facts.reading = Some(udco_options::read(&["c".into()], "".as_ref(), files));
+    assert_eq!(super::flaws(&diagnose(&facts)), Vec::<&str>::new());
+}
+
 /// OpenVPN's own data path gives every option its effect.
 #[test]
 fn where_offload_is_off_nothing_lacks_an_effect() {
