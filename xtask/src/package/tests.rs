@@ -1,5 +1,7 @@
 //! The units that are packed.
 
+mod run_openvpn;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

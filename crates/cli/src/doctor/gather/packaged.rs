@@ -1,36 +1,38 @@
 //! What the package's `run-openvpn` makes of its arguments: `udco run -- …`, or OpenVPN as it is.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::doctor::facts::{PACKAGED, SETTINGS};
+use crate::regular;
+
+/// How much of the settings to read.
+const MAX_SETTINGS: u64 = 1 << 20;
 
 /// The command that runs in the end; any other command as it is.
 pub(super) fn resolved(words: Vec<OsString>) -> Vec<OsString> {
     if !is_packaged(&words) {
         return words;
     }
-    let settings = fs::read_to_string(SETTINGS).unwrap_or_default();
-    with_settings(words, &settings)
+    // A pipe would wait for its writer.
+    let mut settings = Vec::new();
+    if let Ok(file) = regular::open(Path::new(SETTINGS)) {
+        let _ = file.take(MAX_SETTINGS).read_to_end(&mut settings);
+    }
+    with_settings(words, &String::from_utf8_lossy(&settings))
 }
 
 fn is_packaged(words: &[OsString]) -> bool {
     words.first().is_some_and(|word| word == PACKAGED)
 }
 
-/// The same, with the text of the settings, which a shell reads.
+/// The same, with the text of the settings.
 fn with_settings(words: Vec<OsString>, settings: &str) -> Vec<OsString> {
     let mut words = words.into_iter().skip(1);
     let unit = words.next().unwrap_or_default();
-    let value = |name: &str| {
-        let mut values = settings
-            .lines()
-            .filter_map(|line| line.trim().strip_prefix(name)?.strip_prefix('='));
-        let value = values.next_back().unwrap_or_default();
-        value.trim_matches(['"', '\'']).to_owned()
-    };
+    let value = |name: &str| value(settings, name);
     let is_off = value("UDCO_DISABLE")
         .split_whitespace()
         .any(|name| name == "all" || without_suffix(OsStr::new(name)) == without_suffix(&unit));
@@ -47,6 +49,44 @@ fn with_settings(words: Vec<OsString>, settings: &str) -> Vec<OsString> {
         .chain(["--".into()])
         .chain(words)
         .collect()
+}
+
+/// The last plain value of a setting; empty if there is none. The rules are those of `run-openvpn`.
+fn value(settings: &str, name: &str) -> String {
+    let (mut last, mut begun) = (String::new(), String::new());
+    let lines = settings.trim_start_matches('\u{feff}').lines();
+    for line in lines.chain([""]) {
+        let line = std::mem::take(&mut begun) + line;
+        let line = line.trim_start();
+        if line.starts_with(['#', ';']) {
+            continue;
+        }
+        if let Some(first) = line.strip_suffix('\\') {
+            begun = format!("{first} ");
+            continue;
+        }
+        let line = line.strip_prefix("export ").unwrap_or(line);
+        let text = line.strip_prefix(name).and_then(|it| it.strip_prefix('='));
+        if let Some(value) = text.and_then(plain) {
+            value.clone_into(&mut last);
+        }
+    }
+    last
+}
+
+/// A value in quotation marks, or bare; `None` if a shell would have to work it out.
+fn plain(text: &str) -> Option<&str> {
+    let quoted = |mark: char| text.strip_prefix(mark)?.split_once(mark);
+    let (value, rest) = quoted('"').or_else(|| quoted('\'')).unwrap_or_else(|| {
+        let comment = text.find(" #").or_else(|| text.find("\t#"));
+        (
+            text.get(..comment.unwrap_or(text.len())).unwrap_or(text),
+            "",
+        )
+    });
+    let rest = rest.trim_start();
+    let is_plain = !value.contains(['"', '\'', '\\', '`', '$']);
+    (is_plain && (rest.is_empty() || rest.starts_with('#'))).then_some(value)
 }
 
 fn without_suffix(unit: &OsStr) -> &[u8] {
@@ -76,6 +116,15 @@ mod tests {
             ("UDCO_DISABLE=\"openvpn-server@b openvpn-server@a\"", plain),
             ("UDCO_DISABLE=openvpn-server@a.service", plain),
             ("UDCO_DISABLE='all'", plain),
+            ("\u{feff}UDCO_DISABLE='all'", plain),
+            ("\u{feff}#\r\nUDCO_DISABLE=\"all\"\r\n", plain),
+            (" export UDCO_DISABLE=all  # for now\n", plain),
+            ("UDCO_DISABLE=\"b \\\n all\" # both\n", plain),
+            ("UDCO_DISABLE=\"all\nUDCO_DISABLE=$ALL\n", &run),
+            ("UDCO_DISABLE=\"all\" too\n", &run),
+            ("UDCO_DISABLE=all \\", plain),
+            ("# \\\nUDCO_DISABLE=\"all\"\n", plain),
+            ("UDCO_RUN_OPTIONS=\"\"\r\n", &run),
             (
                 "UDCO_RUN_OPTIONS=\"--engine /run/e\"\n",
                 "/usr/bin/udco run --engine /run/e -- /usr/sbin/openvpn --config a",
