@@ -174,6 +174,27 @@ fn first_hop(route: &mut Route, family: u8, hops: &[u8]) -> Option<()> {
     Some(())
 }
 
+/// The devices by which the route in a message leaves, one for each of its next hops.
+pub fn devices(message: &[u8]) -> Vec<u32> {
+    let mut devices = Vec::new();
+    for attribute in Attributes::of(message, RouteHeader::END) {
+        let mut hops = match attribute.number() {
+            RTA_OIF => {
+                devices.extend(attribute.u32());
+                continue;
+            }
+            RTA_MULTIPATH => attribute.payload,
+            _ => continue,
+        };
+        while let Some([a, b, _, _, ifindex @ ..]) = hops.first_chunk::<RTNEXTHOP_LEN>() {
+            devices.push(u32::from_ne_bytes(*ifindex));
+            let length = usize::from(u16::from_ne_bytes([*a, *b])).max(RTNEXTHOP_LEN);
+            hops = hops.get(length.next_multiple_of(4)..).unwrap_or_default();
+        }
+    }
+    devices
+}
+
 fn address(family: u8, attribute: &Attribute<'_>) -> Option<IpAddr> {
     match family {
         AF_INET => attribute.array::<4>().map(IpAddr::from),
@@ -182,126 +203,4 @@ fn address(family: u8, attribute: &Attribute<'_>) -> Option<IpAddr> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A route message: type, flags, then `rtmsg` with this family, prefix length and kind, then attributes.
-    fn message(kind: u16, flags: u16, rtmsg: (u8, u8, u8), attributes: &[(u16, &[u8])]) -> Vec<u8> {
-        let (family, destination_bits, route_kind) = rtmsg;
-        let header = Header {
-            kind,
-            flags,
-            ..Header::default()
-        };
-        let route = RouteHeader {
-            family,
-            destination_bits,
-            table: RT_TABLE_MAIN,
-            kind: route_kind,
-            ..RouteHeader::default()
-        };
-        header.write(&route.bytes(), |writer| {
-            for (number, payload) in attributes {
-                writer.put(*number, payload);
-            }
-        })
-    }
-
-    fn only(datagram: &[u8]) -> Option<Change> {
-        let mut changes = changes(datagram, 7);
-        let first = changes.next();
-        assert_eq!(changes.next(), None);
-        first
-    }
-
-    const IROUTE: Route = Route {
-        destination: IpAddr::V4(Ipv4Addr::new(192, 168, 7, 0)),
-        prefix: 24,
-        metric: 100,
-        gateway: Some(IpAddr::V4(Ipv4Addr::new(10, 8, 0, 2))),
-        ifindex: 5,
-    };
-
-    fn iroute(kind: u16, flags: u16) -> Vec<u8> {
-        let attributes: [(u16, &[u8]); 4] = [
-            (RTA_DST, &[192, 168, 7, 0]),
-            (RTA_GATEWAY, &[10, 8, 0, 2]),
-            (RTA_OIF, &5u32.to_ne_bytes()),
-            (RTA_PRIORITY, &100u32.to_ne_bytes()),
-        ];
-        message(kind, flags, (AF_INET, 24, RTN_UNICAST), &attributes)
-    }
-
-    #[test]
-    fn routes_come_go_and_are_replaced() {
-        let added = |replaced| {
-            Some(Change::Added {
-                route: IROUTE,
-                replaced,
-            })
-        };
-        assert_eq!(only(&iroute(RTM_NEWROUTE, 0)), added(false));
-        assert_eq!(only(&iroute(RTM_NEWROUTE, NLM_F_REPLACE)), added(true));
-        assert_eq!(
-            only(&iroute(RTM_DELROUTE, 0)),
-            Some(Change::Removed(IROUTE))
-        );
-    }
-
-    #[test]
-    fn a_blackhole_leads_nowhere_and_other_tables_are_left_out() {
-        let mut blackhole = iroute(RTM_NEWROUTE, 0);
-        blackhole[23] = 6;
-        let nowhere = Route {
-            gateway: None,
-            ifindex: 0,
-            ..IROUTE
-        };
-        assert_eq!(
-            only(&blackhole),
-            Some(Change::Added {
-                route: nowhere,
-                replaced: false
-            })
-        );
-        let mut local = iroute(RTM_NEWROUTE, 0);
-        local[20] = 255;
-        assert_eq!(only(&local), None);
-    }
-
-    #[test]
-    fn the_first_of_several_hops_counts() {
-        let mut hops = 16u16.to_ne_bytes().to_vec();
-        hops.extend_from_slice(&[0, 0]);
-        hops.extend_from_slice(&5u32.to_ne_bytes());
-        hops.extend_from_slice(&8u16.to_ne_bytes());
-        hops.extend_from_slice(&RTA_GATEWAY.to_ne_bytes());
-        hops.extend_from_slice(&[10, 8, 0, 2]);
-        let attributes: [(u16, &[u8]); 3] = [
-            (RTA_DST, &[192, 168, 7, 0]),
-            (RTA_PRIORITY, &100u32.to_ne_bytes()),
-            (RTA_MULTIPATH, &hops),
-        ];
-        let message = message(RTM_NEWROUTE, 0, (AF_INET, 24, RTN_UNICAST), &attributes);
-        assert_eq!(
-            only(&message),
-            Some(Change::Added {
-                route: IROUTE,
-                replaced: false
-            })
-        );
-    }
-
-    #[test]
-    fn every_cut_is_harmless() {
-        let whole = iroute(RTM_NEWROUTE, 0);
-        for cut in 0..whole.len() {
-            let _ = changes(&whole[..cut], 7).count();
-            let mut lying = whole[..cut].to_vec();
-            if let Some(length) = lying.first_chunk_mut() {
-                *length = (cut as u32).to_ne_bytes();
-            }
-            let _ = changes(&lying, 7).count();
-        }
-    }
-}
+mod tests;

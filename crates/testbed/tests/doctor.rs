@@ -195,6 +195,33 @@ fn a_unit_is_examined_as_systemd_describes_it() -> Result<()> {
 }
 
 #[test]
+fn default_routes_of_ipv6_that_compete_are_named() -> Result<()> {
+    let Some(pair) = pair()? else { return Ok(()) };
+    let host = &pair.client;
+    let ip = |words: &str| {
+        let words: Vec<_> = ["ip"].into_iter().chain(words.split(' ')).collect();
+        host.run(&words)
+    };
+    ip("link add up0 type veth peer name up1")?;
+    ip("link set up0 up")?;
+    ip("link set up1 up")?;
+    ip("-6 route add default dev up0 metric 50")?;
+    // Of no concern: another table, and a route that leads nowhere.
+    ip("-6 route add default dev up1 metric 50 table 100")?;
+    ip("-6 route add unreachable default metric 60")?;
+    Said::of(host, &[])?.is("would-be-on", &[])?;
+    ip("-6 route append default dev up1 metric 50")?;
+    let said = Said::of(host, &[])?;
+    said.is("would-be-on", &["default-routes"])?;
+    ensure!(
+        said.has("default-routes", "an IPv6 default route of metric 50"),
+        "{:#}",
+        said.json
+    );
+    Ok(())
+}
+
+#[test]
 fn files_are_looked_at() -> Result<()> {
     let Some(pair) = pair()? else { return Ok(()) };
     let host = &pair.client;

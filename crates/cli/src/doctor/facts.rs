@@ -230,6 +230,8 @@ pub(super) struct Network {
     pub(super) links: Vec<Link>,
     /// IPv4 default routes.
     pub(super) defaults: Vec<DefaultRoute>,
+    /// Those of IPv6, one for each next hop.
+    pub(super) defaults6: Vec<DefaultRoute>,
     /// `net.ipv4.ip_forward`; `None` if unknown.
     pub(super) forwards4: Option<bool>,
     /// `net.ipv6.conf.all.forwarding`.

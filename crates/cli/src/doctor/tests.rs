@@ -72,6 +72,7 @@ fn sound(config: &str) -> Facts {
         network: Network {
             links: vec![link("lo", Serves::Other), link("eth0", Serves::Other)],
             defaults: vec![route("eth0", 100)],
+            defaults6: vec![route("eth0", 1024)],
             forwards4: Some(true),
             forwards6: Some(true),
             strict: Vec::new(),

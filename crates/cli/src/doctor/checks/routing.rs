@@ -8,7 +8,19 @@ use crate::doctor::finding::{More, Name, finding};
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let mut found = Vec::new();
-    found.extend(same_metric(facts));
+    let network = &facts.network;
+    found.extend(same_metric(
+        &uplinks(facts, &network.defaults),
+        "a default route",
+        "uses the one that was added first",
+        "ip route show default",
+    ));
+    found.extend(same_metric(
+        &uplinks(facts, &network.defaults6),
+        "an IPv6 default route",
+        "may use either for a packet",
+        "ip -6 route show default",
+    ));
     if let Some(reading) = &facts.reading {
         found.extend(other_default(facts, reading));
         if is_server(&reading.settings) {
@@ -20,17 +32,20 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
 }
 
 /// Default routes that are not a tunnel's.
-fn uplinks(facts: &Facts) -> Vec<&DefaultRoute> {
+fn uplinks<'a>(facts: &Facts, routes: &'a [DefaultRoute]) -> Vec<&'a DefaultRoute> {
     let is_tunnel = |route: &&DefaultRoute| {
         let mut links = facts.network.links.iter();
         links.any(|link| link.name == route.device && link.serves != Serves::Other)
     };
-    let routes = facts.network.defaults.iter();
-    routes.filter(|it| !is_tunnel(it)).collect()
+    routes.iter().filter(|it| !is_tunnel(it)).collect()
 }
 
-fn same_metric(facts: &Facts) -> Option<Finding> {
-    let uplinks = uplinks(facts);
+fn same_metric(
+    uplinks: &[&DefaultRoute],
+    route: &str,
+    effect: &str,
+    list: &str,
+) -> Option<Finding> {
     let (one, other) = uplinks.iter().enumerate().find_map(|(at, one)| {
         let mut later = uplinks.iter().skip(at + 1);
         let other = later.find(|it| it.metric == one.metric && it.device != one.device)?;
@@ -38,12 +53,13 @@ fn same_metric(facts: &Facts) -> Option<Finding> {
     })?;
     let about = format!("{} and {}", one.device, other.device);
     let means = format!(
-        "both have a default route of metric {}, and the kernel uses the one that was added first",
+        "both have {route} of metric {}, and the kernel {effect}",
         one.metric
     );
     Some(
-        finding(Name::DefaultRoutes, Severity::Warning, about, means)
-            .cure("give them different metrics where they are configured; `ip route show default` lists them"),
+        finding(Name::DefaultRoutes, Severity::Warning, about, means).cure(format!(
+            "give them different metrics where they are configured; `{list}` lists them"
+        )),
     )
 }
 
@@ -52,7 +68,7 @@ fn other_default(facts: &Facts, reading: &Reading) -> Option<Finding> {
     let redirect = |it: &&Setting| it.name == "redirect-gateway";
     let setting = reading.settings.iter().rfind(redirect)?;
     let has_def1 = setting.arguments.iter().any(|it| it == "def1");
-    let uplinks = uplinks(facts);
+    let uplinks = uplinks(facts, &facts.network.defaults);
     if has_def1 || uplinks.len() < 2 {
         return None;
     }
@@ -123,7 +139,7 @@ fn forwarding(facts: &Facts, reading: &Reading) -> Vec<Finding> {
 
 fn reverse_path(facts: &Facts) -> Option<Finding> {
     let strict = &facts.network.strict;
-    let uplinks = uplinks(facts);
+    let uplinks = uplinks(facts, &facts.network.defaults);
     let is_uplink = |name: &&String| uplinks.iter().any(|it| it.device == **name);
     let strict: Vec<_> = strict
         .iter()

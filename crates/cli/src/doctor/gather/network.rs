@@ -1,10 +1,11 @@
 //! Links, default routes and settings of this network namespace.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 
 use udco_ipc::ALIAS;
 use udco_netlink::client::link;
+use udco_netlink::route::{self, Change, Family};
 use udco_netlink::{link_names, message_link};
 
 use crate::doctor::facts::{DefaultRoute, Link, Network, Serves};
@@ -25,8 +26,10 @@ pub(super) fn look(survey: &Survey<'_>) -> anyhow::Result<Network> {
     let strict: HashSet<_> = strict.cloned().collect();
     let mut strict: Vec<_> = strict.into_iter().collect();
     strict.sort();
+    let reply = rtnetlink::dump(&link::all(1)).unwrap_or_default();
     Ok(Network {
-        links: links(survey),
+        links: links(survey, &reply),
+        defaults6: defaults6(&reply),
         forwards4: flag("/proc/sys/net/ipv4/ip_forward"),
         forwards6: flag("/proc/sys/net/ipv6/conf/all/forwarding"),
         strict,
@@ -34,13 +37,12 @@ pub(super) fn look(survey: &Survey<'_>) -> anyhow::Result<Network> {
     })
 }
 
-fn links(survey: &Survey<'_>) -> Vec<Link> {
+fn links(survey: &Survey<'_>, reply: &[Vec<u8>]) -> Vec<Link> {
     let devices = survey.engines.iter().flat_map(|it| &it.state.devices);
     let devices = devices.filter(|device| state::is_here(device));
     let served: HashSet<u32> = devices.map(|device| device.ifindex).collect();
     let drivers: HashSet<u32> = kernel::links().iter().map(|it| it.ifindex).collect();
     let left: HashSet<u32> = survey.left.iter().map(|it| it.ifindex).collect();
-    let reply = rtnetlink::dump(&link::all(1)).unwrap_or_default();
     let links = reply.iter().filter_map(|message| {
         let ((name, alias), ifindex) = (link_names(message)?, message_link(message)?);
         let serves = if served.contains(&ifindex) {
@@ -76,6 +78,31 @@ fn defaults(text: &str) -> Vec<DefaultRoute> {
         })
     });
     routes.collect()
+}
+
+/// The IPv6 default routes of the main table; the file in `/proc` mixes them with those of others.
+fn defaults6(links: &[Vec<u8>]) -> Vec<DefaultRoute> {
+    let names = links.iter().filter_map(|message| {
+        let (name, _) = link_names(message)?;
+        Some((message_link(message)?, name))
+    });
+    let names: HashMap<u32, &str> = names.collect();
+    let mut found = Vec::new();
+    for message in rtnetlink::dump(&route::dump_request(Family::V6, 1)).unwrap_or_default() {
+        let Some(Change::Added { route, .. }) = route::changes(&message, 0).next() else {
+            continue;
+        };
+        // One that leads nowhere has no device.
+        if route.prefix == 0 && route.ifindex != 0 {
+            let devices = route::devices(&message).into_iter();
+            let names = devices.filter_map(|index| names.get(&index));
+            found.extend(names.map(|name| DefaultRoute {
+                device: (*name).to_owned(),
+                metric: route.metric,
+            }));
+        }
+    }
+    found
 }
 
 /// Whether the filter is strict: the stricter of two values counts, and 2 is looser than 1 but wins.

@@ -13,7 +13,7 @@ use crate::preloading::Obstacle;
 
 type Case = (&'static str, Change, &'static str, Severity, Offload);
 
-const CASES: [Case; 31] = [
+const CASES: [Case; 32] = [
     (
         "no openvpn",
         |it| it.launch.openvpn = None,
@@ -179,6 +179,13 @@ const CASES: [Case; 31] = [
     (
         "two uplinks",
         |it| it.network.defaults.push(route("wlan0", 100)),
+        "default-routes",
+        Warning,
+        WouldBeOn,
+    ),
+    (
+        "two uplinks of IPv6",
+        |it| it.network.defaults6.push(route("wlan0", 1024)),
         "default-routes",
         Warning,
         WouldBeOn,

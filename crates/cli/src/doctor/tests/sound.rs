@@ -61,7 +61,10 @@ fn nothing_is_named_in_sound_set_ups() {
         (
             "two uplinks",
             format!("{CLIENT}redirect-gateway def1"),
-            |it| it.network.defaults.push(route("wlan0", 600)),
+            |it| {
+                it.network.defaults.push(route("wlan0", 600));
+                it.network.defaults6.push(route("wlan0", 2048));
+            },
         ),
         ("a device of a free number", CLIENT.into(), |it| {
             it.network.links.push(link("tun", Serves::Other))
@@ -77,6 +80,7 @@ fn nothing_is_named_in_sound_set_ups() {
             |it| {
                 it.network.links.push(link("tun5", Serves::Engine));
                 it.network.defaults.push(route("tun5", 100));
+                it.network.defaults6.push(route("tun5", 1024));
             },
         ),
         (

@@ -1,0 +1,152 @@
+use super::*;
+
+/// A route message: type, flags, then `rtmsg` with this family, prefix length and kind, then attributes.
+fn message(kind: u16, flags: u16, rtmsg: (u8, u8, u8), attributes: &[(u16, &[u8])]) -> Vec<u8> {
+    let (family, destination_bits, route_kind) = rtmsg;
+    let header = Header {
+        kind,
+        flags,
+        ..Header::default()
+    };
+    let route = RouteHeader {
+        family,
+        destination_bits,
+        table: RT_TABLE_MAIN,
+        kind: route_kind,
+        ..RouteHeader::default()
+    };
+    header.write(&route.bytes(), |writer| {
+        for (number, payload) in attributes {
+            writer.put(*number, payload);
+        }
+    })
+}
+
+fn only(datagram: &[u8]) -> Option<Change> {
+    let mut changes = changes(datagram, 7);
+    let first = changes.next();
+    assert_eq!(changes.next(), None);
+    first
+}
+
+const IROUTE: Route = Route {
+    destination: IpAddr::V4(Ipv4Addr::new(192, 168, 7, 0)),
+    prefix: 24,
+    metric: 100,
+    gateway: Some(IpAddr::V4(Ipv4Addr::new(10, 8, 0, 2))),
+    ifindex: 5,
+};
+
+fn iroute(kind: u16, flags: u16) -> Vec<u8> {
+    let attributes: [(u16, &[u8]); 4] = [
+        (RTA_DST, &[192, 168, 7, 0]),
+        (RTA_GATEWAY, &[10, 8, 0, 2]),
+        (RTA_OIF, &5u32.to_ne_bytes()),
+        (RTA_PRIORITY, &100u32.to_ne_bytes()),
+    ];
+    message(kind, flags, (AF_INET, 24, RTN_UNICAST), &attributes)
+}
+
+#[test]
+fn routes_come_go_and_are_replaced() {
+    let added = |replaced| {
+        Some(Change::Added {
+            route: IROUTE,
+            replaced,
+        })
+    };
+    assert_eq!(only(&iroute(RTM_NEWROUTE, 0)), added(false));
+    assert_eq!(only(&iroute(RTM_NEWROUTE, NLM_F_REPLACE)), added(true));
+    assert_eq!(
+        only(&iroute(RTM_DELROUTE, 0)),
+        Some(Change::Removed(IROUTE))
+    );
+}
+
+#[test]
+fn a_blackhole_leads_nowhere_and_other_tables_are_left_out() {
+    let mut blackhole = iroute(RTM_NEWROUTE, 0);
+    blackhole[23] = 6;
+    let nowhere = Route {
+        gateway: None,
+        ifindex: 0,
+        ..IROUTE
+    };
+    assert_eq!(
+        only(&blackhole),
+        Some(Change::Added {
+            route: nowhere,
+            replaced: false
+        })
+    );
+    let mut local = iroute(RTM_NEWROUTE, 0);
+    local[20] = 255;
+    assert_eq!(only(&local), None);
+}
+
+#[test]
+fn the_first_of_several_hops_counts() {
+    let mut hops = 16u16.to_ne_bytes().to_vec();
+    hops.extend_from_slice(&[0, 0]);
+    hops.extend_from_slice(&5u32.to_ne_bytes());
+    hops.extend_from_slice(&8u16.to_ne_bytes());
+    hops.extend_from_slice(&RTA_GATEWAY.to_ne_bytes());
+    hops.extend_from_slice(&[10, 8, 0, 2]);
+    let attributes: [(u16, &[u8]); 3] = [
+        (RTA_DST, &[192, 168, 7, 0]),
+        (RTA_PRIORITY, &100u32.to_ne_bytes()),
+        (RTA_MULTIPATH, &hops),
+    ];
+    let message = message(RTM_NEWROUTE, 0, (AF_INET, 24, RTN_UNICAST), &attributes);
+    assert_eq!(
+        only(&message),
+        Some(Change::Added {
+            route: IROUTE,
+            replaced: false
+        })
+    );
+}
+
+#[test]
+fn each_hop_has_a_device() {
+    assert_eq!(devices(&iroute(RTM_NEWROUTE, 0)), [5]);
+    let hop = |ifindex: u32, attributes: &[u8]| {
+        let length = (RTNEXTHOP_LEN + attributes.len()) as u16;
+        [
+            &length.to_ne_bytes()[..],
+            &[0, 0],
+            &ifindex.to_ne_bytes(),
+            attributes,
+        ]
+        .concat()
+    };
+    let gateway = [8, 0, 5, 0, 10, 8, 0, 2];
+    let hops = [hop(5, &gateway), hop(6, &[]), hop(7, &gateway)].concat();
+    let of = |hops: &[u8]| {
+        let attributes = [(RTA_MULTIPATH, hops)];
+        devices(&message(
+            RTM_NEWROUTE,
+            0,
+            (AF_INET6, 0, RTN_UNICAST),
+            &attributes,
+        ))
+    };
+    assert_eq!(of(&hops), [5, 6, 7]);
+    // A length that lies, and one that ends too early.
+    assert_eq!(of(&[0; 3 * RTNEXTHOP_LEN]), [0, 0, 0]);
+    assert_eq!(of(&hops[..hops.len() - 12]), [5, 6]);
+}
+
+#[test]
+fn every_cut_is_harmless() {
+    let whole = iroute(RTM_NEWROUTE, 0);
+    for cut in 0..whole.len() {
+        let _ = devices(&whole[..cut]);
+        let _ = changes(&whole[..cut], 7).count();
+        let mut lying = whole[..cut].to_vec();
+        if let Some(length) = lying.first_chunk_mut() {
+            *length = (cut as u32).to_ne_bytes();
+        }
+        let _ = changes(&lying, 7).count();
+    }
+}
