@@ -177,8 +177,21 @@ fn a_unit_is_examined_as_systemd_describes_it() -> Result<()> {
         let said = said(run, more)?;
         said.is("would-be-off", &[name])?;
     }
-    let said = said("/usr/bin/vpn-wrapper start", "")?;
-    said.is("unknown", &["unit"])?;
+    let wrapped = said("/usr/bin/vpn-wrapper start", "")?;
+    wrapped.is("unknown", &["unit"])?;
+    // The bus has the words one by one.
+    let named = Path::new(&directory);
+    fs::rename(named.join("office.conf"), named.join("my office.conf"))?;
+    let words =
+        r#"{"data":[["/usr/sbin/openvpn",["/usr/sbin/openvpn","--config","my office.conf"]]]}"#;
+    program(
+        Path::new(&bin).join("busctl").as_path(),
+        &format!("#!/bin/sh\necho '{words}'\n"),
+    )?;
+    let spaced = said("/usr/sbin/openvpn --config my office.conf", "")?;
+    spaced.is("would-be-off", &["unit"])?;
+    let cure = "run -- /usr/sbin/openvpn --config \\\"my office.conf\\\"";
+    ensure!(spaced.json.to_string().contains(cure), "{:#}", spaced.json);
     program(
         Path::new(&bin).join("systemctl").as_path(),
         "#!/bin/sh\necho LoadState=not-found\n",

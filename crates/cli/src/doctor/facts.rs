@@ -112,6 +112,8 @@ pub(super) enum Unit {
 pub(super) struct Loaded {
     /// Its command, as one line.
     pub(super) command: String,
+    /// With quotation marks where a unit's file needs them.
+    pub(super) is_exact: bool,
     /// Its main process, if it runs.
     pub(super) main: Option<u32>,
     /// `/dev/net/tun` is not among the devices it may use.

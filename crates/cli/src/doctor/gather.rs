@@ -2,6 +2,7 @@
 
 mod answer;
 mod certificate;
+mod exec_start;
 mod files;
 mod launch;
 mod machine;

@@ -95,10 +95,11 @@ fn plain(facts: &Facts, name: &str, loaded: &Loaded) -> Finding {
             .ends_offload();
     }
     let udco = facts.launch.udco.display();
-    let edit = format!(
-        "`systemctl edit {}`, with these lines, and quotation marks where `systemctl cat` shows some:",
-        word(name)
-    );
+    let quotes = match loaded.is_exact {
+        true => "",
+        false => ", and quotation marks where `systemctl cat` shows some",
+    };
+    let edit = format!("`systemctl edit {}`, with these lines{quotes}:", word(name));
     let means = "starts OpenVPN without udco";
     finding(Name::Unit, Severity::Error, name, means)
         .cure(edit)

@@ -10,6 +10,7 @@ use std::time::Duration;
 use udco_ipc::SOCKET_VARIABLE;
 
 use super::answer;
+use super::exec_start;
 use super::launch::{engine, without_udco};
 use super::machine;
 use super::packaged;
@@ -23,8 +24,9 @@ const FAMILIES: [&str; 3] = ["AF_UNIX", "AF_NETLINK", "AF_INET"];
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What to ask for.
-const PROPERTIES: &str = "LoadState,MainPID,ExecStart,WorkingDirectory,User,Group,Environment,LimitNOFILESoft,LimitNPROCSoft,\
-    TasksMax,CapabilityBoundingSet,AmbientCapabilities,PrivateDevices,DevicePolicy,DeviceAllow,RestrictAddressFamilies";
+const PROPERTIES: &str = "Id,LoadState,MainPID,ExecStart,WorkingDirectory,User,Group,Environment,LimitNOFILESoft,\
+    LimitNPROCSoft,TasksMax,CapabilityBoundingSet,AmbientCapabilities,PrivateDevices,DevicePolicy,DeviceAllow,\
+    RestrictAddressFamilies";
 
 pub(super) enum Answer {
     Loaded(Properties),
@@ -32,8 +34,13 @@ pub(super) enum Answer {
     None(Unit),
 }
 
-/// A unit's properties by their names; what is given several times is joined by line feeds.
-pub(super) struct Properties(BTreeMap<String, String>);
+/// What is known of a unit.
+pub(super) struct Properties {
+    /// By their names; what is given several times is joined by line feeds.
+    all: BTreeMap<String, String>,
+    /// The words of its command; `None` where only `systemctl` says, which joins them with spaces.
+    words: Option<Vec<String>>,
+}
 
 /// Asks systemd.
 pub(super) fn ask(name: &str) -> Answer {
@@ -61,10 +68,11 @@ pub(super) fn ask(name: &str) -> Answer {
             .to_owned();
         return Answer::None(Unit::NoSystemd(why));
     }
-    let properties = Properties::of(&output.stdout);
+    let mut properties = Properties::of(&output.stdout);
     if properties.one("LoadState") != "loaded" {
         return Answer::None(Unit::NotFound);
     }
+    properties.words = exec_start::words(properties.one("Id"), PATIENCE);
     Answer::Loaded(properties)
 }
 
@@ -78,15 +86,23 @@ impl Properties {
             }
             known.push_str(value);
         }
-        Self(all)
+        Self { all, words: None }
     }
 
     fn one(&self, name: &str) -> &str {
-        self.0.get(name).map_or("", String::as_str)
+        self.all.get(name).map_or("", String::as_str)
     }
 
-    /// Its command. systemd joins the words with spaces, so that words with spaces come apart.
+    /// Its command, as its file may have it.
     pub(super) fn command(&self) -> String {
+        match &self.words {
+            Some(words) => exec_start::line(words),
+            None => self.joined(),
+        }
+    }
+
+    /// Its command, with spaces between its words and in them.
+    fn joined(&self) -> String {
         let first = self.one("ExecStart").lines().next().unwrap_or_default();
         let words = first.split_once("argv[]=").map_or("", |(_, rest)| rest);
         let end = words.find(" ; ").unwrap_or(words.len());
@@ -95,8 +111,10 @@ impl Properties {
 
     /// The words of the command that runs in the end.
     fn resolved(&self) -> Vec<OsString> {
-        let command = self.command();
-        packaged::resolved(command.split_whitespace().map(Into::into).collect())
+        packaged::resolved(match &self.words {
+            Some(words) => words.iter().map(Into::into).collect(),
+            None => self.joined().split_whitespace().map(Into::into).collect(),
+        })
     }
 
     /// The program and its arguments, and what udco has to do with it.
@@ -159,7 +177,7 @@ impl Properties {
         let has = |name: &str| self.one(set).split_whitespace().any(|it| it == name);
         Starter {
             is_root,
-            rights: self.0.contains_key(set).then(|| Rights {
+            rights: self.all.contains_key(set).then(|| Rights {
                 net_admin: has("cap_net_admin"),
                 setpcap: has("cap_setpcap"),
             }),
@@ -184,6 +202,7 @@ impl Properties {
         let main = self.one("MainPID").parse().ok().filter(|pid| *pid != 0);
         Loaded {
             command: self.command(),
+            is_exact: self.words.is_some(),
             main,
             denies_tun: self.denies_tun(),
             denied_families: self.denied_families(),
@@ -255,6 +274,30 @@ mod tests {
                 "ExecStart={ argv[]=openvpn a ; x }\nEnvironment=LD_PRELOAD=/usr/lib/udco/libudco_preload.so"
             ),
             Way::Preload
+        );
+    }
+
+    #[test]
+    fn words_of_the_bus_are_preferred() {
+        let mut unit = Properties::of(DEBIAN);
+        let command = [
+            "/bin/udco",
+            "run",
+            "--",
+            "openvpn",
+            "--config",
+            "my office.conf",
+        ];
+        unit.words = Some(command.map(Into::into).to_vec());
+        let (words, way) = unit.words();
+        assert_eq!(
+            (words.last().unwrap().to_str(), way),
+            (Some("my office.conf"), Way::Run)
+        );
+        let loaded = unit.loaded();
+        assert!(
+            loaded.is_exact && loaded.command.ends_with("\"my office.conf\""),
+            "{loaded:?}"
         );
     }
 
