@@ -179,6 +179,14 @@ fn a_unit_is_examined_as_systemd_describes_it() -> Result<()> {
     }
     let wrapped = said("/usr/bin/vpn-wrapper start", "")?;
     wrapped.is("unknown", &["unit"])?;
+    // Root may read what its directory hides from others.
+    fs::set_permissions(&directory, PermissionsExt::from_mode(0o700))?;
+    let other = said(run, "User=nobody")?;
+    ensure!(
+        other.has("file", "by the unit's `User=`, nobody"),
+        "{:#}",
+        other.json
+    );
     // The bus has the words one by one.
     let named = Path::new(&directory);
     fs::rename(named.join("office.conf"), named.join("my office.conf"))?;

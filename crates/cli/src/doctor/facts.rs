@@ -20,6 +20,8 @@ pub(super) struct Facts {
     pub(super) limits: Limits,
     /// The files that the options name.
     pub(super) files: Vec<NamedFile>,
+    /// Those of them, and others, that a unit's user may not use.
+    pub(super) denied: Vec<Denied>,
     pub(super) certificates: Vec<Certificate>,
     pub(super) network: Network,
     pub(super) running: Running,
@@ -215,6 +217,28 @@ pub(super) enum FileState {
     Empty,
     /// Its mode bits.
     Good(u32),
+}
+
+/// A file that OpenVPN needs, and may not use as the user as whom its unit starts it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Denied {
+    pub(super) user: String,
+    /// The option with its place.
+    pub(super) option: String,
+    pub(super) path: PathBuf,
+    /// The file, or the directory above it, that refuses.
+    pub(super) at: PathBuf,
+    pub(super) need: Need,
+    /// OpenVPN does not run without it.
+    pub(super) is_vital: bool,
+}
+
+/// What a file is needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    Read,
+    /// It may be missing.
+    Write,
 }
 
 /// The validity of a certificate, in seconds since 1970.

@@ -1,5 +1,6 @@
 //! Collects the facts: the only part of `udco doctor` that looks at the machine.
 
+mod access;
 mod answer;
 mod certificate;
 mod exec_start;
@@ -33,6 +34,8 @@ struct Start {
     starter: Starter,
     limits: Limits,
     unit: Option<Unit>,
+    /// The unit's user, if that is not root, and the directories that systemd makes for it.
+    account: Option<(access::Account, Vec<PathBuf>)>,
 }
 
 /// The facts about a subject.
@@ -42,11 +45,12 @@ struct Start {
 pub(super) fn gather(subject: Subject) -> anyhow::Result<Facts> {
     let start = start(&subject);
     let openvpn = launch::Found::of(&start.words);
+    let mut configurations = Vec::new();
     let reading = match &subject {
         Subject::Machine => None,
         _ => openvpn
             .as_ref()
-            .map(|found| reading(found, &start.directory)),
+            .map(|found| reading(found, &start.directory, &mut configurations)),
     };
     let (texts, silent) = survey::states(None)?;
     let survey = Survey::of_all(&texts, silent, false, (kernel::links(), Vec::new()));
@@ -65,6 +69,12 @@ pub(super) fn gather(subject: Subject) -> anyhow::Result<Facts> {
         .as_ref()
         .map(|reading| files::look(reading, &start.directory))
         .unwrap_or_default();
+    let denied = match (&start.account, &reading) {
+        (Some((account, own)), Some(reading)) => {
+            access::denied(account, &configurations, reading, &files, own)
+        }
+        _ => Vec::new(),
+    };
     let launch = launch::look(
         openvpn.as_ref(),
         &start.words,
@@ -82,6 +92,7 @@ pub(super) fn gather(subject: Subject) -> anyhow::Result<Facts> {
         starter: start.starter,
         limits: start.limits,
         files,
+        denied,
         certificates,
         network,
         running,
@@ -98,6 +109,7 @@ fn start(subject: &Subject) -> Start {
         starter: machine::own_starter(),
         limits: machine::own_limits(),
         unit: None,
+        account: None,
     };
     match subject {
         Subject::Machine => own(vec!["openvpn".into()]),
@@ -111,6 +123,7 @@ fn start(subject: &Subject) -> Start {
                     engine: properties.engine(),
                     starter: properties.starter(),
                     limits: properties.limits(),
+                    account: properties.account(),
                     unit: Some(match launch::Found::of(&words) {
                         Some(_) => Unit::Loaded(properties.loaded()),
                         None => Unit::NoOpenVpn {
@@ -129,9 +142,16 @@ fn start(subject: &Subject) -> Start {
     }
 }
 
-fn reading(found: &launch::Found<'_>, directory: &Path) -> Reading {
+/// The options, and the files that were read.
+fn reading(
+    found: &launch::Found<'_>,
+    directory: &Path,
+    configurations: &mut Vec<PathBuf>,
+) -> Reading {
     let directory = directory.join(&found.openvpn.directory);
     read(found.openvpn.arguments, &directory, |path| {
-        openvpn_options::open(path).map_err(|error| crate::refusal::io_words(&error))
+        let bytes = openvpn_options::open(path);
+        configurations.extend(bytes.is_ok().then(|| path.to_owned()));
+        bytes.map_err(|error| crate::refusal::io_words(&error))
     })
 }

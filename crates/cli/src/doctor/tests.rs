@@ -7,6 +7,7 @@ mod cures;
 mod page;
 mod running;
 mod sound;
+mod units;
 
 use std::path::{Path, PathBuf};
 
@@ -68,6 +69,7 @@ fn sound(config: &str) -> Facts {
             cores: 4,
         },
         files: Vec::new(),
+        denied: Vec::new(),
         certificates: Vec::new(),
         network: Network {
             links: vec![link("lo", Serves::Other), link("eth0", Serves::Other)],

@@ -2,7 +2,7 @@
 
 use udco_state::{Finding, Severity};
 
-use crate::doctor::facts::{Certificate, Facts, FileState, NamedFile};
+use crate::doctor::facts::{Certificate, Denied, Facts, FileState, NamedFile, Need};
 use crate::doctor::finding::{More, Name, finding, word};
 
 /// Seconds of a day.
@@ -17,12 +17,19 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         .files
         .iter()
         .filter_map(|file| of_file(file, is_root, facts));
+    let denied = facts.denied.iter().enumerate();
+    // One for each file or directory that refuses.
+    let denied = denied.filter(|(at, it)| {
+        let mut before = facts.denied.iter().take(*at);
+        before.all(|other| other.at != it.at)
+    });
     let now = facts.machine.now;
     let certificates = facts
         .certificates
         .iter()
         .filter_map(|it| of_certificate(it, now, facts));
-    files.chain(certificates).collect()
+    let denied = denied.map(|(_, it)| of_denied(it));
+    files.chain(denied).chain(certificates).collect()
 }
 
 fn of_file(file: &NamedFile, is_root: bool, facts: &Facts) -> Option<Finding> {
@@ -68,6 +75,34 @@ fn of_file(file: &NamedFile, is_root: bool, facts: &Facts) -> Option<Finding> {
         }
         FileState::Good(_) => return None,
     })
+}
+
+/// What a unit's user may not use.
+fn of_denied(denied: &Denied) -> Finding {
+    let Denied { user, path, at, .. } = denied;
+    let shown = path.display();
+    let because = match at == path {
+        true => String::new(),
+        false => format!(", because of {}", at.display()),
+    };
+    let (verb, cure) = match denied.need {
+        Need::Read => {
+            let right = if at == path { "r" } else { "x" };
+            let at = word(at.display());
+            ("read", format!("`setfacl -m u:{}:{right} {at}`, or move the file", word(user)))
+        }
+        Need::Write => (
+            "written",
+            "name a file in a directory of the unit's own: `RuntimeDirectory=NAME` in its [Service] makes /run/NAME".to_owned(),
+        ),
+    };
+    let (severity, outcome) = match denied.is_vital {
+        true => (Severity::Error, "OpenVPN does not start"),
+        false => (Severity::Warning, "OpenVPN goes on without it"),
+    };
+    let means =
+        format!("{shown} may not be {verb} by the unit's `User=`, {user}{because}: {outcome}");
+    finding(Name::File, severity, &denied.option, means).cure(cure)
 }
 
 /// How to take a file from other users, and not from OpenVPN.

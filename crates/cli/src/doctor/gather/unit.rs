@@ -1,5 +1,7 @@
 //! What systemd says of a unit.
 
+mod user;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -14,8 +16,7 @@ use super::exec_start;
 use super::launch::{engine, without_udco};
 use super::machine;
 use super::packaged;
-use crate::doctor::facts::{Limits, Loaded, Rights, Starter, Unit, Way};
-use crate::preloading::Identity;
+use crate::doctor::facts::{Limits, Loaded, Unit, Way};
 
 /// The address families that OpenVPN and its engine need.
 const FAMILIES: [&str; 3] = ["AF_UNIX", "AF_NETLINK", "AF_INET"];
@@ -24,9 +25,9 @@ const FAMILIES: [&str; 3] = ["AF_UNIX", "AF_NETLINK", "AF_INET"];
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What to ask for.
-const PROPERTIES: &str = "Id,LoadState,MainPID,ExecStart,WorkingDirectory,User,Group,Environment,LimitNOFILESoft,\
-    LimitNPROCSoft,TasksMax,CapabilityBoundingSet,AmbientCapabilities,PrivateDevices,DevicePolicy,DeviceAllow,\
-    RestrictAddressFamilies";
+const PROPERTIES: &str = "Id,LoadState,MainPID,ExecStart,WorkingDirectory,User,Group,DynamicUser,SupplementaryGroups,\
+    RuntimeDirectory,StateDirectory,CacheDirectory,LogsDirectory,Environment,LimitNOFILESoft,LimitNPROCSoft,TasksMax,\
+    CapabilityBoundingSet,AmbientCapabilities,PrivateDevices,DevicePolicy,DeviceAllow,RestrictAddressFamilies";
 
 pub(super) enum Answer {
     Loaded(Properties),
@@ -144,44 +145,11 @@ impl Properties {
         }
     }
 
-    /// The user that systemd starts it as.
-    pub(super) fn identity(&self) -> Identity {
-        let (user, group) = (self.one("User"), self.one("Group"));
-        let group = Some(group).filter(|group| !group.is_empty());
-        let known = match user {
-            "" => None,
-            user => crate::user::find(user, group).ok(),
-        };
-        known.map_or(Identity { uid: 0, gid: 0 }, |it| Identity {
-            uid: it.uid,
-            gid: it.gid,
-        })
-    }
-
     pub(super) fn directory(&self) -> PathBuf {
         // `!/path` may be missing, `~` is the user's home.
         let path = self.one("WorkingDirectory").trim_start_matches('!');
         let known = Some(path).filter(|path| path.starts_with('/'));
         known.unwrap_or("/").into()
-    }
-
-    pub(super) fn starter(&self) -> Starter {
-        let user = self.one("User");
-        let is_root = matches!(user, "" | "root" | "0");
-        // Root gets all that is in the bounding set, others what is ambient.
-        let set = if is_root {
-            "CapabilityBoundingSet"
-        } else {
-            "AmbientCapabilities"
-        };
-        let has = |name: &str| self.one(set).split_whitespace().any(|it| it == name);
-        Starter {
-            is_root,
-            rights: self.all.contains_key(set).then(|| Rights {
-                net_admin: has("cap_net_admin"),
-                setpcap: has("cap_setpcap"),
-            }),
-        }
     }
 
     pub(super) fn limits(&self) -> Limits {

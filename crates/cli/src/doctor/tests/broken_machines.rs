@@ -294,7 +294,7 @@ pub(super) fn file(state: FileState) -> NamedFile {
     }
 }
 
-fn unit(facts: &mut Facts, way: Way, loaded: Loaded) {
+pub(super) fn unit(facts: &mut Facts, way: Way, loaded: Loaded) {
     facts.subject = Subject::Unit("openvpn-client@c".into());
     facts.launch.way = way;
     facts.unit = Some(Unit::Loaded(loaded));
@@ -333,20 +333,4 @@ fn an_expired_authority_beside_a_valid_one_is_no_flaw() {
     assert_eq!(super::flaws(&super::diagnose(&facts)), Vec::<&str>::new());
     facts.certificates.truncate(1);
     has_one_flaw(&facts, "certificate", Error, WouldBeOn, "the only one");
-}
-
-#[test]
-fn a_unit_that_cannot_be_looked_at_is_named() {
-    for unit in [
-        Unit::NoSystemd("systemctl does not start".into()),
-        Unit::NoOpenVpn {
-            command: "/usr/bin/vpn-wrapper".into(),
-        },
-    ] {
-        let mut facts = sound(CLIENT);
-        facts.reading = None;
-        facts.subject = Subject::Unit("vpn".into());
-        facts.unit = Some(unit.clone());
-        has_one_flaw(&facts, "unit", Error, Unknown, &format!("{unit:?}"));
-    }
 }

@@ -1,0 +1,65 @@
+//! Units of systemd.
+
+use udco_state::Offload::{Unknown, WouldBeOn};
+use udco_state::Severity::{Error, Warning};
+
+use super::broken_machines::unit;
+use super::{CLIENT, diagnose, has_one_flaw, path, sound};
+use crate::doctor::facts::{Denied, Loaded, Need, Subject, Unit, Way};
+
+#[test]
+fn a_unit_that_cannot_be_looked_at_is_named() {
+    for unit in [
+        Unit::NoSystemd("systemctl does not start".into()),
+        Unit::NoOpenVpn {
+            command: "/usr/bin/vpn-wrapper".into(),
+        },
+    ] {
+        let mut facts = sound(CLIENT);
+        facts.reading = None;
+        facts.subject = Subject::Unit("vpn".into());
+        facts.unit = Some(unit.clone());
+        has_one_flaw(&facts, "unit", Error, Unknown, &format!("{unit:?}"));
+    }
+}
+
+/// A unit's `User=` reads and writes less than root, who looks.
+#[test]
+fn what_a_units_user_may_not_use_is_named() {
+    let denied = |at: &str, need, is_vital| Denied {
+        user: "openvpn".into(),
+        option: "key (c.conf:6)".into(),
+        path: path("/etc/openvpn/c.key"),
+        at: path(at),
+        need,
+        is_vital,
+    };
+    for (denied, severity, means, cure) in [
+        (
+            denied("/etc/openvpn/c.key", Need::Read, true),
+            Error,
+            "may not be read by the unit's `User=`, openvpn: OpenVPN does not start",
+            "setfacl -m u:openvpn:r /etc/openvpn/c.key",
+        ),
+        (
+            denied("/etc/openvpn", Need::Read, true),
+            Error,
+            "openvpn, because of /etc/openvpn: OpenVPN",
+            "setfacl -m u:openvpn:x /etc/openvpn`",
+        ),
+        (
+            denied("/etc/openvpn", Need::Write, false),
+            Warning,
+            "may not be written by the unit's `User=`, openvpn, because of",
+            "RuntimeDirectory=",
+        ),
+    ] {
+        let mut facts = sound(CLIENT);
+        unit(&mut facts, Way::Run, Loaded::default());
+        facts.denied = vec![denied.clone(), denied];
+        has_one_flaw(&facts, "file", severity, WouldBeOn, means);
+        let first = &diagnose(&facts).findings[0];
+        assert!(first.means.contains(means), "{first:?}");
+        assert!(first.cure[0].contains(cure), "{first:?}");
+    }
+}
