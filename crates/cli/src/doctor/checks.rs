@@ -1,5 +1,6 @@
 //! From facts to a diagnosis: all checks, in the order of their gravity.
 
+mod clients;
 mod configuration;
 mod devices;
 mod files;
@@ -25,6 +26,7 @@ pub(super) fn diagnose(facts: &Facts) -> Diagnosis {
         machine::check,
         limits::check,
         files::check,
+        clients::check,
         devices::check,
         routing::check,
         running::check,

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use udco_options::{Reading, Series};
+use udco_options::{Reading, Series, Setting};
 
 use crate::preloading::Obstacle;
 
@@ -22,6 +22,8 @@ pub(super) struct Facts {
     pub(super) files: Vec<NamedFile>,
     /// Those of them, and others, that a unit's user may not use.
     pub(super) denied: Vec<Denied>,
+    /// What `client-config-dir` has for clients.
+    pub(super) clients: Option<Clients>,
     pub(super) certificates: Vec<Certificate>,
     pub(super) network: Network,
     pub(super) running: Running,
@@ -239,6 +241,17 @@ pub(super) enum Need {
     Read,
     /// It may be missing.
     Write,
+}
+
+/// The files of `client-config-dir`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Clients {
+    /// The option with its place.
+    pub(super) option: String,
+    /// The user as whom OpenVPN runs, and the file or directory that refuses it.
+    pub(super) denied: Option<(String, PathBuf)>,
+    /// The options of all files.
+    pub(super) settings: Vec<Setting>,
 }
 
 /// The validity of a certificate, in seconds since 1970.

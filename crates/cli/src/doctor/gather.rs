@@ -3,6 +3,7 @@
 mod access;
 mod answer;
 mod certificate;
+mod clients;
 mod exec_start;
 mod files;
 mod launch;
@@ -65,10 +66,14 @@ pub(super) fn gather(subject: Subject) -> anyhow::Result<Facts> {
         }
         _ => None,
     };
-    let (files, certificates) = reading
+    let (mut files, certificates) = reading
         .as_ref()
         .map(|reading| files::look(reading, &start.directory))
         .unwrap_or_default();
+    let unit = start.account.as_ref().map(|(account, _)| account);
+    let clients = reading.as_ref().and_then(|it| clients::look(it, unit));
+    let (directory, clients) = clients.unzip();
+    files.extend(directory);
     let denied = match (&start.account, &reading) {
         (Some((account, own)), Some(reading)) => {
             access::denied(account, &configurations, reading, &files, own)
@@ -93,6 +98,7 @@ pub(super) fn gather(subject: Subject) -> anyhow::Result<Facts> {
         limits: start.limits,
         files,
         denied,
+        clients,
         certificates,
         network,
         running,

@@ -3,6 +3,7 @@
 mod broken_configurations;
 mod broken_machines;
 mod broken_together;
+mod clients;
 mod cures;
 mod page;
 mod running;
@@ -70,6 +71,7 @@ fn sound(config: &str) -> Facts {
         },
         files: Vec::new(),
         denied: Vec::new(),
+        clients: None,
         certificates: Vec::new(),
         network: Network {
             links: vec![link("lo", Serves::Other), link("eth0", Serves::Other)],

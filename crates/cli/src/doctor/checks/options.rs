@@ -36,7 +36,10 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     if ruled_out.is_empty() {
         found.extend(without_effect(reading));
     }
-    found.extend(pushed_compression(reading));
+    let of_clients = facts.clients.iter().flat_map(|it| &it.settings);
+    found.extend(pushed_compression(
+        reading.settings.iter().chain(of_clients),
+    ));
     if reading.problems.is_empty() {
         found.extend(mtu(reading));
     }
@@ -215,8 +218,8 @@ fn without_effect(reading: &Reading) -> Vec<Finding> {
 }
 
 /// A server that pushes compression turns away clients with offload.
-fn pushed_compression(reading: &Reading) -> Vec<Finding> {
-    let pushes = reading.settings.iter().filter(|it| it.name == "push");
+fn pushed_compression<'a>(settings: impl Iterator<Item = &'a Setting>) -> Vec<Finding> {
+    let pushes = settings.filter(|it| it.name == "push");
     let compresses = pushes.filter(|it| {
         let words: Vec<_> = it
             .argument(0)

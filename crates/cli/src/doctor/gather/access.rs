@@ -26,7 +26,7 @@ const WRITTEN: [(&str, bool); 6] = [
 
 /// A user of this machine.
 pub(super) struct Account {
-    name: String,
+    pub(super) name: String,
     uid: Uid,
     gid: Gid,
     groups: Vec<Gid>,
@@ -60,6 +60,12 @@ impl Account {
             });
             asked.ok()?.join().ok().flatten()
         })
+    }
+
+    /// The first of these files, or the directory above it, that this user may not read.
+    pub(super) fn refused_reading(&self, paths: &[PathBuf]) -> Option<PathBuf> {
+        let paths: Vec<_> = paths.iter().map(|path| real(path)).collect();
+        self.answers(|| paths.iter().find_map(|path| refusing(path, Need::Read)))?
     }
 
     /// These calls concern the calling thread alone.

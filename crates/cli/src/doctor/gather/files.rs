@@ -1,6 +1,6 @@
 //! The files that options name.
 
-use std::io::{ErrorKind, Read};
+use std::io::{Error, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -88,14 +88,9 @@ fn named(settings: &[Setting]) -> Vec<(&Setting, bool)> {
 }
 
 fn state(path: &Path) -> FileState {
-    let why = |error: &std::io::Error| match error.kind() {
-        ErrorKind::NotFound => FileState::Missing,
-        ErrorKind::PermissionDenied => FileState::Denied,
-        _ => FileState::Unreadable(crate::refusal::io_words(error)),
-    };
     let found = match path.metadata() {
         Ok(found) => found,
-        Err(error) => return why(&error),
+        Err(error) => return state_of(&error),
     };
     // A pipe would lose what is read from it, and its mode says nothing.
     if !found.is_file() {
@@ -106,9 +101,18 @@ fn state(path: &Path) -> FileState {
         };
     }
     match regular::open(path) {
-        Err(error) => why(&error),
+        Err(error) => state_of(&error),
         Ok(_) if found.len() == 0 => FileState::Empty,
         Ok(_) => FileState::Good(found.mode() & 0o7777),
+    }
+}
+
+/// What a failure says.
+pub(super) fn state_of(error: &Error) -> FileState {
+    match error.kind() {
+        ErrorKind::NotFound => FileState::Missing,
+        ErrorKind::PermissionDenied => FileState::Denied,
+        _ => FileState::Unreadable(crate::refusal::io_words(error)),
     }
 }
 
