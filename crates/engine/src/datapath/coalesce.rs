@@ -51,6 +51,36 @@ impl Coalescing {
     }
 }
 
+/// A yield that takes so many nanoseconds has given the processor to somebody who needs it for work of its own.
+const LONG: u64 = 1_000_000;
+
+/// For how many nanoseconds a worker does without yields after a long one.
+const WITHOUT: u64 = 1_000_000_000;
+
+/// Whether a worker yields before it sleeps.
+///
+/// A yield spares wake-ups if senders share the processor with the worker. Beside a thread that computes, it gives that
+/// thread the rest of its time slice: since Linux 6.6 these are milliseconds, for which packets wait. A worker that sleeps
+/// instead has the processor back as soon as one comes.
+#[derive(Debug, Default)]
+pub(crate) struct Yields {
+    not_before: u64,
+}
+
+impl Yields {
+    /// Whether to yield now.
+    pub(crate) const fn are_due(&self, now: u64) -> bool {
+        now >= self.not_before
+    }
+
+    /// A yield has begun and ended at these times.
+    pub(crate) const fn learn(&mut self, began: u64, ended: u64) {
+        if ended.saturating_sub(began) >= LONG {
+            self.not_before = ended.saturating_add(WITHOUT);
+        }
+    }
+}
+
 /// Keeps the kernel from prolonging the calling thread's pauses.
 pub(crate) fn prepare() {
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(SLACK));
@@ -72,6 +102,19 @@ mod tests {
         assert!(coalescing.is_fast(199, 7 * SPAN));
         assert!(coalescing.is_fast(499, 9 * SPAN), "150 in each of two");
         assert!(!coalescing.is_fast(699, 12 * SPAN), "200 in three");
+    }
+
+    #[test]
+    fn a_long_yield_is_the_last_for_a_while() {
+        let mut yields = Yields::default();
+        assert!(yields.are_due(0));
+        yields.learn(5, 5 + LONG - 1);
+        assert!(yields.are_due(5 + LONG));
+        yields.learn(LONG, 2 * LONG);
+        assert!(!yields.are_due(2 * LONG + WITHOUT - 1));
+        assert!(yields.are_due(2 * LONG + WITHOUT));
+        yields.learn(9, 8);
+        assert!(yields.are_due(2 * LONG + WITHOUT), "a clock that goes back");
     }
 
     #[test]

@@ -49,15 +49,20 @@ impl Running<Linux> {
     /// Waits for events, at most for the time given, and returns how many there are.
     ///
     /// Packets come in crowds, so it polls a few times, yielding in between to threads that may send some, before it sleeps:
-    /// a sleeping worker costs each sender a wake-up. At high packet rates it pauses briefly so that packets accumulate (see
-    /// [`crate::datapath::coalesce`]).
+    /// a sleeping worker costs each sender a wake-up. Beside threads that compute, it sleeps at once. At high packet rates it
+    /// pauses briefly so that packets accumulate (see [`crate::datapath::coalesce`] for both).
     fn wait(&mut self, events: &mut epoll::Events, timeout: Option<Duration>) -> io::Result<usize> {
         for _ in 0..POLLS {
+            let began = now().as_nanos();
+            if !self.yields.are_due(began) {
+                break;
+            }
             let ready = self.shared.set.poller.wait(events, Some(Duration::ZERO))?;
             if ready > 0 {
                 return Ok(ready);
             }
             rustix::thread::sched_yield();
+            self.yields.learn(began, now().as_nanos());
         }
         let moved = self.transmitter.taken().wrapping_add(self.receiver.taken());
         let before = now();
