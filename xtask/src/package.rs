@@ -4,6 +4,8 @@
 //! is in a file.
 
 mod build;
+#[cfg(test)]
+mod catalog;
 mod deb;
 mod headers;
 mod image;

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use rustix::io::fcntl_dupfd_cloexec;
+use udco_ipc::message_id;
 use udco_sys::confinement::{self, Unforeseen};
 
 /// If this variable is set, `udco` starts engines that end at any system call outside their table. For tests.
@@ -47,7 +48,7 @@ impl Options {
             Unforeseen::Fails
         };
         for lack in confinement::enter(unforeseen) {
-            tracing::warn!("{lack}");
+            tracing::warn!(message_id = message_id::NOT_CONFINED, "{lack}");
         }
     }
 }

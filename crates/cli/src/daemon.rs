@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use udco_engine::{Access, Engine, Listening};
+use udco_ipc::message_id;
 use udco_sys::signal::Termination;
 
 use crate::{DaemonArguments, confinement, log, notify, panics, runtime_dir, sweep, user};
@@ -87,7 +88,10 @@ pub(crate) fn run(arguments: DaemonArguments) -> Result<()> {
         1 => "; its device stays and drops all packets",
         _ => "; its devices stay and drop all packets",
     };
-    tracing::info!("ended by {signal}{stay}");
+    tracing::info!(
+        message_id = message_id::DAEMON_ENDED,
+        "ended by {signal}{stay}"
+    );
     // Skip the destructors: ending sessions in order would delete the devices, and packets would leave by other
     // routes.
     std::process::exit(0)

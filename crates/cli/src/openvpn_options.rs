@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::process::Command;
 
-use udco_ipc::OPTIONS_VARIABLE;
+use udco_ipc::{OPTIONS_VARIABLE, message_id};
 use udco_options::{MAX_FILE, Reading, STANDARD_INPUT_UNREAD, program, read, report};
 
 use crate::output::caution;
@@ -37,12 +37,13 @@ pub(crate) fn hand_on(command: &mut Command, program: &[OsString]) {
         return;
     }
     for named in &report.without_effect {
-        caution!("{named}");
+        caution!(message_id::OPTION_WITHOUT_EFFECT, "{named}");
     }
     unread.extend(names_standard_input(&reading).then(|| "standard input".into()));
     for path in unread {
         let path = path.to_string_lossy().escape_debug().to_string();
         caution!(
+            message_id::OPTION_WITHOUT_EFFECT,
             "{path} is not read here, so mssfix, txqueuelen and passtos in it have no effect with offload: give them on the \
              command line"
         );

@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Write as _};
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
-use udco_sys::lines::{self, Level, Record};
+use udco_sys::lines::{self, Level, MESSAGE_ID, Record, Value};
 
 use crate::escape::Escaping;
 
@@ -136,25 +136,28 @@ pub(crate) fn explain_at<T>(place: &str, written: io::Result<T>) -> Result<T> {
 /// Writes an error message to standard error; if that fails, nobody would read it.
 macro_rules! complain {
     ($($argument:tt)*) => {
-        $crate::output::say(udco_sys::lines::Level::Error, format_args!($($argument)*))
+        $crate::output::say(udco_sys::lines::Level::Error, None, format_args!($($argument)*))
     };
 }
 pub(crate) use complain;
 
-/// The same for a warning of `udco run`, which goes on.
+/// The same for a warning of `udco run`, which goes on: of this kind (`udco_ipc::message_id`).
 macro_rules! caution {
-    ($($argument:tt)*) => {
-        $crate::output::say(udco_sys::lines::Level::Warning, format_args!($($argument)*))
+    ($id:expr, $($argument:tt)*) => {
+        $crate::output::say(udco_sys::lines::Level::Warning, Some($id), format_args!($($argument)*))
     };
 }
 pub(crate) use caution;
 
 /// Writes a message to standard error: a line without a level, as it is not in a log, unless the log has fields.
-pub(crate) fn say(level: Level, what: fmt::Arguments<'_>) {
+pub(crate) fn say(level: Level, id: Option<&str>, what: fmt::Arguments<'_>) {
     let mut line = String::new();
     let _ = Escaping::line(&mut line).write_fmt(what);
     if lines::has_fields() {
-        lines::sink().write(&Record::new(level, line));
+        let mut record = Record::new(level, line);
+        let id = id.map(|id| (MESSAGE_ID, Value::Text(id.to_owned())));
+        record.fields.extend(id);
+        lines::sink().write(&record);
     } else {
         // In one piece: the engine writes there, too.
         let line = format!("udco: {line}\n");

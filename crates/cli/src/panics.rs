@@ -4,7 +4,8 @@
 use std::backtrace::Backtrace;
 
 use udco_engine::output;
-use udco_sys::lines::{Level, Record};
+use udco_ipc::message_id;
+use udco_sys::lines::{Level, MESSAGE_ID, Record, Value};
 
 /// From here on, writes panics to the engine's log and ends the process with SIGABRT.
 pub(crate) fn end_the_process() {
@@ -14,7 +15,10 @@ pub(crate) fn end_the_process() {
         let name = thread.name().unwrap_or("?").to_owned();
         let trace = Backtrace::capture();
         let report = format!("a bug: thread {name} {panic}\n{trace}");
-        output::write_unless_busy(&Record::new(Level::Error, report));
+        let mut record = Record::new(Level::Error, report);
+        let id = Value::Text(message_id::ENGINE_BUG.into());
+        record.fields.push((MESSAGE_ID, id));
+        output::write_unless_busy(&record);
         std::process::abort();
     }));
 }

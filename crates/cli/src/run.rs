@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use rustix::fs::OFlags;
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
-use udco_ipc::{FD_VARIABLE, SOCKET_VARIABLE};
+use udco_ipc::{FD_VARIABLE, SOCKET_VARIABLE, message_id};
 use udco_sys::seqpacket::Connection;
 
 use crate::output::{caution, complain};
@@ -85,13 +85,17 @@ fn prepare(arguments: &RunArguments) -> Result<Command> {
     if let Some(files) = udco_sys::process::open_files().filter(|files| *files < PROGRAM_FILES) {
         // Before OpenVPN detects an offload that would fail in the middle of a session (faults B7).
         caution!(
+            message_id::OFFLOAD_UNAVAILABLE,
             "only {files} open files are allowed (LimitNOFILE=, ulimit -n), but {PROGRAM_FILES} are needed: OpenVPN uses its own data path"
         );
         return Ok(command);
     }
     let library = library()?;
     if let Some(obstacle) = preloading::obstacle(&library, &arguments.program, Identity::own()) {
-        caution!("{obstacle}. Until then, OpenVPN uses its own data path");
+        caution!(
+            message_id::OFFLOAD_UNAVAILABLE,
+            "{obstacle}. Until then, OpenVPN uses its own data path"
+        );
     }
     command.env("LD_PRELOAD", preload(&library));
     match &arguments.engine {
@@ -121,7 +125,10 @@ fn prepare(arguments: &RunArguments) -> Result<Command> {
                 std::mem::forget(fd);
             }
             Err(error) => {
-                caution!("{error:#}: OpenVPN uses its own data path");
+                caution!(
+                    message_id::OFFLOAD_UNAVAILABLE,
+                    "{error:#}: OpenVPN uses its own data path"
+                );
                 command.env_remove("LD_PRELOAD");
             }
         },

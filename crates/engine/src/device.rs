@@ -28,6 +28,7 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::{ArcSwap, Guard};
 use udco_core::{Mode, PeerId, Routes, Time};
+use udco_ipc::message_id;
 use udco_netlink::{Api, DeleteReason, Notification, PeerState};
 
 use crate::client::{Client, ClientId};
@@ -207,6 +208,7 @@ impl<I: Io> Device<I> {
         let due = state.core.tick(now);
         for peer in &due.expired {
             tracing::info!(
+                message_id = message_id::PEER_EXPIRED,
                 device = self.interface.name,
                 peer = peer.id.value(),
                 "{}: peer {} expired",
@@ -218,6 +220,7 @@ impl<I: Io> Device<I> {
         }
         for (peer, key_id) in &due.rekey_due {
             tracing::info!(
+                message_id = message_id::REKEY_DUE,
                 device = self.interface.name,
                 peer = peer.value(),
                 "{}: peer {peer}: key {key_id} is nearly used up: requesting a new one",

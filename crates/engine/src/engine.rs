@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use udco_core::packet_id::PacketIds;
 use udco_crypto::Digester;
+use udco_ipc::message_id;
 use udco_state::EngineState;
 
 use crate::client::{Client, ClientId};
@@ -103,6 +104,7 @@ impl Engine {
         let count = threads::affordable(wanted);
         if count < wanted {
             tracing::warn!(
+                message_id = message_id::FEW_THREADS,
                 "{count} workers instead of {wanted}: the thread limit (pids.max, TasksMax=, RLIMIT_NPROC) allows no more, and scripts need some"
             );
         }

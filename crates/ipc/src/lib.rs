@@ -28,6 +28,7 @@ pub mod client;
 mod device;
 mod errno;
 mod left;
+pub mod message_id;
 mod options;
 mod relay;
 mod to_client;

@@ -3,9 +3,11 @@
 use crate::answer::{self, Header};
 use crate::calls::{self, Errno};
 use crate::clock::Instant;
+use crate::journal;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 use libc::c_int;
+use udco_ipc::message_id;
 
 /// How long an engine must have answered, in seconds, until its silence is reported again.
 const SAID: u32 = 10;
@@ -107,7 +109,8 @@ fn report_silence() {
     let now = Instant::now().seconds();
     let last = LAST.swap(now, Ordering::Relaxed);
     if last == 0 || now.wrapping_sub(last) >= SAID {
-        calls::say(
+        journal::say(
+            message_id::ENGINE_SILENT,
             "udco: the engine did not answer within a second: it has been stopped, or this machine is overloaded\n",
         );
     }

@@ -3,10 +3,9 @@
 use crate::calls::{self, Errno, Fd};
 use crate::clock::Instant;
 use crate::dispenser::{PATIENCE, above_standard, draw, inherited, reason};
+use crate::environment::{unset, variable};
 use crate::secret::Secret;
-use crate::{files, output, real, tun};
-use alloc::borrow::ToOwned;
-use alloc::ffi::CString;
+use crate::{files, journal, output, real, tun};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
@@ -15,7 +14,7 @@ use libc::c_int;
 use udco_ipc::client::{self, Beside, Conversation, Greeted, Host};
 use udco_ipc::{
     DataPathOptions, FD_VARIABLE, MAX_MESSAGE, MssFix, OPTIONS_VARIABLE, SOCKET_VARIABLE, ToClient,
-    ToEngine, VERSION,
+    ToEngine, VERSION, message_id,
 };
 
 /// The network namespace of this process.
@@ -91,9 +90,12 @@ impl Connection {
         let options = options.to_string_lossy();
         if let Some(word) = DataPathOptions::ignored(&options) {
             let word = calls::seen(word);
-            calls::say(&format!(
-                "udco: {OPTIONS_VARIABLE}: `{word}` is no option of udco, or has no such value: it has no effect\n"
-            ));
+            journal::say(
+                message_id::OPTION_WITHOUT_EFFECT,
+                &format!(
+                    "udco: {OPTIONS_VARIABLE}: `{word}` is no option of udco, or has no such value: it has no effect\n"
+                ),
+            );
         }
         let options = DataPathOptions::parse(&options);
         tun::probe().map_err(|errno| format!("/dev/net/tun: {}", reason(errno)))?;
@@ -328,25 +330,6 @@ fn dial(path: &CStr) -> Result<Fd, String> {
     calls::set_nonblocking(fd.raw()).map_err(why)?;
     calls::connect_unix(fd.raw(), path).map_err(why)?;
     Ok(fd)
-}
-
-fn variable(name: &str) -> Option<CString> {
-    let name = CString::new(name).ok()?;
-    // SAFETY: the name is a C string.
-    let value = unsafe { libc::getenv(name.as_ptr()) };
-    if value.is_null() {
-        return None;
-    }
-    // SAFETY: getenv's answer is a C string; it is copied before anything can change the environment.
-    Some(unsafe { CStr::from_ptr(value) }.to_owned()).filter(|value| !value.is_empty())
-}
-
-fn unset(name: &str) {
-    if let Ok(name) = CString::new(name) {
-        // SAFETY: the name is a C string. Called at the program's first generic netlink socket, when OpenVPN has
-        // one thread.
-        unsafe { libc::unsetenv(name.as_ptr()) };
-    }
 }
 
 #[cfg(test)]

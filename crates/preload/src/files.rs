@@ -51,6 +51,11 @@ pub(crate) fn inode(path: &CStr) -> Result<u64, Errno> {
     Ok(status(file.raw())?.st_ino)
 }
 
+/// The numbers of a file system and of the file in it, whichever descriptor refers to it.
+pub(crate) fn identity(fd: c_int) -> Result<(u64, u64), Errno> {
+    status(fd).map(|found| (found.st_dev, found.st_ino))
+}
+
 fn status(fd: c_int) -> Result<stat, Errno> {
     // SAFETY: all zeroes is a valid stat.
     let mut found: stat = unsafe { core::mem::zeroed() };

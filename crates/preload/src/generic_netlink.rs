@@ -8,13 +8,14 @@ use crate::connection::{self, Lost};
 use crate::dispenser::PATIENCE;
 use crate::exchange::Exchange;
 use crate::hand_over;
+use crate::journal;
 use crate::message::{Incoming, Outgoing};
 use crate::secret::Secret;
 use crate::state::{self, Entry, Guard, State};
 use alloc::vec;
 use libc::c_int;
 use udco_ipc::client;
-use udco_ipc::{MAX_MESSAGE, REQUEST_MARK, ToClient, ToEngine};
+use udco_ipc::{MAX_MESSAGE, REQUEST_MARK, ToClient, ToEngine, message_id};
 
 /// Receive buffer: as much as OpenVPN sets on its own end, and room for a dump of many peers.
 const BUFFER: c_int = 4 << 20;
@@ -57,7 +58,8 @@ pub(crate) fn open(state: &mut State, kind: c_int) -> Option<Result<c_int, Errno
         }
     });
     let Ok(number) = state.record(outcome) else {
-        calls::say("udco: the engine has ended: OpenVPN uses its own data path\n");
+        let line = "udco: the engine has ended: OpenVPN uses its own data path\n";
+        journal::say(message_id::ENGINE_ENDED, line);
         return None;
     };
     let channel = Channel::new(number);

@@ -9,6 +9,7 @@
 use crate::answer::{self, HEADER};
 use crate::calls;
 use crate::fib::{self, ROUTE, Route};
+use crate::journal;
 use crate::state::{self, State};
 use crate::tun;
 use alloc::borrow::ToOwned;
@@ -20,7 +21,7 @@ use alloc::vec::Vec;
 use core::ffi::{CStr, c_int, c_void};
 use core::net::IpAddr;
 use core::ptr::null_mut;
-use udco_ipc::Interface;
+use udco_ipc::{Interface, message_id};
 
 /// Bytes of `struct ifinfomsg`.
 const LINK: usize = 16;
@@ -90,12 +91,15 @@ pub(crate) fn clear_way(state: &mut State, address: &[u8]) {
                 advise(state, &device, address);
                 return;
             }
-            calls::say(&format!(
-                "udco: {device} was left behind by a killed run: until it is taken over, {} is reached through {}, and \
+            journal::say(
+                message_id::DEVICE_IN_THE_WAY,
+                &format!(
+                    "udco: {device} was left behind by a killed run: until it is taken over, {} is reached through {}, and \
                  everything else stays blocked\n",
-                display(address),
-                name(route.ifindex)
-            ));
+                    display(address),
+                    name(route.ifindex)
+                ),
+            );
             remember(state, detour);
         }
         Some(Err(device)) => advise(state, &device, address),
@@ -109,10 +113,13 @@ pub(crate) fn advise(state: &mut State, device: &str, address: &[u8]) {
     }
     state.advised.push(address.to_vec());
     let shown = display(address);
-    calls::say(&format!(
-        "udco: {device} was left behind by a killed run and swallows the packets for {shown}; no other route is known: add \
+    journal::say(
+        message_id::DEVICE_IN_THE_WAY,
+        &format!(
+            "udco: {device} was left behind by a killed run and swallows the packets for {shown}; no other route is known: add \
          one with `ip route add {shown} via GATEWAY dev UPLINK` (`ip link del {device}` would let everything out in the clear)\n"
-    ));
+        ),
+    );
 }
 
 /// An rtnetlink request of the program as rewritten for the kernel; `None` if unchanged.

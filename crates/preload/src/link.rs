@@ -5,6 +5,7 @@ use crate::calls;
 use crate::calls::Errno;
 use crate::connection::Lost;
 use crate::exchange::Exchange;
+use crate::journal;
 use crate::left;
 use crate::message::{Incoming, Outgoing};
 use crate::route;
@@ -14,7 +15,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use libc::c_int;
 use udco_ipc::client;
-use udco_ipc::{MAX_MESSAGE, ToClient, ToEngine};
+use udco_ipc::{MAX_MESSAGE, ToClient, ToEngine, message_id};
 
 /// The requests that the engine may handle.
 const WATCHED: [u16; 4] = [
@@ -264,7 +265,8 @@ fn port_of(fd: c_int) -> u32 {
 fn keep_in_place(state: &mut State, fd: c_int, datagram: &[u8]) -> usize {
     let request = Header::first(datagram).unwrap_or_default();
     if request.kind == libc::RTM_DELLINK {
-        calls::say(
+        journal::say(
+            message_id::ENGINE_ENDED,
             "udco: the engine died: the tunnel's device and routes stay, so that nothing leaves in the clear; \
              the next start takes them over; to go on without a tunnel, delete the device\n",
         );

@@ -6,6 +6,7 @@ use crate::connection::{self, Connection, Lost};
 use crate::epoll::Registrations;
 use crate::fib::Route;
 use crate::inside::Inside;
+use crate::journal;
 use crate::lock::{self, Lock};
 use crate::marks;
 use crate::output;
@@ -17,7 +18,7 @@ use alloc::format;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use libc::c_int;
-use udco_ipc::ToEngine;
+use udco_ipc::{ToEngine, message_id};
 
 /// Everything behind the lock.
 pub(crate) struct State {
@@ -138,7 +139,8 @@ impl State {
                 }
                 Err(why) => {
                     let why = calls::seen(&why);
-                    calls::say(&format!("udco: {why}: OpenVPN uses its own data path\n"));
+                    let line = format!("udco: {why}: OpenVPN uses its own data path\n");
+                    journal::say(message_id::OFFLOAD_UNAVAILABLE, &line);
                     OFF
                 }
             };

@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 pub use form::{Form, choose, for_syslog, has_fields};
 pub use journal::is_standard_error as is_journal;
-pub use record::{Level, Record, Value, utc_now};
+pub use record::{Level, MESSAGE_ID, Record, Value, utc_now};
 
 use form::Style;
 use output::{Fd, Output};

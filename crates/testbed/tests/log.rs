@@ -1,11 +1,12 @@
 //! The engine's log reports what has happened (faults G4), in the form that suits where it goes.
 
 use std::os::fd::OwnedFd;
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use udco_ipc::message_id;
 use udco_testbed::{CONNECT, Host, Lab, Pair, Process, Proto, udco};
 
 /// Long enough for a busy machine.
@@ -220,6 +221,10 @@ fn the_journal_gets_entries_with_levels_and_fields() -> Result<()> {
     ensure!(status.success(), "{status}");
     let entry = journal.entry("UDCO_DEVICE=tun8\n")?;
     ensure!(entry.contains("UDCO_PROGRAM=ip ("), "{entry}");
+    // A kind of line that an operator acts on has an id.
+    host.run(&["ip", "link", "del", "tun7"])?;
+    let entry = journal.entry(message_id::DEVICE_DELETED)?;
+    ensure!(entry.contains("UDCO_DEVICE=tun7\n"), "{entry}");
     // A daemon that cannot start says so with its level.
     let status = journal
         .service(&host, &["daemon", "--socket", path])?
@@ -231,6 +236,16 @@ fn the_journal_gets_entries_with_levels_and_fields() -> Result<()> {
     let mut text = String::new();
     let _ = std::io::Read::read_to_string(&mut &journal.stream, &mut text);
     ensure!(text.is_empty(), "in the stream: {text}");
+    // The preload library says the rest: here, that this socket is no engine's.
+    let other = &lab.file("other.sock")?;
+    let _listener = UnixListener::bind(other)?;
+    let words = [&["run", "--engine", other, "--"], &make[2..]].concat();
+    journal.service(&host, &words)?.wait()?;
+    let entry = journal.entry(message_id::OFFLOAD_UNAVAILABLE)?;
+    ensure!(
+        entry.starts_with("PRIORITY=4\nSYSLOG_IDENTIFIER=udco\nMESSAGE_ID="),
+        "{entry}"
+    );
     daemon.kill()?;
     daemon.wait()?;
     lab.discard_logs();

@@ -88,6 +88,7 @@ step "two hosts" network
 configurations
 snapshot >before
 step "install" dpkg -i old.deb
+step "the journal's catalog has our lines" sh -c 'journalctl --list-catalog | grep udco:'
 for unit in udco udco-metrics; do
     step "$unit is not started" sh -c "! systemctl is-active -q $unit && ! systemctl is-enabled -q $unit"
 done
@@ -152,6 +153,7 @@ for unit in $tunnels; do systemctl restart "$unit"; done
 step "the daemon stops in order" sh -c 'systemctl stop udco && test "$(systemctl show --property Result --value udco)" = success'
 step "its socket is gone" eventually test ! -e /run/udco/engine.sock
 step "packets pass with own engines" answered
+step "journalctl -x explains a line" sh -c 'journalctl -q -x MESSAGE_ID=91e01962e926460086e977f38301c3b2 | grep "Subject: tun0 is offloaded"'
 step "no unit failed" every_unit_runs
 
 step "remove" dpkg -r udco

@@ -13,7 +13,7 @@ use super::release::Release;
 use crate::check;
 
 /// Files of the repository, and where they are installed. A program has a directory of programs.
-const FILES: [(&str, &str); 12] = [
+const FILES: [(&str, &str); 13] = [
     ("packaging/openvpn/run-openvpn", "usr/lib/udco/run-openvpn"),
     ("packaging/openvpn/default", "etc/default/udco"),
     (
@@ -43,6 +43,10 @@ const FILES: [(&str, &str); 12] = [
     (
         "packaging/systemd/tmpfiles.conf",
         "usr/lib/tmpfiles.d/udco.conf",
+    ),
+    (
+        "packaging/systemd/udco.catalog",
+        "usr/lib/systemd/catalog/udco.catalog",
     ),
     ("docs/operating.md", "usr/share/doc/udco/operating.md"),
     (

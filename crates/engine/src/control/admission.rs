@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use udco_ipc::message_id;
 use udco_sys::seqpacket::{Connection, Credentials};
 
 use crate::control::account::Kind;
@@ -37,6 +38,7 @@ impl Engine {
         let (Some(place), Some(charge)) = (place, account.charge(Kind::Connections)) else {
             account.line(|| {
                 tracing::warn!(
+                    message_id = message_id::CLIENT_LIMIT,
                     pid,
                     uid,
                     "process {pid} is refused: user {uid} has reached the limit on connected clients"

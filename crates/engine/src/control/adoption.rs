@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use udco_core::Mode;
+use udco_ipc::message_id;
 use udco_netlink::{Api, Errno};
 use udco_sys::route::Monitor;
 use udco_sys::seqpacket::FdList;
@@ -84,6 +85,7 @@ impl Session {
         let (name, program) = (&device.interface.name, &self.name);
         self.account.line(|| match self.resources.serves_devices() {
             true => tracing::info!(
+                message_id = message_id::OFFLOAD_ACTIVE,
                 device = name,
                 program,
                 "data channel offload active: {name} of {program}, {}",
@@ -128,6 +130,7 @@ impl Session {
         own.tune(self.tuning);
         self.engine.watch().replace(device, &own);
         tracing::info!(
+            message_id = message_id::OFFLOAD_ACTIVE,
             device = own.interface.name,
             program = self.name,
             "data channel offload active: {}, created beforehand, of {}, {}",

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use udco_core::{PeerId, mss};
-use udco_ipc::{MssFix, ToClient, ToEngine, VERSION};
+use udco_ipc::{MssFix, ToClient, ToEngine, VERSION, message_id};
 use udco_netlink::{Answers, Api, Requester, membership, serve};
 use udco_sys::Netns;
 use udco_sys::epoll::{Events, Interest};
@@ -148,6 +148,7 @@ impl Session {
                     let program = &self.name;
                     self.account.line(|| {
                         tracing::warn!(
+                            message_id = message_id::VERSIONS_DIFFER,
                             program,
                             "{program}: the client speaks version {version}, this engine {VERSION}: install both from the same release"
                         );
@@ -241,6 +242,7 @@ impl Session {
                 let program = &self.name;
                 self.account.line(|| {
                     tracing::warn!(
+                        message_id = message_id::OFFLOAD_INACTIVE,
                         program,
                         "data channel offload is NOT active: {program} opened its own TUN device (its log says why offload is off)"
                     );
@@ -257,6 +259,7 @@ impl Session {
                 let program = &self.name;
                 self.account.line(|| {
                     tracing::warn!(
+                        message_id = message_id::COMPRESSION_PUSHED,
                         program,
                         "{program}: its server pushes compression, which OpenVPN refuses with offload, so it reconnects \
                          forever: remove comp-lzo and compress from the server's configuration, or replace them with \

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use udco_ipc::{MAX_MESSAGE, ToEngine, VERSION};
+use udco_ipc::{MAX_MESSAGE, ToEngine, VERSION, message_id};
 use udco_sys::seqpacket::{Connection, FdList};
 
 use crate::control::conversation::new_connection;
@@ -110,6 +110,7 @@ fn hand_out(engine: &Arc<Engine>, message: &[u8], mut fds: FdList, lease: &Lease
         }
         Ok((_, ToEngine::Hello { version, .. })) if version != VERSION => {
             tracing::warn!(
+                message_id = message_id::VERSIONS_DIFFER,
                 "the preload library speaks version {version}, this engine {VERSION}: install both from the same release"
             );
             Received::Other
@@ -121,6 +122,7 @@ fn hand_out(engine: &Arc<Engine>, message: &[u8], mut fds: FdList, lease: &Lease
 /// Reports that no client has connected: faults C2.
 fn warn_of_no_client() {
     tracing::warn!(
+        message_id = message_id::NO_CLIENT,
         "no program has requested offload within {} s. If OpenVPN is up, it runs without the preload library, which does \
          not survive `sudo`, `su -`, `env -i`, or setuid, setcap or static programs: put `udco run --` right before \
          `openvpn`",

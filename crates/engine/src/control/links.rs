@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use udco_core::Mode;
-use udco_ipc::{ALIAS, ToClient, ToEngine, Wanted};
+use udco_ipc::{ALIAS, ToClient, ToEngine, Wanted, message_id};
 use udco_netlink::{
     Api, Errno, LinkNew, LinkRequest, LinkTarget, Messages, Requester, acknowledgement,
     link_request, link_view, marked_link, message_link, refusal,
@@ -238,6 +238,7 @@ impl Session {
                 let program = &self.name;
                 self.account.line(|| {
                     tracing::warn!(
+                        message_id = message_id::INTERFACE_EXISTS,
                         program,
                         "{program}: there is an interface of this name already: is the tunnel running, or is it another \
                          program's? (`ip -d link`)"

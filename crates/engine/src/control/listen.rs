@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::getuid;
+use udco_ipc::message_id;
 use udco_sys::confinement::User;
 use udco_sys::seqpacket::{Connection, Credentials, Listener};
 use udco_sys::socket_file::{self, SocketFile};
@@ -153,6 +154,7 @@ impl Listening {
                 let (pid, uid) = (client.pid, client.uid);
                 let refuse = || {
                     tracing::warn!(
+                        message_id = message_id::ACCESS_DENIED,
                         pid,
                         uid,
                         "process {pid} of user {uid} may not use this engine (see --allow-uid)"

@@ -6,6 +6,7 @@ mod transport;
 use std::sync::Arc;
 
 use udco_core::{Endpoint, NewPeer, Novelty, PeerChange, PeerError, PeerId, Time};
+use udco_ipc::message_id;
 use udco_netlink::{
     Api, DeleteReason, Keepalive, KeyNew, KeyState, Mode, NoDevice, PeerNew, PeerSet, PeerState,
     Refused, Service, Slot,
@@ -244,6 +245,7 @@ impl Service for Requests<'_> {
         match installed {
             Ok(Novelty::New) => {}
             Ok(Novelty::HadByAnother) => tracing::warn!(
+                message_id = message_id::KEY_REUSED,
                 device = device.interface.name,
                 peer = peer.value(),
                 "{}: peer {peer}: another peer has or had this key, so nonces repeat, and what is sent can be read and \

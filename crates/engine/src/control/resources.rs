@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use udco_ipc::message_id;
 use udco_netlink::DeleteReason;
 use udco_sys::Netns;
 
@@ -130,6 +131,7 @@ impl Drop for Resources {
                 // OpenVPN deletes its device at an orderly end, so this one was killed: without the interface and its
                 // routes, packets would leave by another route in the clear (faults A1).
                 tracing::warn!(
+                    message_id = message_id::DEVICE_STAYS,
                     device = device.interface.name,
                     "{} stays, with its routes, so that nothing leaves in the clear: the next start takes it over; \
                      to go on without a tunnel: ip link del {}",

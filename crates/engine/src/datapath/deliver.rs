@@ -10,6 +10,7 @@ use std::sync::Arc;
 use udco_core::offload::{Group, MergeError, Merger, merge, virtio};
 use udco_core::{DropReason, PeerId};
 use udco_ipc::capture::Way;
+use udco_ipc::message_id;
 
 use crate::device::Device;
 use crate::device::capture::{Recorder, Seen};
@@ -170,6 +171,7 @@ fn write<I: Io>(
                 && device.interface.offloads.merge.of(transport).refused()
             {
                 tracing::warn!(
+                    message_id = message_id::SEGMENTATION_REFUSED,
                     device = device.interface.name,
                     "{}: the kernel refuses {transport:?} super-packets ({error}); continuing without them",
                     device.interface.name

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
+use udco_ipc::message_id;
 use udco_sys::epoll::{Events, Interest, Poller};
 use udco_sys::route::Monitor;
 use udco_sys::wake::Waker;
@@ -183,7 +184,11 @@ impl Shared {
                     && let Some(devices) = devices.upgrade()
                 {
                     let name = &device.interface.name;
-                    tracing::info!(device = name, "{name} was deleted");
+                    tracing::info!(
+                        message_id = message_id::DEVICE_DELETED,
+                        device = name,
+                        "{name} was deleted"
+                    );
                     devices.remove(&device);
                 }
             }

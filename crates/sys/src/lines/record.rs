@@ -6,6 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The longest line; the rest is cut off. A pipe takes up to this many bytes atomically.
 pub(super) const LONGEST: usize = 4096;
 
+/// The field that says what kind of line it is (`udco_ipc::message_id`): journald has a name for it.
+pub const MESSAGE_ID: &str = "message_id";
+
 /// The level of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
@@ -57,7 +60,7 @@ pub struct Record {
     pub level: Level,
     /// What happened, without control characters unless they are meant.
     pub message: String,
-    /// What it is about: `device`, `peer` …
+    /// What it is about: [`MESSAGE_ID`], `device`, `peer` …
     pub fields: Vec<(&'static str, Value)>,
 }
 
@@ -126,7 +129,10 @@ impl Record {
         )
         .into_bytes();
         for (name, value) in &self.fields {
-            let name = format!("UDCO_{}", name.to_ascii_uppercase());
+            let name = match *name {
+                MESSAGE_ID => "MESSAGE_ID".into(),
+                name => format!("UDCO_{}", name.to_ascii_uppercase()),
+            };
             match value {
                 Value::Text(text) => entry(&mut datagram, &name, text),
                 Value::Number(number) => entry(&mut datagram, &name, &number.to_string()),
@@ -275,7 +281,10 @@ mod tests {
             String::from_utf8(expired().journal()).unwrap(),
             "PRIORITY=4\nSYSLOG_IDENTIFIER=udco\nUDCO_DEVICE=tun\"0\nUDCO_PEER=7\nMESSAGE=tun\"0: peer 7\\ expired\n"
         );
-        let lines = Record::new(Level::Error, "one\ntwo".into());
+        let mut lines = Record::new(Level::Error, "one\ntwo".into());
+        lines.fields = vec![(MESSAGE_ID, Value::Text("0123".into()))];
+        let datagram = String::from_utf8(lines.journal()).unwrap();
+        assert!(datagram.contains("\nMESSAGE_ID=0123\n"), "{datagram:?}");
         let expected = b"MESSAGE\n\x07\0\0\0\0\0\0\0one\ntwo\n";
         assert!(lines.journal().ends_with(expected));
     }

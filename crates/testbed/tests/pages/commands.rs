@@ -290,6 +290,21 @@ pub(super) const COMMANDS: &[Command] = &[
         "journalctl -u openvpn-server@office -o json",
         Elsewhere(BOOTED, "journalctl -q -u $unit -o json"),
     ),
+    of(
+        OPERATING,
+        "journalctl -t udco -x",
+        Elsewhere(BOOTED, "journalctl -q -x MESSAGE_ID="),
+    ),
+    of(
+        OPERATING,
+        "journalctl --list-catalog | grep udco:",
+        Elsewhere(BOOTED, "journalctl --list-catalog | grep"),
+    ),
+    of(
+        OPERATING,
+        "journalctl MESSAGE_ID=293241a81ada424ab1ae2882a04077f9",
+        Elsewhere(BOOTED, "journalctl -q -x MESSAGE_ID="),
+    ),
     of(KERNEL, "modprobe ovpn", Elsewhere(GUEST, "modprobe ovpn")),
     of(
         KERNEL,
@@ -342,6 +357,11 @@ pub(super) const COMMANDS: &[Command] = &[
         OPERATING,
         "systemd-sysusers udco.conf && systemd-tmpfiles --create udco.conf && systemctl daemon-reload",
         Not("as the package's postinst does, which a booted Debian runs"),
+    ),
+    of(
+        OPERATING,
+        "journalctl --update-catalog",
+        Not("as systemd's package does when ours brings a catalog, in a booted Debian"),
     ),
     of(
         OPERATING,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use udco_core::{DropReason, Endpoint, PeerId};
+use udco_ipc::message_id;
 
 use crate::datapath::transmit::recording;
 use crate::datapath::transmit::runs::Run;
@@ -153,6 +154,7 @@ impl<I: Io> Messages<I> {
                 && transport.segmentation.refused()
             {
                 tracing::warn!(
+                    message_id = message_id::SEGMENTATION_REFUSED,
                     device = device.interface.name,
                     "{}: the kernel refuses segmentation of datagrams (UDP_SEGMENT); continuing without it",
                     device.interface.name

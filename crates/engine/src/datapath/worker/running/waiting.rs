@@ -5,6 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use udco_ipc::message_id;
+
 use super::Running;
 use crate::datapath::worker::Source;
 use crate::device::registration::{Registration, SECOND};
@@ -123,7 +125,11 @@ impl<I: Io> Running<I> {
                 // Trying again would only spin (promises J1). Its peers end here; the rest of it goes where waiting for
                 // workers is allowed.
                 let name = &device.interface.name;
-                tracing::info!(device = name, "{name}: the device is gone");
+                tracing::info!(
+                    message_id = message_id::DEVICE_DELETED,
+                    device = name,
+                    "{name}: the device is gone"
+                );
                 device.end();
                 drop(self.forget(token));
             }

@@ -1,0 +1,65 @@
+//! journald, by its native protocol: a line keeps its level, and the id by which the journal's catalog explains it.
+
+use crate::calls::{self, Errno};
+use crate::environment::variable;
+use crate::files;
+use alloc::format;
+use alloc::vec::Vec;
+use core::ffi::CStr;
+use libc::c_int;
+
+/// Where journald listens.
+const SOCKET: &CStr = c"/run/systemd/journal/socket";
+
+/// The variable by which the service manager says that standard error leads to the journal.
+const STREAM: &str = "JOURNAL_STREAM";
+
+const STANDARD_ERROR: c_int = 2;
+
+/// Writes a line of this kind (`udco_ipc::message_id`), as [`calls::say`] does, or as an entry if standard error leads to
+/// the journal.
+pub(crate) fn say(id: &str, line: &str) {
+    // Without Unix sockets, or behind a chroot, the line goes to the stream.
+    if !is_standard_error() || send(&entry(id, line)).is_err() {
+        calls::say(line);
+    }
+}
+
+fn is_standard_error() -> bool {
+    let stream = variable(STREAM);
+    stream.is_some_and(|stream| {
+        files::identity(STANDARD_ERROR).is_ok_and(|(device, inode)| {
+            stream.as_bytes() == format!("{device}:{inode}").as_bytes()
+        })
+    })
+}
+
+fn send(entry: &[u8]) -> Result<(), Errno> {
+    let socket = calls::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0)?;
+    calls::connect_unix(socket.raw(), SOCKET)?;
+    calls::send(socket.raw(), entry, &[])
+}
+
+/// The datagram: a warning, as the lines on syslog(3) are.
+fn entry(id: &str, line: &str) -> Vec<u8> {
+    let message = line.strip_prefix("udco: ").unwrap_or(line).trim_end();
+    let head = format!("PRIORITY=4\nSYSLOG_IDENTIFIER=udco\nMESSAGE_ID={id}\nMESSAGE\n");
+    let mut entry = head.into_bytes();
+    // A value after its length may have any bytes.
+    entry.extend_from_slice(&(message.len() as u64).to_le_bytes());
+    entry.extend_from_slice(message.as_bytes());
+    entry.push(b'\n');
+    entry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_forges_no_field() {
+        let entry = entry("0123", "udco: one\nPRIORITY=0\n");
+        let expected = b"PRIORITY=4\nSYSLOG_IDENTIFIER=udco\nMESSAGE_ID=0123\nMESSAGE\n\x0e\0\0\0\0\0\0\0one\nPRIORITY=0\n";
+        assert_eq!(entry, expected);
+    }
+}
