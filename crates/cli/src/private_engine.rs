@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
 
@@ -12,13 +12,13 @@ use udco_engine::{Access, Dispenser, Engine, Listening, output};
 
 use crate::{EngineArguments, confinement, log, panics, runtime_dir, sweep};
 
-/// The line that an engine prints once it is ready to serve.
+/// The line that an engine prints once it is ready to serve. If it cannot start, it prints why, and `udco run` logs it.
 pub(crate) const READY: &str = "ready";
 
 /// Serves the clients that get their connections through an inherited fd, until all have ended.
 pub(crate) fn run(arguments: &EngineArguments) -> Result<()> {
     if arguments.detach {
-        return detach(arguments);
+        return detach(arguments).map_err(|error| refuse(rustix::stdio::stdout(), &error));
     }
     let output = confinement::leave_descriptors(Some(arguments.fd))?;
     arguments.options.log.start();
@@ -41,7 +41,11 @@ pub(crate) fn run(arguments: &EngineArguments) -> Result<()> {
     let options = &arguments.options;
     panics::end_the_process();
     let engine = Engine::start_confined(options.for_engine(), || options.confinement.enter())
-        .context("cannot start the engine")?;
+        .context("cannot start the engine");
+    let engine = match engine {
+        Ok(engine) => engine,
+        Err(error) => refuse(output, &error),
+    };
     std::thread::scope(|scope| {
         if let Some((listening, _)) = &listening {
             let engine = &engine;
@@ -76,6 +80,14 @@ fn ready(output: OwnedFd) -> io::Result<()> {
     writeln!(File::from(output), "{READY}")
 }
 
+/// Reports there why no client will be served, in one line, and ends the process: the log gets it from `udco run`, whose
+/// lines the journal knows to be the unit's.
+fn refuse(output: impl AsFd, error: &anyhow::Error) -> ! {
+    let why = format!("{error:#}\n");
+    let _ = rustix::io::write(output, why.as_bytes());
+    std::process::exit(1)
+}
+
 /// Starts the engine as a separate process and exits: the program must not find a child that it did not start.
 fn detach(arguments: &EngineArguments) -> Result<()> {
     arguments.options.log.start();
@@ -97,6 +109,7 @@ fn detach(arguments: &EngineArguments) -> Result<()> {
         .env_clear()
         .stdin(Stdio::null())
         .spawn()
+        .map_err(udco_sys::process::named_limit)
         .context("cannot start an engine")?;
     drop::<OwnedFd>(fd);
     Ok(())

@@ -172,6 +172,7 @@ fn start_engine(arguments: &RunArguments) -> Result<OwnedFd> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
+        .map_err(udco_sys::process::named_limit)
         .context("cannot start an engine")?;
     drop(engines);
     let mut line = String::new();
@@ -179,8 +180,10 @@ fn start_engine(arguments: &RunArguments) -> Result<OwnedFd> {
         BufReader::new(output).read_line(&mut line)?;
     }
     child.wait()?;
-    if line.trim() != crate::private_engine::READY {
-        bail!("the engine did not start");
+    match line.trim() {
+        crate::private_engine::READY => {}
+        "" => bail!("the engine did not start"),
+        why => bail!("{why}"),
     }
     let fd = ours.into_fd();
     let high = fcntl_dupfd_cloexec(&fd, FIRST_FD);

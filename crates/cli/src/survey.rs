@@ -175,8 +175,8 @@ impl<'a> Survey<'a> {
             let why = if process.is_contained() {
                 "it is in a container: run `udco show` there, or share /run/udco with it"
             } else {
-                "it had no place for its socket (is /run writable?), or it listens elsewhere (give the path with \
-                 --engine)"
+                "it had no place for its socket (is /run writable, and has RestrictAddressFamilies= of its unit AF_UNIX?), \
+                 or it listens elsewhere (give the path with --engine)"
             };
             lines.push(format!(
                 "process {} is an engine that cannot be reached: {why}",

@@ -32,6 +32,7 @@ pub(crate) fn start(path: &Path) -> Result<ChildStdin> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
+        .map_err(udco_sys::process::named_limit)
         .context("cannot start a process")?;
     child.stdin.take().context("no pipe to the process")
 }

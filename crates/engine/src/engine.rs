@@ -10,6 +10,7 @@ use udco_core::packet_id::PacketIds;
 use udco_crypto::Digester;
 use udco_ipc::message_id;
 use udco_state::EngineState;
+use udco_sys::process::TASK_LIMITS;
 
 use crate::client::{Client, ClientId};
 use crate::control::account::Accounts;
@@ -101,11 +102,11 @@ impl Engine {
         let started = started.map_or(0, |since| since.as_secs());
         confine();
         let wanted = count.max(1);
-        let count = threads::affordable(wanted);
+        let count = threads::affordable(wanted)?;
         if count < wanted {
             tracing::warn!(
                 message_id = message_id::FEW_THREADS,
-                "{count} workers instead of {wanted}: the thread limit (pids.max, TasksMax=, RLIMIT_NPROC) allows no more, and scripts need some"
+                "{count} workers instead of {wanted}: the thread limit ({TASK_LIMITS}) allows no more, and scripts need some"
             );
         }
         let workers = Workers::start(count, &options.cpus)?;

@@ -8,11 +8,16 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use udco_sys::process::{TASK_LIMITS, named_limit};
+
 use crate::sync::lock;
 
 /// Threads left for others: the engine's own (routes, keepalives, the socket file, one client), and for OpenVPN's
 /// scripts (a shell and a pipeline).
 const ROOM: usize = 8;
+
+/// Threads without which an engine serves nobody: a worker, the routes, the keepalives, and one client.
+const NEEDED: usize = 4;
 
 /// The stack of a thread that only waits.
 const STACK: usize = 64 << 10;
@@ -22,7 +27,10 @@ const TRIES: usize = 100;
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// How many of the `workers` the limits allow, at least one.
-pub(crate) fn affordable(workers: usize) -> usize {
+///
+/// # Errors
+/// If they allow too few threads for an engine.
+pub(crate) fn affordable(workers: usize) -> io::Result<usize> {
     let gate = Arc::new((Mutex::new(false), Condvar::new()));
     let started: Vec<JoinHandle<()>> = (0..workers + ROOM)
         .map_while(|_| {
@@ -40,7 +48,12 @@ pub(crate) fn affordable(workers: usize) -> usize {
     for thread in started {
         let _ = thread.join();
     }
-    count.saturating_sub(ROOM).clamp(1, workers.max(1))
+    if count < NEEDED {
+        return Err(io::Error::other(format!(
+            "the thread limit ({TASK_LIMITS}) allows {count} more, but {NEEDED} are needed"
+        )));
+    }
+    Ok(count.saturating_sub(ROOM).clamp(1, workers.max(1)))
 }
 
 /// Starts a thread; retries, since threads that have just ended still count.
@@ -55,7 +68,7 @@ pub(crate) fn start<T>(mut start: impl FnMut() -> io::Result<T>) -> io::Result<T
                 tries += 1;
                 std::thread::sleep(PAUSE);
             }
-            started => return started,
+            started => return started.map_err(named_limit),
         }
     }
 }

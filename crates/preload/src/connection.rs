@@ -324,7 +324,11 @@ impl From<client::Lost> for Lost {
 /// Connects to the socket at a path.
 fn dial(path: &CStr) -> Result<Fd, String> {
     let why = |errno| format!("{}: {}", path.to_string_lossy(), reason(errno));
-    let fd = calls::socket(libc::AF_UNIX, libc::SOCK_SEQPACKET, 0).map_err(why)?;
+    let fd =
+        calls::socket(libc::AF_UNIX, libc::SOCK_SEQPACKET, 0).map_err(|errno| match errno {
+            libc::EAFNOSUPPORT => "the unit allows no AF_UNIX (RestrictAddressFamilies=)".into(),
+            errno => why(errno),
+        })?;
     let fd = above_standard(fd).map_err(why)?;
     // A full backlog must not block the program: with O_NONBLOCK it gives EAGAIN.
     calls::set_nonblocking(fd.raw()).map_err(why)?;

@@ -57,6 +57,21 @@ pub fn open_files() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
+/// The limits on threads and processes, as a unit and a control group have them.
+pub const TASK_LIMITS: &str = "TasksMax=, LimitNPROC=, pids.max";
+
+/// Names the limits where one of them keeps a thread or process from starting: the kernel's own word for that is "Resource
+/// temporarily unavailable".
+#[must_use]
+pub fn named_limit(error: io::Error) -> io::Error {
+    match error.kind() {
+        kind @ io::ErrorKind::WouldBlock => {
+            io::Error::new(kind, format!("the thread limit ({TASK_LIMITS}) is reached"))
+        }
+        _ => error,
+    }
+}
+
 /// Ignores the signals by which users and terminals end or stop a program. For an engine beside an OpenVPN: OpenVPN
 /// decides when to end, and needs the engine until then (to say goodbye to the peers, say).
 pub fn ignore_termination() {

@@ -26,7 +26,7 @@ fn as_many_workers_as_the_limit_of_threads_allows_and_never_a_panic() -> Result<
         std::fs::set_permissions(outer, PermissionsExt::from_mode(0o777))?;
     }
     let binary = udco::program()?;
-    for threads in [5, 8, 10, 20, 40] {
+    for threads in [4, 5, 8, 10, 20, 40] {
         let socket = directory.join(format!("{threads}.sock"));
         let path = socket.to_str().context("a path that is not UTF-8")?;
         let nproc = format!("--nproc={threads}");
@@ -51,6 +51,10 @@ fn as_many_workers_as_the_limit_of_threads_allows_and_never_a_panic() -> Result<
         })?;
         let log = daemon.log();
         ensure!(!log.contains("panicked"), "{threads} threads:\n{log}");
+        ensure!(
+            log.contains("listening at") || log.contains("the thread limit (TasksMax="),
+            "{threads} threads:\n{log}"
+        );
         // Below that the engine cannot serve a client.
         if threads >= 8 {
             ensure!(

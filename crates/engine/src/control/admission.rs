@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use udco_ipc::message_id;
+use udco_sys::process::named_limit;
 use udco_sys::seqpacket::{Connection, Credentials};
 
 use crate::control::account::Kind;
@@ -57,7 +58,7 @@ impl Engine {
         let started = std::thread::Builder::new()
             .name("udco-connection".into())
             .spawn(work);
-        if let Err(error) = started {
+        if let Err(error) = started.map_err(named_limit) {
             tracing::error!(pid, uid, "cannot serve process {pid}: {error}");
         }
     }
