@@ -2,7 +2,7 @@
 # Run by a booted Debian's systemd as udco-test.service: installs the package, offloads the tunnel of stock units, upgrades,
 # removes and purges. Prints PASS or FAIL for each step, and DONE.
 #
-# Beside it lie the package, the same as a newer version (new.deb), and the keys.
+# Beside it lie units.sh, the package, the same as a newer version (new.deb), and the keys.
 here=$(dirname "$0")
 cd "$here" || exit 1
 export DEBIAN_FRONTEND=noninteractive
@@ -153,7 +153,7 @@ for unit in $tunnels; do systemctl restart "$unit"; done
 step "the daemon stops in order" sh -c 'systemctl stop udco && test "$(systemctl show --property Result --value udco)" = success'
 step "its socket is gone" eventually test ! -e /run/udco/engine.sock
 step "packets pass with own engines" answered
-step "journalctl -x explains a line" sh -c 'journalctl -q -x MESSAGE_ID=91e01962e926460086e977f38301c3b2 | grep "Subject: tun0 is offloaded"'
+. ./units.sh
 step "no unit failed" every_unit_runs
 
 step "remove" dpkg -r udco

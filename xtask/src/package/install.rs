@@ -11,7 +11,10 @@ use crate::report::Report;
 use crate::{apt, step};
 
 /// What runs inside.
-const SCRIPT: &str = include_str!("guest.sh");
+const SCRIPTS: [(&str, &str); 2] = [
+    ("guest.sh", include_str!("guest.sh")),
+    ("units.sh", include_str!("units.sh")),
+];
 
 /// Where it finds its files, and writes its report.
 const PLACE: &str = "opt/udco-test";
@@ -32,10 +35,18 @@ const INCLUDE: &str =
 const LIMIT: &str = "900";
 
 /// Boots it in namespaces of its own, below the report that grows. Arguments: root, report, limit.
+///
+/// Where control groups are of version 1, it has a group of its own for tasks, which `units.sh` lets systemd use.
 const BOOT: &str = "mount -t tmpfs none /run && mkdir /run/lock && ip link set lo up || exit 1
+    pids=/sys/fs/cgroup/pids
+    if [ -w $pids ]; then group=$(mktemp -d $pids/udco-package-XXXXXX) && echo $$ >$group/cgroup.procs; fi
     tail -q -n +1 -f \"$2\" >&2 &
-    exec timeout --kill-after=10 \"$3\" systemd-nspawn --quiet --register=no --keep-unit --console=pipe --private-network \
-        --bind=/dev/net/tun --directory \"$1\" --boot systemd.unit=multi-user.target </dev/null >\"$1/console\" 2>&1";
+    timeout --kill-after=10 \"$3\" systemd-nspawn --quiet --register=no --keep-unit --console=pipe --private-network \
+        --bind=/dev/net/tun --directory \"$1\" --boot systemd.unit=multi-user.target </dev/null >\"$1/console\" 2>&1
+    ended=$?
+    kill $! && wait $!
+    if [ -n \"$group\" ]; then echo $$ >$pids/cgroup.procs; find $group -depth -type d -exec rmdir {} +; fi
+    exit $ended";
 
 /// Tests the package, and its replacement by a newer one; fails if a step did.
 pub(super) fn test(suite: &str, old: &Path, new: &Path, target: &Path) -> Result<()> {
@@ -96,7 +107,9 @@ pub(super) fn unpack(archive: &Path, directory: &Path) -> Result<()> {
 /// Puts in place what the script needs, and has it started at boot.
 fn furnish(root: &Path, place: &Path, debs: [&Path; 2]) -> Result<()> {
     fs::create_dir_all(place)?;
-    fs::write(place.join("guest.sh"), SCRIPT)?;
+    for (name, text) in SCRIPTS {
+        fs::write(place.join(name), text)?;
+    }
     fs::write(place.join("report"), "")?;
     for (deb, name) in debs.iter().zip(["old.deb", "new.deb"]) {
         fs::copy(deb, place.join(name)).with_context(|| deb.display().to_string())?;

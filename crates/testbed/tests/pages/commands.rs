@@ -55,6 +55,7 @@ const PERFORMANCE: &str = "docs/performance.md";
 
 /// Runs in a booted Debian, by `cargo xtask package --test`.
 const BOOTED: &str = "xtask/src/package/guest.sh";
+const RESTRICTED: &str = "xtask/src/package/units.sh";
 /// Runs with a Debian's podman and docker, by `cargo xtask package --test-image`.
 const CONTAINED: &str = "xtask/src/package/image.sh";
 /// Runs in a qemu guest, by `cargo xtask kernel-driver`.
@@ -293,7 +294,7 @@ pub(super) const COMMANDS: &[Command] = &[
     of(
         OPERATING,
         "journalctl -t udco -x",
-        Elsewhere(BOOTED, "journalctl -q -x MESSAGE_ID="),
+        Elsewhere(RESTRICTED, "journalctl -q -x MESSAGE_ID="),
     ),
     of(
         OPERATING,
@@ -303,7 +304,7 @@ pub(super) const COMMANDS: &[Command] = &[
     of(
         OPERATING,
         "journalctl MESSAGE_ID=293241a81ada424ab1ae2882a04077f9",
-        Elsewhere(BOOTED, "journalctl -q -x MESSAGE_ID="),
+        Elsewhere(RESTRICTED, "journalctl -q -x MESSAGE_ID="),
     ),
     of(KERNEL, "modprobe ovpn", Elsewhere(GUEST, "modprobe ovpn")),
     of(
