@@ -8,6 +8,7 @@ use zeroize::Zeroize;
 use crate::aead::{Aead, AeadFailed, Cipher, NONCE};
 use crate::drop_reason::DropReason;
 use crate::key_usage::KeyUsage;
+use crate::loss::Loss;
 use crate::packet_id::PacketIds;
 use crate::peer_id::PeerId;
 use crate::replay::{ReplayWindow, Stale};
@@ -182,6 +183,12 @@ impl<A> Key<A> {
     #[must_use]
     pub const fn format(&self) -> Format {
         Format::DATA_V2
+    }
+
+    /// The packets sent with it, and those of them that were lost on the way here.
+    #[must_use]
+    pub fn loss(&self) -> Loss {
+        self.window.loss()
     }
 
     /// Whether it has opened a packet in the last second.

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use crate::key::Key;
+use crate::loss::Loss;
 use crate::time::Time;
 use crate::wire::{Format, KeyId};
 
@@ -23,6 +24,8 @@ pub struct KeySlots<A> {
     /// A deleted key that still opens packets. Boxed: a peer has one only for a second after a rekey, and there are
     /// many peers.
     retired: Option<Box<Retired<A>>>,
+    /// Of the keys that are gone.
+    past: Loss,
 }
 
 /// A deleted key that opens packets until its time is up.
@@ -39,6 +42,7 @@ impl<A> KeySlots<A> {
             primary: None,
             secondary: None,
             retired: None,
+            past: Loss::NONE,
         }
     }
 
@@ -96,6 +100,7 @@ impl<A> KeySlots<A> {
             Slot::Primary => self.primary.take(),
             Slot::Secondary => self.secondary.take(),
         };
+        self.forget_retired();
         self.retired = key.map(|key| Box::new(Retired { key, until }));
     }
 
@@ -115,24 +120,52 @@ impl<A> KeySlots<A> {
 
     /// Drops the retired key, which wipes it.
     pub fn forget_retired(&mut self) {
-        self.retired = None;
+        let gone = self.retired.take();
+        self.remember(gone.map(|retired| retired.key));
     }
 
     /// Puts a key into a slot, replacing what was there, or empties the slot. The secondary is never promoted to an
     /// empty primary slot.
     pub fn put(&mut self, slot: Slot, mut key: Option<Key<A>>) {
         if let Some(key) = &mut key {
-            let retired = self.retired.as_ref().map(|retired| &retired.key);
-            let present = [self.primary.as_ref(), self.secondary.as_ref(), retired];
-            let latest = present.into_iter().flatten().map(|key| key.order).max();
+            let latest = self.present().map(|key| key.order).max();
             key.order = latest.unwrap_or_default().saturating_add(1);
             let replaced = self.at(slot).map(|replaced| replaced.latest_in_use());
             key.replaced = replaced.unwrap_or_default();
         }
-        *match slot {
+        let place = match slot {
             Slot::Primary => &mut self.primary,
             Slot::Secondary => &mut self.secondary,
-        } = key.map(Arc::new);
+        };
+        let gone = core::mem::replace(place, key.map(Arc::new));
+        self.remember(gone);
+    }
+
+    /// The packets sent with all keys so far, and those of them that were lost on the way here.
+    ///
+    /// A key that is gone counts as it was then: what another thread still opens with it, from an earlier snapshot, is in
+    /// neither figure.
+    #[must_use]
+    pub fn loss(&self) -> Loss {
+        let mut sum = self.past;
+        for key in self.present() {
+            sum += key.loss();
+        }
+        sum
+    }
+
+    /// The keys in the slots, and the retired one.
+    fn present(&self) -> impl Iterator<Item = &Arc<Key<A>>> {
+        let retired = self.retired.as_ref().map(|retired| &retired.key);
+        let all = [self.primary.as_ref(), self.secondary.as_ref(), retired];
+        all.into_iter().flatten()
+    }
+
+    /// Keeps the loss of a key that is gone.
+    fn remember(&mut self, gone: Option<Arc<Key<A>>>) {
+        if let Some(gone) = gone {
+            self.past += gone.loss();
+        }
     }
 
     /// Swaps the slots, empty or not.
@@ -156,6 +189,7 @@ impl<A> Clone for KeySlots<A> {
             primary: self.primary.clone(),
             secondary: self.secondary.clone(),
             retired: self.retired.clone(),
+            past: self.past,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! OpenVPN's data channel without I/O, clock, threads or randomness: bytes and time go in, bytes and events come out.
 //!
 //! Reading order: [`wire`] (what is on the wire), [`key`] (one key, both directions), [`replay`], [`packet_id`],
-//! [`key_usage`] and [`key_slots`], [`peer_id`], [`peer`], [`device`] (what requests change), [`peers`] and [`route`]
+//! [`key_usage`], [`loss`] and [`key_slots`], [`peer_id`], [`peer`], [`device`] (what requests change), [`peers`] and [`route`]
 //! (how a peer is found), [`inbound`] and [`outbound`] (a packet's way through them), [`framing`] (packets in a TCP
 //! stream), [`offload`] (many packets at once, to and from the device).
 //!
@@ -34,6 +34,7 @@ pub mod ip;
 pub mod key;
 pub mod key_slots;
 pub mod key_usage;
+pub mod loss;
 pub mod mss;
 pub mod offload;
 pub mod outbound;
@@ -59,6 +60,7 @@ pub use drop_reason::{DropCounters, DropReason};
 pub use endpoint::Endpoint;
 pub use key::{Key, KeyMaterial, PacketId, Reserved};
 pub use key_slots::{KeySlots, Slot};
+pub use loss::Loss;
 pub use peer::{Activity, Keepalive, Peer, Traffic};
 pub use peer_id::PeerId;
 pub use peers::Peers;

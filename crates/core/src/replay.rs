@@ -7,10 +7,14 @@
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::loss::Loss;
 use crate::time::Time;
 
 /// After this many seconds without an accepted packet, only newer ones are accepted.
 const IDLE_SECONDS: u32 = 30;
+
+/// The half of the front that counts accepted ids.
+const ACCEPTED: u64 = u32::MAX as u64;
 
 /// The window of the kernel driver: 2,048 ids. With 43 ids in a word, 21 bits are left to count the rounds.
 pub type ReplayWindow = Window<2048, 49, 43>;
@@ -19,11 +23,11 @@ pub type ReplayWindow = Window<2048, 49, 43>;
 /// block for the number of rounds that 2^32 ids take.
 #[derive(Debug)]
 pub struct Window<const SIZE: u64, const WORDS: usize, const BLOCK: u64> {
-    /// The highest id accepted.
-    highest: AtomicU32,
+    /// The highest id accepted (upper half), and how many were (lower half). One word, so that they belong together.
+    front: AtomicU64,
     /// Ids up to this one came before an idle period and are not accepted.
     floor: AtomicU32,
-    /// When the floor rises to `highest`, in milliseconds.
+    /// When the floor rises to the highest id, in milliseconds.
     expiry: AtomicU64,
     /// The round (upper bits), and which ids of the block were seen (lower `BLOCK` bits).
     ring: [AtomicU64; WORDS],
@@ -66,7 +70,7 @@ impl<const SIZE: u64, const WORDS: usize, const BLOCK: u64> Window<SIZE, WORDS, 
             assert!((u32::MAX as u64 / round) >> (64 - BLOCK) == 0);
         }
         Self {
-            highest: AtomicU32::new(0),
+            front: AtomicU64::new(0),
             floor: AtomicU32::new(0),
             expiry: AtomicU64::new(0),
             ring: [const { AtomicU64::new(0) }; WORDS],
@@ -76,7 +80,19 @@ impl<const SIZE: u64, const WORDS: usize, const BLOCK: u64> Window<SIZE, WORDS, 
     /// Whether no id has been accepted yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.highest.load(Ordering::Relaxed) == 0
+        self.highest(Ordering::Relaxed) == 0
+    }
+
+    /// How many ids are missing up to the highest one.
+    #[must_use]
+    pub fn loss(&self) -> Loss {
+        let front = self.front.load(Ordering::Relaxed);
+        let (expected, accepted) = (front >> 32, front & ACCEPTED);
+        // Each id is accepted once, and none is above the highest, so this never saturates.
+        Loss {
+            expected,
+            lost: expected.saturating_sub(accepted),
+        }
     }
 
     /// Whether an id was accepted in the last second.
@@ -91,7 +107,7 @@ impl<const SIZE: u64, const WORDS: usize, const BLOCK: u64> Window<SIZE, WORDS, 
     /// # Errors
     /// [`Stale`].
     pub fn accept(&self, id: u32, now: Time) -> Result<Fresh, Stale> {
-        let highest = self.highest.load(Ordering::Acquire);
+        let highest = self.highest(Ordering::Acquire);
         if id == 0 {
             return Err(Stale::Replay);
         }
@@ -103,7 +119,7 @@ impl<const SIZE: u64, const WORDS: usize, const BLOCK: u64> Window<SIZE, WORDS, 
             return Err(Stale::TooOld);
         }
         self.mark(u64::from(id))?;
-        let before = self.highest.fetch_max(id, Ordering::AcqRel);
+        let before = self.advance(id);
         self.expiry.store(
             now.plus_seconds(IDLE_SECONDS).as_millis(),
             Ordering::Relaxed,
@@ -111,6 +127,20 @@ impl<const SIZE: u64, const WORDS: usize, const BLOCK: u64> Window<SIZE, WORDS, 
         Ok(Fresh {
             newest: id > before,
         })
+    }
+
+    fn highest(&self, ordering: Ordering) -> u32 {
+        (self.front.load(ordering) >> 32) as u32
+    }
+
+    /// Counts an id that is marked, and returns the highest one before.
+    fn advance(&self, id: u32) -> u32 {
+        let advanced = |front: u64| Some(front.max(u64::from(id) << 32 | front & ACCEPTED) + 1);
+        let before = self
+            .front
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, advanced);
+        let (Ok(before) | Err(before)) = before;
+        (before >> 32) as u32
     }
 
     /// Sets the id's bit, unless it is set already.

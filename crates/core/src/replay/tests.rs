@@ -11,6 +11,7 @@ struct Oracle {
     highest: u32,
     floor: u32,
     expiry: u64,
+    accepted: u32,
 }
 
 impl Oracle {
@@ -27,7 +28,19 @@ impl Oracle {
         }
         self.highest = self.highest.max(id);
         self.expiry = now.as_millis() + 30_000;
+        self.accepted += 1;
         true
+    }
+
+    fn loss(&self) -> Loss {
+        loss(self.highest, self.highest - self.accepted)
+    }
+}
+
+fn loss(expected: u32, lost: u32) -> Loss {
+    Loss {
+        expected: expected.into(),
+        lost: lost.into(),
     }
 }
 
@@ -36,11 +49,10 @@ type Small = Window<8, 3, 4>;
 
 impl Clone for Small {
     fn clone(&self) -> Self {
-        let id = |from: &AtomicU32| AtomicU32::new(from.load(Ordering::Relaxed));
         let copy = |from: &AtomicU64| AtomicU64::new(from.load(Ordering::Relaxed));
         Self {
-            highest: id(&self.highest),
-            floor: id(&self.floor),
+            front: copy(&self.front),
+            floor: AtomicU32::new(self.floor.load(Ordering::Relaxed)),
             expiry: copy(&self.expiry),
             ring: self.ring.each_ref().map(copy),
         }
@@ -55,12 +67,13 @@ fn walk(window: &Small, seen: u32, highest: u32, left: u32, steps: &mut u64) {
         let expected = id != 0 && (id > highest || highest - id < 8) && seen & (1 << id) == 0;
         assert_eq!(accepted, expected, "id {id} after {seen:b}");
         *steps += 1;
+        let (seen, highest) = if accepted {
+            (seen | 1 << id, highest.max(id))
+        } else {
+            (seen, highest)
+        };
+        assert_eq!(next.loss(), loss(highest, highest - seen.count_ones()));
         if left > 1 {
-            let (seen, highest) = if accepted {
-                (seen | 1 << id, highest.max(id))
-            } else {
-                (seen, highest)
-            };
             walk(&next, seen, highest, left - 1, steps);
         }
     }
@@ -123,6 +136,7 @@ fn ten_million_random_steps_in_the_window_of_2048() {
         if let Ok(fresh) = accepted {
             assert_eq!(fresh.newest, newest);
         }
+        assert_eq!(window.loss(), oracle.loss(), "step {step}, id {id}");
         if step % 100_000 == 0 {
             let front = oracle.highest;
             oracle.seen.retain(|id| front - id < 4096);
@@ -140,6 +154,30 @@ fn a_fresh_slot_accepts_what_comes_late() {
         assert_eq!(window.accept(id, now), Err(Stale::Replay));
     }
     assert_eq!(window.accept(0, now), Err(Stale::Replay));
+}
+
+#[test]
+fn a_gap_is_lost_until_a_late_packet_closes_it() {
+    let window = ReplayWindow::new();
+    let now = Time::from_millis(5);
+    assert_eq!(window.loss(), Loss::NONE);
+    for (id, is_accepted, expected) in [
+        (2, true, loss(2, 1)),
+        (6, true, loss(6, 4)),
+        (4, true, loss(6, 3)),
+        // Copies, and an id that is never sent.
+        (4, false, loss(6, 3)),
+        (6, false, loss(6, 3)),
+        (0, false, loss(6, 3)),
+        // From here on the window reaches back to 5.
+        (2052, true, loss(2052, 2048)),
+        (3, false, loss(2052, 2048)),
+        (5, true, loss(2052, 2047)),
+        (u32::MAX, true, loss(u32::MAX, u32::MAX - 6)),
+    ] {
+        assert_eq!(window.accept(id, now).is_ok(), is_accepted, "id {id}");
+        assert_eq!(window.loss(), expected, "id {id}");
+    }
 }
 
 #[test]
@@ -190,5 +228,6 @@ fn an_id_is_accepted_once_by_however_many_threads() {
         });
         // A slow thread may find an id too old that a fast one has not skipped; none is accepted twice.
         assert_eq!(accepted, 20_000);
+        assert_eq!(window.loss(), loss(20_000, 0));
     }
 }
