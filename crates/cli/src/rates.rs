@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::ops::AddAssign;
 use std::time::Instant;
 
-use udco_state::Traffic;
+use udco_state::{Loss, Traffic};
 
 use crate::units;
 
@@ -106,6 +106,17 @@ impl Counters for u64 {
 
     fn since(self, before: Self, seconds: f64) -> Option<f64> {
         Some(self.checked_sub(before)? as f64 / seconds)
+    }
+}
+
+impl Counters for Loss {
+    /// The share lost of what was sent since then; `None` if nothing was. A late packet may close a gap of before.
+    type Rate = Option<f64>;
+
+    fn since(self, before: Self, _: f64) -> Option<Option<f64>> {
+        let expected = self.expected.checked_sub(before.expected)?;
+        let lost = self.lost.saturating_sub(before.lost);
+        Some((expected > 0).then(|| lost as f64 / expected as f64))
     }
 }
 
@@ -210,6 +221,15 @@ mod tests {
         assert_eq!(3_u64.since(4, 2.0), None);
         assert_eq!(1.5_f64.since(0.5, 2.0), Some(0.5));
         assert_eq!(0.5_f64.since(1.5, 2.0), None);
+    }
+
+    #[test]
+    fn losses_are_shares_of_what_was_sent_since() {
+        let loss = |expected, lost| Loss { expected, lost };
+        assert_eq!(loss(20, 4).since(loss(10, 2), 2.0), Some(Some(0.2)));
+        assert_eq!(loss(20, 1).since(loss(10, 2), 2.0), Some(Some(0.0)));
+        assert_eq!(loss(10, 1).since(loss(10, 2), 2.0), Some(None));
+        assert_eq!(loss(5, 0).since(loss(10, 2), 2.0), None, "another's");
     }
 
     #[test]

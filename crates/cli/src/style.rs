@@ -3,7 +3,9 @@
 use std::ffi::OsStr;
 use std::io::IsTerminal;
 
-use crate::units;
+use udco_state::Loss;
+
+use crate::units::{self, noun};
 
 /// How numbers and lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +85,20 @@ impl Style {
             false => count.to_string(),
         }
     }
+
+    /// How many packets were lost on the way here; `None` if none were sent.
+    pub(crate) fn loss(self, loss: Loss) -> Option<String> {
+        let Loss { expected, lost } = loss;
+        let share = units::share(lost as f64 / expected as f64);
+        (expected > 0).then(|| {
+            format!(
+                "{} of {} {} on the way here ({share})",
+                self.count(lost),
+                self.count(expected),
+                noun(expected, "packet")
+            )
+        })
+    }
 }
 
 #[cfg(test)]
@@ -118,5 +134,17 @@ mod tests {
         assert_eq!(human.bytes(7), "7 B");
         assert_eq!(human.count(999), "999");
         assert_eq!(human.count(12_345), "12.3 k");
+    }
+
+    #[test]
+    fn losses_have_their_share() {
+        let words = |style: Style, expected, lost| style.loss(Loss { expected, lost });
+        assert_eq!(words(Style::PLAIN, 0, 0), None);
+        let none = words(Style::PLAIN, 1, 0).unwrap();
+        assert_eq!(none, "0 of 1 packet on the way here (0%)");
+        let some = words(Style::PLAIN, 12_345, 5).unwrap();
+        assert_eq!(some, "5 of 12345 packets on the way here (0.04%)");
+        let human = words(Style::HUMAN, 12_345, 5).unwrap();
+        assert_eq!(human, "5 of 12.3 k packets on the way here (0.04%)");
     }
 }

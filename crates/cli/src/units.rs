@@ -51,6 +51,14 @@ pub(crate) fn percent(load: f64) -> String {
     format!("{:.0}%", 100.0 * load)
 }
 
+/// A part of a whole, however small: `0.04%`.
+pub(crate) fn share(share: f64) -> String {
+    match share > 0.0 {
+        true => format!("{:.2}%", 100.0 * share),
+        false => "0%".to_owned(),
+    }
+}
+
 /// A time of at most two units: `3 d 4 h`.
 pub(crate) fn time(time: Duration) -> String {
     let seconds = time.as_secs();
@@ -95,9 +103,12 @@ mod tests {
     }
 
     #[test]
-    fn loads_are_percents() {
+    fn loads_and_shares_are_percents() {
         assert_eq!(percent(0.374), "37%");
         assert_eq!(percent(1.5), "150%");
+        assert_eq!(share(0.0), "0%");
+        assert_eq!(share(0.000_44), "0.04%");
+        assert_eq!(share(1.0), "100.00%");
     }
 
     #[test]

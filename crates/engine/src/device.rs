@@ -36,7 +36,7 @@ use crate::device::ended::EndedPeers;
 use crate::device::interface::Interface;
 use crate::device::moves::Moves;
 use crate::device::notify::{Audience, Notify};
-use crate::device::peer::{Peer, state_of};
+use crate::device::peer::{Peer, loss_of, state_of};
 use crate::device::snapshot::{Snapshot, Tuning};
 use crate::device::state::State;
 use crate::io::Io;
@@ -243,7 +243,8 @@ impl<I: Io> Device<I> {
     /// A peer has ended: detaches it from its transport, and returns the notification.
     pub(crate) fn ended(&self, peer: &Peer<I>, reason: DeleteReason, now: Time) -> Notification {
         peer.transport.detach();
-        self.interface.totals.add(reason, &peer.activity);
+        let totals = &self.interface.totals;
+        totals.add(reason, &peer.activity, loss_of(peer));
         // An OpenVPN 2.6 server asks for a client's counters once its peer has ended.
         if (self.api, self.mode) == (Api::DcoV2, Mode::Mp) && reason != DeleteReason::Teardown {
             lock(&self.ended).add(state_of(peer), &peer.activity, now);

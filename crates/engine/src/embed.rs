@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use udco_core::{Activity, DropReason, Endpoint, Mode, PeerId, Routes, Time};
+use udco_core::{Activity, DropReason, Endpoint, Loss, Mode, PeerId, Routes, Time};
 use udco_ipc::Partial;
 pub use udco_netlink::{Api, DeleteReason, Notification};
 use udco_sys::Netns;
@@ -32,6 +32,7 @@ use crate::datapath::worker::{Order, Shared, Source};
 use crate::device::interface::{Interface, Offloads};
 use crate::device::notify::{Audience, Notify};
 use crate::device::offload::Merging;
+use crate::device::peer::loss_of;
 use crate::device::registration::WAKER;
 use crate::device::stream::Stream;
 use crate::device::transport::{self, Socket, Traits};
@@ -266,6 +267,16 @@ impl<I: Io> DataPath<I> {
     #[must_use]
     pub fn endpoint(&self, peer: PeerId) -> Option<Endpoint> {
         self.device.snapshot().peers.by_id(peer)?.endpoint()
+    }
+
+    /// The packets that all peers have sent, those that have ended too, and those lost on the way here.
+    #[must_use]
+    pub fn loss(&self) -> Loss {
+        let mut sum = self.device.interface.totals.loss();
+        for peer in self.device.snapshot().peers.iter() {
+            sum += loss_of(peer);
+        }
+        sum
     }
 
     /// How many packets were dropped, by reason.

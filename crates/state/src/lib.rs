@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use diagnosis::{DIAGNOSIS_FORMAT, Diagnosis, Finding, Offload, Severity};
 pub use kernel::{Driver, KernelDevice, KernelPeer};
-pub use peer::{Keepalive, Key, Keys, Mss, Peer, Totals, Traffic};
+pub use peer::{Keepalive, Key, Keys, Loss, Mss, Peer, Totals, Traffic};
 
 /// Version of the format.
 pub const FORMAT: u32 = 1;
@@ -147,7 +147,7 @@ pub struct Device<P = Vec<Peer>> {
     pub fragmented: u64,
     /// Dropped packets by reason; reasons that never occurred are omitted.
     pub drops: BTreeMap<String, u64>,
-    /// Counters since the device was made, which never fall; absent if this user may not use it.
+    /// Counters since the device was made, which never fall (but for packets lost); absent if this user may not use it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub totals: Option<Totals>,
     /// The common names of its peers by their ids, where an OpenVPN's status file tells them; absent in the engine's own

@@ -33,6 +33,9 @@ pub struct Peer {
     pub link: Traffic,
     /// Counters at the device.
     pub vpn: Traffic,
+    /// What was lost on the way from it; nothing over TCP.
+    #[serde(default)]
+    pub loss: Loss,
 }
 
 /// Bytes of TCP payload per packet, by the family inside the tunnel.
@@ -83,6 +86,18 @@ pub struct Totals {
     pub link: Traffic,
     /// Counters at the device.
     pub vpn: Traffic,
+    /// What was lost on the way here.
+    #[serde(default)]
+    pub loss: Loss,
+}
+
+/// Packets lost on the way here, as gaps in packet ids show them.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+pub struct Loss {
+    /// Packets that were sent here, as far as is known.
+    pub expected: u64,
+    /// Of these, not accepted. Falls when one comes late.
+    pub lost: u64,
 }
 
 /// Bytes and packets of both directions.
@@ -104,5 +119,12 @@ impl std::ops::AddAssign for Traffic {
         self.rx_packets += other.rx_packets;
         self.tx_bytes += other.tx_bytes;
         self.tx_packets += other.tx_packets;
+    }
+}
+
+impl std::ops::AddAssign for Loss {
+    fn add_assign(&mut self, other: Self) {
+        self.expected += other.expected;
+        self.lost += other.lost;
     }
 }

@@ -7,10 +7,12 @@ const STATE: &str = r#"{"format":1,"version":"0.1.0","pid":7,"netns":4026531840,
     {"name":"tun0","ifindex":3,"netns":9,"mode":"mp","api":"ovpn-dco-v2","owner":0,"offloads":{"device-tcp":true,
     "device-udp":false,"merge":true,"merge-udp":false,"segment":true,"coalesce":null,"queues":1},"routes":2,
     "fragmented":0,"drops":{"rx_bad_tag":1},"totals":{"ended":{"expired":1},"link":{"rx_bytes":5000000001,
-    "rx_packets":2,"tx_bytes":3,"tx_packets":4},"vpn":{"rx_bytes":0,"rx_packets":0,"tx_bytes":0,"tx_packets":0}},"peers":[{"id":1,"tx_id":2,"remote":"192.0.2.77:4000","local":null,
+    "rx_packets":2,"tx_bytes":3,"tx_packets":4},"vpn":{"rx_bytes":0,"rx_packets":0,"tx_bytes":0,"tx_packets":0},
+    "loss":{"expected":9,"lost":2}},"peers":[{"id":1,"tx_id":2,"remote":"192.0.2.77:4000","local":null,
     "path_mtu":1500,"mss":{"ipv4":1400,"ipv6":1380},"vpn4":"10.8.0.2","vpn6":null,"keepalive":{"interval":10,
     "timeout":60},"keys":{"primary":{"key_id":3,"cipher":"AES-256-GCM","age":40},"secondary":null},"link":{"rx_bytes":5000000000,
-    "rx_packets":1,"tx_bytes":2,"tx_packets":3},"vpn":{"rx_bytes":0,"rx_packets":0,"tx_bytes":0,"tx_packets":0}}]}]}"#;
+    "rx_packets":1,"tx_bytes":2,"tx_packets":3},"vpn":{"rx_bytes":0,"rx_packets":0,"tx_bytes":0,"tx_packets":0},
+    "loss":{"expected":5,"lost":1}}]}]}"#;
 
 #[test]
 fn a_state_comes_back_as_it_went_and_unknown_members_are_passed_over() {

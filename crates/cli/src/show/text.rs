@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
-use udco_state::{KernelDevice, Key, Keys, Mode, Mss, Peer, Traffic};
+use udco_state::{KernelDevice, Key, Keys, Loss, Mode, Mss, Peer, Traffic};
 
 use crate::output;
 use crate::rates::{self, Rate, Rates, Sides, Whose};
@@ -186,6 +186,7 @@ impl Printer {
             let rate = self.rates.as_mut().and_then(|it| it.of(whose(None), sides));
             styled!(self, Line::Plain, "  all peers, and those that have ended");
             self.sides(&sides, rate)?;
+            self.loss(totals.loss)?;
         }
         let in_use: Vec<_> = device.offloads.in_use().collect();
         let queues = device.offloads.queues;
@@ -271,7 +272,8 @@ impl Printer {
             vpn: peer.vpn,
             link: peer.link,
         };
-        self.sides(&sides, rate)
+        self.sides(&sides, rate)?;
+        self.loss(peer.loss)
     }
 
     fn address(
@@ -312,6 +314,13 @@ impl Printer {
         styled!(self, Line::Plain, "    link  {link}");
         if let Some([_, link]) = &rate {
             styled!(self, Line::Plain, "          {}", rates_of(link));
+        }
+        Ok(())
+    }
+
+    fn loss(&self, of: Loss) -> Result<()> {
+        if let Some(lost) = self.style.loss(of) {
+            styled!(self, Line::Plain, "    lost  {lost}");
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
-use udco_state::Peer;
+use udco_state::{Loss, Peer};
 
 use super::history::History;
 use super::sample::{self, DeviceSample, EngineSample, Sample};
@@ -22,6 +22,7 @@ pub(super) struct Model {
     /// The reason why nothing is shown, if no device is.
     pub(super) nothing: Option<String>,
     rates: Rates<Whose, Sides>,
+    losses: Rates<Whose, Loss>,
     drop_rates: Rates<(Whose, String), u64>,
     /// Of each engine by its socket, as a whole and by its workers' numbers.
     loads: Rates<(String, Option<usize>), f64>,
@@ -72,12 +73,15 @@ pub(super) struct PeerRow {
     pub(super) peer: Peer,
     /// Inside the tunnel, and at the transport socket.
     pub(super) rate: Option<[Rate; 2]>,
+    /// The share of the packets on the way here that was lost.
+    pub(super) loss: Option<f64>,
 }
 
 impl Model {
     /// The next sample.
     pub(super) fn take(&mut self, sample: Sample) {
         self.rates.begin(sample.at);
+        self.losses.begin(sample.at);
         self.drop_rates.begin(sample.at);
         self.loads.begin(sample.at);
         self.devices.clear();
@@ -105,12 +109,14 @@ impl Model {
             if let Some([inside, _]) = rate {
                 *of_peers.get_or_insert_default() += inside;
             }
+            let loss = self.losses.of(whose.clone(), peer.loss).flatten();
             self.peers.push(PeerRow {
                 whose,
                 device: device.name.clone(),
                 common_name: device.common_names.remove(&peer.id),
                 peer,
                 rate,
+                loss,
             });
         }
         let totals = device.totals;

@@ -14,6 +14,8 @@ pub(super) enum Order {
     Received,
     Sent,
     Packets,
+    /// On the way here.
+    Loss,
     /// As the devices have them: by their ids.
     Id,
     /// Outer address.
@@ -27,7 +29,8 @@ impl Order {
             Self::Traffic => Self::Received,
             Self::Received => Self::Sent,
             Self::Sent => Self::Packets,
-            Self::Packets => Self::Id,
+            Self::Packets => Self::Loss,
+            Self::Loss => Self::Id,
             Self::Id => Self::Address,
             Self::Address => Self::Traffic,
         }
@@ -40,6 +43,7 @@ impl Order {
             Self::Received => "received",
             Self::Sent => "sent",
             Self::Packets => "packets",
+            Self::Loss => "loss",
             Self::Id => "id",
             Self::Address => "address",
         }
@@ -67,6 +71,10 @@ impl Order {
             Self::Received => by(|rate| rate.rx_bytes),
             Self::Sent => by(|rate| rate.tx_bytes),
             Self::Packets => by(Rate::packets),
+            Self::Loss => {
+                let of = |row: &PeerRow| row.loss.unwrap_or_default();
+                of(other).total_cmp(&of(one))
+            }
             Self::Id => Ordering::Equal,
             Self::Address => one.peer.remote.cmp(&other.peer.remote),
         }
@@ -105,7 +113,7 @@ mod tests {
     use super::super::model::tests::{at, device, peer, sample};
     use super::*;
 
-    /// Three peers: 1 receives most, 2 sends most, 3 is idle.
+    /// Three peers: 1 receives most, 2 sends most and loses some, 3 is idle.
     fn model() -> Model {
         let begin = Instant::now();
         let mut model = Model::default();
@@ -114,10 +122,9 @@ mod tests {
             let peers = (1..).zip(rates);
             let peers =
                 peers.map(|(id, (received, sent))| peer(id, second * received, second * sent));
-            model.take(sample(
-                at(begin, second),
-                vec![device("tun0", 3, peers.collect())],
-            ));
+            let mut peers: Vec<_> = peers.collect();
+            peers[1].loss.lost = second;
+            model.take(sample(at(begin, second), vec![device("tun0", 3, peers)]));
         }
         model
     }
@@ -136,6 +143,7 @@ mod tests {
         assert_eq!(sorted(Order::Received, false), [1, 2, 3]);
         assert_eq!(sorted(Order::Sent, false), [2, 1, 3], "equal ones by id");
         assert_eq!(sorted(Order::Packets, false), [2, 1, 3]);
+        assert_eq!(sorted(Order::Loss, false), [2, 1, 3]);
         assert_eq!(sorted(Order::Id, false), [1, 2, 3]);
         assert_eq!(sorted(Order::Id, true), [3, 2, 1]);
         assert_eq!(sorted(Order::Address, false), [1, 2, 3]);
@@ -146,11 +154,11 @@ mod tests {
     fn each_order_comes_round() {
         let mut order = Order::default();
         let mut names = std::collections::BTreeSet::new();
-        for _ in 0..6 {
+        for _ in 0..7 {
             names.insert(order.name());
             order = order.next();
         }
-        assert_eq!((order, names.len()), (Order::Traffic, 6));
+        assert_eq!((order, names.len()), (Order::Traffic, 7));
     }
 
     #[test]

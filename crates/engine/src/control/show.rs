@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use udco_core::mss::{self, MssFix};
-use udco_core::{Slot, Time, Traffic as Counter};
+use udco_core::{Loss, Slot, Time, Traffic as Counter};
 use udco_netlink::Api;
 use udco_state::{self as state, EngineState};
 use udco_sys::clock;
 use udco_sys::tun::offload;
 
 use crate::device::Device;
-use crate::device::peer::Peer;
+use crate::device::peer::{Peer, loss_of};
 
 /// Bytes that are written at a time.
 const ROOM: usize = 64 << 10;
@@ -35,6 +35,7 @@ pub(crate) fn device(device: &Device, owner: u32, may_use: bool) -> state::Devic
     for peer in snapshot.peers.iter() {
         totals.link += traffic(&peer.activity.link_rx, &peer.activity.link_tx);
         totals.vpn += traffic(&peer.activity.vpn_rx, &peer.activity.vpn_tx);
+        totals.loss += loss(loss_of(peer));
     }
     let shown = snapshot.peers.iter().filter(|_| may_use);
     let now = Time::from_millis(clock::milliseconds());
@@ -86,6 +87,7 @@ fn ended(device: &Device) -> state::Totals {
             .collect(),
         link: traffic(&totals.link_rx, &totals.link_tx),
         vpn: traffic(&totals.vpn_rx, &totals.vpn_tx),
+        loss: loss(totals.loss()),
     }
 }
 
@@ -134,6 +136,7 @@ fn peer(peer: &Peer, mssfix: MssFix, now: Time) -> state::Peer {
         },
         link: traffic(&activity.link_rx, &activity.link_tx),
         vpn: traffic(&activity.vpn_rx, &activity.vpn_tx),
+        loss: loss(loss_of(peer)),
     }
 }
 
@@ -151,5 +154,12 @@ fn traffic(rx: &Counter, tx: &Counter) -> state::Traffic {
         rx_packets: rx.packets(),
         tx_bytes: tx.bytes(),
         tx_packets: tx.packets(),
+    }
+}
+
+const fn loss(loss: Loss) -> state::Loss {
+    state::Loss {
+        expected: loss.expected,
+        lost: loss.lost,
     }
 }

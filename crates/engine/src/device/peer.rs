@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use udco_core::{Activity, Mode, Traffic as Counter};
+use udco_core::{Activity, Loss, Mode, Traffic as Counter};
 use udco_crypto::DirectionKey;
 use udco_netlink::{Keepalive, PeerState, Traffic};
 
@@ -58,6 +58,14 @@ pub(crate) fn with_counters(state: PeerState, activity: &Activity) -> PeerState 
         link_rx: traffic(&activity.link_rx),
         link_tx: traffic(&activity.link_tx),
         ..state
+    }
+}
+
+/// The packets that a peer has sent, and those lost on the way here. Over TCP none are: a gap is what its own end dropped.
+pub(crate) fn loss_of<I: Io>(peer: &Peer<I>) -> Loss {
+    match peer.transport.as_stream() {
+        Some(_) => Loss::NONE,
+        None => peer.keys.loss(),
     }
 }
 

@@ -1,9 +1,9 @@
-//! Totals of peers that have ended: how many there were, why they ended, and their traffic. A device's traffic includes
-//! theirs, so it never falls.
+//! Totals of peers that have ended: how many there were, why they ended, their traffic, and what was lost. A device's
+//! traffic includes theirs, so it never falls.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use udco_core::{Activity, Traffic};
+use udco_core::{Activity, Loss, Traffic};
 use udco_netlink::DeleteReason;
 
 /// Of an interface's ended peers.
@@ -14,11 +14,13 @@ pub(crate) struct Totals {
     pub(crate) link_tx: Traffic,
     pub(crate) vpn_rx: Traffic,
     pub(crate) vpn_tx: Traffic,
+    expected: AtomicU64,
+    lost: AtomicU64,
 }
 
 impl Totals {
     /// A peer has ended. Packets still in flight are no longer counted.
-    pub(crate) fn add(&self, reason: DeleteReason, activity: &Activity) {
+    pub(crate) fn add(&self, reason: DeleteReason, activity: &Activity, loss: Loss) {
         if let Some(ended) = self.ended.get(reason as usize) {
             ended.fetch_add(1, Ordering::Relaxed);
         }
@@ -30,6 +32,16 @@ impl Totals {
         ];
         for (total, counter) in traffic {
             total.count_many(counter.packets(), counter.bytes());
+        }
+        self.expected.fetch_add(loss.expected, Ordering::Relaxed);
+        self.lost.fetch_add(loss.lost, Ordering::Relaxed);
+    }
+
+    /// The packets that they had sent, and those lost on the way here.
+    pub(crate) fn loss(&self) -> Loss {
+        Loss {
+            expected: self.expected.load(Ordering::Relaxed),
+            lost: self.lost.load(Ordering::Relaxed),
         }
     }
 
@@ -49,9 +61,11 @@ mod tests {
         let totals = Totals::default();
         let activity = Activity::default();
         activity.vpn_rx.count_many(2, 300);
-        totals.add(DeleteReason::Expired, &activity);
-        totals.add(DeleteReason::Expired, &activity);
-        totals.add(DeleteReason::TransportDisconnect, &activity);
+        let (expected, lost) = (5, 3);
+        let loss = Loss { expected, lost };
+        totals.add(DeleteReason::Expired, &activity, loss);
+        totals.add(DeleteReason::Expired, &activity, loss);
+        totals.add(DeleteReason::TransportDisconnect, &activity, Loss::NONE);
         let ended: Vec<_> = totals.ended().filter(|(_, count)| *count > 0).collect();
         let expected = [
             (DeleteReason::Expired, 2),
@@ -60,5 +74,7 @@ mod tests {
         assert_eq!(ended, expected);
         assert_eq!((totals.vpn_rx.packets(), totals.vpn_rx.bytes()), (6, 900));
         assert_eq!(totals.link_tx.packets(), 0);
+        let (expected, lost) = (10, 6);
+        assert_eq!(totals.loss(), Loss { expected, lost });
     }
 }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::thread;
 use std::time::Duration;
 
-use crate::api::{Api, BOTH, NewPeer};
+use crate::api::{Api, BOTH, NewPeer, PRIMARY};
 use crate::client::namespace::enter;
 use crate::eventually::eventually_equal;
 use crate::forger::{Forger, KEEPALIVE, Record, Tally, UNDEFINED};
@@ -64,6 +64,45 @@ fn a_record_older_than_the_window_is_dropped() {
     forger.send(&forger.record(0, &fine(1, b"zero")));
     site.await_drops("rx_replay", 1);
     site.nothing_delivered();
+}
+
+#[test]
+fn gaps_in_packet_ids_are_shown_as_lost_until_they_close() {
+    if !enter("records::gaps_in_packet_ids_are_shown_as_lost_until_they_close") {
+        return;
+    }
+    for api in BOTH {
+        let site = Site::open(api);
+        let forger = site.add_peer(1);
+        let send = |packet_id: u32| {
+            let payload = packet_id.to_string();
+            forger.send(&forger.record(packet_id, &fine(1, payload.as_bytes())));
+            assert_eq!(site.delivered(), payload.as_bytes());
+        };
+        let lost = |part: &str| {
+            let device = &site.openvpn.client.show()["devices"][0];
+            let of = match part {
+                "totals" => &device["totals"],
+                _ => &device["peers"][0],
+            };
+            let number = |name: &str| of["loss"][name].as_u64().unwrap();
+            (number("lost"), number("expected"))
+        };
+        assert_eq!(lost("peer"), (0, 0));
+        send(2);
+        send(6);
+        assert_eq!(lost("peer"), (4, 6));
+        send(4);
+        forger.send(&forger.record(4, &fine(1, b"again")));
+        site.await_drops("rx_replay", 1);
+        assert_eq!((lost("peer"), lost("totals")), ((3, 6), (3, 6)));
+        // The next key counts from 1, and the one before stays in the sum.
+        site.openvpn
+            .must(&site.openvpn.target.key_new(1, PRIMARY, 1));
+        assert_eq!(lost("peer"), (3, 6));
+        site.openvpn.must(&site.openvpn.target.peer_del(1));
+        assert_eq!(lost("totals"), (3, 6));
+    }
 }
 
 /// With a fake clock: `replay::tests::after_thirty_idle_seconds_only_newer_ids_are_accepted` of the core.

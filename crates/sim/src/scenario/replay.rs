@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use udco_core::Mode;
+use udco_core::{Loss, Mode};
 
 use crate::Failure;
 use crate::fault::Fault;
@@ -126,6 +126,14 @@ pub(super) fn run(mut rng: Rng, fault: Fault) -> Result<World, Failure> {
     let wanted = (model.seen.len() as u64, model.replays, model.too_old);
     Failure::unless(seen == wanted, || {
         format!("(delivered, replays, too old) are {seen:?}, not {wanted:?}")
+    })?;
+    let wanted = Loss {
+        expected: model.highest,
+        lost: model.highest - model.seen.len() as u64,
+    };
+    let loss = server.path.loss();
+    Failure::unless(loss == wanted || fault != Fault::None, || {
+        format!("{loss:?} is reported, not {wanted:?}")
     })?;
     Ok(world)
 }

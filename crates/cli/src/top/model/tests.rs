@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use udco_state::{Keepalive, Key, Keys, Mss, Traffic};
+use udco_state::{Keepalive, Key, Keys, Loss, Mss, Traffic};
 
 use super::*;
 
@@ -60,7 +60,7 @@ pub(in crate::top) fn whose(ifindex: u32, peer: Option<u32>) -> Whose {
     }
 }
 
-/// A peer that has received and sent this many bytes, in packets of a thousand.
+/// A peer that has received and sent this many bytes, in packets of a thousand. With each million received one was lost.
 pub(in crate::top) fn peer(id: u32, received: u64, sent: u64) -> Peer {
     let last = u8::try_from(id).unwrap();
     let traffic = |overhead: u64| Traffic {
@@ -95,6 +95,10 @@ pub(in crate::top) fn peer(id: u32, received: u64, sent: u64) -> Peer {
         },
         link: traffic(24),
         vpn: traffic(0),
+        loss: Loss {
+            expected: received / 1000 + received / 1_000_000,
+            lost: received / 1_000_000,
+        },
     }
 }
 
@@ -109,6 +113,7 @@ fn two_samples_make_rates() {
     let mut model = Model::default();
     model.take(sample(begin, vec![device("tun0", 3, vec![peer(1, 0, 0)])]));
     assert!(model.devices[0].rate.is_none() && model.peers[0].rate.is_none());
+    assert_eq!(model.peers[0].loss, None);
     let mut later = device("tun0", 3, vec![peer(1, 4000, 2000), peer(2, 8000, 0)]);
     let engine = later.engine.as_mut().unwrap();
     (engine.cpu_seconds, engine.worker_cpu_seconds) = (0.5, vec![0.25, 0.125]);
@@ -116,6 +121,7 @@ fn two_samples_make_rates() {
     let [inside, link] = model.peers[0].rate.unwrap();
     assert_eq!((inside.rx_bytes, inside.tx_bytes), (2000.0, 1000.0));
     assert_eq!(link.rx_bytes, 2.0 * 1024.0);
+    assert_eq!(model.peers[0].loss, Some(0.0));
     assert!(model.peers[1].rate.is_none(), "it is new");
     let device = &model.devices[0];
     assert_eq!(device.rate.unwrap().rx_bytes, 6000.0, "of the totals");

@@ -36,6 +36,7 @@ pub(super) fn draw(
     let has_inside = width >= 30 + names + 16;
     let (has_outside, is_wide) = (width >= 64, width >= WIDE);
     let has_names = width > WIDE + NAME && peers.iter().any(|row| row.common_name.is_some());
+    let has_loss = width >= WIDE + 10 + if has_names { NAME + 1 } else { 0 };
     let mut columns = Vec::new();
     columns.extend(has_several.then(|| Column::text("DEVICE", longest)));
     columns.push(Column::number("PEER", 6));
@@ -44,6 +45,7 @@ pub(super) fn draw(
     columns.extend(has_outside.then(|| Column::rest("OUTSIDE")));
     columns.extend([Column::bits("RECEIVES"), Column::bits("SENDS")]);
     columns.extend(is_wide.then(|| Column::number("PACKETS/S", 9)));
+    columns.extend(has_loss.then(|| Column::number("LOSS", 7)));
 
     let room = usize::from(area.height.saturating_sub(1));
     let at = controls.position(&peers);
@@ -61,6 +63,7 @@ pub(super) fn draw(
         cells.push(table::bits(rate.map(|rate| rate.rx_bytes)));
         cells.push(table::bits(rate.map(|rate| rate.tx_bytes)));
         cells.extend(is_wide.then(|| table::count(rate.map(|rate| rate.packets()))));
+        cells.extend(has_loss.then(|| table::share(row.loss)));
         match at == Some(position) {
             true => Row::new(cells).style(theme.chosen),
             false => Row::new(cells),

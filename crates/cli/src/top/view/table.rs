@@ -86,6 +86,11 @@ pub(super) fn count(count: Option<f64>) -> Cell<'static> {
     number(count.map_or_else(unknown, |count| units::scaled(count).trim_end().to_owned()))
 }
 
+/// A small part of a whole, if it is known.
+pub(super) fn share(share: Option<f64>) -> Cell<'static> {
+    number(share.map_or_else(unknown, units::share))
+}
+
 fn unknown() -> String {
     "-".to_owned()
 }

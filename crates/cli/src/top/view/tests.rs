@@ -142,6 +142,8 @@ fn a_wide_terminal_shows_more() {
         "KIND",
         "mp, ovpn-dco-v2; workers 34% 3% at /run/udco/engine.sock",
         "OUTSIDE",
+        "LOSS\n",
+        "11.6 k   0.10%",
     ] {
         assert!(wide.contains(words), "{words}:\n{wide}");
     }
