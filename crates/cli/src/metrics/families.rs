@@ -41,6 +41,9 @@ const DIRECTIONS: [Direction; 4] = [
     ("transmit_packets", None, "Packets sent", |it| it.tx_packets),
 ];
 
+const LOST: &str =
+    "Packets lost on the way here, by gaps in packet ids; falls when a late one closes its gap";
+
 impl Collector for Families {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut to = Writer(encoder);
@@ -178,6 +181,8 @@ fn device_counters(to: &mut Writer<'_>, devices: &[DeviceSample]) -> fmt::Result
 fn traffic(to: &mut Writer<'_>, devices: &[DeviceSample]) -> fmt::Result {
     let totals =
         || counters(devices).filter_map(|(labels, it)| Some((labels, it.totals.as_ref()?)));
+    let lost = totals().map(|(labels, it)| (labels.with(&[]), it.loss.lost));
+    to.gauge("device_lost_packets", None, LOST, lost)?;
     for (name, unit, what, value) in &DIRECTIONS {
         let series = totals().map(|(labels, it)| (labels.with(&[]), value(&it.vpn)));
         let help = format!("{what} inside the tunnel");
@@ -218,6 +223,8 @@ fn peers(to: &mut Writer<'_>, devices: &[DeviceSample]) -> fmt::Result {
         .filter_map(|(device, peer)| Some((labels(device, &peer.id), u64::from(peer.path_mtu?))));
     let help = "The longest outer packet to the peer that is not fragmented";
     to.gauge("peer_path_mtu", Some(Unit::Bytes), help, mtu)?;
+    let lost = each().filter_map(|(device, peer)| Some((labels(device, &peer.id), peer.lost?)));
+    to.gauge("peer_lost_packets", None, LOST, lost)?;
     for (name, unit, what, value) in &DIRECTIONS {
         let series = each().map(|(device, peer)| (labels(device, &peer.id), value(&peer.vpn)));
         let help = format!("{what} inside the tunnel, by peer");

@@ -83,6 +83,8 @@ pub(super) struct PeerSample {
     /// Its id, as a label.
     pub(super) id: String,
     pub(super) path_mtu: Option<u16>,
+    /// Packets lost on the way here; the kernel's driver does not tell.
+    pub(super) lost: Option<u64>,
     pub(super) link: Traffic,
     pub(super) vpn: Traffic,
 }
@@ -193,6 +195,7 @@ impl DeviceSample {
                 .map(|peer| PeerSample {
                     id: peer.id.to_string(),
                     path_mtu: None,
+                    lost: None,
                     link: peer.link,
                     vpn: peer.vpn,
                 })
@@ -223,6 +226,7 @@ impl PeerSample {
         Self {
             id: peer.id.to_string(),
             path_mtu: peer.path_mtu,
+            lost: Some(peer.loss.lost),
             link: peer.link,
             vpn: peer.vpn,
         }
@@ -247,7 +251,8 @@ pub(super) mod tests {
                 each,
                 r#"{comma}{{"id":{id},"tx_id":2,"remote":"192.0.2.77:4000","local":null,"path_mtu":1500,
                 "mss":null,"vpn4":"10.8.0.2","vpn6":null,"keepalive":{{"interval":10,"timeout":60}},
-                "keys":{{"primary":null,"secondary":null}},"link":{traffic},"vpn":{traffic}}}"#
+                "keys":{{"primary":null,"secondary":null}},"link":{traffic},"vpn":{traffic},
+                "loss":{{"expected":9,"lost":2}}}}"#
             );
         }
         format!(
@@ -255,7 +260,7 @@ pub(super) mod tests {
             "worker_cpu_seconds":[0.125,0.25],"devices":[{{"name":"{name}","ifindex":3,"netns":{netns},"mode":"mp","api":"ovpn","owner":0,"offloads":
             {{"device-tcp":true,"device-udp":false,"merge":true,"merge-udp":false,"segment":true,"coalesce":null,
             "queues":1}},"routes":2,"fragmented":1,"drops":{{"rx_bad_tag":8}},"totals":{{"ended":{{"expired":6}},
-            "link":{traffic},"vpn":{traffic}}},"peers":[{each}]}}]}}"#
+            "link":{traffic},"vpn":{traffic},"loss":{{"expected":90,"lost":7}}}},"peers":[{each}]}}]}}"#
         )
     }
 

@@ -36,6 +36,9 @@ fn names_and_values_are_those_of_the_state() {
         &format!("udco_peer_receive_bytes_total{{device=\"tun0\",{device},peer=\"0\"}} 5000000000"),
         &format!("udco_peer_link_transmit_packets_total{{device=\"tun0\",{device},peer=\"0\"}} 4"),
         &format!("udco_peer_path_mtu_bytes{{device=\"tun0\",{device},peer=\"0\"}} 1500"),
+        "# TYPE udco_device_lost_packets gauge",
+        &format!("udco_device_lost_packets{{device=\"tun0\",{device}}} 7"),
+        &format!("udco_peer_lost_packets{{device=\"tun0\",{device},peer=\"0\"}} 2"),
     ] {
         assert!(text.lines().any(|it| it == line), "no {line} in\n{text}");
     }
@@ -92,9 +95,9 @@ fn rules_and_dashboard_use_metrics_that_there_are() {
 }
 
 #[test]
-fn each_peer_has_nine_series() {
+fn each_peer_has_ten_series() {
     let text = Format::Text.write(example(1000, true));
     let peers = series(&text);
     let peers = peers.iter().filter(|it| it.starts_with("udco_peer_"));
-    assert_eq!(peers.count(), 2 * 9 * 1000);
+    assert_eq!(peers.count(), 2 * 10 * 1000);
 }
