@@ -113,7 +113,8 @@ fn change(header: &Header, message: &[u8]) -> Option<Change> {
 fn route(message: &[u8]) -> Option<Route> {
     let header = RouteHeader::of(message)?;
     let family = header.family;
-    if header.flags & RTM_F_CLONED != 0 {
+    // Neither a copy in a cache nor a route for certain sources: the peer of a packet does not depend on where it is from.
+    if header.flags & RTM_F_CLONED != 0 || header.source_bits != 0 {
         return None;
     }
     let mut route = Route {
@@ -172,27 +173,6 @@ fn first_hop(route: &mut Route, family: u8, hops: &[u8]) -> Option<()> {
         hop(route, family, &attribute)?;
     }
     Some(())
-}
-
-/// The devices by which the route in a message leaves, one for each of its next hops.
-pub fn devices(message: &[u8]) -> Vec<u32> {
-    let mut devices = Vec::new();
-    for attribute in Attributes::of(message, RouteHeader::END) {
-        let mut hops = match attribute.number() {
-            RTA_OIF => {
-                devices.extend(attribute.u32());
-                continue;
-            }
-            RTA_MULTIPATH => attribute.payload,
-            _ => continue,
-        };
-        while let Some([a, b, _, _, ifindex @ ..]) = hops.first_chunk::<RTNEXTHOP_LEN>() {
-            devices.push(u32::from_ne_bytes(*ifindex));
-            let length = usize::from(u16::from_ne_bytes([*a, *b])).max(RTNEXTHOP_LEN);
-            hops = hops.get(length.next_multiple_of(4)..).unwrap_or_default();
-        }
-    }
-    devices
 }
 
 fn address(family: u8, attribute: &Attribute<'_>) -> Option<IpAddr> {

@@ -92,11 +92,10 @@ fn defaults6(links: &[Vec<u8>]) -> Vec<DefaultRoute> {
         let Some(Change::Added { route, .. }) = route::changes(&message, 0).next() else {
             continue;
         };
-        // One that leads nowhere has no device.
+        // One that leads nowhere has no device. Of several next hops the first stands for all: that is one route.
         if route.prefix == 0 && route.ifindex != 0 {
-            let devices = route::devices(&message).into_iter();
-            let names = devices.filter_map(|index| names.get(&index));
-            found.extend(names.map(|name| DefaultRoute {
+            let name = names.get(&route.ifindex);
+            found.extend(name.map(|name| DefaultRoute {
                 device: (*name).to_owned(),
                 metric: route.metric,
             }));
