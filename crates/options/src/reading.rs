@@ -135,9 +135,10 @@ impl<F: FnMut(&Path) -> Result<Vec<u8>, String>> Reader<F> {
         if is_utf16(&bytes) {
             return self.problem(&Origin::File(path, 1), UTF_16.to_owned());
         }
-        let before = self.reading.settings.len();
+        let found = |reading: &Reading| reading.settings.len() + reading.problems.len();
+        let before = found(&self.reading);
         self.lines(&bytes, &path, depth);
-        if self.reading.settings.len() == before {
+        if found(&self.reading) == before {
             self.reading.empty.push(name.to_owned());
         }
     }

@@ -107,6 +107,7 @@ fn files_without_an_option_are_listed() {
         b"dev tun".as_slice(),
         b"\xef\xbb\xbfdev tun",
         b"dev tun\n\0\0",
+        b"remote \"a\n",
     ] {
         assert_eq!(read_bytes(bytes).empty, Vec::<PathBuf>::new(), "{bytes:?}");
     }
