@@ -97,6 +97,9 @@ fn settings_are_read_however_they_were_saved() {
         ("  export UDCO_RUN_OPTIONS='--workers 2' # two\n", workers),
         ("UDCO_RUN_OPTIONS=\"--workers \\\n  2\"\n", workers),
         ("UDCO_DISABLE=all \\", PLAIN),
+        ("UDCO_DISABLE=openvpn-\\\nclient@a", PLAIN),
+        ("UDCO_DISABLE='my\\x2doffice openvpn-client@a'", PLAIN),
+        ("UDCO_DISABLE=all\t# b # c", PLAIN),
         (
             "UDCO_DAEMON_OPTIONS=\"--allow-gid 7\"\nUDCO_METRICS_OPTIONS=\n",
             OFFLOADED,
@@ -128,6 +131,7 @@ fn what_is_no_setting_is_named_and_ignored() {
         ("UDCO_DISABLE=\"$(touch harm)\"\n", 1),
         ("UDCO_RUN_OPTIONS=`touch harm`\n", 1),
         ("if\n", 1),
+        (&format!("UDCO_DISABLE={}\n", "all ".repeat(1025)), 1),
     ] {
         let (started, said) = machine.start_with(settings.as_bytes());
         assert_eq!(started, OFFLOADED, "{settings}");

@@ -54,15 +54,17 @@ fn with_settings(words: Vec<OsString>, settings: &str) -> Vec<OsString> {
 /// The last plain value of a setting; empty if there is none. The rules are those of `run-openvpn`.
 fn value(settings: &str, name: &str) -> String {
     let (mut last, mut begun) = (String::new(), String::new());
-    let lines = settings.trim_start_matches('\u{feff}').lines();
+    let lines = settings
+        .trim_start_matches(['\u{feff}', '\u{fffd}'])
+        .lines();
     for line in lines.chain([""]) {
         let line = std::mem::take(&mut begun) + line;
-        let line = line.trim_start();
+        let line = line.trim();
         if line.starts_with(['#', ';']) {
             continue;
         }
         if let Some(first) = line.strip_suffix('\\') {
-            begun = format!("{first} ");
+            first.clone_into(&mut begun);
             continue;
         }
         let line = line.strip_prefix("export ").unwrap_or(line);
@@ -77,15 +79,17 @@ fn value(settings: &str, name: &str) -> String {
 /// A value in quotation marks, or bare; `None` if a shell would have to work it out.
 fn plain(text: &str) -> Option<&str> {
     let quoted = |mark: char| text.strip_prefix(mark)?.split_once(mark);
-    let (value, rest) = quoted('"').or_else(|| quoted('\'')).unwrap_or_else(|| {
-        let comment = text.find(" #").or_else(|| text.find("\t#"));
-        (
-            text.get(..comment.unwrap_or(text.len())).unwrap_or(text),
-            "",
-        )
+    let single = quoted('\'');
+    let (value, rest) = single.or_else(|| quoted('"')).unwrap_or_else(|| {
+        let comment = [" #", "\t#"]
+            .into_iter()
+            .filter_map(|it| text.find(it))
+            .min();
+        let value = comment.and_then(|at| text.get(..at)).unwrap_or(text);
+        (value, "")
     });
     let rest = rest.trim_start();
-    let is_plain = !value.contains(['"', '\'', '\\', '`', '$']);
+    let is_plain = single.is_some() || !value.contains(['"', '\'', '\\', '`', '$']);
     (is_plain && (rest.is_empty() || rest.starts_with('#'))).then_some(value)
 }
 
@@ -123,6 +127,10 @@ mod tests {
             ("UDCO_DISABLE=\"all\nUDCO_DISABLE=$ALL\n", &run),
             ("UDCO_DISABLE=\"all\" too\n", &run),
             ("UDCO_DISABLE=all \\", plain),
+            ("UDCO_DISABLE=openvpn-\\\nserver@a", plain),
+            ("UDCO_DISABLE=b \\ \nUDCO_DISABLE=all", &run),
+            ("UDCO_DISABLE='my\\x2doffice openvpn-server@a'", plain),
+            ("UDCO_DISABLE=all\t# b # c", plain),
             ("# \\\nUDCO_DISABLE=\"all\"\n", plain),
             ("UDCO_RUN_OPTIONS=\"\"\r\n", &run),
             (
