@@ -221,7 +221,7 @@ pub(super) enum FileState {
     Good(u32),
 }
 
-/// A file that OpenVPN needs, and may not use as the user as whom its unit starts it.
+/// A file that OpenVPN needs, and may not use as its unit's user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Denied {
     pub(super) user: String,
@@ -248,6 +248,8 @@ pub(super) enum Need {
 pub(super) struct Clients {
     /// The option with its place.
     pub(super) option: String,
+    /// The directory itself.
+    pub(super) directory: PathBuf,
     /// The user as whom OpenVPN runs, and the file or directory that refuses it.
     pub(super) denied: Option<(String, PathBuf)>,
     /// The options of all files.

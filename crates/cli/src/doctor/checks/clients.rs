@@ -48,13 +48,14 @@ fn denied(clients: &Clients, is_exclusive: bool) -> Option<Finding> {
         "{} may not be read by {user}, as whom OpenVPN runs: it {outcome}",
         at.display()
     );
-    Some(
-        finding(Name::File, Severity::Warning, &clients.option, means).cure(format!(
-            "`setfacl -R -m u:{}:rX {}`",
-            word(user),
-            word(at.display())
-        )),
-    )
+    // What lies above the directory may hold keys: its user may pass, and read nothing else.
+    let (rights, at) = match at.starts_with(&clients.directory) {
+        true => ("-R -m u:{}:rX", &clients.directory),
+        false => ("-m u:{}:x", at),
+    };
+    let rights = rights.replace("{}", &word(user));
+    let cure = format!("`setfacl {rights} {}`", word(at.display()));
+    Some(finding(Name::File, Severity::Warning, &clients.option, means).cure(cure))
 }
 
 /// `ifconfig-push` with two addresses, as topology net30 and p2p have it.
@@ -69,7 +70,7 @@ fn address(setting: &Setting, netmask: &str) -> Option<Finding> {
     }
     let first = setting.argument(0)?;
     let means = format!(
-        "{second} is no netmask, as the topology subnet has it: an OpenVPN 2.6 client ends with an error"
+        "{second} is not a netmask, which `topology subnet` expects: an OpenVPN 2.6 client ends with an error"
     );
     Some(
         finding(

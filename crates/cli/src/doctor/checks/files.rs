@@ -18,10 +18,13 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         .iter()
         .filter_map(|file| of_file(file, is_root, facts));
     let denied = facts.denied.iter().enumerate();
-    // One for each file or directory that refuses.
+    // One for each file or directory that refuses: the gravest, else the first.
     let denied = denied.filter(|(at, it)| {
-        let mut before = facts.denied.iter().take(*at);
-        before.all(|other| other.at != it.at)
+        let mut others = facts.denied.iter().enumerate();
+        !others.any(|(place, other)| {
+            let is_same = (&other.at, other.need) == (&it.at, it.need);
+            is_same && (!other.is_vital, place) < (!it.is_vital, *at)
+        })
     });
     let now = facts.machine.now;
     let certificates = facts

@@ -152,8 +152,11 @@ fn written(reading: &Reading) -> Vec<Needed> {
             });
         }
     }
-    // OpenVPN replaces the socket, so that its directory counts.
-    let management = settings.iter().rfind(|it| it.name == "management");
+    // OpenVPN replaces the socket, so that its directory counts, unless it connects to another program's.
+    let connects = settings.iter().any(|it| it.name == "management-client");
+    let management = settings
+        .iter()
+        .rfind(|it| it.name == "management" && !connects);
     if let Some(setting) = management.filter(|it| it.argument(1) == Some("unix")) {
         let socket = setting
             .arguments
@@ -268,5 +271,7 @@ mod tests {
             wanted.map(|(path, vital)| (path.to_owned(), vital))
         );
         assert_eq!(of("--chroot"), []);
+        let client = of("--management-client");
+        assert!(client.iter().all(|(path, _)| path != "/run/m"));
     }
 }

@@ -25,7 +25,14 @@ pub(super) fn look(reading: &Reading, unit: Option<&Account>) -> Option<(NamedFi
     let (files, state) = match fs::read_dir(&path) {
         Ok(entries) => {
             let paths = entries.flatten().map(|entry| entry.path());
-            let files = paths.filter(|path| path.is_file()).take(MAX_FILES);
+            // OpenVPN opens none that begins with a dot: no common name may.
+            let is_hidden = |path: &Path| {
+                path.file_name()
+                    .is_some_and(|it| it.as_encoded_bytes().starts_with(b"."))
+            };
+            let files = paths
+                .filter(|path| path.is_file() && !is_hidden(path))
+                .take(MAX_FILES);
             let mut files: Vec<_> = files.collect();
             files.sort();
             (files, FileState::Good(0))
@@ -38,6 +45,7 @@ pub(super) fn look(reading: &Reading, unit: Option<&Account>) -> Option<(NamedFi
     let account = becomes.as_ref().or(unit);
     let clients = Clients {
         option: option.clone(),
+        directory: path.clone(),
         denied: account.and_then(|it| denied(it, &path, &files)),
         settings: files.iter().flat_map(|file| options(file)).collect(),
     };
@@ -61,7 +69,7 @@ fn denied(account: &Account, directory: &Path, files: &[PathBuf]) -> Option<(Str
 
 fn options(file: &Path) -> Vec<Setting> {
     let open = |path: &Path| openvpn_options::open(path).map_err(|error| error.to_string());
-    read(&[file.into()], Path::new("/"), open).settings
+    read(&[file.into()], Path::new(""), open).settings
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ fn server(more: &str, file: &str) -> Facts {
     let open = |_: &Path| Ok(file.as_bytes().to_vec());
     facts.clients = Some(Clients {
         option: "client-config-dir (c.conf:8)".into(),
+        directory: path("/etc/openvpn/ccd"),
         denied: None,
         settings: read(&["/ccd/a".into()], Path::new("/"), open).settings,
     });
@@ -68,5 +69,10 @@ fn files_that_openvpn_cannot_read_once_it_runs_are_named() {
         let first = &diagnose(&facts).findings[0];
         assert!(first.means.contains(means), "{first:?}");
         assert_eq!(first.cure, ["`setfacl -R -m u:nobody:rX /etc/openvpn/ccd`"]);
+        // Keys lie beside it.
+        let clients = facts.clients.as_mut().unwrap();
+        clients.denied = Some(("nobody".into(), path("/etc/openvpn")));
+        let first = &diagnose(&facts).findings[0];
+        assert_eq!(first.cure, ["`setfacl -m u:nobody:x /etc/openvpn`"]);
     }
 }

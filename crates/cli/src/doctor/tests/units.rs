@@ -56,7 +56,10 @@ fn what_a_units_user_may_not_use_is_named() {
     ] {
         let mut facts = sound(CLIENT);
         unit(&mut facts, Way::Run, Loaded::default());
-        facts.denied = vec![denied.clone(), denied];
+        // Once for each place, as what is gravest.
+        let mut lighter = denied.clone();
+        lighter.is_vital = false;
+        facts.denied = vec![lighter, denied.clone(), denied];
         has_one_flaw(&facts, "file", severity, WouldBeOn, means);
         let first = &diagnose(&facts).findings[0];
         assert!(first.means.contains(means), "{first:?}");
