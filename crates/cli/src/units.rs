@@ -53,9 +53,10 @@ pub(crate) fn percent(load: f64) -> String {
 
 /// A part of a whole, however small: `0.04%`.
 pub(crate) fn share(share: f64) -> String {
-    match share > 0.0 {
-        true => format!("{:.2}%", 100.0 * share),
-        false => "0%".to_owned(),
+    match 100.0 * share {
+        0.0 => "0%".to_owned(),
+        percent @ ..0.01 => format!("<{:.2}%", percent.max(0.01)),
+        percent => format!("{percent:.2}%"),
     }
 }
 
