@@ -175,7 +175,7 @@ impl<'a> Survey<'a> {
             let why = if process.is_contained() {
                 "it is in a container: run `udco show` there, or share /run/udco with it"
             } else {
-                "it had no place for its socket (is /run writable, and has RestrictAddressFamilies= of its unit AF_UNIX?), \
+                "it had no place for its socket (is /run writable, and does its unit's RestrictAddressFamilies= include AF_UNIX?), \
                  or it listens elsewhere (give the path with --engine)"
             };
             lines.push(format!(

@@ -65,9 +65,10 @@ pub const TASK_LIMITS: &str = "TasksMax=, LimitNPROC=, pids.max";
 #[must_use]
 pub fn named_limit(error: io::Error) -> io::Error {
     match error.kind() {
-        kind @ io::ErrorKind::WouldBlock => {
-            io::Error::new(kind, format!("the thread limit ({TASK_LIMITS}) is reached"))
-        }
+        kind @ io::ErrorKind::WouldBlock => io::Error::new(
+            kind,
+            format!("the thread limit ({TASK_LIMITS}) is reached, or memory is short (LimitAS=)"),
+        ),
         _ => error,
     }
 }
