@@ -1,9 +1,9 @@
 //! OpenVPN's data channel without I/O, clock, threads or randomness: bytes and time go in, bytes and events come out.
 //!
 //! Reading order: [`wire`] (what is on the wire), [`key`] (one key, both directions), [`replay`], [`packet_id`],
-//! [`key_usage`], [`loss`] and [`key_slots`], [`peer_id`], [`peer`], [`device`] (what requests change), [`peers`] and [`route`]
-//! (how a peer is found), [`inbound`] and [`outbound`] (a packet's way through them), [`framing`] (packets in a TCP
-//! stream), [`offload`] (many packets at once, to and from the device).
+//! [`key_usage`], [`loss`] and [`key_slots`], [`peer_id`], [`peer`], [`device`] (what requests change), [`peers`] and
+//! [`route`] (how a peer is found), [`inbound`] and [`outbound`] (a packet's way through them), [`framing`] (packets in a
+//! TCP stream), [`offload`] (many packets at once, to and from the device).
 //!
 //! What requests change lives in values that are cheap to clone ([`Peers`], [`Routes`]): the engine changes its own
 //! copy and publishes a clone as an immutable snapshot for the packet path. What packets change (counters, packet

@@ -10,7 +10,7 @@ use core::ops::AddAssign;
 /// sender has used up without sending a packet counts as lost, too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Loss {
-    /// Sent, as far as is known. Never falls.
+    /// Sent, as far as is known. Does not fall, but may miss what is in flight when a key or the peer goes.
     pub expected: u64,
     /// Of these, not accepted. Falls by one with each late packet.
     pub lost: u64,

@@ -147,7 +147,7 @@ pub struct Device<P = Vec<Peer>> {
     pub fragmented: u64,
     /// Dropped packets by reason; reasons that never occurred are omitted.
     pub drops: BTreeMap<String, u64>,
-    /// Counters since the device was made, which never fall (but for packets lost); absent if this user may not use it.
+    /// Counters since the device was made, which never fall, except `loss.lost`; absent if this user may not use it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub totals: Option<Totals>,
     /// The common names of its peers by their ids, where an OpenVPN's status file tells them; absent in the engine's own

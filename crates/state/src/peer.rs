@@ -33,9 +33,9 @@ pub struct Peer {
     pub link: Traffic,
     /// Counters at the device.
     pub vpn: Traffic,
-    /// What was lost on the way from it; nothing over TCP.
-    #[serde(default)]
-    pub loss: Loss,
+    /// What was lost on the way from it; absent over TCP, and of an engine or driver that does not count it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<Loss>,
 }
 
 /// Bytes of TCP payload per packet, by the family inside the tunnel.
@@ -86,9 +86,9 @@ pub struct Totals {
     pub link: Traffic,
     /// Counters at the device.
     pub vpn: Traffic,
-    /// What was lost on the way here.
-    #[serde(default)]
-    pub loss: Loss,
+    /// What was lost on the way here; absent of an engine that does not count it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<Loss>,
 }
 
 /// Packets lost on the way here, as gaps in packet ids show them.

@@ -181,7 +181,7 @@ fn device_counters(to: &mut Writer<'_>, devices: &[DeviceSample]) -> fmt::Result
 fn traffic(to: &mut Writer<'_>, devices: &[DeviceSample]) -> fmt::Result {
     let totals =
         || counters(devices).filter_map(|(labels, it)| Some((labels, it.totals.as_ref()?)));
-    let lost = totals().map(|(labels, it)| (labels.with(&[]), it.loss.lost));
+    let lost = totals().filter_map(|(labels, it)| Some((labels.with(&[]), it.loss?.lost)));
     to.gauge("device_lost_packets", None, LOST, lost)?;
     for (name, unit, what, value) in &DIRECTIONS {
         let series = totals().map(|(labels, it)| (labels.with(&[]), value(&it.vpn)));

@@ -83,7 +83,7 @@ pub(super) struct PeerSample {
     /// Its id, as a label.
     pub(super) id: String,
     pub(super) path_mtu: Option<u16>,
-    /// Packets lost on the way here; the kernel's driver does not tell.
+    /// Packets lost on the way here; over TCP there are none, and the kernel's driver does not report them.
     pub(super) lost: Option<u64>,
     pub(super) link: Traffic,
     pub(super) vpn: Traffic,
@@ -226,7 +226,7 @@ impl PeerSample {
         Self {
             id: peer.id.to_string(),
             path_mtu: peer.path_mtu,
-            lost: Some(peer.loss.lost),
+            lost: peer.loss.map(|loss| loss.lost),
             link: peer.link,
             vpn: peer.vpn,
         }

@@ -318,8 +318,8 @@ impl Printer {
         Ok(())
     }
 
-    fn loss(&self, of: Loss) -> Result<()> {
-        if let Some(lost) = self.style.loss(of) {
+    fn loss(&self, of: Option<Loss>) -> Result<()> {
+        if let Some(lost) = of.and_then(|loss| self.style.loss(loss)) {
             styled!(self, Line::Plain, "    lost  {lost}");
         }
         Ok(())

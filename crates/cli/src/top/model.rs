@@ -109,14 +109,14 @@ impl Model {
             if let Some([inside, _]) = rate {
                 *of_peers.get_or_insert_default() += inside;
             }
-            let loss = self.losses.of(whose.clone(), peer.loss).flatten();
+            let loss = peer.loss.and_then(|it| self.losses.of(whose.clone(), it));
             self.peers.push(PeerRow {
                 whose,
                 device: device.name.clone(),
                 common_name: device.common_names.remove(&peer.id),
                 peer,
                 rate,
-                loss,
+                loss: loss.flatten(),
             });
         }
         let totals = device.totals;

@@ -123,7 +123,7 @@ mod tests {
             let peers =
                 peers.map(|(id, (received, sent))| peer(id, second * received, second * sent));
             let mut peers: Vec<_> = peers.collect();
-            peers[1].loss.lost = second;
+            peers[1].loss.as_mut().unwrap().lost = second;
             model.take(sample(at(begin, second), vec![device("tun0", 3, peers)]));
         }
         model

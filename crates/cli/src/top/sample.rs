@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use udco_state::{KernelDevice, KernelPeer, Key, Loss, Peer};
+use udco_state::{KernelDevice, KernelPeer, Key, Peer};
 
 use crate::escape::printable;
 use crate::rates::{Sides, Whose};
@@ -175,7 +175,7 @@ fn make_printable(key: &mut Option<Key>) {
     }
 }
 
-/// The kernel tells neither path nor MSS nor losses.
+/// The kernel reports neither path nor MSS nor losses.
 fn of_kernel_peer(peer: KernelPeer) -> Peer {
     Peer {
         id: peer.id,
@@ -190,7 +190,7 @@ fn of_kernel_peer(peer: KernelPeer) -> Peer {
         keys: peer.keys,
         link: peer.link,
         vpn: peer.vpn,
-        loss: Loss::default(),
+        loss: None,
     }
 }
 

@@ -95,10 +95,10 @@ pub(in crate::top) fn peer(id: u32, received: u64, sent: u64) -> Peer {
         },
         link: traffic(24),
         vpn: traffic(0),
-        loss: Loss {
+        loss: Some(Loss {
             expected: received / 1000 + received / 1_000_000,
             lost: received / 1_000_000,
-        },
+        }),
     }
 }
 

@@ -90,7 +90,7 @@ fn lines(row: &PeerRow, model: &Model, theme: Theme) -> Vec<Line<'static>> {
     for (name, traffic, rate) in sides {
         lines.extend(side(name, traffic, rate).map(Line::raw));
     }
-    if let Some(lost) = Style::HUMAN.loss(peer.loss) {
+    if let Some(lost) = peer.loss.and_then(|loss| Style::HUMAN.loss(loss)) {
         let now = row.loss.map(units::share);
         let now = now.map_or_else(String::new, |now| format!(", now {now}"));
         lines.push(Line::raw(format!("lost       {lost}{now}")));
