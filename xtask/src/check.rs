@@ -28,7 +28,7 @@ struct Tally {
     unsettled: u64,
 }
 
-/// Runs every check, beside so many busy loops; the last line is the sum of all tests.
+/// Runs every check, with `busy` busy loops running; the last line is the sum of all tests.
 pub(crate) fn run(quick: bool, busy: u8) -> Result<()> {
     let begin = Instant::now();
     for _ in 0..busy {

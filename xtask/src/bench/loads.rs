@@ -305,8 +305,8 @@ fn ask(pair: &Pair, to: &str, askers: u32, seconds: u32) -> Result<Carried> {
 /// A line for each load: medians of each carrier, and of the ratios to plain OpenVPN in the same round.
 fn print(samples: &Samples, carriers: &[Carrier]) {
     println!(
-        "load | carried by | rate | s per Gbit: server, client | switches/s | rate, costs beside plain OpenVPN \
-         | p50, p99 in µs | the same beside plain OpenVPN"
+        "load | carried by | rate | s per Gbit, or 100,000 answers: server, client | switches/s \
+         | rate, costs beside plain OpenVPN | p50, p99 in µs | the same beside plain OpenVPN"
     );
     for (&(load, carrier), own) in samples {
         let median =

@@ -1,4 +1,5 @@
-//! Interrupt coalescing, for a worker: at high packet rates it pauses briefly so that packets accumulate.
+//! Interrupt coalescing, for a worker: at high packet rates it pauses briefly so that packets accumulate; below them it
+//! yields, unless that costs too much.
 //!
 //! A worker that has moved everything sleeps, and the next packet wakes it. If the sender shares a processor with it, that
 //! happens every few packets: both then spend more time switching than on packets, records leave in short runs, and
@@ -51,7 +52,7 @@ impl Coalescing {
     }
 }
 
-/// A yield that takes so many nanoseconds has given the processor to somebody who needs it for work of its own.
+/// A yield this long (nanoseconds) has given the processor to a thread with work of its own, or to one that floods.
 const LONG: u64 = 1_000_000;
 
 /// For how many nanoseconds a worker does without yields after a long one.
@@ -59,9 +60,9 @@ const WITHOUT: u64 = 1_000_000_000;
 
 /// Whether a worker yields before it sleeps.
 ///
-/// A yield spares wake-ups if senders share the processor with the worker. Beside a thread that computes, it gives that
-/// thread the rest of its time slice: since Linux 6.6 these are milliseconds, for which packets wait. A worker that sleeps
-/// instead has the processor back as soon as one comes.
+/// A yield spares wake-ups if senders share the processor with the worker. Beside a thread that always has something to do, it
+/// gives that thread a time slice: since Linux 6.6 these are milliseconds, for which packets wait, or find a full queue. A
+/// worker that sleeps instead has the processor back as soon as a packet comes.
 #[derive(Debug, Default)]
 pub(crate) struct Yields {
     not_before: u64,

@@ -1,5 +1,6 @@
 //! Questions, each asked when the one before is answered, by one asker or several at once.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -49,7 +50,7 @@ impl RoundTrips {
     }
 }
 
-/// Has so many askers in `client` ask `server`, which owns the address `to`; `program` has the command of a
+/// Has askers in `client`, as many as given, ask `server`, which owns the address `to`; `program` has the command of a
 /// [`crate::LabEnd`].
 ///
 /// # Errors
@@ -107,14 +108,28 @@ pub(crate) fn askers(address: SocketAddr, askers: u32, duration: Duration) -> Re
 fn asker(address: SocketAddr, duration: Duration) -> Result<(Vec<f64>, u32)> {
     let socket = connected(address)?;
     socket.set_read_timeout(Some(PATIENCE))?;
-    let (mut times, mut lost, mut answer) = (Vec::new(), 0, [0; LENGTH]);
+    let (mut times, mut lost) = (Vec::new(), 0);
+    let (mut question, mut answer) = ([0x55; LENGTH], [0; LENGTH]);
     let began = Instant::now();
-    while began.elapsed() < duration {
+    for number in 0_u64.. {
+        if began.elapsed() >= duration {
+            break;
+        }
+        question[..8].copy_from_slice(&number.to_ne_bytes());
         let asked = Instant::now();
-        socket.send(&[0x55; LENGTH])?;
-        match socket.recv(&mut answer) {
-            Ok(_) => times.push(asked.elapsed().as_secs_f64() * 1e6),
-            Err(_) => lost += 1,
+        socket.send(&question)?;
+        // One that comes too late is none to the next question.
+        let answered = loop {
+            match socket.recv(&mut answer) {
+                Ok(_) if answer == question => break true,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break false,
+                Err(error) => return Err(error.into()),
+            }
+        };
+        match answered {
+            true => times.push(asked.elapsed().as_secs_f64() * 1e6),
+            false => lost += 1,
         }
     }
     Ok((times, lost))
