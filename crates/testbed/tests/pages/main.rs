@@ -1,6 +1,7 @@
 //! The pages: every command in them is run here or accounted for, and every link leads somewhere. `cli/src/pages.rs` holds
 //! each `udco …` in them against the command line.
 
+mod command;
 mod commands;
 mod markdown;
 mod play;
@@ -12,7 +13,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use udco_testbed::{CONNECT, Launch, Pair, Proto, udco};
 
-use self::commands::{COMMANDS, How};
+use self::command::How;
+use self::commands::COMMANDS;
 
 /// The workspace.
 fn root() -> PathBuf {

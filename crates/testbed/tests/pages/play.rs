@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use udco_testbed::{Host, Lab, Process, eventually, udco};
 
-use crate::commands::{COMMANDS, Command, How, On};
+use crate::command::{Command, How, On};
+use crate::commands::COMMANDS;
 
 /// Long enough for a busy machine.
 const SOON: Duration = Duration::from_secs(30);
