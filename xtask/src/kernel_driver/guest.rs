@@ -169,10 +169,15 @@ impl Guest {
             qemu.arg("-L")
                 .arg(self.root.join("usr/share").join(directory));
         }
-        qemu.args(["-machine", "q35", "-cpu", "max", "-m", "1024"]);
+        qemu.args(["-machine", "q35", "-m", "1024"]);
         qemu.args(match processors {
-            Processors::Fast => ["-accel", "tcg,thread=multi", "-smp", "2"].as_slice(),
+            Processors::Fast => {
+                ["-cpu", "max", "-accel", "tcg,thread=multi", "-smp", "2"].as_slice()
+            }
+            // Without `rep movsb`: qemu would count an instruction for each byte that the kernel copies.
             Processors::Counting => &[
+                "-cpu",
+                "max,erms=off,fsrm=off",
                 "-accel",
                 "tcg,thread=single",
                 "-smp",

@@ -1,8 +1,8 @@
 //! `cargo xtask instructions`: how many instructions a whole guest executes for the kernel's driver, for udco and for
 //! OpenVPN's own data path.
 //!
-//! Neither the machine nor its neighbours change such a number, so that it can be compared across machines and time. An
-//! instruction is not a nanosecond, though: caches, switches and what a virtual machine pays for a timer are not in it.
+//! Neither the machine nor its neighbours change such a number. An instruction is not a nanosecond, though: caches, switches
+//! and what a virtual machine pays for a timer are not in it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -42,9 +42,6 @@ const LOADS: [(&str, &str); 3] = [
     ("small", "UDP 64 B at 5 Mbit/s, per packet"),
 ];
 
-/// Packets of each load of datagrams.
-const PACKETS: f64 = 20_000.0;
-
 /// What is wanted.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -66,7 +63,7 @@ pub(crate) struct Options {
     write_docs: bool,
 }
 
-/// Instructions of each load with each subject, one number for each round.
+/// Instructions for each MiB or packet delivered, by subject and load, one number for each round.
 type Counts = BTreeMap<(String, String), Vec<f64>>;
 
 /// Builds, boots the guest, and prints a line for each load.
@@ -103,7 +100,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     )?;
     ensure!(failed.is_empty(), "{}", failed.join("; "));
     ensure!(is_done, "the guest did not come to its end");
-    let table = table(&counts, options)?;
+    let table = table(&counts)?;
     println!("Linux {}\n\n{table}", guest.kernel);
     if options.write_docs {
         let date = step::first_line("date", &["-u", "+%Y-%m-%d"]);
@@ -117,41 +114,50 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// A line of the script: `COUNT subject load instructions`.
+/// A line of the script: `COUNT subject load instructions delivered`.
 fn read(line: &str) -> Option<((String, String), f64)> {
     let mut words = line.strip_prefix("COUNT ")?.split(' ');
     let (subject, load) = (words.next()?, words.next()?);
-    let count = words.next()?.parse().ok()?;
-    Some(((subject.to_owned(), load.to_owned()), count))
+    let count: f64 = words.next()?.parse().ok()?;
+    let delivered: f64 = words.next()?.parse().ok()?;
+    let units = match load {
+        "stream" => delivered / f64::from(1 << 20),
+        _ => delivered,
+    };
+    (units > 0.0).then(|| ((subject.to_owned(), load.to_owned()), count / units))
 }
 
-/// Thousands of instructions, and udco's as multiples of others.
-fn table(counts: &Counts, options: &Options) -> Result<String> {
+/// Medians in thousands, udco's as multiples of others', and how far rounds lie apart.
+fn table(counts: &Counts) -> Result<String> {
     let mut text = String::from("| thousands of instructions |");
     for (_, title) in SUBJECTS {
         write!(text, " {title} |")?;
     }
-    text.push_str(" udco / kernel driver | udco / OpenVPN |\n|---|---|---|---|---|---|---|\n");
+    text.push_str(" udco / kernel driver | less no tunnel | udco / OpenVPN |\n|---|---|---|---|---|---|---|---|\n");
+    let mut apart: f64 = 1.0;
     for (load, title) in LOADS {
-        let units = match load {
-            "stream" => f64::from(options.mib),
-            _ => PACKETS,
-        };
-        let of = |subject: &str| {
+        let mut of = |subject: &str| {
             let counts = counts.get(&(subject.to_owned(), load.to_owned()));
-            let count = counts.cloned().and_then(middle);
-            let count = count.with_context(|| format!("no count of {subject}, {load}"))?;
-            anyhow::Ok(count / units / 1000.0)
+            let counts = counts.with_context(|| format!("no count of {subject}, {load}"))?;
+            let least = counts.iter().copied().fold(f64::INFINITY, f64::min);
+            apart = counts.iter().fold(apart, |apart, it| apart.max(it / least));
+            let median = middle(counts.clone()).context("no round")?;
+            anyhow::Ok(median / 1000.0)
         };
-        write!(text, "| {title} |")?;
-        for (subject, _) in SUBJECTS {
-            write!(text, " {:.1} |", of(subject)?)?;
-        }
-        for other in ["kernel", "openvpn"] {
-            write!(text, " {:.2} |", of("udco")? / of(other)?)?;
-        }
-        text.push('\n');
+        let (bare, kernel) = (of("bare")?, of("kernel")?);
+        let (udco, openvpn) = (of("udco")?, of("openvpn")?);
+        writeln!(
+            text,
+            "| {title} | {bare:.1} | {kernel:.1} | {udco:.1} | {openvpn:.1} | {:.2} | {:.2} | {:.2} |",
+            udco / kernel,
+            (udco - bare) / (kernel - bare),
+            udco / openvpn
+        )?;
     }
+    writeln!(
+        text,
+        "\nRounds of one cell differ by a factor of at most {apart:.2}."
+    )?;
     Ok(text)
 }
 
@@ -195,24 +201,24 @@ mod tests {
     fn udco_is_compared_with_the_others() {
         let mut counts = Counts::new();
         for (number, (subject, _)) in (1_u32..).zip(SUBJECTS) {
-            for (load, _) in LOADS {
-                let line = format!("COUNT {subject} {load} {}", number * 100_000_000);
-                let (key, count) = read(&line).unwrap();
-                counts.entry(key).or_default().push(count);
+            for (load, delivered) in LOADS.map(|(load, _)| (load, 1 << 20)) {
+                for percent in [100, 150, 100] {
+                    let executed = (u64::from(number) * percent) << 20;
+                    let line = format!("COUNT {subject} {load} {executed} {delivered}");
+                    let (key, count) = read(&line).unwrap();
+                    counts.entry(key).or_default().push(count);
+                }
             }
         }
-        let options = Options {
-            rounds: 1,
-            mib: 100,
-            kernel: String::new(),
-            write_docs: false,
-        };
-        let table = table(&counts, &options).unwrap();
-        let row = "| a TCP stream, per MiB | 1000.0 | 2000.0 | 3000.0 | 4000.0 | 1.50 | 0.75 |";
-        assert!(table.contains(row), "{table}");
-        assert!(table.ends_with("per packet | 5.0 | 10.0 | 15.0 | 20.0 | 1.50 | 0.75 |\n"));
+        let text = table(&counts).unwrap();
+        let stream = "MiB | 104857.6 | 209715.2 | 314572.8 | 419430.4 | 1.50 | 2.00 | 0.75 |";
+        assert!(text.contains(stream), "{text}");
+        let packets = "packet | 0.1 | 0.2 | 0.3 | 0.4 | 1.50 | 2.00 | 0.75 |";
+        assert!(text.contains(packets), "{text}");
+        assert!(text.ends_with("at most 1.50.\n"), "{text}");
         counts.remove(&("udco".to_owned(), "small".to_owned()));
-        assert!(super::table(&counts, &options).is_err());
-        assert_eq!(read("COUNT bare stream many"), None);
+        assert!(table(&counts).is_err());
+        assert_eq!(read("COUNT bare stream many 1"), None);
+        assert_eq!(read("COUNT bare small 5 0"), None);
     }
 }

@@ -1,7 +1,8 @@
-# The loads of `cargo xtask instructions`, after begin.sh: prints COUNT, the data channel, the load, and its instructions.
+# The loads of `cargo xtask instructions`, after begin.sh: prints COUNT, the data channel, the load, its
+# instructions, and the bytes or packets that were delivered.
 #
-# qemu's clock counts them: a nanosecond of the guest is an instruction, and idle time passes at once. `rounds` and `mib`
-# come with the kernel's command line.
+# qemu's clock counts instructions: each takes a nanosecond, and idle time passes at once. `rounds` and `mib` come with the
+# kernel's command line.
 
 # executed: instructions of all tasks so far, and of interrupts that came while they ran. There is one processor. The
 # kernel's figures of idle time are samples.
@@ -13,10 +14,18 @@ count() {
     shift
     before=$(executed)
     if $B "$@" >/tmp/load 2>&1; then
-        echo "COUNT $subject $load $(($(executed) - before))"
+        echo "COUNT $subject $load $(($(executed) - before)) $(delivered)"
     else
         echo "FAIL $subject, $load: $(tail -n 2 /tmp/load | tr '\n' ' ')"
     fi
+}
+
+# delivered: what iperf3's JSON says last.
+delivered() {
+    case $load in
+        stream) sed -n '/"sum_received"/,/}/s/.*"bytes":[^0-9]*\([0-9]*\).*/\1/p' /tmp/load ;;
+        *) awk '/"lost_packets"/ { lost = $2 } /"packets"/ { all = $2 } END { print all - lost }' /tmp/load ;;
+    esac
 }
 
 # loads TO: all of them, to this address, once it answers.
@@ -30,9 +39,9 @@ loads() {
         fi
         usleep 200000
     done
-    count stream iperf3 -c "$1" -i 0 -C cubic -n "${mib}M"
-    count datagrams iperf3 -c "$1" -i 0 -u -l 1350 -b 100M -k 20000
-    count small iperf3 -c "$1" -i 0 -u -l 64 -b 5M -k 20000
+    count stream iperf3 -c "$1" -J -i 0 -C cubic -n "${mib}M"
+    count datagrams iperf3 -c "$1" -J -i 0 -u -l 1350 -b 100M -k 20000
+    count small iperf3 -c "$1" -J -i 0 -u -l 64 -b 5M -k 20000
 }
 
 # peers: of the devices tun0 at both ends, with keys.
@@ -95,6 +104,8 @@ modprobe ovpn
 modprobe tun
 modprobe tcp_cubic
 $A iperf3 -s >/dev/null 2>&1 &
+# What the kernel still does after its start would count as the first load's.
+sleep 20
 round=0
 while [ $round -lt "${rounds:-1}" ]; do
     for subject in bare kernel udco openvpn; do
