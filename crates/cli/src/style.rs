@@ -144,6 +144,8 @@ mod tests {
         assert_eq!(none, "0 of 1 packet on the way here (0%)");
         let some = words(Style::PLAIN, 12_345, 5).unwrap();
         assert_eq!(some, "5 of 12345 packets on the way here (0.04%)");
+        let few = words(Style::PLAIN, 100_000, 1).unwrap();
+        assert_eq!(few, "1 of 100000 packets on the way here (<0.01%)");
         let human = words(Style::HUMAN, 12_345, 5).unwrap();
         assert_eq!(human, "5 of 12.3 k packets on the way here (0.04%)");
     }

@@ -200,6 +200,7 @@ fn refusing(path: &Path, need: Need) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::io::{self, Write as _};
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
@@ -208,7 +209,10 @@ mod tests {
     fn the_kernel_says_what_another_user_may_not_use() {
         // Only root may become another user.
         let nobody = Account::of("nobody", None, &[]).filter(|_| geteuid().is_root());
-        let Some(nobody) = nobody else { return };
+        let Some(nobody) = nobody else {
+            let _ = writeln!(io::stdout(), "SKIPPED: needs root, and a user `nobody`");
+            return;
+        };
         let name = format!("udco-doctor-access-{}", std::process::id());
         let directory = real(&std::env::temp_dir()).join(name);
         let make = |name: &str, mode: u32| {

@@ -25,7 +25,7 @@ pub(super) fn look(reading: &Reading, unit: Option<&Account>) -> Option<(NamedFi
     let (files, state) = match fs::read_dir(&path) {
         Ok(entries) => {
             let paths = entries.flatten().map(|entry| entry.path());
-            // OpenVPN opens none that begins with a dot: no common name may.
+            // An editor's, say: a common name may begin with a dot, but hardly does.
             let is_hidden = |path: &Path| {
                 path.file_name()
                     .is_some_and(|it| it.as_encoded_bytes().starts_with(b"."))
