@@ -31,16 +31,14 @@ pub(crate) fn write(state: &EngineState, to: impl Write) -> io::Result<()> {
 /// A device, and its peers if the client may use it: others learn only that it is there (faults D1).
 pub(crate) fn device(device: &Device, owner: u32, may_use: bool) -> state::Device {
     // With the peers where they are by now. A peer ends under the lock that this takes, and so counts once.
-    let (snapshot, mut totals, mut lost) = device.look(|_| {
-        let lost = device.interface.totals.loss();
-        (device.snapshot(), ended(device), lost)
-    });
+    let (snapshot, mut totals) = device.look(|_| (device.snapshot(), ended(device)));
     for peer in snapshot.peers.iter() {
         totals.link += traffic(&peer.activity.link_rx, &peer.activity.link_tx);
         totals.vpn += traffic(&peer.activity.vpn_rx, &peer.activity.vpn_tx);
-        lost += loss_of(peer);
+        if let Some(sum) = &mut totals.loss {
+            *sum += loss(loss_of(peer));
+        }
     }
-    totals.loss = Some(loss(lost));
     let shown = snapshot.peers.iter().filter(|_| may_use);
     let now = Time::from_millis(clock::milliseconds());
     let shown = shown.map(|it| peer(it, snapshot.tuning.mssfix, now));
@@ -91,7 +89,7 @@ fn ended(device: &Device) -> state::Totals {
             .collect(),
         link: traffic(&totals.link_rx, &totals.link_tx),
         vpn: traffic(&totals.vpn_rx, &totals.vpn_tx),
-        loss: None,
+        loss: Some(loss(totals.loss())),
     }
 }
 
