@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use self::guest::{Guest, Processors};
+use self::guest::{Guest, Kernel, Processors};
 use crate::report::Report;
 use crate::{check, packages, page, step};
 
@@ -29,16 +29,8 @@ const STEPS: &str = include_str!("kernel_driver/steps.sh");
 /// What is wanted.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Fetch the kernel again, which may be a newer one.
-    #[arg(long)]
-    fresh: bool,
-    /// The kernel's package, of Debian's backports: an older one has its version in its name.
-    #[arg(
-        long,
-        value_name = "PACKAGE",
-        default_value = "linux-image-cloud-amd64"
-    )]
-    kernel: String,
+    #[command(flatten)]
+    kernel: Kernel,
     /// Replace the table in docs/kernel-driver.md.
     #[arg(long)]
     write_docs: bool,
@@ -47,7 +39,7 @@ pub(crate) struct Options {
 /// Builds, boots the guest, and prints its steps; fails if one of them did, or if it did not come to its end.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let udco = build()?;
-    let guest = Guest::unpack(&check::target()?, &options.kernel, options.fresh)?;
+    let guest = Guest::unpack(&check::target()?, &options.kernel)?;
     let initramfs = guest.initramfs(STEPS, &[&udco, &program("ip")?], &[])?;
     let begin = Instant::now();
     let mut report = Report::default();

@@ -26,6 +26,22 @@ const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 /// How the script begins that is the guest's first process.
 const BEGIN: &str = include_str!("begin.sh");
 
+/// The guest's kernel.
+#[derive(Debug, clap::Args)]
+pub(super) struct Kernel {
+    /// Fetch the kernel again, which may be a newer one.
+    #[arg(long)]
+    fresh: bool,
+    /// The kernel's package, of Debian's backports: an older one has its version in its name.
+    #[arg(
+        id = "kernel",
+        long = "kernel",
+        value_name = "PACKAGE",
+        default_value = "linux-image-cloud-amd64"
+    )]
+    package: String,
+}
+
 /// How the guest's processors work.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Processors {
@@ -43,12 +59,12 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    /// Unpacks the packages to `kernel-driver` in the target directory unless they are there, or `fresh` ones are wanted.
-    /// `image` is the kernel's.
+    /// Unpacks the packages to `kernel-driver` in the target directory unless they are there, or fresh ones are wanted.
     ///
     /// # Errors
     /// Says why the packages are unavailable.
-    pub(super) fn unpack(target: &Path, image: &str, fresh: bool) -> Result<Self> {
+    pub(super) fn unpack(target: &Path, kernel: &Kernel) -> Result<Self> {
+        let (image, fresh) = (kernel.package.as_str(), kernel.fresh);
         ensure!(
             cfg!(target_arch = "x86_64"),
             "the guest's kernel and programs are for x86-64: run this on such a machine"

@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use udco_testbed::{Credentials, Pki};
 
-use super::guest::{Guest, Processors};
+use super::guest::{Guest, Kernel, Processors};
 use super::{build, program, watch};
 use crate::bench::{TUNED, middle};
 use crate::{check, page, step};
@@ -51,13 +51,8 @@ pub(crate) struct Options {
     /// MiB of the stream.
     #[arg(long, default_value_t = 64)]
     mib: u32,
-    /// The kernel's package, of Debian's backports.
-    #[arg(
-        long,
-        value_name = "PACKAGE",
-        default_value = "linux-image-cloud-amd64"
-    )]
-    kernel: String,
+    #[command(flatten)]
+    kernel: Kernel,
     /// Replace the table in docs/performance.md.
     #[arg(long)]
     write_docs: bool,
@@ -74,7 +69,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     );
     let udco = build()?;
     let target = check::target()?;
-    let guest = Guest::unpack(&target, &options.kernel, false)?;
+    let guest = Guest::unpack(&target, &options.kernel)?;
     let programs = [
         udco,
         program("ip")?,
