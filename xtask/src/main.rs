@@ -70,8 +70,8 @@ enum Command {
         /// Skip the scenarios with OpenVPN.
         #[arg(long)]
         quick: bool,
-        /// Keep the processors busy meanwhile with so many loops: no test may depend on an idle machine.
-        #[arg(long, default_value_t = 0, value_name = "LOOPS")]
+        /// Run this many busy loops beside the tests: none may depend on an idle machine.
+        #[arg(long, default_value_t = 0, value_name = "COUNT")]
         busy: u8,
     },
     /// Let 100,000 peers expire while the listener sleeps for a minute, and check that each deletion is reported once.

@@ -2,7 +2,7 @@
 //!
 //! No OpenVPN takes part, so the peers are as many as the device can have. All share one pair of keys. Over UDP each has
 //! an outer address of its own, and they share one socket, which sends from any address of a network that is local there;
-//! over TCP each has a connection. What gets through is told by the engine's counters: whatever arrives is discarded.
+//! over TCP each has a connection. The engine's counters show what gets through; whatever arrives is discarded.
 
 mod generator;
 mod plan;

@@ -114,11 +114,11 @@ struct Load {
 }
 
 enum Kind {
-    /// Datagrams with so many bytes, at this rate.
+    /// Datagrams of this many bytes, at this rate.
     Datagrams(u32, &'static str),
     /// A TCP stream, at this rate or as fast as it goes.
     Stream(Option<&'static str>),
-    /// Datagrams that a process at the server sends back to so many askers, each of which then sends the next.
+    /// Datagrams that a process at the server sends back to this many askers; each then sends the next.
     Questions(u32),
 }
 

@@ -26,17 +26,17 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Between an answer and the next request.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// What was on its way has arrived once nothing has come for so long.
+/// After this long without a packet, nothing is on its way any more.
 const SILENCE: Duration = Duration::from_millis(100);
 
-/// What the process that is all peers is ordered.
+/// An order to the process that is all peers.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) enum Order {
     /// These send packets in turns: how many the kernel has taken.
     Send(Peers, Load),
-    /// For so many milliseconds, and until nothing comes any more, all discard what arrives.
+    /// All peers discard what arrives: for this many milliseconds, and then until nothing more comes.
     Discard(u64),
-    /// These send so many echo requests in turns, also while others send as much as they can: [`RoundTrips`].
+    /// These send this many echo requests in turns, while others may send as much as they can: [`RoundTrips`].
     Echo(Peers, u32, Option<(Peers, Load)>),
 }
 

@@ -118,7 +118,7 @@ fn asker(address: SocketAddr, duration: Duration) -> Result<(Vec<f64>, u32)> {
         question[..8].copy_from_slice(&number.to_ne_bytes());
         let asked = Instant::now();
         socket.send(&question)?;
-        // One that comes too late is none to the next question.
+        // A late answer does not count for the next question.
         let answered = loop {
             match socket.recv(&mut answer) {
                 Ok(_) if answer == question => break true,
