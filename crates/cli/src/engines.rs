@@ -139,7 +139,7 @@ pub(crate) fn each<T: Send>(
         for (path, result) in some.iter().zip(results) {
             match result {
                 Ok(answer) => answers.push((path.clone(), answer)),
-                Err(error) if remove_if_dead(path, &error) => {}
+                Err(error) if has_ended(path, &error) => {}
                 Err(error) => failures.push((path.clone(), error)),
             }
         }
@@ -175,8 +175,9 @@ pub(crate) fn daemon_socket() -> Result<PathBuf> {
     )
 }
 
-/// Whether the engine behind a socket file is gone for good. If the file is ours, deletes it.
-fn remove_if_dead(path: &Path, error: &anyhow::Error) -> bool {
+/// Whether the engine behind a socket file has ended: it refuses, or the file has gone since it was listed. If the file is
+/// ours, deletes it.
+fn has_ended(path: &Path, error: &anyhow::Error) -> bool {
     let causes = error
         .chain()
         .filter_map(|it| it.downcast_ref::<io::Error>());
@@ -186,5 +187,17 @@ fn remove_if_dead(path: &Path, error: &anyhow::Error) -> bool {
     if is_dead {
         let _ = socket_file::remove_dead(path);
     }
-    is_dead
+    is_dead || path.symlink_metadata().is_err()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_has_ended_since_it_was_listed_is_not_silent() {
+        let gone = std::env::temp_dir().join("udco-no-such-directory/engine.sock");
+        let (answers, silent) = each(&[gone], Ok);
+        assert!(answers.is_empty() && silent.is_empty(), "{silent:?}");
+    }
 }
