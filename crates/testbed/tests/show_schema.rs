@@ -1,11 +1,14 @@
 //! What `udco show --json` prints is what docs/show.schema.json says.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use udco_state::{FORMAT, KernelDevice, Report};
-use udco_testbed::{Host, Lab, Process, json_schema, udco};
+use udco_testbed::{Host, Lab, Process, eventually, json_schema, udco};
+
+const SOON: Duration = Duration::from_secs(20);
 
 /// What the second engine lacks: a device, whose peer has a key.
 const STEPS: [&str; 4] = [
@@ -98,6 +101,10 @@ fn the_output_conforms_to_the_schema() -> Result<()> {
 
     let pid = |at: usize| state["engines"][at]["pid"].to_string();
     host.run(&["kill", "-KILL", &pid(0)])?;
+    // Until then its socket accepts, and answers nothing.
+    eventually("the end of the killed engine", SOON, || {
+        Ok((!host.output(&["kill", "-0", &pid(0)])?.status.success()).then_some(()))
+    })?;
     let killed = shown(&host, &schema).context("one engine has left a device")?;
     ensure!(killed["left"][0] == "tun0", "{killed:#}");
     host.run(&["kill", "-STOP", &pid(1)])?;
