@@ -1,10 +1,9 @@
-//! Interrupt coalescing, for a worker: at high packet rates it pauses briefly so that packets accumulate; below them it
-//! yields, unless that costs too much.
+//! Interrupt coalescing, for a worker: how it lets packets accumulate between its last one and its sleep.
 //!
 //! A worker that has moved everything sleeps, and the next packet wakes it. If the sender shares a processor with it, that
 //! happens every few packets: both then spend more time switching than on packets, records leave in short runs, and
-//! everything downstream pays for that, too. So above a hundred thousand packets a second, and only there, a worker pauses
-//! for a moment before it sleeps, as network cards hold back their interrupts. A super-packet, or a run of coalesced
+//! everything downstream pays for that, too. So it yields first. Above a hundred thousand packets a second, and only there,
+//! it also pauses for a moment, as network cards hold back their interrupts. A super-packet, or a run of coalesced
 //! datagrams, counts as one: a TCP stream reaches such rates only where the link coalesces nothing, and is no slower there.
 
 use std::num::NonZeroU64;
@@ -22,16 +21,69 @@ const SLACK: u64 = 1_000;
 /// The rate is measured over this many nanoseconds, so that a single burst does not count.
 const SPAN: u64 = 1_000_000;
 
-/// The packet rate, measured whenever a worker has nothing left to do.
+/// What a worker does when nothing is left to do, before it sleeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gather {
+    /// It yields a few times, and looks for packets in between.
+    Yield,
+    /// The same, and then a pause and another look.
+    YieldAndPause,
+    /// It pauses, and looks for packets once.
+    Pause,
+    /// It sleeps at once.
+    Nothing,
+}
+
+impl Gather {
+    pub(crate) const fn yields(self) -> bool {
+        matches!(self, Self::Yield | Self::YieldAndPause)
+    }
+
+    pub(crate) const fn pauses(self) -> bool {
+        matches!(self, Self::Pause | Self::YieldAndPause)
+    }
+}
+
+/// Chooses how a worker gathers packets. All times are in nanoseconds.
 pub(crate) struct Coalescing {
+    rate: Rate,
+    yields: Yields,
+}
+
+impl Coalescing {
+    pub(crate) const fn from(now: u64) -> Self {
+        Self {
+            rate: Rate::from(now),
+            yields: Yields { not_before: 0 },
+        }
+    }
+
+    /// Call it when nothing is left to do, with the packets `moved` since the start.
+    pub(crate) const fn gather(&mut self, now: u64, moved: u64) -> Gather {
+        match (self.yields.are_due(now), self.rate.is_fast(moved, now)) {
+            (true, false) => Gather::Yield,
+            (true, true) => Gather::YieldAndPause,
+            (false, true) => Gather::Pause,
+            (false, false) => Gather::Nothing,
+        }
+    }
+
+    /// A yield has begun and ended at these times. Returns whether to yield again.
+    pub(crate) const fn yielded(&mut self, began: u64, ended: u64) -> bool {
+        self.yields.learn(began, ended);
+        self.yields.are_due(ended)
+    }
+}
+
+/// The packet rate.
+struct Rate {
     moved: u64,
     since: u64,
     is_fast: bool,
 }
 
-impl Coalescing {
-    /// Starts at `now`, in nanoseconds.
-    pub(crate) const fn from(now: u64) -> Self {
+impl Rate {
+    const fn from(now: u64) -> Self {
         Self {
             moved: 0,
             since: now,
@@ -39,8 +91,8 @@ impl Coalescing {
         }
     }
 
-    /// Call it when nothing is left to do, with the packets `moved` since the start; returns whether to pause.
-    pub(crate) fn is_fast(&mut self, moved: u64, now: u64) -> bool {
+    /// Whether packets come that fast, given how many have come since the start.
+    const fn is_fast(&mut self, moved: u64, now: u64) -> bool {
         let elapsed = now.saturating_sub(self.since);
         if elapsed >= SPAN {
             let packets = moved.wrapping_sub(self.moved);
@@ -58,24 +110,22 @@ const LONG: u64 = 1_000_000;
 /// For how many nanoseconds a worker does without yields after a long one.
 const WITHOUT: u64 = 1_000_000_000;
 
-/// Whether a worker yields before it sleeps.
+/// Whether a worker may yield.
 ///
-/// A yield spares wake-ups if senders share the processor with the worker. Beside a thread that always has something to do, it
-/// gives that thread a time slice: since Linux 6.6 these are milliseconds, for which packets wait, or find a full queue. A
-/// worker that sleeps instead has the processor back as soon as a packet comes.
-#[derive(Debug, Default)]
-pub(crate) struct Yields {
+/// Beside a thread that always has something to do, a yield gives that thread a time slice: since Linux 6.6 these are
+/// milliseconds, for which packets wait, or find a full queue. A worker that sleeps instead has the processor back as soon
+/// as a packet comes.
+#[derive(Debug)]
+struct Yields {
     not_before: u64,
 }
 
 impl Yields {
-    /// Whether to yield now.
-    pub(crate) const fn are_due(&self, now: u64) -> bool {
+    const fn are_due(&self, now: u64) -> bool {
         now >= self.not_before
     }
 
-    /// A yield has begun and ended at these times.
-    pub(crate) const fn learn(&mut self, began: u64, ended: u64) {
+    const fn learn(&mut self, began: u64, ended: u64) {
         if ended.saturating_sub(began) >= LONG {
             self.not_before = ended.saturating_add(WITHOUT);
         }
@@ -98,37 +148,50 @@ mod tests {
 
     #[test]
     fn a_worker_pauses_from_a_hundred_thousand_packets_a_second_on() {
-        let mut coalescing = Coalescing::from(5 * SPAN);
-        assert!(!coalescing.is_fast(99, 6 * SPAN));
-        assert!(coalescing.is_fast(199, 7 * SPAN));
-        assert!(coalescing.is_fast(499, 9 * SPAN), "150 in each of two");
-        assert!(!coalescing.is_fast(699, 12 * SPAN), "200 in three");
-    }
-
-    #[test]
-    fn a_long_yield_is_the_last_for_a_while() {
-        let mut yields = Yields::default();
-        assert!(yields.are_due(0));
-        yields.learn(5, 5 + LONG - 1);
-        assert!(yields.are_due(5 + LONG));
-        yields.learn(LONG, 2 * LONG);
-        assert!(!yields.are_due(2 * LONG + WITHOUT - 1));
-        assert!(yields.are_due(2 * LONG + WITHOUT));
-        yields.learn(9, 8);
-        assert!(yields.are_due(2 * LONG + WITHOUT), "a clock that goes back");
+        let mut rate = Rate::from(5 * SPAN);
+        assert!(!rate.is_fast(99, 6 * SPAN));
+        assert!(rate.is_fast(199, 7 * SPAN));
+        assert!(rate.is_fast(499, 9 * SPAN), "150 in each of two");
+        assert!(!rate.is_fast(699, 12 * SPAN), "200 in three");
     }
 
     #[test]
     fn a_burst_is_no_rate() {
+        let mut rate = Rate::from(0);
+        assert!(!rate.is_fast(90, SPAN / 100));
+        assert!(!rate.is_fast(90, SPAN));
+        assert!(rate.is_fast(290, 2 * SPAN));
+        assert!(rate.is_fast(290, 2 * SPAN + 1), "as it was a moment ago");
+        assert!(!rate.is_fast(291, 50 * SPAN), "nobody sends any more");
+        assert!(!rate.is_fast(500, 0), "a clock that goes back");
+    }
+
+    #[test]
+    fn a_long_yield_is_the_last_for_a_while() {
         let mut coalescing = Coalescing::from(0);
-        assert!(!coalescing.is_fast(90, SPAN / 100));
-        assert!(!coalescing.is_fast(90, SPAN));
-        assert!(coalescing.is_fast(290, 2 * SPAN));
-        assert!(
-            coalescing.is_fast(290, 2 * SPAN + 1),
-            "as it was a moment ago"
+        let gather_at = |coalescing: &mut Coalescing, now| coalescing.gather(now, 0);
+        assert_eq!(gather_at(&mut coalescing, 0), Gather::Yield);
+        assert!(coalescing.yielded(5, 5 + LONG - 1));
+        assert_eq!(gather_at(&mut coalescing, 5 + LONG), Gather::Yield);
+        assert!(!coalescing.yielded(LONG, 2 * LONG));
+        assert_eq!(
+            gather_at(&mut coalescing, 2 * LONG + WITHOUT - 1),
+            Gather::Nothing
         );
-        assert!(!coalescing.is_fast(291, 50 * SPAN), "nobody sends any more");
-        assert!(!coalescing.is_fast(500, 0), "a clock that goes back");
+        assert_eq!(
+            gather_at(&mut coalescing, 2 * LONG + WITHOUT),
+            Gather::Yield
+        );
+        assert!(
+            coalescing.yielded(2 * LONG + WITHOUT + 9, 2 * LONG + WITHOUT + 8),
+            "a clock that goes back"
+        );
+    }
+
+    #[test]
+    fn a_worker_that_must_not_yield_pauses_at_high_rates() {
+        let mut coalescing = Coalescing::from(0);
+        assert!(!coalescing.yielded(0, LONG));
+        assert_eq!(coalescing.gather(LONG + 1, 200), Gather::Pause);
     }
 }

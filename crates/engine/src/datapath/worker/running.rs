@@ -13,7 +13,7 @@ use udco_netlink::DeleteReason;
 use super::resting::Resting;
 use super::{Order, Shared, Source};
 use crate::backoff::Backoff;
-use crate::datapath::coalesce::{Coalescing, Yields};
+use crate::datapath::coalesce::Coalescing;
 use crate::datapath::load::Load;
 use crate::datapath::placement::Placement;
 use crate::datapath::receive::Receiver;
@@ -44,7 +44,6 @@ pub(crate) struct Running<I: Io> {
     pub(super) transmitter: Transmitter<I>,
     pub(super) receiver: Receiver<I>,
     pub(super) coalescing: Coalescing,
-    pub(super) yields: Yields,
     /// Queues that wait for room in a stream.
     paused: Vec<u64>,
     /// UDP sockets that have woken this worker for nothing, with how often in a row.
@@ -72,7 +71,6 @@ impl<I: Io> Running<I> {
             transmitter: Transmitter::new(2 * number),
             receiver: Receiver::new(2 * number + 1),
             coalescing: Coalescing::from(now.as_nanos()),
-            yields: Yields::default(),
             paused: Vec::with_capacity(ROOM),
             fruitless: Vec::with_capacity(ROOM),
             resting: Resting::default(),
