@@ -38,6 +38,9 @@ const DEVICE: &str = "tun0";
 /// Long enough for 10,000 keys on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// About as many full packets as a super-packet holds.
+const SUPER_PACKET: usize = 40;
+
 /// Packets of each peer, by its id.
 type Counters = BTreeMap<u32, u64>;
 
@@ -90,11 +93,26 @@ pub struct Load {
     pub row: u32,
     /// How long it lasts.
     pub milliseconds: u64,
+    /// Packets a second, in bursts of a super-packet's; as many as possible if it is not given.
+    pub rate: Option<u32>,
 }
 
 impl Load {
     fn duration(self) -> Duration {
         Duration::from_millis(self.milliseconds)
+    }
+
+    /// How many packets leave at once, of at most this many.
+    fn burst(self, most: usize) -> usize {
+        self.rate.map_or(most, |_| most.min(SUPER_PACKET))
+    }
+
+    /// Waits until the rate allows more than it has `sent`.
+    fn keep_rate(self, began: Instant, sent: u64) {
+        if let Some(rate) = self.rate {
+            let due = Duration::from_secs_f64(sent as f64 / f64::from(rate.max(1)));
+            thread::sleep(due.saturating_sub(began.elapsed()));
+        }
     }
 
     /// Each of `all` as often as packets go in a row, again and again.
@@ -213,7 +231,8 @@ impl BusyPeers {
             load.row.into(),
             load.milliseconds,
         ];
-        let numbers = numbers.map(|number: u64| number.to_string());
+        let numbers = numbers.into_iter().chain(load.rate.map(u64::from));
+        let numbers: Vec<String> = numbers.map(|number| number.to_string()).collect();
         let mut words = vec![self.lab_end.as_str(), "lab-end", "peers-down"];
         words.extend(numbers.iter().map(String::as_str));
         words.extend(self.variant.words());
@@ -230,7 +249,7 @@ impl BusyPeers {
         self.clients.ask(&Order::Echo(peers, requests, None))
     }
 
-    /// The same while the peer that has a port of its own sends as much as it can.
+    /// The same while the peer that has a port of its own sends this load.
     ///
     /// # Errors
     /// If an end fails.

@@ -37,6 +37,9 @@ pub(crate) struct Options {
     /// Packets in a row of each peer, before the next has its turn: a TCP stream brings up to 40.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 32])]
     rows: Vec<u32>,
+    /// Packets a second of the heavy peer beside a light one, as many as it can if 0; each is measured.
+    #[arg(long, value_delimiter = ',', default_values_t = [0, 20_000, 80_000], value_name = "RATE")]
+    heavy: Vec<u32>,
     #[command(flatten)]
     variant: Variant,
 }
@@ -55,6 +58,7 @@ impl Options {
             size,
             row,
             milliseconds,
+            rate: None,
         };
         let pairs = self
             .sizes
@@ -69,7 +73,8 @@ impl Options {
 struct Samples {
     carried: BTreeMap<Case, Vec<Carried>>,
     alone: Vec<RoundTrips>,
-    beside: Vec<RoundTrips>,
+    /// By the heavy peer's rate.
+    beside: BTreeMap<u32, Vec<RoundTrips>>,
 }
 
 /// Measures all loads in turns, and prints a line for each.
@@ -118,13 +123,16 @@ impl Samples {
         }
         let light = BusyPeers::first(options.most().unwrap_or(1).min(999));
         self.alone.push(device.echo(light, REQUESTS)?);
-        let heavy = Load {
-            size: 1_400,
-            row: 1,
-            milliseconds: HEAVY.as_millis() as u64,
-        };
-        let beside = device.echo_beside_heavy(light, REQUESTS, heavy)?;
-        self.beside.push(beside);
+        for &rate in &options.heavy {
+            let heavy = Load {
+                size: 1_400,
+                row: 1,
+                milliseconds: HEAVY.as_millis() as u64,
+                rate: (rate > 0).then_some(rate),
+            };
+            let beside = device.echo_beside_heavy(light, REQUESTS, heavy)?;
+            self.beside.entry(rate).or_default().push(beside);
+        }
         Ok(())
     }
 
@@ -156,7 +164,11 @@ impl Samples {
             );
         }
         println!("round trip of a light peer | p50 µs | p99 µs | lost | p50, p99 beside alone");
-        for (name, own) in [("alone", &self.alone), ("beside a heavy one", &self.beside)] {
+        let beside = self.beside.iter().map(|(rate, own)| match rate {
+            0 => ("beside a heavy one, all it can".to_owned(), own),
+            rate => (format!("beside a heavy one, {rate} packets/s"), own),
+        });
+        for (name, own) in std::iter::once(("alone".to_owned(), &self.alone)).chain(beside) {
             let median = |of: fn(&RoundTrips) -> f64| {
                 middle(own.iter().map(of).collect()).unwrap_or(f64::NAN)
             };

@@ -36,7 +36,7 @@ pub(super) enum Order {
     Send(Peers, Load),
     /// All peers discard what arrives: for this many milliseconds, and then until nothing more comes.
     Discard(u64),
-    /// These send this many echo requests in turns, while others may send as much as they can: [`RoundTrips`].
+    /// These send this many echo requests in turns, while others may send a load: [`RoundTrips`].
     Echo(Peers, u32, Option<(Peers, Load)>),
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn send_down(variant: Variant, peers: Peers, load: Load) -> Result<u6
     let (mut turns, mut sent, began) = (load.turns(peers.ids()), 0, Instant::now());
     while began.elapsed() < load.duration() {
         outbox.clear();
-        for id in turns.by_ref().take(BATCH) {
+        for id in turns.by_ref().take(load.burst(BATCH)) {
             let _ = outbox.push(Message {
                 range: 0..payload,
                 destination: SocketAddr::new(variant.vpn(id), 9),
@@ -59,6 +59,7 @@ pub(crate) fn send_down(variant: Variant, peers: Peers, load: Load) -> Result<u6
             });
         }
         sent += outbox.send(&socket, &arena).sent as u64;
+        load.keep_rate(began, sent);
     }
     Ok(sent)
 }
@@ -135,12 +136,13 @@ impl Generator {
                 let mut turns = load.turns(self.senders(peers));
                 while goes_on() {
                     outbox.clear();
-                    for (slot, sender) in (0..BATCH).zip(turns.by_ref()) {
+                    for (slot, sender) in (0..load.burst(BATCH)).zip(turns.by_ref()) {
                         let range = slot * record..(slot + 1) * record;
                         sender.seal_datagram(&mut arena[range.clone()])?;
                         let _ = outbox.push(sender.message(range));
                     }
                     sent += outbox.send(&sockets[usize::from(is_last)], &arena).sent as u64;
+                    load.keep_rate(began, sent);
                 }
             }
             Outside::Streams(streams) => {
@@ -153,6 +155,7 @@ impl Generator {
                     }
                     (&streams[sender.number()]).write_all(&row)?;
                     sent += u64::from(load.row);
+                    load.keep_rate(began, sent);
                 }
             }
         }
