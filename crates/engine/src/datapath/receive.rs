@@ -1,14 +1,14 @@
 //! A packet's way in: from a transport socket to the TUN device, or to OpenVPN.
 
 mod found;
+mod retry;
+mod stream;
 
 use std::io;
 use std::sync::Arc;
 
-use udco_core::framing::{Frames, PREFIX};
 use udco_core::inbound::{self, Inbound, Origin, Payload};
-use udco_core::wire::{Datagram as Packet, classify};
-use udco_core::{DropReason, Endpoint, Time, View};
+use udco_core::{DropReason, Endpoint, Time};
 use udco_crypto::DirectionKey;
 use udco_ipc::capture::Way;
 
@@ -18,7 +18,6 @@ use crate::datapath::early_data::EarlyData;
 use crate::device::Device;
 use crate::device::capture::{Recorder, Seen};
 use crate::device::peer::Peer;
-use crate::device::stream::{Progress, RAW_PIECE, Stream};
 use crate::device::transport::{Socket, Transport, relay_header, relay_scratch};
 use crate::io::{Datagrams, Inbox, Io, Moment};
 
@@ -208,190 +207,6 @@ impl<I: Io> Receiver<I> {
             relay(packet);
         }
     }
-
-    /// Receives from a stream, at most [`TURNS`] batches.
-    ///
-    /// # Errors
-    /// If a call fails although the stream goes on.
-    pub(crate) fn run_stream(
-        &mut self,
-        device: &Device<I>,
-        transport: &Arc<Transport<I>>,
-        stream: &Stream<I>,
-        now: Moment,
-    ) -> io::Result<()> {
-        self.retry(device, transport, now);
-        for _ in 0..TURNS {
-            let received = match stream.receive(&mut self.stream_buffer) {
-                Progress::Bytes(received) => received,
-                Progress::Nothing => break,
-                Progress::Failed(errno) => return Err(io::Error::from_raw_os_error(errno)),
-            };
-            self.stream_batch(device, (transport, stream), received, now);
-            if received < self.stream_buffer.len() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Handles the packets in the first `received` bytes of the buffer.
-    fn stream_batch(
-        &mut self,
-        device: &Device<I>,
-        (transport, stream): (&Arc<Transport<I>>, &Stream<I>),
-        received: usize,
-        at: Moment,
-    ) {
-        let snapshot = device.snapshot();
-        let view = snapshot.view(device.mode);
-        let now = at.time();
-        let bytes = self.stream_buffer.get_mut(..received).unwrap_or_default();
-        let Some(peer) = owner(&view, transport, stream) else {
-            // It serves no peer: an ordinary stream, OpenVPN's.
-            for piece in bytes.chunks(RAW_PIECE) {
-                if !stream.relay(piece) {
-                    device.interface.drops.count(DropReason::RxRelayFull);
-                }
-            }
-            return;
-        };
-        self.recorder.begin(&device.interface.tap, at);
-        let found = Found::of_stream(Some(peer.id), transport);
-        let mut frames = Frames::of(bytes);
-        let mut is_sound = true;
-        while let Some(frame) = frames.next() {
-            let end = received - frames.unparsed();
-            let Ok(frame) = frame else {
-                stream.desync();
-                is_sound = false;
-                break;
-            };
-            self.recorder.passed(|| found.outer(frame.peek()));
-            if matches!(classify(frame.peek()), Ok(Packet::Control)) {
-                let packet = frame.with_prefix();
-                if !stream.relay(packet) {
-                    device.interface.drops.count(DropReason::RxRelayFull);
-                    let packet = packet.get(PREFIX..).unwrap_or_default();
-                    self.recorder
-                        .dropped(DropReason::RxRelayFull, || found.outer(packet));
-                }
-                continue;
-            }
-            let packet = frame.packet();
-            let dropped = match inbound::receive_stream(&view, peer, packet, now) {
-                Inbound::Dropped {
-                    reason: DropReason::RxUnknownKeyId,
-                    ..
-                } => {
-                    let is_held = self.early_data.hold(transport, packet, None, now);
-                    (!is_held).then_some(DropReason::RxUnknownKeyId)
-                }
-                Inbound::Data {
-                    payload: Payload::Packet(packet),
-                    ..
-                } => {
-                    self.recorder
-                        .passed(|| Seen::inner(Way::InnerIn, Some(peer.id), packet));
-                    self.delivery.add(peer, end - packet.len()..end);
-                    None
-                }
-                other => {
-                    if let Inbound::Dropped {
-                        reason: DropReason::RxShort | DropReason::RxDataV1,
-                        ..
-                    } = other
-                    {
-                        // The other end does not speak the protocol (dco-behaviour 5.10).
-                        stream.fail();
-                        is_sound = false;
-                    }
-                    finish(device, other, now, &self.recorder)
-                }
-            };
-            if let Some(reason) = dropped {
-                device.interface.drops.count(reason);
-                self.recorder
-                    .dropped(reason, || found.dropped(reason, packet));
-            }
-            if !is_sound {
-                break;
-            }
-        }
-        let kept = received - frames.unparsed();
-        self.delivery
-            .flush(device, &self.stream_buffer, &self.recorder);
-        self.recorder.end();
-        if is_sound {
-            stream.keep(self.stream_buffer.get(kept..received).unwrap_or_default());
-        }
-    }
-
-    /// Retries packets that came before their key.
-    pub(crate) fn retry(&mut self, device: &Device<I>, transport: &Arc<Transport<I>>, at: Moment) {
-        if self.early_data.is_empty() {
-            return;
-        }
-        let snapshot = device.snapshot();
-        let view = snapshot.view(device.mode);
-        let now = at.time();
-        self.recorder.begin(&device.interface.tap, at);
-        for _ in 0..self.early_data.len() {
-            let Some(mut early) = self.early_data.pop() else {
-                break;
-            };
-            if !early.is_from(transport) {
-                self.early_data.push(early);
-                continue;
-            }
-            let is_over = early.is_over(now);
-            let peer = transport
-                .as_stream()
-                .and_then(|stream| owner(&view, transport, stream));
-            let found = match early.origin {
-                Some(origin) => Found::of(&view, early.packet(), origin, transport),
-                None => Found::of_stream(peer.map(|peer| peer.id), transport),
-            };
-            let tried = match (early.origin, peer) {
-                (Some(origin), _) => inbound::receive_again(&view, early.packet(), origin, now),
-                (None, Some(peer)) => {
-                    inbound::receive_stream_again(&view, peer, early.packet(), now)
-                }
-                (None, None) => Inbound::Dropped {
-                    reason: DropReason::RxNoPeer,
-                    floated: None,
-                },
-            };
-            match tried {
-                Inbound::Dropped {
-                    reason: DropReason::RxUnknownKeyId,
-                    ..
-                } if !is_over => {
-                    self.early_data.push(early);
-                }
-                other => {
-                    if let Some(reason) = finish(device, other, now, &self.recorder) {
-                        device.interface.drops.count(reason);
-                        let packet: &[u8] = early.packet();
-                        self.recorder
-                            .dropped(reason, || found.dropped(reason, packet));
-                    }
-                    self.early_data.free(early);
-                }
-            }
-        }
-        self.recorder.end();
-    }
-}
-
-/// The peer of a stream.
-fn owner<'v, I: Io>(
-    view: &View<'v, DirectionKey, Arc<Transport<I>>>,
-    transport: &Arc<Transport<I>>,
-    stream: &Stream<I>,
-) -> Option<&'v Arc<Peer<I>>> {
-    let peer = view.peers.by_id(stream.peer()?)?;
-    Arc::ptr_eq(&peer.transport, transport).then_some(peer)
 }
 
 /// Concludes a datagram that is not delivered with its batch. Returns why it is dropped.
