@@ -3,44 +3,34 @@
 //! Each connection has a thread of its own. What a client handed over, and so what goes when its connection ends,
 //! however it ends, is in [`crate::control::resources`].
 
+mod channels;
+mod greeting;
+
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use udco_core::{PeerId, mss};
-use udco_ipc::{MssFix, ToClient, ToEngine, VERSION, message_id};
-use udco_netlink::{Answers, Api, Requester, membership, serve};
+use udco_ipc::{MssFix, ToClient, ToEngine};
+use udco_netlink::{Api, Requester};
 use udco_sys::Netns;
 use udco_sys::epoll::{Events, Interest};
 use udco_sys::seqpacket::{Connection, Credentials, FdList};
 use zeroize::Zeroize;
 
-use crate::client::Client;
-use crate::control::account::Kind;
 use crate::control::capture::{self, Capturing};
-use crate::control::channel::{Channel, FAMILIES};
 use crate::control::namespace;
 use crate::control::output;
 use crate::control::places::Lease;
-use crate::control::requests::Requests;
 use crate::control::session::{Admit, Session, is_passing, malformed};
 use crate::control::show;
 use crate::device::capture::Filter;
 use crate::device::snapshot::Tuning;
 use crate::engine::Engine;
 
-/// Bytes kept of the name of a client's program, which stands in log lines.
-const LONGEST_NAME: usize = 64;
-
 /// Token of the connection itself. Channels have their number.
 const CONNECTION: u64 = 0;
-
-/// Netlink options that a client passes on, of `<linux/netlink.h>`.
-const NETLINK_ADD_MEMBERSHIP: i32 = 1;
-const NETLINK_DROP_MEMBERSHIP: i32 = 2;
-const NETLINK_CAP_ACK: i32 = 10;
-const NETLINK_EXT_ACK: i32 = 11;
 
 const EBUSY: i32 = 16;
 const ENODEV: i32 = 19;
@@ -141,42 +131,9 @@ impl Session {
                 version,
                 pid,
                 program,
-            } => {
-                let program = program.get(..LONGEST_NAME).unwrap_or(program);
-                self.name = format!("{} ({pid})", String::from_utf8_lossy(program));
-                if version != VERSION {
-                    let program = &self.name;
-                    self.account.line(|| {
-                        tracing::warn!(
-                            message_id = message_id::VERSIONS_DIFFER,
-                            program,
-                            "{program}: the client speaks version {version}, this engine {VERSION}: install both from the same release"
-                        );
-                    });
-                    return self.send(seq, ToClient::Refused { errno: EINVAL });
-                }
-                self.is_greeted = true;
-                tracing::debug!(program = self.name, "{} connected", self.name);
-                self.send(seq, ToClient::Welcome { version: VERSION })
-            }
+            } => self.greet(seq, version, (pid, program)),
             ToEngine::OpenChannel => {
-                let end = fds
-                    .take(0)
-                    .ok_or_else(|| malformed("a channel without an fd"))?;
-                let channel = self.next_channel;
-                let end = Connection::adopt_pair_end(end)?;
-                let Some(charge) = self.account.charge(Kind::Channels) else {
-                    return Err(io::Error::other(
-                        "its user has reached the limit on channels",
-                    ));
-                };
-                let client = self.client;
-                let account = Arc::clone(&self.account);
-                let opened =
-                    Channel::new(end, (client, account), &self.poller, u64::from(channel))?;
-                self.next_channel += 1;
-                self.resources.end_with_client();
-                self.channels.insert(channel, (Arc::new(opened), charge));
+                let channel = self.open_channel(fds.take(0))?;
                 self.send(seq, ToClient::Channel { channel })
             }
             ToEngine::SetOption {
@@ -194,21 +151,8 @@ impl Session {
                 admin,
                 datagram,
             } => {
-                let channel = self
-                    .channels
-                    .get(&channel)
-                    .map(|(channel, _)| Arc::clone(channel));
-                let Some(channel) = channel else {
-                    return self.done(seq, EINVAL);
-                };
-                let (ext_ack, cap_ack) = channel.acknowledgement_options();
-                let requester = Requester {
-                    port,
-                    ext_ack,
-                    cap_ack,
-                    admin,
-                };
-                self.request(seq, &channel, &requester, room as usize, datagram)
+                let sender = (port, admin, room as usize);
+                self.request(seq, channel, sender, datagram)
             }
             ToEngine::Return { channel, datagram } => {
                 if let Some((channel, _)) = self.channels.get(&channel) {
@@ -239,14 +183,7 @@ impl Session {
                 self.done(seq, 0)
             }
             ToEngine::OwnTun => {
-                let program = &self.name;
-                self.account.line(|| {
-                    tracing::warn!(
-                        message_id = message_id::OFFLOAD_INACTIVE,
-                        program,
-                        "data channel offload is NOT active: {program} opened its own TUN device (its log says why offload is off)"
-                    );
-                });
+                self.warn_of_own_tun();
                 self.done(seq, 0)
             }
             ToEngine::Namespace { inode } => {
@@ -256,17 +193,7 @@ impl Session {
                 self.done(seq, 0)
             }
             ToEngine::CompressionRefused => {
-                let program = &self.name;
-                self.account.line(|| {
-                    tracing::warn!(
-                        message_id = message_id::COMPRESSION_PUSHED,
-                        program,
-                        "{program}: its server pushes compression, which OpenVPN refuses with offload, so it reconnects \
-                         forever: remove comp-lzo and compress from the server's configuration, or replace them with \
-                         `compress migrate`, or set disable-dco on this client (pull-filter helps only if the server does \
-                         not use what it pushes)"
-                    );
-                });
+                self.warn_of_compression();
                 self.done(seq, 0)
             }
             ToEngine::Options { mssfix, passtos } => {
@@ -343,68 +270,6 @@ impl Session {
             }
             // Unsolicited or late replies: ignore.
             ToEngine::Tun { .. } | ToEngine::Socket { .. } | ToEngine::Link { .. } => Ok(()),
-        }
-    }
-
-    fn set_option(&self, channel: u32, name: i32, value: i32) -> i32 {
-        let Some((channel, _)) = self.channels.get(&channel) else {
-            return EINVAL;
-        };
-        match name {
-            NETLINK_ADD_MEMBERSHIP | NETLINK_DROP_MEMBERSHIP => {
-                let group = u32::try_from(value).unwrap_or(0);
-                let Some(api) = membership(&FAMILIES, group) else {
-                    return EINVAL;
-                };
-                channel.set_member(api, name == NETLINK_ADD_MEMBERSHIP);
-                self.engine.registry().listeners().add(channel);
-            }
-            NETLINK_EXT_ACK => channel.set_ext_ack(value != 0),
-            NETLINK_CAP_ACK => channel.set_cap_ack(value != 0),
-            _ => {}
-        }
-        0
-    }
-
-    /// A datagram sent on a channel: generic netlink.
-    fn request(
-        &mut self,
-        seq: u32,
-        channel: &Channel,
-        requester: &Requester,
-        room: usize,
-        datagram: &[u8],
-    ) -> io::Result<()> {
-        let mut answers = Answers::for_reader(room);
-        channel.begin_answer();
-        let mut requests = Requests {
-            client: Client {
-                netns: channel.netns,
-                ..self.client
-            },
-            session: self,
-            seq,
-            replace_fd: false,
-        };
-        serve(&FAMILIES, requester, datagram, &mut requests, &mut answers);
-        let replace_fd = requests.replace_fd;
-        let more = !channel.end_answer(answers.into_datagrams());
-        self.send(
-            seq,
-            ToClient::Done {
-                errno: 0,
-                replace_fd,
-                more,
-            },
-        )
-    }
-
-    /// A channel has room again, or the client has closed it.
-    fn tend_channel(&mut self, number: u32, closed: bool) {
-        if closed {
-            self.channels.remove(&number);
-        } else if let Some((channel, _)) = self.channels.get(&number) {
-            channel.flush();
         }
     }
 
