@@ -123,8 +123,8 @@ enum Command {
 
     /// Measure round trip, loss and the largest packet that passes, in the tunnel to a peer.
     ///
-    /// Sends ICMP echo requests through the device to the peer's VPN address, then searches the largest packet that comes
-    /// back, which no end may fragment inside the tunnel.
+    /// Sends ICMP echo requests through the device to the peer's VPN address, then searches for the largest packet that
+    /// comes back; none may be fragmented inside the tunnel.
     #[command(
         after_help = "Exit codes: 0 something answered, 1 nothing did, 2 an error.\nExample: udco ping tun0 --id 1 -c 10"
     )]
@@ -132,8 +132,8 @@ enum Command {
 
     /// Capture the packets of a device, and those that are dropped, as pcapng.
     ///
-    /// Inner packets are in the clear. Only root and the user who created the device may capture. docs/capture.md says what
-    /// is shown.
+    /// Inner packets are in the clear. Only root and the user who created the device may capture. capture.md, in
+    /// /usr/share/doc/udco, says what is shown.
     #[command(
         after_help = "Example: udco capture tun0 --drops -w - | tshark -i - -T fields -e frame.comment -e ip.src"
     )]
@@ -149,7 +149,7 @@ enum Command {
 
     /// Report counters to Prometheus.
     ///
-    /// Prints them once, unless told to write a file or to listen. docs/metrics.md lists them.
+    /// Prints them once, unless told to write a file or to listen. metrics.md, in /usr/share/doc/udco, lists them.
     #[command(after_help = "Example: udco metrics --listen 127.0.0.1:9176")]
     Metrics(metrics::Arguments),
 
@@ -203,7 +203,7 @@ struct RunArguments {
     #[arg(long, value_name = "PATH", conflicts_with_all = ["workers", "cpu", "without", "allow_key_reuse"])]
     engine: Option<PathBuf>,
 
-    /// Write the engine's log to this file instead of standard error.
+    /// Append the engine's log to this file, instead of writing it where OpenVPN logs.
     #[arg(long, value_name = "FILE", conflicts_with = "engine")]
     log: Option<PathBuf>,
 

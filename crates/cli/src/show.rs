@@ -38,11 +38,11 @@ pub(crate) struct Arguments {
     /// Show this peer of it only, by its id.
     peer: Option<u32>,
 
-    /// Print one JSON object, as described by docs/show.schema.json.
+    /// Print one JSON object, as described by show.schema.json in /usr/share/doc/udco.
     #[arg(long, conflicts_with = "watch")]
     json: bool,
 
-    /// Print again and again, with rates, and the busiest peers first.
+    /// Print again and again, every 2 seconds or as given, with rates, and the busiest peers first.
     #[arg(
         long,
         value_name = "SECONDS",

@@ -13,7 +13,7 @@ use super::release::Release;
 use crate::check;
 
 /// Files of the repository, and where they are installed. A program has a directory of programs.
-const FILES: [(&str, &str); 13] = [
+const FILES: &[(&str, &str)] = &[
     ("packaging/openvpn/run-openvpn", "usr/lib/udco/run-openvpn"),
     ("packaging/openvpn/default", "etc/default/udco"),
     (
@@ -48,7 +48,14 @@ const FILES: [(&str, &str); 13] = [
         "packaging/systemd/udco.catalog",
         "usr/lib/systemd/catalog/udco.catalog",
     ),
-    ("docs/operating.md", "usr/share/doc/udco/operating.md"),
+    (
+        "packaging/prometheus/udco.rules.yml",
+        "usr/share/doc/udco/examples/udco.rules.yml",
+    ),
+    (
+        "packaging/prometheus/dashboard.json",
+        "usr/share/doc/udco/examples/dashboard.json",
+    ),
     (
         "packaging/container/Containerfile",
         "usr/share/doc/udco/examples/Containerfile",
@@ -57,6 +64,23 @@ const FILES: [(&str, &str); 13] = [
         "packaging/container/compose.yaml",
         "usr/share/doc/udco/examples/compose.yaml",
     ),
+];
+
+/// Pages of `docs` for those who run udco, below /usr/share/doc: messages and `--help` name them.
+const PAGES: [&str; 13] = [
+    "capture.md",
+    "containers.md",
+    "doctor.md",
+    "drops.md",
+    "exit-codes.md",
+    "faq.md",
+    "metrics.md",
+    "offload.md",
+    "operating.md",
+    "quick-start.md",
+    "show.schema.json",
+    "threat-model.md",
+    "top.md",
 ];
 
 /// Directories of programs.
@@ -81,6 +105,10 @@ impl Layout {
         let workspace = check::workspace()?;
         for (from, to) in FILES {
             layout.copy(&workspace.join(from), to)?;
+        }
+        for page in PAGES {
+            let to = format!("usr/share/doc/udco/{page}");
+            layout.copy(&workspace.join("docs").join(page), &to)?;
         }
         layout.documents(&built.documents)?;
         layout.copy(

@@ -165,7 +165,7 @@ fn device_counters(to: &mut Writer<'_>, devices: &[DeviceSample]) -> fmt::Result
             (labels.with(&[("reason", reason.name())]), count)
         })
     });
-    let help = "Packets dropped, by reason (docs/drops.md)";
+    let help = "Packets dropped, by reason (drops.md)";
     to.counter("device_dropped_packets", None, help, drops)?;
     let totals = counters(devices).filter_map(|(labels, it)| Some((labels, it.totals.as_ref()?)));
     let ended = totals.flat_map(|(labels, it)| {
