@@ -23,7 +23,8 @@ use crate::output;
 /// Command line.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Serve the counters over HTTP at this address, as `/metrics`: `unix:/run/udco-metrics`, or e.g. `127.0.0.1:9176`.
+    /// Serve the counters over HTTP at this address, as `/metrics`: e.g. `127.0.0.1:9176`, or `unix:PATH`
+    /// (`unix:/run/udco-metrics/socket` in the package's unit).
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["textfile", "every", "format"])]
     listen: Option<Address>,
 
@@ -39,7 +40,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 
-    /// Also report each peer: nine series for each.
+    /// Also report each peer: up to ten series for each.
     #[arg(long)]
     peers: bool,
 

@@ -60,7 +60,7 @@ pub(crate) struct Arguments {
     /// Seconds from one request to the next.
     #[arg(short, long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
     interval: Duration,
-    /// Bytes of payload in each request, to which 8 bytes of ICMP and 20 or 40 of IP come.
+    /// Bytes of payload in each request; 8 bytes of ICMP and 20 or 40 of IP are added.
     #[arg(short, long, value_name = "BYTES", default_value_t = 56, value_parser = clap::value_parser!(u16).range(..=65_487))]
     size: u16,
     /// Print one JSON object at the end.
