@@ -272,8 +272,11 @@ impl<I: Io> DataPath<I> {
     /// The packets that all peers have sent, those that have ended too, and those lost on the way here.
     #[must_use]
     pub fn loss(&self) -> Loss {
-        let mut sum = self.device.interface.totals.loss();
-        for peer in self.device.snapshot().peers.iter() {
+        // A peer ends under the lock that this takes, and so counts once.
+        let device = &self.device;
+        let (snapshot, mut sum) =
+            device.look(|_| (device.snapshot(), device.interface.totals.loss()));
+        for peer in snapshot.peers.iter() {
             sum += loss_of(peer);
         }
         sum
