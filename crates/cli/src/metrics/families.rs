@@ -44,6 +44,9 @@ const DIRECTIONS: [Direction; 4] = [
 const LOST: &str =
     "Packets lost on the way here, by gaps in packet ids; falls when a late one closes its gap";
 
+const EXPECTED: &str =
+    "Packets that were sent here, by packet ids: those that arrived and those lost";
+
 impl Collector for Families {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut to = Writer(encoder);
@@ -181,8 +184,11 @@ fn device_counters(to: &mut Writer<'_>, devices: &[DeviceSample]) -> fmt::Result
 fn traffic(to: &mut Writer<'_>, devices: &[DeviceSample]) -> fmt::Result {
     let totals =
         || counters(devices).filter_map(|(labels, it)| Some((labels, it.totals.as_ref()?)));
-    let lost = totals().filter_map(|(labels, it)| Some((labels.with(&[]), it.loss?.lost)));
+    let loss = || totals().filter_map(|(labels, it)| Some((labels.with(&[]), it.loss?)));
+    let lost = loss().map(|(labels, it)| (labels, it.lost));
     to.gauge("device_lost_packets", None, LOST, lost)?;
+    let expected = loss().map(|(labels, it)| (labels, it.expected));
+    to.counter("device_expected_packets", None, EXPECTED, expected)?;
     for (name, unit, what, value) in &DIRECTIONS {
         let series = totals().map(|(labels, it)| (labels.with(&[]), value(&it.vpn)));
         let help = format!("{what} inside the tunnel");
@@ -223,8 +229,11 @@ fn peers(to: &mut Writer<'_>, devices: &[DeviceSample]) -> fmt::Result {
         .filter_map(|(device, peer)| Some((labels(device, &peer.id), u64::from(peer.path_mtu?))));
     let help = "The longest outer packet to the peer that is not fragmented";
     to.gauge("peer_path_mtu", Some(Unit::Bytes), help, mtu)?;
-    let lost = each().filter_map(|(device, peer)| Some((labels(device, &peer.id), peer.lost?)));
+    let loss = || each().filter_map(|(device, peer)| Some((labels(device, &peer.id), peer.loss?)));
+    let lost = loss().map(|(labels, it)| (labels, it.lost));
     to.gauge("peer_lost_packets", None, LOST, lost)?;
+    let expected = loss().map(|(labels, it)| (labels, it.expected));
+    to.counter("peer_expected_packets", None, EXPECTED, expected)?;
     for (name, unit, what, value) in &DIRECTIONS {
         let series = each().map(|(device, peer)| (labels(device, &peer.id), value(&peer.vpn)));
         let help = format!("{what} inside the tunnel, by peer");

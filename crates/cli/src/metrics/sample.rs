@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::de::IgnoredAny;
-use udco_state::{KernelDevice, Offloads, Peer, Totals, Traffic};
+use udco_state::{KernelDevice, Loss, Offloads, Peer, Totals, Traffic};
 
 use super::labels::DeviceLabels;
 use crate::escape::printable;
@@ -84,7 +84,7 @@ pub(super) struct PeerSample {
     pub(super) id: String,
     pub(super) path_mtu: Option<u16>,
     /// Packets lost on the way here; over TCP there are none, and the kernel's driver does not report them.
-    pub(super) lost: Option<u64>,
+    pub(super) loss: Option<Loss>,
     pub(super) link: Traffic,
     pub(super) vpn: Traffic,
 }
@@ -195,7 +195,7 @@ impl DeviceSample {
                 .map(|peer| PeerSample {
                     id: peer.id.to_string(),
                     path_mtu: None,
-                    lost: None,
+                    loss: None,
                     link: peer.link,
                     vpn: peer.vpn,
                 })
@@ -226,7 +226,7 @@ impl PeerSample {
         Self {
             id: peer.id.to_string(),
             path_mtu: peer.path_mtu,
-            lost: peer.loss.map(|loss| loss.lost),
+            loss: peer.loss,
             link: peer.link,
             vpn: peer.vpn,
         }

@@ -39,6 +39,9 @@ fn names_and_values_are_those_of_the_state() {
         "# TYPE udco_device_lost_packets gauge",
         &format!("udco_device_lost_packets{{device=\"tun0\",{device}}} 7"),
         &format!("udco_peer_lost_packets{{device=\"tun0\",{device},peer=\"0\"}} 2"),
+        "# TYPE udco_device_expected_packets_total counter",
+        &format!("udco_device_expected_packets_total{{device=\"tun0\",{device}}} 90"),
+        &format!("udco_peer_expected_packets_total{{device=\"tun0\",{device},peer=\"0\"}} 9"),
     ] {
         assert!(text.lines().any(|it| it == line), "no {line} in\n{text}");
     }
