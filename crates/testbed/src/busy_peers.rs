@@ -5,6 +5,7 @@
 //! over TCP each has a connection. The engine's counters show what gets through; whatever arrives is discarded.
 
 mod generator;
+mod load;
 mod plan;
 mod sender;
 
@@ -16,11 +17,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use udco_sys::process::raise_open_files;
 
 use self::generator::Order;
 pub(crate) use self::generator::{obey, send_down};
+pub use self::load::{Load, Peers, Way};
 use self::plan::PORT;
 use crate::agent::Agent;
 use crate::host::Host;
@@ -37,9 +39,6 @@ const DEVICE: &str = "tun0";
 
 /// Long enough for 10,000 keys on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// About as many full packets as a super-packet holds.
-const SUPER_PACKET: usize = 40;
 
 /// Packets of each peer, by its id.
 type Counters = BTreeMap<u32, u64>;
@@ -58,72 +57,8 @@ pub struct BusyPeers {
     lab: Lab,
 }
 
-/// Peers that take part: ids from `first` on.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, clap::Args)]
-pub struct Peers {
-    /// The first id.
-    pub first: u16,
-    /// How many.
-    pub count: u16,
-}
-
-impl Peers {
-    fn ids(self) -> impl Iterator<Item = u16> + Clone {
-        self.first..self.first + self.count
-    }
-}
-
-/// Which way packets go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Way {
-    /// From the peers to the server's device.
-    Up,
-    /// From the server's device to the peers.
-    Down,
-}
-
-/// What each of them carries.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::Args,
-)]
-pub struct Load {
-    /// Bytes of each packet inside.
-    pub size: u32,
-    /// Packets in a row, before another peer has its turn: 1 is the worst case, and a TCP stream's super-packet 40.
-    pub row: u32,
-    /// How long it lasts.
-    pub milliseconds: u64,
-    /// Packets a second, in bursts of a super-packet's; as many as possible if it is not given.
-    pub rate: Option<u32>,
-}
-
-impl Load {
-    fn duration(self) -> Duration {
-        Duration::from_millis(self.milliseconds)
-    }
-
-    /// How many packets leave at once, of at most this many.
-    fn burst(self, most: usize) -> usize {
-        self.rate.map_or(most, |_| most.min(SUPER_PACKET))
-    }
-
-    /// Waits until the rate allows more than it has `sent`.
-    fn keep_rate(self, began: Instant, sent: u64) {
-        if let Some(rate) = self.rate {
-            let due = Duration::from_secs_f64(sent as f64 / f64::from(rate.max(1)));
-            thread::sleep(due.saturating_sub(began.elapsed()));
-        }
-    }
-
-    /// Each of `all` as often as packets go in a row, again and again.
-    fn turns<T: Copy>(self, all: impl Iterator<Item = T> + Clone) -> impl Iterator<Item = T> {
-        all.flat_map(move |one| (0..self.row).map(move |_| one))
-            .cycle()
-    }
-}
-
 /// What has come through.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct Carried {
     /// Packets a second, all peers together.
     pub rate: f64,

@@ -42,6 +42,29 @@ pub(super) enum Order {
 
 /// The server's host sends packets to the peers in turns.
 pub(crate) fn send_down(variant: Variant, peers: Peers, load: Load) -> Result<u64> {
+    together(peers, load, |share| send_down_alone(variant, share, load))
+}
+
+/// Several threads send to or from these peers, each a share of them; with few cores it is one thread, which leaves the
+/// other cores to the engine, and so it is with a rate, which one thread keeps.
+fn together(peers: Peers, load: Load, send: impl Fn(Peers) -> Result<u64> + Sync) -> Result<u64> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let most = load.rate.map_or(u16::try_from(cores / 2)?, |_| 1);
+    let shares = peers.shares(most);
+    let send = &send;
+    thread::scope(|scope| {
+        let threads: Vec<_> = shares
+            .map(|share| scope.spawn(move || send(share)))
+            .collect();
+        let sent = threads.into_iter().map(|thread| {
+            let sent = thread.join();
+            sent.map_err(|_| anyhow!("a thread panicked"))?
+        });
+        sent.sum()
+    })
+}
+
+fn send_down_alone(variant: Variant, peers: Peers, load: Load) -> Result<u64> {
     let socket = bind(variant, 0)?;
     let payload = usize::try_from(load.size)?.saturating_sub(variant.headers());
     let arena = vec![0x55; payload];
@@ -123,6 +146,10 @@ impl Generator {
 
     /// Sends until the time is over, or another thread says so.
     fn send(&self, peers: Peers, load: Load, stop: &AtomicBool) -> Result<u64> {
+        together(peers, load, |share| self.send_alone(share, load, stop))
+    }
+
+    fn send_alone(&self, peers: Peers, load: Load, stop: &AtomicBool) -> Result<u64> {
         let began = Instant::now();
         let goes_on = || began.elapsed() < load.duration() && !stop.load(Ordering::Relaxed);
         let length = usize::from(u16::try_from(load.size)?).max(self.variant.headers());
