@@ -88,10 +88,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     );
     packages::ensure_to_measure()?;
     build_release()?;
-    let cells = options.cells();
-    ensure!(!cells.is_empty(), "no subject is measured on such a link");
+    let (parts, cells) = (options.parts(), options.cells());
+    let one_end = options.one_end();
+    ensure!(
+        !cells.is_empty() || one_end.is_some(),
+        "no such part of such a subject is measured on such a link"
+    );
     let programs = find_programs(&cells)?;
-    let parts = options.parts();
     let method = Method {
         parts: &parts,
         seconds: options.seconds,
@@ -105,7 +108,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     // Recorded first: the source tree may change during the run.
     let machine = Machine::here(&programs);
     let begin = Instant::now();
-    let outcomes = measure(&cells, options.rounds, &method)?;
+    let outcomes = if cells.is_empty() {
+        Vec::new()
+    } else {
+        measure(&cells, options.rounds, &method)?
+    };
+    let one_end = one_end.map_or_else(|| Ok(Vec::new()), |loads| loads.outcomes())?;
     let mut report = Report {
         machine,
         command: command(),
@@ -114,6 +122,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         minutes: begin.elapsed().as_secs_f64() / 60.0,
         targets: Vec::new(),
         outcomes,
+        one_end,
     };
     report.judge();
     if options.write_docs {
@@ -129,19 +138,36 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 impl Options {
     fn cells(&self) -> Vec<Cell> {
+        let has_part = self.parts().iter().any(|it| Part::OF_CELLS.contains(it));
         let is_chosen = |cell: &Cell| {
-            (self.subjects.is_empty() || self.subjects.contains(&cell.subject))
+            has_part
+                && self.has(cell.subject)
                 && (self.links.is_empty() || self.links.contains(&cell.link))
         };
         cell::all().filter(is_chosen).collect()
     }
 
+    fn has(&self, subject: Subject) -> bool {
+        self.subjects.is_empty() || self.subjects.contains(&subject)
+    }
+
     fn parts(&self) -> Vec<Part> {
         if self.only.is_empty() {
-            Part::value_variants().to_vec()
+            Part::OF_CELLS.to_vec()
         } else {
             self.only.clone()
         }
+    }
+
+    /// Moderate loads, if asked for.
+    fn one_end(&self) -> Option<loads::Options> {
+        let links = if self.links.is_empty() {
+            Link::value_variants().to_vec()
+        } else {
+            self.links.clone()
+        };
+        (self.only.contains(&Part::OneEnd) && self.has(Subject::UdcoServer))
+            .then(|| loads::Options::one_end(self.rounds, self.seconds, links))
     }
 }
 
@@ -158,14 +184,7 @@ fn measure(cells: &[Cell], rounds: usize, method: &Method<'_>) -> Result<Vec<Out
             let index = (step * stride(cells.len()) + round) % cells.len();
             let cell = cells[index];
             is_always_quiet &= wait_for_quiet()?;
-            let begin = Instant::now();
-            let sample = cell.measure(method);
-            let seconds = begin.elapsed().as_secs_f64();
-            match &sample {
-                Ok(_) => eprintln!("    {} ({seconds:.0} s)", cell.title()),
-                Err(error) => eprintln!("    {}: FAILED: {error:#}", cell.title()),
-            }
-            samples[index].push(sample.ok());
+            samples[index].push(cell.try_to_measure(method));
         }
     }
     if !is_always_quiet {
@@ -243,4 +262,36 @@ fn command() -> String {
         .chain(words)
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn options(words: &str) -> Result<Options, clap::Error> {
+        let words = ["bench"].into_iter().chain(words.split_whitespace());
+        Command::try_parse_from(words).map(|command| command.options)
+    }
+
+    #[test]
+    fn moderate_loads_run_on_request_and_without_cells() {
+        let whole = options("").unwrap();
+        assert_eq!(whole.cells().len(), cell::all().count());
+        assert!(whole.one_end().is_none());
+        let one_end = options("--only one-end").unwrap();
+        assert_eq!(one_end.cells(), []);
+        assert!(one_end.one_end().is_some());
+        let both = options("--only tcp,one-end --links nic").unwrap();
+        assert_eq!((both.cells().len(), both.one_end().is_some()), (3, true));
+        let other = options("--only one-end --subjects udco").unwrap();
+        assert!(other.one_end().is_none());
+    }
 }

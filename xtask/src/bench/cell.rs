@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -114,6 +114,18 @@ impl Cell {
                     | Tinc
                     | Fastd
             )
+    }
+
+    /// As [`Self::measure`], and reports how long it took, or why it failed.
+    pub(crate) fn try_to_measure(self, method: &Method<'_>) -> Option<Sample> {
+        let begin = Instant::now();
+        let sample = self.measure(method);
+        let seconds = begin.elapsed().as_secs_f64();
+        match &sample {
+            Ok(_) => eprintln!("    {} ({seconds:.0} s)", self.title()),
+            Err(error) => eprintln!("    {}: FAILED: {error:#}", self.title()),
+        }
+        sample.ok()
     }
 
     /// Sets it up in a lab of its own and measures it once.

@@ -72,6 +72,10 @@ pub(crate) struct Options {
 /// Builds both, measures them in turns over a veth pair, and prints a line for each figure.
 pub(crate) fn run(options: &Options) -> Result<()> {
     ensure!(options.rounds > 0, "no round, no figure");
+    ensure!(
+        !options.only.contains(&Part::OneEnd),
+        "`compare` doesn't have the part `one-end`: take `cargo xtask loads --also UDCO`"
+    );
     // With it, `build_release` would leave the last build of this tree as it is.
     ensure!(
         std::env::var_os("UDCO_BIN").is_none(),

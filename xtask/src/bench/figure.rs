@@ -12,6 +12,13 @@ pub(crate) enum Part {
     Udp,
     /// Round trips, idle and beside a TCP stream.
     Rtt,
+    /// What `cargo xtask loads` measures, on all links: on request only.
+    OneEnd,
+}
+
+impl Part {
+    /// Those of a whole run, and of each cell.
+    pub(crate) const OF_CELLS: [Self; 3] = [Self::Tcp, Self::Udp, Self::Rtt];
 }
 
 /// One figure of a subject.

@@ -1,21 +1,25 @@
 //! `cargo xtask loads`: what moderate loads cost with udco at the server, or at both ends, and with stock OpenVPN, in
 //! turns, as ratios.
 
+mod load;
+pub(crate) mod table;
+
 use std::collections::BTreeMap;
 use std::iter;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Error, Result, ensure};
-use udco_testbed::measure::{RoundTrips, Stream, Work, begin_without_pacing, questions};
-use udco_testbed::{Builder, Endpoint, Launch, Pair, Proc, Variant, connect};
+use udco_testbed::measure::{Work, begin_without_pacing};
+use udco_testbed::{Builder, Endpoint, Launch, Pair, Proc, Variant, connect, udco};
 
+use self::load::LOADS;
+use self::table::{Outcome, Sample};
 use super::leftovers::Sweeper;
 use super::link::Link;
-use super::outcome::middle;
 use super::subject::{TUNED, TUNED_TCP};
-use super::{build_release, release_binary, wait_for_quiet};
-use crate::{packages, step};
+use super::{build_release, wait_for_quiet};
+use crate::packages;
 
 /// What to measure, and how often.
 #[derive(Debug, clap::Args)]
@@ -37,9 +41,15 @@ pub(crate) struct Options {
     also: Option<PathBuf>,
     #[command(flatten)]
     variant: Variant,
-    /// The link between the ends: `nic` has a card's receive offload (GRO), `nic-no-gro` none.
-    #[arg(long, value_enum, default_value_t = Link::Veth)]
-    link: Link,
+    /// The links between the ends: `nic` has a card's receive offload (GRO), `nic-no-gro` none.
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        value_name = "LINK",
+        default_value = "veth"
+    )]
+    links: Vec<Link>,
     /// Measure these loads only: those whose name contains this.
     #[arg(long, default_value = "")]
     only: String,
@@ -58,6 +68,50 @@ struct Carrier {
 }
 
 impl Options {
+    /// All loads with udco at the server only.
+    pub(crate) fn one_end(rounds: usize, seconds: u32, links: Vec<Link>) -> Self {
+        Self {
+            rounds,
+            seconds,
+            both: false,
+            workers: Vec::new(),
+            also: None,
+            variant: Variant::default(),
+            links,
+            only: String::new(),
+        }
+    }
+
+    /// Measures all in turns.
+    pub(crate) fn outcomes(&self) -> Result<Vec<Outcome>> {
+        let _sweeper = Sweeper::start()?;
+        let carriers = self.carriers()?;
+        let turns: Vec<_> = (0..self.links.len())
+            .flat_map(|link| (0..carriers.len()).map(move |carrier| (link, carrier)))
+            .collect();
+        let mut samples: BTreeMap<_, Vec<Sample>> = BTreeMap::new();
+        for round in 0..self.rounds {
+            eprintln!("==> loads: round {} of {}", round + 1, self.rounds);
+            if !wait_for_quiet()? {
+                eprintln!("NOTE: other processes are busy on this machine");
+            }
+            for step in 0..turns.len() {
+                let (link, carrier) = turns[(round + step) % turns.len()];
+                for (load, sample) in measure(self, self.links[link], &carriers[carrier])? {
+                    let samples = samples.entry((link, load, carrier)).or_default();
+                    samples.push(sample);
+                }
+            }
+        }
+        let outcome = |((link, load, carrier), samples): ((usize, usize, usize), _)| Outcome {
+            link: self.links[link],
+            load: LOADS[load].name,
+            carrier: carriers[carrier].name.clone(),
+            samples,
+        };
+        Ok(samples.into_iter().map(outcome).collect())
+    }
+
     /// Plain OpenVPN first: the others are measured beside it.
     fn carriers(&self) -> Result<Vec<Carrier>> {
         let mut carriers = vec![Carrier {
@@ -71,14 +125,14 @@ impl Options {
             numbers.push(None);
         }
         let other = self.also.clone().map(|other| ("other build", other));
-        for (build, udco) in iter::once(("udco", release_binary()?)).chain(other) {
+        for (build, program) in iter::once(("udco", udco::binary()?)).chain(other) {
             for both in [false, true].into_iter().filter(|both| self.both || !both) {
                 let ends = if both { " at both ends" } else { "" };
                 carriers.extend(numbers.iter().map(|&workers| {
                     let number = workers.map(|number| format!(", {number} workers"));
                     Carrier {
                         name: format!("{build}{ends}{}", number.unwrap_or_default()),
-                        udco: Some(udco.clone()),
+                        udco: Some(program.clone()),
                         both,
                         workers,
                     }
@@ -106,83 +160,6 @@ impl Carrier {
     }
 }
 
-/// One kind of traffic, from the client to the server unless it is `down`.
-struct Load {
-    name: &'static str,
-    down: bool,
-    kind: Kind,
-}
-
-enum Kind {
-    /// Datagrams of this many bytes, at this rate.
-    Datagrams(u32, &'static str),
-    /// A TCP stream, at this rate or as fast as it goes.
-    Stream(Option<&'static str>),
-    /// Datagrams that a process at the server sends back to this many askers; each then sends the next.
-    Questions(u32),
-}
-
-const LOADS: [Load; 10] = [
-    load(
-        "UDP 1,350 B, 100 Mbit/s, up",
-        false,
-        Kind::Datagrams(1350, "100M"),
-    ),
-    load(
-        "UDP 1,350 B, 300 Mbit/s, up",
-        false,
-        Kind::Datagrams(1350, "300M"),
-    ),
-    load(
-        "UDP 1,350 B, 300 Mbit/s, down",
-        true,
-        Kind::Datagrams(1350, "300M"),
-    ),
-    load(
-        "UDP 200 B, 20 Mbit/s, up",
-        false,
-        Kind::Datagrams(200, "20M"),
-    ),
-    load("TCP 300 Mbit/s, up", false, Kind::Stream(Some("300M"))),
-    load("TCP 300 Mbit/s, down", true, Kind::Stream(Some("300M"))),
-    load("TCP full rate, up", false, Kind::Stream(None)),
-    load("TCP full rate, down", true, Kind::Stream(None)),
-    load("questions, one asker", false, Kind::Questions(1)),
-    load("questions, 16 askers", false, Kind::Questions(16)),
-];
-
-const fn load(name: &'static str, down: bool, kind: Kind) -> Load {
-    Load { name, down, kind }
-}
-
-/// One measurement.
-#[derive(Clone, Copy)]
-struct Sample {
-    /// Delivered: Mbit/s, or answers per second.
-    rate: f64,
-    /// Seconds of the server's processor time per Gbit, or per 100,000 answers.
-    server: f64,
-    /// The same of the client's.
-    client: f64,
-    /// The server's context switches a second.
-    switches: f64,
-    /// Of questions.
-    round_trips: Option<RoundTrips>,
-}
-
-impl Sample {
-    fn p50(&self) -> f64 {
-        self.round_trips.map_or(f64::NAN, |times| times.p50)
-    }
-
-    fn p99(&self) -> f64 {
-        self.round_trips.map_or(f64::NAN, |times| times.p99)
-    }
-}
-
-/// Samples by load and carrier.
-type Samples = BTreeMap<(usize, usize), Vec<Sample>>;
-
 /// Measures each load with each carrier in turns, and prints a line for each.
 pub(crate) fn run(options: &Options) -> Result<()> {
     ensure!(options.rounds > 0, "no round, no figure");
@@ -194,29 +171,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     );
     packages::ensure_to_measure()?;
     build_release()?;
-    let _sweeper = Sweeper::start()?;
-    let carriers = options.carriers()?;
-    let mut samples = Samples::new();
-    for round in 0..options.rounds {
-        eprintln!("==> round {} of {}", round + 1, options.rounds);
-        if !wait_for_quiet()? {
-            eprintln!("NOTE: other processes are busy on this machine");
-        }
-        for step in 0..carriers.len() {
-            let carrier = (round + step) % carriers.len();
-            for (load, sample) in measure(options, &carriers[carrier])? {
-                samples.entry((load, carrier)).or_default().push(sample);
-            }
-        }
-    }
-    print(&samples, &carriers);
+    println!("{}", table::all(&options.outcomes()?));
     Ok(())
 }
 
 /// Starts a tunnel and puts all loads on it.
-fn measure(options: &Options, carrier: &Carrier) -> Result<Vec<(usize, Sample)>> {
+fn measure(options: &Options, link: Link, carrier: &Carrier) -> Result<Vec<(usize, Sample)>> {
     let pair = Pair::new()?;
-    options.link.prepare(&pair)?;
+    link.prepare(&pair)?;
     for host in [&pair.server, &pair.client] {
         begin_without_pacing(host)?;
     }
@@ -260,78 +222,4 @@ fn processes(end: &Endpoint) -> Result<Vec<Proc>> {
 fn stop(client: Endpoint, server: Endpoint) -> Result<()> {
     client.stop()?;
     server.stop()
-}
-
-/// What a load has carried.
-struct Carried {
-    rate: f64,
-    /// Gbit, or 100,000 answers.
-    units: f64,
-    round_trips: Option<RoundTrips>,
-}
-
-impl Load {
-    fn carry(&self, pair: &Pair, to: &str, seconds: u32) -> Result<Carried> {
-        let stream = Stream::to(to).seconds(seconds);
-        let stream = match self.kind {
-            Kind::Datagrams(bytes, rate) => stream.datagrams(bytes).limit(rate),
-            Kind::Stream(rate) => {
-                let stream = stream.congestion("cubic");
-                rate.into_iter().fold(stream, Stream::limit)
-            }
-            Kind::Questions(askers) => return ask(pair, to, askers, seconds),
-        };
-        let stream = if self.down { stream.reverse() } else { stream };
-        let carried = stream.run(&pair.client, &pair.server)?;
-        Ok(Carried {
-            rate: carried.bits_per_second / 1e6,
-            units: carried.bytes as f64 * 8.0 / 1e9,
-            round_trips: None,
-        })
-    }
-}
-
-fn ask(pair: &Pair, to: &str, askers: u32, seconds: u32) -> Result<Carried> {
-    let (program, duration) = (step::own_path()?, Duration::from_secs(seconds.into()));
-    let times = questions::ask(&program, &pair.client, &pair.server, to, askers, duration)?;
-    let answers = f64::from(times.answered);
-    Ok(Carried {
-        rate: answers / duration.as_secs_f64(),
-        units: answers / 1e5,
-        round_trips: Some(times),
-    })
-}
-
-/// A line for each load: medians of each carrier, and of the ratios to plain OpenVPN in the same round.
-fn print(samples: &Samples, carriers: &[Carrier]) {
-    println!(
-        "load | carried by | rate | s per Gbit, or 100,000 answers: server, client | switches/s \
-         | rate, costs beside plain OpenVPN | p50, p99 in µs | the same beside plain OpenVPN"
-    );
-    for (&(load, carrier), own) in samples {
-        let median =
-            |of: fn(&Sample) -> f64| middle(own.iter().map(of).collect()).unwrap_or(f64::NAN);
-        let ratio = |of: fn(&Sample) -> f64| {
-            let pairs = own.iter().zip(&samples[&(load, 0)]);
-            middle(pairs.map(|(own, plain)| of(own) / of(plain)).collect()).unwrap_or(f64::NAN)
-        };
-        print!(
-            "{:30} | {} | {:.0} | {:.3} {:.3} | {:.0} | {:.2} {:.2} {:.2}",
-            LOADS[load].name,
-            carriers[carrier].name,
-            median(|sample| sample.rate),
-            median(|sample| sample.server),
-            median(|sample| sample.client),
-            median(|sample| sample.switches),
-            ratio(|sample| sample.rate),
-            ratio(|sample| sample.server),
-            ratio(|sample| sample.client),
-        );
-        if let Kind::Questions(_) = LOADS[load].kind {
-            let (p50, p99) = (median(Sample::p50), median(Sample::p99));
-            let beside = (ratio(Sample::p50), ratio(Sample::p99));
-            print!(" | {p50:.0} {p99:.0} | {:.2} {:.2}", beside.0, beside.1);
-        }
-        println!();
-    }
 }

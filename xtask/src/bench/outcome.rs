@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::cell::{Cell, Sample};
 use super::figure::Figure;
+use super::loads;
 use super::machine::Machine;
 use super::target::{self, Verdict};
 
@@ -22,6 +23,9 @@ pub(crate) struct Report {
     pub(crate) minutes: f64,
     pub(crate) targets: Vec<Verdict>,
     pub(crate) outcomes: Vec<Outcome>,
+    /// Moderate loads with udco at the server only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) one_end: Vec<loads::table::Outcome>,
 }
 
 /// One cell, all rounds.

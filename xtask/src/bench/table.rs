@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::cell::Cell;
 use super::figure::Figure;
 use super::link::Link;
+use super::loads;
 use super::outcome::Report;
 use super::subject::Subject;
 
@@ -36,6 +37,10 @@ pub(crate) fn all(report: &Report) -> String {
         (
             "Other links, VPNs, ciphers, transports, one end",
             others(report),
+        ),
+        (
+            "Moderate loads, udco at the server only",
+            loads::table::all(&report.one_end),
         ),
     ];
     let mut text = method(report);
@@ -170,14 +175,14 @@ const fn veth(subject: Subject) -> Cell {
     }
 }
 
-fn head(columns: &[&str]) -> String {
+pub(super) fn head(columns: &[&str]) -> String {
     let mut text = String::new();
     row(&mut text, columns);
     row(&mut text, &vec!["---"; columns.len()]);
     text
 }
 
-fn row(text: &mut String, cells: &[&str]) {
+pub(super) fn row(text: &mut String, cells: &[&str]) {
     let _ = writeln!(text, "| {} |", cells.join(" | "));
 }
 
