@@ -15,6 +15,7 @@ pub(crate) mod loads;
 mod machine;
 mod outcome;
 pub(crate) mod peers;
+mod scale;
 mod subject;
 mod table;
 mod target;
@@ -71,11 +72,14 @@ pub(crate) struct Options {
     /// Measure only on these links.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "LINK")]
     links: Vec<Link>,
+    /// Measure busy peers and tunnels on 1 to 16 cores instead, as far as the machine has them.
+    #[arg(long, conflicts_with_all = ["only", "subjects", "links"])]
+    scale: bool,
     /// Print one JSON object with all samples instead of tables.
     #[arg(long)]
     json: bool,
     /// Write tables, chart and JSON into docs/; for whole runs only.
-    #[arg(long, conflicts_with_all = ["only", "subjects", "links"])]
+    #[arg(long, conflicts_with_all = ["only", "subjects", "links", "scale"])]
     write_docs: bool,
 }
 
@@ -91,7 +95,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let (parts, cells) = (options.parts(), options.cells());
     let one_end = options.one_end();
     ensure!(
-        !cells.is_empty() || one_end.is_some(),
+        !cells.is_empty() || one_end.is_some() || options.scale,
         "no such part of such a subject is measured on such a link"
     );
     let programs = find_programs(&cells)?;
@@ -114,6 +118,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         measure(&cells, options.rounds, &method)?
     };
     let one_end = one_end.map_or_else(|| Ok(Vec::new()), |loads| loads.outcomes())?;
+    let scale = options
+        .scale
+        .then(|| scale::measure(options.rounds, &method));
     let mut report = Report {
         machine,
         command: command(),
@@ -123,6 +130,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         targets: Vec::new(),
         outcomes,
         one_end,
+        scale: scale.transpose()?,
     };
     report.judge();
     if options.write_docs {
@@ -138,7 +146,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 impl Options {
     fn cells(&self) -> Vec<Cell> {
-        let has_part = self.parts().iter().any(|it| Part::OF_CELLS.contains(it));
+        let has_part = !self.scale && self.parts().iter().any(|it| Part::OF_CELLS.contains(it));
         let is_chosen = |cell: &Cell| {
             has_part
                 && self.has(cell.subject)
@@ -152,7 +160,9 @@ impl Options {
     }
 
     fn parts(&self) -> Vec<Part> {
-        if self.only.is_empty() {
+        if self.scale {
+            scale::PARTS.to_vec()
+        } else if self.only.is_empty() {
             Part::OF_CELLS.to_vec()
         } else {
             self.only.clone()
@@ -282,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn moderate_loads_run_on_request_and_without_cells() {
+    fn moderate_loads_and_the_scale_run_on_request_and_without_cells() {
         let whole = options("").unwrap();
         assert_eq!(whole.cells().len(), cell::all().count());
         assert!(whole.one_end().is_none());
@@ -293,5 +303,7 @@ mod tests {
         assert_eq!((both.cells().len(), both.one_end().is_some()), (3, true));
         let other = options("--only one-end --subjects udco").unwrap();
         assert!(other.one_end().is_none());
+        assert_eq!(options("--scale").unwrap().cells(), []);
+        options("--scale --only tcp").unwrap_err();
     }
 }

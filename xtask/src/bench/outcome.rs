@@ -8,6 +8,7 @@ use super::cell::{Cell, Sample};
 use super::figure::Figure;
 use super::loads;
 use super::machine::Machine;
+use super::scale::Scale;
 use super::target::{self, Verdict};
 
 /// A whole run.
@@ -26,6 +27,9 @@ pub(crate) struct Report {
     /// Moderate loads with udco at the server only.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) one_end: Vec<loads::table::Outcome>,
+    /// Rates by number of cores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) scale: Option<Scale>,
 }
 
 /// One cell, all rounds.

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use udco_testbed::Variant;
 use udco_testbed::busy_peers::{BusyPeers, Carried, Load, Way};
 use udco_testbed::measure::RoundTrips;
+use udco_testbed::{Variant, udco};
 
 use super::leftovers::Sweeper;
 use super::outcome::middle;
-use super::{build_release, release_binary, wait_for_quiet};
-use crate::packages;
+use super::{build_release, wait_for_quiet};
+use crate::{packages, step};
 
 /// Echo requests of each measurement.
 const REQUESTS: u32 = 1_000;
@@ -45,9 +45,30 @@ pub(crate) struct Options {
 }
 
 /// A load, which way it goes, and from or to how many peers.
-type Case = (Load, Way, u16);
+pub(crate) type Case = (Load, Way, u16);
 
 impl Options {
+    /// Large packets of these numbers of peers.
+    pub(crate) fn scale(seconds: u32, counts: &[u16]) -> Self {
+        Self {
+            rounds: 1,
+            seconds,
+            counts: counts.to_vec(),
+            sizes: vec![1_400],
+            rows: vec![1, 32],
+            heavy: Vec::new(),
+            variant: Variant::default(),
+        }
+    }
+
+    /// A device with as many peers as are ever busy.
+    pub(crate) fn device(&self) -> Result<BusyPeers> {
+        let most = self.most().context("no peers")?;
+        let engine = udco::binary()?;
+        let engine = engine.to_str().context("a path that is not UTF-8")?;
+        BusyPeers::new(self.variant, engine, &step::own_path()?, most)
+    }
+
     fn most(&self) -> Option<u16> {
         self.counts.iter().copied().max()
     }
@@ -70,8 +91,8 @@ impl Options {
 
 /// Everything measured, by round.
 #[derive(Default)]
-struct Samples {
-    carried: BTreeMap<Case, Vec<Carried>>,
+pub(crate) struct Samples {
+    pub(crate) carried: BTreeMap<Case, Vec<Carried>>,
     alone: Vec<RoundTrips>,
     /// By the heavy peer's rate.
     beside: BTreeMap<u32, Vec<RoundTrips>>,
@@ -84,10 +105,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     packages::ensure_to_measure()?;
     build_release()?;
     let _sweeper = Sweeper::start()?;
-    let engine = release_binary()?;
-    let engine = engine.to_str().context("a path that is not UTF-8")?;
-    let own = std::env::current_exe()?;
-    let own = own.to_str().context("a path that is not UTF-8")?;
     let mut samples = Samples::default();
     for round in 0..options.rounds {
         eprintln!(
@@ -95,11 +112,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             round + 1,
             options.rounds
         );
-        let mut device = BusyPeers::new(options.variant, engine, own, most)?;
+        let mut device = options.device()?;
         if !wait_for_quiet()? {
             eprintln!("NOTE: other processes are busy on this machine");
         }
-        samples.add(options, &mut device, round)?;
+        samples.carry(options, &mut device, round)?;
+        samples.echo(options, &mut device)?;
         device.discard_logs();
     }
     samples.print(options);
@@ -108,7 +126,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 impl Samples {
     /// Measures each load once; a round begins where the one before has ended.
-    fn add(&mut self, options: &Options, device: &mut BusyPeers, round: usize) -> Result<()> {
+    pub(crate) fn carry(
+        &mut self,
+        options: &Options,
+        device: &mut BusyPeers,
+        round: usize,
+    ) -> Result<()> {
         let mut counts = options.counts.clone();
         let turn = round % counts.len();
         counts.rotate_left(turn);
@@ -121,6 +144,11 @@ impl Samples {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// A light peer's round trips, alone and beside a heavy one.
+    fn echo(&mut self, options: &Options, device: &mut BusyPeers) -> Result<()> {
         let light = BusyPeers::first(options.most().unwrap_or(1).min(999));
         self.alone.push(device.echo(light, REQUESTS)?);
         for &rate in &options.heavy {

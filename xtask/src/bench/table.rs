@@ -7,6 +7,7 @@ use super::figure::Figure;
 use super::link::Link;
 use super::loads;
 use super::outcome::Report;
+use super::scale::Scale;
 use super::subject::Subject;
 
 /// The subjects that udco is compared with, and their column headings.
@@ -30,6 +31,7 @@ const MAIN: [Subject; 6] = [
 
 /// All tables with their headings, without missing measurements.
 pub(crate) fn all(report: &Report) -> String {
+    let scale = report.scale.as_ref();
     let sections = [
         ("Targets", targets(report)),
         ("udco over others, veth", ratios(report)),
@@ -41,6 +43,14 @@ pub(crate) fn all(report: &Report) -> String {
         (
             "Moderate loads, udco at the server only",
             loads::table::all(&report.one_end),
+        ),
+        (
+            "Busy peers, all together: 1000 packets/s (beside 1 core), s of the engine's per million",
+            scale.map(Scale::peers_table).unwrap_or_default(),
+        ),
+        (
+            "One tunnel (beside 1 core)",
+            scale.map(Scale::tunnels_table).unwrap_or_default(),
         ),
     ];
     let mut text = method(report);
@@ -129,7 +139,7 @@ fn medians(report: &Report) -> String {
 }
 
 /// A table without the rows that have no value; empty if that leaves none. `corners` are the headings of the titles.
-fn table<const N: usize>(
+pub(super) fn table<const N: usize>(
     corners: &[&str],
     columns: &[&str; N],
     rows: impl Iterator<Item = (String, [Option<String>; N])>,

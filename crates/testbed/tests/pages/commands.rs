@@ -366,6 +366,7 @@ pub(super) const COMMANDS: &[Command] = &[
     of(CONTRIBUTING, "SIM_SEED=1234 cargo test -p udco-sim", BUILD),
     of(PERFORMANCE, "cargo xtask bench", LONG),
     of(PERFORMANCE, "cargo xtask bench --only one-end", LONG),
+    of(PERFORMANCE, "cargo xtask bench --scale", LONG),
     of(PERFORMANCE, "cargo xtask instructions", LONG),
     of(
         PERFORMANCE,
