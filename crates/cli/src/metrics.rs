@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 
-    /// Also report each peer: up to ten series for each.
+    /// Also report each peer: up to eleven series for each.
     #[arg(long)]
     peers: bool,
 

@@ -17,7 +17,7 @@ const SOON: Duration = Duration::from_secs(20);
 const PEERS: u32 = 1000;
 
 /// Series of each with `--peers`.
-const SERIES: usize = 10;
+const SERIES: usize = 11;
 
 /// The rules that are installed with udco.
 const RULES: &str = concat!(
