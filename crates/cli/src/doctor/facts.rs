@@ -114,8 +114,10 @@ pub(super) enum Unit {
 /// A unit that starts OpenVPN.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Loaded {
-    /// Its command, as one line.
+    /// Its command, as one line, without what stands before it.
     pub(super) command: String,
+    /// `-`, `+` and the like.
+    pub(super) prefixes: String,
     /// With quotation marks where a unit's file needs them.
     pub(super) is_exact: bool,
     /// Its main process, if it runs.

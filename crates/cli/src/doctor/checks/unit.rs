@@ -105,7 +105,10 @@ fn plain(facts: &Facts, name: &str, loaded: &Loaded) -> Finding {
         .cure(edit)
         .cure("[Service]")
         .cure("ExecStart=")
-        .cure(format!("ExecStart={udco} run -- {}", loaded.command))
+        .cure(format!(
+            "ExecStart={}{udco} run -- {}",
+            loaded.prefixes, loaded.command
+        ))
         .cure(restart)
         .ends_offload()
 }

@@ -1,5 +1,6 @@
 //! What systemd says of a unit.
 
+mod prefixes;
 mod user;
 
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ const FAMILIES: [&str; 3] = ["AF_UNIX", "AF_NETLINK", "AF_INET"];
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What to ask for.
-const PROPERTIES: &str = "Id,LoadState,MainPID,ExecStart,WorkingDirectory,User,Group,DynamicUser,SupplementaryGroups,\
+const PROPERTIES: &str = "Id,LoadState,MainPID,ExecStart,ExecStartEx,WorkingDirectory,User,Group,DynamicUser,SupplementaryGroups,\
     RuntimeDirectory,StateDirectory,CacheDirectory,LogsDirectory,Environment,LimitNOFILESoft,LimitNPROCSoft,TasksMax,\
     CapabilityBoundingSet,AmbientCapabilities,PrivateDevices,DevicePolicy,DeviceAllow,RestrictAddressFamilies";
 
@@ -39,7 +40,7 @@ pub(super) enum Answer {
 pub(super) struct Properties {
     /// By their names; what is given several times is joined by line feeds.
     all: BTreeMap<String, String>,
-    /// The words of its command; `None` where only `systemctl` says, which joins them with spaces.
+    /// The words of its command, without prefixes; `None` where only `systemctl` says, which joins them with spaces.
     words: Option<Vec<String>>,
 }
 
@@ -73,7 +74,8 @@ pub(super) fn ask(name: &str) -> Answer {
     if properties.one("LoadState") != "loaded" {
         return Answer::None(Unit::NotFound);
     }
-    properties.words = exec_start::words(properties.one("Id"), PATIENCE);
+    let words = exec_start::words(properties.one("Id"), PATIENCE);
+    properties.words = words.map(|words| properties.with_program(words));
     Answer::Loaded(properties)
 }
 
@@ -104,10 +106,30 @@ impl Properties {
 
     /// Its command, with spaces between its words and in them.
     fn joined(&self) -> String {
-        let first = self.one("ExecStart").lines().next().unwrap_or_default();
-        let words = first.split_once("argv[]=").map_or("", |(_, rest)| rest);
-        let end = words.find(" ; ").unwrap_or(words.len());
-        words.get(..end).unwrap_or_default().trim().to_owned()
+        let words = self.of_command("argv[]=").split_whitespace();
+        let words = self.with_program(words.map(str::to_owned).collect());
+        words.join(" ")
+    }
+
+    /// With `@`, the first word is only the name that the program is given.
+    fn with_program(&self, mut words: Vec<String>) -> Vec<String> {
+        let program = self.of_command("path=");
+        if let Some(first) = words.first_mut().filter(|_| !program.is_empty()) {
+            program.clone_into(first);
+        }
+        words
+    }
+
+    /// A part of what `systemctl` says of the first command: `{ path=/bin/a ; argv[]=/bin/a b ; flags= ; … }`.
+    fn of_command(&self, part: &str) -> &str {
+        let extended = self.one("ExecStartEx");
+        let commands = match extended.is_empty() {
+            true => self.one("ExecStart"),
+            false => extended,
+        };
+        let first = commands.lines().next().unwrap_or_default();
+        let (_, value) = first.split_once(part).unwrap_or_default();
+        value.split(" ; ").next().unwrap_or_default().trim()
     }
 
     /// The words of the command that runs in the end.
@@ -170,6 +192,7 @@ impl Properties {
         let main = self.one("MainPID").parse().ok().filter(|pid| *pid != 0);
         Loaded {
             command: self.command(),
+            prefixes: self.prefixes(),
             is_exact: self.words.is_some(),
             main,
             denies_tun: self.denies_tun(),
@@ -186,6 +209,10 @@ impl Properties {
     }
 
     fn denied_families(&self) -> Vec<&'static str> {
+        // A filter of system calls, unlike devices, which the whole control group is denied.
+        if self.is_privileged() {
+            return Vec::new();
+        }
         let list = self.one("RestrictAddressFamilies");
         let (list, is_forbidden) = match list.strip_prefix('~') {
             Some(list) => (list, true),
@@ -201,101 +228,4 @@ impl Properties {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DEBIAN: &str = "LoadState=loaded\nMainPID=712\nExecStart={ path=/usr/sbin/openvpn ; argv[]=/usr/sbin/openvpn \
-        --status /run/openvpn-server/status-office.log --config office.conf ; ignore_errors=no ; pid=712 }\n\
-        WorkingDirectory=/etc/openvpn/server\nUser=\nEnvironment=\nLimitNOFILESoft=1024\nLimitNPROCSoft=10\nTasksMax=infinity\n\
-        CapabilityBoundingSet=cap_net_admin cap_setgid cap_setuid\nAmbientCapabilities=\nPrivateDevices=no\n\
-        DevicePolicy=auto\nDeviceAllow=/dev/null rw\nDeviceAllow=/dev/net/tun rw\nRestrictAddressFamilies=\n";
-
-    #[test]
-    fn what_systemctl_prints_is_read() {
-        let unit = Properties::of(DEBIAN);
-        let (words, way) = unit.words();
-        assert_eq!(words.last().unwrap(), "office.conf");
-        assert_eq!(words.len(), 5);
-        assert_eq!(way, Way::Plain);
-        assert_eq!(unit.directory(), PathBuf::from("/etc/openvpn/server"));
-        let starter = unit.starter();
-        let rights = starter.rights.unwrap();
-        assert!(starter.is_root && rights.net_admin && !rights.setpcap);
-        let limits = unit.limits();
-        assert_eq!((limits.open_files, limits.tasks), (Some(1024), None));
-        let is_exempt = machine::is_exempt(0);
-        assert_eq!(limits.processes, Some(10).filter(|_| !is_exempt));
-        let loaded = unit.loaded();
-        assert_eq!(loaded.main, Some(712));
-        assert!(!loaded.denies_tun && loaded.denied_families.is_empty());
-    }
-
-    #[test]
-    fn udco_is_seen_in_the_command_or_in_the_environment() {
-        let of = |line: &str| Properties::of(line).words().1;
-        assert_eq!(
-            of("ExecStart={ argv[]=/bin/udco run -- openvpn a ; x }"),
-            Way::Run
-        );
-        assert_eq!(
-            of(
-                "ExecStart={ argv[]=openvpn a ; x }\nEnvironment=LD_PRELOAD=/usr/lib/udco/libudco_preload.so"
-            ),
-            Way::Preload
-        );
-    }
-
-    #[test]
-    fn words_of_the_bus_are_preferred() {
-        let mut unit = Properties::of(DEBIAN);
-        let command = [
-            "/bin/udco",
-            "run",
-            "--",
-            "openvpn",
-            "--config",
-            "my office.conf",
-        ];
-        unit.words = Some(command.map(Into::into).to_vec());
-        let (words, way) = unit.words();
-        assert_eq!(
-            (words.last().unwrap().to_str(), way),
-            (Some("my office.conf"), Way::Run)
-        );
-        let loaded = unit.loaded();
-        assert!(
-            loaded.is_exact && loaded.command.ends_with("\"my office.conf\""),
-            "{loaded:?}"
-        );
-    }
-
-    #[test]
-    fn a_shared_engine_is_found() {
-        let of = |line: &str| Properties::of(line).engine();
-        let socket = Some(PathBuf::from("/run/udco/engine.sock"));
-        let run =
-            "ExecStart={ argv[]=udco run --engine /run/udco/engine.sock -- openvpn --engine x ; }";
-        assert_eq!(of(run), socket);
-        let variables =
-            "ExecStart={ argv[]=openvpn a ; }\nEnvironment=A=1 UDCO_SOCKET=/run/udco/engine.sock";
-        assert_eq!(of(variables), socket);
-        assert_eq!(of("ExecStart={ argv[]=openvpn --engine dynamic ; }"), None);
-    }
-
-    #[test]
-    fn a_sandbox_is_looked_through() {
-        for (text, denies, families) in [
-            ("PrivateDevices=yes", true, 0),
-            ("DevicePolicy=closed", true, 0),
-            ("DeviceAllow=/dev/null rw", true, 0),
-            ("PrivateDevices=yes\nDeviceAllow=/dev/net/tun rw", false, 0),
-            ("RestrictAddressFamilies=AF_INET AF_INET6", false, 2),
-            ("RestrictAddressFamilies=~AF_NETLINK", false, 1),
-            ("RestrictAddressFamilies=~AF_PACKET", false, 0),
-        ] {
-            let loaded = Properties::of(text).loaded();
-            assert_eq!(loaded.denies_tun, denies, "{text}");
-            assert_eq!(loaded.denied_families.len(), families, "{text}");
-        }
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 //! Units of systemd.
 
-use udco_state::Offload::{Unknown, WouldBeOn};
+use udco_state::Offload::{Unknown, WouldBeOff, WouldBeOn};
 use udco_state::Severity::{Error, Warning};
 
 use super::broken_machines::unit;
@@ -65,4 +65,20 @@ fn what_a_units_user_may_not_use_is_named() {
         assert!(first.means.contains(means), "{first:?}");
         assert!(first.cure[0].contains(cure), "{first:?}");
     }
+}
+
+/// A command that takes another's place runs as that one did.
+#[test]
+fn the_cure_keeps_what_stands_before_a_command() {
+    let mut facts = sound(CLIENT);
+    let loaded = Loaded {
+        command: "/usr/sbin/openvpn --config c.conf".into(),
+        prefixes: "-+".into(),
+        ..Loaded::default()
+    };
+    unit(&mut facts, Way::Plain, loaded);
+    has_one_flaw(&facts, "unit", Error, WouldBeOff, "prefixes");
+    let first = &diagnose(&facts).findings[0];
+    let line = "ExecStart=-+/usr/bin/udco run -- /usr/sbin/openvpn --config c.conf";
+    assert!(first.cure.iter().any(|it| it == line), "{first:?}");
 }

@@ -10,7 +10,7 @@ use crate::preloading::Identity;
 impl Properties {
     /// The user that systemd starts it as.
     pub(in crate::doctor::gather) fn identity(&self) -> Identity {
-        let (user, group) = (self.one("User"), self.one("Group"));
+        let (user, group) = (self.user(), self.one("Group"));
         let group = Some(group).filter(|group| !group.is_empty());
         let known = match user {
             "" => None,
@@ -25,7 +25,7 @@ impl Properties {
     /// The user as whom systemd starts it, and the directories that it makes for this user; `None` for one that may use all
     /// files, or that exists only while the unit runs.
     pub(in crate::doctor::gather) fn account(&self) -> Option<(Account, Vec<PathBuf>)> {
-        let user = self.one("User");
+        let user = self.user();
         let has_all = self.one("AmbientCapabilities").contains("cap_dac_");
         if matches!(user, "" | "root" | "0") || self.one("DynamicUser") == "yes" || has_all {
             return None;
@@ -47,7 +47,7 @@ impl Properties {
     }
 
     pub(in crate::doctor::gather) fn starter(&self) -> Starter {
-        let user = self.one("User");
+        let user = self.user();
         let is_root = matches!(user, "" | "root" | "0");
         // Root gets all that is in the bounding set, others what is ambient.
         let set = if is_root {
@@ -56,9 +56,10 @@ impl Properties {
             "AmbientCapabilities"
         };
         let has = |name: &str| self.one(set).split_whitespace().any(|it| it == name);
+        let is_known = self.all.contains_key(set) && !self.is_privileged();
         Starter {
             is_root,
-            rights: self.all.contains_key(set).then(|| Rights {
+            rights: is_known.then(|| Rights {
                 net_admin: has("cap_net_admin"),
                 setpcap: has("cap_setpcap"),
             }),

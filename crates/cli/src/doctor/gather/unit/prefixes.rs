@@ -1,0 +1,40 @@
+//! What stands before a unit's command: `-`, `@`, `:`, `+`, `!` and `!!`.
+
+use super::Properties;
+
+/// What systemd calls them. `@` shows in the command's words.
+const PREFIXES: [(&str, &str); 5] = [
+    ("ignore-failure", "-"),
+    ("no-env-expand", ":"),
+    ("privileged", "+"),
+    ("no-setuid", "!"),
+    ("ambient", "!!"),
+];
+
+impl Properties {
+    /// The prefixes of its command, for a command that takes its place.
+    pub(super) fn prefixes(&self) -> String {
+        let given = PREFIXES.iter().filter(|(flag, _)| self.has_flag(flag));
+        given.map(|(_, prefix)| *prefix).collect()
+    }
+
+    /// `+`: neither user nor capabilities nor sandbox.
+    pub(super) fn is_privileged(&self) -> bool {
+        self.has_flag("privileged")
+    }
+
+    /// The user as whom its command runs; empty for root, as which `+` and `!` leave it. `!!` does so only on kernels without
+    /// ambient capabilities.
+    pub(super) fn user(&self) -> &str {
+        if self.is_privileged() || self.has_flag("no-setuid") {
+            return "";
+        }
+        self.one("User")
+    }
+
+    fn has_flag(&self, flag: &str) -> bool {
+        self.of_command("flags=")
+            .split_whitespace()
+            .any(|it| it == flag)
+    }
+}
