@@ -177,6 +177,14 @@ fn a_unit_is_examined_as_systemd_describes_it() -> Result<()> {
         let said = said(run, more)?;
         said.is("would-be-off", &[name])?;
     }
+    // Variables are replaced, and a file of them must be there.
+    let options = "Environment=\"OPTIONS=--config office.conf\"";
+    let variable = "udco run -- /usr/sbin/openvpn $OPTIONS";
+    said(variable, options)?.is("would-be-on", &[])?;
+    let missing = "EnvironmentFiles=/no/such/file (ignore_errors=no)";
+    let lost = said(variable, &format!("{options}\n{missing}"))?;
+    lost.is("would-be-on", &["file"])?;
+    ensure!(lost.has("file", "does not exist"), "{:#}", lost.json);
     let wrapped = said("/usr/bin/vpn-wrapper start", "")?;
     wrapped.is("unknown", &["unit"])?;
     // Root may read what its directory hides from others.

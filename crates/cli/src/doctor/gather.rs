@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use udco_options::{Reading, read};
 
-use super::facts::{Facts, Limits, Starter, Subject, Unit, Way};
+use super::facts::{Facts, Limits, NamedFile, Starter, Subject, Unit, Way};
 use crate::openvpn_options;
 use crate::preloading::Identity;
 use crate::survey::Survey;
@@ -35,6 +35,8 @@ struct Start {
     starter: Starter,
     limits: Limits,
     unit: Option<Unit>,
+    /// Files without which the unit does not start.
+    unusable: Vec<NamedFile>,
     /// The unit's user, if that is not root, and the directories that systemd makes for it.
     account: Option<(access::Account, Vec<PathBuf>)>,
 }
@@ -74,6 +76,7 @@ pub(super) fn gather(subject: Subject) -> anyhow::Result<Facts> {
     let clients = reading.as_ref().and_then(|it| clients::look(it, unit));
     let (directory, clients) = clients.unzip();
     files.extend(directory);
+    files.extend(start.unusable);
     let denied = match (&start.account, &reading) {
         (Some((account, own)), Some(reading)) => {
             access::denied(account, &configurations, reading, &files, own)
@@ -115,6 +118,7 @@ fn start(subject: &Subject) -> Start {
         starter: machine::own_starter(),
         limits: machine::own_limits(),
         unit: None,
+        unusable: Vec::new(),
         account: None,
     };
     match subject {
@@ -129,6 +133,7 @@ fn start(subject: &Subject) -> Start {
                     engine: properties.engine(),
                     starter: properties.starter(),
                     limits: properties.limits(),
+                    unusable: properties.unusable(),
                     account: properties.account(),
                     unit: Some(match launch::Found::of(&words) {
                         Some(_) => Unit::Loaded(properties.loaded()),

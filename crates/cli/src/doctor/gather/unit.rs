@@ -1,7 +1,9 @@
 //! What systemd says of a unit.
 
+mod environment;
 mod prefixes;
 mod user;
+mod variables;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,12 +14,13 @@ use std::time::Duration;
 
 use udco_ipc::SOCKET_VARIABLE;
 
+use self::variables::Variables;
 use super::answer;
 use super::exec_start;
 use super::launch::{engine, without_udco};
 use super::machine;
 use super::packaged;
-use crate::doctor::facts::{Limits, Loaded, Unit, Way};
+use crate::doctor::facts::{Limits, Loaded, NamedFile, Unit, Way};
 
 /// The address families that OpenVPN and its engine need.
 const FAMILIES: [&str; 3] = ["AF_UNIX", "AF_NETLINK", "AF_INET"];
@@ -27,8 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What to ask for.
 const PROPERTIES: &str = "Id,LoadState,MainPID,ExecStart,ExecStartEx,WorkingDirectory,User,Group,DynamicUser,SupplementaryGroups,\
-    RuntimeDirectory,StateDirectory,CacheDirectory,LogsDirectory,Environment,LimitNOFILESoft,LimitNPROCSoft,TasksMax,\
-    CapabilityBoundingSet,AmbientCapabilities,PrivateDevices,DevicePolicy,DeviceAllow,RestrictAddressFamilies";
+    RuntimeDirectory,StateDirectory,CacheDirectory,LogsDirectory,Environment,EnvironmentFiles,LimitNOFILESoft,\
+    LimitNPROCSoft,TasksMax,CapabilityBoundingSet,AmbientCapabilities,PrivateDevices,DevicePolicy,DeviceAllow,RestrictAddressFamilies";
 
 pub(super) enum Answer {
     Loaded(Properties),
@@ -42,6 +45,9 @@ pub(super) struct Properties {
     all: BTreeMap<String, String>,
     /// The words of its command, without prefixes; `None` where only `systemctl` says, which joins them with spaces.
     words: Option<Vec<String>>,
+    variables: Variables,
+    /// Files of variables that keep it from starting.
+    unusable: Vec<NamedFile>,
 }
 
 /// Asks systemd.
@@ -76,6 +82,7 @@ pub(super) fn ask(name: &str) -> Answer {
     }
     let words = exec_start::words(properties.one("Id"), PATIENCE);
     properties.words = words.map(|words| properties.with_program(words));
+    properties.read_environment_files();
     Answer::Loaded(properties)
 }
 
@@ -89,7 +96,14 @@ impl Properties {
             }
             known.push_str(value);
         }
-        Self { all, words: None }
+        let mut properties = Self {
+            all,
+            words: None,
+            variables: Variables::new(),
+            unusable: Vec::new(),
+        };
+        properties.set_variables();
+        properties
     }
 
     fn one(&self, name: &str) -> &str {
@@ -134,17 +148,27 @@ impl Properties {
 
     /// The words of the command that runs in the end.
     fn resolved(&self) -> Vec<OsString> {
-        packaged::resolved(match &self.words {
-            Some(words) => words.iter().map(Into::into).collect(),
-            None => self.joined().split_whitespace().map(Into::into).collect(),
-        })
+        let words = match &self.words {
+            Some(words) => words.clone(),
+            None => self
+                .joined()
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect(),
+        };
+        let words = match self.replaces_variables() {
+            true => variables::replaced(&words, &self.variables),
+            false => words,
+        };
+        packaged::resolved(words.into_iter().map(Into::into).collect())
     }
 
     /// The program and its arguments, and what udco has to do with it.
     pub(super) fn words(&self) -> (Vec<OsString>, Way) {
         let all = self.resolved();
         let (words, way) = without_udco(&all);
-        let is_preloaded = self.one("Environment").contains("libudco_preload.so");
+        let preloaded = self.variables.get("LD_PRELOAD");
+        let is_preloaded = preloaded.is_some_and(|it| it.contains("libudco_preload.so"));
         let way = match way {
             Way::Plain if is_preloaded => Way::Preload,
             way => way,
@@ -157,14 +181,14 @@ impl Properties {
         let all = self.resolved();
         let (words, way) = without_udco(&all);
         let ours = all.get(..all.len() - words.len())?;
-        let mut variables = self.one("Environment").split_whitespace();
         match way {
             Way::Run => engine(ours),
-            _ => variables.find_map(|it| {
-                let value = it.strip_prefix(SOCKET_VARIABLE)?.strip_prefix('=')?;
-                Some(value.into())
-            }),
+            _ => self.variables.get(SOCKET_VARIABLE).map(Into::into),
         }
+    }
+
+    pub(super) fn unusable(&self) -> Vec<NamedFile> {
+        self.unusable.clone()
     }
 
     pub(super) fn directory(&self) -> PathBuf {

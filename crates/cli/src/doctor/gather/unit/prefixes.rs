@@ -32,6 +32,11 @@ impl Properties {
         self.one("User")
     }
 
+    /// Without `:`.
+    pub(super) fn replaces_variables(&self) -> bool {
+        !self.has_flag("no-env-expand")
+    }
+
     fn has_flag(&self, flag: &str) -> bool {
         self.of_command("flags=")
             .split_whitespace()

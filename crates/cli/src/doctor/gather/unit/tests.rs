@@ -126,3 +126,39 @@ fn prefixes_of_the_command_count() {
     renamed.words = Some(renamed.with_program(vec!["my office".into(), "a b".into()]));
     assert_eq!(renamed.command(), "/usr/sbin/openvpn \"a b\"");
 }
+
+#[test]
+fn variables_of_the_command_are_replaced() {
+    let name = format!("udco-doctor-environment-{}", std::process::id());
+    let file = std::env::temp_dir().join(name);
+    std::fs::write(&file, "OPTIONS=\"--config b.conf\"\n").unwrap();
+    let of = |flags: &str, files: &str| {
+        let mut unit = Properties::of(&format!(
+            "ExecStartEx={{ path=/bin/openvpn ; argv[]=/bin/openvpn --status ${{RUNTIME_DIRECTORY}}/s $OPTIONS ; flags={flags} }}\n\
+             RuntimeDirectory=vpn\nEnvironment=A=1 \"OPTIONS=--config 'a b.conf'\"\n{files}"
+        ));
+        unit.read_environment_files();
+        let words = unit
+            .words()
+            .0
+            .into_iter()
+            .map(|it| it.into_string().unwrap());
+        (words.skip(2).collect::<Vec<_>>(), unit.unusable())
+    };
+    let both = |config: &str| {
+        ["/run/vpn/s", "--config", config]
+            .map(str::to_owned)
+            .to_vec()
+    };
+    let there = format!("EnvironmentFiles={} (ignore_errors=no)", file.display());
+    let missing = |ignored| format!("EnvironmentFiles=/no/such/file (ignore_errors={ignored})");
+    assert_eq!(of("", ""), (both("a b.conf"), Vec::new()));
+    assert_eq!(of("", &there), (both("b.conf"), Vec::new()));
+    assert_eq!(of("", &missing("yes")).1, []);
+    let unusable = of("", &format!("{there}\n{}", missing("no"))).1;
+    assert_eq!(unusable.len(), 1);
+    assert_eq!(unusable[0].state, crate::doctor::facts::FileState::Missing);
+    let plain = of("no-env-expand", &there).0;
+    assert_eq!(plain, ["${RUNTIME_DIRECTORY}/s", "$OPTIONS"]);
+    std::fs::remove_file(&file).unwrap();
+}

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Properties;
+use super::environment::DIRECTORIES;
 use crate::doctor::facts::{Rights, Starter};
 use crate::doctor::gather::access::Account;
 use crate::preloading::Identity;
@@ -34,12 +35,7 @@ impl Properties {
         let more: Vec<_> = self.one("SupplementaryGroups").split_whitespace().collect();
         let account = Account::of(user, group, &more)?;
         let mut own = Vec::new();
-        for (property, base) in [
-            ("RuntimeDirectory", "/run"),
-            ("StateDirectory", "/var/lib"),
-            ("CacheDirectory", "/var/cache"),
-            ("LogsDirectory", "/var/log"),
-        ] {
+        for (property, base, _) in DIRECTORIES {
             let names = self.one(property).split_whitespace();
             own.extend(names.map(|name| Path::new(base).join(name)));
         }
