@@ -227,6 +227,8 @@ pub(super) enum FileState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Denied {
     pub(super) user: String,
+    /// systemd makes it up when the unit starts: it has no name yet.
+    pub(super) is_dynamic: bool,
     /// The option with its place.
     pub(super) option: String,
     pub(super) path: PathBuf,

@@ -72,7 +72,9 @@ pub(super) fn gather(subject: Subject) -> anyhow::Result<Facts> {
         .as_ref()
         .map(|reading| files::look(reading, &start.directory))
         .unwrap_or_default();
+    // Nothing can be given to a user that does not exist yet.
     let unit = start.account.as_ref().map(|(account, _)| account);
+    let unit = unit.filter(|it| !it.is_dynamic);
     let clients = reading.as_ref().and_then(|it| clients::look(it, unit));
     let (directory, clients) = clients.unzip();
     files.extend(directory);

@@ -92,19 +92,28 @@ fn of_denied(denied: &Denied) -> Finding {
         Need::Read => {
             let right = if at == path { "r" } else { "x" };
             let at = word(at.display());
-            ("read", format!("`setfacl -m u:{}:{right} {at}`, or move the file", word(user)))
+            let cure = match denied.is_dynamic {
+                true => format!(
+                    "add `SupplementaryGroups=GROUP` to its [Service], and `setfacl -m g:GROUP:{right} {at}`, or move the file"
+                ),
+                false => format!("`setfacl -m u:{}:{right} {at}`, or move the file", word(user)),
+            };
+            ("read", cure)
         }
         Need::Write => (
             "written",
             "name a file in a directory of the unit's own: `RuntimeDirectory=NAME` in its [Service] makes /run/NAME".to_owned(),
         ),
     };
+    let who = match denied.is_dynamic {
+        true => "the unit's dynamic user".to_owned(),
+        false => format!("the unit's `User=`, {user}"),
+    };
     let (severity, outcome) = match denied.is_vital {
         true => (Severity::Error, "OpenVPN does not start"),
         false => (Severity::Warning, "OpenVPN goes on without it"),
     };
-    let means =
-        format!("{shown} may not be {verb} by the unit's `User=`, {user}{because}: {outcome}");
+    let means = format!("{shown} may not be {verb} by {who}{because}: {outcome}");
     finding(Name::File, severity, &denied.option, means).cure(cure)
 }
 

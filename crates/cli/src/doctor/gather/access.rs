@@ -24,9 +24,14 @@ const WRITTEN: [(&str, bool); 6] = [
     ("log-append", false),
 ];
 
+/// The last number of those that systemd gives to dynamic users: no file is likely to belong to it.
+pub(super) const DYNAMIC: u32 = 65519;
+
 /// A user of this machine.
 pub(super) struct Account {
     pub(super) name: String,
+    /// It exists only while the unit runs.
+    pub(super) is_dynamic: bool,
     uid: Uid,
     gid: Gid,
     groups: Vec<Gid>,
@@ -39,15 +44,26 @@ impl Account {
         let known = unistd::User::from_uid(found.uid.into()).ok()??;
         let name = CString::new(known.name.as_str()).ok()?;
         let mut groups = unistd::getgrouplist(&name, found.gid.into()).ok()?;
-        for group in supplementary {
-            groups.push(Group::from_name(group).ok()??.gid);
-        }
+        groups.extend(self::groups(supplementary)?);
         let gid = |gid: unistd::Gid| Gid::from_raw(gid.as_raw());
         Some(Self {
             name: known.name,
+            is_dynamic: false,
             uid: Uid::from_raw(found.uid),
             gid: Gid::from_raw(found.gid),
             groups: groups.into_iter().map(gid).collect(),
+        })
+    }
+
+    /// A user that systemd makes up when the unit starts; `None` if there is no such group.
+    pub(super) fn dynamic(supplementary: &[&str]) -> Option<Self> {
+        let groups = groups(supplementary)?.into_iter();
+        Some(Self {
+            name: String::new(),
+            is_dynamic: true,
+            uid: Uid::from_raw(DYNAMIC),
+            gid: Gid::from_raw(DYNAMIC),
+            groups: groups.map(|gid| Gid::from_raw(gid.as_raw())).collect(),
         })
     }
 
@@ -77,6 +93,11 @@ impl Account {
         set_thread_res_gid(self.gid, self.gid, self.gid)?;
         set_thread_res_uid(self.uid, self.uid, self.uid)
     }
+}
+
+fn groups(names: &[&str]) -> Option<Vec<unistd::Gid>> {
+    let gid = |name: &&str| Some(Group::from_name(name).ok()??.gid);
+    names.iter().map(gid).collect()
 }
 
 /// A file, and what for.
@@ -121,6 +142,7 @@ pub(super) fn denied(
     });
     let denied = |(needed, at): (Needed, PathBuf)| Denied {
         user: account.name.clone(),
+        is_dynamic: account.is_dynamic,
         option: needed.option,
         path: needed.path,
         at,

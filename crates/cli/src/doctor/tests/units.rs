@@ -28,6 +28,7 @@ fn a_unit_that_cannot_be_looked_at_is_named() {
 fn what_a_units_user_may_not_use_is_named() {
     let denied = |at: &str, need, is_vital| Denied {
         user: "openvpn".into(),
+        is_dynamic: false,
         option: "key (c.conf:6)".into(),
         path: path("/etc/openvpn/c.key"),
         at: path(at),
@@ -81,4 +82,33 @@ fn the_cure_keeps_what_stands_before_a_command() {
     let first = &diagnose(&facts).findings[0];
     let line = "ExecStart=-+/usr/bin/udco run -- /usr/sbin/openvpn --config c.conf";
     assert!(first.cure.iter().any(|it| it == line), "{first:?}");
+}
+
+#[test]
+fn a_dynamic_user_is_given_files_by_a_group() {
+    let mut facts = sound(CLIENT);
+    unit(&mut facts, Way::Run, Loaded::default());
+    facts.denied = vec![Denied {
+        user: String::new(),
+        is_dynamic: true,
+        option: "key (c.conf:6)".into(),
+        path: path("/etc/openvpn/c.key"),
+        at: path("/etc/openvpn/c.key"),
+        need: Need::Read,
+        is_vital: true,
+    }];
+    has_one_flaw(&facts, "file", Error, WouldBeOn, "dynamic");
+    let first = &diagnose(&facts).findings[0];
+    assert!(
+        first.means.contains("by the unit's dynamic user: OpenVPN"),
+        "{first:?}"
+    );
+    assert!(
+        first.cure[0].contains("SupplementaryGroups=GROUP"),
+        "{first:?}"
+    );
+    assert!(
+        first.cure[0].contains("g:GROUP:r /etc/openvpn/c.key"),
+        "{first:?}"
+    );
 }

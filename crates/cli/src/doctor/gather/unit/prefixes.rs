@@ -23,13 +23,9 @@ impl Properties {
         self.has_flag("privileged")
     }
 
-    /// The user as whom its command runs; empty for root, as which `+` and `!` leave it. `!!` does so only on kernels without
-    /// ambient capabilities.
-    pub(super) fn user(&self) -> &str {
-        if self.is_privileged() || self.has_flag("no-setuid") {
-            return "";
-        }
-        self.one("User")
+    /// The command stays root's, with `+` and `!`. `!!` does so only on kernels without ambient capabilities.
+    pub(super) fn stays_root(&self) -> bool {
+        self.is_privileged() || self.has_flag("no-setuid")
     }
 
     /// Without `:`.

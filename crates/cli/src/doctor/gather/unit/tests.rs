@@ -162,3 +162,22 @@ fn variables_of_the_command_are_replaced() {
     assert_eq!(plain, ["${RUNTIME_DIRECTORY}/s", "$OPTIONS"]);
     std::fs::remove_file(&file).unwrap();
 }
+
+#[test]
+fn a_dynamic_user_is_not_root() {
+    let of = |more: &str| {
+        let text = format!("DynamicUser=yes\nAmbientCapabilities=cap_net_admin\n{more}");
+        let unit = Properties::of(&text);
+        let account = unit.account().map(|(account, _)| account.is_dynamic);
+        (unit.starter().is_root, unit.identity().uid, account)
+    };
+    let dynamic = (false, crate::doctor::gather::access::DYNAMIC, Some(true));
+    assert_eq!(of("User="), dynamic);
+    assert_eq!(of("User=no-such-user"), dynamic);
+    assert_eq!(
+        of("ExecStartEx={ path=a ; argv[]=a ; flags=privileged }"),
+        (true, 0, None)
+    );
+    let (is_root, _, account) = of("User=nobody");
+    assert_eq!((is_root, account), (false, Some(false)));
+}

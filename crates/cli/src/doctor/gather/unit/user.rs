@@ -5,35 +5,32 @@ use std::path::{Path, PathBuf};
 use super::Properties;
 use super::environment::DIRECTORIES;
 use crate::doctor::facts::{Rights, Starter};
-use crate::doctor::gather::access::Account;
+use crate::doctor::gather::access::{Account, DYNAMIC};
 use crate::preloading::Identity;
 
 impl Properties {
     /// The user that systemd starts it as.
     pub(in crate::doctor::gather) fn identity(&self) -> Identity {
-        let (user, group) = (self.user(), self.one("Group"));
-        let group = Some(group).filter(|group| !group.is_empty());
-        let known = match user {
-            "" => None,
-            user => crate::user::find(user, group).ok(),
+        let (uid, gid) = match self.as_whom() {
+            Whom::Root => (0, 0),
+            Whom::Dynamic => (DYNAMIC, DYNAMIC),
+            Whom::User(user, group) => {
+                crate::user::find(user, group).map_or((0, 0), |it| (it.uid, it.gid))
+            }
         };
-        known.map_or(Identity { uid: 0, gid: 0 }, |it| Identity {
-            uid: it.uid,
-            gid: it.gid,
-        })
+        Identity { uid, gid }
     }
 
     /// The user as whom systemd starts it, and the directories that it makes for this user; `None` for one that may use all
-    /// files, or that exists only while the unit runs.
+    /// files.
     pub(in crate::doctor::gather) fn account(&self) -> Option<(Account, Vec<PathBuf>)> {
-        let user = self.user();
-        let has_all = self.one("AmbientCapabilities").contains("cap_dac_");
-        if matches!(user, "" | "root" | "0") || self.one("DynamicUser") == "yes" || has_all {
-            return None;
-        }
-        let group = Some(self.one("Group")).filter(|group| !group.is_empty());
         let more: Vec<_> = self.one("SupplementaryGroups").split_whitespace().collect();
-        let account = Account::of(user, group, &more)?;
+        let account = match self.as_whom() {
+            _ if self.one("AmbientCapabilities").contains("cap_dac_") => None,
+            Whom::Root => None,
+            Whom::Dynamic => Account::dynamic(&more),
+            Whom::User(user, group) => Account::of(user, group, &more),
+        }?;
         let mut own = Vec::new();
         for (property, base, _) in DIRECTORIES {
             let names = self.one(property).split_whitespace();
@@ -43,8 +40,7 @@ impl Properties {
     }
 
     pub(in crate::doctor::gather) fn starter(&self) -> Starter {
-        let user = self.user();
-        let is_root = matches!(user, "" | "root" | "0");
+        let is_root = matches!(self.as_whom(), Whom::Root);
         // Root gets all that is in the bounding set, others what is ambient.
         let set = if is_root {
             "CapabilityBoundingSet"
@@ -61,4 +57,26 @@ impl Properties {
             }),
         }
     }
+
+    fn as_whom(&self) -> Whom<'_> {
+        let group = Some(self.one("Group")).filter(|group| !group.is_empty());
+        match self.one("User") {
+            _ if self.stays_root() => Whom::Root,
+            // `DynamicUser=` takes a user of this name, if there is one.
+            user if self.one("DynamicUser") == "yes" && crate::user::find(user, group).is_err() => {
+                Whom::Dynamic
+            }
+            "" | "root" | "0" => Whom::Root,
+            user => Whom::User(user, group),
+        }
+    }
+}
+
+/// As whom a unit's command runs.
+enum Whom<'a> {
+    Root,
+    /// A user that exists only while the unit runs.
+    Dynamic,
+    /// A user, and its group if that is given.
+    User(&'a str, Option<&'a str>),
 }
