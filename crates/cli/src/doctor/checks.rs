@@ -10,6 +10,7 @@ mod machine;
 mod options;
 mod routing;
 mod running;
+mod settings;
 mod unit;
 
 use udco_state::{DIAGNOSIS_FORMAT, Diagnosis, Finding, Offload, Severity};
@@ -21,6 +22,7 @@ use super::finding::Name;
 pub(super) fn diagnose(facts: &Facts) -> Diagnosis {
     let mut findings: Vec<Finding> = [
         unit::check,
+        settings::check,
         launch::check,
         options::check,
         machine::check,

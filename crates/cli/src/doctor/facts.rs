@@ -15,6 +15,8 @@ pub(super) struct Facts {
     pub(super) reading: Option<Reading>,
     pub(super) launch: Launch,
     pub(super) unit: Option<Unit>,
+    /// What of the package's settings is ignored, where they matter.
+    pub(super) ignored: Vec<Ignored>,
     pub(super) machine: Machine,
     pub(super) starter: Starter,
     pub(super) limits: Limits,
@@ -81,6 +83,27 @@ pub(super) const PACKAGED: &str = "/usr/lib/udco/run-openvpn";
 
 /// The package's settings.
 pub(super) const SETTINGS: &str = "/etc/default/udco";
+
+/// Something in the package's settings that has no effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ignored {
+    pub(super) line: Option<usize>,
+    pub(super) why: Useless,
+}
+
+/// Why it has none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Useless {
+    /// The whole file cannot be read.
+    Unreadable(String),
+    /// A line that sets something else.
+    Name(String),
+    /// The value of this setting is not plain.
+    Value(&'static str),
+    TooLong,
+    /// A word in `UDCO_DISABLE` that is taken for `all`, but is not.
+    Unit(String),
+}
 
 /// A release of OpenVPN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -57,6 +57,7 @@ names! {
     RefusedOption = "refused-option",
     ReversePath = "reverse-path",
     Running = "running",
+    Settings = "settings",
     StandardInput = "standard-input",
     Topology = "topology",
     Tun = "tun",

@@ -35,6 +35,8 @@ struct Start {
     starter: Starter,
     limits: Limits,
     unit: Option<Unit>,
+    /// Whether the package's settings concern it.
+    reads_settings: bool,
     /// Files without which the unit does not start.
     unusable: Vec<NamedFile>,
     /// The unit's user, if that is not root, and the directories that systemd makes for it.
@@ -98,6 +100,10 @@ pub(super) fn gather(subject: Subject) -> anyhow::Result<Facts> {
         reading,
         launch,
         unit: start.unit,
+        ignored: match start.reads_settings {
+            true => packaged::ignored(),
+            false => Vec::new(),
+        },
         machine,
         starter: start.starter,
         limits: start.limits,
@@ -120,6 +126,7 @@ fn start(subject: &Subject) -> Start {
         starter: machine::own_starter(),
         limits: machine::own_limits(),
         unit: None,
+        reads_settings: *subject == Subject::Machine,
         unusable: Vec::new(),
         account: None,
     };
@@ -135,6 +142,7 @@ fn start(subject: &Subject) -> Start {
                     engine: properties.engine(),
                     starter: properties.starter(),
                     limits: properties.limits(),
+                    reads_settings: properties.is_packaged(),
                     unusable: properties.unusable(),
                     account: properties.account(),
                     unit: Some(match launch::Found::of(&words) {

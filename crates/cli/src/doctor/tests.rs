@@ -45,6 +45,7 @@ fn sound(config: &str) -> Facts {
             engine_trouble: None,
         },
         unit: None,
+        ignored: Vec::new(),
         machine: Machine {
             tun: Tun::Usable,
             kernel: Kernel {

@@ -1,38 +1,69 @@
 //! What the package's `run-openvpn` makes of its arguments: `udco run -- …`, or OpenVPN as it is.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::io::Read;
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::doctor::facts::{PACKAGED, SETTINGS};
+use crate::doctor::facts::{Ignored, PACKAGED, SETTINGS, Useless};
 use crate::regular;
 
 /// How much of the settings to read.
 const MAX_SETTINGS: u64 = 1 << 20;
+
+/// Longer lines are ignored.
+const MAX_LINE: usize = 4096;
+
+/// The names of all settings.
+const NAMES: [&str; 4] = [
+    "UDCO_DISABLE",
+    "UDCO_RUN_OPTIONS",
+    "UDCO_DAEMON_OPTIONS",
+    "UDCO_METRICS_OPTIONS",
+];
+
+/// What people write for `all`.
+const NOT_ALL: [&str; 5] = ["all", "yes", "true", "on", "1"];
 
 /// The command that runs in the end; any other command as it is.
 pub(super) fn resolved(words: Vec<OsString>) -> Vec<OsString> {
     if !is_packaged(&words) {
         return words;
     }
-    // A pipe would wait for its writer.
-    let mut settings = Vec::new();
-    if let Ok(file) = regular::open(Path::new(SETTINGS)) {
-        let _ = file.take(MAX_SETTINGS).read_to_end(&mut settings);
-    }
-    with_settings(words, &String::from_utf8_lossy(&settings))
+    with_settings(words, &text().unwrap_or_default())
 }
 
 fn is_packaged(words: &[OsString]) -> bool {
     words.first().is_some_and(|word| word == PACKAGED)
 }
 
+/// What of the settings has no effect.
+pub(super) fn ignored() -> Vec<Ignored> {
+    match text() {
+        Ok(text) => read(&text).1,
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        Err(error) => vec![Ignored {
+            line: None,
+            why: Useless::Unreadable(crate::refusal::io_words(&error)),
+        }],
+    }
+}
+
+fn text() -> io::Result<String> {
+    // A pipe would wait for its writer.
+    let file = regular::open(Path::new(SETTINGS))?;
+    let mut settings = Vec::new();
+    file.take(MAX_SETTINGS).read_to_end(&mut settings)?;
+    Ok(String::from_utf8_lossy(&settings).into_owned())
+}
+
 /// The same, with the text of the settings.
 fn with_settings(words: Vec<OsString>, settings: &str) -> Vec<OsString> {
     let mut words = words.into_iter().skip(1);
     let unit = words.next().unwrap_or_default();
-    let value = |name: &str| value(settings, name);
+    let (values, _) = read(settings);
+    let value = |name: &str| values.get(name).map_or("", String::as_str);
     let is_off = value("UDCO_DISABLE")
         .split_whitespace()
         .any(|name| name == "all" || without_suffix(OsStr::new(name)) == without_suffix(&unit));
@@ -51,16 +82,25 @@ fn with_settings(words: Vec<OsString>, settings: &str) -> Vec<OsString> {
         .collect()
 }
 
-/// The last plain value of a setting; empty if there is none. The rules are those of `run-openvpn`.
-fn value(settings: &str, name: &str) -> String {
-    let (mut last, mut begun) = (String::new(), String::new());
+/// The last plain value of each setting, and what is ignored. The rules are those of `run-openvpn`.
+fn read(settings: &str) -> (BTreeMap<&'static str, String>, Vec<Ignored>) {
+    let (mut values, mut ignored) = (BTreeMap::new(), Vec::new());
+    let mut begun = String::new();
     let lines = settings
         .trim_start_matches(['\u{feff}', '\u{fffd}'])
         .lines();
-    for line in lines.chain([""]) {
+    for (at, line) in lines.chain([""]).enumerate() {
+        let mut ignore = |why| {
+            let line = Some(at + 1);
+            ignored.push(Ignored { line, why });
+        };
+        if line.len() > MAX_LINE {
+            ignore(Useless::TooLong);
+            continue;
+        }
         let line = std::mem::take(&mut begun) + line;
         let line = line.trim();
-        if line.starts_with(['#', ';']) {
+        if line.is_empty() || line.starts_with(['#', ';']) {
             continue;
         }
         if let Some(first) = line.strip_suffix('\\') {
@@ -68,12 +108,24 @@ fn value(settings: &str, name: &str) -> String {
             continue;
         }
         let line = line.strip_prefix("export ").unwrap_or(line);
-        let text = line.strip_prefix(name).and_then(|it| it.strip_prefix('='));
-        if let Some(value) = text.and_then(plain) {
-            value.clone_into(&mut last);
+        let (word, text) = line.split_once('=').unwrap_or((line, ""));
+        let known = NAMES.iter().find(|it| **it == word && line.contains('='));
+        match (known, plain(text)) {
+            (None, _) => ignore(Useless::Name(word.chars().take(40).collect())),
+            (Some(name), None) => ignore(Useless::Value(name)),
+            (Some(name), Some(value)) => {
+                values.insert(*name, value.to_owned());
+            }
         }
     }
-    last
+    let disabled = values.get("UDCO_DISABLE").map_or("", String::as_str);
+    let disabled = disabled.split_whitespace();
+    let odd = disabled.filter(|it| *it != "all" && NOT_ALL.contains(&it.to_lowercase().as_str()));
+    ignored.extend(odd.map(|it| Ignored {
+        line: None,
+        why: Useless::Unit(it.to_owned()),
+    }));
+    (values, ignored)
 }
 
 /// A value in quotation marks, or bare; `None` if a shell would have to work it out.
@@ -140,6 +192,47 @@ mod tests {
         ] {
             assert_eq!(of(settings), command, "{settings}");
         }
+    }
+
+    #[test]
+    fn ignored_lines_are_told_from_others() {
+        let of = |text: &str| -> Vec<_> {
+            let found = read(text).1.into_iter();
+            found.map(|it| (it.line, it.why)).collect()
+        };
+        let long = format!("UDCO_DISABLE=\n{}", "a".repeat(MAX_LINE + 1));
+        let name = |name: &str| Useless::Name(name.to_owned());
+        for (text, wanted) in [
+            (
+                "# a\n\n; b\nUDCO_DISABLE=\"all\" # c\nexport UDCO_RUN_OPTIONS=\n",
+                vec![],
+            ),
+            (
+                "UDCO_DAEMON_OPTIONS='-a'\r\nUDCO_METRICS_OPTIONS=\"\"",
+                vec![],
+            ),
+            ("\nUDCO_DISABEL=all", vec![(Some(2), name("UDCO_DISABEL"))]),
+            ("UDCO_DISABLE", vec![(Some(1), name("UDCO_DISABLE"))]),
+            ("udco_disable=all", vec![(Some(1), name("udco_disable"))]),
+            ("UDCO_DISABLE = all", vec![(Some(1), name("UDCO_DISABLE "))]),
+            (
+                "UDCO_DISABLE=$ALL",
+                vec![(Some(1), Useless::Value("UDCO_DISABLE"))],
+            ),
+            (
+                "UDCO_DISABLE=\"a",
+                vec![(Some(1), Useless::Value("UDCO_DISABLE"))],
+            ),
+            (
+                "UDCO_DISABLE=Yes",
+                vec![(None, Useless::Unit("Yes".to_owned()))],
+            ),
+            (&long, vec![(Some(2), Useless::TooLong)]),
+        ] {
+            assert_eq!(of(text), wanted, "{text}");
+        }
+        let packaged = include_str!("../../../../../packaging/openvpn/default");
+        assert_eq!(of(packaged), []);
     }
 
     #[test]

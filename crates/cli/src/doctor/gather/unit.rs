@@ -20,7 +20,7 @@ use super::exec_start;
 use super::launch::{engine, without_udco};
 use super::machine;
 use super::packaged;
-use crate::doctor::facts::{Limits, Loaded, NamedFile, Unit, Way};
+use crate::doctor::facts::{Limits, Loaded, NamedFile, PACKAGED, Unit, Way};
 
 /// The address families that OpenVPN and its engine need.
 const FAMILIES: [&str; 3] = ["AF_UNIX", "AF_NETLINK", "AF_INET"];
@@ -144,6 +144,11 @@ impl Properties {
         let first = commands.lines().next().unwrap_or_default();
         let (_, value) = first.split_once(part).unwrap_or_default();
         value.split(" ; ").next().unwrap_or_default().trim()
+    }
+
+    /// The package's program starts it.
+    pub(super) fn is_packaged(&self) -> bool {
+        self.of_command("path=") == PACKAGED
     }
 
     /// The words of the command that runs in the end.

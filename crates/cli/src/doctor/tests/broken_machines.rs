@@ -6,14 +6,14 @@ use udco_state::{Offload, Severity};
 
 use super::{CLIENT, Change, has_one_flaw, link, path, route, sound};
 use crate::doctor::facts::{
-    Certificate, Facts, FileState, Loaded, NamedFile, Release, Rights, Serves, Subject, Tun, Unit,
-    Way,
+    Certificate, Facts, FileState, Ignored, Loaded, NamedFile, Release, Rights, Serves, Subject,
+    Tun, Unit, Useless, Way,
 };
 use crate::preloading::Obstacle;
 
 type Case = (&'static str, Change, &'static str, Severity, Offload);
 
-const CASES: [Case; 32] = [
+const CASES: [Case; 34] = [
     (
         "no openvpn",
         |it| it.launch.openvpn = None,
@@ -221,6 +221,20 @@ const CASES: [Case; 32] = [
         WouldBeOff,
     ),
     (
+        "a misspelt setting of the package",
+        |it| ignored(it, Some(3), Useless::Name("UDCO_DISABEL".into())),
+        "settings",
+        Warning,
+        WouldBeOn,
+    ),
+    (
+        "a setting of the package that is not plain",
+        |it| ignored(it, Some(3), Useless::Value("UDCO_DISABLE")),
+        "settings",
+        Warning,
+        WouldBeOn,
+    ),
+    (
         "unit without tun",
         |it| {
             unit(
@@ -260,6 +274,11 @@ const CASES: [Case; 32] = [
         Unknown,
     ),
 ];
+
+fn ignored(facts: &mut Facts, line: Option<usize>, why: Useless) {
+    unit(facts, Way::Run, Loaded::default());
+    facts.ignored.push(Ignored { line, why });
+}
 
 fn obstacle(facts: &mut Facts) {
     facts.launch.obstacle = Some(Obstacle {
