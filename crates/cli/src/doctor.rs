@@ -11,6 +11,7 @@ mod gather;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use clap::builder::NonEmptyStringValueParser;
 use udco_state::{Diagnosis, Offload, Severity};
 
 use self::facts::Subject;
@@ -29,7 +30,7 @@ pub(crate) struct Arguments {
 
     /// Examine OpenVPN as this unit of systemd starts it, e.g. `openvpn-server@office` [default: this machine, and what
     /// runs on it].
-    #[arg(value_name = "UNIT")]
+    #[arg(value_name = "UNIT", value_parser = NonEmptyStringValueParser::new())]
     unit: Option<String>,
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, anyhow, bail};
 use rustix::process::geteuid;
 
 use super::address::Address;
@@ -30,23 +30,48 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// # Errors
 /// If it cannot listen at the address.
 pub(super) fn run(address: &Address, source: &Source) -> Result<()> {
-    let listening = || format!("cannot listen at {address}");
+    let refused = |error| refused(address, &error);
     match address {
         Address::Tcp(at) => {
-            let listener = TcpListener::bind(at).with_context(listening)?;
+            let listener = TcpListener::bind(at).map_err(refused)?;
             // With the port that the kernel has chosen, if it is 0.
             complain!("metrics at {}", Address::Tcp(listener.local_addr()?));
             serve_all(|| Ok(listener.accept()?.0), source);
         }
         Address::Unix(path) => {
             refuse_among_engines(path)?;
-            remove_dead(path).with_context(listening)?;
-            let listener = UnixListener::bind(path).with_context(listening)?;
+            remove_dead(path).map_err(refused)?;
+            let listener = UnixListener::bind(path).map_err(refused)?;
             complain!("metrics at {address}");
             serve_all(|| Ok(listener.accept()?.0), source);
         }
     }
     Ok(())
+}
+
+/// Why it cannot listen, and what to do.
+fn refused(address: &Address, error: &io::Error) -> anyhow::Error {
+    let cure = match (error.kind(), address) {
+        (io::ErrorKind::AddrInUse, Address::Tcp(_)) => {
+            ": another program listens there, `ss -tlnp` says which: choose another port"
+        }
+        (io::ErrorKind::AddrInUse, Address::Unix(_)) => {
+            ": something else is there: choose another path, or remove it"
+        }
+        (io::ErrorKind::AddrNotAvailable, _) => {
+            ": give an address of this machine, or 0.0.0.0 or [::] for all of them"
+        }
+        (io::ErrorKind::PermissionDenied, Address::Tcp(_)) => {
+            ": only root may use a port below 1024: choose a higher one"
+        }
+        (io::ErrorKind::PermissionDenied, Address::Unix(_)) => {
+            ": choose a directory in which this user may create files"
+        }
+        (io::ErrorKind::NotFound, _) => ": create its directory first",
+        _ => "",
+    };
+    let words = crate::refusal::io_words(error);
+    anyhow!("cannot listen at {address}: {words}{cure}")
 }
 
 /// `udco show` takes a socket there for an engine's.
@@ -242,6 +267,30 @@ mod tests {
         );
         for fine in ["/run/udco/metrics", "/run/metrics.sock"] {
             assert!(refuse_among_engines(Path::new(fine)).is_ok(), "{fine}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_had_is_named_with_the_cure() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = taken.local_addr().unwrap().to_string();
+        for (address, words) in [
+            (taken.as_str(), "choose another port"),
+            ("192.0.2.77:0", "give an address of this machine"),
+            (
+                "unix:/no/such/directory/socket",
+                "create its directory first",
+            ),
+            ("unix:/etc/passwd", "choose another path, or remove it"),
+        ] {
+            let address: Address = address.parse().unwrap();
+            let bound = match &address {
+                Address::Tcp(at) => TcpListener::bind(at).map(drop),
+                Address::Unix(path) => UnixListener::bind(path).map(drop),
+            };
+            let refused = refused(&address, &bound.unwrap_err()).to_string();
+            assert!(refused.contains(words), "{refused}");
+            assert!(!refused.contains("os error"), "{refused}");
         }
     }
 }

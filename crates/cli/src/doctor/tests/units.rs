@@ -112,3 +112,12 @@ fn a_dynamic_user_is_given_files_by_a_group() {
         "{first:?}"
     );
 }
+
+/// As from a script whose variable is not set.
+#[test]
+fn an_empty_name_is_no_unit() {
+    use clap::Parser;
+
+    let parsed = crate::Arguments::try_parse_from(["udco", "doctor", ""]);
+    assert_eq!(parsed.unwrap_err().exit_code(), 2);
+}
