@@ -29,9 +29,10 @@ const FAMILIES: [&str; 3] = ["AF_UNIX", "AF_NETLINK", "AF_INET"];
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What to ask for.
-const PROPERTIES: &str = "Id,LoadState,MainPID,ExecStart,ExecStartEx,WorkingDirectory,User,Group,DynamicUser,SupplementaryGroups,\
-    RuntimeDirectory,StateDirectory,CacheDirectory,LogsDirectory,Environment,EnvironmentFiles,LimitNOFILESoft,\
-    LimitNPROCSoft,TasksMax,CapabilityBoundingSet,AmbientCapabilities,PrivateDevices,DevicePolicy,DeviceAllow,RestrictAddressFamilies";
+const PROPERTIES: &str = "Id,LoadState,MainPID,ExecStart,ExecStartEx,WorkingDirectory,User,Group,DynamicUser,\
+    SupplementaryGroups,RuntimeDirectory,StateDirectory,CacheDirectory,LogsDirectory,Environment,EnvironmentFiles,\
+    LimitNOFILESoft,LimitNPROCSoft,TasksMax,CapabilityBoundingSet,AmbientCapabilities,PrivateDevices,DevicePolicy,DeviceAllow,\
+    RestrictAddressFamilies";
 
 pub(super) enum Answer {
     Loaded(Properties),
