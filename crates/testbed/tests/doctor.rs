@@ -155,8 +155,12 @@ fn a_unit_is_examined_as_systemd_describes_it() -> Result<()> {
     fs::create_dir_all(&bin)?;
     let bin_path = format!("{bin}:");
     let said = |command: &str, more: &str| -> Result<Said> {
+        let path = match command.split(' ').next() {
+            Some("udco") => "/usr/bin/udco",
+            first => first.unwrap_or_default(),
+        };
         let properties = format!(
-            "LoadState=loaded\nMainPID=0\nExecStart={{ path=/usr/sbin/openvpn ; argv[]={command} ; ignore_errors=no }}\n\
+            "LoadState=loaded\nMainPID=0\nExecStart={{ path={path} ; argv[]={command} ; ignore_errors=no }}\n\
              WorkingDirectory={directory}\nCapabilityBoundingSet=cap_net_admin cap_setpcap\n{more}"
         );
         let script = format!("#!/bin/sh\ncat <<'END'\n{properties}\nEND\n");

@@ -98,9 +98,9 @@ fn rules_and_dashboard_use_metrics_that_there_are() {
 }
 
 #[test]
-fn each_peer_has_ten_series() {
+fn each_peer_has_eleven_series() {
     let text = Format::Text.write(example(1000, true));
     let peers = series(&text);
     let peers = peers.iter().filter(|it| it.starts_with("udco_peer_"));
-    assert_eq!(peers.count(), 2 * 10 * 1000);
+    assert_eq!(peers.count(), 2 * 11 * 1000);
 }
