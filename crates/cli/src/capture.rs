@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use rustix::io::Errno;
-use udco_ipc::capture::{Batch, MAX_BATCH, Wanted};
+use udco_ipc::capture::Wanted;
 use udco_ipc::{Malformed, ToClient, ToEngine};
 use udco_sys::seqpacket::Connection;
 use udco_sys::signal::Termination;
@@ -24,6 +24,9 @@ use crate::client::{Client, Driver, wait};
 use crate::engines::{self, EngineOption};
 use crate::output::{self, NobodyReads, complain};
 use crate::{ended, refusal, state};
+
+/// Bytes to request for packets that wait in the socket. The kernel gives twice as much, for what it keeps beside them.
+const SOCKET: usize = 4 << 20;
 
 /// How often to look whether a reader behind a pipe has gone.
 const LOOK: Duration = Duration::from_secs(1);
@@ -63,9 +66,8 @@ struct Capturing {
     /// It ends with the connection.
     _client: Client,
     from: Connection,
-    buffer: Vec<u8>,
-    /// What the engine's clock is behind the time of day.
-    offset: Option<Duration>,
+    /// Nanoseconds that the engine's clock is behind the time of day.
+    offset: Option<u64>,
     lost: u64,
     to_stdout: bool,
 }
@@ -117,6 +119,8 @@ impl Capturing {
             );
         };
         let (from, to) = Connection::pair().context("cannot make a pair of sockets")?;
+        // What the engine passes on at a time. If the system's limit is lower, more is lost.
+        let _ = to.set_send_buffer(SOCKET);
         let request = ToEngine::Capture {
             ifindex: found.ifindex,
             peer: arguments.peer,
@@ -138,7 +142,6 @@ impl Capturing {
         Ok(Self {
             _client: client,
             from,
-            buffer: vec![0; MAX_BATCH],
             offset: None,
             lost: 0,
             to_stdout: arguments.write == Path::new("-"),
@@ -152,12 +155,12 @@ impl Capturing {
         count: Option<u64>,
         termination: &Termination,
     ) -> Result<bool> {
-        let mut pending = Pending::default();
+        let mut pending = Pending::new();
         let count = count.unwrap_or(u64::MAX);
         while file.packets() < count {
-            match self.from.receive(&mut self.buffer) {
+            match self.from.receive(pending.room()) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    pending.write(file, count)?;
+                    pending.write(file, count, self.offset.unwrap_or_default())?;
                     // A reader behind a pipe sees what there is.
                     file.flush()?;
                     if self.to_stdout && output::is_abandoned() {
@@ -171,13 +174,11 @@ impl Capturing {
                     }
                 }
                 Ok(received) if received.len > 0 => {
-                    let message = self.buffer.get(..received.len).unwrap_or_default();
-                    let (batch, packets) = Batch::decode(message).map_err(unreadable)?;
+                    let batch = pending.add(received.len)?;
                     self.lost = batch.lost;
                     let offset = *self.offset.get_or_insert_with(|| offset(batch.now));
-                    pending.add(packets, offset)?;
                     if pending.is_ample() {
-                        pending.write(file, count)?;
+                        pending.write(file, count, offset)?;
                     }
                 }
                 Err(error) if error.kind() != ErrorKind::ConnectionReset => {
@@ -185,7 +186,7 @@ impl Capturing {
                 }
                 // The end.
                 _ => {
-                    pending.write(file, count)?;
+                    pending.write(file, count, self.offset.unwrap_or_default())?;
                     return Ok(file.packets() < count);
                 }
             }
@@ -227,11 +228,11 @@ fn unreadable(_: Malformed) -> anyhow::Error {
     anyhow::anyhow!("unexpected packets from the engine (version mismatch?)")
 }
 
-/// How much the time of day is ahead of the engine's clock, which shows `now`.
-fn offset(now: u64) -> Duration {
+/// How much the time of day is ahead of the engine's clock, which shows `now`: in nanoseconds, as all here.
+fn offset(now: u64) -> u64 {
     let time = SystemTime::now().duration_since(UNIX_EPOCH);
-    let time = time.unwrap_or_default();
-    time.saturating_sub(Duration::from_nanos(now))
+    let time = time.unwrap_or_default().as_nanos();
+    u64::try_from(time).unwrap_or(u64::MAX).saturating_sub(now)
 }
 
 /// The file, for its owner alone if it is new, and its name for messages; standard output for "-".

@@ -144,6 +144,7 @@ impl<'a> Captured<'a> {
     ///
     /// # Errors
     /// [`TooLong`] if more bytes were captured than 32 bits can count.
+    #[inline]
     pub fn header(&self) -> Result<[u8; HEADER], TooLong> {
         let mut header = [0; HEADER];
         let captured = u32::try_from(self.bytes.len()).map_err(|_| TooLong)?;
@@ -163,29 +164,43 @@ impl<'a> Captured<'a> {
             Some(ends) => [ends.local, ends.remote],
             None => [unknown; 2],
         };
-        let mut place = header.iter_mut();
-        let mut put = |bytes: &[u8]| {
-            for (byte, place) in bytes.iter().zip(&mut place) {
-                *place = *byte;
-            }
-        };
-        put(&captured.to_ne_bytes());
-        put(&self.length.to_ne_bytes());
-        put(&self.at.to_ne_bytes());
-        put(&self.peer.unwrap_or(NO_PEER).to_ne_bytes());
-        put(&bits.to_ne_bytes());
-        put(&self.dropped.unwrap_or(NO_REASON).to_ne_bytes());
+        // Arrays, whose lengths are known: each becomes one store.
+        let mut rest = &mut header[..];
+        put(&mut rest, captured.to_ne_bytes());
+        put(&mut rest, self.length.to_ne_bytes());
+        put(&mut rest, self.at.to_ne_bytes());
+        put(&mut rest, self.peer.unwrap_or(NO_PEER).to_ne_bytes());
+        put(&mut rest, bits.to_ne_bytes());
+        put(&mut rest, self.dropped.unwrap_or(NO_REASON).to_ne_bytes());
         for end in [local, remote] {
-            put(&as_ipv6(end.ip()).octets());
-            put(&end.port().to_ne_bytes());
+            put(&mut rest, as_ipv6(end.ip()).octets());
+            put(&mut rest, end.port().to_ne_bytes());
         }
         Ok(header)
+    }
+
+    /// The encoded length of the first packet of a batch, and when it came, without a look at the rest of its header.
+    ///
+    /// # Errors
+    /// [`Malformed`] if it is incomplete.
+    #[inline]
+    pub fn peek(packets: &[u8]) -> Result<(usize, u64), Malformed> {
+        let (header, rest) = packets.split_first_chunk::<HEADER>().ok_or(Malformed)?;
+        let mut fields = Header(header);
+        let captured = u32::from_ne_bytes(fields.take()?) as usize;
+        let _length: [u8; 4] = fields.take()?;
+        let at = u64::from_ne_bytes(fields.take()?);
+        if rest.len() < captured {
+            return Err(Malformed);
+        }
+        Ok((HEADER + captured, at))
     }
 
     /// Decodes the first packet of a batch, and returns those that follow.
     ///
     /// # Errors
     /// [`Malformed`] if it is incomplete.
+    #[inline]
     pub fn decode(packets: &'a [u8]) -> Result<(Self, &'a [u8]), Malformed> {
         let (header, rest) = packets.split_first_chunk::<HEADER>().ok_or(Malformed)?;
         let mut fields = Header(header);
@@ -216,6 +231,15 @@ impl<'a> Captured<'a> {
             bytes,
         };
         Ok((packet, rest))
+    }
+}
+
+/// Writes a field at the front of what is left of a header, which has room for all.
+#[inline]
+fn put<const N: usize>(rest: &mut &mut [u8], field: [u8; N]) {
+    if let Some((place, after)) = core::mem::take(rest).split_first_chunk_mut() {
+        *place = field;
+        *rest = after;
     }
 }
 
@@ -293,6 +317,7 @@ mod tests {
         );
         let (first, rest) = Captured::decode(packets).unwrap();
         let (second, rest) = Captured::decode(rest).unwrap();
+        assert_eq!(Captured::peek(rest), Ok((outer().len(), outer().at)));
         let (third, rest) = Captured::decode(rest).unwrap();
         assert_eq!((first, second, third), (outer(), inner(), outer()));
         assert_eq!(Captured::decode(rest), Err(Malformed));
@@ -309,6 +334,7 @@ mod tests {
         for cut in 0..message.len() {
             let packets = Batch::decode(&message[..cut]).map(|(_, packets)| packets);
             assert!(packets.is_err() || Captured::decode(packets.unwrap()).is_err());
+            assert!(packets.is_err() || Captured::peek(packets.unwrap()).is_err());
         }
     }
 

@@ -144,21 +144,47 @@ impl Connection {
     /// other end does not read; `EPIPE`, `ECONNRESET` if it has closed; `EMSGSIZE`; `ETOOMANYREFS` if too many
     /// descriptors are in flight.
     pub fn send(&self, message: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-        let mut space = [MaybeUninit::uninit(); CONTROL_LEN];
-        let mut control = SendAncillaryBuffer::new(&mut space);
         if message.is_empty() || fds.len() > MAX_FDS {
             return Err(Errno::INVAL.into());
         }
+        self.send_all(&[IoSlice::new(message)], fds)
+    }
+
+    /// [`Connection::send`] of one message that lies in two places, without descriptors.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::send`]; `EINVAL` if the first part is empty.
+    pub fn send_parts(&self, first: &[u8], second: &[u8]) -> io::Result<()> {
+        if first.is_empty() {
+            return Err(Errno::INVAL.into());
+        }
+        self.send_all(&[IoSlice::new(first), IoSlice::new(second)], &[])
+    }
+
+    fn send_all(&self, parts: &[IoSlice<'_>], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); CONTROL_LEN];
+        let mut control = SendAncillaryBuffer::new(&mut space);
         if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
             return Err(Errno::INVAL.into());
         }
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         loop {
-            match sendmsg(&self.fd, &[IoSlice::new(message)], &mut control, flags) {
+            match sendmsg(&self.fd, parts, &mut control, flags) {
                 Err(Errno::INTR) => {}
                 result => return Ok(result.map(drop)?),
             }
         }
+    }
+
+    /// Requests room for this many bytes of messages that the other end has not received. The kernel gives at most twice
+    /// the system's limit (`net.core.wmem_max`).
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error.
+    pub fn set_send_buffer(&self, bytes: usize) -> io::Result<()> {
+        Ok(sockopt::set_socket_send_buffer_size(&self.fd, bytes)?)
     }
 
     /// Receives one message; never blocks.

@@ -2,11 +2,9 @@
 
 use std::borrow::Cow;
 use std::io::Write;
-use std::time::Duration;
 
 use anyhow::Result;
 use pcap_file::pcapng::PcapNgWriter;
-use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
 use pcap_file::pcapng::blocks::interface_description::{
     InterfaceDescriptionBlock, InterfaceDescriptionOption,
 };
@@ -37,16 +35,29 @@ const NANOSECONDS: u8 = 9;
 const INBOUND: u32 = 1;
 const OUTBOUND: u32 = 2;
 
+/// An Enhanced Packet Block, the bytes before its packet, and its options.
+const ENHANCED_PACKET: u32 = 6;
+const HEAD: usize = 28;
+const END: u16 = 0;
+const COMMENT: u16 = 1;
+const FLAGS: u16 = 2;
+
+/// Bytes after which blocks are written.
+const AMPLE: usize = 256 << 10;
+
 /// A file that is written.
 pub(super) struct File<W: Write> {
     writer: PcapNgWriter<W>,
+    /// Blocks of packets that are not written yet: at a million packets a second, the crate's writer would cost more than
+    /// all else.
+    blocks: Vec<u8>,
     headers: Headers,
     /// Where it is written, for messages: `to standard output`, or its name.
     place: String,
     /// Packets written, by interface.
     written: [u64; INTERFACES.len()],
-    /// When the last one came, since 1970.
-    last: Duration,
+    /// When the last one came, in nanoseconds since 1970.
+    last: u64,
 }
 
 impl<W: Write> File<W> {
@@ -72,55 +83,82 @@ impl<W: Write> File<W> {
         }
         Ok(Self {
             writer,
+            blocks: Vec::new(),
             headers: Headers::default(),
             place,
             written: [0; INTERFACES.len()],
-            last: Duration::ZERO,
+            last: 0,
         })
     }
 
-    /// Adds a packet that was seen at this time, since 1970.
+    /// Adds a packet that was seen at this time, in nanoseconds since 1970.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub(super) fn packet(&mut self, packet: &Captured<'_>, at: Duration) -> Result<()> {
+    pub(super) fn packet(&mut self, packet: &Captured<'_>, at: u64) -> Result<()> {
         let is_outer = matches!(packet.way, Way::OuterIn | Way::OuterOut);
         let interface = match packet.dropped {
             Some(_) => 2,
             None => usize::from(is_outer),
         };
-        let header = match is_outer {
-            true => self.headers.of(packet),
-            false => Vec::new(),
-        };
-        let original_len = u32::try_from(header.len()).unwrap_or_default() + packet.length;
-        let data = match header.is_empty() {
-            true => Cow::Borrowed(packet.bytes),
-            false => Cow::Owned([&header, packet.bytes].concat()),
-        };
+        let begin = self.blocks.len();
+        self.blocks.extend_from_slice(&[0; HEAD]);
+        if is_outer {
+            self.headers.put(packet, &mut self.blocks);
+        }
+        let made_up = self.blocks.len() - begin - HEAD;
+        self.blocks.extend_from_slice(packet.bytes);
+        let captured = made_up + packet.bytes.len();
+        self.pad(captured);
         let direction = match packet.way {
             Way::InnerIn | Way::OuterIn => INBOUND,
             Way::InnerOut | Way::OuterOut => OUTBOUND,
         };
-        let mut options = vec![EnhancedPacketOption::Flags(direction)];
-        options.extend(
-            packet
-                .dropped
-                .map(|reason| EnhancedPacketOption::Comment(comment(packet, reason).into())),
-        );
-        let block = EnhancedPacketBlock {
-            interface_id: interface as u32,
-            timestamp: at,
-            original_len,
-            data,
-            options,
-        };
-        explain(&self.place, self.writer.write_pcapng_block(block))?;
+        self.blocks.extend_from_slice(&option(FLAGS, 4));
+        self.blocks.extend_from_slice(&direction.to_ne_bytes());
+        if let Some(reason) = packet.dropped {
+            let comment = comment(packet, reason);
+            let len = u16::try_from(comment.len()).unwrap_or_default();
+            self.blocks.extend_from_slice(&option(COMMENT, len));
+            self.blocks.extend_from_slice(comment.as_bytes());
+            self.pad(comment.len());
+        }
+        self.blocks.extend_from_slice(&option(END, 0));
+        let total = (self.blocks.len() - begin + 4) as u32;
+        self.blocks.extend_from_slice(&total.to_ne_bytes());
+        let head = [
+            ENHANCED_PACKET,
+            total,
+            interface as u32,
+            (at >> 32) as u32,
+            at as u32,
+            captured as u32,
+            made_up as u32 + packet.length,
+        ];
+        let place = self.blocks.get_mut(begin..).unwrap_or_default();
+        for (place, field) in place.chunks_exact_mut(4).zip(head) {
+            place.copy_from_slice(&field.to_ne_bytes());
+        }
         if let Some(written) = self.written.get_mut(interface) {
             *written += 1;
         }
         self.last = at;
+        if self.blocks.len() >= AMPLE {
+            self.write_blocks()?;
+        }
         Ok(())
+    }
+
+    /// Fills up to four bytes after this many.
+    fn pad(&mut self, len: usize) {
+        let len = self.blocks.len() + len.next_multiple_of(4) - len;
+        self.blocks.resize(len, 0);
+    }
+
+    fn write_blocks(&mut self) -> Result<()> {
+        let written = self.writer.get_mut().write_all(&self.blocks);
+        self.blocks.clear();
+        output::explain_at(&self.place, written)
     }
 
     /// Packets written so far.
@@ -133,6 +171,7 @@ impl<W: Write> File<W> {
     /// # Errors
     /// If it cannot be written.
     pub(super) fn flush(&mut self) -> Result<()> {
+        self.write_blocks()?;
         output::explain_at(&self.place, self.writer.get_mut().flush())
     }
 
@@ -141,6 +180,7 @@ impl<W: Write> File<W> {
     /// # Errors
     /// If it cannot be written.
     pub(super) fn end(&mut self, lost: u64) -> Result<()> {
+        self.write_blocks()?;
         for (interface, written) in self.written.into_iter().enumerate() {
             let lost = if interface == 0 { lost } else { 0 };
             let statistics = InterfaceStatisticsBlock {
@@ -159,12 +199,17 @@ impl<W: Write> File<W> {
 
 /// A time in nanoseconds, so that the upper half of its bits comes first in the file: the format has two numbers of 32
 /// bits there, and the crate writes one of 64.
-fn upper_half_first(time: Duration) -> u64 {
-    let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+fn upper_half_first(nanoseconds: u64) -> u64 {
     match Endianness::native() {
         Endianness::Little => nanoseconds.rotate_left(32),
         Endianness::Big => nanoseconds,
     }
+}
+
+/// The beginning of an option: its code, and the length of its value.
+fn option(code: u16, len: u16) -> [u8; 4] {
+    let ([a, b], [c, d]) = (code.to_ne_bytes(), len.to_ne_bytes());
+    [a, b, c, d]
 }
 
 /// The comment of a dropped packet.
@@ -186,6 +231,9 @@ fn explain<T>(place: &str, written: Result<T, pcap_file::PcapError>) -> Result<T
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketOption;
     use pcap_file::pcapng::{Block, PcapNgReader};
     use udco_ipc::capture::Ends;
 
@@ -222,7 +270,7 @@ mod tests {
     fn a_reader_finds_the_packets_their_reasons_and_the_losses() {
         let mut bytes = Vec::new();
         let mut file = File::begin(&mut bytes, String::new(), "tun0", 50).unwrap();
-        let at = Duration::from_nanos(1_700_000_000_123_456_789);
+        let at = 1_700_000_000_123_456_789;
         for packet in [
             packet(Way::InnerIn, None, b"inner"),
             packet(Way::OuterOut, None, b"outer"),
@@ -237,7 +285,7 @@ mod tests {
         while let Some(block) = reader.next_block() {
             match block.unwrap() {
                 Block::EnhancedPacket(block) => {
-                    assert_eq!(block.timestamp, at);
+                    assert_eq!(block.timestamp, Duration::from_nanos(at));
                     let comment = block.options.iter().find_map(|option| match option {
                         EnhancedPacketOption::Comment(comment) => Some(comment.to_string()),
                         _ => None,
@@ -273,7 +321,7 @@ mod tests {
     fn numbers_are_in_this_machines_byte_order() {
         let mut bytes = Vec::new();
         let mut file = File::begin(&mut bytes, String::new(), "tun0", 50).unwrap();
-        file.last = Duration::from_nanos(0x0011_2233_4455_6677);
+        file.last = 0x0011_2233_4455_6677;
         file.end(0).unwrap();
         assert_eq!(bytes[8..12], 0x1a2b_3c4d_u32.to_ne_bytes());
         let time = [0x0011_2233_u32, 0x4455_6677]

@@ -21,11 +21,24 @@ const PSH_ACK: u8 = 0x18;
 #[derive(Debug, Default)]
 pub(super) struct Headers {
     sent: HashMap<(SocketAddr, SocketAddr), u32>,
+    /// The last datagram's header, and whose it is: most are like the one before.
+    last: Option<(Way, Ends, u32)>,
+    last_header: Vec<u8>,
 }
 
 impl Headers {
-    /// What comes before the packet's bytes. Checksums other than IPv4's are 0: nothing has computed them.
-    pub(super) fn of(&mut self, packet: &Captured<'_>) -> Vec<u8> {
+    /// Adds what comes before the packet's bytes. Checksums other than IPv4's are 0: nothing has computed them.
+    pub(super) fn put(&mut self, packet: &Captured<'_>, into: &mut Vec<u8>) {
+        let like = packet.ends.map(|ends| (packet.way, ends, packet.length));
+        if like.is_none() || like != self.last {
+            self.last_header = self.of(packet);
+            // Sequence numbers of streams go on.
+            self.last = like.filter(|(_, ends, _)| !ends.is_stream);
+        }
+        into.extend_from_slice(&self.last_header);
+    }
+
+    fn of(&mut self, packet: &Captured<'_>) -> Vec<u8> {
         let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let ends = packet.ends.unwrap_or(Ends {
             local: unknown,
@@ -164,6 +177,36 @@ mod tests {
             (header.len(), header[0], header[4..8].to_vec()),
             (48, 0x60, vec![0, 108, 17, 64])
         );
+    }
+
+    #[test]
+    fn a_header_is_used_again_only_for_a_datagram_like_the_last() {
+        let mut headers = Headers::default();
+        let inbound = packet(Way::OuterIn, "192.0.2.1:1194", "192.0.2.2:5000", false);
+        let longer = Captured {
+            length: 101,
+            ..inbound
+        };
+        let outbound = packet(Way::OuterOut, "192.0.2.1:1194", "192.0.2.2:5000", false);
+        let stream = packet(Way::OuterOut, "192.0.2.1:1194", "192.0.2.2:5000", true);
+        let nowhere = Captured {
+            ends: None,
+            ..inbound
+        };
+        let packets = [
+            inbound, inbound, longer, inbound, outbound, nowhere, inbound,
+        ];
+        for packet in packets {
+            let mut bytes = b"before".to_vec();
+            headers.put(&packet, &mut bytes);
+            assert_eq!(bytes[6..], Headers::default().of(&packet));
+        }
+        let mut sequence = || {
+            let mut bytes = Vec::new();
+            headers.put(&stream, &mut bytes);
+            bytes[24..28].to_vec()
+        };
+        assert_ne!(sequence(), sequence());
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! Packets that wait to be written in the order in which they came: each worker's are passed on by themselves.
 
 use std::io::Write;
-use std::time::Duration;
 
 use anyhow::Result;
-use udco_ipc::capture::Captured;
+use udco_ipc::capture::{Batch, Captured, MAX_BATCH};
 
 use super::file::File;
 use super::unreadable;
@@ -13,41 +12,63 @@ use super::unreadable;
 const AMPLE: usize = 8 << 20;
 
 /// Packets of one or more messages.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pending {
-    bytes: Vec<u8>,
-    /// When each came, since 1970, and where it begins.
-    packets: Vec<(Duration, usize)>,
+    /// The messages, one after the other, and room for one more.
+    bytes: Box<[u8]>,
+    len: usize,
+    /// When each packet came, by the engine's clock, and where it begins.
+    packets: Vec<(u64, usize)>,
 }
 
 impl Pending {
-    /// Adds the packets of a message. `offset`: what the engine's clock is behind the time of day.
+    pub(super) fn new() -> Self {
+        Self {
+            // The kernel gives memory for it when it is first used.
+            bytes: vec![0; AMPLE + MAX_BATCH].into(),
+            len: 0,
+            packets: Vec::new(),
+        }
+    }
+
+    /// Where the next message is to be received.
+    pub(super) fn room(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.len..).unwrap_or_default()
+    }
+
+    /// Adds the packets of a message of this length, which lies in [`Self::room`]; returns how it begins.
     ///
     /// # Errors
-    /// If they cannot be read.
-    pub(super) fn add(&mut self, packets: &[u8], offset: Duration) -> Result<()> {
-        let mut rest = packets;
+    /// If it cannot be read.
+    pub(super) fn add(&mut self, len: usize) -> Result<Batch> {
+        let end = self.len + len;
+        let message = self.bytes.get(self.len..end).unwrap_or_default();
+        let (batch, mut rest) = Batch::decode(message).map_err(unreadable)?;
         while !rest.is_empty() {
-            let begin = self.bytes.len() + packets.len() - rest.len();
-            let packet;
-            (packet, rest) = Captured::decode(rest).map_err(unreadable)?;
-            let at = offset + Duration::from_nanos(packet.at);
-            self.packets.push((at, begin));
+            let (len, at) = Captured::peek(rest).map_err(unreadable)?;
+            self.packets.push((at, end - rest.len()));
+            rest = rest.get(len..).unwrap_or_default();
         }
-        self.bytes.extend_from_slice(packets);
-        Ok(())
+        self.len = end;
+        Ok(batch)
     }
 
     /// Whether they are to be written, whatever comes next.
-    pub(super) fn is_ample(&self) -> bool {
-        self.bytes.len() > AMPLE
+    pub(super) const fn is_ample(&self) -> bool {
+        self.len > AMPLE
     }
 
-    /// Writes them, until the file has `count` packets; none is left.
+    /// Writes them, until the file has `count` packets; none is left. `offset`: nanoseconds that the engine's clock is behind
+    /// the time of day.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub(super) fn write(&mut self, file: &mut File<impl Write>, count: u64) -> Result<()> {
+    pub(super) fn write(
+        &mut self,
+        file: &mut File<impl Write>,
+        count: u64,
+        offset: u64,
+    ) -> Result<()> {
         // Those of one worker and time stay in order.
         self.packets.sort_by_key(|(at, _)| *at);
         for (at, begin) in self.packets.drain(..) {
@@ -56,21 +77,24 @@ impl Pending {
             }
             let packet = self.bytes.get(begin..).unwrap_or_default();
             let (packet, _) = Captured::decode(packet).map_err(unreadable)?;
-            file.packet(&packet, at)?;
+            file.packet(&packet, offset.saturating_add(at))?;
         }
-        self.bytes.clear();
+        self.len = 0;
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use pcap_file::pcapng::{Block, PcapNgReader};
     use udco_ipc::capture::Way;
 
     use super::*;
 
     fn message(times: &[u64]) -> Vec<u8> {
+        let batch = Batch { now: 9, lost: 3 };
         let packets = times.iter().flat_map(|at| {
             let bytes = [*at as u8];
             let packet = Captured {
@@ -85,19 +109,25 @@ mod tests {
             let header = packet.header().unwrap();
             [&header[..], &bytes].concat()
         });
-        packets.collect()
+        batch.encode().into_iter().chain(packets).collect()
+    }
+
+    fn add(pending: &mut Pending, message: &[u8]) -> Result<Batch> {
+        pending.room()[..message.len()].copy_from_slice(message);
+        pending.add(message.len())
     }
 
     fn written(messages: &[&[u64]], count: u64) -> Vec<u8> {
-        let (mut bytes, mut pending) = (Vec::new(), Pending::default());
+        let (mut bytes, mut pending) = (Vec::new(), Pending::new());
         let mut file = File::begin(&mut bytes, String::new(), "tun0", 100).unwrap();
         for times in messages {
-            pending
-                .add(&message(times), Duration::from_secs(1))
-                .unwrap();
+            let batch = add(&mut pending, &message(times)).unwrap();
+            assert_eq!(batch, Batch { now: 9, lost: 3 });
         }
-        pending.write(&mut file, count).unwrap();
-        pending.write(&mut file, count).unwrap();
+        for _ in 0..2 {
+            pending.write(&mut file, count, 1_000_000_000).unwrap();
+        }
+        file.flush().unwrap();
         drop(file);
         let mut reader = PcapNgReader::new(&bytes[..]).unwrap();
         let mut packets = Vec::new();
@@ -122,6 +152,6 @@ mod tests {
     fn half_a_packet_is_an_error() {
         let message = message(&[1, 2]);
         let cut = &message[..message.len() - 1];
-        assert!(Pending::default().add(cut, Duration::ZERO).is_err());
+        assert!(add(&mut Pending::new(), cut).is_err());
     }
 }

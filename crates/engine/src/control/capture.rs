@@ -47,7 +47,6 @@ pub(crate) struct Capturing {
     /// Packets that were taken from the workers, and how far they were sent.
     taken: Vec<u8>,
     sent: usize,
-    message: Vec<u8>,
     /// Losses that the client knows of.
     reported: u64,
     is_busy: bool,
@@ -105,7 +104,6 @@ impl Capturing {
             poller: Arc::clone(poller),
             taken: Vec::with_capacity(LANE),
             sent: 0,
-            message: Vec::with_capacity(MAX_BATCH),
             reported: 0,
             is_busy: false,
             _charge: charge,
@@ -169,10 +167,8 @@ impl Capturing {
             lost: self.capture.lost(),
         };
         let packets = self.taken.get(self.sent..self.sent + len);
-        self.message.clear();
-        self.message.extend_from_slice(&batch.encode());
-        self.message.extend_from_slice(packets.unwrap_or_default());
-        match self.to.send(&self.message, &[]) {
+        let packets = packets.unwrap_or_default();
+        match self.to.send_parts(&batch.encode(), packets) {
             Ok(()) => {
                 self.reported = batch.lost;
                 self.sent += len;
@@ -194,10 +190,10 @@ impl Drop for Capturing {
 /// Bytes of as many whole packets from the front as fit into `room`, which is enough for each.
 fn whole(packets: &[u8], room: usize) -> usize {
     let mut len = 0;
-    while let Ok((packet, _)) = Captured::decode(packets.get(len..).unwrap_or_default())
-        && len + packet.len() <= room
+    while let Ok((packet, _)) = Captured::peek(packets.get(len..).unwrap_or_default())
+        && len + packet <= room
     {
-        len += packet.len();
+        len += packet;
     }
     // Only if a packet were longer than any: it cannot be sent, and what follows it could not be found.
     if len == 0 { packets.len() } else { len }
