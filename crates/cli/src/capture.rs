@@ -22,7 +22,7 @@ use self::file::File;
 use self::pending::Pending;
 use crate::client::{Client, Driver, wait};
 use crate::engines::{self, EngineOption};
-use crate::output::{self, NobodyReads, complain};
+use crate::output::{self, NobodyReads, complain, unwritable};
 use crate::{ended, refusal, state};
 
 /// Bytes to request for packets that wait in the socket. The kernel gives twice as much, for what it keeps beside them.
@@ -249,7 +249,7 @@ fn open(path: &Path) -> Result<(Box<dyn Write>, String)> {
     let mut options = OpenOptions::new();
     let options = options.write(true).create(true).truncate(true).mode(0o600);
     let file = options.open(path);
-    let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+    let file = file.map_err(|error| unwritable(path, error))?;
     let name = path.display().to_string();
     Ok((Box::new(BufWriter::new(file)), name))
 }

@@ -290,7 +290,7 @@ fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     let arguments = match Arguments::try_parse_from(&words) {
         Ok(arguments) => arguments,
-        Err(help) => return print_help(&usage::visible::<Arguments>(help, &words)),
+        Err(help) => return print_help(&usage::explained::<Arguments>(help, &words)),
     };
     let outcome = match arguments.command {
         Command::Run(arguments) => return ExitCode::from(run::run(&arguments)),

@@ -13,12 +13,12 @@ mod textfile;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use self::address::Address;
 use self::format::Format;
 use self::source::Source;
-use crate::output;
+use crate::output::{self, unwritable};
 
 /// Command line.
 #[derive(Clone, Debug, clap::Args)]
@@ -66,7 +66,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
     };
     let write = || {
         let written = textfile::write(file, &source.text(arguments.format));
-        written.with_context(|| format!("cannot write {}", file.display()))
+        written.map_err(|error| unwritable(file, error))
     };
     match arguments.every {
         Some(every) => textfile::repeat(every, write),

@@ -2,8 +2,9 @@
 
 use std::fmt::{self, Write as _};
 use std::io::{self, BufWriter, Write as _};
+use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 use udco_sys::lines::{self, Level, MESSAGE_ID, Record, Value};
@@ -153,6 +154,7 @@ pub(crate) use caution;
 pub(crate) fn say(level: Level, id: Option<&str>, what: fmt::Arguments<'_>) {
     let mut line = String::new();
     let _ = Escaping::line(&mut line).write_fmt(what);
+    let line = without_numbers(&line);
     if lines::has_fields() {
         let mut record = Record::new(level, line);
         let id = id.map(|id| (MESSAGE_ID, Value::Text(id.to_owned())));
@@ -165,9 +167,58 @@ pub(crate) fn say(level: Level, id: Option<&str>, what: fmt::Arguments<'_>) {
     }
 }
 
+/// The text without the numbers that the standard library puts behind the words of the system's errors: they help nobody.
+fn without_numbers(line: &str) -> String {
+    let mut parts = line.split(" (os error ");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.trim_start_matches(|it: char| it.is_ascii_digit());
+        text.push_str(rest.strip_prefix(')').unwrap_or(rest));
+    }
+    text
+}
+
+/// Why a file cannot be written, for which its directory may have to be made first.
+pub(crate) fn unwritable(file: &Path, error: io::Error) -> anyhow::Error {
+    let parent = file.parent().filter(|it| !it.as_os_str().is_empty());
+    let file = file.display();
+    match parent {
+        Some(parent) if error.kind() == io::ErrorKind::NotFound && !parent.exists() => {
+            anyhow!(
+                "cannot write {file}: there is no directory {}",
+                parent.display()
+            )
+        }
+        _ => anyhow::Error::new(error).context(format!("cannot write {file}")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_of_the_system_have_no_number() {
+        let error = io::Error::from_raw_os_error(13);
+        let line = format!("a: {error}, and b: {error}; retrying");
+        assert_eq!(
+            without_numbers(&line),
+            "a: Permission denied, and b: Permission denied; retrying"
+        );
+        assert_eq!(without_numbers("(os error"), "(os error");
+    }
+
+    #[test]
+    fn a_missing_directory_is_named() {
+        let missing = || io::Error::from_raw_os_error(2);
+        let said = |file: &str| format!("{:#}", unwritable(Path::new(file), missing()));
+        assert_eq!(
+            said("/nonexistent/a.b"),
+            "cannot write /nonexistent/a.b: there is no directory /nonexistent"
+        );
+        assert!(said("/a.b").contains("No such file"), "{}", said("/a.b"));
+        assert!(said("a.b").contains("No such file"), "{}", said("a.b"));
+    }
 
     /// Makes a second run of this test write a message.
     const MESSAGE: &str = "UDCO_TEST_MESSAGE";

@@ -15,7 +15,7 @@ use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use udco_ipc::{FD_VARIABLE, SOCKET_VARIABLE, message_id};
 use udco_sys::seqpacket::Connection;
 
-use crate::output::{caution, complain};
+use crate::output::{caution, complain, unwritable};
 use crate::preloading::{self, Identity};
 use crate::{RunArguments, exit, openvpn_options, runtime_dir};
 
@@ -165,7 +165,7 @@ fn start_engine(arguments: &RunArguments) -> Result<OwnedFd> {
     engine.args(arguments.options.log.for_engine());
     if let Some(path) = &arguments.log {
         let file = open_log(path);
-        engine.stderr(file.with_context(|| format!("cannot write to {}", path.display()))?);
+        engine.stderr(file.map_err(|error| unwritable(path, error))?);
         engine.arg("--keep-output");
     }
     let mut child = engine

@@ -4,12 +4,37 @@
 use std::ffi::OsString;
 use std::fmt::Write;
 
+use clap::error::ErrorKind;
 use clap::{Error, Parser};
 
 use crate::escape::{Escaping, printable};
 
+/// The standard library's words for what is no number, and ours.
+const NUMBERS: [(&str, &str); 4] = [
+    ("invalid digit found in string", "not a whole number"),
+    ("cannot parse integer from empty string", "not a number"),
+    ("number too large to fit in target type", "too large"),
+    ("number too small to fit in target type", "too small"),
+];
+
+/// The error as it is to be printed.
+pub(crate) fn explained<P: Parser>(error: Error, words: &[OsString]) -> Error {
+    let error = visible::<P>(error, words);
+    if error.kind() != ErrorKind::ValueValidation {
+        return error;
+    }
+    let before = error.render().to_string();
+    let after = NUMBERS.iter().fold(before.clone(), |text, (theirs, ours)| {
+        text.replace(&format!(": {theirs}\n"), &format!(": {ours}\n"))
+    });
+    match after == before {
+        true => error,
+        false => Error::raw(error.kind(), after.trim_start_matches("error: ")),
+    }
+}
+
 /// The same error with the control characters of these arguments escaped.
-pub(crate) fn visible<P: Parser>(error: Error, words: &[OsString]) -> Error {
+fn visible<P: Parser>(error: Error, words: &[OsString]) -> Error {
     let plain = words.iter().map(|word| word.to_string_lossy());
     let escaped: Vec<String> = plain.clone().map(|it| printable(&it, usize::MAX)).collect();
     if plain.eq(escaped.iter().map(String::as_str)) {
@@ -63,6 +88,18 @@ mod tests {
                 assert!(!shown.contains(control), "{words:?}: {shown:?}");
             }
             assert!(error.use_stderr());
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_called_so() {
+        for (word, why) in [("x", "not a whole number"), ("", "not a number")] {
+            let words = ["udco", "--number", word];
+            let error = Arguments::try_parse_from(words).unwrap_err();
+            let shown = explained::<Arguments>(error, &words.map(OsString::from)).to_string();
+            let first = format!("error: invalid value '{word}' for '--number <NUMBER>': {why}\n");
+            assert!(shown.starts_with(&first), "{shown}");
+            assert!(shown.contains("--help"), "{shown}");
         }
     }
 

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use zeroize::Zeroizing;
 
 use super::base64;
-use crate::output;
+use crate::output::{self, unwritable};
 
 /// Key A, key B and the nonce tail.
 const BYTES: usize = 32 + 32 + 8;
@@ -30,7 +30,7 @@ pub(super) fn run(path: Option<&Path>) -> Result<()> {
                 // A part of a key would only be in the way of the next try.
                 let _ = std::fs::remove_file(path);
             });
-            written.with_context(|| format!("cannot write {}", path.display()))
+            written.map_err(|error| unwritable(path, error))
         }
         // Bypass the standard library's buffer, which would not be wiped.
         None => {
