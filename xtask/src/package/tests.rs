@@ -88,6 +88,21 @@ fn the_units_own_command_is_kept() {
 }
 
 #[test]
+fn what_stands_before_a_command_stays_before_it() {
+    let units = Units::new("prefix");
+    for prefix in ["-", "+", "!!", ":", "-+", "-:!"] {
+        let command = "/usr/sbin/openvpn --config %i.conf";
+        units.write(
+            &format!("lib/{SERVER}"),
+            &unit(&format!("{prefix}{command}")),
+        );
+        let drop_in = units.drop_in(SERVER).unwrap();
+        let line = format!("\nExecStart={prefix}/usr/lib/udco/run-openvpn %n {command}\n");
+        assert!(drop_in.contains(&line), "{drop_in}");
+    }
+}
+
+#[test]
 fn what_the_administrator_has_changed_is_left_alone() {
     let units = Units::new("changed");
     let plain = unit("/usr/sbin/openvpn --config %i.conf");
@@ -99,7 +114,7 @@ fn what_the_administrator_has_changed_is_left_alone() {
     assert_eq!(units.drop_in(SERVER), None);
     for (name, command) in [
         ("script", "/usr/local/bin/start-vpn %i"),
-        ("ignored", "-/usr/sbin/openvpn --config %i.conf"),
+        ("renamed", "@/usr/sbin/openvpn vpn --config %i.conf"),
         (
             "twice",
             "/usr/sbin/openvpn a\nExecStart=/usr/sbin/openvpn b",
