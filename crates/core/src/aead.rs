@@ -1,16 +1,17 @@
-//! The interface to a cipher: authenticated encryption with a detached tag, since OpenVPN puts it before the ciphertext
-//! (design decision 9).
+//! The interface to a cipher: authenticated encryption with a detached tag, because OpenVPN puts the tag before the
+//! ciphertext (design decision 9).
 
 use core::fmt;
 
 use crate::wire::TAG;
 
-/// Bytes of a nonce: packet id (4) and nonce tail (8).
+/// Length of a nonce in bytes: packet id (4) and nonce tail (8).
 pub const NONCE: usize = 12;
 
 /// A cipher with a key for one direction.
 pub trait Aead: Send + Sync {
-    /// Encrypts `payload` in place and writes the tag over it and `aad`. The caller must never pass a nonce twice.
+    /// Encrypts `payload` in place and writes the tag, which covers the ciphertext and `aad`. The caller must never
+    /// pass a nonce twice.
     ///
     /// # Errors
     /// [`AeadFailed`] if the payload is too long for the cipher.
@@ -80,7 +81,7 @@ impl Cipher {
         }
     }
 
-    /// Bytes of a key.
+    /// Key length in bytes.
     #[must_use]
     pub const fn key_len(self) -> usize {
         match self {
@@ -90,7 +91,7 @@ impl Cipher {
         }
     }
 
-    /// OpenVPN's name of the cipher.
+    /// OpenVPN's name for the cipher.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

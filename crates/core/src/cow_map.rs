@@ -123,7 +123,7 @@ fn leaf<K, V>(
     Arc::make_mut(node).get_mut(low)
 }
 
-/// A copy of a leaf with one more entry. Cloning it and then inserting would copy twice, and double the capacity, which
+/// A copy of a leaf with one more entry. Cloning and then inserting would copy twice and double the capacity, which
 /// most leaves never fill.
 fn with_entry<K: Clone, V: Clone>(leaf: &Leaf<K, V>, at: usize, entry: (K, V)) -> Leaf<K, V> {
     let (before, after) = leaf.split_at_checked(at).unwrap_or((leaf, &[]));
@@ -160,7 +160,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn does_what_a_tree_map_does(
+        fn behaves_like_a_tree_map(
             seed: u64,
             changes in proptest::collection::vec((0u32..200, proptest::option::of(0u8..5)), 0..600),
         ) {

@@ -43,7 +43,7 @@ pub struct NewPeer<T> {
     pub endpoint: Option<Endpoint>,
     /// Keepalive.
     pub keepalive: Keepalive,
-    /// The socket it is reached by.
+    /// The socket through which to reach it.
     pub transport: T,
 }
 
@@ -58,7 +58,7 @@ pub struct PeerChange {
     pub vpn6: Option<Ipv6Addr>,
     /// Outer addresses.
     pub endpoint: Option<Endpoint>,
-    /// Keepalive; restarts both times.
+    /// Keepalive; setting it restarts both timers.
     pub keepalive: Option<Keepalive>,
 }
 
@@ -66,7 +66,7 @@ pub struct PeerChange {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PeerError {
-    /// A peer has this id already.
+    /// Another peer already has this id.
     IdTaken,
     /// No peer has this id.
     NoSuchPeer,
@@ -235,8 +235,8 @@ impl<A: Aead, T: Clone> Device<A, T> {
             .collect()
     }
 
-    /// Moves a peer whose newest authentic packet came from, or to, another address than before (dco-behaviour 5.4).
-    /// Returns whether the remote address changed, which calls for a notification.
+    /// Moves a peer whose newest authentic packet came from, or arrived at, a different address than before
+    /// (dco-behaviour 5.4). Returns whether the remote address changed, which calls for a notification.
     pub fn float(&mut self, id: PeerId, endpoint: Endpoint) -> bool {
         let Ok(mut peer) = self.peer(id) else {
             return false;

@@ -52,11 +52,11 @@ drop_reasons! {
     RxTooOld => "rx_too_old",
     /// Received: authentic, but with nothing inside.
     RxEmpty => "rx_empty",
-    /// Received: authentic, but neither IPv4 nor IPv6 nor a keepalive inside.
+    /// Received: authentic, but its contents are neither IPv4 nor IPv6 nor a keepalive.
     RxNotIp => "rx_not_ip",
     /// Received: the inner source address is not one of this peer's (reverse-path check).
     RxSpoofedSource => "rx_spoofed_source",
-    /// Received: link-local housekeeping of the other end's host, from an address of no peer (faults E9).
+    /// Received: link-local housekeeping of the other end's host, from an address that no peer has (faults E9).
     RxLinkLocal => "rx_link_local",
     /// Received: the TUN device did not take the packet (down, or out of memory).
     RxTunRefused => "rx_tun_refused",
@@ -86,7 +86,7 @@ drop_reasons! {
     TxTransportError => "tx_transport_error",
 }
 
-/// The reason's name, by which docs/drops.md explains it.
+/// The reason's name, under which docs/drops.md explains it.
 impl fmt::Display for DropReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

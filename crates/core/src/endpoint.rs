@@ -19,8 +19,9 @@ impl Endpoint {
         self.remote.ip() == remote.ip() && self.remote.port() == remote.port()
     }
 
-    /// A hash that is equal for endpoints that are the same by [`Endpoint::is_at`] and have the same local address. If
-    /// two other endpoints collide, no more happens than that a peer's move from one to the other goes unnoticed.
+    /// A hash that is equal for endpoints that [`Endpoint::is_at`] considers the same and that have the same local
+    /// address. If two different endpoints collide, the only harm is that a peer's move from one to the other goes
+    /// unnoticed.
     #[must_use]
     pub fn mark(&self) -> u64 {
         let [remote, local] = [Some(self.remote.ip()), self.local].map(|address| match address {
@@ -51,9 +52,9 @@ pub(crate) enum KeptEndpoint {
     None,
     /// Both addresses are IPv4.
     V4 {
-        /// As [`Endpoint::remote`].
+        /// See [`Endpoint::remote`].
         remote: SocketAddrV4,
-        /// As [`Endpoint::local`].
+        /// See [`Endpoint::local`].
         local: Option<Ipv4Addr>,
     },
     /// Anything else.
@@ -107,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_is_what_was_given() {
+    fn an_endpoint_survives_its_compact_form() {
         let remotes = ["192.0.2.1:1194", "[2001:db8::1]:1194", "[fe80::1%7]:9"];
         let locals = [None, Some("192.0.2.9"), Some("2001:db8::9")];
         for remote in remotes {

@@ -1,12 +1,12 @@
 //! Packets in a TCP stream: each is preceded by its length, 16 bits, big endian (dco-behaviour 1.4).
 //!
 //! Nothing here keeps a byte of the stream: the reader owns the buffer, takes the whole packets out of it and moves
-//! what [`Frames::unparsed`] leaves to the front of the next read. So memory is used for bytes that have arrived, never
-//! for bytes that a length announces (promises F1).
+//! what [`Frames::unparsed`] leaves to the front of the next read. So bytes take memory once they have arrived, never
+//! because a length announces them (promises F1).
 
 use core::{fmt, mem};
 
-/// Bytes of the length before each packet.
+/// Size in bytes of the length before each packet.
 pub const PREFIX: usize = 2;
 
 /// The largest packet that a length can express.
@@ -46,12 +46,12 @@ pub struct Frames<'s> {
 pub struct Frame<'s>(&'s mut [u8]);
 
 impl<'s> Frames<'s> {
-    /// `piece` begins where a packet begins.
+    /// `piece` must start where a packet starts.
     pub fn of(piece: &'s mut [u8]) -> Self {
         Self { rest: piece }
     }
 
-    /// Bytes at the end of the piece that are not a whole packet yet.
+    /// The number of bytes at the end of the piece that do not make a whole packet yet.
     #[must_use]
     pub fn unparsed(&self) -> usize {
         self.rest.len()

@@ -15,7 +15,7 @@ use crate::time::Time;
 use crate::view::View;
 use crate::wire::{Datagram, KEEPALIVE, classify};
 
-/// The source of a datagram, and our address at which it arrived.
+/// Where a datagram came from, and at which address of ours it arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// Source address; IPv4 never as v4-mapped IPv6.
@@ -61,7 +61,7 @@ pub enum Payload<'d> {
 /// Processes a datagram of a UDP socket in place. Updates the link counters and the time of the peer's last packet.
 ///
 /// A datagram that is dropped for [`DropReason::RxUnknownKeyId`] is unchanged, and may be tried again with
-/// [`receive_again`] when the peer has another key.
+/// [`receive_again`] once the peer has another key.
 pub fn receive<'v: 'd, 'd, A: Aead, T: Clone>(
     view: &View<'v, A, T>,
     datagram: &'d mut [u8],
@@ -77,7 +77,7 @@ pub fn receive<'v: 'd, 'd, A: Aead, T: Clone>(
     )
 }
 
-/// Like [`receive`], for a datagram that has been counted already.
+/// Like [`receive`], for a datagram that has already been counted.
 pub fn receive_again<'v: 'd, 'd, A: Aead, T: Clone>(
     view: &View<'v, A, T>,
     datagram: &'d mut [u8],
@@ -104,7 +104,7 @@ pub fn receive_stream<'v: 'd, 'd, A: Aead, T: Clone>(
     take_apart(view, packet, Source::Stream(peer), now, Attempt::First)
 }
 
-/// Like [`receive_stream`], for a packet that has been counted already.
+/// Like [`receive_stream`], for a packet that has already been counted.
 pub fn receive_stream_again<'v: 'd, 'd, A: Aead, T: Clone>(
     view: &View<'v, A, T>,
     peer: &'d Arc<Peer<A, T>>,
@@ -213,7 +213,7 @@ fn owns<A, T: Clone>(view: &View<'_, A, T>, peer: &Peer<A, T>, source: IpAddr) -
     view.owner(source).is_some_and(|owner| owner.id == peer.id)
 }
 
-/// Why a packet whose source is not the sender's is dropped. An address of another peer is never housekeeping.
+/// Why to drop a packet whose source does not belong to its sender. Another peer's address is never housekeeping.
 #[cold]
 fn spoofed<A, T: Clone>(view: &View<'_, A, T>, addresses: &ip::Addresses) -> DropReason {
     if ip::is_housekeeping(addresses) && view.owner(addresses.source).is_none() {

@@ -11,8 +11,8 @@ pub struct Addresses {
     pub destination: IpAddr,
 }
 
-/// Reads the addresses of a packet that has the version and the length of an IPv4 or IPv6 header (dco-behaviour 1.2);
-/// `None` for anything else.
+/// Reads the addresses of a packet whose version and length fit an IPv4 or IPv6 header (dco-behaviour 1.2); `None` for
+/// anything else.
 #[must_use]
 pub fn addresses(packet: &[u8]) -> Option<Addresses> {
     match packet.first()? >> 4 {
@@ -44,9 +44,9 @@ pub const fn is_group(destination: IpAddr) -> bool {
     destination.is_multicast() || is_limited_broadcast(destination)
 }
 
-/// Whether this is what a host sends unprompted on every link that comes up (router solicitations, MLD, IGMP, mDNS
-/// before there is an address): from an address that is valid only on its link, to a group of the link. A packet to a
-/// single host never is, whatever its source.
+/// Whether a packet is one that a host sends unprompted on every link that comes up (router solicitations, MLD, IGMP,
+/// mDNS before there is an address): from an address that is valid only on its link, to a group on that link. A packet
+/// to a single host never is, whatever its source.
 #[must_use]
 pub fn is_housekeeping(addresses: &Addresses) -> bool {
     match (addresses.source, addresses.destination) {

@@ -37,7 +37,7 @@ pub struct Key<A> {
     packet_ids: PacketIds,
     window: ReplayWindow,
     usage: KeyUsage,
-    /// Higher than that of each key its peer had before; [`KeySlots::put`](crate::KeySlots::put) sets it.
+    /// Higher than that of any key its peer had before; [`KeySlots::put`](crate::KeySlots::put) sets it.
     pub(crate) order: u32,
     /// The order of the latest key that has opened a packet and was replaced by this one, or by one before it.
     pub(crate) replaced: u32,
@@ -112,7 +112,7 @@ impl<A: Aead> Key<A> {
         self.reserve(1)?.next()
     }
 
-    /// Whether all packet ids have been reserved: the key can seal nothing more.
+    /// Whether all packet ids have been reserved, so that the key can seal nothing more.
     #[must_use]
     pub fn is_used_up(&self) -> bool {
         self.packet_ids.is_used_up()
@@ -146,8 +146,8 @@ impl<A: Aead> Key<A> {
         Ok(())
     }
 
-    /// Opens a received record in place. Unless the tag is right, nothing about the key changes but its count of
-    /// forgeries, and the record's contents are unspecified.
+    /// Opens a received record in place. Unless the tag is right, at most the key's count of forgeries changes, and the
+    /// record's contents are unspecified.
     ///
     /// # Errors
     /// [`DropReason::RxNoTag`], [`DropReason::RxIntegrityLimit`], [`DropReason::RxBadTag`], [`DropReason::RxReplay`],
@@ -185,7 +185,7 @@ impl<A> Key<A> {
         Format::DATA_V2
     }
 
-    /// The packets sent with it, and those of them that were lost on the way here.
+    /// How many packets the other end has sent with it, and how many of those were lost.
     #[must_use]
     pub fn loss(&self) -> Loss {
         self.window.loss()
@@ -239,8 +239,8 @@ pub struct PacketId<'k, A> {
 }
 
 impl<A: Aead> PacketId<'_, A> {
-    /// Makes a record in place, with `tx_id` as its peer id: `record` is the inner packet with the room
-    /// around it that the key's [`Format`] asks for.
+    /// Makes a record in place, with `tx_id` as its peer id: `record` is the inner packet, surrounded by the room that
+    /// the key's [`Format`] requires.
     ///
     /// # Errors
     /// [`DropReason::TxSealFailed`] if there is no room for the overhead or the cipher fails. The packet id is lost.
@@ -293,7 +293,7 @@ impl<A> fmt::Debug for Reserved<'_, A> {
 
 impl<A> Drop for Key<A> {
     fn drop(&mut self) {
-        // `A` wipes the secrets; the nonce tails are key material, too.
+        // `A` wipes the secrets; the nonce tails are key material too.
         self.material.encrypt_nonce_tail.zeroize();
         self.material.decrypt_nonce_tail.zeroize();
     }

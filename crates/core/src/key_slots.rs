@@ -24,7 +24,7 @@ pub struct KeySlots<A> {
     /// A deleted key that still opens packets. Boxed: a peer has one only for a second after a rekey, and there are
     /// many peers.
     retired: Option<Box<Retired<A>>>,
-    /// Of the keys that are gone.
+    /// The loss under keys that are gone.
     past: Loss,
 }
 
@@ -79,9 +79,9 @@ impl<A> KeySlots<A> {
 
     /// Whether a packet that this key has just opened may move the peer (design decision 10, faults E1).
     ///
-    /// Not if a later key has opened any: the packet may have been withheld. Nor while another key is primary and in
-    /// use, since only the order of installation says which key is later. A client sends with its new key long before
-    /// the server makes it primary, and stops using the old one; if it moves meanwhile, it is followed within a second.
+    /// Not if a later key has opened one: this packet may have been withheld. Nor while another key is primary and in
+    /// use, since only the order of installation tells which key is later. A client switches to its new key long before
+    /// the server makes that key primary; if the client moves in between, the server follows it within a second.
     #[must_use]
     pub fn may_move(&self, key: &Key<A>, now: Time) -> bool {
         let is_outdated = [&self.primary, &self.secondary]
@@ -104,7 +104,7 @@ impl<A> KeySlots<A> {
         self.retired = key.map(|key| Box::new(Retired { key, until }));
     }
 
-    /// Whether the time of a retired key is up.
+    /// Whether there is a retired key whose time is up.
     #[must_use]
     pub fn is_overdue(&self, now: Time) -> bool {
         self.retired
@@ -141,10 +141,10 @@ impl<A> KeySlots<A> {
         self.remember(gone);
     }
 
-    /// The packets sent with all keys so far, and those of them that were lost on the way here.
+    /// How many packets the other end has sent with all keys so far, and how many of those were lost.
     ///
-    /// A key that is gone counts as it was then: what another thread still opens with it, from an earlier snapshot, is in
-    /// neither figure.
+    /// A key that is gone counts as it stood then: packets that another thread still opens with it, from an earlier
+    /// snapshot, are in neither figure.
     #[must_use]
     pub fn loss(&self) -> Loss {
         let mut sum = self.past;

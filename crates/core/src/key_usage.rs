@@ -1,7 +1,7 @@
 //! How much a key has been used, and when the peers must rekey (promises A6, B4).
 //!
 //! With data channel offload OpenVPN does not count packets: it rekeys by time, and when the driver asks for it. So the
-//! core counts. ChaCha20-Poly1305 has no limit within packet ids of 32 bits.
+//! core counts. ChaCha20-Poly1305 has no limit that 32-bit packet ids could reach.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,14 +20,14 @@ const PACKET_ID_REKEY: u64 = 0xff00_0000;
 /// The number of forged packets at which a rekey is due.
 const FORGERY_REKEY: u64 = 1 << 35;
 
-/// The integrity limit: after this many forged packets the key opens nothing.
+/// The integrity limit: after this many forged packets the key opens nothing more.
 const FORGERY_LIMIT: u64 = 1 << 36;
 
 /// Set in the count of forgeries once a rekey has been reported; the count never gets near it. A separate flag would
-/// cost each of many keys a word.
+/// cost a word in each key, and there are many.
 const REPORTED: u64 = 1 << 63;
 
-/// Counts what a key was used for. Threads count without waiting for each other.
+/// Counts how much a key is used. Threads count without waiting for each other.
 #[derive(Debug, Default)]
 pub struct KeyUsage {
     /// Packets and 16-byte blocks sealed.

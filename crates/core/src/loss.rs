@@ -1,18 +1,19 @@
-//! Packets lost on the way here, as gaps in packet ids show them.
+//! Packets lost on their way to us, as gaps in the packet ids show.
 
 use core::ops::AddAssign;
 
-/// Packets that were sent here, and those of them that have not arrived.
+/// How many packets the other end has sent, and how many of those have not arrived.
 ///
-/// The packet ids of a key count from 1, so the highest one accepted is how many packets were sent with it so far, and
-/// each lower one that was not accepted is a packet lost (RFC 3550 A.3). A late packet that the replay window takes
-/// closes its gap; copies change nothing. A loss shows once a later packet of the same key has arrived. An id that the
-/// sender has used up without sending a packet counts as lost, too.
+/// The packet ids of a key count from 1, so the highest one accepted is the number of packets sent with it so far, and
+/// each lower id that was not accepted is a lost packet (RFC 3550 A.3). A late packet that the replay window accepts
+/// closes its gap; duplicates change nothing. A loss shows once a later packet of the same key has arrived. An id that
+/// the sender has used up without sending a packet also counts as lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Loss {
-    /// Sent, as far as is known. Does not fall, but may miss what is in flight when a key or the peer goes.
+    /// Sent, as far as is known. Never falls, but may miss packets that are in flight when a key or the peer is
+    /// removed.
     pub expected: u64,
-    /// Of these, not accepted. Falls by one with each late packet.
+    /// Not accepted, out of these. Falls by one with each late packet.
     pub lost: u64,
 }
 

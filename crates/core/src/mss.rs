@@ -1,6 +1,6 @@
 //! The MSS clamp (design decision 6): TCP segments that fit the outer path.
 //!
-//! OpenVPN leaves `tun-mtu` at 1500, so that a full segment makes an outer packet of 1,552 bytes, which is fragmented.
+//! OpenVPN leaves `tun-mtu` at 1500, so a full segment makes an outer packet of 1,552 bytes, which is fragmented.
 //! Lowering the MSS option in the SYNs that pass makes both ends send segments that fit.
 
 use crate::ip::array;
@@ -33,7 +33,7 @@ impl MssFix {
         let by_path = peer.inner_limit();
         let format = peer.keys.format();
         let endpoint = peer.endpoint();
-        // A stream puts the length of a record in front of it.
+        // A stream puts a length in front of each record.
         let framing = if endpoint.is_none() { 2 } else { 0 };
         let bound = match self {
             Self::Path => by_path,
@@ -87,7 +87,7 @@ fn clamp_option(packet: &mut [u8], limit: usize) -> Option<()> {
     let updated = if mss_at % 2 == 0 {
         update(checksum, old, most)
     } else {
-        // The option straddles two words of the sum: each of its bytes has the other weight.
+        // The value straddles two words of the sum, so its bytes trade places in them.
         update(checksum, old.swap_bytes(), most.swap_bytes())
     };
     tcp.get_mut(16..18)?.copy_from_slice(&updated.to_be_bytes());

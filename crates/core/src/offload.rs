@@ -1,9 +1,9 @@
 //! Segmentation offload: one big packet instead of many small ones between the device and us (design decision 5).
 //!
-//! [`virtio`] is the header that says what a packet of the device leaves undone. [`split`] makes wire-ready packets of
-//! a super-packet read from the device; [`merge`] makes super-packets for the device of what one batch received.
-//! [`checksum`] is where both spend their time. Splitting and merging allocate nothing after construction, leave their
-//! input unchanged, and never panic.
+//! [`virtio`] is the header that says what is still to be done to a packet. [`split`] cuts a super-packet read from the
+//! device into packets for the wire; [`merge`] joins the packets of one receive batch into super-packets for the
+//! device. [`checksum`] is where both spend their time. Splitting and merging allocate nothing after construction,
+//! leave their input unchanged, and never panic.
 
 pub mod checksum;
 pub mod merge;
@@ -72,7 +72,7 @@ fn put_u16(bytes: &mut [u8], at: usize, value: u16) {
     }
 }
 
-/// Brings lengths and checksum of an IP header, without its extensions, up to date for a packet of `len` bytes.
+/// Updates the length and the checksum in an IP header, extensions aside, for a packet of `len` bytes.
 fn finish_ip_header(header: &mut [u8], len: usize) {
     if header.first().is_some_and(|first| first >> 4 == 4) {
         put_u16(header, 2, len as u16);

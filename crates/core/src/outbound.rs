@@ -18,9 +18,9 @@ use crate::wire::{Format, KEEPALIVE, OVERHEAD};
 /// Finds the peer for an inner packet, or for a super-packet.
 ///
 /// # Errors
-/// [`DropReason::TxNotIp`]; [`DropReason::TxNoPeer`] if no peer has the next hop's address, or
-/// [`DropReason::TxMulticast`] if the destination is a group, since the kernel itself sends to some whenever the device
-/// comes up; [`DropReason::TxRecursive`].
+/// [`DropReason::TxNotIp`]; [`DropReason::TxNoPeer`] if no peer has the next hop's address, but
+/// [`DropReason::TxMulticast`] if the destination is a group, since the kernel itself sends to groups whenever the
+/// device comes up; [`DropReason::TxRecursive`].
 pub fn select<'v, A, T: Clone>(
     view: &View<'v, A, T>,
     packet: &[u8],
@@ -60,7 +60,7 @@ pub struct Sealer<'v, A, T> {
 impl<'v, A: Aead, T: Clone> Sealer<'v, A, T> {
     /// Prepares to seal `packets` packets for a peer, `bytes` bytes in all, that came from the device as one. Reserves
     /// packet ids, and counts the packets as accepted for this peer (dco-behaviour 5.9: before the key is looked up).
-    /// Each packet counts, as at the other end, which never sees the super-packet (faults E10).
+    /// Each packet counts, as it does at the other end, which never sees the super-packet (faults E10).
     ///
     /// # Errors
     /// [`DropReason::TxNoKey`], [`DropReason::TxPacketIdsUsedUp`].
@@ -99,7 +99,7 @@ impl<'v, A: Aead, T: Clone> Sealer<'v, A, T> {
         self.peer.keys.format()
     }
 
-    /// Makes a record, in place: `record` is a packet with the room around it that [`Sealer::format`] asks for. Link
+    /// Makes a record, in place: `record` is a packet surrounded by the room that [`Sealer::format`] requires. Link
     /// counters and the peer's time of sending are updated when the sealer is dropped.
     ///
     /// # Errors
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn nor_does_one_that_the_routing_leads_back_to_its_own_peer() {
+    fn a_packet_routed_back_to_its_own_peer_is_recursive() {
         let mut device = device(&[1, 2]);
         // A peer whose VPN address is its outer one, as a route to itself would have it.
         let change = crate::PeerChange {

@@ -17,7 +17,7 @@ const LEAST_V6: u16 = 1280;
 pub struct PathMtu(AtomicU16);
 
 impl PathMtu {
-    /// The length of the longest outer packet that is not fragmented.
+    /// The length of the longest outer packet that need not be fragmented.
     #[must_use]
     pub fn bytes(&self) -> u16 {
         self.0.load(Ordering::Relaxed)

@@ -32,7 +32,7 @@ pub struct Peer<A, T> {
     pub keys: KeySlots<A>,
     /// The keys it has had, as far as they are remembered.
     pub(crate) used_keys: UsedKeys,
-    /// The socket it is reached by.
+    /// The socket through which to reach it.
     pub transport: T,
     /// State that changes with every packet.
     pub activity: Arc<Activity>,
@@ -73,7 +73,7 @@ impl<A, T> Peer<A, T> {
         self.vpn6.as_deref().copied()
     }
 
-    /// The longest inner packet whose outer packet is not fragmented. Over TCP, where a peer has no endpoint,
+    /// The longest inner packet whose outer packet need not be fragmented. Over TCP, where a peer has no endpoint,
     /// there is no limit: a stream cuts records anywhere, so a full inner segment costs no second outer one.
     #[must_use]
     pub fn inner_limit(&self) -> usize {
@@ -90,12 +90,12 @@ impl<A, T> Peer<A, T> {
 pub struct Keepalive {
     /// Send at least this often.
     pub interval: u32,
-    /// Without any packet for this long, the peer has expired.
+    /// A peer that sends nothing for this long expires.
     pub timeout: u32,
 }
 
 impl Keepalive {
-    /// Whether both are given.
+    /// Whether both are set.
     #[must_use]
     pub const fn is_on(self) -> bool {
         self.interval != 0 && self.timeout != 0
@@ -111,7 +111,7 @@ pub struct Activity {
     noted_endpoint: AtomicU64,
     /// The MTU of the path to it (design decision 6).
     pub path_mtu: PathMtu,
-    /// Outer packets received for this peer, dropped later or not; bytes from the opcode on.
+    /// Outer packets received for this peer, even if dropped later; bytes from the opcode on.
     pub link_rx: Traffic,
     /// Outer packets given to the transport; bytes from the opcode on.
     pub link_tx: Traffic,
@@ -144,7 +144,7 @@ impl Activity {
         self.noted_endpoint.load(Ordering::Relaxed) == endpoint.mark()
     }
 
-    /// Restarts both times, as when keepalive is set.
+    /// Restarts both timers, as setting keepalive does.
     pub fn restart(&self, now: Time) {
         self.sent(now);
         self.received(now);

@@ -77,7 +77,7 @@ mod tests {
         }
 
         #[test]
-        fn an_id_is_the_number_that_it_was_made_of(number: u16) {
+        fn an_id_has_the_number_it_was_made_from(number: u16) {
             let id = PeerId::from(number);
             prop_assert_eq!(id.value(), u32::from(number));
             prop_assert_eq!(id.to_string(), number.to_string());

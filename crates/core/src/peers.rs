@@ -12,14 +12,14 @@ pub struct Peers<A, T> {
     by_id: CowMap<PeerId, Arc<Peer<A, T>>>,
     /// Peer ids by VPN address: one more look-up, but a changed peer is then replaced in one place.
     by_vpn_address: ByFamily<Ipv4Addr, Ipv6Addr>,
-    /// Peer ids by outer address. Several peers may be at one address; the one that came last is found.
+    /// Peer ids by outer address. Several peers may be at one address; the latest is found.
     by_remote: ByFamily<(Ipv4Addr, u16), (Ipv6Addr, u16)>,
     /// Id of the peer that was added last: on a point-to-point device the only one.
     latest: Option<PeerId>,
 }
 
-/// Peer ids by address, a map for each family: an entry for either family would take more than twice the room of an
-/// IPv4 one. `F` and `S` are keys with an IPv4 and an IPv6 address.
+/// Peer ids by address, a map for each family: an entry that fits either family would take more than twice the room of
+/// an IPv4 one. `F` and `S` are keys with an IPv4 and an IPv6 address.
 struct ByFamily<F, S> {
     v4: CowMap<F, PeerId>,
     v6: CowMap<S, PeerId>,

@@ -11,10 +11,10 @@ pub const UDP: u8 = 17;
 /// See [`UDP`].
 pub const TCP: u8 = 6;
 
-/// How many IPv6 extension headers are skipped at most.
+/// The most IPv6 extension headers to skip.
 const EXTENSIONS: usize = 8;
 
-/// Whether an inner packet is for a peer's outer address, by protocol and port. A later fragment has no port: it counts
+/// Whether an inner packet is for a peer's outer address, by protocol and port. A later fragment has no port and counts
 /// as if it had the peer's.
 #[must_use]
 pub fn is_for(packet: &[u8], remote: SocketAddr, protocol: u8) -> bool {
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn extension_headers_are_passed() {
+    fn extension_headers_are_skipped() {
         let options: &[u8] = &[0, 1, 4, 0, 0, 0, 0];
         let long = [&[1u8][..], &[0; 14]].concat();
         let authentication = [&[4u8][..], &[0; 22]].concat();
@@ -192,7 +192,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..200), version in 0u8..16) {
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), version in 0u8..16) {
             let mut packet = bytes;
             if let Some(first) = packet.first_mut() {
                 *first = version << 4 | *first & 15;

@@ -19,11 +19,11 @@ const ACCEPTED: u64 = u32::MAX as u64;
 /// The window of the kernel driver: 2,048 ids. With 43 ids in a word, 21 bits are left to count the rounds.
 pub type ReplayWindow = Window<2048, 49, 43>;
 
-/// A window of `SIZE` ids in `WORDS` words of `BLOCK` ids; needs `WORDS * BLOCK >= SIZE + BLOCK - 1`, and room beside a
-/// block for the number of rounds that 2^32 ids take.
+/// A window of `SIZE` ids in `WORDS` words of `BLOCK` ids; needs `WORDS * BLOCK >= SIZE + BLOCK - 1`, and enough bits
+/// beside a block to count the rounds that 2^32 ids take.
 #[derive(Debug)]
 pub struct Window<const SIZE: u64, const WORDS: usize, const BLOCK: u64> {
-    /// The highest id accepted (upper half), and how many were (lower half). One word, so that they belong together.
+    /// The highest id accepted (upper half), and how many were (lower half). One word, so that they always match.
     front: AtomicU64,
     /// Ids up to this one came before an idle period and are not accepted.
     floor: AtomicU32,
@@ -36,7 +36,7 @@ pub struct Window<const SIZE: u64, const WORDS: usize, const BLOCK: u64> {
 /// An id that has not been seen before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fresh {
-    /// It is higher than every id before.
+    /// Whether it is higher than every id before.
     pub newest: bool,
 }
 
@@ -133,7 +133,7 @@ impl<const SIZE: u64, const WORDS: usize, const BLOCK: u64> Window<SIZE, WORDS, 
         (self.front.load(ordering) >> 32) as u32
     }
 
-    /// Counts an id that is marked, and returns the highest one before.
+    /// Counts a marked id, and returns the highest id before it.
     fn advance(&self, id: u32) -> u32 {
         let advanced = |front: u64| Some(front.max(u64::from(id) << 32 | front & ACCEPTED) + 1);
         let before = self

@@ -85,7 +85,7 @@ impl Routes {
     }
 }
 
-/// A prefix: its length and its address, left-aligned in 128 bits with zeros behind.
+/// A prefix: its length and its address, left-aligned in 128 bits and padded with zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Prefix(u8, u128);
 

@@ -14,7 +14,7 @@ use crate::peer_id::PeerId;
 use crate::time::Time;
 use crate::wire::{KeyId, TAG};
 
-/// Adds a byte to each byte; the tag sums up everything. Enough to notice any change.
+/// Adds a byte to each byte; the tag mixes everything. That suffices to notice any flipped bit.
 #[derive(Clone, Copy)]
 pub(crate) struct Toy(pub(crate) u8);
 

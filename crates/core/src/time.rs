@@ -18,19 +18,19 @@ impl Time {
         self.0
     }
 
-    /// This time and `millis` milliseconds more.
+    /// The time `millis` milliseconds later.
     #[must_use]
     pub const fn plus_millis(self, millis: u64) -> Self {
         Self(self.0.saturating_add(millis))
     }
 
-    /// Whole seconds since an earlier time; 0 since a later one.
+    /// Whole seconds since `earlier`; 0 if that is later.
     #[must_use]
     pub const fn seconds_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0) / 1000
     }
 
-    /// This time and `seconds` more.
+    /// The time `seconds` seconds later.
     #[must_use]
     pub const fn plus_seconds(self, seconds: u32) -> Self {
         Self(self.0.saturating_add(seconds as u64 * 1000))

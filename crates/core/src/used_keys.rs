@@ -1,4 +1,4 @@
-//! Digests of the keys a peer has had. A key that is installed again would restart at packet id 1 and repeat its nonces
+//! Digests of the keys a peer has had. A key that is installed twice would restart at packet id 1 and repeat its nonces
 //! (promises B9, faults E2).
 
 use alloc::collections::VecDeque;

@@ -13,8 +13,8 @@ use crate::route::Routes;
 
 /// A snapshot of a device, as [`crate::inbound::receive`] and [`crate::outbound`] use it for the packets of a batch.
 ///
-/// Most packets of a batch are between the same two addresses as those before them, so it remembers the last peer that
-/// it found: that saves several look-ups a packet.
+/// Most packets of a batch are between the same two addresses as those before them, so it remembers the last peer it
+/// found, which saves several look-ups per packet.
 pub struct View<'v, A, T> {
     /// How a packet's peer is found.
     pub mode: Mode,
@@ -44,7 +44,7 @@ impl<'v, A, T: Clone> View<'v, A, T> {
         }
     }
 
-    /// The same view with this limit of TCP segments.
+    /// The same view with this size limit of TCP segments.
     #[must_use]
     pub fn with_mssfix(self, mssfix: MssFix) -> Self {
         Self { mssfix, ..self }

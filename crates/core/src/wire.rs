@@ -12,17 +12,17 @@ use core::fmt;
 use crate::drop_reason::DropReason;
 use crate::peer_id::PeerId;
 
-/// Bytes that a record of [`Format::DATA_V2`] has besides the ciphertext, for buffers of fixed size.
+/// The bytes besides the ciphertext in a record of [`Format::DATA_V2`], for buffers of fixed size.
 pub const OVERHEAD: usize = Format::DATA_V2.overhead();
 
-/// Bytes of the authentication tag.
+/// Length of the authentication tag in bytes.
 pub const TAG: usize = 16;
 
-/// Bytes of opcode, key id and peer id.
+/// Length of opcode, key id and peer id in bytes.
 const WORD: usize = 4;
 
-/// Where the parts of a record lie. A key has one ([`Key::format`](crate::Key::format)), so that keys of different
-/// formats can be in use at the same time.
+/// Where the parts of a record lie. Each key has its own ([`Key::format`](crate::Key::format)), so that keys of
+/// different formats can be in use at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Format {
     packet_id: usize,
@@ -56,7 +56,7 @@ impl Format {
         tag: TagPlace::Before,
     };
 
-    /// Bytes of a packet id.
+    /// Length of a packet id in bytes.
     #[must_use]
     pub const fn packet_id(self) -> usize {
         self.packet_id
@@ -254,7 +254,7 @@ mod tests {
         assert_eq!(inner_limit(10, true), 0);
     }
 
-    /// The other one is that of the epoch keys of OpenVPN 2.7.
+    /// The second is that of the epoch keys of OpenVPN 2.7.
     const FORMATS: [Format; 2] = [
         Format::DATA_V2,
         Format {

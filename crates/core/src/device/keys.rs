@@ -12,12 +12,12 @@ use crate::time::Time;
 use crate::used_keys::KeyDigest;
 use crate::wire::KeyId;
 
-/// Whether a key that is new to a peer is new to the device.
+/// Whether a key that is new to a peer is also new to the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Novelty {
     /// No peer is known to have had it.
     New,
-    /// Another peer of this device has it, or a former peer had it: nonces repeat.
+    /// Another peer of this device has it, or a former peer had it, so nonces repeat.
     HadByAnother,
 }
 

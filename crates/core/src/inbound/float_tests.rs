@@ -32,7 +32,7 @@ impl Rig {
         self.now = Time::from_millis(self.now.as_millis() + milliseconds);
     }
 
-    /// Another key, in this slot; the peer has it too.
+    /// Installs another key in this slot, and at the peer.
     fn install(&mut self, slot: Slot) {
         let number = self.keys.len() as u8;
         let make = || key(number % 8, number + 1);
@@ -105,7 +105,7 @@ fn a_withheld_packet_of_the_old_key_moves_nobody_after_the_swap() {
     assert_eq!(rig.is_at(), 7);
 }
 
-/// A server keeps the new key in its secondary slot for a long time, while the client already sends with it.
+/// A server keeps the new key in its secondary slot for a long time, while the client is already sending with it.
 #[test]
 fn a_withheld_packet_of_the_primary_moves_nobody_once_the_new_key_is_in_use() {
     let mut rig = Rig::new();

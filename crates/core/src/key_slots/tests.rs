@@ -117,7 +117,7 @@ fn the_loss_of_a_peer_outlives_its_keys() {
     slots.put(Slot::Secondary, Some(lossy(1, 2)));
     slots.swap();
     assert_eq!(slots.loss(), loss(4, 2));
-    // A retired key still takes what comes late.
+    // A retired key still accepts late packets.
     let old = Arc::clone(slots.at(Slot::Secondary).unwrap());
     slots.retire(Slot::Secondary, Time::from_millis(1000));
     open(&old, 1);
@@ -128,7 +128,7 @@ fn the_loss_of_a_peer_outlives_its_keys() {
     slots.forget_retired();
     slots.put(Slot::Primary, Some(lossy(2, 3)));
     assert_eq!(slots.loss(), loss(6, 2));
-    // What an earlier snapshot opens with a key that is gone does not count.
+    // Packets that an earlier snapshot opens with a key that is gone do not count.
     open(&old, 9);
     assert_eq!(slots.loss(), loss(6, 2));
     assert_eq!(slots.clone().loss(), slots.loss());

@@ -21,8 +21,8 @@ pub fn sum(bytes: &[u8]) -> u64 {
     lanes.finish(tail)
 }
 
-/// Copies bytes and sums them up in the same pass, which costs less than one after the other. Copies as many bytes as
-/// fit, and returns the sum of those.
+/// Copies bytes and sums them up in the same pass, which costs less than two passes. Copies as many bytes as fit, and
+/// returns the sum of those.
 pub fn copy_and_sum(to: &mut [u8], from: &[u8]) -> u64 {
     let len = to.len().min(from.len());
     let (Some(to), Some(from)) = (to.get_mut(..len), from.get(..len)) else {
@@ -72,7 +72,7 @@ pub const fn is_right(sum: u64) -> bool {
 /// is not in the packet.
 pub fn complete(packet: &mut [u8], start: usize, field: usize) -> Option<()> {
     let checksum = match !fold(sum(packet.get(start..)?)) {
-        // 0 means "no checksum" in UDP; to all others this is the same number.
+        // 0 means "no checksum" in UDP; everywhere else 0xffff is the same number.
         0 => 0xffff,
         checksum => checksum,
     };

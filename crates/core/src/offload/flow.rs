@@ -86,8 +86,8 @@ pub(super) fn look(packet: &[u8]) -> Kind {
     looked.unwrap_or(Kind::Unrelated)
 }
 
-/// Whether a candidate's checksum is right, and the one that splitting would compute again. Merging vouches for its
-/// packets: a wrong checksum must reach the stack as it is.
+/// Whether a candidate's checksum is right, and what splitting would compute. Merging vouches for its packets, so a
+/// wrong checksum must reach the stack as it is.
 pub(super) fn is_intact(packet: &[u8], candidate: &Candidate) -> bool {
     let Some(body) = packet.get(candidate.transport_at..) else {
         return false;
@@ -133,7 +133,7 @@ fn look_v6(packet: &[u8]) -> Option<Kind> {
         *to = u64::from_ne_bytes(*from);
     }
     let Some(transport) = Transport::from_number(header[6]) else {
-        // Any transport may follow an extension header; these are all the headers that one can follow.
+        // These are the extension headers: any transport may follow one.
         let extension = matches!(header[6], 0 | 43 | 44 | 51 | 60 | 135 | 139 | 140);
         return Some(if extension {
             Kind::Obscure(flow)
@@ -173,7 +173,7 @@ fn look_inside(packet: &[u8], flow: Flow, transport: Transport, transport_at: us
 fn tcp_header(body: &[u8]) -> Option<usize> {
     let header = body.first_chunk::<20>()?;
     let len = usize::from(header[12] >> 4) * 4;
-    // The low bits of byte 12 are flags, too (AccECN uses one of them).
+    // The low bits of byte 12 are flags too (AccECN uses one of them).
     let ordinary = header[12] & 0x0f == 0 && header[13] & !tcp_flag::PSH == tcp_flag::ACK;
     (ordinary && len >= 20 && body.len() > len).then_some(len)
 }

@@ -2,7 +2,7 @@
 //!
 //! A group is a run of packets of one flow that splitting reproduces byte for byte. The one exception is the id of IPv4
 //! packets that may not be fragmented and all have the same id (usually 0): it means nothing there (RFC 6864 4.1), and
-//! Linux merges them, too.
+//! Linux merges them too.
 //!
 //! Within a flow no packet overtakes another: a packet that does not continue its flow's open group closes it.
 
@@ -16,8 +16,8 @@ use super::{Transport, virtio};
 
 pub use super::run::{MAX_BYTES, MAX_DATAGRAMS, MAX_SEGMENTS};
 
-/// How many slots are probed for a flow. It bounds the cost of hostile flows with the same hash: one that finds no slot
-/// is not merged.
+/// How many slots are probed for a flow. It bounds the cost of hostile flows with the same hash: a flow that finds no
+/// slot is not merged.
 const PROBES: usize = 8;
 
 /// The virtio header of a packet that is complete.
@@ -59,7 +59,7 @@ pub struct Group<'m> {
     pub first: usize,
     /// How many packets.
     pub packets: usize,
-    /// The lengths of these packets, together.
+    /// The total length of these packets.
     pub bytes: usize,
     /// The transport of a super-packet; `None` for a single packet as it came.
     pub transport: Option<Transport>,
@@ -259,8 +259,8 @@ impl Merger {
         }
     }
 
-    /// The slot of a flow, a new one if it has none. `None` if all slots that it may have are taken: that stays so
-    /// until all are cleared, hence such a flow never has an open group.
+    /// The slot of a flow; takes a free one if it has none. `None` if all the slots it could take are taken: they
+    /// remain so until the merger is cleared, so such a flow never has an open group.
     fn slot_for(&mut self, flow: &Flow) -> Option<usize> {
         for at in self.probe(flow) {
             let slot = self.slots.get_mut(at)?;

@@ -10,11 +10,11 @@ use crate::ip::array;
 /// The most TCP segments in one super-packet.
 pub const MAX_SEGMENTS: usize = 64;
 
-/// The most UDP datagrams in one super-packet: they reach the receiving socket all at once, and its default buffer must
-/// have room for them (performance 5.1).
+/// The most UDP datagrams in one super-packet: they reach the receiving socket all at once, and must fit its default
+/// buffer (performance 5.1).
 pub const MAX_DATAGRAMS: usize = 32;
 
-/// Bytes of the longest super-packet, IP header included.
+/// Length of the longest super-packet in bytes, IP header included.
 pub const MAX_BYTES: usize = 65_535;
 
 /// The longest head: virtio header, IPv6 header, and TCP header with all its options.
@@ -85,7 +85,7 @@ impl Run {
         self.payload += payload;
         self.id_step = Some(id_step);
         self.push = pushes(packet, candidate);
-        // A shorter one can only be the last.
+        // A shorter packet can only be the last.
         self.closed = self.push || payload < self.size;
         true
     }
@@ -130,7 +130,7 @@ impl Run {
             }
             Transport::Udp => put_u16(transport, 4, transport_len as u16),
         }
-        // Not inverted, as Linux expects a checksum that it has to complete.
+        // Not inverted: Linux expects a checksum that way if it has to complete it.
         let partial = checksum::fold(pseudo.unwrap_or_default());
         put_u16(transport, self.transport.checksum_field(), partial);
     }

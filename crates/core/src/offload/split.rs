@@ -1,7 +1,7 @@
 //! From a super-packet of the device to packets for the wire.
 //!
-//! The rules are those of Linux' own segmentation: every segment has the headers of the whole, except for lengths, IPv4
-//! id, checksums, and, with TCP, the sequence number and the flags that belong to the first or last segment only.
+//! The rules are those of Linux's own segmentation: every segment has the super-packet's headers, except for lengths,
+//! IPv4 id, checksums, and, with TCP, the sequence number and the flags that belong to the first or last segment only.
 
 use super::virtio::{Header, HeaderError, Offload, Segmentation};
 use super::{Transport, checksum, finish_ip_header, put_u16, tcp_flag};
@@ -54,7 +54,7 @@ struct Segments {
 }
 
 impl<'p> Splitter<'p> {
-    /// A splitter for a packet and the header that came with it.
+    /// Makes a splitter for a packet and the header that came with it.
     ///
     /// # Errors
     /// Any [`HeaderError`]: the header does not describe this packet, which is to be dropped.
@@ -76,13 +76,13 @@ impl<'p> Splitter<'p> {
         })
     }
 
-    /// How many packets it makes, written or not; at least 1.
+    /// How many packets it makes, already written or not; at least 1.
     #[must_use]
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Bytes of all of them together.
+    /// Their total length in bytes.
     #[must_use]
     pub fn total(&self) -> usize {
         let repeated = match &self.work {
@@ -92,7 +92,7 @@ impl<'p> Splitter<'p> {
         self.packet.len() + (self.count - 1) * repeated
     }
 
-    /// Bytes of the longest of them. All but the last have this length.
+    /// Length of the longest in bytes. All but the last have this length.
     #[must_use]
     pub fn longest(&self) -> usize {
         match &self.work {
@@ -103,8 +103,8 @@ impl<'p> Splitter<'p> {
         }
     }
 
-    /// Writes the next packet to the beginning of `room`, complete with all checksums. Returns its length, or `None`
-    /// when there is no other or it does not fit: give [`Splitter::longest`] bytes of room.
+    /// Writes the next packet to the beginning of `room`, complete with all checksums. Returns its length, or `None` if
+    /// none is left or it does not fit: provide [`Splitter::longest`] bytes of room.
     pub fn next(&mut self, room: &mut [u8]) -> Option<usize> {
         if self.written >= self.count {
             return None;
@@ -221,7 +221,7 @@ impl Segments {
     }
 }
 
-/// The sum of a header but for the words at these places.
+/// The sum of a header, without the words at these places.
 fn sum_without(header: &[u8], places: &[usize]) -> u64 {
     let words = places.iter().map(|at| without(word(header, *at)));
     checksum::sum(header) + words.sum::<u64>()
@@ -237,9 +237,9 @@ fn word(header: &[u8], at: usize) -> u16 {
     u16::from_be_bytes(array(header, at).unwrap_or_default())
 }
 
-/// The sum of the pseudo-header without the length. It is taken from the checksum's field, where the sender put it with
-/// the length of the whole, rather than made of the addresses: behind a routing header only the sender knows the final
-/// destination.
+/// The sum of the pseudo-header without the length. It is taken from the checksum field, where the sender put it with
+/// the length of the super-packet, rather than computed from the addresses: behind a routing header only the sender
+/// knows the final destination.
 fn pseudo_header(packet: &[u8], layout: &Segmentation) -> u64 {
     let field = layout.transport_at + layout.transport.checksum_field();
     let whole = packet.len().saturating_sub(layout.transport_at) as u16;

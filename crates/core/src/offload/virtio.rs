@@ -1,4 +1,5 @@
-//! The virtio-net header before each packet of a device with `IFF_VNET_HDR` (virtio 1.2, 5.1.6): what is left undone.
+//! The virtio-net header before each packet of a device with `IFF_VNET_HDR` (virtio 1.2, 5.1.6): what is still to be
+//! done to it.
 //!
 //! ```text
 //! 0  1  flags            6  2  where the checksum's coverage begins
@@ -7,14 +8,14 @@
 //! 4  2  segment size
 //! ```
 //!
-//! Numbers are in the machine's own byte order, which is what Linux' TUN uses unless told otherwise (`TUNSETVNETBE`).
+//! Numbers are in the machine's own byte order, which is what Linux's TUN uses unless told otherwise (`TUNSETVNETBE`).
 
 use core::fmt;
 
 use super::Transport;
 use crate::ip::array;
 
-/// Bytes of the header.
+/// Length of the header in bytes.
 pub const LEN: usize = 10;
 
 /// Flag: the checksum holds the sum of the pseudo-header only.
@@ -41,17 +42,17 @@ pub const GSO_ECN: u8 = 0x80;
 /// The header, as it was read or is to be written. Believe nothing in it before [`Header::check`].
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Header {
-    /// [`NEEDS_CSUM`] and others that ask for nothing.
+    /// [`NEEDS_CSUM`], and flags that ask for nothing.
     pub flags: u8,
     /// `GSO_…`, perhaps with [`GSO_ECN`].
     pub gso_type: u8,
-    /// Length of all headers; a mere hint: Linux puts the size of whatever lies in the first buffer there.
+    /// Length of all headers; only a hint: Linux puts the size of the first buffer there, whatever it holds.
     pub hdr_len: u16,
     /// Payload bytes of each segment but the last, which may be shorter.
     pub gso_size: u16,
     /// Offset in the packet where the checksum's coverage begins, that is, of the transport header.
     pub csum_start: u16,
-    /// Offset of the checksum's field from there.
+    /// Offset of the checksum's field from `csum_start`.
     pub csum_offset: u16,
 }
 
@@ -64,7 +65,7 @@ pub enum Offload {
     Checksum {
         /// Offset where the coverage begins.
         start: usize,
-        /// Offset of the checksum from there.
+        /// Offset of the checksum from `start`.
         field: usize,
     },
     /// A super-packet.
@@ -98,7 +99,7 @@ pub enum HeaderError {
     HeaderTooShort,
     /// The length in the IP header is not that of the packet.
     LengthsDisagree,
-    /// A super-packet with a finished checksum, which fits none of its segments.
+    /// A super-packet with a finished checksum, which cannot fit its segments.
     NoChecksumNeeded,
     /// Segments without a size.
     NoSegmentSize,
@@ -190,7 +191,7 @@ impl Header {
         {
             return Err(HeaderError::ChecksumMisplaced);
         }
-        // Not `hdr_len`: on forwarded packets it covers payload, too.
+        // Not `hdr_len`: on forwarded packets it covers payload too.
         let header = match transport {
             Transport::Tcp => {
                 let byte = packet.get(transport_at + 12);

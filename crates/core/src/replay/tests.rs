@@ -44,7 +44,7 @@ fn loss(expected: u32, lost: u32) -> Loss {
     }
 }
 
-/// Small enough for its ring to wrap within the ids that are tried.
+/// Small enough for its ring to wrap around within the ids tried.
 type Small = Window<8, 3, 4>;
 
 impl Clone for Small {
@@ -194,7 +194,7 @@ fn after_thirty_idle_seconds_only_newer_ids_are_accepted() {
     let window = ReplayWindow::new();
     assert!(window.accept(100, Time::from_millis(0)).is_ok());
     assert!(window.accept(50, Time::from_millis(29_999)).is_ok());
-    // Accepting 50 has postponed the expiry.
+    // Accepting 50 postponed the expiry.
     assert!(window.accept(51, Time::from_millis(59_998)).is_ok());
     assert_eq!(
         window.accept(52, Time::from_millis(89_998)),
@@ -226,7 +226,7 @@ fn an_id_is_accepted_once_by_however_many_threads() {
                 .map(|thread| thread.join().unwrap())
                 .sum()
         });
-        // A slow thread may find an id too old that a fast one has not skipped; none is accepted twice.
+        // A slow thread may find ids too old that a faster one has accepted; none is accepted twice.
         assert_eq!(accepted, 20_000);
         assert_eq!(window.loss(), loss(20_000, 0));
     }

@@ -148,7 +148,7 @@ fn another_5_tuple_is_another_flow() {
 }
 
 #[test]
-fn what_is_shorter_or_pushes_is_the_last() {
+fn a_shorter_or_pushing_packet_is_the_last() {
     let short = |nth| with(tcp(true, nth), |build| build.payload.truncate(99));
     let push = |nth| with(tcp(true, nth), |build| build.flags |= tcp_flag::PSH);
     let after = |nth| with(tcp(true, nth), |build| build.seq -= 1);
@@ -194,11 +194,11 @@ fn pure_acknowledgements_stay_in_their_place() {
 }
 
 #[test]
-fn strange_packets_close_what_is_between_their_addresses() {
+fn odd_packets_close_all_groups_between_their_addresses() {
     let mut cut = tcp(false, 1).bytes();
     cut.truncate(22);
     let mut fragment = with(udp(false, 1), |build| build.fragment = 0x2000).bytes();
-    // The ports of another flow: with a later fragment it would be payload.
+    // Another flow's port; in a later fragment these bytes would be payload.
     fragment[20] ^= 1;
     for packet in [cut, fragment] {
         let other = |nth| with(tcp(false, nth), |build| build.source = 2).bytes();
@@ -269,7 +269,7 @@ fn super_packets_have_limits() {
     );
     for v6 in [false, true] {
         for headers_too_many in [0, 1] {
-            // Two payloads that just fit, or are a byte too long together.
+            // Two payloads that together just fit, or are a byte too long.
             let headers = tcp(v6, 0).headers();
             let first = (MAX_BYTES - headers).div_ceil(2);
             let second = MAX_BYTES - headers - first + headers_too_many;
@@ -311,7 +311,7 @@ fn what_is_disabled_passes_alone() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused() {
+fn too_many_packets_and_bad_ranges_are_refused() {
     let packet = tcp(false, 0).bytes();
     let mut merger = Merger::new(2);
     let (start, end) = (packet.len(), 1);
@@ -359,7 +359,7 @@ fn flows_that_find_no_slot_stay_in_order() {
 }
 
 #[test]
-fn a_cleared_merger_has_forgotten() {
+fn a_cleared_merger_forgets_its_packets() {
     let other = |nth| with(tcp(false, nth), |build| build.source = 2).bytes();
     let mut merger = Merger::new(2);
     assert_eq!(

@@ -4,7 +4,7 @@ use super::*;
 use crate::offload::tests::{Build, naive_pseudo};
 use crate::offload::virtio::{self, GSO_ECN, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4};
 
-/// A super-packet as the kernel hands it out: with the pseudo-header's sum for a checksum.
+/// A super-packet as the kernel hands it out: with the pseudo-header's sum as its checksum.
 fn super_packet(build: &Build, gso_size: usize, ecn: bool) -> (Header, Vec<u8>) {
     let mut packet = build.bytes();
     let at = build.transport_at();

@@ -13,7 +13,7 @@ type Change = fn(&mut Build);
 /// The same, as a change to its bytes; whether IPv6, whether UDP.
 type Damage = (&'static str, bool, bool, fn(&mut Vec<u8>));
 
-/// Asserts that the middle one of three packets is merged with neither of the others, and that the oracle agrees.
+/// Asserts that the middle packet of three is merged with neither of the others, and that the oracle agrees.
 fn assert_apart(packets: &[Vec<u8>; 3], what: &str) {
     for two in packets.windows(2) {
         assert!(objection(&[&two[0], &two[1]]).is_some(), "{what}");
@@ -21,7 +21,7 @@ fn assert_apart(packets: &[Vec<u8>; 3], what: &str) {
     assert_eq!(groups(packets), [[0], [1], [2]], "{what}");
 }
 
-/// promises E4, a case for each rule: of three packets of a flow the middle one is changed. The third continues the
+/// promises E4, a case for each rule: the middle packet of three of a flow is changed. The third continues the
 /// unchanged packet, or takes its place: even then it must not overtake the second to join the first.
 #[test]
 fn nothing_is_merged_that_must_not_be() {
