@@ -1,4 +1,4 @@
-//! The answers that any request can have: ACK, error, the end of a dump; and the list in which answers are collected.
+//! The answers that any request can get: ACK, error, the end of a dump; and the list in which answers are collected.
 
 use alloc::borrow::Cow;
 use alloc::borrow::ToOwned;
@@ -21,16 +21,15 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// Bytes of a dump in one datagram by default: the smallest fixed buffer in use, OpenVPN's for rtnetlink.
+    /// Default size of a dump's datagrams in bytes: the smallest fixed buffer in use, which is OpenVPN's for rtnetlink.
     pub const DUMP_ROOM: usize = 16 * 1024;
 
-    /// Bounds of the bytes of a dump in one datagram; the lower one applies until the requester has received something
-    /// (golden `ctrl_getpolicy`).
+    /// Bounds of that size; the lower one applies until the requester has received something (golden `ctrl_getpolicy`).
     const LEAST_DUMP_ROOM: usize = 3776;
     const MOST_DUMP_ROOM: usize = 32_448;
 
     /// No answers yet, for a requester whose largest receive buffer so far was `bytes`; 0 if it has not received yet.
-    /// Dumps are split for that buffer, as the kernel splits them.
+    /// Dumps are split to fit that buffer, as the kernel splits them.
     pub fn for_reader(bytes: usize) -> Self {
         Self::with_dump_room(bytes.clamp(Self::LEAST_DUMP_ROOM, Self::MOST_DUMP_ROOM))
     }
@@ -135,7 +134,7 @@ pub(crate) fn error_message(
     finish(requester, request, NLMSG_ERROR, flags, &body, extack)
 }
 
-/// Encodes the end of a dump, which is also that of a dump whose handler fails (golden `ifindex_errors`).
+/// Encodes the end of a dump, which also ends a dump whose handler fails (golden `ifindex_errors`).
 pub(crate) fn done(
     requester: &Requester,
     request: &[u8],

@@ -2,7 +2,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// One of the two APIs: that of a device, or that by which a request came.
+/// One of the two APIs: the API of a device, or the one through which a request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Api {
     /// `ovpn-dco-v2`, of the module of that name and OpenVPN 2.6 (link kind `ovpn-dco`).
@@ -30,7 +30,7 @@ pub enum Slot {
 }
 
 impl Slot {
-    /// Its name for people.
+    /// Its display name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -40,7 +40,7 @@ impl Slot {
     }
 }
 
-/// A cipher as the API names it; the length of the key selects the AES variant. Both APIs number them alike.
+/// A cipher as the API names it; the length of the key selects the AES variant. Both APIs number ciphers alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum CipherAlg {
@@ -63,7 +63,7 @@ impl CipherAlg {
         }
     }
 
-    /// How many bytes its keys may have.
+    /// The key lengths it accepts, in bytes.
     #[must_use]
     pub const fn key_lens(self) -> &'static [usize] {
         match self {
@@ -83,11 +83,11 @@ impl CipherAlg {
     }
 }
 
-/// The reason for the deletion of a peer; both APIs number them alike.
+/// Why a peer was deleted; both APIs number the reasons alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum DeleteReason {
-    /// The device was deleted, or a new peer replaced it on a P2P device.
+    /// The device was deleted, or a new peer replaced this one on a P2P device.
     Teardown = 0,
     /// By request.
     Userspace = 1,
@@ -146,7 +146,7 @@ pub struct Keepalive {
 /// `PEER_NEW`, checked as far as the message and the device's mode allow (dco-behaviour 2.6, checks 1 to 12).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerNew {
-    /// The API by which it came.
+    /// The API through which it came.
     pub api: Api,
     /// Peer id in received packets, 24 bits.
     pub id: u32,
@@ -192,7 +192,7 @@ pub struct PeerSet {
     pub tx_id: Option<u32>,
     /// New remote endpoint (UDP).
     pub remote: Option<SocketAddr>,
-    /// New local address, only beside a remote.
+    /// New local address; only together with a remote.
     pub local: Option<IpAddr>,
     /// New VPN IPv4 address; the unspecified address removes it.
     pub vpn4: Option<Ipv4Addr>,

@@ -39,7 +39,7 @@ pub struct Family {
     pub peers: u32,
 }
 
-/// Encodes `CTRL_CMD_GETFAMILY`, which looks a family up by its name. [`family`] reads the answer.
+/// Encodes `CTRL_CMD_GETFAMILY`, which looks up a family by its name. [`family`] reads the answer.
 pub fn family_request(api: Api, sequence: u32) -> Vec<u8> {
     let header = Header {
         kind: GENL_ID_CTRL,

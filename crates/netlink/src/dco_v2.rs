@@ -1,6 +1,6 @@
 //! The family `ovpn-dco-v2` of the out-of-tree module and OpenVPN 2.6 (dco-behaviour 3.1).
 //!
-//! The module's refusals are error numbers without a text.
+//! The module refuses with error numbers only, without a text.
 
 pub(crate) mod client;
 pub(crate) mod notification;

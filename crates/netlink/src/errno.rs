@@ -26,7 +26,7 @@ impl Errno {
     pub const ERANGE: Self = Self(34);
     /// The family has no policy to report.
     pub const ENODATA: Self = Self(61);
-    /// Not a socket, or none that can be a transport.
+    /// Not a socket, or not one that can be a transport.
     pub const ENOTSOCK: Self = Self(88);
     /// No such command.
     pub const EOPNOTSUPP: Self = Self(95);

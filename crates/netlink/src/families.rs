@@ -2,7 +2,7 @@
 
 use crate::Api;
 
-/// The numbers of the registered families; an id of 0: the family is not registered.
+/// The numbers of the registered families; an id of 0 means that the family is not registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FamilyIds {
     /// Message type of `ovpn`.

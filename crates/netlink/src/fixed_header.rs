@@ -2,7 +2,7 @@
 
 use crate::numbers::{IFINFOMSG_LEN, NLMSG_HDRLEN, RTMSG_LEN};
 
-/// `ifinfomsg`, of messages about links; its address family and link type are left 0.
+/// `ifinfomsg`, the header of messages about links; its address family and link type are left 0.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct LinkHeader {
     /// Interface index.
@@ -37,7 +37,7 @@ impl LinkHeader {
     }
 }
 
-/// `rtmsg`, of messages about routes; the fields that nothing here reads or writes are left 0.
+/// `rtmsg`, the header of messages about routes; the fields that nothing here reads or writes are left 0.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct RouteHeader {
     /// Address family.
@@ -46,7 +46,7 @@ pub(crate) struct RouteHeader {
     pub(crate) destination_bits: u8,
     /// Prefix length of the source.
     pub(crate) source_bits: u8,
-    /// Number of the table, 0 if `RTA_TABLE` has it.
+    /// Number of the table; 0 if `RTA_TABLE` holds it.
     pub(crate) table: u8,
     /// `RTN_*`.
     pub(crate) kind: u8,

@@ -2,7 +2,7 @@
 //!
 //! The driver's side is [`serve()`]: it decodes and validates a datagram of requests, calls a [`Service`] and encodes
 //! the answers. [`link_request`] decodes link requests of rtnetlink. The client's side, for the command line, is
-//! [`client`]. Nothing here has a socket, a clock or a state.
+//! [`client`]. Nothing here has a socket, a clock or any state.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]

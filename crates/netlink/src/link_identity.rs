@@ -1,4 +1,4 @@
-//! The identity of a link, read from the kernel's messages: index, name, and the alias that marks devices of ours.
+//! The identity of a link, read from the kernel's messages: index, name, and the alias that marks our devices.
 
 use alloc::vec::Vec;
 
@@ -114,7 +114,7 @@ pub fn driver_link(message: &[u8]) -> Option<DriverLink<'_>> {
     })
 }
 
-/// The API of the link in an `RTM_NEWLINK` message of the kernel, if a dead engine left it: it is
+/// The API of the link in an `RTM_NEWLINK` message of the kernel, if a dead engine left it behind: it is
 /// [marked](marked_link) and has no carrier.
 pub fn left_link(message: &[u8], alias: &str) -> Option<Api> {
     let mut all = Attributes::of(message, LinkHeader::END);

@@ -23,7 +23,7 @@ impl Api {
         }
     }
 
-    /// Bytes that the module adds to a packet at most (dco-behaviour 1.7).
+    /// The most bytes that the module adds to a packet (dco-behaviour 1.7).
     const fn overhead(self) -> u32 {
         match self {
             Self::Ovpn => 84,
@@ -36,7 +36,7 @@ impl Api {
         1500 - self.overhead()
     }
 
-    /// The kernel's text of refusal if a link cannot have this MTU (in bytes).
+    /// The kernel's error text if a link cannot have this MTU (in bytes).
     pub const fn mtu_refusal(self, mtu: u32) -> Option<&'static str> {
         if mtu < LEAST_MTU {
             Some("mtu less than device minimum")
@@ -53,8 +53,8 @@ impl Api {
     }
 }
 
-/// Rewrites an `RTM_NEWLINK` message of the kernel about a device of ours as the module's: kind, mode and bounds of the
-/// MTU. Everything else stays as the TUN device has it. A truncated message is returned as it is.
+/// Rewrites an `RTM_NEWLINK` message of the kernel about a device of ours so that it reads like the module's: kind,
+/// mode and MTU bounds. Everything else stays as the TUN device has it. A truncated message is returned as it is.
 pub fn link_view(message: &[u8], api: Api, mode: Mode) -> Vec<u8> {
     let (Some(header), Some(link)) = (
         Header::of(message),

@@ -70,14 +70,14 @@ impl Header {
         self.flags & NLM_F_DUMP == NLM_F_DUMP
     }
 
-    /// Encodes a message: this header, then `fixed`, which is the family's own header or any other body, then the
-    /// attributes that `fill` writes.
+    /// Encodes a message: this header, then `fixed` (the family's own header, or any other body), then the attributes
+    /// that `fill` writes.
     pub fn write(self, fixed: &[u8], fill: impl FnOnce(&mut Writer)) -> Vec<u8> {
         self.write_into(Vec::new(), fixed, fill)
     }
 
-    /// [`Self::write`] into `buffer`, whose contents it replaces: with enough capacity, the message never moves while
-    /// it is written, and leaves no copy of a key behind.
+    /// [`Self::write`] into `buffer`, whose contents it replaces: given enough capacity, the message never moves while
+    /// it is written, so no copy of a key is left behind.
     pub fn write_into(
         self,
         mut buffer: Vec<u8>,
@@ -102,7 +102,7 @@ impl Header {
         message
     }
 
-    /// Encodes a generic Netlink message: this header, `genlmsghdr`, the attributes that `fill` writes.
+    /// Encodes a generic Netlink message: this header, `genlmsghdr`, then the attributes that `fill` writes.
     pub fn write_generic(
         self,
         command: u8,

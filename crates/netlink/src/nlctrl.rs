@@ -1,4 +1,4 @@
-//! The family `nlctrl`, by which programs look up the other families and their policies (dco-behaviour 2.1).
+//! The family `nlctrl`, through which programs look up the other families and their policies (dco-behaviour 2.1).
 
 mod policy;
 
@@ -44,7 +44,7 @@ pub(crate) static FAMILY: Family = Family {
         },
     ],
 };
-/// Id of the group `notify`, in which nothing is ever sent.
+/// Id of the group `notify`, to which nothing is ever sent.
 const NOTIFY: u32 = GENL_ID_CTRL as u32;
 
 static GETFAMILY: Policy = Policy {
@@ -60,7 +60,7 @@ static GETPOLICY: Policy = Policy {
     ],
 };
 
-/// Carries out a request; unlike the handlers of our families, with its ACK.
+/// Carries out a request. Unlike the handlers of our families, it also adds the ACK.
 pub(crate) fn answer(
     families: &FamilyIds,
     requester: &Requester,
@@ -100,7 +100,7 @@ pub(crate) fn answer(
             Ok(())
         }
         (known, _) => {
-            // Commands up to GETPOLICY are older than the rules for headers.
+            // Commands up to GETPOLICY are older than the kernel's checks of headers.
             if known > CTRL_CMD_GETPOLICY {
                 validate::header(request)?;
             }
@@ -109,7 +109,7 @@ pub(crate) fn answer(
     }
 }
 
-/// Answers GETFAMILY. It is older than strict validation, so it only warns, whether it succeeds or not.
+/// Answers GETFAMILY. The command is older than strict validation, so it only warns, whether it succeeds or not.
 fn family(
     families: &FamilyIds,
     requester: &Requester,
@@ -171,7 +171,7 @@ impl Found {
             .ok_or_else(|| Rejection::bare(Errno::ENOENT))
     }
 
-    /// Encodes NEWFAMILY, whose nests lack the mark of nests.
+    /// Encodes NEWFAMILY, whose nests lack `NLA_F_NESTED`.
     fn encode(&self, requester: &Requester, request: &Request<'_>, flags: u16) -> Vec<u8> {
         message::reply(
             requester,

@@ -126,7 +126,7 @@ fn u32_of(members: &Members<'_>, member: u16) -> Option<u32> {
     members.find(member)?.u32()
 }
 
-/// A refusal with a text of the module, not of Netlink's core.
+/// A refusal with a text of the module itself, not of the kernel's Netlink core.
 fn own_text(errno: Errno, text: &str) -> Rejection {
     Rejection::text(errno, prefixed(text))
 }
@@ -138,7 +138,7 @@ fn refused(refused: Refused) -> Rejection {
     }
 }
 
-/// The text with the module's name before it, as in all of the module's texts (dco-behaviour 2.5).
+/// The text, prefixed with the module's name like all of the module's texts (dco-behaviour 2.5).
 fn prefixed(text: &str) -> String {
     format!("ovpn: {text}")
 }

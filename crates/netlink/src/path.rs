@@ -1,5 +1,5 @@
 //! Requests to the kernel for the MTU of the path to an address. The kernel knows the MTU of the route, and what it has
-//! learnt from ICMP messages, which it validates.
+//! learnt from ICMP messages, after validating them.
 //!
 //! The requests share a socket with [`crate::route`]: answers are distinguished from notifications by the socket's
 //! port and a range of sequence numbers.
@@ -24,12 +24,12 @@ pub const FIRST_QUERY: u32 = 0x100;
 pub struct Path {
     /// The address at its far end.
     pub remote: IpAddr,
-    /// The source address; `None`, or one of the other address family: the route decides.
+    /// The source address; if `None`, or of the other address family, the route decides.
     pub local: Option<IpAddr>,
     /// Index of the device that it must leave by (the scope of a link-local address, or the socket's device or VRF);
     /// 0: any.
     pub ifindex: u32,
-    /// Mark of its packets, by which policy routing may choose another table; 0: none.
+    /// Mark of its packets, on which policy routing may base its choice of a table; 0: none.
     pub mark: u32,
 }
 
@@ -118,7 +118,7 @@ pub fn reports(datagram: &[u8], port: u32) -> impl Iterator<Item = Report> + '_ 
     })
 }
 
-/// Whether a message answers one of these requests, and thus is not a notification. `port` is that of our own socket.
+/// Whether a message answers one of these requests, and so is not a notification. `port` is that of our own socket.
 pub(crate) fn is_answer(header: &Header, port: u32) -> bool {
     // A notification carries the port of the requester that caused it.
     header.port == port && header.sequence >= FIRST_QUERY

@@ -94,7 +94,7 @@ impl Rejection {
         )
     }
 
-    /// A missing attribute, at top level or in the nest at that offset.
+    /// A missing attribute, at the top level or in the nest at this offset.
     pub(crate) fn missing(number: u16, nest: Option<usize>) -> Self {
         let (missing, missing_in) = (Some(number), nest);
         Self::with(

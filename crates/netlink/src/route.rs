@@ -1,4 +1,4 @@
-//! The kernel's notifications about routes, links and addresses, as far as a mirror of its routes needs them.
+//! The kernel's notifications about routes, links and addresses, to the extent that a mirror of its routes needs them.
 
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -82,7 +82,7 @@ pub fn dump_request(family: Family, seq: u32) -> Vec<u8> {
     header.write(&route.bytes(), |_| ())
 }
 
-/// Decodes the messages of a datagram. It leaves out those that do not matter to the mirror, and answers about paths
+/// Decodes the messages of a datagram. Leaves out those that do not matter to the mirror, and answers about paths
 /// ([`crate::path`]) to the socket with this port.
 pub fn changes(datagram: &[u8], port: u32) -> impl Iterator<Item = Change> + '_ {
     Messages::of(datagram).filter_map(move |message| {
@@ -113,7 +113,7 @@ fn change(header: &Header, message: &[u8]) -> Option<Change> {
 fn route(message: &[u8]) -> Option<Route> {
     let header = RouteHeader::of(message)?;
     let family = header.family;
-    // Neither a copy in a cache nor a route for certain sources: the peer of a packet does not depend on where it is from.
+    // Skip cached copies, and routes for certain sources: which peer gets a packet does not depend on its source.
     if header.flags & RTM_F_CLONED != 0 || header.source_bits != 0 {
         return None;
     }
@@ -139,7 +139,7 @@ fn route(message: &[u8]) -> Option<Route> {
         }
     }
     if header.kind != RTN_UNICAST {
-        // A blackhole withholds its addresses from all peers: it is kept as a route to nowhere.
+        // A blackhole withholds its addresses from all peers, so keep it as a route to nowhere.
         route.gateway = None;
         route.ifindex = 0;
     }
@@ -151,7 +151,7 @@ fn hop(route: &mut Route, family: u8, attribute: &Attribute<'_>) -> Option<()> {
     match attribute.number() {
         RTA_OIF => route.ifindex = attribute.u32()?,
         RTA_GATEWAY => route.gateway = Some(address(family, attribute)?),
-        // An IPv4 route by way of an IPv6 next hop: family (u16), address.
+        // An IPv4 route with an IPv6 next hop: family (u16), address.
         RTA_VIA => {
             route.gateway = attribute
                 .payload
@@ -164,7 +164,7 @@ fn hop(route: &mut Route, family: u8, attribute: &Attribute<'_>) -> Option<()> {
     Some(())
 }
 
-/// Reads the first of several next hops: which of them the kernel chooses is unknown here.
+/// Reads the first of several next hops, since which of them the kernel chooses is unknown here.
 fn first_hop(route: &mut Route, family: u8, hops: &[u8]) -> Option<()> {
     let [a, b, _, _, ifindex @ ..] = *hops.first_chunk::<RTNEXTHOP_LEN>()?;
     route.ifindex = u32::from_ne_bytes(ifindex);

@@ -1,4 +1,4 @@
-//! Link requests of rtnetlink, decoded as far as they concern us: creation, change, deletion and look-up (dco-behaviour
+//! rtnetlink's link requests, decoded as far as they concern us: creation, change, deletion and look-up (dco-behaviour
 //! 2.15, 4.2).
 //!
 //! Validation is lax here, as in the kernel: nests need no mark, and unknown attributes are ignored.
@@ -45,7 +45,8 @@ pub enum LinkRequest<'a> {
     NotOurs,
     /// Create or change a link of one of our kinds.
     New(LinkNew<'a>),
-    /// Set the MTU of a link of any kind, in bytes: ours have a smaller maximum than the TUN device below (faults F1).
+    /// Set the MTU of a link of any kind, in bytes: ours have a smaller maximum than the TUN device underneath (faults
+    /// F1).
     SetMtu(LinkTarget<'a>, u32),
     /// Delete a link, which is ours if the target is.
     Delete(LinkTarget<'a>),
@@ -64,13 +65,13 @@ pub struct LinkNew<'a> {
     pub target: LinkTarget<'a>,
     /// Mode; P2P by default.
     pub mode: Mode,
-    /// Whether it has `IFLA_INFO_DATA`, even an empty one: for an existing link that is `EOPNOTSUPP`.
+    /// Whether it has `IFLA_INFO_DATA`, even an empty one: for an existing link that gives `EOPNOTSUPP`.
     pub has_data: bool,
     /// Whether to create it if it does not exist, instead of `ENODEV`.
     pub create: bool,
     /// Whether to fail with `EEXIST` if it exists.
     pub exclusive: bool,
-    /// Whether to replace it, which is `EOPNOTSUPP` if it exists.
+    /// Whether to replace it, which gives `EOPNOTSUPP` if it exists.
     pub replace: bool,
     /// MTU in bytes; `None`: the default of its API.
     pub mtu: Option<u32>,
@@ -133,7 +134,7 @@ fn read<'a>(
     }
 }
 
-/// A change of the MTU, if the request has one. If the requester lacks the privilege, the kernel is left to refuse.
+/// A change of the MTU, if the request has one. If the requester lacks the privilege, refusing is left to the kernel.
 fn set_mtu<'a>(
     requester: &Requester,
     members: &Members<'_>,
@@ -203,7 +204,7 @@ fn read_new<'a>(
     }))
 }
 
-/// Whether the kernel accepts this as an interface's name.
+/// Whether the kernel accepts this as an interface name.
 fn is_name(name: &str) -> bool {
     let bad = |c: char| c == '/' || c == ':' || c.is_ascii_whitespace() || c == '\x0b';
     name != "." && name != ".." && !name.contains(bad)

@@ -16,7 +16,7 @@ use crate::tlv::Writer;
 pub(crate) struct Family {
     pub(crate) name: &'static str,
     pub(crate) version: u8,
-    /// As GETFAMILY reports it; 0 for families whose commands have a policy each.
+    /// As GETFAMILY reports it; 0 for families whose commands each have their own policy.
     pub(crate) max_attribute: u32,
     pub(crate) commands: &'static [Command],
     /// Name of the multicast group.

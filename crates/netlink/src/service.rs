@@ -16,7 +16,7 @@ pub struct Refused {
     pub text: Option<Cow<'static, str>>,
 }
 
-/// The reason why an interface index leads to no device (dco-behaviour 2.5).
+/// Why an interface index leads to no device (dco-behaviour 2.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoDevice {
     /// No interface has this index in the requester's network namespace.
@@ -61,13 +61,13 @@ pub trait Service {
     /// Adds a peer.
     ///
     /// # Errors
-    /// As dco-behaviour 2.6, from check 13 on.
+    /// Those of dco-behaviour 2.6, from check 13 on.
     fn peer_new(&mut self, ifindex: u32, peer: &PeerNew) -> Result<(), Refused>;
 
     /// Changes a peer.
     ///
     /// # Errors
-    /// As dco-behaviour 2.7.
+    /// Those of dco-behaviour 2.7.
     fn peer_set(&mut self, ifindex: u32, peer: &PeerSet) -> Result<(), Refused>;
 
     /// Reports a peer.
@@ -88,24 +88,24 @@ pub trait Service {
     /// Installs a key.
     ///
     /// # Errors
-    /// As dco-behaviour 2.10.
+    /// Those of dco-behaviour 2.10.
     fn key_new(&mut self, ifindex: u32, key: &KeyNew<'_>) -> Result<(), Refused>;
 
     /// Reports a key.
     ///
     /// # Errors
-    /// As dco-behaviour 2.11.
+    /// Those of dco-behaviour 2.11.
     fn key_get(&mut self, ifindex: u32, peer: u32, slot: Slot) -> Result<KeyState, Refused>;
 
-    /// Swaps primary and secondary key.
+    /// Swaps the primary and the secondary key.
     ///
     /// # Errors
-    /// As dco-behaviour 2.12.
+    /// Those of dco-behaviour 2.12.
     fn key_swap(&mut self, ifindex: u32, peer: u32) -> Result<(), Refused>;
 
     /// Deletes a key.
     ///
     /// # Errors
-    /// As dco-behaviour 2.13.
+    /// Those of dco-behaviour 2.13.
     fn key_del(&mut self, ifindex: u32, peer: u32, slot: Slot) -> Result<(), Refused>;
 }

@@ -1,7 +1,7 @@
 //! Netlink attributes: a reader that trusts no length, and a writer.
 //!
-//! An attribute is `u16 length, u16 type, payload`, padded to 4 bytes; the length is that of header and payload.
-//! Integers are in host byte order.
+//! An attribute is `u16 length, u16 type, payload`, padded to 4 bytes; the length covers header and payload. Integers
+//! are in host byte order.
 
 use alloc::vec::Vec;
 
@@ -170,7 +170,7 @@ impl Writer {
         self.bytes
     }
 
-    /// Adds an attribute. A payload too long for the length field is cut; none of ours comes near that.
+    /// Adds an attribute. A payload too long for the length field is truncated; none of ours comes near that.
     pub fn put(&mut self, kind: u16, payload: &[u8]) {
         let most = usize::from(u16::MAX) - NLA_HDRLEN;
         let payload = payload.get(..most).unwrap_or(payload);
@@ -206,7 +206,7 @@ impl Writer {
         self.put(kind, &value.to_ne_bytes());
     }
 
-    /// Adds a `uint`: 4 bytes if they suffice, else 8 (dco-behaviour 2.3).
+    /// Adds a `uint`: 4 bytes if those suffice, else 8 (dco-behaviour 2.3).
     pub fn uint(&mut self, kind: u16, value: u64) {
         match u32::try_from(value) {
             Ok(small) => self.u32(kind, small),
@@ -275,7 +275,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(list in prop::collection::vec((1_u16..0x3fff, prop::collection::vec(any::<u8>(), 0..40)), 0..9)) {
+        fn written_attributes_are_read_back(list in prop::collection::vec((1_u16..0x3fff, prop::collection::vec(any::<u8>(), 0..40)), 0..9)) {
             let mut writer = Writer::default();
             writer.nest(7, |nest| for (kind, payload) in &list { nest.put(*kind, payload) });
             let bytes = writer.into_bytes();

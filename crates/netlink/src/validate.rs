@@ -16,7 +16,7 @@ pub(crate) enum Strictness {
     Lax,
 }
 
-/// Checks the two headers, which the kernel does before it looks up the command (Linux 6.18).
+/// Checks the two headers; the kernel does that before it looks up the command (Linux 6.18).
 pub(crate) fn header(request: &Request<'_>) -> Result<(), Rejection> {
     if request.reserved != 0 {
         return Err(Rejection::text(
@@ -39,7 +39,8 @@ pub(crate) fn header(request: &Request<'_>) -> Result<(), Rejection> {
 
 /// Checks attributes against a policy.
 ///
-/// Checks and order are the kernel's, as far as they are visible (dco-behaviour 2.4, golden `validation_peer_new`).
+/// The checks and their order are the kernel's, as far as they are visible (dco-behaviour 2.4, golden
+/// `validation_peer_new`).
 pub(crate) fn attributes(
     policy: &'static Policy,
     mut list: Attributes<'_>,
@@ -77,7 +78,7 @@ pub(crate) fn attributes(
     Ok(())
 }
 
-/// Text about bytes behind the attributes: strict validation refuses them, lax validation warns of them.
+/// Text about bytes after the attributes: strict validation refuses them, lax validation warns of them.
 pub(crate) const LEFTOVER: &str = "bytes leftover after parsing attributes";
 
 /// The warning of lax validation, which goes into the ACK.
@@ -129,7 +130,7 @@ fn validate_one(kind: Kind, attribute: &Attribute<'_>, how: Strictness) -> Resul
 const UNREADABLE: &str = "Attribute failed policy validation";
 const BINARY_SIZE: &str = "binary attribute size out of range";
 
-/// Checks a string. The NUL does not count towards its length, but [`Kind::NulString`] requires one, at the latest
+/// Checks a string. The NUL does not count towards its length, but [`Kind::NulString`] requires one, no later than
 /// right after the longest string.
 fn validate_string(kind: Kind, max: usize, attribute: &Attribute<'_>) -> Result<(), Rejection> {
     let bytes = attribute.payload;

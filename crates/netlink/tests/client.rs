@@ -1,5 +1,5 @@
-//! The client's side against recordings of the kernel's driver: its answers can be read, and requests are written as it
-//! accepted them.
+//! The client's side against recordings of the kernel's driver: its answers are readable, and requests are written in
+//! the form that it accepted.
 
 use std::io::Write;
 use std::path::Path;
@@ -133,9 +133,9 @@ fn every_peer_key_and_notification_of_the_kernel_is_read() {
     }
 }
 
-/// Requests without options are the recorded ones, but for sequence number, port, version and `NLM_F_ACK`.
+/// Requests without options match the recorded ones, except for sequence number, port, version and `NLM_F_ACK`.
 #[test]
-fn requests_are_those_that_the_kernel_took() {
+fn requests_match_those_the_kernel_accepted() {
     if is_big_endian() {
         return;
     }

@@ -79,7 +79,7 @@ struct Replay {
     /// Sockets that have received: from then on the kernel knows how big a datagram may be.
     received: BTreeSet<String>,
     next_ifindex: u32,
-    /// Packets have passed, so the fake's counters are wrong.
+    /// Whether packets have passed, which makes the fake's counters wrong.
     traffic: bool,
 }
 
@@ -100,7 +100,7 @@ impl Replay {
                 .collect(),
             fake: Fake::default(),
             admin: true,
-            // In this one the requesting socket listens itself.
+            // In this one the requesting socket itself listens.
             joined: BTreeSet::from([if scenario["name"] == "order_same_socket" {
                 "g"
             } else {
@@ -312,7 +312,7 @@ fn is_peer_dump(request: &[u8]) -> bool {
     request.get(6..8) == Some(&[5, 3]) && request.get(16) == Some(&3)
 }
 
-/// Messages one by one; as sets where the kernel's order is that of a hash.
+/// Compares messages one by one, or as sets where the kernel's order comes from a hash table.
 fn compare(ours: &[Vec<u8>], expected: &[Vec<u8>], unordered: bool) -> Result<(), String> {
     let (mut left, mut right) = (ours.to_vec(), expected.to_vec());
     if unordered {

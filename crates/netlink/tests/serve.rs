@@ -77,7 +77,7 @@ fn outcome(fake: &mut Fake, datagram: &[u8]) -> i32 {
 }
 
 fn new_peer_v2(ifindex: u32, id: u32, socket: u32) -> Vec<u8> {
-    // A sockaddr_in: the family as the machine has it, port and address as the network has them.
+    // A sockaddr_in: the family in host order, port and address in network order.
     let mut remote = [0, 0, 4, 0xaa, 192, 0, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0];
     remote[..2].copy_from_slice(&2_u16.to_ne_bytes());
     v2(ifindex, 1, 2, |peer| {
@@ -247,7 +247,7 @@ fn all_three_families_are_listed() {
     assert_eq!(membership(&FAMILIES, 16), None);
 }
 
-/// Linux 6.18's answer about `nlctrl` itself, which libnl requests first.
+/// Linux 6.18's answer about `nlctrl` itself, the first thing that libnl requests.
 #[test]
 fn nlctrl_reports_itself_as_linux_does() {
     let get = request(GENL_ID_CTRL, REQUEST_ACK, CTRL_CMD_GETFAMILY, |message| {
@@ -293,7 +293,7 @@ proptest! {
         ask(&mut fake(), &bytes);
     }
 
-    /// Valid headers before arbitrary attributes, so that more of the code is reached.
+    /// Valid headers before arbitrary attributes, to reach more of the code.
     #[test]
     fn any_attributes_are_answered(
         family in prop::sample::select(vec![0x10_u16, 0x20, 0x21]),

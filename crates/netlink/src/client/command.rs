@@ -28,7 +28,7 @@ pub enum Command<'a> {
     KeyDel(u32, Slot),
 }
 
-/// The API lacks the command or an attribute of it. The text says what it cannot do, as a verb and its object.
+/// The API lacks the command, or one of its attributes. The text says what it cannot do, as a verb and its object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unsupported(pub &'static str);
 

@@ -53,8 +53,8 @@ pub fn new(link: &New<'_>, sequence: u32) -> Vec<u8> {
     })
 }
 
-/// Turns a request for a [`new`] link into one that the kernel answers with the link (Linux 6.1): this reveals the name
-/// if the kernel chose its number.
+/// Turns a request for a [`new`] link into one that the kernel answers with the link (Linux 6.1): the answer has the
+/// name even if the kernel chose its number.
 #[must_use]
 pub fn echoed(mut request: Vec<u8>) -> Vec<u8> {
     let low = request.get_mut(FLAGS..).and_then(<[u8]>::first_chunk_mut);
@@ -75,7 +75,7 @@ pub fn all(sequence: u32) -> Vec<u8> {
     )
 }
 
-/// Packets in the transmit queue of a link of ours, as in the driver's (faults E5).
+/// Packets in the transmit queue of our links, as in the driver's (faults E5).
 const QUEUE_LENGTH: u32 = 1000;
 
 /// `RTM_NEWLINK` that makes a TUN device look like a link of ours: sets its MTU in bytes, the flags (`IFF_*`) that
@@ -109,7 +109,7 @@ pub fn delete(ifindex: u32, sequence: u32) -> Vec<u8> {
     about(RTM_DELLINK, 0, sequence, at(ifindex), |_| {})
 }
 
-/// Encodes a request with these flags besides those that all have.
+/// Encodes a request with these flags in addition to those that every request has.
 fn about(
     kind: u16,
     flags: u16,

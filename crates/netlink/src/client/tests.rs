@@ -313,7 +313,7 @@ fn notifications_are_read_as_they_were_sent() {
 }
 
 #[test]
-fn what_an_api_lacks_is_refused_beforehand() {
+fn a_client_refuses_what_its_api_lacks() {
     let family = Family {
         api: Api::DcoV2,
         id: 1,

@@ -74,7 +74,7 @@ pub(crate) fn read(number: u8, sequence: u32, members: &Members<'_>) -> Option<R
     let nest = |number| Some(Members::of(members.find(number)?.members()));
     match number {
         command::GET_PEER => reply::read_peer(&nest(top::GET_PEER)?).map(Received::Peer),
-        // The command of the notification is that of a request, which has a sequence number.
+        // The notification shares its command with a request, but only the latter has a sequence number.
         _ if sequence == 0 => notification::read(number, members).map(Received::Notification),
         _ => None,
     }

@@ -24,8 +24,8 @@ pub(super) fn new_peer(members: &Members<'_>, mode: Mode) -> Result<PeerNew, Rej
     if mode == Mode::Mp && vpn4.is_none() && vpn6.is_none() {
         return Err(invalid());
     }
-    // The module reads a remote only for UDP sockets, and then treats an invalid one as absent. The engine knows what
-    // kind of socket it is.
+    // The module reads a remote only for UDP sockets, and then treats an invalid one as absent. The engine knows the
+    // kind of the socket.
     let remote = members
         .find(new_peer::SOCKADDR_REMOTE)
         .and_then(|found| sockaddr::decode(found.payload));
@@ -68,7 +68,7 @@ pub(super) fn write_new_peer(nest: &mut Writer, new: &PeerNew) {
     }
 }
 
-/// SET_PEER; `None` if there is nothing to set, which succeeds: only both values together have an effect.
+/// SET_PEER; `None` if there is nothing to set, which succeeds: the two values take effect only together.
 pub(super) fn set_peer(members: &Members<'_>) -> Result<Option<PeerSet>, Rejection> {
     let id = peer_id(members, set_peer::PEER_ID)?;
     let (Some(interval), Some(timeout)) = (

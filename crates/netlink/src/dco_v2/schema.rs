@@ -42,7 +42,7 @@ pub(super) mod set_peer {
     pub(in crate::dco_v2) const KEEPALIVE_TIMEOUT: u16 = 3;
 }
 
-/// Members of DEL_PEER; the reason is in notifications only, and comes first.
+/// Members of DEL_PEER; the reason occurs only in notifications, and comes first.
 pub(super) mod del_peer {
     pub(in crate::dco_v2) const REASON: u16 = 1;
     pub(in crate::dco_v2) const PEER_ID: u16 = 2;

@@ -6,7 +6,7 @@ use crate::tlv::{Attributes, Writer};
 use crate::validate::{Strictness, attributes as validate};
 use crate::{DeleteReason, Notification};
 
-/// A message's attributes behind a dummy of the two headers.
+/// A message's attributes after a dummy of the two headers.
 fn attributes(fill: impl FnOnce(&mut Writer)) -> Vec<u8> {
     let mut writer = Writer::default();
     fill(&mut writer);
@@ -18,7 +18,7 @@ fn new_peer_members(bytes: &[u8]) -> Members<'_> {
     Members::of(top.find(top::NEW_PEER).unwrap().members())
 }
 
-/// What OpenVPN 2.6's server sends for a client, less what `change` does.
+/// What OpenVPN 2.6's server sends for a client, as altered by `change`.
 fn openvpn_new_peer(change: impl FnOnce(&mut Writer)) -> Vec<u8> {
     attributes(|message| {
         message.u32(top::IFINDEX, 2);
@@ -75,7 +75,7 @@ fn new_peer_is_refused() {
 }
 
 #[test]
-fn a_remote_that_is_none_is_left_to_the_engine() {
+fn an_invalid_remote_counts_as_absent() {
     let odd = openvpn_new_peer(|nest| nest.put(new_peer::SOCKADDR_REMOTE, &[2; 20]));
     let peer = request::new_peer(&new_peer_members(&odd), Mode::Mp)
         .ok()

@@ -1,5 +1,5 @@
-//! The answer to `CTRL_CMD_GETPOLICY`: which policies the commands use, then every attribute of
-//! every policy (golden `ctrl_getpolicy`).
+//! The answer to `CTRL_CMD_GETPOLICY`: which policies the commands use, then every attribute of every policy (golden
+//! `ctrl_getpolicy`).
 
 use alloc::vec::Vec;
 

@@ -26,7 +26,7 @@ pub const RTMSG_LEN: usize = 12;
 /// Bytes of `rtnexthop`, the header of each entry of `RTA_MULTIPATH`.
 pub const RTNEXTHOP_LEN: usize = 8;
 
-/// Bytes of an interface's name at most, without its NUL (`IFNAMSIZ` less 1).
+/// The longest name of an interface in bytes, without its NUL (`IFNAMSIZ` less 1).
 pub const IFNAME_LEN: u16 = 15;
 /// Flag of a link: it is up.
 pub const IFF_UP: u32 = 1;
@@ -39,7 +39,7 @@ pub const IFLA_IFNAME: u16 = 3;
 pub const IFLA_MTU: u16 = 4;
 /// Attribute of a link: length of its transmit queue, in packets.
 pub const IFLA_TXQLEN: u16 = 13;
-/// Attribute of a link: nest of what is particular to its kind.
+/// Attribute of a link: nest of what is specific to its kind.
 pub const IFLA_LINKINFO: u16 = 18;
 /// Attribute of a link: its alias.
 pub const IFLA_IFALIAS: u16 = 20;
@@ -61,7 +61,7 @@ pub const IFLA_OVPN_MODE: u16 = 1;
 
 /// Member of `IFLA_AF_SPEC`'s IPv6 nest: the device's IPv6 settings, an array of 32-bit numbers.
 pub const IFLA_INET6_CONF: u16 = 2;
-/// Place of the IPv6 MTU in `IFLA_INET6_CONF`; a router's advertisement may lower it below the link's.
+/// Index of the IPv6 MTU in `IFLA_INET6_CONF`; a router's advertisement may lower it below the link's.
 pub const DEVCONF_MTU6: usize = 2;
 
 /// Attribute of a route: destination.

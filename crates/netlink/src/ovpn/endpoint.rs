@@ -33,7 +33,7 @@ pub(super) fn remote(members: &Members<'_>) -> Result<Option<SocketAddr>, Reject
     }))
 }
 
-/// The local address in a request: checks 5 to 7. Checks 5 and 6 go by the attributes, 7 by the families after
+/// The local address in a request: checks 5 to 7. Checks 5 and 6 look at the attributes, 7 at the address families once
 /// v4-mapped addresses are folded.
 pub(super) fn local(
     members: &Members<'_>,
@@ -58,7 +58,7 @@ pub(super) fn local(
     Ok(local)
 }
 
-/// The address that is there; v4-mapped ones are folded to IPv4.
+/// Whichever address is present; v4-mapped ones are folded to IPv4.
 fn either(v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>) -> Option<IpAddr> {
     let v4 = v4.map(IpAddr::V4);
     v4.or_else(|| v6.map(|address| IpAddr::V6(address).to_canonical()))
@@ -77,7 +77,7 @@ pub(super) fn write_request(nest: &mut Writer, remote: Option<SocketAddr>, local
         None => {}
     }
     if let Some(remote) = remote {
-        // Without the mark of network byte order, which only replies have.
+        // Without `NLA_F_NET_BYTEORDER`, which only replies have.
         nest.put(peer::REMOTE_PORT, &remote.port().to_be_bytes());
     }
     match local {
@@ -99,7 +99,7 @@ pub(super) fn write_remote(nest: &mut Writer, remote: &SocketAddr) {
     nest.be16(peer::REMOTE_PORT, remote.port());
 }
 
-/// Writes the local address of a reply: of the remote's family, unspecified if the route decides.
+/// Writes the local address of a reply, in the remote's family; unspecified if the route decides.
 pub(super) fn write_local(nest: &mut Writer, remote: &SocketAddr, local: Option<IpAddr>) {
     match (remote, local) {
         (SocketAddr::V4(_), Some(IpAddr::V4(local))) => nest.put(peer::LOCAL_IPV4, &local.octets()),

@@ -30,7 +30,7 @@ pub(crate) fn encode(family: u16, notification: &Notification) -> Vec<u8> {
                 nest.u32(peer::ID, *id);
                 endpoint::write_remote(nest, remote);
             }),
-            // 2 bytes, although it has 4 everywhere else: OpenVPN reads 2.
+            // 2 bytes, although the id has 4 everywhere else: OpenVPN reads 2.
             Notification::KeySwap {
                 peer: id, key_id, ..
             } => message.nest(top::KEYCONF, |nest| {

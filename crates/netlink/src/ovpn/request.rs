@@ -10,8 +10,8 @@ use crate::rejection::Rejection;
 use crate::tlv::{Attribute, Members, Writer};
 use crate::{Api, CipherAlg, Errno, Keepalive, KeyDirection, KeyNew, Mode, PeerNew, PeerSet, Slot};
 
-/// PEER_NEW: checks 1 to 12 of dco-behaviour 2.6, then whether its VPN addresses can be used, which comes before the
-/// socket is looked up (faults F2).
+/// PEER_NEW: checks 1 to 12 of dco-behaviour 2.6, then whether its VPN addresses are usable, before the socket is
+/// looked up (faults F2).
 pub(super) fn peer_new(nest: &Attribute<'_>, mode: Mode) -> Result<PeerNew, Rejection> {
     let members = Members::of(nest.members());
     let checked = Checked::of(nest, &members, mode)?;
@@ -55,7 +55,7 @@ pub(super) fn write_peer_new(nest: &mut Writer, new: &PeerNew) {
     write_keepalive(nest, new.keepalive);
 }
 
-/// PEER_SET: the same checks, but only the id is required (dco-behaviour 2.7).
+/// PEER_SET: the same checks, except that only the id is required (dco-behaviour 2.7).
 pub(super) fn peer_set(nest: &Attribute<'_>, mode: Mode) -> Result<PeerSet, Rejection> {
     let members = Members::of(nest.members());
     let checked = Checked::of(nest, &members, mode)?;
@@ -169,7 +169,7 @@ struct Checked {
     local: Option<IpAddr>,
     vpn4: Option<Ipv4Addr>,
     vpn6: Option<Ipv6Addr>,
-    /// The text of refusal if a VPN address cannot be used.
+    /// The error text if a VPN address cannot be used.
     unusable: Option<&'static str>,
     keepalive: Option<Keepalive>,
 }
@@ -210,7 +210,7 @@ impl Checked {
     }
 }
 
-/// Check 10: interval and timeout only come together.
+/// Check 10: interval and timeout come only together.
 fn keepalive(members: &Members<'_>) -> Result<Option<Keepalive>, Rejection> {
     match (
         u32_of(members, peer::KEEPALIVE_INTERVAL),

@@ -158,7 +158,7 @@ static PEER_GET: Policy = Policy {
     max: top::PEER,
     attributes: &[(top::IFINDEX, ANY), (top::PEER, Kind::Nest(&PEER_GET_NEST))],
 };
-/// All of PEER: the handler refuses everything but the id (dco-behaviour 2.9).
+/// All members of PEER: the handler refuses everything but the id (dco-behaviour 2.9).
 static PEER_GET_NEST: Policy = Policy {
     max: peer::MAX,
     attributes: &[

@@ -4,7 +4,7 @@ use crate::rejection::Rejection;
 use crate::tlv::{Attributes, Writer};
 use crate::{CipherAlg, Keepalive, Slot};
 
-/// The nest that `fill` writes, behind 20 bytes of headers and 8 of IFINDEX.
+/// The nest that `fill` writes, after 20 bytes of headers and 8 of IFINDEX.
 fn nested<T>(fill: impl FnOnce(&mut Writer), judge: impl FnOnce(&Attribute<'_>) -> T) -> T {
     let mut writer = Writer::after(vec![0; 28]);
     writer.nest(2, fill);
@@ -215,7 +215,7 @@ fn key_new_is_read() {
     );
 }
 
-/// The bytes of Linux 7.3.4; that of KEY_SWAP_NTF by dco-behaviour 2.14.
+/// The bytes of Linux 7.3.4; those of KEY_SWAP_NTF follow dco-behaviour 2.14.
 #[cfg(target_endian = "little")]
 #[test]
 fn notifications() {

@@ -115,7 +115,7 @@ fn an_answer_has_device_and_mtu_and_is_no_notification() {
             ifindex: 4
         })
     );
-    // The same in a dump (1), and in the notification of another socket's change.
+    // The same in a dump (1), and in the notification of a change by another socket.
     for number in [(1, PORT), (0x105, PORT + 1)] {
         let news = route(number, &attributes);
         assert_eq!(only(&news), None);

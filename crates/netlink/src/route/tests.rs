@@ -110,13 +110,13 @@ fn the_first_of_several_hops_counts() {
 #[test]
 fn a_route_for_certain_sources_is_left_out() {
     let mut message = iroute(RTM_NEWROUTE, 0);
-    // The length of the source prefix, behind the netlink header, the family and that of the destination.
+    // The length of the source prefix, after the netlink header, the family and the destination's prefix length.
     message[18] = 24;
     assert_eq!(only(&message), None);
 }
 
 #[test]
-fn every_cut_is_harmless() {
+fn truncation_at_any_byte_is_harmless() {
     let whole = iroute(RTM_NEWROUTE, 0);
     for cut in 0..whole.len() {
         let _ = changes(&whole[..cut], 7).count();

@@ -23,7 +23,7 @@ fn message(kind: u16, flags: u16, index: u32, fill: impl FnOnce(&mut Writer)) ->
     header.write(&link.bytes(), fill)
 }
 
-/// NEWLINK as sitnl makes it, with this in INFO_DATA.
+/// NEWLINK as sitnl writes it, with this in INFO_DATA.
 fn new_link(kind: &[u8], data: impl FnOnce(&mut Writer)) -> Vec<u8> {
     message(RTM_NEWLINK, 0x605, 0, |message| {
         message.string(IFLA_IFNAME, "tun0");
@@ -56,7 +56,7 @@ fn a_link_is_made() {
         }
     );
     assert!(new.create && new.exclusive && !new.replace && !new.up && new.has_data);
-    // iproute2 gives the kind without its NUL.
+    // iproute2 sends the kind without its NUL.
     let request = new_link(b"ovpn", |_| {});
     assert_eq!(mode_of(&request), Some((Api::Ovpn, Mode::P2p)));
 }
@@ -91,7 +91,7 @@ fn a_mode_that_is_none_is_refused() {
 }
 
 #[test]
-fn others_are_left_to_the_kernel() {
+fn requests_that_are_not_ours_are_left_to_the_kernel() {
     let up = message(RTM_NEWLINK, 5, 2, |_| {});
     let all = message(RTM_GETLINK, 0x301, 0, |_| {});
     for request in [new_link(b"dummy\0", |_| {}), up, all, Vec::new()] {
@@ -141,7 +141,7 @@ fn a_target_is_an_index_or_a_name() {
 }
 
 #[test]
-fn links_take_a_capability() {
+fn link_requests_require_the_capability() {
     let requester = Requester {
         admin: false,
         ..REQUESTER

@@ -149,7 +149,7 @@ fn nothing_may_be_left_over() {
 }
 
 #[test]
-fn lax_reads_what_it_can() {
+fn lax_validation_reads_what_it_can() {
     let lax = |fill: fn(&mut Writer)| verdict(Strictness::Lax, fill);
     assert_eq!(lax(|list| list.u32(11, 1)), None);
     assert_eq!(lax(|list| list.u32(10, 1)), None);

@@ -16,7 +16,7 @@ pub(crate) struct Device {
     pub(crate) peers: Vec<Peer>,
 }
 
-/// A peer, its keys by slot: first the primary one.
+/// A peer and its keys by slot, the primary first.
 pub(crate) struct Peer {
     pub(crate) state: PeerState,
     pub(crate) socket: u32,
@@ -68,7 +68,7 @@ impl Fake {
         true
     }
 
-    /// The owner of a transport socket closes it.
+    /// Closes a transport socket, as its owner would.
     pub(crate) fn close(&mut self, fd: u32) {
         self.fds.remove(&fd);
         for (ifindex, device) in &mut self.devices {
