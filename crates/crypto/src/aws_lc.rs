@@ -13,7 +13,7 @@ use crate::{InvalidKeyLength, NoRandomness};
 
 /// A cipher with the key of one direction. The library wipes the key when it is dropped.
 ///
-/// "Less safe" is the library's word for a key whose nonces the caller chooses; here each nonce comes from a
+/// "Less safe" is the library's term for a key whose nonces the caller chooses; here each nonce comes from a
 /// [`udco_core::PacketId`], which seals once.
 #[derive(Debug)]
 pub struct DirectionKey(LessSafeKey);
@@ -65,7 +65,7 @@ impl Aead for DirectionKey {
     }
 }
 
-/// Digests keys under a random secret, so that a key that is installed again is recognised long after the key itself is
+/// Digests keys under a random secret, so that a key installed a second time is recognised long after the key itself is
 /// gone (promises B9).
 #[derive(Debug)]
 pub struct Digester(hmac::Key);

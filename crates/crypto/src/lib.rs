@@ -2,7 +2,7 @@
 //! random numbers.
 //!
 //! There are two implementations, chosen at compile time: `aws_lc` (feature `aws-lc`, the default) and `rustcrypto`
-//! (feature `rustcrypto`), which needs no C compiler. The items at the root are those of aws-lc if both are enabled.
+//! (feature `rustcrypto`), which needs no C compiler. If both are enabled, the items at the root are those of aws-lc.
 //!
 //! Keys are wiped from memory when they are dropped (promises H1).
 #![cfg_attr(not(test), no_std)]
@@ -36,7 +36,7 @@ pub use aws_lc::{Digester, DirectionKey, fill_random};
 #[cfg(all(feature = "rustcrypto", not(feature = "aws-lc")))]
 pub use rustcrypto::{Digester, DirectionKey, fill_random};
 
-/// A cipher takes no key of this length (dco-behaviour 1.2).
+/// The cipher takes no key of this length (dco-behaviour 1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidKeyLength;
 

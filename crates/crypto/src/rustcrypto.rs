@@ -1,5 +1,5 @@
 //! RustCrypto, for targets without a C compiler (design decision 9). It uses the processor's instructions for AES and
-//! carry-less multiplication where there are any, and is slower than aws-lc everywhere.
+//! carry-less multiplication where it has them, and is slower than aws-lc everywhere.
 
 use alloc::boxed::Box;
 use core::fmt;
@@ -115,7 +115,7 @@ impl fmt::Debug for DirectionKey {
     }
 }
 
-/// Digests keys under a random secret, so that a key that is installed again is recognised long after the key itself is
+/// Digests keys under a random secret, so that a key installed a second time is recognised long after the key itself is
 /// gone (promises B9).
 #[derive(Debug)]
 pub struct Digester(Box<Hmac<Sha256>>);
@@ -164,7 +164,7 @@ mod wiping_tests {
     use super::*;
     use zeroize::ZeroizeOnDrop;
 
-    /// Compiles only if the library promises it, which it does only with the features `zeroize`.
+    /// Compiles only if the library promises to wipe it, which takes its `zeroize` features.
     fn is_wiped<T: ZeroizeOnDrop>() {}
 
     #[test]

@@ -1,4 +1,4 @@
-//! The tests of every implementation: each includes this file.
+//! The tests that every implementation must pass: each includes this file.
 
 use proptest::prelude::*;
 use udco_core::{Aead, AeadFailed, Cipher, Key, KeyId, KeyMaterial, PeerId, Time};
