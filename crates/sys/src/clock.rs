@@ -1,6 +1,6 @@
 //! The clock for keepalives and expiry, which never steps and counts suspend; and the processor time of a thread.
 //!
-//! `CLOCK_BOOTTIME`, so that peers which expired during a suspend are reported at once (promises J6); changes of the
+//! `CLOCK_BOOTTIME`, so that peers that expired during a suspend are reported at once (promises J6); changes of the
 //! wall clock have no effect here.
 #![allow(unsafe_code)]
 
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_threads_time_is_what_it_has_worked() {
+    fn a_busy_threads_time_advances() {
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         let (begun, has_begun) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -96,7 +96,7 @@ mod tests {
         thread.join().unwrap();
     }
 
-    /// In a time namespace in which only the boot clock is ahead.
+    /// In a time namespace where only the boot clock is ahead.
     #[test]
     fn the_time_that_a_machine_sleeps_counts() {
         const AHEAD: u64 = 1_000_000;

@@ -1,5 +1,5 @@
-//! Confinement: the rights that an engine gives up before it reads its first packet. From then on it can open, connect
-//! to and start nothing, and only root can inspect it (SECURITY.md).
+//! Confinement: the rights that an engine gives up before it reads its first packet. From then on it can open nothing,
+//! connect to nothing and start nothing, and only root can inspect it (SECURITY.md).
 //!
 //! The layers overlap on purpose: where a kernel or a container lacks one, the others hold, and a log line says so.
 
@@ -63,12 +63,13 @@ impl fmt::Display for Lack {
     }
 }
 
-/// Switches to another user and drops all capabilities. Call it before [`enter`], while there is only one thread.
+/// Switches to another user, which drops the capabilities of root. Call it before [`enter`], while there is only one
+/// thread.
 ///
 /// # Errors
 /// If this process lacks the privilege.
 pub fn become_user(user: User) -> io::Result<()> {
-    // The kernel would take it for "as it is", and succeed.
+    // To the kernel this number means "unchanged", so the call would succeed.
     if [user.uid, user.gid].contains(&u32::MAX) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
@@ -79,8 +80,8 @@ pub fn become_user(user: User) -> io::Result<()> {
     Ok(())
 }
 
-/// Confines the calling thread and all threads that it starts from now on: call it while there is no other. Returns the
-/// layers that are unavailable.
+/// Confines the calling thread and all threads that it starts from now on: call it while this is the only thread.
+/// Returns the layers that are unavailable.
 #[must_use]
 pub fn enter(unforeseen: Unforeseen) -> Vec<Lack> {
     let mut lacks = Vec::new();
@@ -143,7 +144,7 @@ fn drop_capabilities() -> rustix::io::Result<()> {
     )
 }
 
-/// Files, TCP ports, other processes' sockets and signals: nothing is allowed, and there are no exceptions.
+/// Files, TCP ports, other processes' sockets and signals: nothing is allowed, without exception.
 fn landlock() -> Result<(), String> {
     let restricted = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)

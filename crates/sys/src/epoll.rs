@@ -110,8 +110,8 @@ impl fmt::Debug for Events {
 
 /// A level-triggered epoll set.
 ///
-/// Level-triggered because descriptors are shared with other processes (promises G3): a datagram that another process
-/// steals must not cost us the next edge.
+/// Level-triggered because the descriptors are shared with other processes (promises G3): a datagram that another
+/// process steals must not cost us the next edge.
 #[derive(Debug)]
 pub struct Poller {
     fd: OwnedFd,
@@ -133,7 +133,7 @@ impl Poller {
     ///
     /// # Errors
     ///
-    /// `EEXIST`: it's in the set already; `EPERM`: files of this kind cannot be polled; `ENOSPC`, `ENOMEM`.
+    /// `EEXIST`: it's already in the set; `EPERM`: files of this kind cannot be polled; `ENOSPC`, `ENOMEM`.
     pub fn add(&self, fd: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
         epoll::add(
             &self.fd,
@@ -159,7 +159,7 @@ impl Poller {
         Ok(())
     }
 
-    /// Watches `fd`, whether or not it is in the set already.
+    /// Watches `fd`, whether or not it is already in the set.
     ///
     /// # Errors
     ///
@@ -209,7 +209,7 @@ impl AsFd for Poller {
     }
 }
 
-/// Cuts a wait of more than about 24 days to that: older kernels take a limited number of ms.
+/// Limits a wait to about 24 days: older kernels take only so many milliseconds.
 pub(crate) fn timespec(duration: Duration) -> Timespec {
     const LONGEST: Duration = Duration::from_secs(i32::MAX as u64 / 1_000);
     let duration = duration.min(LONGEST);

@@ -26,7 +26,7 @@ pub fn set_option(fd: impl AsFd, level: c_int, name: c_int, value: &[c_int]) -> 
     check(result)
 }
 
-/// An ioctl that reads, or writes, at most 128 bytes.
+/// An ioctl that reads or writes at most 128 bytes.
 ///
 /// # Errors
 ///

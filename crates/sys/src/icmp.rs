@@ -23,12 +23,12 @@ pub struct EchoSocket {
     is_ipv6: bool,
 }
 
-/// The outcome for a message.
+/// The outcome of sending a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
     /// It left.
     Whole,
-    /// It is longer than the device's MTU, or than the path's as the kernel knows it.
+    /// It is longer than the device's MTU, or than the path's MTU as known to the kernel.
     TooLong,
 }
 
@@ -83,7 +83,7 @@ impl EchoSocket {
         Ok(socket)
     }
 
-    /// Whether this process chooses the identifier of its messages; else the kernel assigns one to each socket.
+    /// Whether this process chooses the identifier of its messages; otherwise the kernel assigns one to each socket.
     #[must_use]
     pub const fn is_raw(&self) -> bool {
         self.is_raw
@@ -109,7 +109,7 @@ impl EchoSocket {
     /// If it cannot leave: no route, the device is down.
     pub fn send(&self, message: &[u8]) -> io::Result<Sent> {
         for _ in 1..TRIES {
-            // The error may belong to an earlier packet: then this one leaves at the next try.
+            // The error may belong to an earlier packet; if so, this one leaves at the next try.
             if let Ok(sent) = self.send_once(message) {
                 return Ok(sent);
             }
@@ -134,7 +134,7 @@ impl EchoSocket {
             match recv(&self.fd, &mut *into, RecvFlags::DONTWAIT) {
                 Ok((len, _)) => {
                     let message = into.get(..len)?;
-                    // A raw IPv4 socket delivers the IP header, too; its length is in the first byte.
+                    // A raw IPv4 socket also delivers the IP header, whose length is in the first byte.
                     let header = match self.is_raw && !self.is_ipv6 {
                         true => usize::from(message.first()? & 0x0f) * 4,
                         false => 0,
@@ -180,7 +180,7 @@ mod tests {
         let longer = vec![0; socket.mtu().unwrap()];
         assert_eq!(socket.send(&longer).unwrap(), Sent::TooLong);
         let (mut buffer, begin) = ([0; 256], Instant::now());
-        // A raw socket sees the request, too.
+        // A raw socket also sees the request.
         let answer = loop {
             assert!(begin.elapsed() < Duration::from_secs(10));
             if let Some(message) = socket.receive(&mut buffer)
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_way_through_a_device_that_is_not_there() {
+    fn a_missing_device_cannot_be_used() {
         let refused = EchoSocket::open(Ipv4Addr::LOCALHOST.into(), u32::MAX >> 1);
         assert!(refused.is_err());
     }

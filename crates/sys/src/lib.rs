@@ -16,7 +16,7 @@
 //! * [`icmp`]: echo through one device,
 //! * [`lines`]: log lines, which never block the writer,
 //! * [`confinement`]: the rights that an engine gives up,
-//! * [`clock`] and [`process`]: time that survives suspend, and no core dumps,
+//! * [`clock`] and [`process`]: time that counts suspend, and process settings such as no core dumps,
 //! * [`signal`]: signals that request an end.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 

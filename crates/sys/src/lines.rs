@@ -45,7 +45,7 @@ struct State {
 }
 
 impl Sink {
-    /// Opens the output now instead of with the first line: for a process that can open nothing later.
+    /// Opens the output now rather than at the first line, for a process that can open nothing later.
     pub fn open(&self) {
         self.lock().get_or_insert_with(State::of_standard_error);
     }
@@ -65,7 +65,7 @@ impl Sink {
         self.write_locked(self.lock(), line);
     }
 
-    /// The same for a panic, which may have interrupted another line of this thread.
+    /// The same, for a panic that may have interrupted another line of this thread.
     pub fn write_unless_busy(&self, line: &Record) {
         match self.state.try_lock() {
             Ok(state) => self.write_locked(state, line),
@@ -178,7 +178,7 @@ mod tests {
         Record::new(Level::Info, text.into())
     }
 
-    /// Blocking, as a shell makes them.
+    /// A blocking pipe, as a shell makes it.
     fn pipe() -> (OwnedFd, OwnedFd) {
         pipe_with(PipeFlags::CLOEXEC).unwrap()
     }

@@ -20,7 +20,7 @@ use std::num::NonZeroU64;
 pub struct Netns(Option<NonZeroU64>);
 
 impl Netns {
-    /// A namespace of which nothing is known.
+    /// A namespace about which nothing is known.
     pub const UNKNOWN: Self = Self(None);
 
     /// The namespace with this number; 0 stands for an unknown one, as in udco's messages and output.

@@ -16,11 +16,11 @@ use rustix::process::{
 ///
 /// `PR_SET_DUMPABLE` 0 also restricts `/proc/PID/mem` and `ptrace` to root; the core limit of 0 is a second safeguard,
 /// in case something sets the process dumpable again. Both the soft and the hard limit are lowered, so only
-/// `CAP_SYS_RESOURCE` can undo it. The dumpable flag is inherited over `fork` and lost over `exec`.
+/// `CAP_SYS_RESOURCE` can undo it. The dumpable flag survives `fork` but not `exec`.
 ///
 /// # Errors
 ///
-/// The kernel's error of either call; the first one stays in force.
+/// The kernel's error of either call; if the second fails, the first stays in force.
 pub fn forbid_core_dumps() -> io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     setrlimit(
@@ -60,7 +60,7 @@ pub fn open_files() -> Option<u64> {
 /// The limits on threads and processes, as a unit and a control group have them.
 pub const TASK_LIMITS: &str = "TasksMax=, LimitNPROC=, pids.max";
 
-/// Names the limits where one of them keeps a thread or process from starting: the kernel's own word for that is "Resource
+/// Names the limits if one of them keeps a thread or process from starting: the kernel itself only says "Resource
 /// temporarily unavailable".
 #[must_use]
 pub fn named_limit(error: io::Error) -> io::Error {
@@ -73,8 +73,8 @@ pub fn named_limit(error: io::Error) -> io::Error {
     }
 }
 
-/// Ignores the signals by which users and terminals end or stop a program. For an engine beside an OpenVPN: OpenVPN
-/// decides when to end, and needs the engine until then (to say goodbye to the peers, say).
+/// Ignores the signals with which users and terminals end or stop a program. For an engine beside an OpenVPN: OpenVPN
+/// decides when to end, and needs the engine until then (for example to say goodbye to its peers).
 pub fn ignore_termination() {
     let ends = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
     // A process in the background that writes to a terminal with `tostop` is stopped, unless it ignores SIGTTOU.
@@ -102,7 +102,7 @@ pub fn close_inherited(kept: Option<i32>) {
     }
 }
 
-/// The same for kernels without `close_range`, from the list in `/proc`.
+/// The same for kernels without `close_range`, using the list in `/proc`.
 fn close_listed(first: u32, last: u32) {
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else {
         return;

@@ -19,7 +19,7 @@ const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
 /// Room for a burst of changes while the reader is busy; the default holds some 200 messages.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
-/// How many datagrams of other processes one call skips: they may send endlessly.
+/// How many datagrams of other processes one call skips, since those may send endlessly.
 const FORGERIES: usize = 64;
 
 /// The result of [`Monitor::receive`].
@@ -89,7 +89,7 @@ impl Monitor {
     ///
     /// # Errors
     ///
-    /// `EAGAIN`, `ENOBUFS`: later; other errors of the kernel.
+    /// `EAGAIN`, `ENOBUFS`: try later; other errors of the kernel.
     pub fn send(&self, request: &[u8]) -> io::Result<()> {
         let kernel = SocketAddrNetlink::new(0, 0);
         loop {
@@ -132,7 +132,7 @@ impl Monitor {
         Ok(Received::Messages(0))
     }
 
-    /// Gives the descriptor up, to be passed to the engine.
+    /// Gives up the descriptor, to be passed to the engine.
     #[must_use]
     pub fn into_fd(self) -> OwnedFd {
         self.fd

@@ -1,6 +1,6 @@
 //! Control connections of the engine: Unix `SOCK_SEQPACKET` sockets that carry descriptors.
 //!
-//! Every received descriptor is owned as soon as it exists here, hence closed on every path that does not take it
+//! Every received descriptor is owned as soon as it exists here, and so closed on every path that does not take it
 //! (promises G2).
 
 mod access_list;
@@ -43,7 +43,7 @@ const CONTROL_LEN: usize = rustix::cmsg_space!(ScmRights(MAX_FDS));
 /// The credentials of the other end, as of its `connect` or `socketpair` (`SO_PEERCRED`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Credentials {
-    /// Process id in our pid namespace, 0 if it is in another one; it may have ended since.
+    /// Process id in our pid namespace, 0 if the process is in another one; it may have ended since.
     pub pid: i32,
     /// Effective user id in our user namespace.
     pub uid: u32,
@@ -251,7 +251,7 @@ impl Connection {
         }
     }
 
-    /// Half-closes: after the messages already sent, the other end reads the end of the stream. Receiving still works.
+    /// Half-closes: after the messages already sent, the other end reads end of stream. Receiving still works.
     ///
     /// # Errors
     ///
@@ -285,7 +285,7 @@ impl Connection {
     /// The supplementary groups of the other end; empty if they cannot be read.
     #[must_use]
     pub fn peer_groups(&self) -> Vec<u32> {
-        // Room for the most groups that the kernel allows a process.
+        // Room for as many groups as the kernel allows a process.
         let mut value = vec![0_u8; 4 * 65_536];
         let fd = self.fd.as_fd();
         let len = socket_option::bytes(fd, libc::SOL_SOCKET, SO_PEERGROUPS, &mut value);

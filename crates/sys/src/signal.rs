@@ -24,7 +24,7 @@ impl Termination {
     /// `EMFILE`, `ENFILE`, `ENOMEM`.
     pub fn catch() -> io::Result<Self> {
         let set = signals();
-        // SAFETY: `set` is initialised, and the old mask isn't asked for.
+        // SAFETY: `set` is initialised, and the old mask isn't requested.
         let error =
             unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()) };
         if error != 0 {

@@ -24,7 +24,7 @@ impl SocketFile {
     ///
     /// # Errors
     ///
-    /// If it no longer exists, or is not a socket: whatever it is then, it is not what this process has made.
+    /// If it no longer exists, or is not a socket and so cannot be what this process made.
     pub fn made_at(path: &Path) -> io::Result<Self> {
         let found = std::fs::symlink_metadata(path)?;
         if !found.file_type().is_socket() {

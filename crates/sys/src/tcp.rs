@@ -106,7 +106,7 @@ impl Stream {
         lasting(|| recv(&self.fd, &mut *into, RecvFlags::DONTWAIT)).map(|(read, _)| read)
     }
 
-    /// Clears the connection's error once everything is read: at the end of a stream a read reports only the end, and
+    /// Clears the connection's error once everything is read: at the end of a stream a read reports only the end, so
     /// epoll would report the error for ever.
     pub fn forget_error(&self) {
         let _ = sockopt::socket_error(&self.fd);
@@ -132,7 +132,7 @@ impl Stream {
         lasting(|| sendmsg(&self.fd, pieces, &mut SendAncillaryBuffer::default(), flags))
     }
 
-    /// The address of this end; IPv4 as IPv4, whatever the socket's family.
+    /// The address of this end; a v4-mapped one as IPv4.
     ///
     /// # Errors
     ///
@@ -142,7 +142,7 @@ impl Stream {
         Ok(SocketAddr::new(address.ip().to_canonical(), address.port()))
     }
 
-    /// The address of the other end, with a v4-mapped one as IPv4.
+    /// The address of the other end; a v4-mapped one as IPv4.
     ///
     /// # Errors
     ///

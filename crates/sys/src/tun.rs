@@ -1,8 +1,8 @@
 //! Queues of a TUN interface.
 //!
-//! The client makes the interface (it has the capability and the namespace) and passes its queues;
-//! the engine adopts them. A queue reads and writes whole packets, each after a virtio-net header
-//! of [`VNET_HEADER_LEN`] bytes when [`Queue::vnet_header`] says so.
+//! The client, which has the capability and the namespace, makes the interface and passes its queues; the engine adopts
+//! them. A queue reads and writes whole packets, each after a virtio-net header of [`VNET_HEADER_LEN`] bytes when
+//! [`Queue::vnet_header`] says so.
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
@@ -29,7 +29,7 @@ pub mod offload {
     pub const TSO6: u32 = 0x04;
     /// TCP super-packets may carry ECN's CWR.
     pub const TSO_ECN: u32 = 0x08;
-    /// UDP over IPv4 may hold several equal datagrams (Linux 6.2). Only together with [`USO6`].
+    /// UDP over IPv4 may hold several datagrams of equal size (Linux 6.2). Only together with [`USO6`].
     pub const USO4: u32 = 0x20;
     /// UDP over IPv6 likewise.
     pub const USO6: u32 = 0x40;
@@ -54,8 +54,8 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Takes over a descriptor of `/dev/net/tun` that is attached to an interface, sets it
-    /// non-blocking and its virtio header to [`VNET_HEADER_LEN`] bytes.
+    /// Takes over a descriptor of `/dev/net/tun` that is attached to an interface, makes it non-blocking and sets its
+    /// virtio header to [`VNET_HEADER_LEN`] bytes.
     ///
     /// # Errors
     ///
@@ -156,8 +156,8 @@ impl Queue {
         })
     }
 
-    /// Whether no call on it can wait, even if others change the flags of its open file; true since Linux 6.4. Loses a
-    /// packet that is readable.
+    /// Whether no call on it can wait, even if others change the flags of its open file; true since Linux 6.4. If a
+    /// packet is readable, finding out loses it.
     pub fn never_waits(&self) -> bool {
         let mut packet = [0];
         let mut pieces = [IoSliceMut::new(&mut packet)];
@@ -188,8 +188,8 @@ impl Queue {
         }
     }
 
-    /// Whether the interface outlives its last queue: if so, packets of a dead engine's peers are dropped there instead
-    /// of leaving in the clear by another route (design decision 4).
+    /// Sets whether the interface outlives its last queue: if so, packets for a dead engine's peers are dropped there
+    /// instead of leaving in the clear by another route (design decision 4).
     ///
     /// # Errors
     ///
@@ -198,7 +198,7 @@ impl Queue {
         set_persist(self.fd.as_fd(), persist)
     }
 
-    /// Whether the interface has carrier, as if a cable were plugged in. It gains carrier with its first queue.
+    /// Sets whether the interface has carrier, as if a cable were plugged in. It gains carrier with its first queue.
     ///
     /// # Errors
     ///

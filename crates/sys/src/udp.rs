@@ -4,12 +4,11 @@
 //!
 //! # IPv4 on an IPv6 socket
 //!
-//! A dual-stack `AF_INET6` socket sees IPv4 peers as `::ffff:a.b.c.d`. Here they are always IPv4:
-//! addresses are folded on the way in and unfolded on the way out. The local address of such a
-//! datagram arrives in both `IPV6_PKTINFO` (v4-mapped) and `IP_PKTINFO`, if asked for, and the
-//! kernel takes both on sending to a v4-mapped destination; we read `IP_PKTINFO` first, since its
-//! `spec_dst` is an address we may send from even when the datagram came to a broadcast address,
-//! and write `IP_PKTINFO`, which every kernel honours.
+//! A dual-stack `AF_INET6` socket sees IPv4 peers as `::ffff:a.b.c.d`. Here they are always IPv4: addresses are folded
+//! on the way in and unfolded on the way out. The local address of such a datagram arrives in both `IPV6_PKTINFO`
+//! (v4-mapped) and `IP_PKTINFO`, if requested, and the kernel accepts either when sending to a v4-mapped destination;
+//! we read `IP_PKTINFO` first, since its `spec_dst` is an address we may send from even when the datagram came to a
+//! broadcast address, and write `IP_PKTINFO`, which every kernel honours.
 
 mod address;
 mod control;
@@ -36,7 +35,7 @@ pub use outbox::{Outbox, Sent};
 const UDP_SEGMENT: libc::c_int = 103;
 const UDP_GRO: libc::c_int = 104;
 
-/// Leaves more errors than this for the next call: a flood must not keep a worker busy.
+/// The most errors that one call drains: a flood must not keep a worker busy.
 const ERRORS_PER_DRAIN: usize = 1_024;
 
 /// A UDP socket of either family. Every call returns at once, whatever `O_NONBLOCK` says.
@@ -62,7 +61,7 @@ impl UdpSocket {
         Ok(Self { fd, v6 })
     }
 
-    /// Whether it is an `AF_INET6` socket; it may carry IPv4 too unless `IPV6_V6ONLY` is set.
+    /// Whether it is an `AF_INET6` socket, which also carries IPv4 unless `IPV6_V6ONLY` is set.
     #[must_use]
     pub fn is_v6(&self) -> bool {
         self.v6
@@ -168,11 +167,11 @@ impl UdpSocket {
         Ok(sockopt::socket_recv_buffer_size(&self.fd)?)
     }
 
-    /// Raises the send buffer, as [`UdpSocket::raise_receive_buffer`].
+    /// Raises the send buffer, like [`UdpSocket::raise_receive_buffer`].
     ///
     /// # Errors
     ///
-    /// As there.
+    /// Those of [`UdpSocket::raise_receive_buffer`].
     pub fn raise_send_buffer(&self, bytes: usize) -> io::Result<usize> {
         let now = sockopt::socket_send_buffer_size(&self.fd)?;
         if now / 2 >= bytes {

@@ -13,7 +13,7 @@ use udco_sys::confinement::{Unforeseen, enter};
 /// Marks a child process of this test, and names its part.
 const PART: &str = "UDCO_SYS_CONFINED";
 
-/// A system call with arguments that harm nothing, whoever makes it.
+/// A system call whose arguments do no harm, whoever makes it.
 struct Attempt {
     name: &'static str,
     make: fn() -> c_long,
@@ -138,7 +138,7 @@ fn an_intruders_calls_are_refused_in_every_thread() {
         }
         return;
     }
-    // As a user, or in a container, some are refused anyway.
+    // For an ordinary user, or in a container, some are refused anyway.
     let before = names(ATTEMPTS.iter().map(is_refused));
     assert!(
         ATTEMPTS.len() - before.len() >= 10,
@@ -162,8 +162,7 @@ fn an_intruders_calls_are_refused_in_every_thread() {
     }
 }
 
-/// On a kernel, or in a container, that has neither, the other layers hold, and each missing one is reported by one
-/// line.
+/// Where the kernel or the container offers neither, the other layers hold, and one line reports each missing one.
 #[test]
 fn a_layer_that_is_not_to_be_had_is_a_line() {
     if std::env::var_os(PART).is_none() {
@@ -213,7 +212,7 @@ const PACKET_PATH: [Attempt; 7] = [
     attempt!("sched_yield", SYS_sched_yield),
 ];
 
-/// Nanoseconds per call: the least of several series.
+/// Nanoseconds per call: the minimum of several series.
 fn nanoseconds(attempt: &Attempt) -> f64 {
     const CALLS: u32 = 100_000;
     let series = (0..20).map(|_| {

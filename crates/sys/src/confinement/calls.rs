@@ -1,12 +1,12 @@
 //! The system calls of a confined engine, each with its reason. All others are refused.
 //!
-//! The table covers all calls that the test suite causes; there, a missing call kills the engine (see
+//! The table covers all calls that occur in the test suite, where a missing one kills the engine (see
 //! [`super::Unforeseen`]).
 
 /// An allowed system call.
 pub(super) struct Call {
     pub(super) number: libc::c_long,
-    /// Allowed if all conditions of any of these lists hold; always if there is no list.
+    /// Allowed if all conditions of at least one of these lists hold; always allowed if there is no list.
     pub(super) ways: Vec<Vec<Condition>>,
 }
 
@@ -174,7 +174,7 @@ fn waiting() -> Vec<Call> {
             "resumes a pause after a signal such as SIGSTOP",
         ),
     ];
-    // Older architectures have these calls besides the ones above, and the C library uses them.
+    // Older architectures also have these calls, and the C library uses them.
     #[cfg(target_arch = "x86_64")]
     calls.extend([
         any(libc::SYS_epoll_wait, "as epoll_pwait"),

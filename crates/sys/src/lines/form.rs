@@ -30,7 +30,7 @@ static CHOICE: OnceLock<Choice> = OnceLock::new();
 /// Chooses the form, once and for all, before the first line, and connects to journald if standard error leads there: a
 /// confined engine cannot do so later.
 pub fn choose(form: Form, is_journal: bool) {
-    // Without a journald to receive them, lines go to the stream as text.
+    // Without journald to receive them, lines go to the stream as text.
     let wanted = is_journal && form == Form::Text;
     let journal = wanted.then(Journal::connect).and_then(Result::ok);
     let _ = CHOICE.set(Choice { form, journal });

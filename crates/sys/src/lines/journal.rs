@@ -57,7 +57,7 @@ impl Journal {
     /// Connects. Standard error must lead there.
     ///
     /// # Errors
-    /// If nothing listens there, as in a container.
+    /// If nothing listens there, as in many containers.
     pub(super) fn connect() -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.connect(SOCKET)?;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The longest line; the rest is cut off. A pipe takes up to this many bytes atomically.
 pub(super) const LONGEST: usize = 4096;
 
-/// The field that says what kind of line it is (`udco_ipc::message_id`): journald has a name for it.
+/// The field that says what kind of line it is (`udco_ipc::message_id`); journald has its own name for it.
 pub const MESSAGE_ID: &str = "message_id";
 
 /// The level of a line.
@@ -143,7 +143,7 @@ impl Record {
     }
 }
 
-/// Appends a field, with its length where the value has several lines.
+/// Appends a field, with its length if the value has several lines.
 fn entry(datagram: &mut Vec<u8>, name: &str, value: &str) {
     datagram.extend_from_slice(name.as_bytes());
     if value.contains('\n') {
@@ -156,7 +156,7 @@ fn entry(datagram: &mut Vec<u8>, name: &str, value: &str) {
     datagram.push(b'\n');
 }
 
-/// The beginning of a text, at most this many bytes of it.
+/// The beginning of a text, at most this many bytes.
 fn cut(text: &str, most: usize) -> &str {
     let is_end = |end: &usize| text.is_char_boundary(*end);
     let end = (0..=most.min(text.len())).rev().find(is_end);

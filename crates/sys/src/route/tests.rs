@@ -51,8 +51,8 @@ fn changes_are_reported_and_dumps_answered() {
 }
 
 #[test]
-fn lost_messages_are_told_apart() {
-    if !enter("route::tests::lost_messages_are_told_apart") {
+fn lost_messages_are_reported_as_an_overrun() {
+    if !enter("route::tests::lost_messages_are_reported_as_an_overrun") {
         return;
     }
     let monitor = Monitor::open().unwrap();
@@ -70,7 +70,7 @@ fn lost_messages_are_told_apart() {
         }
     }
     assert!(overruns > 0);
-    // A buffer that is too small loses a message just as well.
+    // Too small a buffer loses a message just as well.
     ip("addr add 10.7.1.1/32 dev lo");
     assert_eq!(
         monitor.receive(&mut buffer[..20]).unwrap(),

@@ -25,7 +25,7 @@ impl FdList {
         self.len == 0
     }
 
-    /// Takes the descriptor at `index`; `None` if it does not exist or was taken before.
+    /// Takes the descriptor at `index`; `None` if it does not exist or has been taken.
     pub fn take(&mut self, index: usize) -> Option<OwnedFd> {
         self.fds.get_mut(index).and_then(Option::take)
     }

@@ -31,8 +31,8 @@ impl Listener {
 
     /// Listens at `path` with the file mode `mode` (permission bits, e.g. `0o660`).
     ///
-    /// The mode is set before `listen`, so that no client can connect in between. Nothing here removes the file,
-    /// neither an old one beforehand nor this one at the end.
+    /// The mode is set before `listen`, so that no client can connect in between. Nothing here removes files, neither
+    /// an old one beforehand nor this one at the end.
     ///
     /// # Errors
     ///

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use super::*;
 
-/// A pipe whose write ends are sent: once the last is closed, the read end sees the end.
+/// A pipe whose write ends are sent: once the last is closed, the read end sees end of file.
 fn write_ends(count: usize) -> (PipeReader, Vec<OwnedFd>) {
     let (reader, writer) = pipe().unwrap();
     let mut ends: Vec<OwnedFd> = (1..count)
@@ -155,7 +155,7 @@ fn a_listener_has_its_mode_and_knows_who_connects() {
 }
 
 #[test]
-fn an_end_of_a_connection_is_no_end_of_a_pair() {
+fn an_end_of_a_connection_is_not_taken_for_an_end_of_a_pair() {
     let (one, _other) = Connection::pair().unwrap();
     Connection::adopt_pair_end(one.into_fd()).unwrap();
     let path = std::env::temp_dir().join(format!("udco-pair-end-{}", std::process::id()));

@@ -15,7 +15,7 @@ fn refused(fd: impl Into<OwnedFd>) -> Option<i32> {
     Queue::adopt(fd.into()).unwrap_err().raw_os_error()
 }
 
-/// Whether this test may make interfaces; reports if not.
+/// Whether this test may make interfaces; reports a skip if not.
 fn tun_is_there() -> bool {
     let there = File::options()
         .read(true)

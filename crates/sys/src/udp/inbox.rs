@@ -29,7 +29,7 @@ pub struct Datagram<'a> {
     pub local: Option<IpAddr>,
     /// Index of the interface it arrived on; 0 if unknown.
     pub ifindex: u32,
-    /// `bytes` are datagrams of this length each, the last may be shorter. 1 to `bytes.len()`.
+    /// `bytes` holds several datagrams of this length, the last of which may be shorter. 1 to `bytes.len()`.
     pub segment: Option<usize>,
     /// The datagram was longer than the slot, or the kernel had no room to report its segment size: drop it (promises
     /// A4).
@@ -210,7 +210,7 @@ fn unspecified() -> SocketAddr {
     SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0)
 }
 
-/// A segment size that cannot lead beyond the datagram (promises A4).
+/// A segment size that cannot reach beyond the datagram (promises A4).
 fn valid_segment(size: i32, length: usize) -> Option<usize> {
     let size = usize::try_from(size).ok()?;
     (size > 0 && size <= length).then_some(size)

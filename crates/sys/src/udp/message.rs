@@ -8,7 +8,7 @@ use super::control::Class;
 /// The most segments per message that every kernel since 4.18 accepts.
 pub const MAX_SEGMENTS: usize = 64;
 
-/// One message: a datagram, or several of equal size, one behind the other.
+/// One message: a datagram, or several of equal size, one after another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// Its bytes in the arena, or the first of them ([`super::Outbox::extend`]).
@@ -17,8 +17,8 @@ pub struct Message {
     pub destination: SocketAddr,
     /// The source; `None` leaves it to the kernel. Ignored if of another family than the destination.
     pub local: Option<IpAddr>,
-    /// The kernel cuts the bytes into datagrams of this length each, the last may be shorter; at
-    /// most [`MAX_SEGMENTS`] and 65,507 bytes (IPv6: 65,527) in all.
+    /// The kernel cuts the bytes into datagrams of this length, the last of which may be shorter; at most
+    /// [`MAX_SEGMENTS`] and 65,507 bytes (IPv6: 65,527) in all.
     pub segment: Option<u16>,
     /// TOS of IPv4, traffic class of IPv6; 0 leaves it to the socket.
     pub traffic_class: u8,
@@ -29,7 +29,7 @@ pub struct Message {
 pub enum Outcome {
     /// The kernel took it.
     Sent,
-    /// The kernel took it after the local address was left out, since that is no longer ours: the caller should forget
+    /// The kernel took it after the local address was left out, because it is no longer ours: the caller should forget
     /// that address (promises D8).
     SentWithoutLocal,
     /// The kernel refused this message only: the errno.
@@ -51,8 +51,8 @@ impl Outcome {
         matches!(self, Self::Failed(libc::EMSGSIZE | libc::EINVAL))
     }
 
-    /// Whether a message with a segment size failed in a way that its datagrams one by one may not: a segment exceeds
-    /// the path's MTU (`EMSGSIZE`, older kernels `EINVAL`), or a device or a transform cannot segment (`EIO`,
+    /// Whether a message with a segment size failed in a way that its datagrams, sent one by one, may not: a segment
+    /// exceeds the path's MTU (`EMSGSIZE`, older kernels `EINVAL`), or a device or a transform cannot segment (`EIO`,
     /// `EOPNOTSUPP`). Try [`super::Outbox::send_singly`].
     #[must_use]
     pub fn refuses_segments(self) -> bool {
@@ -78,8 +78,8 @@ impl Message {
         (same && !local.is_unspecified()).then_some(local)
     }
 
-    /// The traffic class, unless the socket's applies. A datagram to a v4-mapped address is IPv4, on an IPv6 socket,
-    /// too.
+    /// The traffic class, unless the socket's applies. A datagram to a v4-mapped address is IPv4, even on an IPv6
+    /// socket.
     pub(super) fn class(&self) -> Option<Class> {
         let class = self.traffic_class;
         let named = match self.destination.is_ipv4() {

@@ -19,8 +19,8 @@ use super::inbox::empty_header;
 use super::message::{Message, Outcome};
 use super::pieces::{self, Pieces};
 
-/// How often to retry a message after an error that may belong to an earlier one. Promises A9 asks for one; the second
-/// covers an ICMP error that arrives between the two.
+/// How many times to retry a message after an error that may belong to an earlier one. Promises A9 asks for one; the
+/// second covers an ICMP error that arrives between the two.
 const RETRIES: u8 = 2;
 
 /// Sums over the outcomes of a batch, in messages.
@@ -41,7 +41,7 @@ pub struct Sent {
 pub struct Outbox {
     capacity: usize,
     messages: Vec<Message>,
-    /// What the messages hold behind their own ranges.
+    /// The ranges that messages have besides their first.
     pieces: Pieces,
     outcomes: Vec<Outcome>,
     names: Box<[Name]>,
@@ -55,7 +55,7 @@ pub struct Outbox {
 unsafe impl Send for Outbox {}
 
 impl Outbox {
-    /// Room for `capacity` messages (1 to 1,024), and for as many ranges behind their own ([`Outbox::extend`]).
+    /// Room for `capacity` messages (1 to 1,024), and for as many further ranges ([`Outbox::extend`]).
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         let capacity = capacity.clamp(1, 1_024);
@@ -87,14 +87,14 @@ impl Outbox {
         true
     }
 
-    /// Adds bytes to the message pushed last, behind those that it has. Of a segmented message each range but the last
-    /// holds whole segments. `false`: there is no message, or no room for another range.
+    /// Adds bytes to the message pushed last, after those it already has. In a segmented message, each range but the
+    /// last must hold whole segments. `false`: there is no message, or no room for another range.
     #[must_use = "a full outbox leaves the bytes out"]
     pub fn extend(&mut self, range: Range<usize>) -> bool {
         self.pieces.extend(range)
     }
 
-    /// Where the bytes of the message at `index` lie in the arena, in their order; nowhere if there is no such message.
+    /// Where the bytes of the message at `index` lie in the arena, in order; empty if there is no such message.
     pub fn pieces(&self, index: usize) -> impl Iterator<Item = Range<usize>> + Clone + '_ {
         let message = self.messages.get(index);
         message
@@ -268,7 +268,7 @@ impl Outbox {
         sum
     }
 
-    /// How many bytes the message at `index` has in all.
+    /// The total length of the message at `index`.
     fn bytes(&self, index: usize) -> usize {
         self.pieces(index).map(|range| range.len()).sum()
     }

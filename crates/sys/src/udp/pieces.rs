@@ -3,19 +3,19 @@
 use std::iter;
 use std::ops::Range;
 
-/// The ranges behind the first of each message.
+/// The ranges of each message after its first.
 #[derive(Debug)]
 pub(super) struct Pieces {
     /// How many ranges there may be: each has a vector.
     most: usize,
-    /// Those of all messages, in the messages' order.
+    /// The ranges of all messages, in the messages' order.
     ranges: Vec<Range<usize>>,
-    /// Which of them are a message's, by its index.
+    /// Which of them belong to each message, by its index.
     owned: Vec<Range<usize>>,
 }
 
 impl Pieces {
-    /// Room for this many messages, and for as many ranges behind the first ones.
+    /// Room for this many messages, and for as many ranges after the first ones.
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             most: capacity,
@@ -24,7 +24,7 @@ impl Pieces {
         }
     }
 
-    /// The next message has no range but its own so far.
+    /// Begins the next message, which has only its first range so far.
     pub(super) fn begin(&mut self) {
         let at = self.ranges.len();
         self.owned.push(at..at);
@@ -43,7 +43,7 @@ impl Pieces {
         true
     }
 
-    /// The ranges of the message at `index` behind its first.
+    /// The ranges of the message at `index` after its first.
     pub(super) fn of(&self, index: usize) -> &[Range<usize>] {
         self.ranges.get(self.span(index)).unwrap_or_default()
     }
@@ -53,7 +53,7 @@ impl Pieces {
         index + self.span(index).start
     }
 
-    /// Takes the message's further ranges away, for [`Pieces::give_back`].
+    /// Takes away the message's further ranges, to be restored by [`Pieces::give_back`].
     pub(super) fn take(&mut self, index: usize) -> Range<usize> {
         let owned = self.owned.get_mut(index);
         owned.map_or(0..0, |span| {
@@ -63,7 +63,7 @@ impl Pieces {
         })
     }
 
-    /// Gives the message back what [`Pieces::take`] took.
+    /// Restores to the message what [`Pieces::take`] took.
     pub(super) fn give_back(&mut self, index: usize, taken: Range<usize>) {
         if let Some(span) = self.owned.get_mut(index) {
             *span = taken;
@@ -80,7 +80,7 @@ impl Pieces {
     }
 }
 
-/// A message's ranges: its first, and those behind it.
+/// A message's ranges: its first, then the others.
 pub(super) fn all(
     first: Range<usize>,
     more: &[Range<usize>],

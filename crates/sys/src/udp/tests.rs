@@ -36,7 +36,7 @@ fn message(range: std::ops::Range<usize>, destination: SocketAddr) -> Message {
 /// Waits until something has arrived, with everything sent along with it: on a busy machine even loopback takes time.
 fn await_arrival(socket: &UdpSocket) {
     let mut fds = [PollFd::new(socket, PollFlags::IN)];
-    // Beside busy loops it has taken more than a second.
+    // On a busy machine it has taken more than a second.
     let at_most = Timespec {
         tv_sec: 30,
         tv_nsec: 0,
@@ -45,7 +45,7 @@ fn await_arrival(socket: &UdpSocket) {
     sleep(Duration::from_millis(1));
 }
 
-/// Receives until there are `count` datagrams (segments), or none has come for long.
+/// Receives until there are `count` datagrams (segments), or until none has come for a long time.
 fn collect(socket: &UdpSocket, inbox: &mut Inbox, count: usize) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     for _ in 0..10_000 {

@@ -1,11 +1,11 @@
-//! Sending the segments of a message one by one, where the path takes them no other way.
+//! Sending the segments of a message one by one, if the path takes them no other way.
 
 use super::{Attempt, Message, Outbox, Outcome, UdpSocket};
 
 impl Outbox {
     /// Sends the segments of the message at `index` one by one, after its outcome said
-    /// [`refuses_segments`](Outcome::refuses_segments). Stops at the first that fails; its outcome is that of the last
-    /// one tried. Returns how many datagrams were sent. Slow; needs no room in the batch.
+    /// [`refuses_segments`](Outcome::refuses_segments). Stops at the first that fails; the message's outcome is that of
+    /// the last one tried. Returns how many datagrams were sent. Slow; needs no room in the batch.
     pub fn send_singly(&mut self, socket: &UdpSocket, arena: &[u8], index: usize) -> usize {
         let Some(message) = self.messages.get(index).cloned() else {
             return 0;
