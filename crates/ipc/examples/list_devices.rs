@@ -14,7 +14,7 @@ use udco_sys::seqpacket::Connection;
 
 type Failure = Box<dyn Error>;
 
-/// The system calls of a client that has nothing an engine could ask for.
+/// The system calls of a client that has nothing an engine could need.
 struct Lister<'a> {
     connection: Connection,
     conversation: Conversation,

@@ -1,6 +1,6 @@
 //! The alias of a TUN device identifies a device made for this engine, and one that a dead engine left behind.
 
-/// Prefix of every TUN device's alias, followed by the kind of link it stands for: a successor recognises by it what a
+/// Prefix of every TUN device's alias, followed by the kind of link it stands for: by it a successor recognises what a
 /// dead engine left behind.
 pub const ALIAS: &str = "udco ";
 
@@ -9,9 +9,9 @@ const ROOM: usize = 32;
 
 /// The alias that the client gives a device: [`ALIAS`], the kind of link, and the nonce of the engine's request in hex.
 ///
-/// Setting an alias takes `CAP_NET_ADMIN` in the device's network namespace, and anyone can read it. So an engine
-/// that reads its nonce there knows that the client it sent the nonce to made, or may administer, this device (faults
-/// D1). Others can read the nonce too, but it is valid for one request only.
+/// Setting an alias takes `CAP_NET_ADMIN` in the device's network namespace, and anyone can read it. So an engine that
+/// reads its nonce there knows that the client to which it sent the nonce has made this device, or may administer it
+/// (faults D1). Others can read the nonce too, but it is valid for one request only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Alias {
     bytes: [u8; ROOM],

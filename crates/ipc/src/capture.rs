@@ -82,7 +82,7 @@ pub enum Way {
     InnerIn,
     /// A record on its way to a peer.
     OuterOut,
-    /// What the transport socket has received.
+    /// A packet that the transport socket has received.
     OuterIn,
 }
 
@@ -93,7 +93,7 @@ pub struct Ends {
     pub local: SocketAddr,
     /// The other end.
     pub remote: SocketAddr,
-    /// Over TCP: the packet is without the length in front of it.
+    /// Whether it went over TCP; the packet then lacks its length prefix.
     pub is_stream: bool,
 }
 
@@ -108,7 +108,7 @@ pub struct Captured<'a> {
     pub peer: Option<u32>,
     /// The addresses of an outer packet.
     pub ends: Option<Ends>,
-    /// It was dropped: the number of the reason, in the order of `DropReason::ALL`.
+    /// If it was dropped: the number of the reason, in the order of `DropReason::ALL`.
     pub dropped: Option<u16>,
     /// Its length, in bytes.
     pub length: u32,
@@ -116,7 +116,7 @@ pub struct Captured<'a> {
     pub bytes: &'a [u8],
 }
 
-/// Stands for no peer, and for no reason.
+/// Stand for no peer, and for no reason.
 const NO_PEER: u32 = u32::MAX;
 const NO_REASON: u16 = u16::MAX;
 
@@ -134,7 +134,7 @@ impl<'a> Captured<'a> {
         HEADER + self.bytes.len()
     }
 
-    /// Never: there is always a header.
+    /// Never empty: there is always a header.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         false
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wanted_is_told_by_bits() {
+    fn wanted_packets_are_encoded_as_bits() {
         for bits in 0..8 {
             assert_eq!(Wanted::of_wire(bits).to_wire(), bits);
         }

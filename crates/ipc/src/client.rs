@@ -1,5 +1,5 @@
 //! The client's side of the conversation, without system calls: sequence numbers, deadlines, matching answers to
-//! requests, and what the engine needs before it can answer. Two clients are its [`Host`]s: the preload library and
+//! requests, and providing what the engine needs before it can answer. It has two [`Host`]s: the preload library and
 //! the command line.
 
 use core::fmt;
@@ -16,8 +16,8 @@ const IMPATIENCE: Duration = Duration::from_millis(100);
 /// (faults B3). The reliable sign of a lost engine is the end of the connection.
 const TAKE_OVER: Duration = Duration::from_secs(60);
 
-/// How much an engine may need before it answers a request; one that serves needs a link and a device, or a socket. A
-/// hostile one would otherwise ask for ever, as each of its questions restarts its deadline.
+/// How many things an engine may need before it answers a request; a real one needs a link and a device, or a socket. A
+/// hostile one could otherwise ask for ever, as each of its questions restarts its deadline.
 const MOST_NEEDS: usize = 16;
 
 /// State of the conversation on one connection.
@@ -26,11 +26,11 @@ pub struct Conversation {
     seq: u32,
     /// How long the engine may take to answer.
     patience: Duration,
-    /// It still owes an answer for which this client has stopped waiting.
+    /// Whether it still owes an answer for which this client has stopped waiting.
     is_overdue: bool,
 }
 
-/// Descriptors that go along with a message.
+/// The descriptors that go along with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beside {
     /// None.
@@ -291,7 +291,7 @@ impl<T: Copy + PartialOrd + Add<Duration, Output = T>> Pending<T> {
             if decode(buffer, len)?.0 == self.seq {
                 return Ok(len);
             }
-            // Messages that wait are received whatever the time is.
+            // Messages that are already waiting are received even after the deadline.
             if now > self.until {
                 conversation.is_overdue = true;
                 return Err(Lost::Silent.into());

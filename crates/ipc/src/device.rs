@@ -1,5 +1,5 @@
-//! How a client makes the TUN device that an engine requests: it decides on each step by what already has the name. The
-//! client carries them out ([`Kernel`]), in its network namespace and with its privileges.
+//! How a client makes the TUN device that an engine requests: what already has the name decides on each step. The
+//! client carries out the steps ([`Kernel`]), in its network namespace and with its privileges.
 
 use core::time::Duration;
 
@@ -52,7 +52,7 @@ pub struct Made {
     pub ifindex: u32,
     /// The kernel's number of its network namespace; 0 if it has none.
     pub netns: u64,
-    /// A dead engine or client had left it behind: it stays, whatever happens.
+    /// Whether a dead engine or client had left it behind; if so, it stays, whatever happens.
     pub was_left: bool,
 }
 
@@ -119,13 +119,13 @@ pub trait Kernel {
     fn pause(&self, time: Duration);
 }
 
-/// Makes a device that survives the closing of all descriptors, so that no packet leaves in the clear after the
-/// engine has died. A device of that name that a dead engine or client left behind is taken over unchanged: with its
-/// original number of queues (faults A5), and with its addresses, since the kernel removes a device's routes with its
-/// last address (promises I1).
+/// Makes a device that survives the closing of all descriptors, so that no packet leaves in the clear once the engine
+/// has died. A device of that name that a dead engine or client left behind is taken over unchanged: with its original
+/// number of queues (faults A5), and with its addresses, since the kernel removes a device's routes with its last
+/// address (promises I1).
 ///
 /// # Errors
-/// `EEXIST` if anything else has the name, `EINVAL` for more queues than a message takes, else the kernel's error.
+/// `EEXIST` if anything else has the name, `EINVAL` for more queues than a message can carry, else the kernel's error.
 pub fn make<K: Kernel>(kernel: &mut K, wanted: &Wanted<'_>) -> Result<Made, i32> {
     if usize::from(wanted.queues) >= MAX_FDS {
         return Err(EINVAL);
@@ -181,7 +181,7 @@ fn create<K: Kernel>(kernel: &mut K, wanted: &Wanted<'_>) -> Result<Name, i32> {
     Ok(name)
 }
 
-/// The queues of a device left behind: as many as are wanted, or its only one. `EEXIST` if it is no such device, or
+/// The queues of a device left behind: as many as are wanted, or its only one. `EEXIST` if it is not such a device, or
 /// is in use; any other error ends OpenVPN, which takes `EEXIST` for success.
 fn take<K: Kernel>(kernel: &mut K, ifindex: u32, wanted: &Wanted<'_>) -> Result<Name, i32> {
     for _ in 0..=TRIES {
@@ -216,7 +216,7 @@ fn attach_all<K: Kernel>(
         kernel.detach();
     }
     match all {
-        // The device was made the other way.
+        // The device was made in the other mode.
         Err(EINVAL) if several.is_none() => attach_all(kernel, wanted, Some(!is_several)),
         all => all,
     }

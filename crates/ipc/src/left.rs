@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn queues_that_somebody_has_are_seen() {
+    fn open_queues_are_noticed() {
         let shown = |data: &[u8]| interface(&message("udco ovpn", "tun\0", data));
         let left = |several| Interface::Left {
             several: Some(several),

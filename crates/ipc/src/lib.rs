@@ -5,10 +5,10 @@
 //! `SOCK_SEQPACKET` Unix socket: [`HEADER`] bytes of header, then the body. File descriptors travel beside a message
 //! with `SCM_RIGHTS`, in the order given at each variant.
 //!
-//! The client sends requests, the engine answers; a client has one request pending at a time. Each request carries a
-//! sequence number that its answers repeat, and a client discards an answer with another number (it belongs to a
-//! request that timed out). An engine that needs something from the client before it can answer requests it
-//! ([`ToClient::NeedTun`], [`ToClient::NeedSocket`], [`ToClient::NeedLink`]) and the client replies under the same
+//! The client sends requests, and the engine answers; a client has one request pending at a time. Each request carries
+//! a sequence number that its answers repeat, and a client discards an answer with another number (it belongs to a
+//! request that timed out). If the engine needs something from the client before it can answer, it says so
+//! ([`ToClient::NeedTun`], [`ToClient::NeedSocket`], [`ToClient::NeedLink`]), and the client replies under the same
 //! number.
 //!
 //! A *channel* is the SEQPACKET pair that the client uses like a generic-netlink socket: one end in the client's fd
@@ -46,7 +46,7 @@ pub use to_engine::{Partial, ToEngine};
 /// Version of this protocol; both ends must have the same.
 pub const VERSION: u16 = 6;
 
-/// Bytes of header before each body: kind (u16), unused (u16), sequence number (u32).
+/// Length in bytes of the header before each body: kind (u16), unused (u16), sequence number (u32).
 pub const HEADER: usize = 8;
 
 /// The largest message of either direction, header included.
@@ -79,10 +79,10 @@ pub const STREAM_ERROR: [u8; 2] = [0xff, 0xff];
 /// pair of sockets, sends one end through the dispenser with [`ToEngine::Connect`], and speaks on the other.
 pub const FD_VARIABLE: &str = "UDCO_FD";
 
-/// Environment variable with the path of the socket of an engine.
+/// Environment variable with the path of an engine's socket.
 pub const SOCKET_VARIABLE: &str = "UDCO_SOCKET";
 
-/// The message does not fit the buffer.
+/// The message does not fit into the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLong;
 

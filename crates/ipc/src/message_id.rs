@@ -1,7 +1,7 @@
-//! What log lines report, as the journal knows it: an id for each kind of line that an operator acts on.
+//! The journal's message ids: one for each kind of log line that an operator may act on.
 //!
-//! `journalctl MESSAGE_ID=…` finds such lines whatever their words, and `journalctl -x` explains them, with a cure, by the
-//! catalog in packaging/systemd/udco.catalog. An id never changes, and is never used for something else.
+//! `journalctl MESSAGE_ID=…` finds such lines whatever their wording, and `journalctl -x` explains them, with a cure,
+//! from the catalog in packaging/systemd/udco.catalog. An id never changes, and is never reused for something else.
 
 /// A device's packets go through the engine.
 pub const OFFLOAD_ACTIVE: &str = "91e01962e926460086e977f38301c3b2";
@@ -9,7 +9,7 @@ pub const OFFLOAD_ACTIVE: &str = "91e01962e926460086e977f38301c3b2";
 pub const OFFLOAD_INACTIVE: &str = "53a9ad35b9024eb4856ed53b5e277299";
 /// udco cannot serve this OpenVPN, which uses its own data path.
 pub const OFFLOAD_UNAVAILABLE: &str = "ba24e5f38fc54300b00536a5317fbb06";
-/// An engine waits, and no program has connected.
+/// An engine is waiting, and no program has connected.
 pub const NO_CLIENT: &str = "1433e4f380ab4a2cb44dfa9fd86faceb";
 /// OpenVPN has lost its engine.
 pub const ENGINE_ENDED: &str = "29b8e6e16fbb4e76a4627f0a4dc133ed";
@@ -25,7 +25,7 @@ pub const DEVICE_STAYS: &str = "5044c7ace8f8456bb9fad75ce01e879e";
 pub const DEVICE_IN_THE_WAY: &str = "cdb1b536712b4437b28a9b22b7799cdc";
 /// Somebody has deleted a device.
 pub const DEVICE_DELETED: &str = "04810187320d49d49f0ddab62fae7673";
-/// OpenVPN asked for the name of an existing interface.
+/// OpenVPN requested a name that an existing interface has.
 pub const INTERFACE_EXISTS: &str = "c741584ad75e4363b702e4b235678cb0";
 /// A peer was silent for longer than its timeout.
 pub const PEER_EXPIRED: &str = "293241a81ada424ab1ae2882a04077f9";
@@ -35,7 +35,7 @@ pub const KEY_REUSED: &str = "35e9db160014454d964ce9aab9a3a611";
 pub const REKEY_DUE: &str = "c501a02cebf8434f91c10eef6afcfe12";
 /// A limit allows fewer workers than wanted.
 pub const FEW_THREADS: &str = "a0d0e28dc50a4cd39979806a70dba487";
-/// A user has as many clients as one may have.
+/// A user has reached the limit on clients.
 pub const CLIENT_LIMIT: &str = "5e94ef9cec79418fb97b33dda9210c5c";
 /// A user may not use this engine.
 pub const ACCESS_DENIED: &str = "d5ac3efc9872455c98f6dd471cd3367e";

@@ -18,9 +18,9 @@ pub enum MssFix {
     Path,
     /// No limit.
     Off,
-    /// OpenVPN's packets are at most this long, without the headers of UDP and IP.
+    /// OpenVPN's packets are at most this long, not counting the UDP and IP headers.
     Datagram(u16),
-    /// The same, with the headers of UDP and IP.
+    /// The same, counting the UDP and IP headers.
     Outer(u16),
     /// Inner packets are at most this long.
     Inner(u16),
@@ -48,7 +48,7 @@ impl DataPathOptions {
         options
     }
 
-    /// The first word of the variable that [`DataPathOptions::parse`] has ignored.
+    /// The first word of the variable that [`DataPathOptions::parse`] ignores.
     #[must_use]
     pub fn ignored(text: &str) -> Option<&str> {
         let mut options = Self::default();
@@ -57,7 +57,7 @@ impl DataPathOptions {
         words.find(|word| options.take(word).is_none())
     }
 
-    /// Takes an option; `None` if it is unknown, or has no such value.
+    /// Takes an option; `None` if it is unknown, or cannot have this value.
     fn take(&mut self, word: &str) -> Option<()> {
         let (name, value) = word.split_once('=').unwrap_or((word, ""));
         match (name.trim(), value.trim()) {
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_displayed_is_read_again() {
+    fn displayed_options_parse_back() {
         for mssfix in [
             MssFix::Path,
             MssFix::Off,
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_left_out() {
+    fn unknown_options_are_ignored() {
         for text in [
             "",
             ",,=,",

@@ -3,7 +3,7 @@ use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use super::*;
 
 #[test]
-fn messages_to_the_engine_come_back_as_they_went() {
+fn messages_to_the_engine_survive_encoding() {
     let messages = [
         ToEngine::Hello {
             version: VERSION,
@@ -102,7 +102,7 @@ fn messages_to_the_engine_come_back_as_they_went() {
 }
 
 #[test]
-fn messages_to_the_client_come_back_as_they_went() {
+fn messages_to_the_client_survive_encoding() {
     let messages = [
         ToClient::Welcome { version: VERSION },
         ToClient::Refused { errno: 1 },

@@ -16,7 +16,7 @@ pub enum ToClient<'a> {
         /// Why, as an errno.
         errno: i32,
     },
-    /// The channel is known by this number.
+    /// The channel is open, under this number.
     Channel {
         /// Number for [`crate::ToEngine::Request`] and [`crate::ToEngine::SetOption`].
         channel: u32,
@@ -25,9 +25,10 @@ pub enum ToClient<'a> {
     Done {
         /// 0, or why not. For a [`crate::ToEngine::Request`] always 0: errors are netlink messages in the channel.
         errno: i32,
-        /// The engine has taken the socket of the last [`crate::ToEngine::Socket`]: put the relay in its place now.
+        /// Whether the engine has taken the socket of the last [`crate::ToEngine::Socket`]; if so, put the relay in its
+        /// place now.
         replace_fd: bool,
-        /// Not all answers fitted into the channel; the rest follows as it is drained.
+        /// Whether some answers did not fit into the channel; those follow as it is drained.
         more: bool,
     },
     /// Not about a device of ours: pass the request on to the kernel.
@@ -46,10 +47,10 @@ pub enum ToClient<'a> {
     },
     /// The engine has the device of a [`crate::ToEngine::FindDevice`].
     Device {
-        /// It was made by the API `ovpn-dco-v2`, not by `ovpn`.
+        /// Whether it was made through the API `ovpn-dco-v2`, not `ovpn`.
         is_dco_v2: bool,
-        /// Both network namespaces have the same number. Otherwise only index and name match, which can occur in
-        /// several namespaces.
+        /// Whether both network namespaces have the same number. Otherwise only index and name match, which can happen
+        /// in several namespaces.
         is_certain: bool,
         /// Inode of the engine's own network namespace; 0 if unknown.
         engine: u64,

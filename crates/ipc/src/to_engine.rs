@@ -4,8 +4,8 @@ use crate::capture::Wanted;
 use crate::wire::{Body, Fields};
 use crate::{Malformed, MssFix, TooLong};
 
-/// How far a client had read into its TCP stream when it was handed over. The remainder of a packet that it had read in
-/// part goes to the client unchanged, so that it finds the start of the next.
+/// How far a client had read into its TCP stream when it was handed over. The rest of a packet that it had partly read
+/// goes to the client unchanged, so that it finds the start of the next one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Partial {
     /// It was between two packets, or its position is unknown.
@@ -49,7 +49,7 @@ pub enum ToEngine<'a> {
     Request {
         /// The channel it was sent on.
         channel: u32,
-        /// Netlink port id of that socket, as the client believes it to be.
+        /// Netlink port id of that socket, as far as the client knows.
         port: u32,
         /// The largest buffer with which the client has received on it so far, in bytes; 0 if it has not received
         /// yet. As in the kernel, the datagrams of a dump are sized to it.
@@ -114,7 +114,7 @@ pub enum ToEngine<'a> {
         /// 0, or why there is no such socket: `EBADF` or `ENOTSOCK` if the number names none; `EOPNOTSUPP` if it is
         /// neither UDP nor TCP; `EBUSY` for a UDP socket with an encapsulation of its own.
         errno: i32,
-        /// The packet of a TCP stream that the client has read in part.
+        /// The packet of a TCP stream that the client has partly read.
         partial: Partial,
     },
     /// The client closed a transport socket that the engine has. Answer: [`crate::ToClient::Done`], after the engine
@@ -167,7 +167,7 @@ pub enum ToEngine<'a> {
         /// Its name there, compared where the kernel does not number namespaces.
         name: &'a [u8],
     },
-    /// OpenVPN has again refused its server's pushed options, because they rule offload out. Answer:
+    /// OpenVPN has again refused the options that its server pushed, because they rule out offload. Answer:
     /// [`crate::ToClient::Done`].
     CompressionRefused,
     /// Captures the packets of a device that the client may use, until the client closes its end or its connection.

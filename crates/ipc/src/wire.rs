@@ -2,7 +2,7 @@
 
 use crate::{HEADER, Malformed, TooLong};
 
-/// Writes fields; remembers if one did not fit.
+/// Writes fields, and remembers whether one did not fit.
 pub(crate) struct Body<'a> {
     into: &'a mut [u8],
     at: usize,

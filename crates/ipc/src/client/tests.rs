@@ -12,7 +12,7 @@ struct Fake {
     now: Duration,
     /// The messages to receive, and when, numbered relative to the last request.
     coming: VecDeque<(Duration, u32, ToClient<'static>)>,
-    /// There is always a message to receive, however late it is.
+    /// Whether there is always a message to receive, however late it is.
     floods: bool,
     sent: Vec<(u32, Vec<u8>, Beside)>,
     device: Result<Made, i32>,
@@ -116,7 +116,7 @@ fn done(errno: i32) -> ToClient<'static> {
 }
 
 #[test]
-fn an_answer_to_an_earlier_question_is_none() {
+fn an_answer_to_an_earlier_request_is_ignored() {
     let mut host = Fake::new(&[(1500, 1, done(1)), (1600, 2, done(2))]);
     assert_eq!(host.request_tun(), Err(Lost::Silent));
     assert_eq!(host.now, PATIENCE);
@@ -136,7 +136,7 @@ fn an_engine_that_owes_an_answer_has_less_time_for_the_next() {
 }
 
 #[test]
-fn the_engine_gets_what_it_wants_under_the_same_number() {
+fn the_engine_gets_what_it_needs_under_the_same_number() {
     let mut host = Fake::new(&[
         (0, 1, ToClient::NeedLink { ifindex: 3 }),
         (0, 1, ToClient::NeedLink { ifindex: 4 }),
@@ -175,7 +175,7 @@ const TUN3: ToClient<'static> = ToClient::NeedTun(Wanted {
 
 /// The kernel may take seconds for the engine's operations on a device (faults B3).
 #[test]
-fn an_engine_with_a_new_device_has_its_time() {
+fn an_engine_gets_more_time_with_a_new_device() {
     let answer = ToClient::Answer { datagram: b"ack" };
     let mut host = Fake::new(&[(0, 1, TUN3), (59_000, 1, answer)]);
     host.device = Ok(Made {
@@ -201,7 +201,7 @@ fn an_engine_without_its_device_has_no_more_time_than_for_any_answer() {
 }
 
 #[test]
-fn an_engine_that_floods_with_other_answers_is_given_up() {
+fn a_client_gives_up_on_an_engine_that_floods_it() {
     let flood: Vec<_> = (0..5000).map(|at| (at, 77, done(0))).collect();
     let mut host = Fake::new(&flood);
     host.floods = true;
@@ -211,7 +211,7 @@ fn an_engine_that_floods_with_other_answers_is_given_up() {
 
 /// Each question restarts the engine's deadline (promises F8).
 #[test]
-fn an_engine_that_asks_without_end_is_given_up() {
+fn a_client_gives_up_on_an_engine_that_asks_forever() {
     for need in [
         ToClient::NeedLink { ifindex: 3 },
         ToClient::NeedSocket { fd: 6 },

@@ -18,7 +18,7 @@ struct Fake {
     shape_fails: bool,
     removed: Vec<Option<u32>>,
     pauses: Cell<u32>,
-    /// After this many pauses nobody has it open any more.
+    /// After this many pauses nobody has it open any longer.
     let_go_after: Option<u32>,
 }
 
@@ -131,7 +131,7 @@ fn a_left_device_is_taken_with_the_queues_it_was_made_for() {
 }
 
 #[test]
-fn what_is_not_left_has_its_name_for_itself() {
+fn a_name_in_use_is_not_taken_over() {
     let mut foreign = Fake::with(Interface::Foreign);
     assert_eq!(make(&mut foreign, &wanted(1)), Err(EEXIST));
     assert_eq!(foreign.pauses.get(), 0);
@@ -152,7 +152,7 @@ fn what_is_not_left_has_its_name_for_itself() {
 }
 
 #[test]
-fn what_was_made_in_vain_goes_and_what_was_left_stays() {
+fn a_failed_new_device_is_removed_and_a_left_one_stays() {
     let mut kernel = Fake {
         room: 16,
         shape_fails: true,
@@ -165,7 +165,7 @@ fn what_was_made_in_vain_goes_and_what_was_left_stays() {
     kernel.shape_fails = true;
     assert_eq!(make(&mut kernel, &wanted(1)), Err(EBADF));
     assert!(kernel.removed.is_empty());
-    // Another process was faster, or there are more queues than a message takes.
+    // Another process was faster, or there are more queues than a message can carry.
     assert_eq!(make(&mut Fake::default(), &wanted(1)), Err(EEXIST));
     assert_eq!(make(&mut Fake::default(), &wanted(17)), Err(EINVAL));
 }
