@@ -52,6 +52,15 @@ pub fn spent_by<T>(thread: &JoinHandle<T>) -> Option<Duration> {
     Some(Duration::new(seconds, nanoseconds))
 }
 
+/// The processor time that the calling thread has used, in nanoseconds.
+#[must_use]
+pub fn spent_by_this_thread() -> u64 {
+    let spent = clock_gettime(ClockId::ThreadCPUTime);
+    unsigned(spent.tv_sec)
+        .saturating_mul(1_000_000_000)
+        .saturating_add(unsigned(spent.tv_nsec))
+}
+
 fn now() -> Timespec {
     clock_gettime(ClockId::Boottime)
 }

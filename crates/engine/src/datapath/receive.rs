@@ -13,6 +13,7 @@ use udco_crypto::DirectionKey;
 use udco_ipc::capture::Way;
 
 use self::found::Found;
+use crate::datapath::coalesce::Moved;
 use crate::datapath::deliver::{Delivery, queue_for, write_alone};
 use crate::datapath::early_data::EarlyData;
 use crate::device::Device;
@@ -40,7 +41,7 @@ pub(crate) struct Receiver<I: Io> {
     early_data: EarlyData<I>,
     delivery: Delivery<I>,
     stream_buffer: Box<[u8]>,
-    taken: u64,
+    moved: Moved,
     recorder: Recorder,
 }
 
@@ -53,14 +54,14 @@ impl<I: Io> Receiver<I> {
             early_data: EarlyData::new(),
             delivery: Delivery::new(),
             stream_buffer: vec![0; STREAM_BUFFER].into(),
-            taken: 0,
+            moved: Moved::default(),
             recorder: Recorder::new(lane),
         }
     }
 
-    /// How many datagrams, or runs of coalesced ones, have been received.
-    pub(crate) const fn taken(&self) -> u64 {
-        self.taken
+    /// The datagrams, runs of coalesced ones, and pieces of streams that have been received.
+    pub(crate) const fn moved(&self) -> Moved {
+        self.moved
     }
 
     /// Whether packets wait for their key: then [`Receiver::run`] is due from time to time.
@@ -85,7 +86,6 @@ impl<I: Io> Receiver<I> {
         self.retry(device, transport, now);
         for _ in 0..TURNS {
             let received = self.inbox.receive(socket)?;
-            self.taken = self.taken.wrapping_add(received as u64);
             self.batch(device, transport, received, now);
             if received < BATCH {
                 break;
@@ -110,6 +110,7 @@ impl<I: Io> Receiver<I> {
             let Some(datagram) = self.inbox.datagram(index) else {
                 continue;
             };
+            self.moved.count(datagram.bytes.len());
             if datagram.truncated {
                 device.interface.drops.count(DropReason::RxOversize);
                 let ends = transport.ends(datagram.source, datagram.local);

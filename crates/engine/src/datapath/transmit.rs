@@ -22,6 +22,7 @@ use udco_core::recursion;
 use udco_core::{DropReason, Time, View};
 use udco_crypto::DirectionKey;
 
+use crate::datapath::coalesce::Moved;
 use crate::datapath::transmit::records::Records;
 use crate::device::Device;
 use crate::device::handoff::packet_buffer;
@@ -40,7 +41,7 @@ pub(crate) struct Transmitter<I: Io> {
     /// The packet read last, behind its virtio header.
     packet: Box<[u8]>,
     records: Records<I>,
-    taken: u64,
+    moved: Moved,
 }
 
 impl<I: Io> Transmitter<I> {
@@ -49,13 +50,13 @@ impl<I: Io> Transmitter<I> {
         Self {
             packet: packet_buffer(),
             records: Records::new(lane),
-            taken: 0,
+            moved: Moved::default(),
         }
     }
 
-    /// How many packets, or super-packets, have been read.
-    pub(crate) const fn taken(&self) -> u64 {
-        self.taken
+    /// The packets, and super-packets, that have been read.
+    pub(crate) const fn moved(&self) -> Moved {
+        self.moved
     }
 
     /// Sends the packets of a queue, at most [`TURNS`] batches. Returns the stream that the rest has to wait for: only if it
@@ -101,7 +102,7 @@ impl<I: Io> Transmitter<I> {
                     break;
                 }
             };
-            self.taken = self.taken.wrapping_add(1);
+            self.moved.count(len);
             if let Err(reason) = self.one(device, &view, queue, len, now) {
                 device
                     .interface

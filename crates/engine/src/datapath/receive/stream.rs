@@ -38,6 +38,7 @@ impl<I: Io> Receiver<I> {
                 Progress::Nothing => break,
                 Progress::Failed(errno) => return Err(io::Error::from_raw_os_error(errno)),
             };
+            self.moved.count(received);
             self.stream_batch(device, (transport, stream), received, now);
             if received < self.stream_buffer.len() {
                 break;

@@ -157,9 +157,9 @@ impl<I: Io> Running<I> {
                         // Level-triggered until drained (promises A9).
                         socket.drain_errors();
                     }
-                    let before = self.receiver.taken();
+                    let before = self.receiver.moved();
                     self.receiver.run(device, transport, now)?;
-                    return Ok(!event.error && self.receiver.taken() == before);
+                    return Ok(!event.error && self.receiver.moved() == before);
                 }
                 Socket::Tcp(stream) if event.token & SECOND != 0 => {
                     stream.take_control(&mut self.control)?;

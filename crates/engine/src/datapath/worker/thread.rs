@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use udco_sys::epoll;
+use udco_sys::{clock, epoll};
 
 use super::running::Running;
 use crate::datapath::coalesce;
@@ -57,8 +57,9 @@ impl Running<Linux> {
         time: Moment,
         timeout: Option<Duration>,
     ) -> io::Result<usize> {
-        let moved = self.transmitter.taken().wrapping_add(self.receiver.taken());
-        let gather = self.coalescing.gather(time.as_nanos(), moved);
+        let moved = self.transmitter.moved().plus(self.receiver.moved());
+        let spent = clock::spent_by_this_thread;
+        let gather = self.coalescing.gather(time.as_nanos(), moved, spent);
         let mut since = time;
         if gather.yields() {
             for _ in 0..POLLS {
@@ -78,13 +79,22 @@ impl Running<Linux> {
             coalesce::pause();
             let ready = self.shared.set.poller.wait(events, Some(Duration::ZERO))?;
             if ready > 0 {
+                // At high rates, where it also yields, a worker that pauses is as busy as one can be.
+                if !gather.yields() {
+                    self.slept(since);
+                }
                 return Ok(ready);
             }
         }
         let ready = self.shared.set.poller.wait(events, timeout);
+        self.slept(since);
+        ready
+    }
+
+    /// It has slept until now.
+    fn slept(&mut self, since: Moment) {
         let slept = now().since(since).as_nanos();
         self.load.slept(u64::try_from(slept).unwrap_or(u64::MAX));
-        ready
     }
 
     /// Waiting has failed: after a pause, tries everything as if it were ready. Returns whether to stop.

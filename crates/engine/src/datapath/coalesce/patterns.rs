@@ -1,0 +1,265 @@
+//! A model of a worker, and of what reaches it: how it gathers packets, and what that costs beside yields always.
+
+use super::{Coalescing, Gather, Moved, PAUSE};
+
+/// Nanoseconds.
+const MICROSECOND: u64 = 1_000;
+const MILLISECOND: u64 = 1_000_000;
+const SECOND: u64 = 1_000_000_000;
+
+/// What the worker's steps cost, in nanoseconds of its processor time.
+#[derive(Clone, Copy)]
+struct Machine {
+    look: u64,
+    wake_up: u64,
+    timer: u64,
+    turn: u64,
+    packet: u64,
+}
+
+const MACHINE: Machine = Machine {
+    look: 400,
+    wake_up: 6_000,
+    timer: 5_000,
+    turn: 3_000,
+    packet: 1_500,
+};
+
+/// Packets on their way to the worker.
+struct Traffic {
+    /// The bytes of each.
+    len: u64,
+    /// When the next one comes, and how many with it.
+    next: u64,
+    kind: Kind,
+}
+
+enum Kind {
+    /// Bursts of so many packets, so far apart.
+    Bursts(u64, u64),
+    /// So many askers, each of whom sends so long after the answer to the question before.
+    Questions(u64, u64),
+}
+
+impl Traffic {
+    const fn bursts(len: u64, packets: u64, gap: u64) -> Self {
+        Self {
+            len,
+            next: 0,
+            kind: Kind::Bursts(packets, gap),
+        }
+    }
+
+    const fn questions(askers: u64, away: u64) -> Self {
+        Self {
+            len: 100,
+            next: 0,
+            kind: Kind::Questions(askers, away),
+        }
+    }
+
+    /// The packets that are there now.
+    fn take(&mut self, now: u64) -> u64 {
+        match self.kind {
+            Kind::Bursts(packets, gap) => {
+                let bursts = match now.checked_sub(self.next) {
+                    Some(late) => late / gap + 1,
+                    None => 0,
+                };
+                self.next += bursts * gap;
+                bursts * packets
+            }
+            Kind::Questions(askers, _) if now >= self.next => askers,
+            Kind::Questions(..) => 0,
+        }
+    }
+
+    const fn answered(&mut self, now: u64) {
+        if let Kind::Questions(_, away) = self.kind {
+            self.next = now + away;
+        }
+    }
+}
+
+/// What a worker has done.
+#[derive(Debug, Default)]
+struct Outcome {
+    packets: u64,
+    spent: u64,
+    /// How often it gathered in each way.
+    yields: u64,
+    pauses: u64,
+    sleeps: u64,
+    waited: u64,
+}
+
+impl Outcome {
+    fn cost(&self) -> f64 {
+        self.spent as f64 / self.packets as f64
+    }
+
+    const fn times(&self) -> u64 {
+        self.yields + self.pauses + self.sleeps
+    }
+}
+
+/// Runs a worker for so many seconds, with a choice of ways to gather.
+fn run(
+    machine: Machine,
+    mut traffic: Traffic,
+    seconds: u64,
+    mut choose: impl FnMut(u64, Moved, u64) -> Gather,
+) -> Outcome {
+    let (mut outcome, mut now, mut moved) = (Outcome::default(), 0, Moved::default());
+    while now < seconds * SECOND {
+        let due = traffic.next;
+        let ready = traffic.take(now);
+        if ready > 0 {
+            let work = machine.turn + ready * machine.packet;
+            outcome.spent += work;
+            outcome.waited = outcome.waited.max(now.saturating_sub(due));
+            now += work;
+            outcome.packets += ready;
+            moved.packets += ready;
+            moved.bytes += ready * traffic.len;
+            traffic.answered(now);
+        }
+        let gather = choose(now, moved, outcome.spent);
+        match gather {
+            Gather::Yield | Gather::YieldAndPause => outcome.yields += 1,
+            Gather::Pause => outcome.pauses += 1,
+            Gather::Nothing => outcome.sleeps += 1,
+        }
+        let looks = if gather.yields() { 4 } else { 0 };
+        now += looks * machine.look;
+        outcome.spent += looks * machine.look;
+        if gather.pauses() {
+            now += PAUSE.as_nanos() as u64 + machine.timer;
+            outcome.spent += machine.timer + machine.look;
+        }
+        if now < traffic.next {
+            now = traffic.next + machine.wake_up / 2;
+            outcome.spent += machine.wake_up;
+        }
+    }
+    outcome
+}
+
+/// With this choice, and with yields always.
+fn both(machine: Machine, traffic: fn() -> Traffic) -> [Outcome; 2] {
+    let mut coalescing = Coalescing::from(0);
+    let chosen = run(machine, traffic(), 20, |now, moved, spent| {
+        coalescing.gather(now, moved, || spent)
+    });
+    [chosen, run(machine, traffic(), 20, |_, _, _| Gather::Yield)]
+}
+
+#[test]
+fn single_packets_that_follow_each_other_fast_are_gathered() {
+    // 300 Mbit/s, evenly spread.
+    let [chosen, yields] = both(MACHINE, || Traffic::bursts(1_400, 1, 36 * MICROSECOND));
+    assert!(chosen.pauses * 10 > chosen.times() * 9, "{chosen:?}");
+    assert!(
+        chosen.cost() < 0.75 * yields.cost(),
+        "{chosen:?} {yields:?}"
+    );
+    assert!(chosen.waited < 80 * MICROSECOND, "{chosen:?}");
+}
+
+#[test]
+fn where_a_timer_is_dear_nothing_pauses() {
+    let machine = Machine {
+        timer: 25_000,
+        ..MACHINE
+    };
+    let [chosen, yields] = both(machine, || Traffic::bursts(1_400, 1, 36 * MICROSECOND));
+    assert!(chosen.pauses * 20 < chosen.times(), "{chosen:?}");
+    assert!(
+        chosen.cost() < 1.02 * yields.cost(),
+        "{chosen:?} {yields:?}"
+    );
+}
+
+#[test]
+fn questions_that_wait_for_answers_are_not_delayed() {
+    for askers in [
+        || Traffic::questions(1, 30 * MICROSECOND),
+        || Traffic::questions(16, 200 * MICROSECOND),
+    ] {
+        let [chosen, yields] = both(MACHINE, askers);
+        assert!(chosen.pauses * 25 < chosen.times(), "{chosen:?}");
+        let rate = chosen.packets as f64 / yields.packets as f64;
+        assert!(rate > 0.985, "{rate} {chosen:?} {yields:?}");
+    }
+}
+
+#[test]
+fn bursts_of_a_sender_that_paces_itself_cost_no_more() {
+    // 100 and 300 Mbit/s, and voice.
+    for traffic in [
+        || Traffic::bursts(1_400, 9, MILLISECOND),
+        || Traffic::bursts(1_400, 27, MILLISECOND),
+        || Traffic::bursts(200, 12, MILLISECOND),
+    ] {
+        let [chosen, yields] = both(MACHINE, traffic);
+        assert!(
+            chosen.cost() < 1.02 * yields.cost(),
+            "{chosen:?} {yields:?}"
+        );
+    }
+}
+
+#[test]
+fn what_comes_slowly_or_in_runs_is_left_alone() {
+    for traffic in [
+        // ping, and a game's updates.
+        || Traffic::bursts(100, 1, 10 * MILLISECOND),
+        || Traffic::bursts(100, 1, MILLISECOND / 2),
+        // Super-packets of a stream.
+        || Traffic::bursts(60_000, 1, 80 * MICROSECOND),
+    ] {
+        let [chosen, _] = both(MACHINE, traffic);
+        assert_eq!((chosen.pauses, chosen.sleeps), (0, 0), "{chosen:?}");
+    }
+}
+
+#[test]
+fn a_flood_is_gathered_without_a_trial() {
+    let [chosen, _] = both(MACHINE, || Traffic::bursts(100, 1, 4 * MICROSECOND));
+    assert_eq!((chosen.pauses, chosen.sleeps), (0, 0), "{chosen:?}");
+    let mut coalescing = Coalescing::from(0);
+    let mut last = Gather::Yield;
+    run(
+        MACHINE,
+        Traffic::bursts(100, 1, 4 * MICROSECOND),
+        1,
+        |now, moved, spent| {
+            last = coalescing.gather(now, moved, || spent);
+            last
+        },
+    );
+    assert_eq!(last, Gather::YieldAndPause);
+}
+
+#[test]
+fn traffic_that_changes_is_judged_anew() {
+    let mut coalescing = Coalescing::from(0);
+    let mut total = (Moved::default(), 0, 0);
+    let mut phase = |traffic, seconds| {
+        let (moved, spent, began) = total;
+        let mut end = total;
+        let outcome = run(MACHINE, traffic, seconds, |now, own, used| {
+            end = (moved.plus(own), spent + used, began + now);
+            coalescing.gather(end.2, end.0, || end.1)
+        });
+        total = end;
+        outcome
+    };
+    let stream = phase(Traffic::bursts(1_400, 1, 36 * MICROSECOND), 5);
+    assert!(stream.pauses * 10 > stream.times() * 8, "{stream:?}");
+    // One question at a time: a pause gathers nothing, so the worker leaves them at once.
+    let questions = phase(Traffic::questions(1, 60 * MICROSECOND), 5);
+    assert!(questions.pauses * 15 < questions.times(), "{questions:?}");
+    let slow = phase(Traffic::bursts(100, 1, 10 * MILLISECOND), 5);
+    assert!(slow.pauses < 10 && slow.sleeps < 10, "{slow:?}");
+}

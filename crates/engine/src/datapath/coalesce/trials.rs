@@ -1,0 +1,245 @@
+//! Trials: while packets come one by one, a worker yields and pauses in turns for a while, and goes on with what was cheaper.
+//!
+//! Judged by the processor time that it has spent for each byte, which is what the choice is to save, and by the rate: traffic
+//! that waits for answers, or for acknowledgements, slows down where it is delayed. Neither depends on a model of the traffic
+//! or on what a wake-up or a timer costs on this machine. What a choice costs the senders is not seen: a pause spares them
+//! wake-ups, as a yield does. To sleep at once is not tried for that reason, though a worker alone may find it cheaper.
+
+use super::{Gather, Moved};
+
+/// Below this many packets a second nothing is to be gained: a wake-up for each costs some 3 % of a processor.
+const FROM: u64 = 4_000;
+
+/// While a turn brings this many bytes on average, they come in runs already: six full packets.
+const RUN: u64 = 8 << 10;
+
+/// Each way has this many nanoseconds in a row: many bursts of a sender that paces itself by the millisecond, and six blocks
+/// of 128 KiB at 300 Mbit/s.
+const SPAN: u64 = 20_000_000;
+
+/// The order within half a trial, mirrored, so that a rate that rises or falls favours neither.
+const ORDER: [Gather; 4] = [Gather::Yield, Gather::Pause, Gather::Pause, Gather::Yield];
+
+/// While a worker is busy for this percentage of the time, packets accumulate by themselves.
+const BUSY: u64 = 50;
+
+/// A pause has to cost at most this many percent of a yield, in both halves: less is noise.
+const CHEAPER: u64 = 95;
+
+/// And at least this many percent of the bytes have to move in the same time.
+const AS_FAST: u64 = 90;
+
+/// With less than this many percent, a trial ends at once.
+const CLEARLY: u64 = 75;
+
+/// What a trial has found holds for this many nanoseconds at first, and twice as long each time that it is confirmed.
+const KEPT: u64 = 1_000_000_000;
+
+/// But never for longer than this.
+const MOST: u64 = 8_000_000_000;
+
+/// Whether a trial is on, and what the last one has found. All times are in nanoseconds.
+pub(super) struct Trials {
+    stage: Stage,
+    span: Span,
+    /// Of the current trial.
+    halves: [Half; 2],
+    found: Gather,
+    holds_for: u64,
+}
+
+/// The beginning of a span.
+struct Span {
+    since: u64,
+    moved: Moved,
+    spent: u64,
+    turns: u64,
+}
+
+#[derive(Clone, Copy)]
+enum Stage {
+    Off,
+    /// With the number of spans before this one.
+    On(usize),
+    Over {
+        until: u64,
+    },
+}
+
+#[derive(Clone, Copy, Default)]
+struct Half {
+    yields: Work,
+    pauses: Work,
+}
+
+/// What a worker has done in some spans.
+#[derive(Clone, Copy, Debug, Default)]
+struct Work {
+    time: u64,
+    moved: Moved,
+    spent: u64,
+    turns: u64,
+}
+
+impl Trials {
+    pub(super) fn from(now: u64) -> Self {
+        Self {
+            stage: Stage::Off,
+            span: Span {
+                since: now,
+                moved: Moved::default(),
+                spent: 0,
+                turns: 0,
+            },
+            halves: <[Half; 2]>::default(),
+            found: Gather::Yield,
+            holds_for: KEPT,
+        }
+    }
+
+    /// Ends a trial without a result.
+    pub(super) const fn stop(&mut self) {
+        self.stage = Stage::Off;
+    }
+
+    /// How to gather now; see [`super::Coalescing::gather`].
+    pub(super) fn gather(&mut self, now: u64, moved: Moved, spent: impl FnOnce() -> u64) -> Gather {
+        self.span.turns += 1;
+        let elapsed = now.saturating_sub(self.span.since);
+        if elapsed >= SPAN {
+            let spent = spent();
+            let work = Work {
+                time: elapsed,
+                moved: moved.since(self.span.moved),
+                spent: spent.saturating_sub(self.span.spent),
+                turns: self.span.turns,
+            };
+            self.span = Span {
+                since: now,
+                moved,
+                spent,
+                turns: 0,
+            };
+            self.stage = self.next(now, work);
+        }
+        match self.stage {
+            Stage::Off => Gather::Yield,
+            Stage::On(step) => ORDER[step % ORDER.len()],
+            Stage::Over { .. } => self.found,
+        }
+    }
+
+    /// The stage after a span with this work.
+    fn next(&mut self, now: u64, work: Work) -> Stage {
+        if !work.is_brisk() {
+            return Stage::Off;
+        }
+        match self.stage {
+            Stage::On(step) => {
+                self.halves[step / ORDER.len() % 2].add(ORDER[step % ORDER.len()], work);
+                let is_slow = step > 0 && !self.halves[0].is_as_fast(CLEARLY);
+                if step + 1 < 2 * ORDER.len() && !is_slow {
+                    return Stage::On(step + 1);
+                }
+                self.conclude();
+                Stage::Over {
+                    until: now.saturating_add(self.holds_for),
+                }
+            }
+            // Pauses that gather nothing only delay: the traffic has changed.
+            Stage::Over { .. } if self.found == Gather::Pause && work.comes_singly() => Stage::Off,
+            Stage::Over { until } if now < until => self.stage,
+            Stage::Off | Stage::Over { .. } if work.gathers_by_itself() => Stage::Off,
+            Stage::Off | Stage::Over { .. } => {
+                self.halves = <[Half; 2]>::default();
+                Stage::On(0)
+            }
+        }
+    }
+
+    fn conclude(&mut self) {
+        let found = match pauses_are_better(&self.halves) {
+            true => Gather::Pause,
+            false => Gather::Yield,
+        };
+        self.holds_for = match found == self.found {
+            true => (2 * self.holds_for).min(MOST),
+            false => KEPT,
+        };
+        self.found = found;
+    }
+}
+
+/// Whether pauses are cheaper, and do not slow the traffic down.
+fn pauses_are_better(halves: &[Half; 2]) -> bool {
+    let is_cheaper = |half: &Half| {
+        half.pauses.cost().saturating_mul(100) <= half.yields.cost().saturating_mul(CHEAPER)
+    };
+    let mut both = Half::default();
+    for half in halves {
+        both.add(Gather::Yield, half.yields);
+        both.add(Gather::Pause, half.pauses);
+    }
+    halves.iter().all(is_cheaper) && both.is_as_fast(AS_FAST)
+}
+
+impl Half {
+    /// Whether pauses have moved at least this many percent of what yields have.
+    const fn is_as_fast(&self, percent: u64) -> bool {
+        self.pauses.rate().saturating_mul(100) >= self.yields.rate().saturating_mul(percent)
+    }
+
+    fn add(&mut self, gather: Gather, work: Work) {
+        let sum = match gather {
+            Gather::Pause => &mut self.pauses,
+            _ => &mut self.yields,
+        };
+        sum.time += work.time;
+        sum.moved = sum.moved.plus(work.moved);
+        sum.spent += work.spent;
+        sum.turns += work.turns;
+    }
+}
+
+impl Work {
+    /// Whether a trial is worth its while.
+    const fn is_brisk(&self) -> bool {
+        self.moved.packets.saturating_mul(1_000_000_000 / FROM) >= self.time
+    }
+
+    /// Whether turns bring so much, or the worker is so busy, that a pause would gather little more.
+    const fn gathers_by_itself(&self) -> bool {
+        self.moved.bytes >= self.turns.saturating_mul(RUN)
+            || self.spent.saturating_mul(100) >= self.time.saturating_mul(BUSY)
+    }
+
+    /// Whether hardly a turn brings more than one packet.
+    const fn comes_singly(&self) -> bool {
+        self.moved.packets * 10 < self.turns * 11
+    }
+
+    /// Processor time (nanoseconds) for a MiB.
+    const fn cost(&self) -> u64 {
+        match self
+            .spent
+            .saturating_mul(1 << 20)
+            .checked_div(self.moved.bytes)
+        {
+            Some(cost) => cost,
+            None => u64::MAX,
+        }
+    }
+
+    /// Bytes a millisecond.
+    const fn rate(&self) -> u64 {
+        match self
+            .moved
+            .bytes
+            .saturating_mul(1_000_000)
+            .checked_div(self.time)
+        {
+            Some(rate) => rate,
+            None => 0,
+        }
+    }
+}
