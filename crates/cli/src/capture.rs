@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use rustix::io::Errno;
+use rustix::process::setpriority_process;
 use udco_ipc::capture::Wanted;
 use udco_ipc::{Malformed, ToClient, ToEngine};
 use udco_sys::seqpacket::Connection;
@@ -27,6 +28,9 @@ use crate::{ended, refusal, state};
 
 /// Bytes to request for packets that wait in the socket. The kernel gives twice as much, for what it keeps beside them.
 const SOCKET: usize = 4 << 20;
+
+/// The lowest priority (nice value) of the kernel.
+const LAST: i32 = 19;
 
 /// How often to look whether a reader behind a pipe has gone.
 const LOOK: Duration = Duration::from_secs(1);
@@ -78,6 +82,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     // A pipe waits for its reader here, and signals still end that.
     let (to, place) = open(&arguments.write)?;
     let termination = ended::catch()?;
+    // Where processors are scarce, packets come before a record of them. What is not written in time is told as lost.
+    let _ = setpriority_process(None, LAST);
     let mut file = File::begin(to, place, &arguments.device, arguments.snap)?;
     complain!(
         "capturing packets of {}; what is inside the tunnel is readable in the file",
