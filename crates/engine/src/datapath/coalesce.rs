@@ -105,7 +105,7 @@ impl Coalescing {
     /// Call it when nothing is left to do, with what has `moved` since the start. `spent` reads the thread's processor time.
     pub(crate) fn gather(&mut self, now: u64, moved: Moved, spent: impl FnOnce() -> u64) -> Gather {
         let gather = if self.rate.is_fast(moved.packets, now) {
-            self.trials.stop();
+            self.trials.disturb();
             Gather::YieldAndPause
         } else {
             self.trials.gather(now, moved, spent)
@@ -116,6 +116,11 @@ impl Coalescing {
             Gather::YieldAndPause => Gather::Pause,
             gather => gather,
         }
+    }
+
+    /// Whether packets come fast, as of the last [`Self::gather`].
+    pub(crate) const fn is_fast(&self) -> bool {
+        self.rate.is_fast
     }
 
     /// A yield has begun and ended at these times. Returns whether to yield again.

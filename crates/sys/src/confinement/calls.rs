@@ -167,7 +167,7 @@ fn waiting() -> Vec<Call> {
         any(libc::SYS_clock_nanosleep, "pauses"),
         any(
             libc::SYS_clock_gettime,
-            "the clock, on machines where it is a system call",
+            "a worker's processor time; the clock, on machines where it is a system call",
         ),
         any(
             libc::SYS_restart_syscall,

@@ -32,6 +32,8 @@ struct Traffic {
     /// When the next one comes, and how many with it.
     next: u64,
     kind: Kind,
+    /// When 150 more come, every 100 ms, if they do.
+    more: Option<u64>,
 }
 
 enum Kind {
@@ -47,6 +49,15 @@ impl Traffic {
             len,
             next: 0,
             kind: Kind::Bursts(packets, gap),
+            more: None,
+        }
+    }
+
+    /// Single packets, and bursts that are fast for a moment.
+    const fn with_bursts(gap: u64) -> Self {
+        Self {
+            more: Some(0),
+            ..Self::bursts(1_400, 1, gap)
         }
     }
 
@@ -55,12 +66,20 @@ impl Traffic {
             len: 100,
             next: 0,
             kind: Kind::Questions(askers, away),
+            more: None,
         }
     }
 
     /// The packets that are there now.
     fn take(&mut self, now: u64) -> u64 {
-        match self.kind {
+        let mut more = 0;
+        if let Some(next) = &mut self.more
+            && now >= *next
+        {
+            more = 150;
+            *next += 100 * MILLISECOND;
+        }
+        more + match self.kind {
             Kind::Bursts(packets, gap) => {
                 let bursts = match now.checked_sub(self.next) {
                     Some(late) => late / gap + 1,
@@ -262,4 +281,43 @@ fn traffic_that_changes_is_judged_anew() {
     assert!(questions.pauses * 15 < questions.times(), "{questions:?}");
     let slow = phase(Traffic::bursts(100, 1, 10 * MILLISECOND), 5);
     assert!(slow.pauses < 10 && slow.sleeps < 10, "{slow:?}");
+}
+
+/// Every 100 ms a burst is fast for a moment.
+#[test]
+fn bursts_do_not_keep_a_worker_in_trials() {
+    let gap = 36 * MICROSECOND;
+    let gathered = |timer, choose: &mut dyn FnMut(u64, Moved, u64) -> Gather| {
+        let machine = Machine { timer, ..MACHINE };
+        run(machine, Traffic::with_bursts(gap), 20, choose)
+    };
+    for (timer, most) in [(25_000, 1.02), (5_000, 0.75)] {
+        let mut coalescing = Coalescing::from(0);
+        let chosen = gathered(timer, &mut |now, moved, spent| {
+            coalescing.gather(now, moved, || spent)
+        });
+        let yields = gathered(timer, &mut |_, _, _| Gather::Yield);
+        let cost = chosen.cost() / yields.cost();
+        assert!(cost < most, "{cost} {chosen:?} {yields:?}");
+    }
+}
+
+#[test]
+fn super_packets_end_a_choice_of_pauses() {
+    let mut coalescing = Coalescing::from(0);
+    let mut total = (Moved::default(), 0, 0);
+    for (traffic, seconds, most) in [
+        (Traffic::bursts(1_400, 1, 36 * MICROSECOND), 31, u64::MAX),
+        // Less than the time of a span.
+        (Traffic::bursts(60_000, 1, 33 * MICROSECOND), 1, 1_500),
+    ] {
+        let (moved, spent, began) = total;
+        let mut end = total;
+        let outcome = run(MACHINE, traffic, seconds, |now, own, used| {
+            end = (moved.plus(own), spent + used, began + now);
+            coalescing.gather(end.2, end.0, || end.1)
+        });
+        total = end;
+        assert!(outcome.pauses < most, "{outcome:?}");
+    }
 }

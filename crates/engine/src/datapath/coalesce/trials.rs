@@ -32,7 +32,8 @@ const AS_FAST: u64 = 90;
 /// With less than this many percent, a trial ends at once.
 const CLEARLY: u64 = 75;
 
-/// What a trial has found holds for this many nanoseconds at first, and twice as long each time that it is confirmed.
+/// What a trial has found holds for this many nanoseconds if it is new, and twice as long each time that it is confirmed. To
+/// yield is not new.
 const KEPT: u64 = 1_000_000_000;
 
 /// But never for longer than this.
@@ -44,6 +45,8 @@ pub(super) struct Trials {
     span: Span,
     /// Of the current trial.
     halves: [Half; 2],
+    /// Whether packets came too fast for a trial in the span before this one.
+    was_disturbed: bool,
     found: Gather,
     holds_for: u64,
 }
@@ -54,6 +57,8 @@ struct Span {
     moved: Moved,
     spent: u64,
     turns: u64,
+    /// Whether packets came too fast for a trial meanwhile.
+    is_disturbed: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -90,16 +95,19 @@ impl Trials {
                 moved: Moved::default(),
                 spent: 0,
                 turns: 0,
+                is_disturbed: false,
             },
             halves: <[Half; 2]>::default(),
+            was_disturbed: false,
             found: Gather::Yield,
             holds_for: KEPT,
         }
     }
 
-    /// Ends a trial without a result.
-    pub(super) const fn stop(&mut self) {
-        self.stage = Stage::Off;
+    /// Packets come too fast for a trial: what this span measures does not count for one.
+    pub(super) const fn disturb(&mut self) {
+        self.span.turns += 1;
+        self.span.is_disturbed = true;
     }
 
     /// How to gather now; see [`super::Coalescing::gather`].
@@ -114,13 +122,23 @@ impl Trials {
                 spent: spent.saturating_sub(self.span.spent),
                 turns: self.span.turns,
             };
+            let is_disturbed = self.span.is_disturbed;
             self.span = Span {
                 since: now,
                 moved,
                 spent,
                 turns: 0,
+                is_disturbed: false,
             };
-            self.stage = self.next(now, work);
+            self.stage = match self.stage {
+                // Once more; the second time in a row, what was found before holds.
+                Stage::On(step) if is_disturbed && !self.was_disturbed => Stage::On(step),
+                Stage::On(_) if is_disturbed => Stage::Over {
+                    until: now.saturating_add(KEPT),
+                },
+                _ => self.next(now, work),
+            };
+            self.was_disturbed = is_disturbed;
         }
         match self.stage {
             Stage::Off => Gather::Yield,
@@ -146,8 +164,12 @@ impl Trials {
                     until: now.saturating_add(self.holds_for),
                 }
             }
-            // Pauses that gather nothing only delay: the traffic has changed.
-            Stage::Over { .. } if self.found == Gather::Pause && work.comes_singly() => Stage::Off,
+            // Pauses that gather nothing, or what is a run already, only delay: the traffic has changed.
+            Stage::Over { .. }
+                if self.found == Gather::Pause && (work.comes_singly() || work.comes_in_runs()) =>
+            {
+                Stage::Off
+            }
             Stage::Over { until } if now < until => self.stage,
             Stage::Off | Stage::Over { .. } if work.gathers_by_itself() => Stage::Off,
             Stage::Off | Stage::Over { .. } => {
@@ -209,8 +231,17 @@ impl Work {
 
     /// Whether turns bring so much, or the worker is so busy, that a pause would gather little more.
     const fn gathers_by_itself(&self) -> bool {
-        self.moved.bytes >= self.turns.saturating_mul(RUN)
-            || self.spent.saturating_mul(100) >= self.time.saturating_mul(BUSY)
+        self.moved.bytes >= self.turns.saturating_mul(RUN) || self.is_busy()
+    }
+
+    /// Whether packets are runs already, or the worker is so busy that they accumulate. It goes by packets, since turns that
+    /// end with a pause bring a run of them.
+    const fn comes_in_runs(&self) -> bool {
+        self.moved.bytes >= self.moved.packets.saturating_mul(RUN) || self.is_busy()
+    }
+
+    const fn is_busy(&self) -> bool {
+        self.spent.saturating_mul(100) >= self.time.saturating_mul(BUSY)
     }
 
     /// Whether hardly a turn brings more than one packet.

@@ -28,12 +28,16 @@ impl Running<Linux> {
             time = now();
             match waited {
                 // A wait without a timeout ends with an event, or with a signal.
-                Ok(0) => self.retry(time),
+                Ok(0) => {
+                    self.retry(time);
+                    time = now();
+                }
                 Ok(_) => {}
                 Err(error) => {
                     if self.go_without_waiting(&error) {
                         return;
                     }
+                    time = now();
                 }
             }
             self.wake_rested(time);
@@ -79,8 +83,8 @@ impl Running<Linux> {
             coalesce::pause();
             let ready = self.shared.set.poller.wait(events, Some(Duration::ZERO))?;
             if ready > 0 {
-                // At high rates, where it also yields, a worker that pauses is as busy as one can be.
-                if !gather.yields() {
+                // At high rates, a worker that pauses is as busy as one can be.
+                if !self.coalescing.is_fast() {
                     self.slept(since);
                 }
                 return Ok(ready);
