@@ -163,28 +163,41 @@ impl Capturing {
     ) -> Result<bool> {
         let mut pending = Pending::new();
         let count = count.unwrap_or(u64::MAX);
+        let mut is_ending = false;
         while file.packets() < count {
             match self.from.receive(pending.room()) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     pending.write(file, count, self.offset.unwrap_or_default())?;
                     // A reader behind a pipe sees what there is.
                     file.flush()?;
+                    if is_ending {
+                        return Ok(false);
+                    }
                     if self.to_stdout && output::is_abandoned() {
                         return Err(NobodyReads.into());
                     }
                     if file.packets() < count {
                         wait(&[self.from.as_fd(), termination.as_fd()], Some(LOOK))?;
                     }
-                    if termination.received().is_some() {
-                        return Ok(false);
-                    }
+                    // What waits in the socket by now came before the signal.
+                    is_ending = termination.received().is_some();
                 }
                 Ok(received) if received.len > 0 => {
-                    let batch = pending.add(received.len)?;
+                    let batch = match pending.add(received.len) {
+                        Ok(batch) => batch,
+                        Err(error) => {
+                            pending.write(file, count, self.offset.unwrap_or_default())?;
+                            return Err(error);
+                        }
+                    };
                     self.lost = batch.lost;
                     let offset = *self.offset.get_or_insert_with(|| offset(batch.now));
                     if pending.is_ample() {
                         pending.write(file, count, offset)?;
+                        // Where packets come faster than they are written, there is always one more.
+                        if is_ending || termination.received().is_some() {
+                            return Ok(false);
+                        }
                     }
                 }
                 Err(error) if error.kind() != ErrorKind::ConnectionReset => {
