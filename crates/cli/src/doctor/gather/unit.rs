@@ -143,7 +143,12 @@ impl Properties {
             false => extended,
         };
         let first = commands.lines().next().unwrap_or_default();
-        let (_, value) = first.split_once(part).unwrap_or_default();
+        // Arguments may hold the name of a part behind them.
+        let found = match part {
+            "flags=" => first.rsplit_once(" ; flags="),
+            _ => first.split_once(part),
+        };
+        let (_, value) = found.unwrap_or_default();
         value.split(" ; ").next().unwrap_or_default().trim()
     }
 

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use super::{Properties, variables};
-use crate::doctor::facts::{FileState, NamedFile};
+use crate::doctor::facts::NamedFile;
 use crate::doctor::gather::files::state_of;
 use crate::regular;
 
@@ -39,7 +39,7 @@ impl Properties {
     /// What each `EnvironmentFile=` sets, which counts more. systemd does not start a unit without one that has no `-`.
     pub(super) fn read_environment_files(&mut self) {
         let files = self.one("EnvironmentFiles").to_owned();
-        for (path, may_be_missing) in files.lines().filter_map(file) {
+        for (path, may_be_ignored) in files.lines().filter_map(file) {
             // A pattern stands for many.
             if path.contains(['*', '?', '[']) {
                 continue;
@@ -52,7 +52,8 @@ impl Properties {
             });
             match text.map_err(|error| state_of(&error)) {
                 Ok(text) => variables::read(&text, &mut self.variables),
-                Err(FileState::Missing) if may_be_missing => (),
+                // systemd ignores whatever is wrong with it.
+                Err(_) if may_be_ignored => (),
                 Err(state) => self.unusable.push(NamedFile {
                     option: "EnvironmentFile=".to_owned(),
                     path,

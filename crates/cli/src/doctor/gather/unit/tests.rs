@@ -100,7 +100,7 @@ fn prefixes_of_the_command_count() {
     let of = |name: &str, flags: &str| {
         Properties::of(&format!(
             "ExecStart={{ path=/usr/sbin/openvpn ; argv[]=x ; ignore_errors=no }}\n\
-             ExecStartEx={{ path=/usr/sbin/openvpn ; argv[]={name} --config a ; flags={flags} ; start_time=[n/a] }}\n\
+             ExecStartEx={{ path=/usr/sbin/openvpn ; argv[]={name} --config a --setenv flags=x ; flags={flags} ; start_time=[n/a] }}\n\
              User=nobody\nCapabilityBoundingSet=\nAmbientCapabilities=\nRestrictAddressFamilies=AF_INET"
         ))
     };
@@ -122,7 +122,10 @@ fn prefixes_of_the_command_count() {
     }
     // `@`: the first word is another name.
     let mut renamed = of("office", "");
-    assert_eq!(renamed.command(), "/usr/sbin/openvpn --config a");
+    assert_eq!(
+        renamed.command(),
+        "/usr/sbin/openvpn --config a --setenv flags=x"
+    );
     renamed.words = Some(renamed.with_program(vec!["my office".into(), "a b".into()]));
     assert_eq!(renamed.command(), "/usr/sbin/openvpn \"a b\"");
 }

@@ -24,11 +24,16 @@ impl Properties {
     /// The user as whom systemd starts it, and the directories that it makes for this user; `None` for one that may use all
     /// files.
     pub(in crate::doctor::gather) fn account(&self) -> Option<(Account, Vec<PathBuf>)> {
-        let more: Vec<_> = self.one("SupplementaryGroups").split_whitespace().collect();
+        let mut more: Vec<_> = self.one("SupplementaryGroups").split_whitespace().collect();
         let account = match self.as_whom() {
             _ if self.one("AmbientCapabilities").contains("cap_dac_") => None,
             Whom::Root => None,
-            Whom::Dynamic => Account::dynamic(&more),
+            Whom::Dynamic => {
+                // A group that exists already is the unit's.
+                let group = Some(self.one("Group")).filter(|it| !it.is_empty());
+                more.extend(group.filter(|it| crate::user::find("root", Some(it)).is_ok()));
+                Account::dynamic(&more)
+            }
             Whom::User(user, group) => Account::of(user, group, &more),
         }?;
         let mut own = Vec::new();
