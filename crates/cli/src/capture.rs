@@ -67,8 +67,8 @@ pub(crate) struct Arguments {
 
 /// A capture that an engine has begun.
 struct Capturing {
-    /// It ends with the connection.
-    _client: Client,
+    /// The capture ends with this connection.
+    client: Option<Client>,
     from: Connection,
     /// Nanoseconds that the engine's clock is behind the time of day.
     offset: Option<u64>,
@@ -82,7 +82,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     // A pipe waits for its reader here, and signals still end that.
     let (to, place) = open(&arguments.write)?;
     let termination = ended::catch()?;
-    // Where processors are scarce, packets come before a record of them. What is not written in time is told as lost.
+    // Where processors are scarce, packets come before a record of them. What is not written in time counts as lost.
     let _ = setpriority_process(None, LAST);
     let mut file = File::begin(to, place, &arguments.device, arguments.snap)?;
     complain!(
@@ -146,7 +146,7 @@ impl Capturing {
             complain!("{device} has no peer {peer} at the moment: waiting for one with this id");
         }
         Ok(Self {
-            _client: client,
+            client: Some(client),
             from,
             offset: None,
             lost: 0,
@@ -163,14 +163,13 @@ impl Capturing {
     ) -> Result<bool> {
         let mut pending = Pending::new();
         let count = count.unwrap_or(u64::MAX);
-        let mut is_ending = false;
         while file.packets() < count {
             match self.from.receive(pending.room()) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     pending.write(file, count, self.offset.unwrap_or_default())?;
                     // A reader behind a pipe sees what there is.
                     file.flush()?;
-                    if is_ending {
+                    if self.client.is_none() {
                         return Ok(false);
                     }
                     if self.to_stdout && output::is_abandoned() {
@@ -179,8 +178,7 @@ impl Capturing {
                     if file.packets() < count {
                         wait(&[self.from.as_fd(), termination.as_fd()], Some(LOOK))?;
                     }
-                    // What waits in the socket by now came before the signal.
-                    is_ending = termination.received().is_some();
+                    self.end_at(termination);
                 }
                 Ok(received) if received.len > 0 => {
                     let batch = match pending.add(received.len) {
@@ -194,10 +192,8 @@ impl Capturing {
                     let offset = *self.offset.get_or_insert_with(|| offset(batch.now));
                     if pending.is_ample() {
                         pending.write(file, count, offset)?;
-                        // Where packets come faster than they are written, there is always one more.
-                        if is_ending || termination.received().is_some() {
-                            return Ok(false);
-                        }
+                        // Packets may come faster than they are written: then no wait sees the signal.
+                        self.end_at(termination);
                     }
                 }
                 Err(error) if error.kind() != ErrorKind::ConnectionReset => {
@@ -206,11 +202,18 @@ impl Capturing {
                 // The end.
                 _ => {
                     pending.write(file, count, self.offset.unwrap_or_default())?;
-                    return Ok(file.packets() < count);
+                    return Ok(self.client.is_some() && file.packets() < count);
                 }
             }
         }
         Ok(false)
+    }
+
+    /// Ends the capture if a signal has come. What the engine has passed on until then is still to be read.
+    fn end_at(&mut self, termination: &Termination) {
+        if termination.received().is_some() {
+            self.client = None;
+        }
     }
 }
 
