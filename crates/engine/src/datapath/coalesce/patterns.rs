@@ -37,9 +37,9 @@ struct Traffic {
 }
 
 enum Kind {
-    /// Bursts of so many packets, so far apart.
+    /// Bursts: how many packets each has, and the time from one to the next.
     Bursts(u64, u64),
-    /// So many askers, each of whom sends so long after the answer to the question before.
+    /// Questions: how many ask, and how long after an answer each asks again.
     Questions(u64, u64),
 }
 
@@ -122,7 +122,7 @@ impl Outcome {
     }
 }
 
-/// Runs a worker for so many seconds, with a choice of ways to gather.
+/// Runs a worker for this many seconds; `choose` says how it gathers.
 fn run(
     machine: Machine,
     mut traffic: Traffic,
@@ -162,6 +162,19 @@ fn run(
         }
     }
     outcome
+}
+
+/// A worker that goes on from one kind of traffic to the next: returns what it did during each.
+fn phases() -> impl FnMut(Traffic, u64) -> Outcome {
+    let mut coalescing = Coalescing::from(0);
+    let mut total = (Moved::default(), 0, 0);
+    move |traffic, seconds| {
+        let (moved, spent, began) = total;
+        run(MACHINE, traffic, seconds, |now, own, used| {
+            total = (moved.plus(own), spent + used, began + now);
+            coalescing.gather(total.2, total.0, || total.1)
+        })
+    }
 }
 
 /// With this choice, and with yields always.
@@ -262,18 +275,7 @@ fn a_flood_is_gathered_without_a_trial() {
 
 #[test]
 fn traffic_that_changes_is_judged_anew() {
-    let mut coalescing = Coalescing::from(0);
-    let mut total = (Moved::default(), 0, 0);
-    let mut phase = |traffic, seconds| {
-        let (moved, spent, began) = total;
-        let mut end = total;
-        let outcome = run(MACHINE, traffic, seconds, |now, own, used| {
-            end = (moved.plus(own), spent + used, began + now);
-            coalescing.gather(end.2, end.0, || end.1)
-        });
-        total = end;
-        outcome
-    };
+    let mut phase = phases();
     let stream = phase(Traffic::bursts(1_400, 1, 36 * MICROSECOND), 5);
     assert!(stream.pauses * 10 > stream.times() * 8, "{stream:?}");
     // One question at a time: a pause gathers nothing, so the worker leaves them at once.
@@ -304,20 +306,10 @@ fn bursts_do_not_keep_a_worker_in_trials() {
 
 #[test]
 fn super_packets_end_a_choice_of_pauses() {
-    let mut coalescing = Coalescing::from(0);
-    let mut total = (Moved::default(), 0, 0);
-    for (traffic, seconds, most) in [
-        (Traffic::bursts(1_400, 1, 36 * MICROSECOND), 31, u64::MAX),
-        // Less than the time of a span.
-        (Traffic::bursts(60_000, 1, 33 * MICROSECOND), 1, 1_500),
-    ] {
-        let (moved, spent, began) = total;
-        let mut end = total;
-        let outcome = run(MACHINE, traffic, seconds, |now, own, used| {
-            end = (moved.plus(own), spent + used, began + now);
-            coalescing.gather(end.2, end.0, || end.1)
-        });
-        total = end;
-        assert!(outcome.pauses < most, "{outcome:?}");
-    }
+    let mut phase = phases();
+    let singles = phase(Traffic::bursts(1_400, 1, 36 * MICROSECOND), 31);
+    assert!(singles.pauses * 10 > singles.times() * 9, "{singles:?}");
+    let stream = phase(Traffic::bursts(60_000, 1, 33 * MICROSECOND), 1);
+    let two_spans = 40 * MILLISECOND / PAUSE.as_nanos() as u64;
+    assert!(stream.pauses < two_spans, "{stream:?}");
 }
