@@ -209,7 +209,7 @@ impl AsFd for Poller {
     }
 }
 
-/// Limits a wait to about 24 days: older kernels take only so many milliseconds.
+/// Limits a wait to about 24 days, the longest that older kernels accept in milliseconds.
 pub(crate) fn timespec(duration: Duration) -> Timespec {
     const LONGEST: Duration = Duration::from_secs(i32::MAX as u64 / 1_000);
     let duration = duration.min(LONGEST);

@@ -4,7 +4,7 @@
 //! however it ends, is in [`crate::control::resources`].
 
 mod channels;
-mod greeting;
+mod reports;
 
 use std::io;
 use std::os::fd::OwnedFd;

@@ -62,8 +62,8 @@ impl Session {
         0
     }
 
-    /// A datagram of generic netlink, sent from this port, by an administrator or not, by a client that has room for so many
-    /// bytes of answers.
+    /// Serves a datagram of generic netlink. Of the client: its port, whether it is an administrator, and for how many bytes
+    /// of answers it has room.
     pub(super) fn request(
         &mut self,
         seq: u32,
