@@ -44,7 +44,7 @@ pub use to_client::ToClient;
 pub use to_engine::{Partial, ToEngine};
 
 /// Version of this protocol; both ends must have the same.
-pub const VERSION: u16 = 6;
+pub const VERSION: u16 = 7;
 
 /// Length in bytes of the header before each body: kind (u16), unused (u16), sequence number (u32).
 pub const HEADER: usize = 8;

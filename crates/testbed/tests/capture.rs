@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use udco_testbed::measure::Ping;
+use udco_testbed::measure::{Ping, Stream};
 use udco_testbed::{Pair, Proto, Signal, addresses as at, connect, eventually, skip_part, udco};
 
 /// Long enough for a busy machine.
@@ -14,7 +14,7 @@ const SOON: Duration = Duration::from_secs(60);
 const NOBODY: &str = "10.8.0.77";
 
 /// What tshark is to print of each packet.
-const FIELDS: [&str; 7] = [
+const FIELDS: [&str; 9] = [
     "frame.interface_name",
     "frame.protocols",
     "icmp.type",
@@ -22,6 +22,8 @@ const FIELDS: [&str; 7] = [
     "ip.dst",
     "frame.comment",
     "_ws.malformed",
+    "tcp.len",
+    "frame.len",
 ];
 
 #[test]
@@ -49,6 +51,10 @@ fn is_read_by_tshark(proto: Proto) -> Result<()> {
         let echo = Ping::to(at::INNER_CLIENT).count(3).run(&pair.server)?;
         Ok(echo.lost.is_empty().then_some(()))
     })?;
+    let up = Stream::to(at::INNER_CLIENT).limit("20M");
+    for stream in [up.clone().reverse(), up] {
+        stream.run(&pair.server, &pair.client)?;
+    }
     // Of a host that no peer has.
     let nobody = ["ping", "-n", "-c", "1", "-W", "1", NOBODY];
     ensure!(
@@ -105,6 +111,17 @@ fn is_read_by_tshark(proto: Proto) -> Result<()> {
     let outer = |it: &[&str]| it[0] == "tun0 outer" && it[1].ends_with(":openvpn");
     ensure!(shown(&|it| outer(it) && it[3] == at::CLIENT) >= 3, "{text}");
     ensure!(shown(&|it| outer(it) && it[4] == at::CLIENT) >= 3, "{text}");
+    // A super-packet inside is one packet; outside, each is by itself.
+    for (field, address) in [(3, from), (4, to)] {
+        let payload = sum(&frames, 7, &|it| it[0] == inner && it[field] == address);
+        let records = sum(&frames, 8, &|it| outer(it) && it[field] == at::CLIENT);
+        let longest = frames.iter().filter(|it| outer(it)).map(|it| number(it[8]));
+        ensure!(longest.max() < Some(1_600), "{text}");
+        ensure!(
+            payload > 1_000_000 && records > payload && records < payload * 3 / 2,
+            "{payload} bytes of TCP inside, {records} of records outside"
+        );
+    }
     let nobody = shown(&|it| it[0] == "tun0 dropped" && it[4] == NOBODY);
     let reason = shown(&|it| it[4] == NOBODY && it[5] == "dropped: tx_no_peer");
     ensure!((nobody, reason) == (1, 1), "{text}");
@@ -116,6 +133,17 @@ fn is_read_by_tshark(proto: Proto) -> Result<()> {
     ensure!(text.contains("dropped: tx_no_peer"), "{text}");
     pair.lab.discard_logs();
     Ok(())
+}
+
+/// The sum of a field over these frames.
+fn sum(frames: &[Vec<&str>], field: usize, of: &dyn Fn(&[&str]) -> bool) -> u64 {
+    let frames = frames.iter().filter(|it| of(it));
+    frames.map(|it| number(it[field])).sum()
+}
+
+/// A number in a field; none is 0.
+fn number(field: &str) -> u64 {
+    field.parse().unwrap_or_default()
 }
 
 const fn transport(proto: Proto) -> &'static str {

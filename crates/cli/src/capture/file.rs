@@ -251,6 +251,8 @@ mod tests {
             }),
             dropped: dropped.map(|reason| reason as u16),
             length: 100,
+            last_length: 100,
+            each: bytes.len() as u32,
             bytes,
         }
     }

@@ -154,6 +154,8 @@ mod tests {
             }),
             dropped: None,
             length: 100,
+            last_length: 100,
+            each: 0,
             bytes: b"",
         }
     }

@@ -17,8 +17,8 @@ pub(super) struct Pending {
     /// The messages, one after the other, and room for one more.
     bytes: Box<[u8]>,
     len: usize,
-    /// When each packet came, by the engine's clock, and where it begins.
-    packets: Vec<(u64, usize)>,
+    /// When each packet, or run of packets, came, by the engine's clock, and where it begins.
+    runs: Vec<(u64, usize)>,
 }
 
 impl Pending {
@@ -27,7 +27,7 @@ impl Pending {
             // The kernel gives memory for it when it is first used.
             bytes: vec![0; AMPLE + MAX_BATCH].into(),
             len: 0,
-            packets: Vec::new(),
+            runs: Vec::new(),
         }
     }
 
@@ -46,7 +46,7 @@ impl Pending {
         let (batch, mut rest) = Batch::decode(message).map_err(unreadable)?;
         while !rest.is_empty() {
             let (len, at) = Captured::peek(rest).map_err(unreadable)?;
-            self.packets.push((at, end - rest.len()));
+            self.runs.push((at, end - rest.len()));
             rest = rest.get(len..).unwrap_or_default();
         }
         self.len = end;
@@ -70,14 +70,15 @@ impl Pending {
         offset: u64,
     ) -> Result<()> {
         // Those of one worker and time stay in order.
-        self.packets.sort_by_key(|(at, _)| *at);
-        for (at, begin) in self.packets.drain(..) {
-            if file.packets() >= count {
-                break;
+        self.runs.sort_by_key(|(at, _)| *at);
+        for (at, begin) in self.runs.drain(..) {
+            let run = self.bytes.get(begin..).unwrap_or_default();
+            let (run, _) = Captured::decode(run).map_err(unreadable)?;
+            let room = count.saturating_sub(file.packets());
+            let room = usize::try_from(room).unwrap_or(usize::MAX);
+            for packet in run.packets().take(room) {
+                file.packet(&packet, offset.saturating_add(at))?;
             }
-            let packet = self.bytes.get(begin..).unwrap_or_default();
-            let (packet, _) = Captured::decode(packet).map_err(unreadable)?;
-            file.packet(&packet, offset.saturating_add(at))?;
         }
         self.len = 0;
         Ok(())
@@ -96,18 +97,20 @@ mod tests {
     fn message(times: &[u64]) -> Vec<u8> {
         let batch = Batch { now: 9, lost: 3 };
         let packets = times.iter().flat_map(|at| {
-            let bytes = [*at as u8];
-            let packet = Captured {
+            // One of two bytes, of which one is captured, and a shorter one.
+            let bytes = [*at as u8; 2];
+            let run = Captured {
                 at: *at,
                 way: Way::InnerIn,
                 peer: None,
                 ends: None,
                 dropped: None,
-                length: 1,
+                length: 2,
+                last_length: 1,
+                each: 1,
                 bytes: &bytes,
             };
-            let header = packet.header().unwrap();
-            [&header[..], &bytes].concat()
+            [&run.header(2)[..], &bytes].concat()
         });
         batch.encode().into_iter().chain(packets).collect()
     }
@@ -117,7 +120,7 @@ mod tests {
         pending.add(message.len())
     }
 
-    fn written(messages: &[&[u64]], count: u64) -> Vec<u8> {
+    fn written(messages: &[&[u64]], count: u64) -> Vec<(u8, u32)> {
         let (mut bytes, mut pending) = (Vec::new(), Pending::new());
         let mut file = File::begin(&mut bytes, String::new(), "tun0", 100).unwrap();
         for times in messages {
@@ -135,7 +138,7 @@ mod tests {
             if let Block::EnhancedPacket(block) = block.unwrap() {
                 let since = block.timestamp - Duration::from_secs(1);
                 assert_eq!(since.as_nanos(), u128::from(block.data[0]));
-                packets.push(block.data[0]);
+                packets.push((block.data[0], block.original_len));
             }
         }
         packets
@@ -144,8 +147,9 @@ mod tests {
     #[test]
     fn packets_of_several_workers_are_written_in_order_and_no_more_than_wanted() {
         let messages: [&[u64]; 3] = [&[1, 4, 9], &[], &[2, 4, 5]];
-        assert_eq!(written(&messages, u64::MAX), [1, 2, 4, 4, 5, 9]);
-        assert_eq!(written(&messages, 2), [1, 2]);
+        let all = [1, 2, 4, 4, 5, 9].map(|at| [(at, 2), (at, 1)]).concat();
+        assert_eq!(written(&messages, u64::MAX), all);
+        assert_eq!(written(&messages, 3), all[..3]);
     }
 
     #[test]

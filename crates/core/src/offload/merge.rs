@@ -290,7 +290,7 @@ impl Merger {
 
 impl<'m> Group<'m> {
     /// The ranges of the batch to write after the head: payloads, or the whole packet if there is only one.
-    pub fn payloads(&self) -> impl Iterator<Item = Range<usize>> + use<'m> {
+    pub fn payloads(&self) -> impl Iterator<Item = Range<usize>> + Clone + use<'m> {
         let skip = self.skip;
         self.members
             .clone()

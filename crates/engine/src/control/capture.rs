@@ -215,13 +215,23 @@ mod tests {
             ends: None,
             dropped: None,
             length: 40,
+            last_length: 40,
+            each: 40,
             bytes: &bytes,
         };
-        let one = [&packet.header().unwrap()[..], &bytes].concat();
+        let one = [&packet.header(40)[..], &bytes].concat();
         let three = [&one[..], &one, &one].concat();
         assert_eq!(one.len(), HEADER + 40);
-        for (room, packets) in [(100, 1), (199, 1), (200, 2), (299, 2), (300, 3), (9999, 3)] {
-            assert_eq!(whole(&three, room), packets * 100, "{room}");
+        let size = one.len();
+        for (room, packets) in [
+            (size, 1),
+            (2 * size - 1, 1),
+            (2 * size, 2),
+            (3 * size - 1, 2),
+            (3 * size, 3),
+            (9999, 3),
+        ] {
+            assert_eq!(whole(&three, room), packets * size, "{room}");
         }
         assert_eq!(whole(&[], 100), 0);
     }

@@ -97,6 +97,9 @@ impl<I: Io> Delivery<I> {
                             Seen::inner(Way::InnerIn, Some(peer.id), packet)
                         });
                     };
+                    if recorder.is_on() {
+                        record(recorder, peer.id, batch, &group);
+                    }
                     taken = write(device, queue, batch, &group, refused);
                     peer.activity.vpn_rx.count_many(taken.packets, taken.bytes);
                 }
@@ -119,6 +122,21 @@ impl<I: Io> Delivery<I> {
 /// need no hand-off (see [`crate::device::handoff`]).
 pub(crate) fn queue_for<I: Io>(device: &Device<I>, peer: PeerId) -> Option<&I::Tun> {
     device.interface.queues.get(device.interface.queue_of(peer))
+}
+
+/// Shows a capture a packet, or a super-packet, as the device will have it.
+#[cold]
+fn record(recorder: &Recorder, peer: PeerId, batch: &[u8], group: &Group<'_>) {
+    let head = group.head.get(virtio::LEN..).unwrap_or_default();
+    let payloads = group.payloads().filter_map(|range| batch.get(range));
+    let pieces = std::iter::once(head)
+        .filter(|head| !head.is_empty())
+        .chain(payloads);
+    let seen = Seen {
+        length: pieces.clone().map(<[u8]>::len).sum(),
+        ..Seen::inner(Way::InnerIn, Some(peer), &[])
+    };
+    recorder.passed_in_pieces(&seen, pieces);
 }
 
 /// Delivers a single packet, outside a batch.

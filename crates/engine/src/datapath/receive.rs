@@ -136,14 +136,13 @@ impl<I: Io> Receiver<I> {
                 local: datagram.local,
             };
             let header = relay_header(&datagram);
-            let is_recorded = self.recorder.is_on();
+            if self.recorder.is_on() {
+                // Before they are opened in place.
+                let came = (&*datagram.bytes, datagram.segment);
+                found::record(&self.recorder, &view, came, origin, transport);
+            }
             for datagram in datagram.into_segments() {
                 end += datagram.len();
-                // Before it is opened in place, and its peer's id with it.
-                let found = is_recorded.then(|| Found::of(&view, datagram, origin, transport));
-                if let Some(found) = &found {
-                    self.recorder.passed(|| found.outer(datagram));
-                }
                 let dropped = match inbound::receive(&view, datagram, origin, now) {
                     Inbound::Control => {
                         let is_relayed =
@@ -163,8 +162,6 @@ impl<I: Io> Receiver<I> {
                         floated,
                     } => {
                         follow(device, peer, floated, now);
-                        self.recorder
-                            .passed(|| Seen::inner(Way::InnerIn, Some(peer.id), packet));
                         // A packet is the tail of its record.
                         self.delivery.add(peer, end - packet.len()..end);
                         None
@@ -173,10 +170,9 @@ impl<I: Io> Receiver<I> {
                 };
                 if let Some(reason) = dropped {
                     device.interface.drops.count(reason);
-                    if let Some(found) = &found {
-                        self.recorder
-                            .dropped(reason, || found.dropped(reason, datagram));
-                    }
+                    self.recorder.dropped(reason, || {
+                        Found::of(&view, datagram, origin, transport).dropped(reason, datagram)
+                    });
                 }
             }
         }

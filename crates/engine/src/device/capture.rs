@@ -4,13 +4,15 @@
 //! one of a few buffers of fixed size, and makes no system call. It waits for no lock: a packet that finds every buffer
 //! full, or taken, is missing from the capture, which counts it, and goes its way all the same.
 
-use std::mem;
+pub(crate) mod stream;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::{iter, mem};
 
 use arc_swap::ArcSwapOption;
 use udco_core::{DropReason, PeerId};
-use udco_ipc::capture::{Captured, Ends, Wanted, Way};
+use udco_ipc::capture::{Captured, Ends, HEADER, Wanted, Way};
 
 use crate::io::Moment;
 
@@ -19,6 +21,9 @@ const LANES: usize = 8;
 
 /// Bytes of each.
 pub(crate) const LANE: usize = 512 << 10;
+
+/// The most bytes behind one header: as many as the longest packet has.
+const RUN: usize = 65_535;
 
 /// Where a capture is attached to an interface.
 pub(crate) struct Tap {
@@ -47,6 +52,7 @@ pub(crate) struct Filter {
 }
 
 /// A packet as a worker has it.
+#[derive(Clone, Copy)]
 pub(crate) struct Seen<'a> {
     pub(crate) way: Way,
     pub(crate) peer: Option<PeerId>,
@@ -55,6 +61,17 @@ pub(crate) struct Seen<'a> {
     pub(crate) bytes: &'a [u8],
     /// Of the whole packet: not all of it may be worth showing.
     pub(crate) length: usize,
+}
+
+/// Packets of one length, which lie one after the other; the last may be shorter.
+#[derive(Clone, Copy)]
+pub(crate) struct Run<'a> {
+    /// What they have in common, and their bytes.
+    pub(crate) seen: Seen<'a>,
+    /// Bytes of each.
+    pub(crate) each: usize,
+    /// Bytes before each that are no part of it.
+    pub(crate) before: usize,
 }
 
 /// A worker's hold of a capture during one batch.
@@ -140,38 +157,91 @@ impl Capture {
         false
     }
 
-    /// Copies a packet. Never waits.
+    /// Copies a packet, which may lie in pieces. Never waits.
     #[cold]
     #[inline(never)]
-    fn take(&self, recorder: &Recorder, seen: &Seen<'_>, dropped: Option<DropReason>) {
+    fn take<'a>(
+        &self,
+        recorder: &Recorder,
+        seen: &Seen<'_>,
+        dropped: Option<DropReason>,
+        pieces: impl Iterator<Item = &'a [u8]> + Clone,
+    ) {
         if !self.filter.takes(seen, dropped) {
             return;
         }
-        let packet = Captured {
-            at: recorder.at,
-            way: seen.way,
-            peer: seen.peer.map(PeerId::value),
-            ends: seen.ends,
-            dropped: dropped.map(|reason| reason as u16),
-            length: u32::try_from(seen.length).unwrap_or(u32::MAX),
-            bytes: seen.bytes.get(..self.filter.snap).unwrap_or(seen.bytes),
-        };
-        let Ok(header) = packet.header() else {
+        let mut room = self.filter.snap;
+        let pieces = pieces.map_while(move |piece| {
+            let taken = piece.get(..room).unwrap_or(piece);
+            let is_room = room > 0;
+            room -= taken.len();
+            is_room.then_some(taken)
+        });
+        let captured = number(pieces.clone().map(<[u8]>::len).sum());
+        let length = number(seen.length);
+        let packet = recorder.captured(seen, dropped);
+        self.put(
+            recorder,
+            (1, captured),
+            &Captured {
+                length,
+                last_length: length,
+                each: captured,
+                ..packet
+            },
+            pieces,
+        );
+    }
+
+    /// Copies the packets of a run. Never waits.
+    #[cold]
+    #[inline(never)]
+    fn take_run(&self, recorder: &Recorder, run: &Run<'_>, dropped: Option<DropReason>) {
+        if !self.filter.takes(&run.seen, dropped) {
             return;
-        };
+        }
+        let (stride, snap) = (run.before + run.each, self.filter.snap);
+        let each = run.each.min(snap);
+        // As many as fit behind one header.
+        let most = (RUN / each.max(1)).max(1);
+        for part in run.seen.bytes.chunks(stride.saturating_mul(most).max(1)) {
+            let packets = part.chunks(stride.max(1));
+            let count = packets.len();
+            let packets = packets.map(|packet| packet.get(run.before..).unwrap_or_default());
+            let last = packets.clone().next_back().unwrap_or_default().len();
+            let run = Captured {
+                length: number(run.each),
+                last_length: number(last),
+                each: number(each),
+                ..recorder.captured(&run.seen, dropped)
+            };
+            let captured = number((count - 1) * each + last.min(snap));
+            let packets = packets.map(|packet| packet.get(..snap).unwrap_or(packet));
+            self.put(recorder, (count as u64, captured), &run, packets);
+        }
+    }
+
+    /// Adds so many packets, with so many bytes in these pieces, to a buffer with room for all.
+    fn put<'a>(
+        &self,
+        recorder: &Recorder,
+        (count, captured): (u64, u32),
+        packets: &Captured<'_>,
+        pieces: impl Iterator<Item = &'a [u8]>,
+    ) {
         for step in 0..LANES {
             let lane = self.lanes.get((recorder.lane + step) % LANES);
             // Another worker fills it, or the client's thread takes it.
             let Some(Ok(mut lane)) = lane.map(Mutex::try_lock) else {
                 continue;
             };
-            if lane.len() + packet.len() <= LANE {
-                lane.extend_from_slice(&header);
-                lane.extend_from_slice(packet.bytes);
+            if lane.len() + HEADER + captured as usize <= LANE {
+                lane.extend_from_slice(&packets.header(captured));
+                pieces.for_each(|piece| lane.extend_from_slice(piece));
                 return;
             }
         }
-        self.lost.fetch_add(1, Ordering::Relaxed);
+        self.lost.fetch_add(count, Ordering::Relaxed);
     }
 }
 
@@ -215,16 +285,55 @@ impl Recorder {
     /// A packet goes its way.
     pub(crate) fn passed<'a>(&self, seen: impl FnOnce() -> Seen<'a>) {
         if let Some(capture) = &self.capture {
-            capture.take(self, &seen(), None);
+            let seen = seen();
+            capture.take(self, &seen, None, iter::once(seen.bytes));
+        }
+    }
+
+    /// A packet in pieces goes its way.
+    pub(crate) fn passed_in_pieces<'a>(
+        &self,
+        seen: &Seen<'_>,
+        pieces: impl Iterator<Item = &'a [u8]> + Clone,
+    ) {
+        if let Some(capture) = &self.capture {
+            capture.take(self, seen, None, pieces);
         }
     }
 
     /// A packet is dropped.
     pub(crate) fn dropped<'a>(&self, reason: DropReason, seen: impl FnOnce() -> Seen<'a>) {
         if let Some(capture) = &self.capture {
-            capture.take(self, &seen(), Some(reason));
+            let seen = seen();
+            capture.take(self, &seen, Some(reason), iter::once(seen.bytes));
         }
     }
+
+    /// The packets of a run go their way, or are dropped.
+    pub(crate) fn run(&self, run: &Run<'_>, dropped: Option<DropReason>) {
+        if let Some(capture) = &self.capture {
+            capture.take_run(self, run, dropped);
+        }
+    }
+
+    /// What a header says of packets, but for their lengths.
+    fn captured(&self, seen: &Seen<'_>, dropped: Option<DropReason>) -> Captured<'static> {
+        Captured {
+            at: self.at,
+            way: seen.way,
+            peer: seen.peer.map(PeerId::value),
+            ends: seen.ends,
+            dropped: dropped.map(|reason| reason as u16),
+            length: 0,
+            last_length: 0,
+            each: 0,
+            bytes: &[],
+        }
+    }
+}
+
+fn number(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 impl<'a> Seen<'a> {
@@ -254,140 +363,16 @@ impl<'a> Seen<'a> {
             length: bytes.len(),
         }
     }
+
+    /// Of these bytes, packets with `each` bytes, behind `before` that are no part of them.
+    pub(crate) const fn run(self, each: usize, before: usize) -> Run<'a> {
+        Run {
+            seen: self,
+            each,
+            before,
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const EVERYTHING: Wanted = Wanted {
-        inner: true,
-        outer: true,
-        drops: true,
-    };
-
-    fn capture(wanted: Wanted, peer: Option<u16>, snap: usize) -> Arc<Capture> {
-        let peer = peer.map(PeerId::from);
-        Arc::new(Capture::new(Filter { wanted, peer, snap }))
-    }
-
-    fn inner(peer: u16, bytes: &[u8]) -> Seen<'_> {
-        Seen::inner(Way::InnerOut, Some(PeerId::from(peer)), bytes)
-    }
-
-    /// What lies in the buffers: peers, reasons, lengths and bytes.
-    fn taken(capture: &Capture) -> Vec<(Option<u32>, Option<u16>, u32, usize)> {
-        let (mut lane, mut packets) = (0, Vec::new());
-        let mut buffer = Vec::with_capacity(LANE);
-        while capture.swap(&mut lane, &mut buffer) {
-            let mut rest = &buffer[..];
-            while let Ok((packet, next)) = Captured::decode(rest) {
-                packets.push((
-                    packet.peer,
-                    packet.dropped,
-                    packet.length,
-                    packet.bytes.len(),
-                ));
-                rest = next;
-            }
-            assert!(rest.is_empty());
-            buffer = Vec::with_capacity(LANE);
-        }
-        packets
-    }
-
-    #[test]
-    fn a_tap_has_one_capture_at_a_time_and_none_costs_nothing() {
-        let tap = Tap::new();
-        let mut recorder = Recorder::new(0);
-        recorder.begin(&tap, Moment::default());
-        assert!(!recorder.is_on());
-        recorder.passed(|| unreachable!("nobody looks"));
-        let capture = capture(EVERYTHING, None, 100);
-        assert!(tap.attach(&capture));
-        assert!(!tap.attach(&capture));
-        recorder.begin(&tap, Moment::from_nanos(5));
-        recorder.passed(|| inner(1, b"packet"));
-        recorder.end();
-        tap.close();
-        assert!(capture.is_over());
-        tap.detach();
-        recorder.begin(&tap, Moment::default());
-        assert!(!recorder.is_on());
-        assert!(tap.attach(&capture), "again");
-        assert_eq!(taken(&capture), [(Some(1), None, 6, 6)]);
-        assert_eq!(taken(&capture), []);
-    }
-
-    #[test]
-    fn only_what_is_wanted_is_taken_and_no_more_of_it() {
-        let drops = Wanted {
-            drops: true,
-            ..Wanted::default()
-        };
-        let (all, drops) = (capture(EVERYTHING, Some(2), 4), capture(drops, None, 4));
-        let reason = DropReason::TxNoKey;
-        for capture in [&all, &drops] {
-            let recorder = Recorder {
-                capture: Some(Arc::clone(capture)),
-                ..Recorder::new(3)
-            };
-            recorder.passed(|| inner(1, b"of another"));
-            recorder.passed(|| inner(2, b"of this"));
-            recorder.dropped(reason, || inner(2, b"a drop"));
-            recorder.dropped(reason, || Seen::inner(Way::InnerOut, None, b"nobody's"));
-        }
-        let dropped = Some(reason as u16);
-        assert_eq!(
-            taken(&all),
-            [(Some(2), None, 7, 4), (Some(2), dropped, 6, 4)]
-        );
-        assert_eq!(
-            taken(&drops),
-            [(Some(2), dropped, 6, 4), (None, dropped, 8, 4)]
-        );
-        assert_eq!(
-            DropReason::ALL[usize::from(reason as u16)],
-            reason,
-            "its number is its place"
-        );
-    }
-
-    #[test]
-    fn what_finds_no_room_is_counted_and_nothing_grows() {
-        let capture = capture(EVERYTHING, None, usize::MAX);
-        let recorder = Recorder {
-            capture: Some(Arc::clone(&capture)),
-            ..Recorder::new(5)
-        };
-        let packet = vec![7; 60_000];
-        let fit = LANES * (LANE / (60_000 + udco_ipc::capture::HEADER));
-        for _ in 0..fit + 10 {
-            recorder.passed(|| inner(1, &packet));
-        }
-        assert_eq!(capture.lost(), 10);
-        for lane in &capture.lanes {
-            assert_eq!(lane.lock().unwrap().capacity(), LANE);
-        }
-        assert_eq!(taken(&capture).len(), fit);
-        recorder.passed(|| inner(1, &packet));
-        assert_eq!((capture.lost(), taken(&capture).len()), (10, 1));
-    }
-
-    #[test]
-    fn a_buffer_that_another_has_is_passed_over() {
-        let capture = capture(EVERYTHING, None, 100);
-        let recorder = Recorder {
-            capture: Some(Arc::clone(&capture)),
-            ..Recorder::new(1)
-        };
-        let held = capture.lanes[1].lock().unwrap();
-        recorder.passed(|| inner(1, b"packet"));
-        assert_eq!((taken(&capture).len(), capture.lost()), (1, 0));
-        drop(held);
-        let held: Vec<_> = capture.lanes.iter().map(|it| it.lock().unwrap()).collect();
-        recorder.passed(|| inner(1, b"packet"));
-        assert_eq!(capture.lost(), 1);
-        drop(held);
-    }
-}
+mod tests;

@@ -58,8 +58,9 @@ fn read(from: &Connection) -> u64 {
         let (batch, mut rest) = Batch::decode(&buffer[..received.len]).unwrap();
         lost = batch.lost;
         while !rest.is_empty() {
-            rest = Packet::decode(rest).unwrap().1;
-            packets += 1;
+            let run;
+            (run, rest) = Packet::decode(rest).unwrap();
+            packets += run.packets().count() as u64;
         }
     }
 }

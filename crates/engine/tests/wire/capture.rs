@@ -80,10 +80,10 @@ impl Capture {
         }
         let (batch, mut rest) = Batch::decode(&buffer[..received.len]).unwrap();
         while !rest.is_empty() {
-            let packet;
-            (packet, rest) = Captured::decode(rest).unwrap();
-            assert!(packet.at <= batch.now);
-            self.seen.borrow_mut().push(Seen {
+            let run;
+            (run, rest) = Captured::decode(rest).unwrap();
+            assert!(run.at <= batch.now);
+            let seen = |packet: Captured<'_>| Seen {
                 way: packet.way,
                 peer: packet.peer,
                 remote: packet.ends.map(|ends| ends.remote),
@@ -92,7 +92,8 @@ impl Capture {
                     .map(|reason| DropReason::ALL[usize::from(reason)].name()),
                 length: packet.length,
                 bytes: packet.bytes.to_vec(),
-            });
+            };
+            self.seen.borrow_mut().extend(run.packets().map(seen));
         }
         Some(batch.lost)
     }

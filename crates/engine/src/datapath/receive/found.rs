@@ -8,9 +8,12 @@ use udco_core::{DropReason, PeerId, View};
 use udco_crypto::DirectionKey;
 use udco_ipc::capture::{Ends, Way};
 
-use crate::device::capture::Seen;
+use crate::device::capture::{Recorder, Seen};
 use crate::device::transport::Transport;
 use crate::io::Io;
+
+/// Bytes of a datagram that tell what it is, and whose (dco-behaviour 1.1).
+const IDENTITY: usize = 4;
 
 /// Whose a received packet is.
 pub(super) struct Found {
@@ -18,8 +21,30 @@ pub(super) struct Found {
     ends: Option<Ends>,
 }
 
+/// Shows a capture a datagram, or the coalesced ones of this length, as they came.
+#[cold]
+pub(super) fn record<I: Io>(
+    recorder: &Recorder,
+    view: &View<'_, DirectionKey, Arc<Transport<I>>>,
+    (bytes, segment): (&[u8], Option<usize>),
+    origin: Origin,
+    transport: &Transport<I>,
+) {
+    let each = segment.unwrap_or(bytes.len()).max(1);
+    let mut rest = bytes;
+    while let Some(first) = rest.chunks(each).next() {
+        // They may be of several peers behind one address.
+        let like = |datagram: &&[u8]| datagram.get(..IDENTITY) == first.get(..IDENTITY);
+        let count = rest.chunks(each).take_while(like).count();
+        let run;
+        (run, rest) = rest.split_at(rest.len().min(count * each));
+        let seen = Found::of(view, first, origin, transport).outer(run);
+        recorder.run(&seen.run(first.len(), 0), None);
+    }
+}
+
 impl Found {
-    /// By a datagram's header, before it is opened in place.
+    /// By a datagram's header, which stays when it is opened in place.
     #[cold]
     pub(super) fn of<I: Io>(
         view: &View<'_, DirectionKey, Arc<Transport<I>>>,

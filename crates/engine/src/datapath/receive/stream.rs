@@ -8,12 +8,11 @@ use udco_core::inbound::{self, Inbound, Payload};
 use udco_core::wire::{Datagram as Packet, classify};
 use udco_core::{DropReason, View};
 use udco_crypto::DirectionKey;
-use udco_ipc::capture::Way;
 
 use super::found::Found;
 use super::{Receiver, TURNS, finish};
 use crate::device::Device;
-use crate::device::capture::Seen;
+use crate::device::capture;
 use crate::device::peer::Peer;
 use crate::device::stream::{Progress, RAW_PIECE, Stream};
 use crate::device::transport::Transport;
@@ -70,6 +69,11 @@ impl<I: Io> Receiver<I> {
         };
         self.recorder.begin(&device.interface.tap, at);
         let found = Found::of_stream(Some(peer.id), transport);
+        if self.recorder.is_on() {
+            // Before they are opened in place.
+            capture::stream::runs(found.outer(&[]), bytes)
+                .for_each(|run| self.recorder.run(&run, None));
+        }
         let mut frames = Frames::of(bytes);
         let mut is_sound = true;
         while let Some(frame) = frames.next() {
@@ -79,7 +83,6 @@ impl<I: Io> Receiver<I> {
                 is_sound = false;
                 break;
             };
-            self.recorder.passed(|| found.outer(frame.peek()));
             if matches!(classify(frame.peek()), Ok(Packet::Control)) {
                 let packet = frame.with_prefix();
                 if !stream.relay(packet) {
@@ -103,8 +106,6 @@ impl<I: Io> Receiver<I> {
                     payload: Payload::Packet(packet),
                     ..
                 } => {
-                    self.recorder
-                        .passed(|| Seen::inner(Way::InnerIn, Some(peer.id), packet));
                     self.delivery.add(peer, end - packet.len()..end);
                     None
                 }

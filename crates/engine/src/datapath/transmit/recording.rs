@@ -8,7 +8,7 @@ use udco_crypto::DirectionKey;
 use udco_ipc::capture::Way;
 
 use super::{Records, halves};
-use crate::device::capture::{Recorder, Seen};
+use crate::device::capture::{Recorder, Seen, stream};
 use crate::device::peer::Peer;
 use crate::device::transport::Transport;
 use crate::io::{Io, Message};
@@ -42,13 +42,14 @@ pub(super) fn message<I: Io>(
     let ends = transport.ends(message.destination, message.local);
     let record = usize::from(message.segment.unwrap_or(u16::MAX)).max(1);
     let bytes = ranges.map(|range| arena.get(range).unwrap_or_default());
-    let records = || bytes.clone().flat_map(|bytes| bytes.chunks(record));
-    let sent = records().count().saturating_sub(lost);
-    for (at, record) in records().enumerate() {
-        let seen = || Seen::outer(Way::OuterOut, peer, Some(ends), record);
-        match at < sent {
-            true => recorder.passed(seen),
-            false => recorder.dropped(reason, seen),
+    let records = bytes.clone().map(|bytes| bytes.len().div_ceil(record));
+    let mut sent = records.sum::<usize>().saturating_sub(lost);
+    for bytes in bytes {
+        let (passed, dropped) = bytes.split_at(bytes.len().min(sent.saturating_mul(record)));
+        sent -= passed.len().div_ceil(record);
+        for (bytes, reason) in [(passed, None), (dropped, Some(reason))] {
+            let seen = Seen::outer(Way::OuterOut, peer, Some(ends), bytes);
+            recorder.run(&seen.run(record.min(bytes.len()), 0), reason);
         }
     }
 }
@@ -58,22 +59,14 @@ pub(super) fn message<I: Io>(
 pub(super) fn stream<I: Io>(recorder: &Recorder, peer: &Peer<I>, records: &[u8], dropped: u64) {
     let remote = peer.transport.stream_remote();
     let ends = remote.map(|remote| peer.transport.ends(remote, None));
-    let packets = || {
-        let mut rest = records;
-        std::iter::from_fn(move || {
-            let (prefix, packets) = rest.split_first_chunk::<{ framing::PREFIX }>()?;
-            let packet;
-            (packet, rest) = packets.split_at_checked(u16::from_be_bytes(*prefix).into())?;
-            Some(packet)
-        })
-    };
     let dropped = usize::try_from(dropped).unwrap_or(usize::MAX);
-    let sent = packets().count().saturating_sub(dropped);
-    for (at, packet) in packets().enumerate() {
-        let seen = || Seen::outer(Way::OuterOut, Some(peer.id), ends, packet);
-        match at < sent {
-            true => recorder.passed(seen),
-            false => recorder.dropped(DropReason::TxTransportFull, seen),
-        }
+    let sent = stream::packets(records).count().saturating_sub(dropped);
+    let bytes = stream::packets(records)
+        .take(sent)
+        .map(|len| framing::PREFIX + len);
+    let (sent, dropped) = records.split_at(bytes.sum());
+    for (bytes, reason) in [(sent, None), (dropped, Some(DropReason::TxTransportFull))] {
+        let seen = Seen::outer(Way::OuterOut, Some(peer.id), ends, &[]);
+        stream::runs(seen, bytes).for_each(|run| recorder.run(&run, reason));
     }
 }

@@ -80,6 +80,11 @@ impl<I: Io> Records<I> {
             Some(_) => framing::PREFIX,
             None => 0,
         };
+        if packets > 1 {
+            // As it is: the device's own headers are worth as much as those of each packet, and cheaper to copy.
+            let whole = || Seen::inner(Way::InnerOut, Some(peer.id), packet);
+            self.recorder.passed(whole);
+        }
         for sealed in 0..packets {
             if self.at + before + format.overhead() + longest > self.arena.len() {
                 self.flush(device);
@@ -101,10 +106,13 @@ impl<I: Io> Records<I> {
                 break;
             };
             let inner = format.before()..format.before() + len;
-            self.recorder.passed(|| {
-                let packet = record.get(inner.clone()).unwrap_or_default();
-                Seen::inner(Way::InnerOut, Some(peer.id), packet)
-            });
+            if packets == 1 {
+                // With the checksum that the splitter has completed.
+                self.recorder.passed(|| {
+                    let packet = record.get(inner.clone()).unwrap_or_default();
+                    Seen::inner(Way::InnerOut, Some(peer.id), packet)
+                });
+            }
             if let Err(reason) = sealer.seal(record) {
                 device
                     .interface
@@ -197,11 +205,9 @@ impl<I: Io> Records<I> {
                 .count_many(DropReason::TxNoEndpoint, run.records as u64);
             for range in self.runs.ranges(&run) {
                 let records = self.arena.get(range).unwrap_or_default();
-                for record in records.chunks(run.record.max(1)) {
-                    self.recorder.dropped(DropReason::TxNoEndpoint, || {
-                        Seen::outer(Way::OuterOut, Some(run.peer.id), None, record)
-                    });
-                }
+                let seen = Seen::outer(Way::OuterOut, Some(run.peer.id), None, records);
+                self.recorder
+                    .run(&seen.run(run.record, 0), Some(DropReason::TxNoEndpoint));
             }
             return;
         };
