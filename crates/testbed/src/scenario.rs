@@ -12,7 +12,10 @@ use crate::pki::{Credentials, Pki};
 /// How long a connection may take to come up; on an idle machine it takes about 2 s.
 pub const CONNECT: Duration = Duration::from_secs(20);
 
-/// Starts a server, then a client, and waits until both are up and every udco end is offloaded.
+/// What a server says of a client once it has keys for its packets: on a busy machine, a second after the client.
+const KEYED: &str = "Data Channel: cipher";
+
+/// Starts a server, then a client, and waits until both are up with their keys, and every udco end is offloaded.
 ///
 /// # Errors
 /// Reports which end did not come up.
@@ -21,6 +24,7 @@ pub fn connect(server: Builder, client: Builder) -> Result<(Endpoint, Endpoint)>
     server.wait_connected(CONNECT).context("server")?;
     let mut client = client.spawn()?;
     client.wait_connected(CONNECT).context("client")?;
+    server.wait_for_log(KEYED, CONNECT).context("server")?;
     server.require_offload().context("server")?;
     client.require_offload().context("client")?;
     Ok((server, client))
