@@ -4,6 +4,7 @@
 //! a link), in a new order each time, and the report gives ratios of medians. Both ends of the tunnel and both ends of
 //! the traffic share the machine.
 
+pub(crate) mod captured;
 mod cell;
 mod chart;
 pub(crate) mod compare;
@@ -107,7 +108,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         udco: None,
         congestion: "reno",
         ipv6: false,
-        capture: None,
     };
     // Recorded first: the source tree may change during the run.
     let machine = Machine::here(&programs);

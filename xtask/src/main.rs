@@ -48,6 +48,8 @@ enum Command {
     Bench(bench::Options),
     /// Measure two builds of udco in turns: this tree's, and that of a commit or one that enters no confinement.
     Compare(bench::compare::Options),
+    /// Measure what `udco capture` costs streams through udco, while captures begin and end beside them.
+    Captured(bench::captured::Options),
     /// Measure what moderate loads cost: with OpenVPN's own data path, and with udco at the server or at both ends.
     Loads(bench::loads::Options),
     /// Measure many busy peers: a server's device, and one process that is all of its peers.
@@ -136,6 +138,7 @@ fn main() -> ExitCode {
         Command::Loads(options) => bench::loads::run(&options),
         Command::Peers(options) => bench::peers::run(&options),
         Command::Compare(options) => bench::compare::run(&options),
+        Command::Captured(options) => bench::captured::run(&options),
         Command::Chaos { seed, write_docs } => chaos::run(seed, write_docs),
         Command::Check { quick, busy } => check::run(quick, busy),
         Command::Expiry => expiry::run(),

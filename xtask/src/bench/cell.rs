@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use udco_testbed::Pair;
 use udco_testbed::measure::{
     Flood, Ledger, Ping, Stream, begin_with, begin_without_pacing, peak_memory,
 };
-use udco_testbed::{Pair, Process, udco};
 
 use super::figure::{Figure, Part};
 use super::link::Link;
@@ -87,8 +87,6 @@ pub(crate) struct Method<'a> {
     pub(crate) congestion: &'a str,
     /// IPv6, outside the tunnel and inside.
     pub(crate) ipv6: bool,
-    /// Options of a `udco capture` that runs at the server meanwhile.
-    pub(crate) capture: Option<&'a str>,
 }
 
 impl Cell {
@@ -144,8 +142,6 @@ impl Cell {
         for host in hosts {
             begin_without_pacing(host)?;
         }
-        let capture = method.capture.map(|options| capture(&pair, options));
-        let _capture = capture.transpose().context("capture")?;
         let bench = Bench {
             pair: &pair,
             to: tunnel.server(ipv6),
@@ -169,16 +165,6 @@ impl Cell {
         pair.lab.discard_logs();
         Ok(sample)
     }
-}
-
-/// Captures the packets of the server's device until dropped, and discards them.
-fn capture(pair: &Pair, options: &str) -> Result<Process> {
-    let program = udco::binary()?.display().to_string();
-    let mut words = vec![&*program, "capture", "tun0", "--write", "/dev/null"];
-    words.extend(options.split_whitespace());
-    let mut capture = pair.server.spawn("capture", &words)?;
-    capture.wait_for_log("capturing packets of tun0", Duration::from_secs(20))?;
-    Ok(capture)
 }
 
 /// A connected pair of hosts.

@@ -25,15 +25,6 @@ pub(crate) struct Options {
     /// Against a build of this tree whose engine enters no confinement: what it costs.
     #[arg(long, group = "other")]
     unconfined: bool,
-    /// The same build on both sides: while `udco capture tun0`, with these options, captures at the server, against no
-    /// capture.
-    #[arg(
-        long,
-        value_name = "OPTIONS",
-        group = "other",
-        allow_hyphen_values = true
-    )]
-    captured: Option<String>,
     /// Against this program.
     #[arg(long, value_name = "UDCO", group = "other")]
     program: Option<PathBuf>,
@@ -84,11 +75,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     packages::ensure_to_measure()?;
     build_release()?;
     let this = release_binary()?;
-    let captured = options.captured.as_deref();
     let other = match (&options.against, &options.program) {
         (Some(commit), _) => build_commit(commit)?,
         (None, Some(program)) => program.canonicalize()?,
-        (None, None) if captured.is_some() => this.clone(),
         (None, None) => build_unconfined()?,
     };
     let program = step::own_path()?;
@@ -98,7 +87,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             subject,
             link: Link::Veth,
         };
-        let measure = |udco: &Path, capture| {
+        let measure = |udco: &Path| {
             let method = Method {
                 parts: &options.only,
                 seconds: options.seconds,
@@ -107,7 +96,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
                 udco: Some(udco),
                 congestion: &options.congestion,
                 ipv6: options.ipv6,
-                capture,
             };
             cell.measure(&method)
         };
@@ -119,11 +107,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
                 }
                 // Each goes first in every second round.
                 if round % 2 == 0 {
-                    let this = measure(&this, captured)?;
-                    Ok((this, measure(&other, None)?))
+                    let this = measure(&this)?;
+                    Ok((this, measure(&other)?))
                 } else {
-                    let other = measure(&other, None)?;
-                    Ok((measure(&this, captured)?, other))
+                    let other = measure(&other)?;
+                    Ok((measure(&this)?, other))
                 }
             })
             .collect::<Result<Vec<_>>>()?;
