@@ -13,9 +13,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use rustix::io::Errno;
-use rustix::process::setpriority_process;
 use udco_ipc::capture::Wanted;
 use udco_ipc::{Malformed, ToClient, ToEngine};
+use udco_sys::process;
 use udco_sys::seqpacket::Connection;
 use udco_sys::signal::Termination;
 
@@ -28,9 +28,6 @@ use crate::{ended, refusal, state};
 
 /// Bytes to request for packets that wait in the socket. The kernel gives twice as much, for what it keeps beside them.
 const SOCKET: usize = 4 << 20;
-
-/// The lowest priority (nice value) of the kernel.
-const LAST: i32 = 19;
 
 /// How often to look whether a reader behind a pipe has gone.
 const LOOK: Duration = Duration::from_secs(1);
@@ -83,7 +80,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let (to, place) = open(&arguments.write)?;
     let termination = ended::catch()?;
     // Where processors are scarce, packets come before a record of them. What is not written in time counts as lost.
-    let _ = setpriority_process(None, LAST);
+    let _ = process::give_way();
     let mut file = File::begin(to, place, &arguments.device, arguments.snap)?;
     complain!(
         "capturing packets of {}; what is inside the tunnel is readable in the file",

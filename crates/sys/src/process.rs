@@ -1,4 +1,4 @@
-//! Process settings: protects the keys in memory, survives terminating signals, takes inherited descriptors.
+//! Process settings: protects the keys in memory, survives terminating signals, takes inherited descriptors, gives way.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -157,6 +157,31 @@ pub fn is_memory_file(file: impl AsFd) -> bool {
     fcntl_get_seals(file).is_ok()
 }
 
+/// Makes the calling thread, and those that it starts, give way to every other one that wants a processor (`SCHED_IDLE`).
+///
+/// Other than the lowest nice value, it lets one that wakes up have the processor at once.
+///
+/// # Errors
+/// `EPERM` where a filter of system calls forbids it.
+pub fn give_way() -> io::Result<()> {
+    // The only field, a priority: there is but one of this policy.
+    let parameters: libc::c_int = 0;
+    // SAFETY: 0 is the calling thread, and `parameters` is `struct sched_param` and outlives the call. musl's function
+    // refuses.
+    let set = unsafe {
+        libc::syscall(
+            libc::SYS_sched_setscheduler,
+            0,
+            libc::SCHED_IDLE,
+            &raw const parameters,
+        )
+    };
+    if set < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::ExitStatusExt;
@@ -181,6 +206,22 @@ mod tests {
         let ended = command.current_dir(&directory).output().unwrap().status;
         let _ = std::fs::remove_dir_all(&directory);
         ended
+    }
+
+    #[test]
+    fn a_thread_that_gives_way_is_idle_and_leaves_the_others_alone() {
+        let policy = || {
+            let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+            let (_, fields) = stat.rsplit_once(") ").unwrap();
+            fields.split(' ').nth(38).unwrap().to_owned()
+        };
+        let before = policy();
+        let after = std::thread::spawn(move || {
+            give_way().unwrap();
+            policy()
+        });
+        assert_eq!(after.join().unwrap(), libc::SCHED_IDLE.to_string());
+        assert_eq!(policy(), before);
     }
 
     #[test]
