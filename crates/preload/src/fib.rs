@@ -11,7 +11,7 @@ pub(crate) const ROUTE: usize = 12;
 /// Room for one datagram of an answer.
 const ROOM: usize = 32 << 10;
 
-/// The most routes read from one table.
+/// The most routes or addresses read from one dump.
 const MOST: usize = 100_000;
 
 /// `RTM_F_FIB_MATCH`: return the matching route itself, not its result for one address.
@@ -75,26 +75,32 @@ pub(crate) fn route_to(address: &[u8]) -> Option<Route> {
 pub(crate) fn routes(family: u8, table: u32) -> Vec<Route> {
     let flags = libc::NLM_F_REQUEST | libc::NLM_F_DUMP;
     let request = answer::request(libc::RTM_GETROUTE, flags, &fixed(family, 0, 0), &[]);
-    let mut routes = Vec::new();
+    dump(&request, libc::RTM_NEWROUTE, |message| {
+        read(message).filter(|route| route.table == table && route.family == family)
+    })
+}
+
+/// Requests a dump on a new socket, and reads its messages of this type.
+pub(crate) fn dump<T>(request: &[u8], kind: u16, read: impl Fn(&[u8]) -> Option<T>) -> Vec<T> {
+    let mut found = Vec::new();
     let Ok(socket) = calls::socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE) else {
-        return routes;
+        return found;
     };
-    if calls::send(socket.raw(), &request, &[]).is_err() {
-        return routes;
+    if calls::send(socket.raw(), request, &[]).is_err() {
+        return found;
     }
     let mut reply = vec![0; ROOM];
-    while routes.len() < MOST {
+    while found.len() < MOST {
         let Ok(len) = calls::receive(socket.raw(), &mut reply, libc::MSG_DONTWAIT) else {
             break;
         };
         let datagram = reply.get(..len).unwrap_or_default();
-        let all = answer::messages_of(datagram, libc::RTM_NEWROUTE).filter_map(read);
-        routes.extend(all.filter(|route| route.table == table && route.family == family));
+        found.extend(answer::messages_of(datagram, kind).filter_map(&read));
         if answer::is_final(datagram) {
             break;
         }
     }
-    routes
+    found
 }
 
 /// The routes of the main table.

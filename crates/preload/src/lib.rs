@@ -13,6 +13,7 @@
 
 extern crate alloc;
 
+mod addresses;
 mod answer;
 mod calls;
 mod channel;

@@ -159,6 +159,11 @@ pub(crate) fn send(
     {
         return Some(calls::send(fd, &changed, &[]).map(|()| datagram.len()));
     }
+    if kind == libc::RTM_NEWADDR
+        && let Some(sent) = state.stale.replace(fd, &datagram)
+    {
+        return Some(sent.map(|()| datagram.len()));
+    }
     if state.is_client
         && ROUTES.contains(&kind)
         && let Some(changed) = route::without_default_metric(&datagram)
@@ -204,17 +209,20 @@ pub(crate) fn send(
         }
     };
     if is_new_link_of_ours(kind, &datagram) && !answer::is_refusal(&answer) {
-        // A program without a channel, like `ip`, makes the link for others.
-        let is_channel = |entry: &Entry| matches!(entry, Entry::Channel(_));
         state.left.clear();
-        state.is_client =
-            state.sockets.values().any(is_channel) && !route::is_for_many_peers(&datagram);
+        state.is_client = has_channel(state) && !route::is_for_many_peers(&datagram);
     }
     if !answer.is_empty() {
         let seq = Header::first(&datagram).unwrap_or_default().seq;
         put(state, fd, seq, answer);
     }
     Some(Ok(datagram.len()))
+}
+
+/// Whether the program drives a data channel. One without, like `ip`, makes links for others.
+fn has_channel(state: &State) -> bool {
+    let is_channel = |entry: &Entry| matches!(entry, Entry::Channel(_));
+    state.sockets.values().any(is_channel)
 }
 
 /// Whether a request may divert packets for the tunnel: those that a program makes as it exits, and changes of our
@@ -304,7 +312,11 @@ fn consult(
             if !answer::is_refusal(datagram)
                 && let Some(device) = device
             {
-                state.devices.extend(c_int::try_from(device.made.ifindex));
+                let made = device.made;
+                state.devices.extend(c_int::try_from(made.ifindex));
+                if made.was_left && has_channel(state) {
+                    state.stale.extend(made.ifindex);
+                }
                 device.keep();
             }
             Ok(Some(datagram.to_vec()))

@@ -1,5 +1,6 @@
 //! This library's view of the program: its connection to the engine, and the fds that it serves.
 
+use crate::addresses::Stale;
 use crate::calls::{self, Errno};
 use crate::channel::Channel;
 use crate::connection::{self, Connection, Lost};
@@ -38,6 +39,8 @@ pub(crate) struct State {
     pub(crate) detours: Vec<Route>,
     /// Indexes of such devices, hidden from the program in route dumps.
     pub(crate) left: Vec<u32>,
+    /// Devices taken over that still have the killed run's addresses.
+    pub(crate) stale: Stale,
     /// Addresses already reported as having no detour.
     pub(crate) advised: Vec<Vec<u8>>,
 }
@@ -65,6 +68,7 @@ static STATE: Lock<State> = Lock::new(State {
     is_client: false,
     detours: Vec::new(),
     left: Vec::new(),
+    stale: Stale::new(),
     advised: Vec::new(),
 });
 
