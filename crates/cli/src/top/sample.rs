@@ -21,6 +21,9 @@ const MOST_WORKERS: usize = 256;
 
 /// The longest name of a device, a reason or a cipher, and the longest remark.
 const NAME: usize = 32;
+
+/// Characters of a common name: as many as a certificate's may have (RFC 5280).
+const COMMON_NAME: usize = 64;
 const REMARK: usize = 400;
 
 /// A sample.
@@ -141,7 +144,7 @@ impl DeviceSample {
                 .map(|(reason, count)| (printable(reason, NAME), *count))
                 .collect(),
             common_names: names
-                .map(|(peer, name)| (*peer, printable(name, NAME)))
+                .map(|(peer, name)| (*peer, printable(name, COMMON_NAME)))
                 .collect(),
             // Who may not use the device gets neither; engines of before have no totals.
             peers: (device.totals.is_some() || !peers.is_empty()).then_some(peers),

@@ -2,6 +2,7 @@
 
 mod details;
 mod devices;
+mod fit;
 mod lists;
 mod peers;
 mod table;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::text::{Line, Span};
+use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{RenderDirection, Sparkline};
 
 use self::theme::Theme;
@@ -41,7 +42,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, controls: &mut Controls
     if area.width < SMALLEST.0 || area.height < SMALLEST.1 {
         let (width, height) = SMALLEST;
         let words = format!("too small: {width}x{height} at least");
-        return frame.render_widget(Line::raw(words), area);
+        let lines = wrap::wrap(&words, area.width.into());
+        return frame.render_widget(Text::from_iter(lines), area);
     }
     let theme = Theme::of(look.style);
     let [head, body, foot] = Layout::vertical([
@@ -55,7 +57,23 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, controls: &mut Controls
         Page::Peers | Page::Filter => lists::draw(frame, body, model, controls, theme),
         Page::Details => details::draw(frame, body, model, controls, theme),
     }
-    frame.render_widget(Line::styled(input::help(controls.page), theme.quiet), foot);
+    let help = input::help(controls.page);
+    let help = whole(help.split("  "), "  ", foot.width.into());
+    frame.render_widget(Line::styled(help, theme.quiet), foot);
+}
+
+/// As many of these as fit, each of them whole.
+fn whole<'a>(parts: impl Iterator<Item = &'a str>, between: &str, columns: usize) -> String {
+    let mut line = String::new();
+    for part in parts {
+        let between = if line.is_empty() { "" } else { between };
+        if fit::width(&line) + between.len() + fit::width(part) > columns {
+            break;
+        }
+        line.push_str(between);
+        line.push_str(part);
+    }
+    line
 }
 
 /// How much there is, and what of it is shown.

@@ -15,6 +15,9 @@ use crate::top::controls::Controls;
 use crate::top::model::{Model, PeerRow};
 use crate::units;
 
+/// The columns that the lines' names take.
+const NAMES: usize = 11;
+
 /// Draws all that is known of it.
 pub(super) fn draw(
     frame: &mut Frame<'_>,
@@ -35,6 +38,10 @@ pub(super) fn draw(
         return frame.render_widget(Text::from(lines), area);
     };
     let lines = lines(row, model, theme);
+    let lines: Vec<_> = lines
+        .into_iter()
+        .flat_map(|line| continued(line, area.width.into()))
+        .collect();
     let count = u16::try_from(lines.len()).unwrap_or(u16::MAX);
     let rows = [Constraint::Max(count), Constraint::Fill(1)];
     let [above, below] = Layout::vertical(rows).spacing(1).areas(area);
@@ -47,6 +54,20 @@ pub(super) fn draw(
         };
         super::history(frame, below, model.history(&row.whose), theme);
     }
+}
+
+/// A line, or several where it is too long: what follows its name goes on below itself.
+fn continued(line: Line<'static>, width: usize) -> Vec<Line<'static>> {
+    let text = line.to_string();
+    let (Some((name, rest)), true) = (text.split_at_checked(NAMES), line.width() > width) else {
+        return vec![line];
+    };
+    let rows = wrap(rest, width.saturating_sub(NAMES))
+        .into_iter()
+        .enumerate();
+    let name_of = |row| if row == 0 { name } else { "" };
+    let rows = rows.map(|(row, rest)| format!("{:NAMES$}{rest}", name_of(row)));
+    rows.map(|row| Line::styled(row, line.style)).collect()
 }
 
 fn lines(row: &PeerRow, model: &Model, theme: Theme) -> Vec<Line<'static>> {
@@ -101,11 +122,12 @@ fn lines(row: &PeerRow, model: &Model, theme: Theme) -> Vec<Line<'static>> {
 /// Counters inside the tunnel or at the transport socket, a line for each direction.
 fn side(name: &str, traffic: &Traffic, rate: Option<Rate>) -> [String; 2] {
     let direction = |name: &str, verb: &str, bytes, packets, rate: Option<(f64, f64)>| {
+        let noun = units::noun(packets, "packet");
         let (bytes, packets) = (Style::HUMAN.bytes(bytes), Style::HUMAN.count(packets));
         let rate = rate.map_or_else(String::new, |(bytes, packets)| {
             format!(": {}", rates::words(bytes, packets))
         });
-        format!("{name:<10} {verb:<8} {bytes} in {packets} packets{rate}")
+        format!("{name:<10} {verb:<8} {bytes} in {packets} {noun}{rate}")
     };
     [
         direction(

@@ -22,20 +22,11 @@ pub(super) struct Column {
 }
 
 impl Column {
-    /// Text, which is cut where it does not fit: a number would be another one.
-    pub(super) const fn text(heading: &'static str, most: u16) -> Self {
+    /// Text, of which the caller cuts what does not fit.
+    pub(super) const fn text(heading: &'static str, width: u16) -> Self {
         Self {
             heading,
-            width: Constraint::Max(most),
-            is_number: false,
-        }
-    }
-
-    /// Text with all the room that is left.
-    pub(super) const fn rest(heading: &'static str) -> Self {
-        Self {
-            heading,
-            width: Constraint::Fill(1),
+            width: Constraint::Length(width),
             is_number: false,
         }
     }
@@ -52,6 +43,15 @@ impl Column {
     pub(super) const fn bits(heading: &'static str) -> Self {
         Self::number(heading, 11)
     }
+}
+
+/// The room that these columns leave to others.
+pub(super) fn room(width: u16, columns: &[Column]) -> u16 {
+    let taken = columns.iter().map(|column| match column.width {
+        Constraint::Length(width) => width + 1,
+        _ => 1,
+    });
+    taken.fold(width, u16::saturating_sub)
 }
 
 /// Draws a table with its headings.

@@ -150,6 +150,62 @@ fn a_wide_terminal_shows_more() {
     assert_eq!(wide.matches("PACKETS/S").count(), 2, "{wide}");
 }
 
+/// A cut number or address is another one.
+#[test]
+fn what_has_no_room_is_cut_visibly() {
+    let mut far = peer(17, 0, 0);
+    far.id = 16_000_017;
+    far.remote = "[2001:db8:dead:beef:1111:2222:3333:3e8]:50999".parse().ok();
+    far.vpn6 = "fd00:dead:beef:cafe:1234:5678:9abc:3e8".parse().ok();
+    let mut server = device("tun-fifteen-chr", 3, vec![peer(1, 0, 0), far]);
+    let name = "a client whose certificate has the longest name that it may ha64";
+    server.common_names = BTreeMap::from([(16_000_017, name.to_owned())]);
+    let other = device("tun0", 4, vec![]);
+    let mut model = Model::default();
+    model.take(sample(at(Instant::now(), 0), vec![server, other]));
+    let mut controls = Controls::default();
+    let mut of = |width| screen(&model, &mut controls, width, 24).join("\n");
+    for (width, expected) in [
+        (40, "tun-f… 16000017 "),
+        (60, "tun-fifteen-chr 16000017 "),
+        (80, "tun-fifteen-chr 16000017 10.8.0.17, …"),
+        (100, "16000017 10.8.0.17, …    [2001:db8:de…3:3e8]:50999 "),
+        (
+            130,
+            "a client whose… 10.8.0.17, …    [2001:db8:dead:…3333:3e8]:50999 ",
+        ),
+        (220, "3:3e8]:50999"),
+        (
+            220,
+            "9abc:3e8 [2001:db8:dead:beef:1111:2222:3333:3e8]:50999 ",
+        ),
+        (100, " mp, ovpn-dco-v2; workers - … "),
+        (32, "q quit  arrows choose"),
+    ] {
+        let seen = of(width);
+        let lines = seen.lines().map(|line| format!("{line} "));
+        let found = lines.filter(|line| line.contains(expected)).count();
+        assert!(found > 0, "{width}: {expected}\n{seen}");
+    }
+    let tiny = screen(&model, &mut Controls::default(), 20, 5);
+    assert_eq!(tiny[..2], ["too small: 32x6 at", "least"]);
+
+    controls.chosen = Some(model.peers[1].whose.clone());
+    controls.page = Page::Details;
+    let details = screen(&model, &mut controls, 50, 24);
+    let words = details.join(" ");
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    let inside = "10.8.0.17, fd00:dead:beef:cafe:1234:5678:9abc:3e8";
+    for expected in [name, inside, "1111:2222:3333:3e8] :50999"] {
+        assert!(words.contains(expected), "{expected}\n{details:#?}");
+    }
+    let mut lines = details.iter();
+    let first = lines.position(|line| line.starts_with("name       a client whose "));
+    let second = lines.next().map(String::as_str);
+    assert!(first.is_some(), "{details:#?}");
+    assert_eq!(second, Some("           longest name that it may ha64"));
+}
+
 #[test]
 fn a_killed_engine_is_told() {
     let begin = Instant::now();
