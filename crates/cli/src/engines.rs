@@ -88,7 +88,9 @@ pub(crate) fn with_device(name: &str, option: &EngineOption) -> Result<Found> {
 /// Why no driver has the device `name`: whether no engine answers, and whether there are some that do not.
 pub(crate) fn absent(name: &str, is_none: bool, any_silent: bool) -> anyhow::Error {
     if interface::index(name).is_none() {
-        return anyhow!("there is no interface {name} here: create it with `udco link add {name}`");
+        return anyhow!(
+            "there is no interface {name} here: `udco show` lists the devices that there are"
+        );
     }
     // The owner of the interface decides what can be done about it (faults G5).
     let is_left = left::devices(&HashSet::new())
@@ -101,8 +103,8 @@ pub(crate) fn absent(name: &str, is_none: bool, any_silent: bool) -> anyhow::Err
         (true, true) => anyhow!("no engine answers"),
         // Without a peer it has no carrier, and an engine that does not answer may serve it.
         (_, false) if is_left => anyhow!(
-            "no engine serves {name}: its engine was killed, and no packet leaves through it; the next `udco run` or `udco \
-             link add {name}` takes it over, and `ip link del {name}` deletes it"
+            "no engine serves {name}: its engine or OpenVPN was killed, and no packet leaves through it; the next `udco run` \
+             or `udco link add {name}` takes it over; to go on without the tunnel, in the clear, run `ip link del {name}`"
         ),
         (true, false) => anyhow!("{NO_ENGINE}"),
         _ => anyhow!("none of the engines that answer here has {name}"),

@@ -11,7 +11,7 @@ use udco_netlink::{Api, Mode, link_names};
 use crate::client::{Client, Driver, NO_DRIVER, Supplies, is_admin};
 use crate::engines::{self, EngineOption};
 use crate::output::line;
-use crate::{interface, refusal, rtnetlink, show};
+use crate::{interface, left, refusal, rtnetlink, show};
 
 const EOPNOTSUPP: i32 = rustix::io::Errno::OPNOTSUPP.raw_os_error();
 
@@ -133,7 +133,7 @@ fn add(arguments: &AddArguments) -> Result<()> {
     );
     // No channel is opened: the device has no owner and stays.
     let name = match client {
-        Some(mut client) => create(&mut client, &request)?,
+        Some(mut client) => create(&mut client, &arguments.name, &request)?,
         None => create_in_kernel(&arguments.name, request)?,
     };
     if name != arguments.name {
@@ -158,7 +158,7 @@ fn engine(arguments: &AddArguments) -> Result<Option<PathBuf>> {
 }
 
 /// Requests a device, makes the TUN device that the engine wants, and returns its name.
-fn create(client: &mut Client, request: &[u8]) -> Result<String> {
+fn create(client: &mut Client, name: &str, request: &[u8]) -> Result<String> {
     let mut made = None;
     let supplies = Supplies {
         device: Some(&mut made),
@@ -170,10 +170,10 @@ fn create(client: &mut Client, request: &[u8]) -> Result<String> {
         _ => None,
     };
     match (answer, made) {
-        (_, Some(Err(error))) => bail!("{}", device_failure(&error)),
+        (_, Some(Err(error))) => bail!("{}", device_failure(name, &error)),
         (Some(Ok(())), Some(Ok(device))) => Ok(device.keep()),
         (Some(Ok(())), None) => bail!("the engine already has this device"),
-        (Some(Err(words)), _) => bail!("{words}{}", cure(&words)),
+        (Some(Err(words)), _) => bail!("{words}{}", cure(&words, name)),
         (None, _) => bail!("unexpected reply from the engine (version mismatch?)"),
     }
 }
@@ -185,7 +185,7 @@ fn create_in_kernel(name: &str, request: Vec<u8>) -> Result<String> {
         match error.raw_os_error() {
             // An unknown kind of link.
             Some(EOPNOTSUPP) => anyhow::anyhow!(NO_DRIVER),
-            _ => anyhow::anyhow!("{words}{}", cure(&words)),
+            _ => anyhow::anyhow!("{words}{}", cure(&words, name)),
         }
     })?;
     let made = reply.iter().find_map(|message| link_names(message));
@@ -214,7 +214,7 @@ fn delete_in_kernel(name: &str, request: &[u8]) -> Result<()> {
     match rtnetlink::request(request) {
         Err(error) if interface::index(name).is_some() => {
             let words = refusal::errno_words(error.raw_os_error().unwrap_or(0));
-            bail!("{words}{}", cure(&words))
+            bail!("{words}{}", cure(&words, name))
         }
         _ => Ok(()),
     }
@@ -241,19 +241,26 @@ fn ended(datagram: &[u8]) -> Option<Result<(), String>> {
 }
 
 /// Advice for the most common refusals.
-fn cure(words: &str) -> &'static str {
+fn cure(words: &str, name: &str) -> String {
     match words {
-        "Operation not permitted" => ": this needs CAP_NET_ADMIN",
-        "File exists" => ": there is an interface of this name",
-        _ => "",
+        "Operation not permitted" => ": this needs CAP_NET_ADMIN".to_owned(),
+        "File exists" if left::is_ours(name) => {
+            format!(": {name} is there already, and served: `udco show {name}` shows it")
+        }
+        "File exists" => {
+            format!(
+                ": there is an interface {name} already, of another program: choose another name"
+            )
+        }
+        _ => String::new(),
     }
 }
 
-fn device_failure(error: &std::io::Error) -> String {
+fn device_failure(name: &str, error: &std::io::Error) -> String {
     let words = refusal::errno_words(error.raw_os_error().unwrap_or(0));
     let cure = match error.kind() {
-        std::io::ErrorKind::NotFound => ": /dev/net/tun is missing; load the tun module",
-        _ => cure(&words),
+        std::io::ErrorKind::NotFound => ": /dev/net/tun is missing; load the tun module".to_owned(),
+        _ => cure(&words, name),
     };
     format!("cannot create the TUN device: {words}{cure}")
 }

@@ -288,7 +288,7 @@ impl EngineOptions {
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
-    let arguments = match Arguments::try_parse_from(&words) {
+    let arguments = match usage::parse::<Arguments>(&words) {
         Ok(arguments) => arguments,
         Err(help) => return print_help(&usage::explained::<Arguments>(help, &words)),
     };

@@ -11,14 +11,14 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use self::choice::Choice;
 use self::text::Printer;
 use crate::output::{self, complain};
 use crate::style::Style;
 use crate::survey::{self, Survey};
-use crate::{common_names, exit};
+use crate::{common_names, exit, interface};
 
 /// Codes with which a device that is not found may well be there.
 const UNKNOWN: [u8; 4] = [
@@ -69,6 +69,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let Some(seconds) = arguments.watch else {
         return look(arguments, &mut Printer::new(style));
     };
+    if let Some(device) = &arguments.device
+        && device.parse::<u16>().is_ok()
+        && interface::index(device).is_none()
+    {
+        bail!("there is no interface {device} here: for every {device} s, write --watch={device}");
+    }
     let mut printer = Printer::of_watch(style);
     let every = Duration::from_secs(seconds.into());
     loop {

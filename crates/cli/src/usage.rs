@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fmt::Write;
 
 use clap::error::ErrorKind;
-use clap::{Error, Parser};
+use clap::{Command, Error, Parser};
 
 use crate::escape::{Escaping, printable};
 
@@ -16,6 +16,22 @@ const NUMBERS: [(&str, &str); 4] = [
     ("number too large to fit in target type", "too large"),
     ("number too small to fit in target type", "too small"),
 ];
+
+/// Parses arguments.
+pub(crate) fn parse<P: Parser>(words: &[OsString]) -> Result<P, Error> {
+    let mut command = negative_too(P::command());
+    let matches = command.try_get_matches_from_mut(words)?;
+    P::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// Takes a negative number for an option's value, not for another option: what is wrong with it is its value.
+fn negative_too(command: Command) -> Command {
+    let with_values = command.mut_args(|argument| match argument.get_action().takes_values() {
+        true => argument.allow_negative_numbers(true),
+        false => argument,
+    });
+    with_values.mut_subcommands(negative_too)
+}
 
 /// The error as it is to be printed.
 pub(crate) fn explained<P: Parser>(error: Error, words: &[OsString]) -> Error {
@@ -40,7 +56,8 @@ fn visible<P: Parser>(error: Error, words: &[OsString]) -> Error {
     if plain.eq(escaped.iter().map(String::as_str)) {
         return error;
     }
-    match P::try_parse_from(&escaped) {
+    let escaped: Vec<OsString> = escaped.into_iter().map(Into::into).collect();
+    match parse::<P>(&escaped) {
         Err(error) => error,
         // Nothing else was wrong with them.
         Ok(_) => {
@@ -101,6 +118,15 @@ mod tests {
             assert!(shown.starts_with(&first), "{shown}");
             assert!(shown.contains("--help"), "{shown}");
         }
+    }
+
+    #[test]
+    fn a_negative_number_is_a_wrong_value() {
+        let words = ["udco", "--number", "-1"].map(OsString::from);
+        let error = parse::<Arguments>(&words).unwrap_err();
+        let shown = explained::<Arguments>(error, &words).to_string();
+        let first = "error: invalid value '-1' for '--number <NUMBER>': -1 is not in 0..=255\n";
+        assert!(shown.starts_with(first), "{shown}");
     }
 
     #[test]

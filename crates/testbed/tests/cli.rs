@@ -267,7 +267,11 @@ fn refusals_say_what_is_wrong_and_leave_nothing_behind() -> Result<()> {
     let bench = Bench::new()?;
     let host = &bench.server;
     let refused = |words: &str, code, expected: &str| bench.refused(host, words, code, expected);
-    refused("peer get tun0", 1, "create it with `udco link add tun0`")?;
+    refused("peer get tun0", 1, "`udco show` lists the devices")?;
+    refused("link del tun0", 1, "`udco show` lists the devices")?;
+    let create = "create it with `udco link add tun0`";
+    refused("peer new tun0 --id 1 --remote 192.0.2.2:5", 1, create)?;
+    refused("show --watch 5", 1, "write --watch=5")?;
     refused("peer get lo", 1, "lo is not a udco device")?;
     refused(
         "link add tun0 --engine /nowhere",
@@ -280,11 +284,22 @@ fn refusals_say_what_is_wrong_and_leave_nothing_behind() -> Result<()> {
         1,
         "mtu less than device minimum (Invalid argument)",
     )?;
-    refused("link add lo", 1, "there is an interface of this name")?;
+    refused("link add lo", 1, "lo already, of another program")?;
     ensure!(!host.has_device("tun0"), "a refused device is there");
 
     udco::run(host, "link add tun0 --mode mp --up")?;
-    refused("link add tun0", 1, "File exists")?;
+    refused(
+        "link add tun0",
+        1,
+        "File exists: tun0 is there already, and served",
+    )?;
+    udco::run(host, "link add old0 --kind ovpn-dco")?;
+    refused(
+        "key get old0 --peer 1 --slot primary",
+        1,
+        "`udco show` shows them",
+    )?;
+    udco::run(host, "link del old0")?;
     let new = "peer new tun0 --remote 192.0.2.2:5 --vpn4 10.8.0.2 --id";
     let mut first = udco::spawn(
         host,

@@ -107,10 +107,12 @@ impl Channel {
         let sequence = self.next_sequence();
         let request = client::request(&family, ifindex, sequence, command);
         let request = request.map_err(|client::Unsupported(what)| {
-            anyhow::anyhow!(
-                "a device of kind {} cannot {what}: use one of kind ovpn",
-                family.api.link_kind()
-            )
+            let cure = match command {
+                Command::KeyGet(..) => "`udco show` shows them",
+                _ => "use one of kind ovpn",
+            };
+            let kind = family.api.link_kind();
+            anyhow::anyhow!("a device of kind {kind} cannot {what}: {cure}")
         })?;
         // It may hold a key.
         let request = Zeroizing::new(request);

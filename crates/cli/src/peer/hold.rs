@@ -14,7 +14,10 @@ use super::{NewArguments, scoped};
 use crate::client::{Channel, Driver, Event, wait};
 use crate::engines::{self, Found};
 use crate::output::NobodyReads;
-use crate::{ended, notification};
+use crate::{ended, interface, notification};
+
+/// The most peers of which each is named.
+const LISTED: usize = 8;
 
 /// The peers of this process.
 struct Held<'a> {
@@ -30,6 +33,10 @@ struct Held<'a> {
 pub(super) fn run(arguments: &NewArguments) -> Result<()> {
     let peers = peers(arguments)?;
     // Create nothing for a device that does not exist.
+    let device = &arguments.device;
+    if interface::index(device).is_none() {
+        bail!("there is no interface {device} here: create it with `udco link add {device}`");
+    }
     let found = engines::with_device(&arguments.device, &arguments.engine)?;
     let control = match found.driver {
         Driver::Engine(_) => transport::Reading::Relay,
@@ -117,6 +124,10 @@ impl<'a> Held<'a> {
         let line = match ids.as_slice() {
             [id] => format!(
                 "peer {id} on {device}, port {port}: holding its socket; it ends with this process"
+            ),
+            [first, .., last] if ids.len() > LISTED => format!(
+                "{} peers ({first} to {last}) on {device}, port {port}: holding their socket; they end with this process",
+                ids.len()
             ),
             _ => format!(
                 "peers {} on {device}, port {port}: holding their socket; they end with this process",

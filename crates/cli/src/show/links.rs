@@ -8,9 +8,10 @@ use udco_state::{Driver, KernelDevice};
 
 use super::text::Printer;
 use crate::output::{self, complain, line};
-use crate::state::{self, Device, EngineState};
+use crate::state::{self, Device};
 use crate::style::Style;
-use crate::{engines, kernel, survey};
+use crate::survey::{self, Survey};
+use crate::{engines, kernel};
 
 /// A device, as `udco link show --json` prints it.
 #[derive(Serialize)]
@@ -40,24 +41,30 @@ struct Links<'a> {
 
 /// Prints the devices of this namespace, or the one of this name.
 pub(crate) fn print(name: Option<&str>, json: bool, engine: Option<&Path>) -> Result<()> {
-    let (texts, mut silent) = survey::states(engine)?;
-    let mut devices = Vec::new();
-    for (path, text) in &texts {
-        match state::read::<EngineState<'_>>(text) {
-            Ok(state) => devices.extend(state.devices),
-            Err(error) => silent.push((path.clone(), error)),
-        }
-    }
-    engines::complain(&silent);
-    let (mut kernels, remarks) = match engine {
-        Some(_) => kernel::Survey::default(),
-        None => kernel::devices(name),
+    let (texts, silent) = survey::states(engine)?;
+    let mut survey = match engine {
+        Some(_) => Survey::of(&texts, silent, true, false)?,
+        None => Survey::of_all(&texts, silent, false, kernel::devices(name)),
     };
-    for remark in remarks {
+    if name.is_some() {
+        // The error says it, if it is about this one.
+        survey.left.clear();
+        survey.unsure.clear();
+    }
+    for remark in survey.remarks() {
         complain!("{remark}");
     }
+    let Survey {
+        engines,
+        mut kernel,
+        silent,
+        left,
+        ..
+    } = survey;
+    let engines = engines.into_iter();
+    let mut devices: Vec<_> = engines.flat_map(|it| it.state.devices).collect();
     devices.retain(|device| state::is_here(device) && name.is_none_or(|name| device.name == name));
-    let is_none = devices.is_empty() && kernels.is_empty();
+    let is_none = devices.is_empty() && kernel.is_empty();
     // An engine that does not answer may have some.
     let is_blind = is_none && !silent.is_empty();
     if let Some(name) = name.filter(|_| is_none) {
@@ -69,7 +76,7 @@ pub(crate) fn print(name: Option<&str>, json: bool, engine: Option<&Path>) -> Re
             device,
             driver: Driver::Udco,
         });
-        let kernels = kernels.drain(..).map(|device| KernelLink {
+        let kernels = kernel.drain(..).map(|device| KernelLink {
             device,
             kind: udco_state::Api::Ovpn.link_kind(),
         });
@@ -80,14 +87,14 @@ pub(crate) fn print(name: Option<&str>, json: bool, engine: Option<&Path>) -> Re
         return all_asked(is_blind);
     }
     all_asked(is_blind)?;
-    if is_none {
+    if is_none && left.is_empty() {
         line!("no devices: create one with `udco link add NAME`");
     }
     let mut printer = Printer::new(Style::of_output());
     devices
         .iter()
         .try_for_each(|device| printer.device(device, None, None))?;
-    kernels
+    kernel
         .iter()
         .try_for_each(|device| printer.kernel_device(device, None))
 }

@@ -108,7 +108,8 @@ impl Printer {
         styled!(
             self,
             Line::Detail,
-            "engine {socket}: process {pid}, {workers} workers{loads}{since}"
+            "engine {socket}: process {pid}, {workers} {}{loads}{since}",
+            noun(workers as u64, "worker")
         );
         Ok(())
     }
@@ -167,12 +168,13 @@ impl Printer {
             let name = device.common_names.get(&peer.id);
             self.peer(peer, name.map(String::as_str), *rate)?;
         }
-        if count > peers.len() {
+        let more = count - peers.len();
+        if more > 0 {
             styled!(
                 self,
                 Line::Detail,
-                "  and {} more peers",
-                count - peers.len()
+                "  and {more} more {}",
+                noun(more as u64, "peer")
             );
         }
         if only.is_some() {
