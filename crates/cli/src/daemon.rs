@@ -8,7 +8,7 @@ use udco_engine::{Access, Engine, Listening};
 use udco_ipc::message_id;
 use udco_sys::signal::Termination;
 
-use crate::{DaemonArguments, confinement, log, notify, panics, runtime_dir, sweep, user};
+use crate::{DaemonArguments, confinement, log, notify, output, panics, runtime_dir, sweep, user};
 
 /// Name of the daemon's socket in the runtime directory.
 pub(crate) const SOCKET: &str = "engine.sock";
@@ -57,7 +57,7 @@ pub(crate) fn run(arguments: DaemonArguments) -> Result<()> {
             "the file system of {} has no access lists: allow just one group (--allow-gid), or choose another path with --socket",
             path.display()
         ),
-        _ => anyhow::Error::new(error).context(format!("cannot listen at {}", path.display())),
+        _ => output::refused("listen at", &path, error),
     })?;
     let _sweeper =
         sweep::start(&path).context("cannot start the process that removes the socket file")?;

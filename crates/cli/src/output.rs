@@ -180,16 +180,21 @@ fn without_numbers(line: &str) -> String {
 
 /// Why a file cannot be written, for which its directory may have to be made first.
 pub(crate) fn unwritable(file: &Path, error: io::Error) -> anyhow::Error {
+    refused("write", file, error)
+}
+
+/// Why something cannot be done to a file, or a socket file, which its directory may lack.
+pub(crate) fn refused(verb: &str, file: &Path, error: io::Error) -> anyhow::Error {
     let parent = file.parent().filter(|it| !it.as_os_str().is_empty());
     let file = file.display();
     match parent {
         Some(parent) if error.kind() == io::ErrorKind::NotFound && !parent.exists() => {
             anyhow!(
-                "cannot write {file}: there is no directory {}",
+                "cannot {verb} {file}: there is no directory {}",
                 parent.display()
             )
         }
-        _ => anyhow::Error::new(error).context(format!("cannot write {file}")),
+        _ => anyhow::Error::new(error).context(format!("cannot {verb} {file}")),
     }
 }
 

@@ -73,7 +73,7 @@ fn a_daemon_says_what_is_in_its_way() -> Result<()> {
     };
     says(&format!("daemon --socket {path}"), 1, "already listens at")?;
     let nowhere = "daemon --socket /nowhere/engine.sock";
-    says(nowhere, 1, "cannot listen at /nowhere")?;
+    says(nowhere, 1, "there is no directory /nowhere")?;
     let nowhere = "run --engine /nowhere.sock -- true";
     says(nowhere, 125, "start one with `udco daemon`")?;
     for no_socket in ["/etc/passwd", "/etc"] {

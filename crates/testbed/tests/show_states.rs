@@ -78,6 +78,12 @@ fn every_state_has_a_line_and_an_exit_code() -> Result<()> {
     signal(&host, "KILL", "0")?;
     root.wait(SOON)?;
     expect(&host, &[], 7, "tun7: ")?;
+    let links = host.output(&[binary, "link", "show"])?;
+    let printed = String::from_utf8_lossy(&[links.stdout, links.stderr].concat()).into_owned();
+    ensure!(
+        printed.contains("tun7: its engine") && !printed.contains("create one"),
+        "{printed}"
+    );
     host.run(&["ip", "link", "del", "tun7"])?;
     expect(&host, &[], 3, "no engine is running")?;
     lab.discard_logs();
