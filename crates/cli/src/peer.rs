@@ -8,7 +8,7 @@ mod transport;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use udco_netlink::client::{Command as Request, Received};
 use udco_netlink::{Keepalive, PeerSet, PeerState};
@@ -173,10 +173,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn set(arguments: &SetArguments) -> Result<()> {
+    let remote = arguments.remote.map(|it| scoped(it, arguments.scope));
+    let remote = remote.transpose()?;
     let change = PeerSet {
         id: arguments.id,
         tx_id: arguments.tx_id,
-        remote: arguments.remote.map(|it| scoped(it, arguments.scope)),
+        remote,
         local: arguments.local_address,
         vpn4: arguments.vpn4,
         vpn6: arguments.vpn6,
@@ -264,15 +266,27 @@ fn remote(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// Parses where to receive; port 0 is any.
+fn local(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "give an IP address and a port, e.g. 0.0.0.0:1194 or [::]:1194".to_owned())
+}
+
 /// Adds the interface through which a link-local address is reached.
-fn scoped(remote: SocketAddr, scope: Option<u32>) -> SocketAddr {
-    match (remote, scope) {
-        (SocketAddr::V6(mut remote), Some(scope)) => {
-            remote.set_scope_id(scope);
-            remote.into()
-        }
-        _ => remote,
+///
+/// # Errors
+/// If such an address has none: it is on every link, and no packet would leave.
+fn scoped(remote: SocketAddr, scope: Option<u32>) -> Result<SocketAddr> {
+    let SocketAddr::V6(mut remote) = remote else {
+        return Ok(remote);
+    };
+    if let Some(scope) = scope {
+        remote.set_scope_id(scope);
     }
+    if remote.ip().is_unicast_link_local() && remote.scope_id() == 0 {
+        bail!("the remote {remote} is link-local: name its interface with --scope");
+    }
+    Ok(remote.into())
 }
 
 fn scope(text: &str) -> Result<u32, String> {
@@ -328,9 +342,15 @@ mod tests {
 
     #[test]
     fn a_scope_is_for_ipv6() {
-        let with = |remote: &str| scoped(remote.parse().unwrap(), Some(3)).to_string();
+        let of = |remote: &str, scope| scoped(remote.parse().unwrap(), scope);
+        let with = |remote: &str| of(remote, Some(3)).unwrap().to_string();
         assert_eq!(with("[fe80::1]:1194"), "[fe80::1%3]:1194");
         assert_eq!(with("192.0.2.1:1194"), "192.0.2.1:1194");
+        let without = of("[fe80::1]:1194", None).unwrap_err().to_string();
+        assert!(without.contains("[fe80::1]:1194") && without.contains("--scope"));
+        for fine in ["[fe80::1%3]:1194", "[2001:db8::1]:1194", "192.0.2.1:1"] {
+            assert!(of(fine, None).is_ok(), "{fine}");
+        }
         assert_eq!(scope("7"), Ok(7));
         assert_eq!(scope("lo"), Ok(1));
         assert!(scope("no-such-thing").is_err());

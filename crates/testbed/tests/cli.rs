@@ -300,6 +300,14 @@ fn refusals_say_what_is_wrong_and_leave_nothing_behind() -> Result<()> {
         "`udco show` shows them",
     )?;
     udco::run(host, "link del old0")?;
+    let new = "peer new tun0 --id 1 --remote";
+    refused(&format!("{new} [fe80::1]:5"), 1, "with --scope")?;
+    refused(&format!("{new} 192.0.2.2:5 --local x"), 2, "[::]:1194")?;
+    refused("key generate /nowhere/key", 1, "no directory /nowhere")?;
+    refused("key generate /etc/passwd", 1, "choose another name")?;
+    let key =
+        "key new tun0 --peer 1 --slot primary --key-id 0 --cipher aes-gcm --direction 0 --file";
+    refused(&format!("{key} /etc/passwd"), 1, "line 1: expected one of")?;
     let new = "peer new tun0 --remote 192.0.2.2:5 --vpn4 10.8.0.2 --id";
     let mut first = udco::spawn(
         host,

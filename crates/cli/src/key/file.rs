@@ -110,9 +110,12 @@ fn parse(text: &[u8], direction: Option<u8>) -> Result<Keys> {
     }
     let named = lines().any(|(_, line)| line.contains(&b':'));
     match (named, direction) {
-        (true, None) => parse_named(lines()),
-        (true, Some(_)) => {
-            bail!("the file itself says which key encrypts: omit --direction")
+        (true, direction) => {
+            let keys = parse_named(lines())?;
+            if direction.is_some() {
+                bail!("the file itself says which key encrypts: omit --direction");
+            }
+            Ok(keys)
         }
         (false, Some(direction)) => {
             let mut joined = Zeroizing::new(Vec::with_capacity(text.len()));

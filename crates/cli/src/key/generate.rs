@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use zeroize::Zeroizing;
 
 use super::base64;
@@ -25,7 +25,13 @@ pub(super) fn run(path: Option<&Path>) -> Result<()> {
         Some(path) => {
             let mut options = File::options();
             let file = options.write(true).create_new(true).mode(0o600).open(path);
-            let file = file.with_context(|| format!("cannot create {}", path.display()))?;
+            let file = file.map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => anyhow!(
+                    "{} is there already, and may hold a key in use: choose another name",
+                    path.display()
+                ),
+                _ => output::refused("create", path, error),
+            })?;
             let written = write(file, &line).inspect_err(|_| {
                 // A part of a key would only be in the way of the next try.
                 let _ = std::fs::remove_file(path);

@@ -62,7 +62,10 @@ fn peers(arguments: &NewArguments) -> Result<Vec<Peer>> {
         }],
     };
     for peer in &mut peers {
-        peer.remote = peer.remote.map(|it| scoped(it, arguments.scope));
+        let remote = peer.remote.map(|it| scoped(it, arguments.scope));
+        peer.remote = remote
+            .transpose()
+            .with_context(|| format!("peer {}", peer.id))?;
         match peer.remote {
             Some(remote) if arguments.socket.is_tcp() => bail!(
                 "peer {} has the remote {remote}, but over TCP the connection determines it: omit the remote",

@@ -26,7 +26,7 @@ const LENGTH: usize = 2;
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Options {
     /// Address to bind the UDP socket to [default: any address of both families, any port].
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = super::local)]
     local: Option<SocketAddr>,
     /// Mark on all packets sent (SO_MARK).
     #[arg(long, value_name = "NUMBER")]
@@ -36,7 +36,7 @@ pub(super) struct Options {
         value_parser = super::remote)]
     tcp_connect: Option<SocketAddr>,
     /// Accept one TCP connection per peer instead.
-    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with_all = ["local", "remote"])]
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with_all = ["local", "remote"], value_parser = super::local)]
     tcp_listen: Option<SocketAddr>,
 }
 
