@@ -92,7 +92,11 @@ fn ping(arguments: &Arguments) -> Result<u8> {
     let is_ended = echo(arguments, &mut probe, &termination, &report, &mut tally)?;
     report.took(begin.elapsed());
     if !is_ended && tally.received() > 0 {
-        report.largest(largest(&mut probe, &termination, &tally, arguments.size)?);
+        match largest(&mut probe, &termination, &tally, arguments.size)? {
+            Some(Outcome::Found(largest)) => report.largest(largest),
+            Some(Outcome::Silence) => report.silence(),
+            None => {}
+        }
     }
     report.end(&tally)?;
     Ok(if tally.received() > 0 {
@@ -152,6 +156,13 @@ fn echo(
     }
 }
 
+/// What a search has found.
+enum Outcome {
+    Found(Largest),
+    /// Nothing comes back any more, whatever its size.
+    Silence,
+}
+
 /// Searches the largest packet that comes back; `None` if a signal has ended the search. One with this much payload has
 /// come back.
 fn largest(
@@ -159,7 +170,7 @@ fn largest(
     termination: &Termination,
     tally: &Tally,
     size: u16,
-) -> Result<Option<Largest>> {
+) -> Result<Option<Outcome>> {
     let mtu = probe.mtu()?;
     let least = probe.packet(usize::from(size));
     let mut search = Search::new(least, mtu.max(least));
@@ -170,10 +181,16 @@ fn largest(
         };
         search.tried(packet, passed);
     }
-    Ok(Some(Largest {
-        bytes: search.largest(),
-        mtu,
-    }))
+    let bytes = search.largest();
+    if bytes < mtu {
+        // The peer may have gone: then the size is not to blame.
+        match passes(probe, termination, bytes, patience)? {
+            Some(true) => {}
+            Some(false) => return Ok(Some(Outcome::Silence)),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(Outcome::Found(Largest { bytes, mtu })))
 }
 
 /// Whether a packet of this size comes back; `None` if a signal has ended the wait.

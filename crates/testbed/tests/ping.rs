@@ -83,6 +83,26 @@ fn the_other_end_answers_at_the_address_of_its_record_or_of_a_route() -> Result<
     Ok(())
 }
 
+/// The size of packets is not to blame for the end of the peer.
+#[test]
+fn no_size_is_named_where_nothing_comes_back_any_more() -> Result<()> {
+    if udco::is_left_out("without udco there is no device to ping through") {
+        return Ok(());
+    }
+    let pair = Pair::new()?;
+    let server = pair.udco_server(Proto::Udp4);
+    let (_server, client) = connect(server, pair.udco_client(Proto::Udp4))?;
+    let line = "ping tun0 -c 100 -i 0.05";
+    let mut ping = udco::spawn(&pair.server, "ping", line, "icmp_seq=3 ")?;
+    client.kill_now()?;
+    ping.wait(SOON)?;
+    let said = ping.log();
+    ensure!(said.contains("nothing comes back any more"), "{said}");
+    ensure!(!said.contains("tun-mtu"), "{said}");
+    pair.lab.discard_logs();
+    Ok(())
+}
+
 #[test]
 fn the_largest_packet_is_found_where_longer_ones_are_lost() -> Result<()> {
     if udco::is_left_out("without udco there is no device to ping through") {

@@ -27,6 +27,7 @@ pub(super) struct Report<'a> {
     target: Target,
     took: Duration,
     largest: Option<Largest>,
+    is_silent: bool,
 }
 
 /// The object of `--json`.
@@ -42,7 +43,7 @@ struct Object<'a> {
     duplicates: u64,
     loss_percent: f64,
     rtt_ms: Option<RoundTrips>,
-    /// Null if nothing has come back, or the search was ended.
+    /// Null if nothing has come back, or nothing does any more, or the search was ended.
     largest_packet: Option<Largest>,
 }
 
@@ -53,6 +54,7 @@ impl<'a> Report<'a> {
             target: *target,
             took: Duration::ZERO,
             largest: None,
+            is_silent: false,
         }
     }
 
@@ -94,8 +96,13 @@ impl<'a> Report<'a> {
     }
 
     /// The end of the search for the largest packet.
-    pub(super) const fn largest(&mut self, largest: Option<Largest>) {
-        self.largest = largest;
+    pub(super) const fn largest(&mut self, largest: Largest) {
+        self.largest = Some(largest);
+    }
+
+    /// The search for it ended because nothing comes back any more.
+    pub(super) const fn silence(&mut self) {
+        self.is_silent = true;
     }
 
     /// The statistics.
@@ -139,6 +146,13 @@ impl<'a> Report<'a> {
                  lower `tun-mtu` at both ends, or let ICMP \"fragmentation needed\" and fragments pass on the path"
             ),
         }));
+        if self.is_silent {
+            let device = &self.arguments.device;
+            lines.push(format!(
+                "largest packet that passes: not known, since nothing comes back any more; `udco show {device}` says whether \
+                 the peer is still there"
+            ));
+        }
         lines
     }
 
@@ -195,10 +209,14 @@ mod tests {
         tally.answered(1, Duration::from_micros(500));
         tally.answered(2, Duration::from_micros(700));
         tally.answered(2, Duration::from_micros(800));
-        report.largest(Some(Largest {
+        report.silence();
+        let silent = report.lines(&tally);
+        assert!(silent[4].contains("not known"), "{silent:?}");
+        report.is_silent = false;
+        report.largest(Largest {
             bytes: 1152,
             mtu: 1500,
-        }));
+        });
         let lines = report.lines(&tally);
         assert_eq!(
             lines[2..4],
