@@ -3,6 +3,7 @@
 mod broken_configurations;
 mod broken_machines;
 mod broken_together;
+mod broken_units;
 mod clients;
 mod cures;
 mod page;
@@ -24,6 +25,9 @@ use super::facts::{
 
 /// What is changed in sound facts.
 type Change = fn(&mut Facts);
+
+/// What is broken, how, the finding, its severity, and what that means for offload.
+type Case = (&'static str, Change, &'static str, Severity, Offload);
 
 const CLIENT: &str = "client\ndev tun\nremote vpn.example.org\nca ca.crt\ncert c.crt\nkey c.key\n";
 const SERVER: &str = "server 10.8.0.0 255.255.255.0\ntopology subnet\ndev tun\nca ca.crt\ncert s.crt\nkey s.key\ndh none\n";

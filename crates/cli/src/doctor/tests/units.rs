@@ -3,7 +3,7 @@
 use udco_state::Offload::{Unknown, WouldBeOff, WouldBeOn};
 use udco_state::Severity::{Error, Warning};
 
-use super::broken_machines::unit;
+use super::broken_units::unit;
 use super::{CLIENT, diagnose, has_one_flaw, path, sound};
 use crate::doctor::facts::{Denied, Loaded, Need, Subject, Unit, Way};
 
