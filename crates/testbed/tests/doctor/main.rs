@@ -1,9 +1,10 @@
 //! `udco doctor` on what runs, on units, files and devices (users C6).
 
+mod units;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 
@@ -141,92 +142,6 @@ fn an_openvpn_with_the_library_and_without_offload_is_off() -> Result<()> {
     Ok(())
 }
 
-/// systemd is played by a script.
-#[test]
-fn a_unit_is_examined_as_systemd_describes_it() -> Result<()> {
-    let Some(pair) = pair()? else { return Ok(()) };
-    let host = &pair.client;
-    pair.client(Proto::Udp4)
-        .named("office")
-        .launch(Launch::Udco)
-        .write()?;
-    let directory = host.directory().to_string_lossy().into_owned();
-    let bin = format!("{directory}/bin");
-    fs::create_dir_all(&bin)?;
-    let bin_path = format!("{bin}:");
-    let said = |command: &str, more: &str| -> Result<Said> {
-        let path = match command.split(' ').next() {
-            Some("udco") => "/usr/bin/udco",
-            first => first.unwrap_or_default(),
-        };
-        let properties = format!(
-            "LoadState=loaded\nMainPID=0\nExecStart={{ path={path} ; argv[]={command} ; ignore_errors=no }}\n\
-             WorkingDirectory={directory}\nCapabilityBoundingSet=cap_net_admin cap_setpcap\n{more}"
-        );
-        let script = format!("#!/bin/sh\ncat <<'END'\n{properties}\nEND\n");
-        program(Path::new(&bin).join("systemctl").as_path(), &script)?;
-        Said::with(host, &bin_path, &["openvpn-client@office"])
-    };
-    let plain = said("/usr/sbin/openvpn --config office.conf", "")?;
-    plain.is("would-be-off", &["unit"])?;
-    ensure!(plain.has("unit", "without udco"), "{:#}", plain.json);
-    let run = "udco run -- /usr/sbin/openvpn --config office.conf";
-    said(run, "")?.is("would-be-on", &[])?;
-    for (more, name) in [
-        ("LimitNOFILESoft=16", "open-files"),
-        ("TasksMax=4", "processes"),
-        ("PrivateDevices=yes", "tun"),
-        ("RestrictAddressFamilies=AF_INET AF_INET6", "unit"),
-    ] {
-        let said = said(run, more)?;
-        said.is("would-be-off", &[name])?;
-    }
-    // Variables are replaced, and a file of them must be there.
-    let options = "Environment=\"OPTIONS=--config office.conf\"";
-    let variable = "udco run -- /usr/sbin/openvpn $OPTIONS";
-    said(variable, options)?.is("would-be-on", &[])?;
-    let missing = "EnvironmentFiles=/no/such/file (ignore_errors=no)";
-    let lost = said(variable, &format!("{options}\n{missing}"))?;
-    lost.is("would-be-on", &["file"])?;
-    ensure!(lost.has("file", "does not exist"), "{:#}", lost.json);
-    let wrapped = said("/usr/bin/vpn-wrapper start", "")?;
-    wrapped.is("unknown", &["unit"])?;
-    // Root may read what its directory hides from others.
-    fs::set_permissions(&directory, PermissionsExt::from_mode(0o700))?;
-    let other = said(run, "User=nobody")?;
-    ensure!(
-        other.has("file", "by the unit's `User=`, nobody"),
-        "{:#}",
-        other.json
-    );
-    // The bus has the words one by one.
-    let named = Path::new(&directory);
-    fs::rename(named.join("office.conf"), named.join("my office.conf"))?;
-    let words =
-        r#"{"data":[["/usr/sbin/openvpn",["/usr/sbin/openvpn","--config","my office.conf"]]]}"#;
-    program(
-        Path::new(&bin).join("busctl").as_path(),
-        &format!("#!/bin/sh\necho '{words}'\n"),
-    )?;
-    let spaced = said("/usr/sbin/openvpn --config my office.conf", "")?;
-    spaced.is("would-be-off", &["unit"])?;
-    let cure = "run -- /usr/sbin/openvpn --config \\\"my office.conf\\\"";
-    ensure!(spaced.json.to_string().contains(cure), "{:#}", spaced.json);
-    program(
-        Path::new(&bin).join("systemctl").as_path(),
-        "#!/bin/sh\necho LoadState=not-found\n",
-    )?;
-    Said::with(host, &bin_path, &["openvpn-client@office"])?.is("unknown", &["unit"])?;
-    program(
-        Path::new(&bin).join("systemctl").as_path(),
-        "#!/bin/sh\necho 'no systemd' >&2; exit 1\n",
-    )?;
-    let said = Said::with(host, &bin_path, &["openvpn-client@office"])?;
-    said.is("unknown", &["unit"])?;
-    ensure!(said.has("unit", "no systemd"), "{:#}", said.json);
-    Ok(())
-}
-
 #[test]
 fn default_routes_of_ipv6_that_compete_are_named() -> Result<()> {
     let Some(pair) = pair()? else { return Ok(()) };
@@ -343,10 +258,4 @@ fn pair() -> Result<Option<Pair>> {
 
 fn file(host: &Host, name: &str) -> String {
     host.directory().join(name).to_string_lossy().into_owned()
-}
-
-fn program(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text)?;
-    fs::set_permissions(path, PermissionsExt::from_mode(0o755))?;
-    Ok(())
 }
