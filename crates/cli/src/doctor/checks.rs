@@ -3,6 +3,7 @@
 mod clients;
 mod configuration;
 mod devices;
+mod engine;
 mod files;
 mod launch;
 mod limits;
@@ -24,6 +25,7 @@ pub(super) fn diagnose(facts: &Facts) -> Diagnosis {
         unit::check,
         settings::check,
         launch::check,
+        engine::check,
         options::check,
         machine::check,
         limits::check,

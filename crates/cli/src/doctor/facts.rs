@@ -1,11 +1,13 @@
 //! The facts from which findings follow. `gather` collects them, the checks read nothing else, so that a test can make up
 //! any machine.
 
+mod engine;
 mod files;
 mod machine;
 mod network;
 mod running;
 
+pub(super) use engine::{DAEMON_SOCKET, EngineTrouble, SharedEngine, Stranger};
 pub(super) use files::{Certificate, Clients, Denied, FileState, NamedFile, Need};
 pub(super) use machine::{Kernel, KernelDriver, Limits, Machine, Rights, Starter, Tun};
 pub(super) use network::{DefaultRoute, Link, Network, Serves};
@@ -73,8 +75,8 @@ pub(super) struct Launch {
     pub(super) library: Result<PathBuf, String>,
     /// Why OpenVPN would not load it.
     pub(super) obstacle: Option<Obstacle>,
-    /// The shared engine that it is to use, and why that does not answer.
-    pub(super) engine_trouble: Option<(PathBuf, String)>,
+    /// The shared engine that it is to use.
+    pub(super) engine: Option<SharedEngine>,
 }
 
 /// What stands before OpenVPN in its command.

@@ -36,6 +36,7 @@ names! {
     DeviceType = "device-type",
     DisableDco = "disable-dco",
     Engine = "engine",
+    EngineDenied = "engine-denied",
     EngineSilent = "engine-silent",
     File = "file",
     Forwarding = "forwarding",

@@ -4,6 +4,7 @@ mod access;
 mod answer;
 mod certificate;
 mod clients;
+mod engine;
 mod exec_start;
 mod files;
 mod launch;
@@ -74,9 +75,9 @@ pub(super) fn gather(subject: Subject) -> anyhow::Result<Facts> {
         .as_ref()
         .map(|reading| files::look(reading, &start.directory))
         .unwrap_or_default();
+    let account = start.account.as_ref().map(|(account, _)| account);
     // Nothing can be given to a user that does not exist yet.
-    let unit = start.account.as_ref().map(|(account, _)| account);
-    let unit = unit.filter(|it| !it.is_dynamic);
+    let unit = account.filter(|it| !it.is_dynamic);
     let clients = reading.as_ref().and_then(|it| clients::look(it, unit));
     let (directory, clients) = clients.unzip();
     files.extend(directory);
@@ -87,13 +88,9 @@ pub(super) fn gather(subject: Subject) -> anyhow::Result<Facts> {
         }
         _ => Vec::new(),
     };
-    let launch = launch::look(
-        openvpn.as_ref(),
-        &start.words,
-        start.way,
-        start.who,
-        start.engine.as_deref(),
-    );
+    let engine = start.engine.as_deref();
+    let engine = engine.map(|socket| engine::look(socket, start.who, account));
+    let launch = launch::look(openvpn.as_ref(), &start.words, start.way, start.who, engine);
     let machine = machine::look(launch.release);
     Ok(Facts {
         subject,

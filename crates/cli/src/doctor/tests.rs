@@ -6,6 +6,7 @@ mod broken_together;
 mod broken_units;
 mod clients;
 mod cures;
+mod engines;
 mod page;
 mod running;
 mod sound;
@@ -46,7 +47,7 @@ fn sound(config: &str) -> Facts {
             release: Some(Release(2, 6)),
             library: Ok("/usr/lib/udco/libudco_preload.so".into()),
             obstacle: None,
-            engine_trouble: None,
+            engine: None,
         },
         unit: None,
         ignored: Vec::new(),

@@ -5,9 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use udco_testbed::{Host, Launch, Pair, Proto};
+use udco_testbed::{Host, Launch, Pair, Process, Proto, Signal, skip, udco};
 
-use crate::{Said, pair};
+use crate::{SOON, Said, pair};
 
 /// A unit that starts OpenVPN with `office.conf`.
 struct Unit<'a> {
@@ -108,5 +108,81 @@ fn a_unit_is_examined_as_systemd_describes_it() -> Result<()> {
     let said = unit.diagnosis()?;
     said.is("unknown", &["unit"])?;
     ensure!(said.has("unit", "no systemd"), "{:#}", said.json);
+    Ok(())
+}
+
+/// The engine decides, asked as the unit's user.
+#[test]
+fn a_shared_engine_that_the_units_user_may_not_use_is_named() -> Result<()> {
+    let Some(pair) = pair()? else { return Ok(()) };
+    let unit = Unit::new(&pair)?;
+    if !unit.host.is_privileged() {
+        skip("no second user in an unprivileged lab");
+        return Ok(());
+    }
+    let run = "udco run --engine /run/udco/engine.sock -- /usr/sbin/openvpn --config office.conf";
+    let said = |user: &str| unit.said(run, user);
+    let is_denied = |said: &Said, means: &str| {
+        ensure!(said.json["offload"] == "would-be-off", "{:#}", said.json);
+        ensure!(said.has("engine-denied", means), "{:#}", said.json);
+        Ok(())
+    };
+    let is_let_in = |said: &Said| {
+        let flaws = said.flaws();
+        let is_flaw = flaws.contains("engine-denied") || flaws.contains("engine-silent");
+        ensure!(!is_flaw, "{:#}", said.json);
+        Ok(())
+    };
+    let as_nobody = |words: &str| -> Result<Option<i32>> {
+        let nobody = [
+            "setpriv",
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+        ];
+        let words = udco::words(words)?;
+        Ok(unit
+            .host
+            .output(&[&nobody[..], &words].concat())?
+            .status
+            .code())
+    };
+    let show = "show --engine /run/udco/engine.sock";
+    let own_data_path = "OpenVPN would use its own data path";
+    let start = |options: &[&str]| udco::daemon(unit.host, "daemon", options);
+    let chmod = |mode, path| unit.host.run(&["chmod", mode, path]);
+    let end = |mut daemon: Process| -> Result<()> {
+        daemon.signal(Signal::TERM)?;
+        daemon.wait(SOON)?;
+        Ok(())
+    };
+
+    let daemon = start(&[])?;
+    said("")?.is("would-be-on", &[])?;
+    is_denied(&said("User=nobody")?, own_data_path)?;
+    is_denied(&said("DynamicUser=yes")?, own_data_path)?;
+    ensure!(as_nobody(show)? == Some(1), "nobody may use it");
+    // Whoever opens the file has not opened the engine.
+    chmod("666", "/run/udco/engine.sock")?;
+    is_denied(&said("User=nobody")?, own_data_path)?;
+    ensure!(as_nobody(show)? == Some(1), "the engine serves nobody");
+    end(daemon)?;
+
+    let daemon = start(&["--allow-uid", "65534"])?;
+    is_let_in(&said("User=nobody")?)?;
+    ensure!(as_nobody(show)? == Some(0), "nobody may not use it");
+    is_denied(&said("DynamicUser=yes")?, own_data_path)?;
+    // `udco run` does not get as far as that.
+    chmod("700", "/run/udco")?;
+    is_denied(&said("User=nobody")?, "`udco run` would not start OpenVPN")?;
+    let run = "run --engine /run/udco/engine.sock -- true";
+    ensure!(as_nobody(run)? == Some(125), "it starts");
+    chmod("755", "/run/udco")?;
+    end(daemon)?;
+
+    let _daemon = start(&["--allow-gid", "65534"])?;
+    is_let_in(&said("DynamicUser=yes\nSupplementaryGroups=nogroup")?)?;
+    is_let_in(&said("User=daemon\nGroup=nogroup")?)?;
+    is_denied(&said("User=daemon")?, own_data_path)?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use udco_state::{Finding, Severity};
 
 use crate::doctor::facts::{Facts, Release, Subject, Way};
-use crate::doctor::finding::{More, Name, finding, word};
+use crate::doctor::finding::{More, Name, finding};
 
 /// How to install a lost library, in words that hold for any kind of installation.
 const INSTALL: &str = "install libudco_preload.so beside the udco program, or in /usr/lib/udco or /usr/local/lib/udco";
@@ -17,22 +17,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     if !facts.has_kernel_offload() {
         found.push(library(facts));
     }
-    found.extend(shared_engine(facts));
     found
-}
-
-/// The engine that OpenVPN is told to use.
-fn shared_engine(facts: &Facts) -> Option<Finding> {
-    let (path, why) = facts.launch.engine_trouble.as_ref()?;
-    let about = path.display().to_string();
-    Some(
-        finding(Name::EngineSilent, Severity::Error, about, why)
-            .cure(format!(
-                "`udco daemon --socket {}` starts one there",
-                word(path.display())
-            ))
-            .ends_offload(),
-    )
 }
 
 fn release(facts: &Facts) -> Finding {

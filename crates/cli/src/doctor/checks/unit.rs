@@ -71,7 +71,12 @@ fn of_loaded(facts: &Facts, name: &str, loaded: &Loaded) -> Vec<Finding> {
         );
     }
     if found.is_empty() {
-        let means = "starts OpenVPN through udco";
+        let with = match (&facts.launch.engine, facts.launch.way) {
+            (Some(engine), _) => format!(", with the shared engine at {}", engine.socket.display()),
+            (None, Way::Run) => ", with an engine of its own".to_owned(),
+            (None, _) => String::new(),
+        };
+        let means = format!("starts OpenVPN through udco{with}");
         found.push(finding(Name::Unit, Severity::Ok, name, means));
     }
     found

@@ -1,4 +1,4 @@
-//! Files that OpenVPN needs, and that a unit's user may not use. The kernel decides, asked by a thread that becomes this
+//! What a unit's user may not use, of the files that OpenVPN needs. The kernel decides, asked by a thread that becomes this
 //! user: groups and access control lists count.
 
 use std::ffi::CString;
@@ -67,8 +67,16 @@ impl Account {
         })
     }
 
+    /// The option of `udco daemon` that lets it in.
+    pub(super) fn admission(&self) -> Option<String> {
+        match self.is_dynamic {
+            true => Some(format!("--allow-gid {}", self.groups.first()?.as_raw())),
+            false => Some(format!("--allow-uid {}", self.uid.as_raw())),
+        }
+    }
+
     /// Answers a question as this user; `None` if this process may not become it.
-    fn answers<T: Send>(&self, question: impl FnOnce() -> T + Send) -> Option<T> {
+    pub(super) fn answers<T: Send>(&self, question: impl FnOnce() -> T + Send) -> Option<T> {
         thread::scope(|scope| {
             let asked = thread::Builder::new().spawn_scoped(scope, || {
                 self.take_over_thread().ok()?;
@@ -82,6 +90,12 @@ impl Account {
     pub(super) fn refused_reading(&self, paths: &[PathBuf]) -> Option<PathBuf> {
         let paths: Vec<_> = paths.iter().map(|path| real(path)).collect();
         self.answers(|| paths.iter().find_map(|path| refusing(path, Need::Read)))?
+    }
+
+    /// The file, or the directory above it, that this user may not write to. A socket is connected to by writing.
+    pub(super) fn refused_writing(&self, path: &Path) -> Option<PathBuf> {
+        let path = real(path);
+        self.answers(|| refusing(&path, Need::Write))?
     }
 
     /// These calls concern the calling thread alone.

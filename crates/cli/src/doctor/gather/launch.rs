@@ -8,8 +8,7 @@ use std::process::{Command, Stdio};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use udco_options::program::{self, OpenVpn};
 
-use crate::client::Client;
-use crate::doctor::facts::{Launch, Release, Way};
+use crate::doctor::facts::{Launch, Release, SharedEngine, Way};
 use crate::preloading::{self, Identity};
 use crate::run;
 
@@ -62,7 +61,7 @@ pub(super) fn look(
     words: &[OsString],
     way: Way,
     who: Identity,
-    engine: Option<&Path>,
+    engine: Option<SharedEngine>,
 ) -> Launch {
     let program = found.and_then(|found| found.start.last());
     let openvpn = program
@@ -82,10 +81,7 @@ pub(super) fn look(
         openvpn,
         library: library.map_err(|error| format!("{error:#}")),
         obstacle,
-        engine_trouble: engine.and_then(|path| {
-            let error = Client::connect(path).err()?;
-            Some((path.to_owned(), format!("{error:#}")))
-        }),
+        engine,
     }
 }
 

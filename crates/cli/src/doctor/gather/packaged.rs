@@ -50,6 +50,17 @@ pub(super) fn ignored() -> Vec<Ignored> {
     }
 }
 
+/// The options of the package's daemon; `None` without the package.
+pub(super) fn daemon_options() -> Option<String> {
+    let (values, _) = read(&text().ok()?);
+    Some(
+        values
+            .get("UDCO_DAEMON_OPTIONS")
+            .cloned()
+            .unwrap_or_default(),
+    )
+}
+
 fn text() -> io::Result<String> {
     // A pipe would wait for its writer.
     let file = regular::open(Path::new(SETTINGS))?;

@@ -237,13 +237,6 @@ fn each_flaw_is_named() {
     }
 }
 
-#[test]
-fn a_shared_engine_that_does_not_answer_is_named() {
-    let mut facts = sound(CLIENT);
-    facts.launch.engine_trouble = Some((path("/run/udco/engine.sock"), "no engine there".into()));
-    has_one_flaw(&facts, "engine-silent", Error, WouldBeOff, "no engine");
-}
-
 /// An authority that was replaced is left in its file.
 #[test]
 fn an_expired_authority_beside_a_valid_one_is_no_flaw() {
