@@ -186,3 +186,19 @@ fn a_shared_engine_that_the_units_user_may_not_use_is_named() -> Result<()> {
     is_denied(&said("User=daemon")?, own_data_path)?;
     Ok(())
 }
+
+/// `udco show` looks for sockets in the usual directories only.
+#[test]
+fn an_engine_that_a_unit_names_is_known_wherever_it_listens() -> Result<()> {
+    let Some(pair) = pair()? else { return Ok(()) };
+    let unit = Unit::new(&pair)?;
+    let socket = format!("{}/engine.sock", unit.directory);
+    let _daemon = udco::daemon(unit.host, "daemon", &["--socket", &socket])?;
+    let words = ["link", "add", "tun7", "--engine", &socket].join(" ");
+    udco::run(unit.host, &words)?;
+    let run = format!("udco run --engine {socket} -- /usr/sbin/openvpn --config office.conf");
+    let said = unit.said(&run, "")?;
+    said.is("would-be-on", &[])?;
+    ensure!(said.has("engine", "serves tun7"), "{:#}", said.json);
+    Ok(())
+}
