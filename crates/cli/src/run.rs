@@ -101,11 +101,15 @@ fn prepare(arguments: &RunArguments) -> Result<Command> {
     match &arguments.engine {
         Some(path) => {
             // A relative path would refer to another file once the program changes its directory.
-            let path = path.canonicalize().with_context(|| {
-                format!(
-                    "no engine at {}: start one with `udco daemon`",
-                    path.display()
-                )
+            let path = path.canonicalize().map_err(|error| {
+                let cure = match error.kind() {
+                    io::ErrorKind::PermissionDenied => {
+                        "this user may not look for it: see the directories above it"
+                    }
+                    _ => "start one with `udco daemon`",
+                };
+                anyhow::Error::new(error)
+                    .context(format!("no engine at {}: {cure}", path.display()))
             })?;
             if !runtime_dir::is_socket(&path) {
                 bail!(

@@ -103,6 +103,15 @@ fn a_daemon_says_what_is_in_its_way() -> Result<()> {
         let show = udco::words("show --engine")?;
         let output = host.output(&[&NOBODY[..], &show, &[path]].concat())?;
         ensure!(!output.status.success(), "a stranger is refused");
+        // A stranger is not told to start a second one.
+        host.run(&["install", "-d", "-m", "700", "/run/closed"])?;
+        let run = udco::words("run --engine /run/closed/engine.sock -- true")?;
+        let output = host.output(&[&NOBODY[..], &run].concat())?;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(
+            output.status.code() == Some(125) && text.contains("this user may not look for it"),
+            "{text}"
+        );
     } else {
         udco_testbed::skip_part("no second user in an unprivileged lab");
     }
