@@ -7,9 +7,9 @@ use crate::fixed_header::{LinkHeader, RouteHeader};
 use crate::message::{Header, Messages};
 use crate::numbers::{
     AF_INET, AF_INET6, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
-    RT_TABLE_MAIN, RTA_DST, RTA_GATEWAY, RTA_MULTIPATH, RTA_OIF, RTA_PRIORITY, RTA_TABLE, RTA_VIA,
-    RTM_DELADDR, RTM_DELLINK, RTM_DELROUTE, RTM_F_CLONED, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWLINK,
-    RTM_NEWROUTE, RTN_UNICAST, RTNEXTHOP_LEN,
+    RT_TABLE_MAIN, RTA_DST, RTA_GATEWAY, RTA_MULTIPATH, RTA_OIF, RTA_PREF, RTA_PRIORITY, RTA_TABLE,
+    RTA_VIA, RTM_DELADDR, RTM_DELLINK, RTM_DELROUTE, RTM_F_CLONED, RTM_GETROUTE, RTM_NEWADDR,
+    RTM_NEWLINK, RTM_NEWROUTE, RTN_UNICAST, RTNEXTHOP_LEN,
 };
 use crate::path::is_answer;
 use crate::tlv::{Attribute, Attributes};
@@ -53,6 +53,17 @@ pub enum Change {
     DumpDone,
     /// The requested dump failed.
     DumpFailed,
+}
+
+/// How much the router of an IPv6 route is preferred to others of routes with the same metric (RFC 4191).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preference {
+    /// Less than others.
+    Low,
+    /// The default.
+    Medium,
+    /// More than others.
+    High,
 }
 
 /// The address family of routes.
@@ -144,6 +155,17 @@ fn route(message: &[u8]) -> Option<Route> {
         route.ifindex = 0;
     }
     (table == u32::from(RT_TABLE_MAIN)).then_some(route)
+}
+
+/// The preference of the router in a message about an IPv6 route.
+pub fn preference(message: &[u8]) -> Preference {
+    let mut attributes = Attributes::of(message, RouteHeader::END);
+    let value = attributes.find(|it| it.number() == RTA_PREF);
+    match value.as_ref().map(|it| it.payload) {
+        Some([1]) => Preference::High,
+        Some([3]) => Preference::Low,
+        _ => Preference::Medium,
+    }
 }
 
 /// Reads an attribute about the next hop.

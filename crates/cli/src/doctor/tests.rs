@@ -14,6 +14,7 @@ mod units;
 
 use std::path::{Path, PathBuf};
 
+use udco_netlink::route::Preference;
 use udco_options::read;
 use udco_state::{Diagnosis, Offload, Severity};
 
@@ -82,7 +83,7 @@ fn sound(config: &str) -> Facts {
         network: Network {
             links: vec![link("lo", Serves::Other), link("eth0", Serves::Other)],
             defaults: vec![route("eth0", 100)],
-            defaults6: vec![route("eth0", 1024)],
+            defaults6: vec![route6("eth0", 1024, Preference::Medium)],
             forwards4: Some(true),
             forwards6: Some(true),
             strict: Vec::new(),
@@ -97,8 +98,19 @@ fn link(name: &str, serves: Serves) -> Link {
 }
 
 fn route(device: &str, metric: u32) -> DefaultRoute {
-    let device = device.to_owned();
-    DefaultRoute { device, metric }
+    DefaultRoute {
+        device: device.to_owned(),
+        metric,
+        preference: None,
+    }
+}
+
+/// A default route of IPv6.
+fn route6(device: &str, metric: u32, preference: Preference) -> DefaultRoute {
+    DefaultRoute {
+        preference: Some(preference),
+        ..route(device, metric)
+    }
 }
 
 fn path(path: &str) -> PathBuf {

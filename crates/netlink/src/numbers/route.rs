@@ -84,6 +84,8 @@ pub const RTA_TABLE: u16 = 15;
 pub const RTA_MARK: u16 = 16;
 /// Attribute of a route: next hop of the other address family.
 pub const RTA_VIA: u16 = 18;
+/// Attribute of an IPv6 route: preference of its router (RFC 4191).
+pub const RTA_PREF: u16 = 20;
 /// Member of `RTA_METRICS`: MTU.
 pub const RTAX_MTU: u16 = 2;
 

@@ -127,3 +127,27 @@ fn truncation_at_any_byte_is_harmless() {
         let _ = changes(&lying, 7).count();
     }
 }
+
+#[test]
+fn a_router_is_preferred_as_rfc_4191_numbers_it() {
+    let with = |attributes: &[(u16, &[u8])]| {
+        preference(&message(
+            RTM_NEWROUTE,
+            0,
+            (AF_INET6, 0, RTN_UNICAST),
+            attributes,
+        ))
+    };
+    let oif: (u16, &[u8]) = (RTA_OIF, &[5, 0, 0, 0]);
+    assert_eq!(with(&[oif]), Preference::Medium);
+    for (value, wanted) in [
+        (0, Preference::Medium),
+        (1, Preference::High),
+        // Reserved.
+        (2, Preference::Medium),
+        (3, Preference::Low),
+    ] {
+        assert_eq!(with(&[oif, (RTA_PREF, &[value])]), wanted, "{value}");
+    }
+    assert_eq!(with(&[(RTA_PREF, &[])]), Preference::Medium);
+}

@@ -158,11 +158,27 @@ fn default_routes_of_ipv6_that_compete_are_named() -> Result<()> {
     ip("-6 route add default dev up1 metric 50 table 100")?;
     ip("-6 route add unreachable default metric 60")?;
     Said::of(host, &[])?.is("would-be-on", &[])?;
+    // Of the same metric, the preferred router wins (RFC 4191).
+    for preference in ["high", "low"] {
+        let words = ["-6 route append default dev up1 metric 50 pref", preference].join(" ");
+        ip(&words)?;
+        let used = match preference {
+            "high" => "dev up1",
+            _ => "dev up0",
+        };
+        let route = ip("-6 route get 2001:db9::1")?;
+        ensure!(route.contains(used), "{preference}: {route}");
+        Said::of(host, &[])?.is("would-be-on", &[])?;
+        ip("-6 route del default dev up1 metric 50")?;
+    }
     ip("-6 route append default dev up1 metric 50")?;
     let said = Said::of(host, &[])?;
     said.is("would-be-on", &["default-routes"])?;
     ensure!(
-        said.has("default-routes", "an IPv6 default route of metric 50"),
+        said.has(
+            "default-routes",
+            "an IPv6 default route of metric 50 and router preference medium"
+        ),
         "{:#}",
         said.json
     );

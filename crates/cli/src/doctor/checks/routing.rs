@@ -1,5 +1,6 @@
 //! Routes, forwarding and the reverse-path filter.
 
+use udco_netlink::route::Preference;
 use udco_options::{Reading, Setting, is_server};
 use udco_state::{Finding, Severity};
 
@@ -13,13 +14,14 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         &uplinks(facts, &network.defaults),
         "a default route",
         "uses the one that was added first",
-        "ip route show default",
+        "`ip route show default` lists them",
     ));
     found.extend(same_metric(
         &uplinks(facts, &network.defaults6),
         "an IPv6 default route",
         "may use either for a packet",
-        "ip -6 route show default",
+        "`ip -6 route show default` lists them; or have one router advertise a higher preference (radvd's \
+         `AdvDefaultPreference high`)",
     ));
     if let Some(reading) = &facts.reading {
         found.extend(other_default(facts, reading));
@@ -40,25 +42,33 @@ fn uplinks<'a>(facts: &Facts, routes: &'a [DefaultRoute]) -> Vec<&'a DefaultRout
     routes.iter().filter(|it| !is_tunnel(it)).collect()
 }
 
+/// Two routes between which nothing decides: neither metric nor, for IPv6, the preference of the router.
 fn same_metric(
     uplinks: &[&DefaultRoute],
     route: &str,
     effect: &str,
-    list: &str,
+    hint: &str,
 ) -> Option<Finding> {
     let (one, other) = uplinks.iter().enumerate().find_map(|(at, one)| {
+        let rank = |it: &DefaultRoute| (it.metric, it.preference);
         let mut later = uplinks.iter().skip(at + 1);
-        let other = later.find(|it| it.metric == one.metric && it.device != one.device)?;
+        let other = later.find(|it| rank(it) == rank(one) && it.device != one.device)?;
         Some((one, other))
     })?;
     let about = format!("{} and {}", one.device, other.device);
+    let preference = match one.preference {
+        None => "",
+        Some(Preference::Low) => " and router preference low",
+        Some(Preference::Medium) => " and router preference medium",
+        Some(Preference::High) => " and router preference high",
+    };
     let means = format!(
-        "both have {route} of metric {}, and the kernel {effect}",
+        "both have {route} of metric {}{preference}, and the kernel {effect}",
         one.metric
     );
     Some(
         finding(Name::DefaultRoutes, Severity::Warning, about, means).cure(format!(
-            "give them different metrics where they are configured; `{list}` lists them"
+            "give them different metrics where they are configured; {hint}"
         )),
     )
 }

@@ -1,5 +1,7 @@
 //! Links, routes and settings of this network namespace.
 
+use udco_netlink::route::Preference;
+
 /// Links, routes and settings of this network namespace.
 #[derive(Clone, Debug, Default)]
 pub(in crate::doctor) struct Network {
@@ -43,4 +45,6 @@ pub(in crate::doctor) enum Serves {
 pub(in crate::doctor) struct DefaultRoute {
     pub(in crate::doctor) device: String,
     pub(in crate::doctor) metric: u32,
+    /// Of an IPv6 route: which counts among those of one metric.
+    pub(in crate::doctor) preference: Option<Preference>,
 }

@@ -75,6 +75,7 @@ fn defaults(text: &str) -> Vec<DefaultRoute> {
         (is_default && is_usable).then_some(DefaultRoute {
             device: (*device).to_owned(),
             metric: metric.parse().ok()?,
+            preference: None,
         })
     });
     routes.collect()
@@ -98,6 +99,7 @@ fn defaults6(links: &[Vec<u8>]) -> Vec<DefaultRoute> {
             found.extend(name.map(|name| DefaultRoute {
                 device: (*name).to_owned(),
                 metric: route.metric,
+                preference: Some(route::preference(&message)),
             }));
         }
     }
@@ -133,6 +135,7 @@ mod tests {
         let wanted = DefaultRoute {
             device: "eth0".to_owned(),
             metric: 100,
+            preference: None,
         };
         assert_eq!(found, [wanted]);
     }

@@ -1,15 +1,16 @@
 //! Machines and files with one flaw each.
 
+use udco_netlink::route::Preference::{Low, Medium};
 use udco_state::Offload::{WouldBeOff, WouldBeOn};
 use udco_state::Severity::{Error, Warning};
 
-use super::{CLIENT, Case, has_one_flaw, link, path, route, sound};
+use super::{CLIENT, Case, has_one_flaw, link, path, route, route6, sound};
 use crate::doctor::facts::{
     Certificate, Facts, FileState, NamedFile, Release, Rights, Serves, Tun,
 };
 use crate::preloading::Obstacle;
 
-const CASES: [Case; 27] = [
+const CASES: [Case; 28] = [
     (
         "no openvpn",
         |it| it.launch.openvpn = None,
@@ -181,7 +182,17 @@ const CASES: [Case; 27] = [
     ),
     (
         "two uplinks of IPv6",
-        |it| it.network.defaults6.push(route("wlan0", 1024)),
+        |it| it.network.defaults6.push(route6("wlan0", 1024, Medium)),
+        "default-routes",
+        Warning,
+        WouldBeOn,
+    ),
+    (
+        "two uplinks of IPv6 with the same preference, beside a better one",
+        |it| {
+            let defaults = &mut it.network.defaults6;
+            defaults.extend(["wlan0", "wlan1"].map(|name| route6(name, 1024, Low)));
+        },
         "default-routes",
         Warning,
         WouldBeOn,

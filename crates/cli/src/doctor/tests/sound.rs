@@ -1,8 +1,9 @@
 //! Sound set-ups: no finding asks for a fix.
 
+use udco_netlink::route::Preference::{High, Low, Medium};
 use udco_state::{Offload, Severity};
 
-use super::{CLIENT, Change, SERVER, diagnose, exit_code, flaws, link, route, sound};
+use super::{CLIENT, Change, SERVER, diagnose, exit_code, flaws, link, route, route6, sound};
 use crate::doctor::facts::{
     Certificate, Facts, FileState, KernelDriver, Loaded, NamedFile, Release, Rights, Serves,
     Subject, Unit, Way,
@@ -10,7 +11,7 @@ use crate::doctor::facts::{
 
 #[test]
 fn nothing_is_named_in_sound_set_ups() {
-    let cases: [(&str, String, Change); 20] = [
+    let cases: [(&str, String, Change); 21] = [
         ("a client", CLIENT.into(), |_| ()),
         ("a server", SERVER.into(), |_| ()),
         ("2.7", CLIENT.into(), |it| {
@@ -63,7 +64,16 @@ fn nothing_is_named_in_sound_set_ups() {
             format!("{CLIENT}redirect-gateway def1"),
             |it| {
                 it.network.defaults.push(route("wlan0", 600));
-                it.network.defaults6.push(route("wlan0", 2048));
+                it.network.defaults6.push(route6("wlan0", 2048, Medium));
+            },
+        ),
+        (
+            "two uplinks of IPv6 with different preferences",
+            CLIENT.into(),
+            |it| {
+                let defaults = &mut it.network.defaults6;
+                defaults.push(route6("wlan0", 1024, High));
+                defaults.push(route6("wlan1", 1024, Low));
             },
         ),
         ("a device of a free number", CLIENT.into(), |it| {
@@ -80,7 +90,7 @@ fn nothing_is_named_in_sound_set_ups() {
             |it| {
                 it.network.links.push(link("tun5", Serves::Engine));
                 it.network.defaults.push(route("tun5", 100));
-                it.network.defaults6.push(route("tun5", 1024));
+                it.network.defaults6.push(route6("tun5", 1024, Medium));
             },
         ),
         (
