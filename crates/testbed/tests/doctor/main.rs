@@ -1,5 +1,6 @@
 //! `udco doctor` on what runs, on units, files and devices (users C6).
 
+mod clients;
 mod units;
 
 use std::collections::BTreeSet;

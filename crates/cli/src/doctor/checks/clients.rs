@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use udco_options::{Setting, is_server};
+use udco_options::{Cause, Series, Setting, is_server, rules_out};
 use udco_state::{Finding, Severity};
 
 use crate::doctor::facts::{Clients, Facts};
@@ -28,11 +28,17 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         let netmask = server
             .and_then(|it| it.argument(1))
             .unwrap_or("255.255.255.0");
+        let settings = clients.files.iter().flatten();
+        found.extend(settings.filter_map(|it| address(it, netmask)));
+    }
+    let series = facts.launch.release.and_then(|it| it.series());
+    // OpenVPN's own data path bears all of them.
+    if rules_out(&reading.settings, series).is_empty() {
         found.extend(
             clients
-                .settings
+                .files
                 .iter()
-                .filter_map(|it| address(it, netmask)),
+                .flat_map(|it| without_offload(it, series)),
         );
     }
     found
@@ -81,4 +87,38 @@ fn address(setting: &Setting, netmask: &str) -> Option<Finding> {
         )
         .cure(format!("`ifconfig-push {first} {netmask}`")),
     )
+}
+
+/// Options that would switch offload off for one client, which a server with offload cannot do.
+fn without_offload(file: &[Setting], series: Option<Series>) -> Vec<Finding> {
+    let found = rules_out(file, None).into_iter().filter_map(|out| {
+        let setting = out.setting?;
+        let (name, severity, means, cure) = match out.cause {
+            Cause::Disabled => {
+                let (severity, means) = match series {
+                    Some(Series::V27) => (
+                        Severity::Warning,
+                        "this client is refused: the server cannot switch offload off for one client",
+                    ),
+                    _ => (
+                        Severity::Error,
+                        "the server ends when this client connects: it cannot switch offload off for one client",
+                    ),
+                };
+                let cure = "remove this line: a server with offload serves clients that have none";
+                (Name::DisableDco, severity, means, cure)
+            }
+            // `allow-compression` has no effect here.
+            Cause::Compression if setting.name != "allow-compression" => (
+                Name::Compression,
+                Severity::Warning,
+                "a server with offload refuses this client, even with `comp-lzo no`",
+                "remove this line; if the client still has `comp-lzo`, give `compress migrate` in the server's own \
+                 configuration",
+            ),
+            _ => return None,
+        };
+        Some(finding(name, severity, setting.to_string(), means).cure(cure))
+    });
+    found.collect()
 }

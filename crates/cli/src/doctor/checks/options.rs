@@ -36,10 +36,11 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     if ruled_out.is_empty() {
         found.extend(without_effect(reading));
     }
-    let of_clients = facts.clients.iter().flat_map(|it| &it.settings);
-    found.extend(pushed_compression(
-        reading.settings.iter().chain(of_clients),
-    ));
+    let of_clients = facts
+        .clients
+        .iter()
+        .flat_map(|it| it.files.iter().flatten());
+    found.extend(pushed(reading.settings.iter().chain(of_clients)));
     if reading.problems.is_empty() {
         found.extend(mtu(reading));
     }
@@ -217,32 +218,34 @@ fn without_effect(reading: &Reading) -> Vec<Finding> {
     named.collect()
 }
 
-/// A server that pushes compression turns away clients with offload.
-fn pushed_compression<'a>(settings: impl Iterator<Item = &'a Setting>) -> Vec<Finding> {
-    let pushes = settings.filter(|it| it.name == "push");
-    let compresses = pushes.filter(|it| {
-        let words: Vec<_> = it
-            .argument(0)
-            .unwrap_or_default()
-            .split_whitespace()
+/// What a server pushes, and clients with offload do not bear.
+fn pushed<'a>(settings: impl Iterator<Item = &'a Setting>) -> Vec<Finding> {
+    let found = settings.filter(|it| it.name == "push").filter_map(|setting| {
+        // In quotation marks, or as words of their own.
+        let words: Vec<_> = setting
+            .arguments
+            .iter()
+            .filter_map(|it| it.to_str())
+            .flat_map(str::split_whitespace)
             .collect();
-        match words.as_slice() {
-            ["comp-lzo", ..] => true,
-            ["compress", rest @ ..] => rest.first() != Some(&"migrate"),
-            _ => false,
-        }
-    });
-    compresses
-        .map(|setting| {
-            finding(
+        let (name, means, cure) = match words.as_slice() {
+            ["compress", "migrate", ..] => return None,
+            ["comp-lzo" | "compress", ..] => (
                 Name::PushedCompression,
-                Severity::Warning,
-                setting.to_string(),
                 "clients with offload refuse pushed compression, even `comp-lzo no`, and reconnect for ever",
-            )
-            .cure("remove this line; if old clients still have `comp-lzo`, give `compress migrate` instead")
-        })
-        .collect()
+                "remove this line; if old clients still have `comp-lzo`, give `compress migrate` in the server's own \
+                 configuration",
+            ),
+            ["disable-dco", ..] => (
+                Name::DisableDco,
+                "a client with offload ends when it gets this",
+                "remove this line; `disable-dco` in the client's own configuration switches its offload off",
+            ),
+            _ => return None,
+        };
+        Some(finding(name, Severity::Warning, setting.to_string(), means).cure(cure))
+    });
+    found.collect()
 }
 
 /// The sizes in effect.

@@ -62,8 +62,8 @@ pub(in crate::doctor) struct Clients {
     pub(in crate::doctor) directory: PathBuf,
     /// The user as whom OpenVPN runs, and the file or directory that refuses it.
     pub(in crate::doctor) denied: Option<(String, PathBuf)>,
-    /// The options of all files.
-    pub(in crate::doctor) settings: Vec<Setting>,
+    /// The options of each file.
+    pub(in crate::doctor) files: Vec<Vec<Setting>>,
 }
 
 /// The validity of a certificate, in seconds since 1970.

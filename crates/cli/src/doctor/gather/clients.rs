@@ -47,7 +47,7 @@ pub(super) fn look(reading: &Reading, unit: Option<&Account>) -> Option<(NamedFi
         option: option.clone(),
         directory: path.clone(),
         denied: account.and_then(|it| denied(it, &path, &files)),
-        settings: files.iter().flat_map(|file| options(file)).collect(),
+        files: files.iter().map(|file| options(file)).collect(),
     };
     let directory = NamedFile {
         option,
@@ -100,7 +100,12 @@ mod tests {
         }
         let (file, found) = look(&reading(&directory.to_string_lossy()), None).unwrap();
         assert_eq!(file.state, FileState::Good(0));
-        let names: Vec<_> = found.settings.iter().map(|it| it.name.as_str()).collect();
+        let names: Vec<_> = found
+            .files
+            .iter()
+            .flatten()
+            .map(|it| it.name.as_str())
+            .collect();
         assert_eq!(names, ["iroute", "push", "disable"]);
         fs::remove_dir_all(&directory).unwrap();
         let none = read(&["--client".into()], Path::new("/"), |_| Ok(Vec::new()));

@@ -6,7 +6,7 @@ use udco_options::read;
 use udco_state::{Offload, Severity};
 
 use super::{Facts, SERVER, diagnose, flaws, has_one_flaw, path, sound};
-use crate::doctor::facts::Clients;
+use crate::doctor::facts::{Clients, Release};
 
 /// A server with one client's file.
 fn server(more: &str, file: &str) -> Facts {
@@ -16,35 +16,74 @@ fn server(more: &str, file: &str) -> Facts {
         option: "client-config-dir (c.conf:8)".into(),
         directory: path("/etc/openvpn/ccd"),
         denied: None,
-        settings: read(&["/ccd/a".into()], Path::new("/"), open).settings,
+        files: vec![read(&["/ccd/a".into()], Path::new("/"), open).settings],
     });
     facts
 }
 
 #[test]
 fn options_that_matter_are_named_where_they_are() {
-    for (file, name, cure) in [
+    for (file, name, severity, cure) in [
         (
             "ifconfig-push 10.8.0.5 10.8.0.6",
             "topology",
+            Severity::Warning,
             "`ifconfig-push 10.8.0.5 255.255.255.0`",
         ),
         (
             "push \"comp-lzo no\"",
             "pushed-compression",
+            Severity::Warning,
+            "in the server's own configuration",
+        ),
+        (
+            "push compress lz4",
+            "pushed-compression",
+            Severity::Warning,
+            "remove this line",
+        ),
+        (
+            "push \"disable-dco\"",
+            "disable-dco",
+            Severity::Warning,
+            "in the client's own configuration",
+        ),
+        (
+            "disable-dco",
+            "disable-dco",
+            Severity::Error,
+            "remove this line",
+        ),
+        (
+            "comp-lzo no",
+            "compression",
+            Severity::Warning,
+            "in the server's own configuration",
+        ),
+        (
+            "compress lz4-v2",
+            "compression",
+            Severity::Warning,
             "remove this line",
         ),
     ] {
         let facts = server("", file);
-        has_one_flaw(&facts, name, Severity::Warning, Offload::WouldBeOn, file);
+        has_one_flaw(&facts, name, severity, Offload::WouldBeOn, file);
         let first = &diagnose(&facts).findings[0];
         assert!(first.about.ends_with("(/ccd/a:1)"), "{first:?}");
         assert!(first.cure[0].contains(cure), "{first:?}");
+        // OpenVPN's own data path bears it, but not the clients, which have offload.
+        let off = server("disable-dco", file);
+        let is_of_client = file.contains("ifconfig") || file.starts_with("push");
+        assert_eq!(flaws(&diagnose(&off)).len(), 1 + usize::from(is_of_client));
     }
     for file in [
         "ifconfig-push 10.8.0.5 255.255.255.0",
         "ifconfig-push 10.8.0.5 255.255.255.252",
         "ifconfig-push a b",
+        "comp-lzo no\ncompress migrate",
+        "push \"compress migrate\"",
+        "allow-compression yes",
         "push \"route 10.0.0.0 255.0.0.0\"\niroute 192.168.7.0 255.255.255.0\ndisable",
         "",
     ] {
@@ -54,6 +93,14 @@ fn options_that_matter_are_named_where_they_are() {
             "{file}"
         );
     }
+}
+
+#[test]
+fn a_client_without_offload_ends_a_server_of_2_6_only() {
+    let mut facts = server("", "disable-dco");
+    facts.launch.release = Some(Release(2, 7));
+    let warning = Severity::Warning;
+    has_one_flaw(&facts, "disable-dco", warning, Offload::WouldBeOn, "2.7");
 }
 
 #[test]
