@@ -6,12 +6,14 @@ mod files;
 mod machine;
 mod network;
 mod running;
+mod settings;
 
 pub(super) use engine::{DAEMON_SOCKET, EngineTrouble, SharedEngine, Stranger};
 pub(super) use files::{Certificate, Clients, Denied, FileState, NamedFile, Need};
 pub(super) use machine::{Kernel, KernelDriver, Limits, Machine, Rights, Starter, Tun};
 pub(super) use network::{DefaultRoute, Link, Network, Serves};
 pub(super) use running::{DataPath, Engine, OpenVpn, Running};
+pub(super) use settings::{Ignored, PACKAGED, Place, RefusedOptions, SETTINGS, Useless};
 
 use std::path::PathBuf;
 
@@ -29,6 +31,8 @@ pub(super) struct Facts {
     pub(super) unit: Option<Unit>,
     /// What of the package's settings is ignored, where they matter.
     pub(super) ignored: Vec<Ignored>,
+    /// Options that udco refuses, there or in the unit's command.
+    pub(super) refused: Vec<RefusedOptions>,
     pub(super) machine: Machine,
     pub(super) starter: Starter,
     pub(super) limits: Limits,
@@ -88,33 +92,6 @@ pub(super) enum Way {
     Preload,
     /// Nothing of udco.
     Plain,
-}
-
-/// What OpenVPN's units start once the package is installed.
-pub(super) const PACKAGED: &str = "/usr/lib/udco/run-openvpn";
-
-/// The package's settings.
-pub(super) const SETTINGS: &str = "/etc/default/udco";
-
-/// Something in the package's settings that has no effect.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ignored {
-    pub(super) line: Option<usize>,
-    pub(super) why: Useless,
-}
-
-/// Why it has none.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Useless {
-    /// The whole file cannot be read.
-    Unreadable(String),
-    /// A line that sets something else.
-    Name(String),
-    /// The value of this setting is not plain.
-    Value(&'static str),
-    TooLong,
-    /// A word in `UDCO_DISABLE` that is taken for `all`, but is not.
-    Unit(String),
 }
 
 /// A release of OpenVPN.

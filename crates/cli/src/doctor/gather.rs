@@ -12,6 +12,7 @@ mod machine;
 mod network;
 mod packaged;
 mod processes;
+mod refused;
 mod unit;
 
 use std::ffi::OsString;
@@ -19,7 +20,9 @@ use std::path::{Path, PathBuf};
 
 use udco_options::{Reading, read};
 
-use super::facts::{Facts, Limits, NamedFile, Starter, Subject, Unit, Way};
+use super::facts::{
+    Facts, Ignored, Limits, NamedFile, RefusedOptions, Starter, Subject, Unit, Way,
+};
 use crate::openvpn_options;
 use crate::preloading::Identity;
 use crate::survey::Survey;
@@ -36,8 +39,9 @@ struct Start {
     starter: Starter,
     limits: Limits,
     unit: Option<Unit>,
-    /// Whether the package's settings concern it.
-    reads_settings: bool,
+    /// What of the package's settings has no effect, if they concern it, and options that udco refuses.
+    ignored: Vec<Ignored>,
+    refused: Vec<RefusedOptions>,
     /// Files without which the unit does not start.
     unusable: Vec<NamedFile>,
     /// The unit's user, if that is not root, and the directories that systemd makes for it.
@@ -104,10 +108,8 @@ pub(super) fn gather(subject: Subject) -> anyhow::Result<Facts> {
         reading,
         launch,
         unit: start.unit,
-        ignored: match start.reads_settings {
-            true => packaged::ignored(),
-            false => Vec::new(),
-        },
+        ignored: start.ignored,
+        refused: start.refused,
         machine,
         starter: start.starter,
         limits: start.limits,
@@ -130,12 +132,17 @@ fn start(subject: &Subject) -> Start {
         starter: machine::own_starter(),
         limits: machine::own_limits(),
         unit: None,
-        reads_settings: *subject == Subject::Machine,
+        ignored: Vec::new(),
+        refused: Vec::new(),
         unusable: Vec::new(),
         account: None,
     };
     match subject {
-        Subject::Machine => own(vec!["openvpn".into()]),
+        Subject::Machine => Start {
+            ignored: packaged::ignored(),
+            refused: refused::in_own_settings(),
+            ..own(vec!["openvpn".into()])
+        },
         Subject::Config(path) => own(vec!["openvpn".into(), "--config".into(), path.into()]),
         Subject::Unit(name) => match unit::ask(name) {
             unit::Answer::Loaded(properties) => {
@@ -146,7 +153,8 @@ fn start(subject: &Subject) -> Start {
                     engine: properties.engine(),
                     starter: properties.starter(),
                     limits: properties.limits(),
-                    reads_settings: properties.is_packaged(),
+                    ignored: properties.ignored(),
+                    refused: properties.refused(),
                     unusable: properties.unusable(),
                     account: properties.account(),
                     unit: Some(match launch::Found::of(&words) {

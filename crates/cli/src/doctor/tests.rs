@@ -52,6 +52,7 @@ fn sound(config: &str) -> Facts {
         },
         unit: None,
         ignored: Vec::new(),
+        refused: Vec::new(),
         machine: Machine {
             tun: Tun::Usable,
             kernel: Kernel {

@@ -202,3 +202,36 @@ fn an_engine_that_a_unit_names_is_known_wherever_it_listens() -> Result<()> {
     ensure!(said.has("engine", "serves tun7"), "{:#}", said.json);
     Ok(())
 }
+
+/// `udco run` reads them with the same parser.
+#[test]
+fn options_that_udco_run_refuses_are_named() -> Result<()> {
+    let Some(pair) = pair()? else { return Ok(()) };
+    let unit = Unit::new(&pair)?;
+    for (options, code) in [
+        ("--workers 2", 0),
+        ("--cpu 0 --without segment", 0),
+        ("nice -n 1", 0),
+        ("--wrkers 2", 2),
+        ("--workers many", 2),
+        ("--workers", 2),
+        ("--engine /run/udco/engine.sock --workers 2", 2),
+        ("no-such-program 2", 127),
+    ] {
+        let command = format!("udco run {options} -- /usr/sbin/openvpn --config office.conf");
+        let flaws: &[&str] = if code == 0 { &[] } else { &["unit"] };
+        let said = unit.said(&command, "")?;
+        let mut found = said.flaws();
+        // No such engine runs.
+        found.retain(|it| *it != "certificate" && *it != "engine-silent");
+        ensure!(
+            found.into_iter().eq(flaws.iter().copied()),
+            "{options}: {:#}",
+            said.json
+        );
+        let run = format!("run {options} -- true");
+        let ended = udco::output(unit.host, &run)?.status.code();
+        ensure!(ended == Some(code), "{options}: {ended:?}");
+    }
+    Ok(())
+}

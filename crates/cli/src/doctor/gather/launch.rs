@@ -33,9 +33,13 @@ impl<'a> Found<'a> {
     }
 }
 
+/// Whether a word names udco's program.
+pub(super) fn is_udco(word: &OsString) -> bool {
+    Path::new(word).file_name() == Some("udco".as_ref())
+}
+
 /// Cuts `udco run … --` from a command.
 pub(super) fn without_udco(words: &[OsString]) -> (&[OsString], Way) {
-    let is_udco = |word: &OsString| Path::new(word).file_name() == Some("udco".as_ref());
     let at = words.iter().position(is_udco);
     let behind = at.and_then(|at| words.get(at + 1..));
     let Some([verb, rest @ ..]) = behind else {

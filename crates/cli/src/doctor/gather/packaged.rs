@@ -9,6 +9,9 @@ use std::path::Path;
 use crate::doctor::facts::{Ignored, PACKAGED, SETTINGS, Useless};
 use crate::regular;
 
+/// The last plain value of each setting, with its line.
+pub(super) type Values = BTreeMap<&'static str, (usize, String)>;
+
 /// How much of the settings to read.
 const MAX_SETTINGS: u64 = 1 << 20;
 
@@ -50,15 +53,33 @@ pub(super) fn ignored() -> Vec<Ignored> {
     }
 }
 
+/// The settings that hold; none if they cannot be read.
+pub(super) fn values() -> Values {
+    text().map_or_else(|_| Values::new(), |text| read(&text).0)
+}
+
+/// The value of a setting; empty if it has none.
+pub(super) fn value<'a>(values: &'a Values, name: &str) -> &'a str {
+    values.get(name).map_or("", |(_, value)| value)
+}
+
+/// Settings in a unit's environment, where the package's program does not look for them.
+pub(super) fn misplaced(environment: &BTreeMap<String, String>, values: &Values) -> Vec<Ignored> {
+    let found = NAMES[..2].iter().filter(|name| {
+        let given = environment.get(**name).map_or("", String::as_str);
+        !given.is_empty() && given != value(values, name)
+    });
+    let ignored = found.map(|name| Ignored {
+        line: None,
+        why: Useless::Environment(name),
+    });
+    ignored.collect()
+}
+
 /// The options of the package's daemon; `None` without the package.
 pub(super) fn daemon_options() -> Option<String> {
     let (values, _) = read(&text().ok()?);
-    Some(
-        values
-            .get("UDCO_DAEMON_OPTIONS")
-            .cloned()
-            .unwrap_or_default(),
-    )
+    Some(value(&values, "UDCO_DAEMON_OPTIONS").to_owned())
 }
 
 fn text() -> io::Result<String> {
@@ -74,8 +95,7 @@ fn with_settings(words: Vec<OsString>, settings: &str) -> Vec<OsString> {
     let mut words = words.into_iter().skip(1);
     let unit = words.next().unwrap_or_default();
     let (values, _) = read(settings);
-    let value = |name: &str| values.get(name).map_or("", String::as_str);
-    let is_off = value("UDCO_DISABLE")
+    let is_off = value(&values, "UDCO_DISABLE")
         .split_whitespace()
         .any(|name| name == "all" || without_suffix(OsStr::new(name)) == without_suffix(&unit));
     if is_off {
@@ -83,7 +103,7 @@ fn with_settings(words: Vec<OsString>, settings: &str) -> Vec<OsString> {
     }
     // What it starts lies in the package, too.
     let udco = Path::new("/usr/bin/udco").into();
-    let options = value("UDCO_RUN_OPTIONS");
+    let options = value(&values, "UDCO_RUN_OPTIONS");
     let options = options.split_whitespace().map(OsString::from);
     [udco, "run".into()]
         .into_iter()
@@ -94,8 +114,8 @@ fn with_settings(words: Vec<OsString>, settings: &str) -> Vec<OsString> {
 }
 
 /// The last plain value of each setting, and what is ignored. The rules are those of `run-openvpn`.
-fn read(settings: &str) -> (BTreeMap<&'static str, String>, Vec<Ignored>) {
-    let (mut values, mut ignored) = (BTreeMap::new(), Vec::new());
+fn read(settings: &str) -> (Values, Vec<Ignored>) {
+    let (mut values, mut ignored) = (Values::new(), Vec::new());
     let mut begun = String::new();
     let lines = settings
         .trim_start_matches(['\u{feff}', '\u{fffd}'])
@@ -125,12 +145,11 @@ fn read(settings: &str) -> (BTreeMap<&'static str, String>, Vec<Ignored>) {
             (None, _) => ignore(Useless::Name(word.chars().take(40).collect())),
             (Some(name), None) => ignore(Useless::Value(name)),
             (Some(name), Some(value)) => {
-                values.insert(*name, value.to_owned());
+                values.insert(*name, (at + 1, value.to_owned()));
             }
         }
     }
-    let disabled = values.get("UDCO_DISABLE").map_or("", String::as_str);
-    let disabled = disabled.split_whitespace();
+    let disabled = value(&values, "UDCO_DISABLE").split_whitespace();
     let odd = disabled.filter(|it| *it != "all" && NOT_ALL.contains(&it.to_lowercase().as_str()));
     ignored.extend(odd.map(|it| Ignored {
         line: None,
@@ -244,6 +263,21 @@ mod tests {
         }
         let packaged = include_str!("../../../../../packaging/openvpn/default");
         assert_eq!(of(packaged), []);
+    }
+
+    #[test]
+    fn settings_in_a_units_environment_have_no_effect() {
+        let (values, _) = read("UDCO_RUN_OPTIONS=-v\nUDCO_DISABLE=\n");
+        let of = |name: &str, value: &str| {
+            let environment = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+            misplaced(&environment, &values).len()
+        };
+        assert_eq!(of("UDCO_RUN_OPTIONS", "--workers 2"), 1);
+        assert_eq!(of("UDCO_DISABLE", "all"), 1);
+        // The same, as from an `EnvironmentFile=` of that name.
+        assert_eq!(of("UDCO_RUN_OPTIONS", "-v"), 0);
+        assert_eq!(of("UDCO_DISABLE", ""), 0);
+        assert_eq!(of("UDCO_OPTIONS", "mssfix=1400"), 0);
     }
 
     #[test]

@@ -15,12 +15,15 @@ use std::time::Duration;
 use udco_ipc::SOCKET_VARIABLE;
 
 use self::variables::Variables;
+pub(super) use self::variables::split;
 use super::answer;
 use super::exec_start;
-use super::launch::{engine, without_udco};
+use super::launch::{engine, is_udco, without_udco};
 use super::machine;
-use super::packaged;
-use crate::doctor::facts::{Limits, Loaded, NamedFile, PACKAGED, Unit, Way};
+use super::{packaged, refused};
+use crate::doctor::facts::{
+    Ignored, Limits, Loaded, NamedFile, PACKAGED, RefusedOptions, Unit, Way,
+};
 
 /// The address families that OpenVPN and its engine need.
 const FAMILIES: [&str; 3] = ["AF_UNIX", "AF_NETLINK", "AF_INET"];
@@ -196,6 +199,28 @@ impl Properties {
             Way::Run => engine(ours),
             _ => self.variables.get(SOCKET_VARIABLE).map(Into::into),
         }
+    }
+
+    /// Options that udco refuses, of the package's settings or of its own command.
+    pub(super) fn refused(&self) -> Vec<RefusedOptions> {
+        let all = self.resolved();
+        let (_, way) = without_udco(&all);
+        if self.is_packaged() {
+            return refused::in_settings(&packaged::values(), way == Way::Run);
+        }
+        let at = all.iter().position(is_udco).filter(|_| way == Way::Run);
+        let command = at.and_then(|at| refused::in_command(all.get(at..)?));
+        command.into_iter().collect()
+    }
+
+    /// What of the package's settings has no effect, if they concern it.
+    pub(super) fn ignored(&self) -> Vec<Ignored> {
+        if !self.is_packaged() {
+            return Vec::new();
+        }
+        let mut found = packaged::ignored();
+        found.extend(packaged::misplaced(&self.variables, &packaged::values()));
+        found
     }
 
     pub(super) fn unusable(&self) -> Vec<NamedFile> {

@@ -45,7 +45,7 @@ fn in_word(word: &str, variables: &Variables) -> String {
 }
 
 /// The words of a text. Quotation marks hold a word together, a backslash takes the next character as it is.
-pub(super) fn split(text: &str) -> Vec<String> {
+pub(in crate::doctor::gather) fn split(text: &str) -> Vec<String> {
     let (mut words, mut word) = (Vec::new(), None::<String>);
     let (mut mark, mut is_escaped) = (None, false);
     for c in text.chars() {
