@@ -4,6 +4,7 @@ use crate::calls::{self, Errno};
 use crate::environment::variable;
 use crate::files;
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 use libc::c_int;
@@ -19,8 +20,13 @@ const STANDARD_ERROR: c_int = 2;
 /// Writes a line of this kind (`udco_ipc::message_id`), as [`calls::say`] does, or as an entry if standard error leads to
 /// the journal.
 pub(crate) fn say(id: &str, line: &str) {
+    say_of(id, None, line);
+}
+
+/// The same of a line about this device, which the line names, too.
+pub(crate) fn say_of(id: &str, device: Option<&str>, line: &str) {
     // Without Unix sockets, or behind a chroot, the line goes to the stream.
-    if !is_standard_error() || send(&entry(id, line)).is_err() {
+    if !is_standard_error() || send(&entry(id, device, line)).is_err() {
         calls::say(line);
     }
 }
@@ -41,9 +47,12 @@ fn send(entry: &[u8]) -> Result<(), Errno> {
 }
 
 /// The datagram: a warning, as the lines on syslog(3) are.
-fn entry(id: &str, line: &str) -> Vec<u8> {
+fn entry(id: &str, device: Option<&str>, line: &str) -> Vec<u8> {
     let message = line.strip_prefix("udco: ").unwrap_or(line).trim_end();
-    let head = format!("PRIORITY=4\nSYSLOG_IDENTIFIER=udco\nMESSAGE_ID={id}\nMESSAGE\n");
+    let device = device.map_or_else(String::new, |it| {
+        format!("UDCO_DEVICE={}\n", calls::seen(it))
+    });
+    let head = format!("PRIORITY=4\nSYSLOG_IDENTIFIER=udco\n{device}MESSAGE_ID={id}\nMESSAGE\n");
     let mut entry = head.into_bytes();
     // A value after its length may have any bytes.
     entry.extend_from_slice(&(message.len() as u64).to_le_bytes());
@@ -58,8 +67,18 @@ mod tests {
 
     #[test]
     fn a_line_forges_no_field() {
-        let entry = entry("0123", "udco: one\nPRIORITY=0\n");
+        let entry = entry("0123", None, "udco: one\nPRIORITY=0\n");
         let expected = b"PRIORITY=4\nSYSLOG_IDENTIFIER=udco\nMESSAGE_ID=0123\nMESSAGE\n\x0e\0\0\0\0\0\0\0one\nPRIORITY=0\n";
         assert_eq!(entry, expected);
+    }
+
+    #[test]
+    fn a_line_about_a_device_has_it_as_a_field() {
+        let of = |device| {
+            let entry = entry("0123", Some(device), "udco: tun0: one\n");
+            String::from_utf8_lossy(&entry).into_owned()
+        };
+        assert!(of("tun0").contains("\nUDCO_DEVICE=tun0\nMESSAGE_ID=0123\n"));
+        assert!(of("a\nPRIORITY=0").contains("\nUDCO_DEVICE=a?PRIORITY=0\n"));
     }
 }

@@ -91,8 +91,9 @@ pub(crate) fn clear_way(state: &mut State, address: &[u8]) {
                 advise(state, &device, address);
                 return;
             }
-            journal::say(
+            journal::say_of(
                 message_id::DEVICE_IN_THE_WAY,
+                Some(&device),
                 &format!(
                     "udco: {device} was left behind by a killed run: until it is taken over, {} is reached through {}, and \
                  everything else stays blocked\n",
@@ -113,8 +114,9 @@ pub(crate) fn advise(state: &mut State, device: &str, address: &[u8]) {
     }
     state.advised.push(address.to_vec());
     let shown = display(address);
-    journal::say(
+    journal::say_of(
         message_id::DEVICE_IN_THE_WAY,
+        Some(device),
         &format!(
             "udco: {device} was left behind by a killed run and swallows the packets for {shown}; no other route is known: add \
          one with `ip route add {shown} via GATEWAY dev UPLINK` (`ip link del {device}` would let everything out in the clear)\n"
@@ -319,7 +321,7 @@ pub(crate) fn interface(ifindex: u32) -> CString {
 }
 
 /// The same for display.
-fn name(ifindex: u32) -> String {
+pub(crate) fn name(ifindex: u32) -> String {
     let name = interface(ifindex);
     let name = name.to_string_lossy();
     name.chars().flat_map(char::escape_default).collect()

@@ -11,6 +11,7 @@ use crate::message::{Incoming, Outgoing};
 use crate::route;
 use crate::route_socket::Pending;
 use crate::state::{self, Entry, Guard, State};
+use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 use libc::c_int;
@@ -273,10 +274,16 @@ fn port_of(fd: c_int) -> u32 {
 fn keep_in_place(state: &mut State, fd: c_int, datagram: &[u8]) -> usize {
     let request = Header::first(datagram).unwrap_or_default();
     if request.kind == libc::RTM_DELLINK {
-        journal::say(
+        let device = link_of(datagram).and_then(|it| u32::try_from(it).ok());
+        let device = device.map(left::name).filter(|it| !it.is_empty());
+        let shown = device.as_deref().unwrap_or("the tunnel's device");
+        journal::say_of(
             message_id::ENGINE_ENDED,
-            "udco: the engine died: the tunnel's device and routes stay, so that nothing leaves in the clear; \
-             the next start takes them over; to go on without a tunnel, delete the device\n",
+            device.as_deref(),
+            &format!(
+                "udco: the engine died: {shown} stays, with its routes, so that nothing leaves in the clear; the next start \
+                 takes it over; to go on without a tunnel, delete it (`ip link del`)\n"
+            ),
         );
     }
     let done = answer::error(&request, port_of(fd), 0);

@@ -171,6 +171,8 @@ fn be_killed(mut end: Endpoint, openvpn: bool) -> Result<()> {
         end.engine()?.signal(Signal::KILL)?;
         // OpenVPN may notice only when it makes a request.
         if end.wait_end(Duration::from_secs(1)).is_ok() {
+            let names_it = end.log().contains("udco: the engine died: tun7 stays");
+            ensure!(names_it, "{}", end.log());
             return Ok(());
         }
     }
