@@ -6,8 +6,8 @@
 //! machine and by kernel: in a virtual machine, for instance, a timer is dear. So:
 //!
 //! - Below 4,000 packets a second a worker yields, then sleeps. A packet that comes alone is never delayed.
-//! - Above, while turns bring little, [`trials`] finds out whether pauses cost less, and do not slow the traffic down:
-//!   questions that wait for their answers come more rarely if a worker pauses.
+//! - Above, while turns bring little, [`trials`] finds out whether pauses cost less, alone or after yields, and do not slow the
+//!   traffic down: questions that wait for their answers come more rarely if a worker pauses.
 //! - Above a hundred thousand it yields, and pauses before it sleeps, as network cards hold back their interrupts.
 //!
 //! A super-packet, or a run of coalesced datagrams, counts as one: it needs no gathering.

@@ -199,6 +199,16 @@ fn single_packets_that_follow_each_other_fast_are_gathered() {
 }
 
 #[test]
+fn a_worker_that_is_busy_with_single_packets_is_none_that_gathers_by_itself() {
+    // TCP at full rate from a peer that sends datagrams one by one.
+    let [chosen, yields] = both(MACHINE, || Traffic::bursts(1_400, 1, 16 * MICROSECOND));
+    let busy = yields.spent as f64 / (20 * SECOND) as f64;
+    assert!(busy > 0.5, "{busy} {yields:?}");
+    assert!(chosen.pauses * 10 > chosen.times() * 8, "{chosen:?}");
+    assert!(chosen.cost() < 0.6 * yields.cost(), "{chosen:?} {yields:?}");
+}
+
+#[test]
 fn where_a_timer_is_dear_nothing_pauses() {
     let machine = Machine {
         timer: 25_000,
