@@ -105,7 +105,7 @@ impl Traffic {
 struct Outcome {
     packets: u64,
     spent: u64,
-    /// How often it gathered in each way.
+    /// How often it gathered in each way; a pause after yields is a pause.
     yields: u64,
     pauses: u64,
     sleeps: u64,
@@ -145,8 +145,8 @@ fn run(
         }
         let gather = choose(now, moved, outcome.spent);
         match gather {
-            Gather::Yield | Gather::YieldAndPause => outcome.yields += 1,
-            Gather::Pause => outcome.pauses += 1,
+            Gather::Yield => outcome.yields += 1,
+            Gather::Pause | Gather::YieldAndPause => outcome.pauses += 1,
             Gather::Nothing => outcome.sleeps += 1,
         }
         let looks = if gather.yields() { 4 } else { 0 };
@@ -199,7 +199,7 @@ fn single_packets_that_follow_each_other_fast_are_gathered() {
 }
 
 #[test]
-fn a_worker_that_is_busy_with_single_packets_is_none_that_gathers_by_itself() {
+fn single_packets_keep_a_worker_busy_without_gathering() {
     // TCP at full rate from a peer that sends datagrams one by one.
     let [chosen, yields] = both(MACHINE, || Traffic::bursts(1_400, 1, 16 * MICROSECOND));
     let busy = yields.spent as f64 / (20 * SECOND) as f64;
@@ -268,7 +268,8 @@ fn what_comes_slowly_or_in_runs_is_left_alone() {
 #[test]
 fn a_flood_is_gathered_without_a_trial() {
     let [chosen, _] = both(MACHINE, || Traffic::bursts(100, 1, 4 * MICROSECOND));
-    assert_eq!((chosen.pauses, chosen.sleeps), (0, 0), "{chosen:?}");
+    assert!(chosen.pauses * 100 > chosen.times() * 99, "{chosen:?}");
+    assert_eq!(chosen.sleeps, 0, "{chosen:?}");
     let mut coalescing = Coalescing::from(0);
     let mut last = Gather::Yield;
     run(

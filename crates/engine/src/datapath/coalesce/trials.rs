@@ -33,8 +33,12 @@ const CHEAPER: u64 = 95;
 /// And at least this many percent of the bytes have to move in the same time.
 const AS_FAST: u64 = 95;
 
-/// With less than this many percent, a trial ends at once.
+/// With less than this many percent, a way is out of a trial at once.
 const CLEARLY: u64 = 85;
+
+/// What was found before is kept if it costs at most this many percent of the cheapest: else two that cost the same would take
+/// turns, each of them new.
+const AS_CHEAP: u64 = 105;
 
 /// What a trial has found holds for this many nanoseconds if it is new, and twice as long each time that it is confirmed. To
 /// yield is not new.
@@ -49,6 +53,8 @@ pub(super) struct Trials {
     span: Span,
     /// Of the current trial.
     halves: [Half; 2],
+    /// The ways that are out of it.
+    is_out: [bool; WAYS.len()],
     /// Whether packets came too fast for a trial in the span before this one.
     was_disturbed: bool,
     found: Gather,
@@ -100,6 +106,7 @@ impl Trials {
                 is_disturbed: false,
             },
             halves: <[Half; 2]>::default(),
+            is_out: [false; WAYS.len()],
             was_disturbed: false,
             found: Gather::Yield,
             holds_for: KEPT,
@@ -156,11 +163,19 @@ impl Trials {
         }
         match self.stage {
             Stage::On(step) => {
-                let way = ORDER[step % ORDER.len()];
-                self.halves[step / ORDER.len() % 2].0[way].add(work);
-                let is_slow = !self.halves[0].is_as_fast(way, CLEARLY);
-                if step + 1 < 2 * ORDER.len() && !is_slow {
-                    return Stage::On(step + 1);
+                let (half, way) = (step / ORDER.len() % 2, ORDER[step % ORDER.len()]);
+                self.halves[half].0[way].add(work);
+                self.is_out[way] |= !self.halves[half].is_as_fast(way, CLEARLY);
+                if step + 1 >= ORDER.len() {
+                    for way in 1..WAYS.len() {
+                        self.is_out[way] |= !self.halves[0].is_cheaper(way);
+                    }
+                }
+                let mut rest = step + 1..2 * ORDER.len();
+                let is_left = |step: &usize| !self.is_out[ORDER[step % ORDER.len()]];
+                let is_alone = self.is_out[1..].iter().all(|is_out| *is_out);
+                if !is_alone && let Some(next) = rest.find(is_left) {
+                    return Stage::On(next);
                 }
                 self.conclude();
                 Stage::Over {
@@ -171,44 +186,59 @@ impl Trials {
             Stage::Over { .. }
                 if self.found.pauses() && (work.comes_singly() || work.comes_in_runs()) =>
             {
-                Stage::Off
+                (self.found, self.holds_for) = (Gather::Yield, KEPT);
+                Stage::Over {
+                    until: now.saturating_add(KEPT),
+                }
             }
             Stage::Over { until } if now < until => self.stage,
             Stage::Off | Stage::Over { .. } if work.gathers_by_itself() => Stage::Off,
             Stage::Off | Stage::Over { .. } => {
                 self.halves = <[Half; 2]>::default();
+                self.is_out = [false; WAYS.len()];
                 Stage::On(0)
             }
         }
     }
 
     fn conclude(&mut self) {
-        let found = best(&self.halves);
+        let found = self.best();
         self.holds_for = match found == self.found {
             true => (2 * self.holds_for).min(MOST),
             false => KEPT,
         };
         self.found = found;
     }
-}
 
-/// The cheapest way that is cheaper than yields in both halves, and does not slow the traffic down.
-fn best(halves: &[Half; 2]) -> Gather {
-    let mut all = halves[0];
-    for (sum, work) in all.0.iter_mut().zip(halves[1].0) {
-        sum.add(work);
+    /// The cheapest way of those that are cheaper than yields in both halves, and do not slow the traffic down.
+    fn best(&self) -> Gather {
+        let mut all = self.halves[0];
+        for (sum, work) in all.0.iter_mut().zip(self.halves[1].0) {
+            sum.add(work);
+        }
+        let is_good = |way: &usize| {
+            !self.is_out[*way]
+                && self.halves.iter().all(|half| half.is_cheaper(*way))
+                && all.is_as_fast(*way, AS_FAST)
+        };
+        let good = (1..WAYS.len()).filter(is_good);
+        let cost = |way: &usize| all.0[*way].cost();
+        let Some(best) = good.clone().min_by_key(cost) else {
+            return Gather::Yield;
+        };
+        let is_kept = |way: &usize| {
+            WAYS[*way] == self.found
+                && cost(way).saturating_mul(100) <= cost(&best).saturating_mul(AS_CHEAP)
+        };
+        WAYS[good.clone().find(is_kept).unwrap_or(best)]
     }
-    let is_cheaper = |half: &Half, way: usize| {
-        half.0[way].cost().saturating_mul(100) <= half.0[0].cost().saturating_mul(CHEAPER)
-    };
-    let good = |way: &usize| {
-        halves.iter().all(|half| is_cheaper(half, *way)) && all.is_as_fast(*way, AS_FAST)
-    };
-    let best = (1..WAYS.len()).filter(good);
-    WAYS[best.min_by_key(|way| all.0[*way].cost()).unwrap_or(0)]
 }
 
 impl Half {
+    const fn is_cheaper(&self, way: usize) -> bool {
+        self.0[way].cost().saturating_mul(100) <= self.0[0].cost().saturating_mul(CHEAPER)
+    }
+
     /// Whether a way has moved at least this many percent of what yields have.
     const fn is_as_fast(&self, way: usize, percent: u64) -> bool {
         self.0[way].rate().saturating_mul(100) >= self.0[0].rate().saturating_mul(percent)
