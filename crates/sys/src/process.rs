@@ -159,12 +159,12 @@ pub fn is_memory_file(file: impl AsFd) -> bool {
 
 /// Makes the calling thread, and those that it starts, give way to every other one that wants a processor (`SCHED_IDLE`).
 ///
-/// Other than the lowest nice value, it lets one that wakes up have the processor at once.
+/// Unlike with the lowest nice value, a thread that wakes up runs at once.
 ///
 /// # Errors
 /// `EPERM` where a filter of system calls forbids it.
 pub fn give_way() -> io::Result<()> {
-    // The only field, a priority: there is but one of this policy.
+    // The only field, a priority: this policy has only one.
     let parameters: libc::c_int = 0;
     // SAFETY: 0 is the calling thread, and `parameters` is `struct sched_param` and outlives the call. musl's function
     // refuses.

@@ -125,14 +125,15 @@ fn measure(options: &Options, streams: u32, is_down: bool) -> Result<Vec<[Phase;
 impl Phase {
     /// Watches what a host's device hands to its stack.
     fn of(pair: &Pair, receiver: &Host, length: Duration) -> Result<Self> {
-        let began = Instant::now();
-        let (before, worked) = (received(receiver)?, Ledger::read(&pair.lab, &[])?);
+        let worked = Ledger::read(&pair.lab, &[])?;
+        let (before, began) = (received(receiver)?, Instant::now());
         thread::sleep(length);
-        let bytes = (received(receiver)? - before) as f64;
+        let (after, elapsed) = (received(receiver)?, began.elapsed());
+        let bytes = (after - before) as f64;
         let spent = Ledger::read(&pair.lab, &[])?.since(&worked);
         ensure!(bytes > 0.0, "nothing has passed");
         Ok(Self {
-            rate: bytes / began.elapsed().as_secs_f64(),
+            rate: bytes / elapsed.as_secs_f64(),
             cost: spent.machine / bytes,
         })
     }

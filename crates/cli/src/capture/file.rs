@@ -133,7 +133,7 @@ impl<W: Write> File<W> {
             (at >> 32) as u32,
             at as u32,
             captured as u32,
-            made_up as u32 + packet.length,
+            (made_up as u32).saturating_add(packet.length.max(packet.bytes.len() as u32)),
         ];
         let place = self.blocks.get_mut(begin..).unwrap_or_default();
         for (place, field) in place.chunks_exact_mut(4).zip(head) {

@@ -26,8 +26,8 @@ pub(super) const TOKEN: u64 = u64::MAX;
 const BUSY: Duration = Duration::from_millis(5);
 const IDLE: Duration = Duration::from_millis(25);
 
-/// The longest packet fits into a message.
-const _: () = assert!(MAX_BATCH - Batch::LEN >= HEADER + 65_535);
+/// The longest packet fits into a message: IPv6 does not count its own header.
+const _: () = assert!(MAX_BATCH - Batch::LEN >= HEADER + 40 + 65_535);
 
 const EPERM: i32 = 1;
 const EBUSY: i32 = 16;

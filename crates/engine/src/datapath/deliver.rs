@@ -89,6 +89,11 @@ impl<I: Io> Delivery<I> {
                 let first = self.packets.get(from + group.first);
                 let peer = first.and_then(|packet| self.peers.get(packet.peer));
                 let mut taken = Taken::default();
+                if recorder.is_on()
+                    && let Some(peer) = peer
+                {
+                    record(recorder, peer.id, batch, &group);
+                }
                 if let Some(peer) = peer
                     && let Some(queue) = queue_for(device, peer.id)
                 {
@@ -97,9 +102,6 @@ impl<I: Io> Delivery<I> {
                             Seen::inner(Way::InnerIn, Some(peer.id), packet)
                         });
                     };
-                    if recorder.is_on() {
-                        record(recorder, peer.id, batch, &group);
-                    }
                     taken = write(device, queue, batch, &group, refused);
                     peer.activity.vpn_rx.count_many(taken.packets, taken.bytes);
                 }

@@ -6,6 +6,7 @@
 
 pub(crate) mod stream;
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::{iter, mem};
@@ -22,7 +23,7 @@ const LANES: usize = 8;
 /// Bytes of each.
 pub(crate) const LANE: usize = 512 << 10;
 
-/// The most bytes behind one header: as many as the longest packet has.
+/// The most bytes of a run behind one header.
 const RUN: usize = 65_535;
 
 /// Where a capture is attached to an interface.
@@ -79,6 +80,8 @@ pub(crate) struct Recorder {
     capture: Option<Arc<Capture>>,
     /// The buffer that it tries first.
     lane: usize,
+    /// That of the last packet: what was seen at one time stays in order, since no later one goes to a buffer before.
+    current: Cell<usize>,
     at: u64,
 }
 
@@ -122,8 +125,10 @@ impl Tap {
 
 impl Capture {
     pub(crate) fn new(filter: Filter) -> Self {
+        // Without a byte of each, packets of a run could not be told apart.
+        let snap = filter.snap.max(1);
         Self {
-            filter,
+            filter: Filter { snap, ..filter },
             // The kernel gives memory for it when it is first used.
             lanes: std::array::from_fn(|_| Mutex::new(Vec::with_capacity(LANE))),
             lost: AtomicU64::new(0),
@@ -221,7 +226,7 @@ impl Capture {
         }
     }
 
-    /// Adds so many packets, with so many bytes in these pieces, to a buffer with room for all.
+    /// Adds `count` packets, whose `captured` bytes lie in these pieces, to a buffer with room for all.
     fn put<'a>(
         &self,
         recorder: &Recorder,
@@ -229,17 +234,17 @@ impl Capture {
         packets: &Captured<'_>,
         pieces: impl Iterator<Item = &'a [u8]>,
     ) {
-        for step in 0..LANES {
-            let lane = self.lanes.get((recorder.lane + step) % LANES);
+        for _ in 0..LANES {
+            let lane = self.lanes.get(recorder.current.get());
             // Another worker fills it, or the client's thread takes it.
-            let Some(Ok(mut lane)) = lane.map(Mutex::try_lock) else {
-                continue;
-            };
-            if lane.len() + HEADER + captured as usize <= LANE {
+            if let Some(Ok(mut lane)) = lane.map(Mutex::try_lock)
+                && lane.len() + HEADER + captured as usize <= LANE
+            {
                 lane.extend_from_slice(&packets.header(captured));
                 pieces.for_each(|piece| lane.extend_from_slice(piece));
                 return;
             }
+            recorder.current.set((recorder.current.get() + 1) % LANES);
         }
         self.lost.fetch_add(count, Ordering::Relaxed);
     }
@@ -261,7 +266,8 @@ impl Recorder {
     pub(crate) const fn new(lane: usize) -> Self {
         Self {
             capture: None,
-            lane,
+            lane: lane % LANES,
+            current: Cell::new(lane % LANES),
             at: 0,
         }
     }
@@ -269,7 +275,10 @@ impl Recorder {
     /// A batch begins at this time, of the device with this tap.
     pub(crate) fn begin(&mut self, tap: &Tap, now: Moment) {
         self.capture = tap.present();
-        self.at = now.as_nanos();
+        if self.at != now.as_nanos() {
+            self.at = now.as_nanos();
+            self.current.set(self.lane);
+        }
     }
 
     /// It ends: the capture is not kept any longer.

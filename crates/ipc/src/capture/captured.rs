@@ -23,7 +23,7 @@ pub struct Captured<'a> {
     pub length: u32,
     /// The length of a run's last packet; of a single one, its length again.
     pub last_length: u32,
-    /// How much of each packet of a run but the last was captured; of a single one, all that was.
+    /// How much of each packet of a run but the last was captured; of a single one, at least all that was.
     pub each: u32,
     /// As much as was captured: a run's packets lie one after the other.
     pub bytes: &'a [u8],
@@ -67,7 +67,7 @@ impl<'a> Captured<'a> {
         })
     }
 
-    /// The header. So many bytes follow it: those of [`Self::bytes`], wherever they lie.
+    /// The header. `captured` bytes follow it: those of [`Self::bytes`], wherever they lie.
     #[must_use]
     #[inline]
     pub fn header(&self, captured: u32) -> [u8; HEADER] {

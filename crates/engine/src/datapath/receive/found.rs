@@ -64,7 +64,7 @@ impl Found {
         }
     }
 
-    /// The peer's whose stream it is.
+    /// That of the peer whose stream it is.
     pub(super) fn of_stream<I: Io>(peer: Option<PeerId>, transport: &Transport<I>) -> Self {
         let remote = transport.stream_remote();
         Self {

@@ -162,6 +162,44 @@ fn a_run_longer_than_a_message_is_several_and_what_is_lost_of_it_is_counted() {
 }
 
 #[test]
+fn what_is_seen_at_one_time_stays_in_order() {
+    let tap = Tap::new();
+    let capture = capture(EVERYTHING, None, 65_535);
+    assert!(tap.attach(&capture));
+    let mut recorder = Recorder::new(2);
+    let long = vec![7; 60_000];
+    let lens: Vec<_> = (0..40)
+        .map(|nth| if nth % 3 == 0 { 60_000 } else { 10 })
+        .collect();
+    // A batch of the same time goes on where the last one was; a later one need not.
+    for batch in lens.chunks(7) {
+        recorder.begin(&tap, Moment::from_nanos(5));
+        for len in batch {
+            recorder.passed(|| inner(1, &long[..*len]));
+        }
+        recorder.end();
+    }
+    let seen: Vec<_> = taken(&capture).iter().map(|packet| packet.3).collect();
+    assert_eq!(seen, lens);
+    recorder.begin(&tap, Moment::from_nanos(6));
+    recorder.passed(|| inner(1, b"later"));
+    assert_eq!(capture.lanes[2].lock().unwrap().len(), HEADER + 5);
+}
+
+#[test]
+fn a_capture_of_no_bytes_is_one_of_a_byte_each() {
+    let capture = capture(EVERYTHING, None, 0);
+    let recorder = Recorder {
+        capture: Some(Arc::clone(&capture)),
+        ..Recorder::new(0)
+    };
+    let seen = Seen::outer(Way::OuterIn, None, None, b"aabbc");
+    recorder.run(&seen.run(2, 0), None);
+    let packets = [(None, None, 2, 1), (None, None, 2, 1), (None, None, 1, 1)];
+    assert_eq!(taken(&capture), packets);
+}
+
+#[test]
 fn a_packet_in_pieces_is_one() {
     let all = capture(EVERYTHING, None, 65_535);
     let headers = capture(EVERYTHING, None, 4);
