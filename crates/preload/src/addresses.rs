@@ -162,7 +162,8 @@ mod tests {
     #[test]
     fn an_address_without_another_end_is_its_own() {
         let local = [10, 8, 0, 2];
-        let fixed = [2, 24, 0, 0, 7, 0, 0, 0];
+        let [a, b, c, d] = 7u32.to_ne_bytes();
+        let fixed = [2, 24, 0, 0, a, b, c, d];
         for attributes in [
             &[(libc::IFA_LOCAL, &local[..])][..],
             &[(libc::IFA_ADDRESS, &local)],
