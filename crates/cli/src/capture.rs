@@ -79,7 +79,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     // A pipe waits for its reader here, and signals still end that.
     let (to, place) = open(&arguments.write)?;
     let termination = ended::catch()?;
-    // Where processors are scarce, packets come before a record of them. What is not written in time counts as lost.
+    // Where processors are scarce, packets come before their records. What is not written in time counts as lost.
     let _ = process::give_way();
     let mut file = File::begin(to, place, &arguments.device, arguments.snap)?;
     complain!(
@@ -206,7 +206,7 @@ impl Capturing {
         Ok(false)
     }
 
-    /// Ends the capture if a signal has come. What the engine has passed on until then is still to be read.
+    /// Ends the capture if a signal has come. What the engine has passed on by then is still read.
     fn end_at(&mut self, termination: &Termination) {
         if termination.received().is_some() {
             self.client = None;

@@ -42,8 +42,7 @@ pub const HEADER: usize = 68;
 
 impl<'a> Captured<'a> {
     /// A single packet of this length.
-    #[must_use]
-    pub const fn alone(self, length: u32) -> Self {
+    const fn alone(self, length: u32) -> Self {
         Self {
             length,
             last_length: length,
