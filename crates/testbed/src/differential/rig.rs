@@ -125,6 +125,9 @@ fn device(name: &str) -> Result<Queue> {
         .set_offload(0)
         .context("a device with offloads that cannot be switched off")?;
     ip(&["link", "set", name, "mtu", "9000", "txqueuelen", ROOM, "up"])?;
+    // Linux's default queue has bands by TOS: while another processor sends a packet of the kernel's own, those that
+    // pile up behind it leave out of order.
+    command("tc", &["qdisc", "replace", "dev", name, "root", "noqueue"])?;
     Ok(queue)
 }
 
@@ -163,10 +166,14 @@ fn drain(
 }
 
 fn ip(words: &[&str]) -> Result<()> {
-    let output = Command::new("ip").args(words).output()?;
+    command("ip", words)
+}
+
+fn command(program: &str, words: &[&str]) -> Result<()> {
+    let output = Command::new(program).args(words).output()?;
     if !output.status.success() {
         let error = String::from_utf8_lossy(&output.stderr);
-        bail!("ip {}: {}", words.join(" "), error.trim());
+        bail!("{program} {}: {}", words.join(" "), error.trim());
     }
     Ok(())
 }
