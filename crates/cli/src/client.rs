@@ -36,7 +36,7 @@ const LONGEST: u64 = 256 << 20;
 /// The client name that engines see.
 const PROGRAM: &[u8] = b"udco";
 
-/// Why a running engine cannot serve a request.
+/// Why an engine cannot serve a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Trouble {
     /// This user may not use it.
@@ -47,6 +47,9 @@ pub(crate) enum Trouble {
     /// It does not answer in time.
     #[error("the engine does not answer")]
     Silent,
+    /// It is not running.
+    #[error("no engine there: start one with `udco daemon`")]
+    Absent,
 }
 
 /// A device that an engine has.
@@ -72,7 +75,8 @@ impl Client {
                     "not a socket: name that of an engine"
                 }
                 std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
-                    "no engine there: start one with `udco daemon`"
+                    let error = anyhow::Error::new(error).context(Trouble::Absent);
+                    return error.context(path.display().to_string());
                 }
                 std::io::ErrorKind::PermissionDenied => {
                     return anyhow::Error::new(Trouble::Denied).context(path.display().to_string());

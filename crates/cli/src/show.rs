@@ -15,6 +15,7 @@ use anyhow::{Result, bail};
 
 use self::choice::Choice;
 use self::text::Printer;
+use crate::client::Trouble;
 use crate::output::{self, complain};
 use crate::style::Style;
 use crate::survey::{self, Survey};
@@ -94,7 +95,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
 fn look(arguments: &Arguments, printer: &mut Printer) -> Result<u8> {
     let states = survey::states(arguments.engine.as_deref());
     printer.begin(Instant::now())?;
-    let (texts, silent) = states?;
+    let (texts, silent) = match states {
+        Ok(states) => states,
+        // Of the engine that was named.
+        Err(error) => {
+            let trouble = error.downcast_ref::<Trouble>();
+            let Some(code) = trouble.map(survey::code) else {
+                return Err(error);
+            };
+            complain!("{error:#}");
+            return Ok(code);
+        }
+    };
     let is_named = arguments.engine.is_some();
     let mut survey = Survey::of(&texts, silent, is_named, arguments.all)?;
     let code = survey.exit_code();

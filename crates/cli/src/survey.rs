@@ -57,6 +57,15 @@ pub(crate) fn states(path: Option<&Path>) -> anyhow::Result<Answers> {
     }))
 }
 
+/// The exit code for an engine's trouble.
+pub(crate) const fn code(trouble: &Trouble) -> u8 {
+    match trouble {
+        Trouble::Denied => exit::DENIED,
+        Trouble::Silent => exit::SILENT,
+        Trouble::Absent => exit::NONE_RUNS,
+    }
+}
+
 impl<'a> Survey<'a> {
     /// What [`states`] has found: of the one engine that was named, or of all engines of this network namespace or
     /// `everywhere`, and of the kernel's own driver.

@@ -18,17 +18,32 @@ const OTHER: [&str; 6] = [
     "XDG_RUNTIME_DIR=/run/user/65534",
 ];
 
-/// The output of `udco show`, and its exit code, as root or as the other user.
-fn show(host: &Host, user: &[&str]) -> Result<(Option<i32>, String)> {
+/// The daemon's socket.
+const SOCKET: &str = "/run/udco/engine.sock";
+
+/// The output of `udco show` with these options, and its exit code, as root or as the other user.
+fn show_with(host: &Host, user: &[&str], options: &[&str]) -> Result<(Option<i32>, String)> {
     let binary = udco::program()?;
-    let output = host.output(&[user, &[binary, "show"]].concat())?;
+    let output = host.output(&[user, &[binary, "show"], options].concat())?;
     let printed = [output.stdout, output.stderr].concat();
     let printed = String::from_utf8_lossy(&printed).into_owned();
     Ok((output.status.code(), printed))
 }
 
+fn show(host: &Host, user: &[&str]) -> Result<(Option<i32>, String)> {
+    show_with(host, user, &[])
+}
+
 fn expect(host: &Host, user: &[&str], code: i32, words: &str) -> Result<()> {
-    let (ended, printed) = show(host, user)?;
+    held(show(host, user)?, code, words)
+}
+
+/// Of the engine that is named.
+fn expect_of_one(host: &Host, user: &[&str], code: i32, words: &str) -> Result<()> {
+    held(show_with(host, user, &["--engine", SOCKET])?, code, words)
+}
+
+fn held((ended, printed): (Option<i32>, String), code: i32, words: &str) -> Result<()> {
     ensure!(
         ended == Some(code) && printed.contains(words),
         "{words:?} and {code} wanted, {ended:?}: {printed}"
@@ -49,11 +64,13 @@ fn every_state_has_a_line_and_an_exit_code() -> Result<()> {
     let host = lab.host("host")?;
     let binary = udco::program()?;
     expect(&host, &[], 3, "no engine is running")?;
+    expect_of_one(&host, &[], 3, "no engine there")?;
 
     let mut root = udco::daemon_below_a_shell(&host, "root.log", &[], &[])?;
     expect(&host, &[], 0, "an engine is running")?;
     if lab.is_privileged() {
         expect(&host, &OTHER, 4, "you may not use this engine")?;
+        expect_of_one(&host, &OTHER, 4, "you may not use this engine")?;
         host.run(&["install", "-d", "-o", "65534", "/run/user/65534"])?;
         let mut other = udco::daemon_below_a_shell(&host, "other.log", &OTHER, &[])?;
         expect(&host, &OTHER, 0, "an engine is running")?;
@@ -67,12 +84,13 @@ fn every_state_has_a_line_and_an_exit_code() -> Result<()> {
 
     signal(&host, "STOP", "0")?;
     expect(&host, &[], 5, "does not answer")?;
+    expect_of_one(&host, &[], 5, "does not answer")?;
     let (_, printed) = show(&host, &[])?;
     ensure!(!printed.contains("cannot be reached"), "{printed}");
     signal(&host, "CONT", "0")?;
 
     let make = ["link", "add", "tun7", "type", "ovpn"];
-    let run = [binary, "run", "--engine", "/run/udco/engine.sock", "--"];
+    let run = [binary, "run", "--engine", SOCKET, "--"];
     host.run(&[&run[..], &["ip"], &make].concat())?;
     expect(&host, &[], 0, "tun7 (")?;
     signal(&host, "KILL", "0")?;
