@@ -1,5 +1,6 @@
 //! `udco capture`: the packets of a device as the engine's workers see them, and those that they drop, as pcapng.
 
+mod blocks;
 mod file;
 mod headers;
 mod pending;

@@ -12,10 +12,10 @@ use pcap_file::pcapng::blocks::interface_statistics::{
     InterfaceStatisticsBlock, InterfaceStatisticsOption,
 };
 use pcap_file::{DataLink, Endianness};
-use udco_core::DropReason;
 use udco_ipc::capture::{Captured, Way};
 
-use super::headers::{self, Headers};
+use super::blocks::Blocks;
+use super::headers;
 use crate::output;
 
 /// The interfaces, in this order.
@@ -31,27 +31,14 @@ const INTERFACES: [(&str, &str); 3] = [
 /// Time stamps are in nanoseconds: a negative power of 10.
 const NANOSECONDS: u8 = 9;
 
-/// Directions, as `epb_flags` has them.
-const INBOUND: u32 = 1;
-const OUTBOUND: u32 = 2;
-
-/// An Enhanced Packet Block, the bytes before its packet, and its options.
-const ENHANCED_PACKET: u32 = 6;
-const HEAD: usize = 28;
-const END: u16 = 0;
-const COMMENT: u16 = 1;
-const FLAGS: u16 = 2;
-
 /// Bytes after which blocks are written.
 const AMPLE: usize = 256 << 10;
 
 /// A file that is written.
 pub(super) struct File<W: Write> {
     writer: PcapNgWriter<W>,
-    /// Blocks of packets that are not written yet: at a million packets a second, the crate's writer would cost more than
-    /// all else.
-    blocks: Vec<u8>,
-    headers: Headers,
+    /// Those that are not written yet.
+    blocks: Blocks,
     /// Where it is written, for messages: `to standard output`, or its name.
     place: String,
     /// Packets written, by interface.
@@ -83,80 +70,36 @@ impl<W: Write> File<W> {
         }
         Ok(Self {
             writer,
-            blocks: Vec::new(),
-            headers: Headers::default(),
+            blocks: Blocks::default(),
             place,
             written: [0; INTERFACES.len()],
             last: 0,
         })
     }
 
-    /// Adds a packet that was seen at this time, in nanoseconds since 1970.
+    /// Adds the first `count` packets of a run that was seen at this time, in nanoseconds since 1970.
     ///
     /// # Errors
-    /// If it cannot be written.
-    pub(super) fn packet(&mut self, packet: &Captured<'_>, at: u64) -> Result<()> {
-        let is_outer = matches!(packet.way, Way::OuterIn | Way::OuterOut);
-        let interface = match packet.dropped {
-            Some(_) => 2,
-            None => usize::from(is_outer),
+    /// If they cannot be written.
+    pub(super) fn run(&mut self, run: &Captured<'_>, at: u64, count: usize) -> Result<()> {
+        let interface = match (run.dropped, run.way) {
+            (Some(_), _) => 2,
+            (None, Way::OuterIn | Way::OuterOut) => 1,
+            (None, Way::InnerIn | Way::InnerOut) => 0,
         };
-        let begin = self.blocks.len();
-        self.blocks.extend_from_slice(&[0; HEAD]);
-        if is_outer {
-            self.headers.put(packet, &mut self.blocks);
-        }
-        let made_up = self.blocks.len() - begin - HEAD;
-        self.blocks.extend_from_slice(packet.bytes);
-        let captured = made_up + packet.bytes.len();
-        self.pad(captured);
-        let direction = match packet.way {
-            Way::InnerIn | Way::OuterIn => INBOUND,
-            Way::InnerOut | Way::OuterOut => OUTBOUND,
-        };
-        self.blocks.extend_from_slice(&option(FLAGS, 4));
-        self.blocks.extend_from_slice(&direction.to_ne_bytes());
-        if let Some(reason) = packet.dropped {
-            let comment = comment(packet, reason);
-            let len = u16::try_from(comment.len()).unwrap_or_default();
-            self.blocks.extend_from_slice(&option(COMMENT, len));
-            self.blocks.extend_from_slice(comment.as_bytes());
-            self.pad(comment.len());
-        }
-        self.blocks.extend_from_slice(&option(END, 0));
-        let total = (self.blocks.len() - begin + 4) as u32;
-        self.blocks.extend_from_slice(&total.to_ne_bytes());
-        let head = [
-            ENHANCED_PACKET,
-            total,
-            interface as u32,
-            (at >> 32) as u32,
-            at as u32,
-            captured as u32,
-            (made_up as u32).saturating_add(packet.length.max(packet.bytes.len() as u32)),
-        ];
-        let place = self.blocks.get_mut(begin..).unwrap_or_default();
-        for (place, field) in place.chunks_exact_mut(4).zip(head) {
-            place.copy_from_slice(&field.to_ne_bytes());
-        }
-        if let Some(written) = self.written.get_mut(interface) {
-            *written += 1;
+        let added = self.blocks.add(run, interface, at, count);
+        if let Some(written) = self.written.get_mut(interface as usize) {
+            *written += added;
         }
         self.last = at;
-        if self.blocks.len() >= AMPLE {
+        if self.blocks.bytes().len() >= AMPLE {
             self.write_blocks()?;
         }
         Ok(())
     }
 
-    /// Fills up to four bytes after this many.
-    fn pad(&mut self, len: usize) {
-        let len = self.blocks.len() + len.next_multiple_of(4) - len;
-        self.blocks.resize(len, 0);
-    }
-
     fn write_blocks(&mut self) -> Result<()> {
-        let written = self.writer.get_mut().write_all(&self.blocks);
+        let written = self.writer.get_mut().write_all(self.blocks.bytes());
         self.blocks.clear();
         output::explain_at(&self.place, written)
     }
@@ -206,22 +149,6 @@ fn upper_half_first(nanoseconds: u64) -> u64 {
     }
 }
 
-/// The beginning of an option: its code, and the length of its value.
-fn option(code: u16, len: u16) -> [u8; 4] {
-    let ([a, b], [c, d]) = (code.to_ne_bytes(), len.to_ne_bytes());
-    [a, b, c, d]
-}
-
-/// The comment of a dropped packet.
-fn comment(packet: &Captured<'_>, reason: u16) -> String {
-    let reason = DropReason::ALL.get(usize::from(reason));
-    let reason = reason.map_or("unknown", |reason| reason.name());
-    match packet.peer {
-        Some(peer) => format!("dropped: {reason} (peer {peer})"),
-        None => format!("dropped: {reason}"),
-    }
-}
-
 fn explain<T>(place: &str, written: Result<T, pcap_file::PcapError>) -> Result<T> {
     match written {
         Err(pcap_file::PcapError::IoError(error)) => output::explain_at(place, Err(error)),
@@ -235,6 +162,7 @@ mod tests {
 
     use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketOption;
     use pcap_file::pcapng::{Block, PcapNgReader};
+    use udco_core::DropReason;
     use udco_ipc::capture::Ends;
 
     use super::*;
@@ -278,7 +206,7 @@ mod tests {
             packet(Way::OuterOut, None, b"outer"),
             packet(Way::OuterIn, Some(DropReason::RxBadTag), b"forged"),
         ] {
-            file.packet(&packet, at).unwrap();
+            file.run(&packet, at, 1).unwrap();
         }
         assert_eq!(file.packets(), 3);
         file.end(7).unwrap();
@@ -316,6 +244,42 @@ mod tests {
         );
         assert_eq!(losses, 7);
         assert_eq!(reader.interfaces().len(), 3);
+    }
+
+    /// The bytes of all packets' blocks.
+    fn blocks(write: impl FnOnce(&mut File<&mut Vec<u8>>)) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut file = File::begin(&mut bytes, String::new(), "tun0", 50).unwrap();
+        write(&mut file);
+        file.flush().unwrap();
+        drop(file);
+        bytes
+    }
+
+    #[test]
+    fn a_run_is_written_as_its_packets_one_by_one() {
+        for (is_stream, dropped) in [
+            (false, None),
+            (true, None),
+            (false, Some(DropReason::RxReplay)),
+        ] {
+            let mut run = packet(
+                Way::OuterIn,
+                dropped,
+                b"the first, the other, the third, last",
+            );
+            run.ends = run.ends.map(|ends| Ends { is_stream, ..ends });
+            (run.each, run.last_length) = (11, 90);
+            let whole = blocks(|file| file.run(&run, 5, 9).unwrap());
+            let singly = blocks(|file| {
+                for packet in run.packets() {
+                    file.run(&packet, 5, 1).unwrap();
+                }
+            });
+            assert!(whole == singly, "stream: {is_stream}, {dropped:?}");
+            let some = blocks(|file| file.run(&run, 5, 2).unwrap());
+            assert!(whole.starts_with(&some) && some.len() < whole.len());
+        }
     }
 
     /// `tshark -i -` refuses any other.

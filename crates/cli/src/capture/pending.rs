@@ -76,9 +76,7 @@ impl Pending {
             let (run, _) = Captured::decode(run).map_err(unreadable)?;
             let room = count.saturating_sub(file.packets());
             let room = usize::try_from(room).unwrap_or(usize::MAX);
-            for packet in run.packets().take(room) {
-                file.packet(&packet, offset.saturating_add(at))?;
-            }
+            file.run(&run, offset.saturating_add(at), room)?;
         }
         self.len = 0;
         Ok(())
