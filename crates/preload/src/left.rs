@@ -185,14 +185,24 @@ fn asked_around(state: &mut State, request: &[u8]) -> Option<Vec<u8>> {
     Some(changed)
 }
 
-/// A dump of routes without those through devices left behind; `None` if there are none.
+/// The kernel's answer without routes through devices left behind; `None` if there are none.
 pub(crate) fn without_left(state: &State, datagram: &[u8]) -> Option<Vec<u8>> {
-    if state.left.is_empty() {
+    without_routes(&state.left, datagram)
+}
+
+fn without_routes(left: &[u32], datagram: &[u8]) -> Option<Vec<u8>> {
+    if left.is_empty() {
         return None;
     }
-    answer::without(datagram, libc::RTM_NEWROUTE, |message| {
-        fib::read(message).is_some_and(|route| state.left.contains(&route.ifindex))
-    })
+    let rest = answer::without(datagram, libc::RTM_NEWROUTE, |message| {
+        fib::read(message).is_some_and(|route| left.contains(&route.ifindex))
+    })?;
+    let header = answer::Header::first(datagram)?;
+    if rest.is_empty() && c_int::from(header.flags) & libc::NLM_F_MULTI == 0 {
+        // The only route to an address, and no end of a dump follows: the program would wait forever.
+        return Some(answer::error(&header, header.port, libc::ENETUNREACH));
+    }
+    Some(rest)
 }
 
 /// Removes the routes added here. If the device is gone in order, and the last default route with it, restores the
@@ -291,7 +301,7 @@ fn left_devices() -> Vec<u32> {
 }
 
 /// Whether it is a device of ours, served or left behind.
-fn is_ours(ifindex: u32) -> bool {
+pub(crate) fn is_ours(ifindex: u32) -> bool {
     link(ifindex).is_some_and(|reply| udco_ipc::interface(&reply) != Interface::Foreign)
 }
 
@@ -333,4 +343,23 @@ pub(crate) fn display(address: &[u8]) -> String {
     let v6 = || Some(IpAddr::from(*address.first_chunk::<16>()?));
     let ip = if address.len() == 4 { v4() } else { v6() };
     ip.map_or_else(String::new, |ip| ip.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_only_route_to_an_address_is_answered_as_none() {
+        let through = |ifindex: u32, flags| {
+            let attributes = [(libc::RTA_OIF, &ifindex.to_ne_bytes()[..])];
+            answer::request(libc::RTM_NEWROUTE, flags, &[0; ROUTE], &attributes)
+        };
+        assert_eq!(without_routes(&[7], &through(8, 0)), None);
+        assert_eq!(without_routes(&[], &through(7, 0)), None);
+        let dumped = through(7, libc::NLM_F_MULTI);
+        assert_eq!(without_routes(&[7], &dumped), Some(Vec::new()));
+        let refusal = without_routes(&[7], &through(7, 0)).unwrap();
+        assert!(answer::is_refusal(&refusal));
+    }
 }
