@@ -23,6 +23,8 @@ pub const DAEMON_ENDED: &str = "d22281c46582457ba75486278ed0f9c0";
 pub const DEVICE_STAYS: &str = "5044c7ace8f8456bb9fad75ce01e879e";
 /// A device left by a killed run takes the packets of this start.
 pub const DEVICE_IN_THE_WAY: &str = "cdb1b536712b4437b28a9b22b7799cdc";
+/// A device taken over has routes that this run has not set.
+pub const ROUTES_LEFT: &str = "8e98596edc224cb1ba3b55777f4e9305";
 /// Somebody has deleted a device.
 pub const DEVICE_DELETED: &str = "04810187320d49d49f0ddab62fae7673";
 /// OpenVPN requested a name that an existing interface has.

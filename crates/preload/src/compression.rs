@@ -5,11 +5,10 @@
 //! `vsnprintf`, so the hook there sees the cause, and mistakes no other restart for it. A release with different
 //! wording goes unnoticed.
 
-use crate::socket::Outcome;
 use crate::state;
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicU32, Ordering};
-use libc::{c_char, c_int};
+use libc::c_char;
 use udco_ipc::ToEngine;
 
 /// Start of the line, in 2.6 and 2.7.
@@ -38,15 +37,14 @@ unsafe fn is_refusal(format: *const c_char) -> bool {
 ///
 /// # Safety
 /// As for [`is_refusal`].
-pub(crate) unsafe fn notice(format: *const c_char) -> Outcome<c_int> {
+pub(crate) unsafe fn notice(format: *const c_char) {
     // SAFETY: the caller says so.
     if unsafe { is_refusal(format) } && REFUSALS.fetch_add(1, Ordering::Relaxed) + 1 == TELLING {
-        let mut state = state::lock()?;
-        if state::is_owner() && state.connection.is_some() {
+        let state = state::lock().filter(|_| state::is_owner());
+        if let Some(mut state) = state.filter(|state| state.connection.is_some()) {
             let _ = state.request_errno(&ToEngine::CompressionRefused);
         }
     }
-    None
 }
 
 #[cfg(test)]

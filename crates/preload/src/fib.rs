@@ -35,6 +35,9 @@ const HOP: usize = 8;
 /// Protocol of the routes this library adds; it identifies those that a killed program left behind.
 pub(crate) const PROTOCOL: u8 = 117;
 
+/// `RTPROT_BOOT`: the protocol of routes that OpenVPN adds, and `ip route`.
+pub(crate) const BOOT: u8 = 3;
+
 /// A route with one next hop.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Route {
@@ -139,6 +142,13 @@ impl Route {
         gateway(self) == gateway(other)
     }
 
+    /// Whether it leads to the same destination.
+    pub(crate) fn has_destination_of(&self, other: &Self) -> bool {
+        let byte = |route: &Self, at: usize| route.destination.get(at).copied().unwrap_or(0);
+        (self.family, self.prefix) == (other.family, other.prefix)
+            && (0..16).all(|at| byte(self, at) == byte(other, at))
+    }
+
     /// The same next hop for another destination, in another table, as a route of ours.
     pub(crate) fn copy(&self, destination: &[u8], table: u32, metric: u32) -> Self {
         Self {
@@ -153,7 +163,6 @@ impl Route {
 
     /// The same, as if added with `ip route`.
     pub(crate) fn by_hand(self) -> Self {
-        const BOOT: u8 = 3;
         Self {
             protocol: BOOT,
             ..self

@@ -18,6 +18,7 @@ mod answer;
 mod calls;
 mod channel;
 mod clock;
+mod completed;
 mod compression;
 mod connection;
 mod dispenser;
@@ -35,6 +36,7 @@ mod link;
 mod lock;
 mod marks;
 mod message;
+mod old_routes;
 mod output;
 mod real;
 mod resolve;
@@ -265,15 +267,41 @@ hooks! {
     vsnprintf(into: *mut c_char, room: size_t, format: *const c_char, arguments: *mut c_void) -> c_int,
     if state::is_active() => {
         // SAFETY: the caller keeps to libc's contract.
-        unsafe { compression::notice(format) }
+        let write = || unsafe { real::vsnprintf(into, room, format, arguments) };
+        // SAFETY: the same.
+        unsafe { logged(into, room, format, write) }
     };
     __vsnprintf_chk(
         into: *mut c_char, room: size_t, flag: c_int, size: size_t, format: *const c_char, arguments: *mut c_void
     ) -> c_int,
     if state::is_active() => {
         // SAFETY: the caller keeps to libc's contract.
-        unsafe { compression::notice(format) }
+        let write = || unsafe { real::__vsnprintf_chk(into, room, flag, size, format, arguments) };
+        // SAFETY: the same.
+        unsafe { logged(into, room, format, write) }
     };
+}
+
+/// A line of OpenVPN's log, which `write` formats into this room.
+///
+/// # Safety
+/// As for `vsnprintf`.
+unsafe fn logged(
+    into: *mut c_char,
+    room: usize,
+    format: *const c_char,
+    write: impl FnOnce() -> c_int,
+) -> Outcome<c_int> {
+    // SAFETY: the caller keeps to libc's contract.
+    unsafe { compression::notice(format) };
+    // SAFETY: the caller keeps to libc's contract.
+    if !unsafe { completed::may_be_completed(format) } {
+        return None;
+    }
+    let len = write();
+    // SAFETY: it has been written just now.
+    unsafe { completed::notice(into, room, len) };
+    Some(Ok(len))
 }
 
 /// Whether `dup2(old, new)` is about to close an fd of interest.

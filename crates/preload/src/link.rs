@@ -153,6 +153,7 @@ pub(crate) fn send(
     if would_open(state, kind, &datagram) && state.is_orphaned() {
         return Some(Ok(keep_in_place(state, fd, &datagram)));
     }
+    state.old_routes.set(&datagram);
     if matches!(
         kind,
         libc::RTM_GETROUTE | libc::RTM_NEWROUTE | libc::RTM_DELROUTE
@@ -322,7 +323,7 @@ fn consult(
                 let made = device.made;
                 state.devices.extend(c_int::try_from(made.ifindex));
                 if made.was_left && has_channel(state) {
-                    state.stale.extend(made.ifindex);
+                    state.take_over(made.ifindex);
                 }
                 device.keep();
             }

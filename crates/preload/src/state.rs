@@ -10,6 +10,7 @@ use crate::inside::Inside;
 use crate::journal;
 use crate::lock::{self, Lock};
 use crate::marks;
+use crate::old_routes::OldRoutes;
 use crate::output;
 use crate::route_socket::RouteSocket;
 use crate::tally::Tally;
@@ -41,6 +42,8 @@ pub(crate) struct State {
     pub(crate) left: Vec<u32>,
     /// Devices taken over that still have the killed run's addresses.
     pub(crate) stale: Stale,
+    /// Routes of such devices that the program has not set.
+    pub(crate) old_routes: OldRoutes,
     /// Addresses already reported as having no detour.
     pub(crate) advised: Vec<Vec<u8>>,
 }
@@ -69,6 +72,7 @@ static STATE: Lock<State> = Lock::new(State {
     detours: Vec::new(),
     left: Vec::new(),
     stale: Stale::new(),
+    old_routes: OldRoutes::new(),
     advised: Vec::new(),
 });
 
@@ -186,6 +190,12 @@ impl State {
             self.connection = None;
         }
         self.connection.is_none() && STAGE.load(Ordering::Acquire) == CONNECTED
+    }
+
+    /// The program has taken over a device of a killed run.
+    pub(crate) fn take_over(&mut self, ifindex: u32) {
+        self.stale.extend(ifindex);
+        self.old_routes.extend(ifindex);
     }
 
     /// The connection, for a request.
