@@ -133,6 +133,11 @@ impl Address {
     }
 }
 
+/// The index of the interface that an `RTM_NEWADDR` is about.
+pub(crate) fn device(request: &[u8]) -> Option<u32> {
+    read(request).map(|address| address.ifindex)
+}
+
 /// Parses an `RTM_NEWADDR`.
 fn read(message: &[u8]) -> Option<Address> {
     let fixed = message.get(HEADER..)?.first_chunk::<ADDRESS>()?;

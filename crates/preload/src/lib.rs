@@ -265,7 +265,7 @@ hooks! {
 // OpenVPN's log lines. The `va_list` is a pointer, or passed as one, on every Linux architecture.
 hooks! {
     vsnprintf(into: *mut c_char, room: size_t, format: *const c_char, arguments: *mut c_void) -> c_int,
-    if state::is_active() => {
+    if state::is_configured() => {
         // SAFETY: the caller keeps to libc's contract.
         let write = || unsafe { real::vsnprintf(into, room, format, arguments) };
         // SAFETY: the same.
@@ -274,7 +274,7 @@ hooks! {
     __vsnprintf_chk(
         into: *mut c_char, room: size_t, flag: c_int, size: size_t, format: *const c_char, arguments: *mut c_void
     ) -> c_int,
-    if state::is_active() => {
+    if state::is_configured() => {
         // SAFETY: the caller keeps to libc's contract.
         let write = || unsafe { real::__vsnprintf_chk(into, room, flag, size, format, arguments) };
         // SAFETY: the same.
@@ -365,7 +365,7 @@ openers! {
 pub unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
     let is_netlink = domain == libc::AF_NETLINK
         && matches!(protocol, libc::NETLINK_GENERIC | libc::NETLINK_ROUTE);
-    if is_netlink && state::is_active() {
+    if is_netlink && state::is_configured() {
         match state::enter(|| socket::open(kind, protocol)) {
             Some(Ok(fd)) => return fd,
             Some(Err(_)) => return -1,
@@ -478,7 +478,7 @@ fn opened(fd: c_int, path: *const c_char) {
         return;
     }
     fresh(fd);
-    if state::is_active() {
+    if state::is_configured() {
         // SAFETY: open has succeeded, so this is a C string.
         let path = unsafe { CStr::from_ptr(path) };
         if path == c"/dev/net/tun" {

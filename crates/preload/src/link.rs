@@ -1,5 +1,6 @@
 //! rtnetlink sockets: real ones, whose requests to create, delete or show a link go to the engine first.
 
+use crate::addresses;
 use crate::answer::{self, Header};
 use crate::calls;
 use crate::calls::Errno;
@@ -161,6 +162,9 @@ pub(crate) fn send(
     {
         return Some(calls::send(fd, &changed, &[]).map(|()| datagram.len()));
     }
+    if kind == libc::RTM_NEWADDR {
+        take_over_own(state, &datagram);
+    }
     if kind == libc::RTM_NEWADDR
         && let Some(sent) = state.stale.replace(fd, &datagram)
     {
@@ -219,6 +223,20 @@ pub(crate) fn send(
         put(state, fd, seq, answer);
     }
     Some(Ok(datagram.len()))
+}
+
+/// Before the program's first address of a device that it has opened itself: one left behind by a killed run is taken
+/// over.
+fn take_over_own(state: &mut State, request: &[u8]) {
+    if state.has_own_tun
+        && let Some(ifindex) = addresses::device(request)
+        && !state.own_devices.contains(&ifindex)
+    {
+        state.own_devices.push(ifindex);
+        if left::is_ours(ifindex) {
+            state.take_over(ifindex);
+        }
+    }
 }
 
 /// Whether the program drives a data channel. One without, like `ip`, makes links for others.

@@ -19,7 +19,7 @@ pub(crate) fn open(kind: c_int, protocol: c_int) -> Outcome<c_int> {
     let opened = if protocol == libc::NETLINK_GENERIC {
         generic_netlink::open(&mut state, kind)?
     } else {
-        if !state.may_have_engine() && !state.is_orphaned() {
+        if !state.watches_routes() {
             return None;
         }
         // SAFETY: no pointers.

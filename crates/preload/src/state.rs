@@ -31,7 +31,9 @@ pub(crate) struct State {
     /// Its epoll sets.
     pub(crate) epolls: Registrations,
     /// The program has a TUN device of its own.
-    has_own_tun: bool,
+    pub(crate) has_own_tun: bool,
+    /// Indexes of the devices that it has opened itself and given an address.
+    pub(crate) own_devices: Vec<u32>,
     /// Indexes of the devices made for the engine, until they are deleted.
     pub(crate) devices: Vec<c_int>,
     /// The program is a client: the last device made for it has one peer.
@@ -67,6 +69,7 @@ static STATE: Lock<State> = Lock::new(State {
     sockets: BTreeMap::new(),
     epolls: Registrations::new(),
     has_own_tun: false,
+    own_devices: Vec::new(),
     devices: Vec::new(),
     is_client: false,
     detours: Vec::new(),
@@ -83,6 +86,8 @@ const UNKNOWN: u8 = 0;
 const WAITING: u8 = 1;
 const CONNECTED: u8 = 2;
 const OFF: u8 = 3;
+/// No engine can be reached: only a device left behind that the program opens itself matters.
+const ALONE: u8 = 4;
 static STAGE: AtomicU8 = AtomicU8::new(UNKNOWN);
 
 /// Whether there is, or may come to be, a connection. One atomic load once that is decided.
@@ -97,8 +102,13 @@ pub(crate) fn is_active() -> bool {
             STAGE.store(stage, Ordering::Release);
             stage == WAITING
         }
-        stage => stage != OFF,
+        stage => !matches!(stage, OFF | ALONE),
     }
+}
+
+/// Whether there was to be an engine, even if none can be reached.
+pub(crate) fn is_configured() -> bool {
+    is_active() || STAGE.load(Ordering::Acquire) == ALONE
 }
 
 /// Runs a hook's own part. `None` means that libc handles the call: because the hook decided so, or because this
@@ -149,7 +159,7 @@ impl State {
                     let why = calls::seen(&why);
                     let line = format!("udco: {why}: OpenVPN uses its own data path\n");
                     journal::say(message_id::OFFLOAD_UNAVAILABLE, &line);
-                    OFF
+                    ALONE
                 }
             };
             STAGE.store(stage, Ordering::Release);
@@ -190,6 +200,11 @@ impl State {
             self.connection = None;
         }
         self.connection.is_none() && STAGE.load(Ordering::Acquire) == CONNECTED
+    }
+
+    /// Whether rtnetlink requests of the program may matter.
+    pub(crate) fn watches_routes(&mut self) -> bool {
+        self.may_have_engine() || self.has_own_tun || self.is_orphaned()
     }
 
     /// The program has taken over a device of a killed run.

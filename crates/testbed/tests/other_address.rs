@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use udco_testbed::measure::Ping;
 use udco_testbed::{
-    Builder, CONNECT, Endpoint, Host, Pair, Proto, Version, addresses as at, eventually, udco,
+    Builder, CONNECT, Endpoint, Host, Launch, Pair, Proto, Version, addresses as at, eventually,
+    udco,
 };
 
 /// Long enough for a busy machine.
@@ -100,6 +101,55 @@ fn is_given_others(version: Version, promotes: &str) -> Result<()> {
         "it outlives an orderly end"
     );
     Ok(())
+}
+
+/// OpenVPN opens the device itself, and none of its addresses goes through the engine.
+#[test]
+fn a_run_on_its_own_data_path_has_only_its_address() -> Result<()> {
+    is_given_another_on_its_own(Launch::Udco, &[], "disable-dco")
+}
+
+#[test]
+fn a_run_without_an_engine_has_only_its_address() -> Result<()> {
+    let socket = ("UDCO_SOCKET", "/run/no-such-engine.sock");
+    is_given_another_on_its_own(Launch::Preload, &[socket], "verb 4")
+}
+
+fn is_given_another_on_its_own(
+    launch: Launch,
+    environment: &[(&str, &str)],
+    option: &str,
+) -> Result<()> {
+    if udco::is_left_out("OpenVPN's own device goes with it") {
+        return Ok(());
+    }
+    let pair = Pair::new()?;
+    let mut server = pair
+        .server(Proto::Udp4)
+        .line("duplicate-cn")
+        .keepalive(10, 600)
+        .spawn()?;
+    server.wait_connected(CONNECT)?;
+    let client = || pair.udco_client(Proto::Udp4).device("tun7");
+    let mut first = client().line("redirect-gateway def1").spawn()?;
+    first.wait_connected(CONNECT)?;
+    first.require_offload()?;
+    first.kill_now()?;
+    first.wait_end(SOON)?;
+    let second = client().named("second").launch(launch).line(option);
+    let mut second = environment
+        .iter()
+        .fold(second, |second, (name, value)| second.env(name, value))
+        .spawn()?;
+    second.wait_connected(CONNECT)?;
+    let has = addresses(&pair.client)?;
+    ensure!(has.len() == 2, "one of each family, not {has:?}");
+    ensure!(has[0].starts_with("10.8.0.3/"), "not {has:?}");
+    Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
+    Ping::to(at::INNER_SERVER6).all_answered(&pair.client)?;
+    let said = "this run has not set: 0.0.0.0/1, 128.0.0.0/1;";
+    ensure!(second.log().contains(said), "{}", second.log());
+    second.stop()
 }
 
 /// The device's addresses, but for the link's own.
