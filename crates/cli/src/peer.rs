@@ -248,8 +248,10 @@ pub(crate) fn request(
     command: &Request<'_>,
 ) -> Result<Vec<Received>> {
     let found = engines::with_device(device, engine)?;
-    let mut channel = Channel::open(found.driver, &[found.api])?;
-    channel.request(found.ifindex, command, None)
+    let answer = Channel::open(found.driver, &[found.api])
+        .and_then(|mut channel| channel.request(found.ifindex, command, None));
+    // The driver's own words name the peer at most.
+    answer.with_context(|| device.to_owned())
 }
 
 /// Parses a peer's id.

@@ -140,7 +140,7 @@ fn a_tunnel_is_made_changed_watched_and_taken_down() -> Result<()> {
     );
     Ping::to("10.8.0.1").all_answered(&client)?;
     udco::run(&client, "key del tun0 --peer 2 --slot secondary")?;
-    let text = "cannot extract key from slot 1 for peer 2 (No such file or directory)";
+    let text = "tun0: cannot extract key from slot 1 for peer 2 (No such file or directory)";
     bench.refused(&client, "key get tun0 --peer 2 --slot secondary", 1, text)?;
 
     // One end disappears: the other notices by its timeout, and its process ends with the last of its peers.
@@ -315,7 +315,7 @@ fn refusals_say_what_is_wrong_and_leave_nothing_behind() -> Result<()> {
         &format!("{new} 1 --print-control"),
         "holding its socket",
     )?;
-    let text = "peer new: cannot add new peer (id=1) to hashtable: -17 (File exists)";
+    let text = "peer new: tun0: cannot add new peer (id=1) to hashtable: -17 (File exists)";
     refused(&format!("{new} 1"), 1, text)?;
     refused(
         "peer new tun0 --id 2 --remote 192.0.2.2:5",
@@ -327,13 +327,23 @@ fn refusals_say_what_is_wrong_and_leave_nothing_behind() -> Result<()> {
     refused(
         "peer set tun0 --id 3 --keepalive 1:2",
         1,
-        "cannot find peer with id 3",
+        "peer set: tun0: cannot find peer with id 3",
     )?;
-    refused(
-        "key swap tun0 --peer 3",
-        1,
-        "no peer with id 3 to swap keys for",
-    )?;
+    for (words, text) in [
+        ("peer get tun0 --id 3", "peer get: tun0: cannot find peer"),
+        ("peer del tun0 --id 3", "peer del: tun0: "),
+        (
+            "key get tun0 --peer 3 --slot primary",
+            "key get: tun0: cannot find peer",
+        ),
+        ("key del tun0 --peer 3 --slot primary", "key del: tun0: "),
+        (
+            "key swap tun0 --peer 3",
+            "key swap: tun0: no peer with id 3 to swap keys for",
+        ),
+    ] {
+        refused(words, 1, text)?;
+    }
     let key = "key new tun0 --peer 1 --slot primary --key-id 0 --cipher aes-gcm --file /dev/null";
     refused(key, 1, "there is no key in it")?;
 

@@ -106,7 +106,8 @@ impl<'a> Held<'a> {
                 ..PeerNew::new(found.api, peer.id, transport.number())
             };
             let request = Request::PeerNew(&new);
-            channel.request(found.ifindex, &request, transport.offer())?;
+            let added = channel.request(found.ifindex, &request, transport.offer());
+            added.with_context(|| arguments.device.clone())?;
             transport.handed_over();
         }
         let ids: Vec<u32> = peers.iter().map(|peer| peer.id).collect();
