@@ -14,11 +14,14 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 use udco_netlink::client::{Command as Request, Received};
-use udco_netlink::{CipherAlg, KeyNew, Slot};
+use udco_netlink::{Api, CipherAlg, KeyNew, Slot};
 
-use crate::engines::EngineOption;
+use crate::client::{Channel, Driver};
+use crate::engines::{self, EngineOption};
 use crate::output::line;
 use crate::peer::{peer_id, request};
+use crate::refusal::Refusal;
+use crate::state;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -56,6 +59,8 @@ other with --direction 1.")]
     },
 
     /// Swap the primary and the secondary key.
+    ///
+    /// Refused without a secondary key: the peer would have no key to send with.
     #[command(after_help = "Example: udco key swap tun0 --peer 1")]
     Swap {
         #[command(flatten)]
@@ -134,9 +139,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.command {
         Command::New(arguments) => install(arguments).context("key new"),
         Command::Get { place, slot, json } => show(place, *slot, *json).context("key get"),
-        Command::Swap { place } => place
-            .request(&Request::KeySwap(place.peer))
-            .context("key swap"),
+        Command::Swap { place } => swap(place).context("key swap"),
         Command::Del { place, slot } => {
             let command = Request::KeyDel(place.peer, slot.slot());
             place.request(&command).context("key del")
@@ -165,6 +168,38 @@ fn install(arguments: &NewArguments) -> Result<()> {
         decrypt: keys.decrypt.for_api(),
     };
     arguments.place.request(&Request::KeyNew(&key))
+}
+
+/// The drivers swap with an empty slot, too (dco-behaviour 2.12), and say nothing.
+fn swap(place: &Place) -> Result<()> {
+    let (device, peer) = (&place.device, place.peer);
+    if lacks_secondary(place)? {
+        bail!(
+            "{device}: peer {peer} has no secondary key: after a swap it would have no key to send with; install one first, with \
+             `udco key new {device} --peer {peer} --slot secondary …`"
+        );
+    }
+    place.request(&Request::KeySwap(peer))
+}
+
+/// Whether the peer is there, and has no secondary key. Of what cannot be asked, the driver says more when it refuses.
+fn lacks_secondary(place: &Place) -> Result<bool> {
+    let found = engines::with_device(&place.device, &place.engine)?;
+    if found.api == Api::DcoV2
+        && let Driver::Engine(mut client) = found.driver
+    {
+        // This API has no request that reports a key.
+        let peers = state::peers_of(&mut client, found.ifindex)?;
+        let mut peers = peers.iter();
+        let peer = peers.find(|it| it.id == place.peer);
+        return Ok(peer.is_some_and(|it| it.keys.secondary.is_none()));
+    }
+    let mut channel = Channel::open(found.driver, &[found.api])?;
+    let mut ask = |command: Request<'_>| channel.request(found.ifindex, &command, None);
+    Ok(match ask(Request::KeyGet(place.peer, Slot::Secondary)) {
+        Err(error) if Refusal::is_absence(&error) => ask(Request::PeerGet(place.peer)).is_ok(),
+        _ => false,
+    })
 }
 
 fn show(place: &Place, slot: SlotName, json: bool) -> Result<()> {

@@ -5,6 +5,30 @@ use std::io;
 use udco_netlink::Errno;
 use udco_netlink::client::{Command, Failure};
 
+/// A driver's refusal of a request.
+#[derive(Debug, thiserror::Error)]
+#[error("{words}")]
+pub(crate) struct Refusal {
+    errno: Errno,
+    words: String,
+}
+
+impl Refusal {
+    /// The refusal of this command.
+    pub(crate) fn new(command: &Command<'_>, failure: &Failure) -> Self {
+        Self {
+            errno: failure.errno,
+            words: of(command, failure),
+        }
+    }
+
+    /// Whether a driver has said that what was asked for is not there.
+    pub(crate) fn is_absence(error: &anyhow::Error) -> bool {
+        let refusal = error.downcast_ref::<Self>();
+        refusal.is_some_and(|it| it.errno == Errno::ENOENT)
+    }
+}
+
 /// The kernel's message, then the text of the errno: `cannot find peer with id 3 (No such file or directory)`.
 pub(crate) fn words(failure: &Failure) -> String {
     let errno = errno_words(failure.errno.0);
@@ -19,7 +43,7 @@ pub(crate) fn words(failure: &Failure) -> String {
 }
 
 /// The same for the refusal of this command: the older API has no words of its own.
-pub(crate) fn of(command: &Command<'_>, failure: &Failure) -> String {
+fn of(command: &Command<'_>, failure: &Failure) -> String {
     let words = words(failure);
     if failure.errno != Errno::ENOENT || failure.text.is_some() {
         return words;

@@ -142,6 +142,10 @@ fn a_tunnel_is_made_changed_watched_and_taken_down() -> Result<()> {
     udco::run(&client, "key del tun0 --peer 2 --slot secondary")?;
     let text = "tun0: cannot extract key from slot 1 for peer 2 (No such file or directory)";
     bench.refused(&client, "key get tun0 --peer 2 --slot secondary", 1, text)?;
+    // A swap would leave it no key to send with.
+    let text = "tun0: peer 2 has no secondary key";
+    bench.refused(&client, "key swap tun0 --peer 2", 1, text)?;
+    Ping::to("10.8.0.1").all_answered(&client)?;
 
     // One end disappears: the other notices by its timeout, and its process ends with the last of its peers.
     udco::run(&server, "peer set tun0 --id 1 --keepalive 1:2")?;
@@ -205,7 +209,9 @@ fn the_old_api_and_a_link_local_transport_make_a_tunnel_too() -> Result<()> {
     let all = bench.json(server, "peer get tun0 --json")?;
     ensure!(all[0]["id"] == 7, "{all}");
     let text = "a device of kind ovpn-dco cannot report keys";
-    bench.refused(server, "key get tun0 --peer 7 --slot primary", 1, text)
+    bench.refused(server, "key get tun0 --peer 7 --slot primary", 1, text)?;
+    let text = "tun0: peer 7 has no secondary key";
+    bench.refused(server, "key swap tun0 --peer 7", 1, text)
 }
 
 /// The link-local address of a device, once it is usable.

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::io::{EngineIo, Io, KernelIo};
 use super::{ANSWER, Client, LONGEST, Offer, nonsense};
 use crate::output::complain;
-use crate::refusal;
+use crate::refusal::Refusal;
 
 /// Netlink options, of `<linux/netlink.h>`.
 const NETLINK_ADD_MEMBERSHIP: i32 = 1;
@@ -123,7 +123,7 @@ impl Channel {
                 match received {
                     Received::Notification(notification) => self.pending.push_back(notification),
                     Received::Ended(Err(failure)) if number == sequence => {
-                        bail!(refusal::of(command, &failure))
+                        bail!(Refusal::new(command, &failure))
                     }
                     received if number == sequence => all.push(received),
                     _ => {}
