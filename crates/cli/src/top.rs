@@ -11,6 +11,7 @@ mod order;
 mod sample;
 mod source;
 mod terminal;
+mod turns;
 mod view;
 
 use std::io::{IsTerminal, stdin, stdout};

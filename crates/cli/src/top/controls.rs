@@ -18,6 +18,8 @@ pub(super) struct Controls {
     pub(super) device: Option<Whose>,
     /// The peer that the cursor is on. It stays on it wherever it goes in the list.
     pub(super) chosen: Option<Whose>,
+    /// Which of those that have had its id.
+    turn: u64,
     /// The row of the cursor, in case that peer goes.
     row: usize,
     /// The first row on the screen, and how many fit.
@@ -79,7 +81,19 @@ impl Controls {
             Step::Last => last,
         };
         self.row = to.min(last);
-        self.chosen = peers.get(self.row).map(|row| row.whose.clone());
+        if let Some(row) = peers.get(self.row) {
+            self.choose(row);
+        }
+    }
+
+    /// Puts the cursor on a peer.
+    pub(super) fn choose(&mut self, row: &PeerRow) {
+        (self.chosen, self.turn) = (Some(row.whose.clone()), row.turn);
+    }
+
+    /// Whether the cursor is on this peer.
+    pub(super) fn is_on(&self, row: &PeerRow) -> bool {
+        self.chosen.as_ref() == Some(&row.whose) && self.turn == row.turn
     }
 
     /// Shows the details of the chosen peer, or of the first.
@@ -113,8 +127,7 @@ impl Controls {
 
     /// The row of the chosen peer.
     pub(super) fn position(&self, peers: &[&PeerRow]) -> Option<usize> {
-        let chosen = self.chosen.as_ref()?;
-        peers.iter().position(|row| row.whose == *chosen)
+        peers.iter().position(|row| self.is_on(row))
     }
 
     /// The first row to draw of a list of `len` rows, `room` of which fit on the screen: the cursor stays in view.
@@ -138,18 +151,23 @@ mod tests {
 
     fn model(devices: &[(u32, &[u32])]) -> Model {
         let mut model = Model::default();
+        look(&mut model, devices);
+        model
+    }
+
+    /// The next sample.
+    fn look(model: &mut Model, devices: &[(u32, &[u32])]) {
         let devices = devices.iter().map(|(ifindex, peers)| {
             let peers = peers.iter().map(|id| peer(*id, 0, 0));
             device(&format!("tun{ifindex}"), *ifindex, peers.collect())
         });
         model.take(sample(Instant::now(), devices.collect()));
-        model
     }
 
     #[test]
     fn the_cursor_stays_on_its_peer_and_then_in_its_row() {
         let mut controls = Controls::default();
-        let three = model(&[(3, &[1, 2, 3])]);
+        let mut peers = model(&[(3, &[1, 2, 3])]);
         for (step, peer) in [
             (Step::Down, 1),
             (Step::Down, 2),
@@ -157,15 +175,15 @@ mod tests {
             (Step::Down, 3),
             (Step::Up, 2),
         ] {
-            controls.step(step, &three);
+            controls.step(step, &peers);
             assert_eq!(controls.chosen, Some(whose(3, Some(peer))), "{step:?}");
         }
-        let more = model(&[(3, &[0, 1, 2, 3])]);
-        assert_eq!(controls.position(&controls.peers(&more)), Some(2));
+        look(&mut peers, &[(3, &[0, 1, 2, 3])]);
+        assert_eq!(controls.position(&controls.peers(&peers)), Some(2));
         controls.scroll(Some(2), 4, 10);
-        let without = model(&[(3, &[0, 1, 3])]);
-        assert_eq!(controls.position(&controls.peers(&without)), None);
-        controls.step(Step::Down, &without);
+        look(&mut peers, &[(3, &[0, 1, 3])]);
+        assert_eq!(controls.position(&controls.peers(&peers)), None);
+        controls.step(Step::Down, &peers);
         assert_eq!(controls.chosen, Some(whose(3, Some(3))), "in its row");
         controls.step(Step::Up, &model(&[]));
         assert_eq!(controls.chosen, Some(whose(3, Some(3))), "no list");

@@ -7,6 +7,7 @@ use udco_state::{Loss, Peer};
 
 use super::history::History;
 use super::sample::{self, DeviceSample, EngineSample, Sample};
+use super::turns::Turns;
 use crate::rates::{Rate, Rates, Sides, Whose};
 
 /// What the last sample says, and what it has changed since the one before.
@@ -28,6 +29,7 @@ pub(super) struct Model {
     loads: Rates<(String, Option<usize>), f64>,
     histories: HashMap<Whose, History>,
     together: History,
+    turns: Turns,
 }
 
 /// A device.
@@ -66,6 +68,8 @@ pub(super) struct Drops {
 #[derive(Debug)]
 pub(super) struct PeerRow {
     pub(super) whose: Whose,
+    /// Tells it from others that have had its id.
+    pub(super) turn: u64,
     /// The name of its device.
     pub(super) device: String,
     /// The client's common name, if it is known.
@@ -84,6 +88,7 @@ impl Model {
         self.losses.begin(sample.at);
         self.drop_rates.begin(sample.at);
         self.loads.begin(sample.at);
+        self.turns.begin(sample.at);
         self.devices.clear();
         self.peers.clear();
         for device in sample.devices {
@@ -105,6 +110,11 @@ impl Model {
                 peer: Some(peer.id),
                 ..device.whose.clone()
             };
+            let common_name = device.common_names.remove(&peer.id);
+            let (turn, is_new) = self.turns.of(&whose, common_name.as_ref(), &peer);
+            if is_new {
+                self.histories.remove(&whose);
+            }
             let rate = self.rates.of(whose.clone(), sample::sides(&peer));
             if let Some([inside, _]) = rate {
                 *of_peers.get_or_insert_default() += inside;
@@ -112,8 +122,9 @@ impl Model {
             let loss = peer.loss.and_then(|it| self.losses.of(whose.clone(), it));
             self.peers.push(PeerRow {
                 whose,
+                turn,
                 device: device.name.clone(),
-                common_name: device.common_names.remove(&peer.id),
+                common_name,
                 peer,
                 rate,
                 loss: loss.flatten(),

@@ -26,12 +26,18 @@ pub(super) fn draw(
     controls: &Controls,
     theme: Theme,
 ) {
-    let row = model
-        .peers
-        .iter()
-        .find(|row| Some(&row.whose) == controls.chosen.as_ref());
+    let row = model.peers.iter().find(|row| controls.is_on(row));
     let Some(row) = row else {
-        let mut lines = vec![Line::styled("this peer is gone", theme.warning)];
+        let mut words = "this peer is gone".to_owned();
+        let mut others = model.peers.iter();
+        if let Some(other) = others.find(|row| Some(&row.whose) == controls.chosen.as_ref()) {
+            let (id, device) = (other.peer.id, &other.device);
+            words.push_str(&format!(
+                ", and peer {id} of {device} is another client now"
+            ));
+        }
+        let lines = wrap(&words, area.width.into()).into_iter();
+        let mut lines: Vec<_> = lines.map(|it| Line::styled(it, theme.warning)).collect();
         let remarks = model.remarks.iter();
         let remarks = remarks.flat_map(|it| wrap(it, area.width.into()));
         lines.extend(remarks.map(|it| Line::styled(it, theme.warning)));

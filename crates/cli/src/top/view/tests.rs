@@ -80,7 +80,7 @@ fn a_client_with_a_name_is_listed_and_found_by_it() {
     assert!(!narrow.contains("alice"), "{narrow}");
     controls.filter = "ALI".to_owned();
     assert_eq!(controls.peers(&model).len(), 1);
-    controls.chosen = Some(model.peers[1].whose.clone());
+    controls.choose(&model.peers[1]);
     controls.page = Page::Details;
     let details = screen(&model, &mut controls, 80, 24).join("\n");
     assert!(details.contains("name       alice"), "{details}");
@@ -190,7 +190,7 @@ fn what_has_no_room_is_cut_visibly() {
     let tiny = screen(&model, &mut Controls::default(), 20, 5);
     assert_eq!(tiny[..2], ["too small: 32x6 at", "least"]);
 
-    controls.chosen = Some(model.peers[1].whose.clone());
+    controls.choose(&model.peers[1]);
     controls.page = Page::Details;
     let details = screen(&model, &mut controls, 50, 24);
     let words = details.join(" ");
@@ -231,6 +231,33 @@ fn a_killed_engine_is_told() {
         told.contains("this peer is gone") && told.contains("was killed"),
         "{told}"
     );
+}
+
+/// Its id is used again: the page does not become another's, and nor does the cursor.
+#[test]
+fn the_details_of_a_peer_that_is_gone_are_not_those_of_the_next() {
+    let begin = Instant::now();
+    let mut model = model(begin);
+    let mut controls = Controls::default();
+    controls.choose(&model.peers[1]);
+    controls.page = Page::Details;
+    let told = screen(&model, &mut controls, 80, 24).join("\n");
+    assert!(told.contains("peer 2 of tun0"), "{told}");
+    let mut next = peer(3, 1000, 0);
+    next.id = 2;
+    let peers = vec![peer(1, 9_000_000, 0), next];
+    model.take(sample(at(begin, 9), vec![device("tun0", 3, peers)]));
+    let told = screen(&model, &mut controls, 80, 24).join("\n");
+    assert!(
+        told.contains("this peer is gone, and peer 2 of tun0 is another client now"),
+        "{told}"
+    );
+    assert!(!told.contains("192.0.2.3"), "{told}");
+    assert_eq!(controls.position(&controls.peers(&model)), None);
+    controls.page = Page::Peers;
+    controls.open(&model);
+    let told = screen(&model, &mut controls, 80, 24).join("\n");
+    assert!(told.contains("peer 1 of tun0"), "{told}");
 }
 
 #[test]
