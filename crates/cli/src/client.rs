@@ -5,12 +5,14 @@ mod channel;
 mod device;
 mod exchange;
 mod io;
+mod stalled;
 mod wait;
 
 pub(crate) use channel::{Channel, Driver, Event};
 pub(crate) use device::TunDevice;
 pub(crate) use exchange::{Offer, Supplies};
 pub(crate) use io::{NO_DRIVER, is_admin, without_engine};
+pub(crate) use stalled::Stalled;
 pub(crate) use wait::wait;
 
 use std::io::{Read, Seek};
@@ -104,7 +106,7 @@ impl Client {
         };
         let pid = std::process::id();
         let greeted = client::greet(&mut exchange, pid, PROGRAM, &mut client.buffer);
-        match greeted.map_err(|Failure(error)| error)? {
+        match greeted.map_err(|failure| named(&client.line.connection, failure))? {
             Greeted::Welcome => {
                 client.say_where()?;
                 Ok(client)
@@ -187,7 +189,10 @@ impl Client {
     ) -> Result<ToClient<'_>> {
         let line = &mut self.line;
         let mut exchange = Exchange { line, supplies };
-        client::request(&mut exchange, message, &mut self.buffer).map_err(|Failure(error)| error)
+        match client::request(&mut exchange, message, &mut self.buffer) {
+            Ok(answer) => Ok(answer),
+            Err(failure) => Err(named(&self.line.connection, failure)),
+        }
     }
 }
 
@@ -195,6 +200,15 @@ impl AsFd for Client {
     /// Readable when the engine has ended.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.line.connection.as_fd()
+    }
+}
+
+/// An error, with the process that does not answer.
+fn named(connection: &Connection, Failure(error): Failure) -> anyhow::Error {
+    let is_silent = error.downcast_ref() == Some(&Trouble::Silent);
+    match is_silent.then(|| Stalled::behind(connection)).flatten() {
+        Some(process) => error.context(process),
+        None => error,
     }
 }
 

@@ -183,6 +183,9 @@ impl<'a> Survey<'a> {
         for process in &self.unreachable {
             let why = if process.is_contained() {
                 "it is in a container: run `udco show` there, or share /run/udco with it"
+            } else if process.has_other_mounts {
+                "it has a mount namespace of its own, where /run may be another: ask it there, with `nsenter -m -t PID udco show` \
+                 and this PID"
             } else {
                 "it had no place for its socket (is /run writable, and does its unit's RestrictAddressFamilies= include AF_UNIX?), \
                  or it listens elsewhere (give the path with --engine)"
@@ -296,6 +299,8 @@ pub(crate) struct Process {
     /// Its id in its own pid namespace.
     inner: u32,
     is_daemon: bool,
+    /// Whether it is known to be in another mount namespace than this process.
+    has_other_mounts: bool,
 }
 
 impl Process {
@@ -309,6 +314,7 @@ impl Process {
 /// `everywhere`.
 fn processes(everywhere: bool) -> Vec<Process> {
     let here = std::fs::read_link("/proc/self/ns/net").ok();
+    let own_mounts = std::fs::read_link("/proc/self/ns/mnt").ok();
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     ids.filter_map(|pid| {
@@ -334,10 +340,12 @@ fn processes(everywhere: bool) -> Vec<Process> {
         let is_here = everywhere || there.is_none() || there == here;
         let inner = field("NSpid:")?.split_whitespace().last()?.parse().ok()?;
         let is_daemon = verb == "daemon";
+        let mounts = std::fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
         (is_engine && may_ask && is_here).then_some(Process {
             pid,
             inner,
             is_daemon,
+            has_other_mounts: mounts.is_some() && mounts != own_mounts,
         })
     })
     .collect()

@@ -85,6 +85,7 @@ fn every_state_has_a_line_and_an_exit_code() -> Result<()> {
     signal(&host, "STOP", "0")?;
     expect(&host, &[], 5, "does not answer")?;
     expect_of_one(&host, &[], 5, "does not answer")?;
+    expect(&host, &[], 5, "(udco) is stopped (state T); `kill -CONT ")?;
     let (_, printed) = show(&host, &[])?;
     ensure!(!printed.contains("cannot be reached"), "{printed}");
     signal(&host, "CONT", "0")?;

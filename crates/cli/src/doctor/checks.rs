@@ -75,6 +75,7 @@ fn has_device(facts: &Facts) -> bool {
         Some((_, name)) => {
             let mut links = facts.network.links.iter();
             links.any(|link| link.name == name && link.serves == Serves::Engine)
+                || running::silent_devices(facts).any(|link| link.name == name)
         }
         None => running::has_all(facts),
     }

@@ -12,7 +12,7 @@ pub(super) use engine::{DAEMON_SOCKET, EngineTrouble, SharedEngine, Stranger};
 pub(super) use files::{Certificate, Clients, Denied, FileState, NamedFile, Need};
 pub(super) use machine::{Kernel, KernelDriver, Limits, Machine, Rights, Starter, Tun};
 pub(super) use network::{DefaultRoute, Link, Network, Serves};
-pub(super) use running::{DataPath, Engine, OpenVpn, Running};
+pub(super) use running::{Cause, DataPath, Engine, OpenVpn, Running, Silent};
 pub(super) use settings::{Ignored, PACKAGED, Place, RefusedOptions, SETTINGS, Useless};
 
 use std::path::PathBuf;

@@ -21,8 +21,8 @@ use udco_state::{Diagnosis, Offload, Severity};
 use super::checks::diagnose;
 use super::exit_code;
 use super::facts::{
-    DefaultRoute, Facts, Kernel, KernelDriver, Launch, Limits, Link, Machine, Network, Release,
-    Rights, Running, Serves, Starter, Subject, Tun, Way,
+    Cause, DefaultRoute, Facts, Kernel, KernelDriver, Launch, Limits, Link, Machine, Network,
+    Release, Rights, Running, Serves, Silent, Starter, Subject, Tun, Way,
 };
 
 /// What is changed in sound facts.
@@ -33,6 +33,15 @@ type Case = (&'static str, Change, &'static str, Severity, Offload);
 
 const CLIENT: &str = "client\ndev tun\nremote vpn.example.org\nca ca.crt\ncert c.crt\nkey c.key\n";
 const SERVER: &str = "server 10.8.0.0 255.255.255.0\ntopology subnet\ndev tun\nca ca.crt\ncert s.crt\nkey s.key\ndh none\n";
+
+/// An engine that does not answer.
+fn silent(cause: Cause) -> Silent {
+    Silent {
+        pid: None,
+        why: "it does not answer".into(),
+        cause,
+    }
+}
 
 /// A machine without a flaw, on which root starts an OpenVPN 2.6 with this configuration.
 fn sound(config: &str) -> Facts {

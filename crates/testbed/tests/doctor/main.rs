@@ -12,7 +12,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use udco_state::{DIAGNOSIS_FORMAT, Diagnosis};
-use udco_testbed::{CONNECT, Host, Launch, Pair, Proto, Version, connect, eventually, skip, udco};
+use udco_testbed::{
+    CONNECT, Endpoint, Host, Launch, Pair, Proto, Signal, Version, connect, eventually, skip, udco,
+};
 
 /// Long enough for any immediate reaction.
 const SOON: Duration = Duration::from_secs(10);
@@ -111,6 +113,7 @@ fn running(version: Version) -> Result<()> {
         "{:#}",
         said.json
     );
+    silent_engines(&pair.server, &server)?;
     let said = Said::of(&pair.client, &["--config", &file(&pair.client, "c.conf")])?;
     said.is("off", &["disable-dco", "running"])?;
     let own = "moves the packets of tun0 itself, without udco";
@@ -124,6 +127,32 @@ fn running(version: Version) -> Result<()> {
         Ok((has_left && !said.flaws().contains("engine-silent")).then_some(said))
     })?;
     left.is("would-be-on", &["left-device"])
+}
+
+/// A running tunnel has offload, also if its engine is stopped, or has another `/run`.
+fn silent_engines(host: &Host, server: &Endpoint) -> Result<()> {
+    let config = file(host, "s.conf");
+    let engine = server.engine()?;
+    engine.signal(Signal::STOP)?;
+    for words in [&["--config", &config][..], &[]] {
+        let said = Said::of(host, words)?;
+        said.is("on", &["engine-silent"])?;
+        let stopped = "(udco) is stopped (state T); `kill -CONT ";
+        ensure!(said.has("engine-silent", stopped), "{:#}", said.json);
+        ensure!(said.code == Some(10), "{:?}", said.code);
+    }
+    engine.signal(Signal::CONT)?;
+    let program = udco::program()?;
+    let line = format!("mount -t tmpfs none /run && {program} doctor --json --config {config}");
+    let output = host.output(&["unshare", "-m", "sh", "-c", &line])?;
+    let said = Said {
+        json: serde_json::from_slice(&output.stdout)?,
+        code: output.status.code(),
+    };
+    said.is("on", &["engine-silent"])?;
+    let elsewhere = "it has a mount namespace of its own";
+    ensure!(said.has("engine-silent", elsewhere), "{:#}", said.json);
+    Ok(())
 }
 
 /// An OpenVPN with the library that has switched offload off.

@@ -10,7 +10,12 @@ use crate::doctor::finding::{More, Name, finding, word};
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let engine = facts.launch.engine.as_ref();
     let found = engine.and_then(|engine| match engine.trouble.as_ref()? {
-        EngineTrouble::Silent(why) => Some(silent(&engine.socket, why)),
+        EngineTrouble::Silent(why) => Some(silent(&engine.socket, why).cure(format!(
+            "`udco daemon --socket {}` starts one there",
+            word(engine.socket.display())
+        ))),
+        // A second one there would take its place, and not its tunnels.
+        EngineTrouble::Stalled(why) => Some(silent(&engine.socket, why)),
         EngineTrouble::Denied(stranger) => Some(denied(&engine.socket, stranger, facts.launch.way)),
     });
     found.into_iter().collect()
@@ -18,12 +23,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
 
 fn silent(socket: &Path, why: &str) -> Finding {
     let about = socket.display().to_string();
-    finding(Name::EngineSilent, Severity::Error, about, why)
-        .cure(format!(
-            "`udco daemon --socket {}` starts one there",
-            word(socket.display())
-        ))
-        .ends_offload()
+    finding(Name::EngineSilent, Severity::Error, about, why).ends_offload()
 }
 
 /// The unit's user may not use it.

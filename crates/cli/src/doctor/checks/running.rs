@@ -2,18 +2,13 @@
 
 use udco_state::{Finding, Severity};
 
-use crate::doctor::facts::{DataPath, Engine, Facts, OpenVpn, Serves};
+use crate::doctor::facts::{Cause, DataPath, Engine, Facts, Link, OpenVpn, Serves, Silent};
 use crate::doctor::finding::{More, Name, finding};
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let running = &facts.running;
     let mut found: Vec<_> = running.engines.iter().map(engine).collect();
-    found.extend(
-        running
-            .silent
-            .iter()
-            .map(|why| finding(Name::EngineSilent, Severity::Warning, "an engine", why)),
-    );
+    found.extend(running.silent.iter().map(|it| silent(facts, it)));
     let examined = running.examined;
     let openvpns = running.openvpns.iter().enumerate();
     found.extend(openvpns.map(|(index, it)| openvpn(facts, it, examined == Some(index))));
@@ -25,8 +20,31 @@ pub(super) fn has_all(facts: &Facts) -> bool {
     let running = &facts.running;
     let openvpns = running.openvpns.iter();
     let with_library = openvpns.filter(|it| it.path == DataPath::Engine).count();
-    let devices: usize = running.engines.iter().map(|it| it.devices.len()).sum();
+    let answering: usize = running.engines.iter().map(|it| it.devices.len()).sum();
+    let devices = answering + silent_devices(facts).count();
     devices > 0 && devices >= with_library
+}
+
+/// Devices of engines that are stopped or hang, or whose sockets are not seen here.
+pub(super) fn silent_devices(facts: &Facts) -> impl Iterator<Item = &Link> {
+    let silent = &facts.running.silent;
+    let is_there = silent.iter().any(|it| it.cause != Cause::Other);
+    let links = facts.network.links.iter();
+    links.filter(move |link| is_there && link.serves == Serves::Silent)
+}
+
+/// One that is stopped or hangs stops the tunnels that it has.
+fn silent(facts: &Facts, engine: &Silent) -> Finding {
+    let about = match engine.pid {
+        Some(pid) => format!("engine {pid}"),
+        None => "an engine".to_owned(),
+    };
+    let stops_any = engine.cause == Cause::Stalled && silent_devices(facts).next().is_some();
+    let severity = match stops_any {
+        true => Severity::Error,
+        false => Severity::Warning,
+    };
+    finding(Name::EngineSilent, severity, about, &engine.why)
 }
 
 /// Whether the kernel's own driver serves a device.

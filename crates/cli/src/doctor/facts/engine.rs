@@ -17,6 +17,8 @@ pub(in crate::doctor) struct SharedEngine {
 pub(in crate::doctor) enum EngineTrouble {
     /// It does not answer, and why.
     Silent(String),
+    /// It is there, and stopped, or hangs.
+    Stalled(String),
     /// The unit's user may not use it.
     Denied(Stranger),
 }

@@ -41,5 +41,10 @@ pub(super) fn look(socket: &Path, who: Identity, account: Option<&Account>) -> S
     // That another user may not use it says nothing about the unit's.
     let is_other = geteuid().as_raw() != who.uid;
     let is_unknown = is_other && error.downcast_ref() == Some(&Trouble::Denied);
-    found((!is_unknown).then(|| EngineTrouble::Silent(format!("{error:#}"))))
+    let words = format!("{error:#}");
+    let trouble = match error.downcast_ref() {
+        Some(Trouble::Silent) => EngineTrouble::Stalled(words),
+        _ => EngineTrouble::Silent(words),
+    };
+    found((!is_unknown).then_some(trouble))
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use udco_options::program;
 
-use crate::doctor::facts::{DataPath, Engine, OpenVpn, Running};
+use crate::client::{Stalled, Trouble};
+use crate::doctor::facts::{Cause, DataPath, Engine, OpenVpn, Running, Silent};
 use crate::openvpns::{self, Process, of, words};
 use crate::survey::{Engine as Answering, Survey};
 use crate::{state, units};
@@ -32,10 +33,35 @@ pub(super) fn look(survey: &Survey<'_>) -> anyhow::Result<Running> {
     }
     Ok(Running {
         engines,
-        silent: survey.troubles(),
+        silent: silent(survey),
         openvpns: openvpns::here().iter().map(openvpn).collect(),
         examined: None,
     })
+}
+
+fn silent(survey: &Survey<'_>) -> Vec<Silent> {
+    let mut silent = survey.silent.iter();
+    let engines = survey.troubles().into_iter().map(|why| {
+        let Some((_, error)) = silent.next() else {
+            // The process is in the words.
+            return Silent {
+                pid: None,
+                why,
+                cause: Cause::Unseen,
+            };
+        };
+        let is_stalled = error.downcast_ref() == Some(&Trouble::Silent);
+        Silent {
+            pid: error.downcast_ref::<Stalled>().map(|it| it.pid),
+            why,
+            cause: if is_stalled {
+                Cause::Stalled
+            } else {
+                Cause::Other
+            },
+        }
+    });
+    engines.collect()
 }
 
 /// The running OpenVPN with this configuration.

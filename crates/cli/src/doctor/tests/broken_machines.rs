@@ -4,9 +4,9 @@ use udco_netlink::route::Preference::{Low, Medium};
 use udco_state::Offload::{WouldBeOff, WouldBeOn};
 use udco_state::Severity::{Error, Warning};
 
-use super::{CLIENT, Case, has_one_flaw, link, path, route, route6, sound};
+use super::{CLIENT, Case, has_one_flaw, link, path, route, route6, silent, sound};
 use crate::doctor::facts::{
-    Certificate, Facts, FileState, NamedFile, Release, Rights, Serves, Tun,
+    Cause, Certificate, Facts, FileState, NamedFile, Release, Rights, Serves, Tun,
 };
 use crate::preloading::Obstacle;
 
@@ -199,7 +199,7 @@ const CASES: [Case; 28] = [
     ),
     (
         "silent engine",
-        |it| it.running.silent.push("it does not answer".into()),
+        |it| it.running.silent.push(silent(Cause::Stalled)),
         "engine-silent",
         Warning,
         WouldBeOn,

@@ -22,6 +22,12 @@ fn one_that_does_not_answer_is_named() {
     let silent = EngineTrouble::Silent("no engine there".into());
     let facts = with_engine(Way::Run, Some(silent));
     has_one_flaw(&facts, "engine-silent", Error, WouldBeOff, "no engine");
+    assert!(diagnose(&facts).findings[0].cure[0].contains("`udco daemon"));
+    // One that is stopped needs no second one beside it.
+    let stalled = EngineTrouble::Stalled("process 711 (udco) is stopped".into());
+    let facts = with_engine(Way::Run, Some(stalled));
+    has_one_flaw(&facts, "engine-silent", Error, WouldBeOff, "stopped");
+    assert!(diagnose(&facts).findings[0].cure.is_empty());
 }
 
 /// What becomes of OpenVPN, and the line that mends it.

@@ -2,8 +2,8 @@
 
 use udco_state::{Offload, Severity};
 
-use super::{CLIENT, Facts, diagnose, exit_code, flaws, link, sound};
-use crate::doctor::facts::{DataPath, Engine, OpenVpn, Serves, Subject};
+use super::{CLIENT, Facts, diagnose, exit_code, flaws, link, silent, sound};
+use crate::doctor::facts::{Cause, DataPath, Engine, OpenVpn, Serves, Subject};
 
 fn runs(path: DataPath, is_examined: bool) -> Facts {
     let mut facts = sound(&format!("{CLIENT}dev tun0"));
@@ -29,6 +29,31 @@ fn a_running_openvpn_with_offload_is_on() {
     assert_eq!(flaws(&diagnosis), Vec::<&str>::new());
     let serves = |it: &udco_state::Finding| it.about == "engine 711" && it.means.contains("tun0");
     assert!(diagnosis.findings.iter().any(serves), "{diagnosis:#?}");
+}
+
+/// Its engine is stopped, or cannot be asked: the tunnel has offload all the same.
+#[test]
+fn a_tunnel_of_an_engine_that_does_not_answer_is_on() {
+    for (cause, code) in [(Cause::Stalled, 10), (Cause::Unseen, 8)] {
+        for subject in [Subject::Config("c.conf".into()), Subject::Machine] {
+            let mut facts = runs(DataPath::Engine, subject != Subject::Machine);
+            facts.subject = subject;
+            facts.network.links.push(link("tun0", Serves::Silent));
+            let mut engine = silent(cause);
+            engine.pid = Some(711);
+            facts.running.silent.push(engine);
+            let diagnosis = diagnose(&facts);
+            assert_eq!(diagnosis.offload, Offload::On, "{diagnosis:#?}");
+            assert_eq!(flaws(&diagnosis), ["engine-silent"]);
+            assert_eq!(exit_code(&diagnosis), code);
+            assert_eq!(diagnosis.findings[0].about, "engine 711");
+        }
+    }
+    // Another user's engine: which device is whose is not known.
+    let mut facts = runs(DataPath::Engine, true);
+    facts.network.links.push(link("tun0", Serves::Silent));
+    facts.running.silent.push(silent(Cause::Other));
+    assert_eq!(diagnose(&facts).offload, Offload::WouldBeOn);
 }
 
 /// Another tunnel has one.

@@ -1,0 +1,94 @@
+//! The process that should answer, and does not: a sentence that says which one, why, and what to do.
+
+use std::fmt::{self, Display, Formatter};
+use std::fs;
+
+use udco_sys::seqpacket::Connection;
+
+use crate::escape::printable;
+
+/// The longest name that the kernel has for a process.
+const NAME: usize = 16;
+
+/// A process that does not answer.
+#[derive(Debug)]
+pub(crate) struct Stalled {
+    pub(crate) pid: u32,
+    name: String,
+    /// As in `/proc`.
+    state: char,
+}
+
+impl Stalled {
+    /// The process that listens at the other end; `None` if it is in another pid namespace, or has gone.
+    pub(super) fn behind(connection: &Connection) -> Option<Self> {
+        let pid = u32::try_from(connection.peer_credentials().ok()?.pid).ok()?;
+        Self::read(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// Reads the text of `/proc/PID/stat`: a process may have any name.
+    fn read(pid: u32, stat: &str) -> Option<Self> {
+        let (before, after) = stat.rsplit_once(')')?;
+        let (_, name) = before.split_once('(')?;
+        Some(Self {
+            pid,
+            name: printable(name, NAME),
+            state: after.trim_start().chars().next()?,
+        })
+    }
+}
+
+impl Display for Stalled {
+    fn fmt(&self, to: &mut Formatter<'_>) -> fmt::Result {
+        let Self { pid, name, state } = self;
+        write!(to, "process {pid} ({name}) ")?;
+        match state {
+            'T' => write!(to, "is stopped (state T); `kill -CONT {pid}` lets it go on"),
+            't' => write!(
+                to,
+                "is stopped by a debugger (state t), which can let it go on"
+            ),
+            'D' => write!(
+                to,
+                "waits for the kernel (state D), and cannot even be killed; `cat /proc/{pid}/stack` says what for"
+            ),
+            'Z' | 'X' => write!(to, "has ended (state {state})"),
+            _ => write!(
+                to,
+                "is busy or hangs (state {state}); if that lasts, restart it, which ends its tunnels"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_named_with_its_state_and_a_cure() {
+        let words = |stat: &str| Stalled::read(711, stat).unwrap().to_string();
+        assert_eq!(
+            words("711 (udco) T 1 711 711 0"),
+            "process 711 (udco) is stopped (state T); `kill -CONT 711` lets it go on"
+        );
+        for (state, means) in [
+            ('t', "by a debugger"),
+            ('D', "waits for the kernel"),
+            ('Z', "has ended"),
+            ('S', "hangs (state S)"),
+            ('R', "is busy"),
+        ] {
+            let words = words(&format!("711 (udco) {state} 1"));
+            assert!(words.contains(means), "{words}");
+            assert!(!words.contains("-CONT"), "{words}");
+        }
+        let odd = words("711 (a) b) (\n) T 1");
+        assert!(
+            odd.contains("(a) b) (") && odd.contains("is stopped"),
+            "{odd}"
+        );
+        assert!(!odd.contains('\n'), "{odd}");
+        assert!(Stalled::read(711, "").is_none());
+    }
+}
