@@ -50,6 +50,20 @@ pub(crate) fn devices(name: Option<&str>) -> Survey {
 
 fn peers(ifindex: u32) -> Result<Vec<KernelPeer>> {
     let mut channel = Channel::open(Driver::Kernel, &[Api::Ovpn])?;
+    let mut peers = listed(&mut channel, ifindex)?;
+    for peer in &mut peers {
+        peer.keys.primary = key(&mut channel, ifindex, peer.id, Slot::Primary);
+        peer.keys.secondary = key(&mut channel, ifindex, peer.id, Slot::Secondary);
+    }
+    Ok(peers)
+}
+
+/// The peers of one, in one answer: each key would take another.
+pub(crate) fn peers_without_keys(ifindex: u32) -> Result<Vec<KernelPeer>> {
+    listed(&mut Channel::open(Driver::Kernel, &[Api::Ovpn])?, ifindex)
+}
+
+fn listed(channel: &mut Channel, ifindex: u32) -> Result<Vec<KernelPeer>> {
     let received = channel
         .request(ifindex, &Command::Peers, None)
         .context("the kernel refuses")?;
@@ -59,10 +73,6 @@ fn peers(ifindex: u32) -> Result<Vec<KernelPeer>> {
     });
     let mut peers: Vec<_> = states.map(peer).collect();
     peers.sort_by_key(|peer| peer.id);
-    for peer in &mut peers {
-        peer.keys.primary = key(&mut channel, ifindex, peer.id, Slot::Primary);
-        peer.keys.secondary = key(&mut channel, ifindex, peer.id, Slot::Secondary);
-    }
     Ok(peers)
 }
 

@@ -1,19 +1,24 @@
 //! `udco monitor`: prints events of peers as they happen, with their time.
 
+mod remembered;
+
 use std::collections::HashMap;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use udco_netlink::{Api, Notification};
 use udco_state::KernelDevice;
 
+use self::remembered::{Remembered, Whose};
 use crate::client::{Channel, Client, Driver, Event, wait};
+use crate::notification::Who;
 use crate::output::{self, NobodyReads};
 use crate::state::{self, EngineState};
-use crate::{engines, interface, kernel, notification, runtime_dir};
+use crate::survey::{self, Survey};
+use crate::{common_names, engines, interface, kernel, notification, runtime_dir};
 
 /// How often to look for new engines and devices.
 const LOOK: Duration = Duration::from_secs(1);
@@ -36,6 +41,7 @@ pub(crate) struct Arguments {
 struct Listened {
     source: Source,
     channel: Channel,
+    peers: Remembered,
 }
 
 /// Where events come from.
@@ -91,7 +97,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
         let mut ended = Vec::new();
         for (at, engine) in listened.iter_mut().enumerate() {
-            if output.drain(engine)? {
+            engine.look(&devices);
+            let has_ended = output.drain(engine)?;
+            engine.peers.settle();
+            if has_ended {
                 ended.push(at);
             }
         }
@@ -122,18 +131,99 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+impl Listened {
+    fn new(source: Source, channel: Channel, devices: &[KernelDevice]) -> Self {
+        let mut listened = Self {
+            source,
+            channel,
+            peers: Remembered::default(),
+        };
+        // Whoever goes in the first second has a name, too.
+        listened.look(devices);
+        listened.peers.settle();
+        listened
+    }
+
+    /// Looks who the peers are, if it is time.
+    fn look(&mut self, devices: &[KernelDevice]) {
+        let begin = Instant::now();
+        if !self.peers.is_due(begin) {
+            return;
+        }
+        let found = match &self.source {
+            Source::Engine(path) => peers_of_engine(path),
+            Source::Kernel => Ok(peers_of_kernel(devices)),
+        };
+        self.peers.looked(begin, Instant::now(), found.ok());
+    }
+
+    /// Whom a notification is about.
+    fn who(&mut self, notification: &Notification) -> Option<Who> {
+        match notification {
+            Notification::PeerDeleted { ifindex, peer, .. } => self.peers.take((*ifindex, *peer)),
+            Notification::PeerFloated {
+                ifindex,
+                peer,
+                remote,
+            } => {
+                self.peers.moved((*ifindex, *peer), *remote);
+                None
+            }
+            Notification::KeySwap { .. } => None,
+        }
+    }
+}
+
+/// The peers of an engine's devices in this network namespace, with the names that status files have.
+fn peers_of_engine(path: &Path) -> Result<Vec<(Whose, Who)>> {
+    let (texts, silent) = survey::states(Some(path))?;
+    let mut survey = Survey::of(&texts, silent, true, false)?;
+    common_names::add(&mut survey)?;
+    let mut found = Vec::new();
+    let devices = survey.engines.iter().flat_map(|it| &it.state.devices);
+    for device in devices.filter(|device| state::is_here(device)) {
+        for peer in state::peers(device)? {
+            let who = Who {
+                common_name: device.common_names.get(&peer.id).cloned(),
+                remote: peer.remote,
+                vpn4: peer.vpn4,
+                vpn6: peer.vpn6,
+            };
+            found.push(((device.ifindex, peer.id), who));
+        }
+    }
+    Ok(found)
+}
+
+/// Those of the kernel's devices, which have no names.
+fn peers_of_kernel(devices: &[KernelDevice]) -> Vec<(Whose, Who)> {
+    let indexes = devices.iter().map(|it| it.ifindex);
+    let peers = indexes.flat_map(|ifindex| {
+        let peers = kernel::peers_without_keys(ifindex).unwrap_or_default();
+        peers.into_iter().map(move |peer| {
+            let who = Who {
+                common_name: None,
+                remote: peer.remote,
+                vpn4: peer.vpn4,
+                vpn6: peer.vpn6,
+            };
+            ((ifindex, peer.id), who)
+        })
+    });
+    peers.collect()
+}
+
 impl Output<'_> {
     fn listen(&mut self, path: PathBuf, mut client: Client) -> Result<Listened> {
-        self.learn_names(&state::read(&client.state()?)?);
+        let text = client.state()?;
+        self.learn_names(&state::read(&text)?);
         let mut channel = Channel::open(Driver::Engine(client), &[Api::Ovpn, Api::DcoV2])?;
         channel.join()?;
         let object = json!({ "event": "listening", "engine": path });
         let line = format!("listening to the engine at {}", path.display());
+        let listened = Listened::new(Source::Engine(path), channel, &[]);
         self.print(&line, object)?;
-        Ok(Listened {
-            source: Source::Engine(path),
-            channel,
-        })
+        Ok(listened)
     }
 
     fn listen_to_kernel(&mut self, devices: &[KernelDevice]) -> Result<Listened> {
@@ -141,11 +231,9 @@ impl Output<'_> {
         let mut channel = Channel::open(Driver::Kernel, &[Api::Ovpn])?;
         channel.join()?;
         let object = json!({ "event": "listening", "driver": "kernel" });
+        let listened = Listened::new(Source::Kernel, channel, devices);
         self.print("listening to the kernel's driver", object)?;
-        Ok(Listened {
-            source: Source::Kernel,
-            channel,
-        })
+        Ok(listened)
     }
 
     /// Remembers the names of the devices of the kernel's driver.
@@ -168,14 +256,17 @@ impl Output<'_> {
     fn drain(&mut self, engine: &mut Listened) -> Result<bool> {
         loop {
             match engine.channel.receive()? {
-                Event::Notification(notification) => self.notification(&notification)?,
+                Event::Notification(notification) => {
+                    let who = engine.who(&notification);
+                    self.notification(&notification, who.as_ref())?;
+                }
                 Event::Nothing => return Ok(false),
                 Event::End => return Ok(true),
             }
         }
     }
 
-    fn notification(&mut self, notification: &Notification) -> Result<()> {
+    fn notification(&mut self, notification: &Notification, who: Option<&Who>) -> Result<()> {
         let ifindex = notification::ifindex(notification);
         if let Some(name) = interface::name(ifindex) {
             self.names.insert(ifindex, name);
@@ -186,8 +277,8 @@ impl Output<'_> {
             return Ok(());
         }
         self.print(
-            &notification::line(&name, notification),
-            notification::object(&name, notification),
+            &notification::line(&name, notification, who),
+            notification::object(&name, notification, who),
         )
     }
 

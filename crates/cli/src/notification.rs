@@ -1,10 +1,21 @@
 //! Events of peers, as text and as JSON.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
 use anyhow::Result;
 use serde_json::{Value, json};
 use udco_netlink::{DeleteReason, Notification};
 
 use crate::output;
+
+/// What is known of a peer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Who {
+    pub(crate) common_name: Option<String>,
+    pub(crate) remote: Option<SocketAddr>,
+    pub(crate) vpn4: Option<Ipv4Addr>,
+    pub(crate) vpn6: Option<Ipv6Addr>,
+}
 
 /// Prints an event immediately: as an object for programs, or as a line for people.
 pub(crate) fn print(as_json: bool, line: &str, object: &Value) -> Result<()> {
@@ -17,10 +28,14 @@ pub(crate) fn print(as_json: bool, line: &str, object: &Value) -> Result<()> {
 }
 
 /// A line for people.
-pub(crate) fn line(device: &str, notification: &Notification) -> String {
+pub(crate) fn line(device: &str, notification: &Notification, who: Option<&Who>) -> String {
     match notification {
         Notification::PeerDeleted { peer, reason, .. } => {
-            format!("{device}: peer {peer} deleted: {}", reason_words(*reason))
+            let who = who.map(words).unwrap_or_default();
+            format!(
+                "{device}: peer {peer}{who} deleted: {}",
+                reason_words(*reason)
+            )
         }
         Notification::PeerFloated { peer, remote, .. } => {
             format!("{device}: peer {peer} is now at {remote}")
@@ -31,8 +46,17 @@ pub(crate) fn line(device: &str, notification: &Notification) -> String {
     }
 }
 
+/// Who a peer was: ` (alice) at 192.0.2.1:1194, 10.8.0.2`.
+fn words(who: &Who) -> String {
+    let name = who.common_name.as_ref().map(|name| format!(" ({name})"));
+    let remote = who.remote.map(|remote| format!(" at {remote}"));
+    let inside = [who.vpn4.map(IpAddr::V4), who.vpn6.map(IpAddr::V6)];
+    let inside = inside.into_iter().flatten().map(|it| format!(", {it}"));
+    name.into_iter().chain(remote).chain(inside).collect()
+}
+
 /// The object that `udco monitor --json` prints.
-pub(crate) fn object(device: &str, notification: &Notification) -> Value {
+pub(crate) fn object(device: &str, notification: &Notification, who: Option<&Who>) -> Value {
     match notification {
         Notification::PeerDeleted {
             ifindex,
@@ -44,6 +68,10 @@ pub(crate) fn object(device: &str, notification: &Notification) -> Value {
             "ifindex": ifindex,
             "peer": peer,
             "reason": reason.name(),
+            "common_name": who.and_then(|it| it.common_name.as_ref()),
+            "remote": who.and_then(|it| it.remote),
+            "vpn4": who.and_then(|it| it.vpn4),
+            "vpn6": who.and_then(|it| it.vpn6),
         }),
         Notification::PeerFloated {
             ifindex,

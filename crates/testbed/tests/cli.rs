@@ -156,7 +156,16 @@ fn a_tunnel_is_made_changed_watched_and_taken_down() -> Result<()> {
     ensure!(at_server.wait(SOON)?.success(), "{}", at_server.log());
     ensure!(at_server.log().contains("expired"), "{}", at_server.log());
     monitor.wait_for_log(r#""reason":"expired""#, SOON)?;
-    ensure!(monitor.log().contains(r#""time":"20"#), "{}", monitor.log());
+    let log = monitor.log();
+    ensure!(log.contains(r#""time":"20"#), "{log}");
+    // Who it was: its notification has its id only.
+    let mut lines = log.lines();
+    let gone = lines.find(|line| line.contains("peer-deleted"));
+    let gone: Value = serde_json::from_str(gone.context("no deletion")?)?;
+    ensure!(
+        gone["remote"] == "192.0.2.2:1195" && gone["vpn4"] == "10.8.0.2",
+        "{gone}"
+    );
 
     // Devices stay until they are deleted, and the monitor runs until its engine ends.
     for host in [&server, &client] {

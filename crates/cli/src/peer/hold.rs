@@ -193,8 +193,8 @@ impl<'a> Held<'a> {
         }
         let device = &self.arguments.device;
         self.print(
-            &notification::line(device, notification),
-            &notification::object(device, notification),
+            &notification::line(device, notification, None),
+            &notification::object(device, notification, None),
         )
     }
 

@@ -39,7 +39,10 @@ impl Monitor {
                 continue;
             }
             ensure!(word("device") == "tun0", "{object}");
-            let detail = word("reason") + &word("remote");
+            let detail = match event.as_str() {
+                "peer-deleted" => word("reason"),
+                _ => word("remote"),
+            };
             events.push(format!("{event} {} {detail}", object["peer"]));
         }
         Ok(events)
