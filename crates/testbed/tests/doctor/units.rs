@@ -161,11 +161,11 @@ fn a_shared_engine_that_the_units_user_may_not_use_is_named() -> Result<()> {
     said("")?.is("would-be-on", &[])?;
     is_denied(&said("User=nobody")?, own_data_path)?;
     is_denied(&said("DynamicUser=yes")?, own_data_path)?;
-    ensure!(as_nobody(show)? == Some(1), "nobody may use it");
+    ensure!(as_nobody(show)? == Some(4), "nobody may use it");
     // Whoever opens the file has not opened the engine.
     chmod("666", "/run/udco/engine.sock")?;
     is_denied(&said("User=nobody")?, own_data_path)?;
-    ensure!(as_nobody(show)? == Some(1), "the engine serves nobody");
+    ensure!(as_nobody(show)? == Some(4), "the engine serves nobody");
     end(daemon)?;
 
     let daemon = start(&["--allow-uid", "65534"])?;
