@@ -72,24 +72,19 @@ impl Client {
     /// Connects to the engine that listens at `path`.
     pub(crate) fn connect(path: &Path) -> Result<Self> {
         let connection = Connection::connect(path).map_err(|error| {
-            let cure = match error.kind() {
+            let why = match error.kind() {
                 std::io::ErrorKind::ConnectionRefused if !runtime_dir::is_socket(path) => {
-                    "not a socket: name that of an engine"
+                    anyhow!("not a socket: name that of an engine")
                 }
                 std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
-                    let error = anyhow::Error::new(error).context(Trouble::Absent);
-                    return error.context(path.display().to_string());
+                    Trouble::Absent.into()
                 }
-                std::io::ErrorKind::PermissionDenied => {
-                    return anyhow::Error::new(Trouble::Denied).context(path.display().to_string());
-                }
+                std::io::ErrorKind::PermissionDenied => Trouble::Denied.into(),
                 // The listener's backlog is full.
-                std::io::ErrorKind::WouldBlock => {
-                    return anyhow::Error::new(Trouble::Silent).context(path.display().to_string());
-                }
-                _ => "cannot connect",
+                std::io::ErrorKind::WouldBlock => Trouble::Silent.into(),
+                _ => anyhow::Error::new(error).context("cannot connect"),
             };
-            anyhow::Error::new(error).context(format!("{}: {cure}", path.display()))
+            why.context(path.display().to_string())
         })?;
         Self::over(connection).with_context(|| path.display().to_string())
     }

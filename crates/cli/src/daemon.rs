@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use udco_engine::{Access, Engine, Listening};
 use udco_ipc::message_id;
 use udco_sys::signal::Termination;
@@ -99,7 +99,7 @@ pub(crate) fn run(arguments: DaemonArguments) -> Result<()> {
 
 fn default_place() -> Result<PathBuf> {
     let directory = runtime_dir::make();
-    Ok(directory
-        .context("no place for a socket: choose one with --socket PATH")?
-        .join(SOCKET))
+    let directory = directory
+        .map_err(|why| anyhow!("no place for a socket: {why}; choose one with --socket PATH"))?;
+    Ok(directory.join(SOCKET))
 }

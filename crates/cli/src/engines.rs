@@ -1,7 +1,6 @@
 //! Finds the running engines, and the one that has a device, unless the kernel's own driver has it.
 
 use std::collections::HashSet;
-use std::io;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -10,7 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use udco_netlink::Api;
 use udco_sys::socket_file;
 
-use crate::client::{Client, Driver, without_engine};
+use crate::client::{Client, Driver, Trouble, without_engine};
 use crate::output::complain;
 use crate::{daemon, interface, kernel, left, runtime_dir};
 
@@ -180,12 +179,7 @@ pub(crate) fn daemon_socket() -> Result<PathBuf> {
 /// Whether the engine behind a socket file has ended: it refuses, or the file has gone since it was listed. If the file is
 /// ours, deletes it.
 fn has_ended(path: &Path, error: &anyhow::Error) -> bool {
-    let causes = error
-        .chain()
-        .filter_map(|it| it.downcast_ref::<io::Error>());
-    let is_dead = causes
-        .map(io::Error::kind)
-        .any(|kind| kind == io::ErrorKind::ConnectionRefused);
+    let is_dead = error.downcast_ref() == Some(&Trouble::Absent);
     if is_dead {
         let _ = socket_file::remove_dead(path);
     }

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use udco_sys::icmp::{EchoSocket, Sent};
 
 use super::message::{self, HEADER};
@@ -41,18 +41,17 @@ impl Probe {
     /// If there is no right to send ICMP, with the cure, or no way to the address.
     pub(super) fn open(target: &Target) -> Result<Self> {
         let socket = EchoSocket::open(target.address, target.ifindex);
-        let socket = socket.map_err(|error| {
-            let cure = match error.kind() {
-                io::ErrorKind::PermissionDenied => {
-                    "no right to send ICMP: run it as root, give udco CAP_NET_RAW, or put your group into sysctl \
-                     net.ipv4.ping_group_range"
-                }
-                io::ErrorKind::NetworkUnreachable => {
+        let socket = socket.map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => anyhow!(
+                "no right to send ICMP: run it as root, give udco CAP_NET_RAW, or put your group into sysctl \
+                 net.ipv4.ping_group_range"
+            ),
+            io::ErrorKind::NetworkUnreachable => {
+                anyhow!(
                     "no way there: is the device up, and does it have an address of this family?"
-                }
-                _ => "cannot open a socket",
-            };
-            anyhow::Error::new(error).context(cure)
+                )
+            }
+            _ => anyhow::Error::new(error).context("cannot open a socket"),
         })?;
         let random = RandomState::new().hash_one(std::process::id());
         Ok(Self {
@@ -75,7 +74,8 @@ impl Probe {
         let (identifier, sequence) = (self.identifier, number as u16);
         let request = message::request(self.is_ipv6, identifier, sequence, payload, self.mark);
         let sent = self.socket.send(&request);
-        if sent.context("cannot send: is the device up?")? == Sent::TooLong {
+        let sent = sent.map_err(|why| anyhow!("cannot send: {why}; is the device up?"))?;
+        if sent == Sent::TooLong {
             return Ok(None);
         }
         self.sent = number;
