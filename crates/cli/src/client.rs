@@ -52,6 +52,9 @@ pub(crate) enum Trouble {
     /// It is not running.
     #[error("no engine there: start one with `udco daemon`")]
     Absent,
+    /// It has closed the connection.
+    #[error("the engine has ended")]
+    Ended,
 }
 
 /// A device that an engine has.
@@ -101,7 +104,7 @@ impl Client {
         };
         let pid = std::process::id();
         let greeted = client::greet(&mut exchange, pid, PROGRAM, &mut client.buffer);
-        match greeted.map_err(|failure| named(&client.line.connection, failure))? {
+        match greeted.map_err(|Failure(error)| ungreeted(&client.line.connection, error))? {
             Greeted::Welcome => {
                 client.say_where()?;
                 Ok(client)
@@ -186,7 +189,7 @@ impl Client {
         let mut exchange = Exchange { line, supplies };
         match client::request(&mut exchange, message, &mut self.buffer) {
             Ok(answer) => Ok(answer),
-            Err(failure) => Err(named(&self.line.connection, failure)),
+            Err(Failure(error)) => Err(named(&self.line.connection, error)),
         }
     }
 }
@@ -198,8 +201,21 @@ impl AsFd for Client {
     }
 }
 
+/// Why an engine does not greet. It reads nothing from users who may not use it, so that they see it close the connection.
+fn ungreeted(connection: &Connection, error: anyhow::Error) -> anyhow::Error {
+    let is_another_users = || {
+        let own = rustix::process::geteuid();
+        let engine = connection.peer_credentials();
+        !own.is_root() && engine.is_ok_and(|engine| engine.uid != own.as_raw())
+    };
+    if error.downcast_ref() == Some(&Trouble::Ended) && is_another_users() {
+        return Trouble::Denied.into();
+    }
+    named(connection, error)
+}
+
 /// An error, with the process that does not answer.
-fn named(connection: &Connection, Failure(error): Failure) -> anyhow::Error {
+fn named(connection: &Connection, error: anyhow::Error) -> anyhow::Error {
     let is_silent = error.downcast_ref() == Some(&Trouble::Silent);
     match is_silent.then(|| Stalled::behind(connection)).flatten() {
         Some(process) => error.context(process),
@@ -212,7 +228,10 @@ fn lost(error: std::io::Error) -> anyhow::Error {
         std::io::ErrorKind::TimedOut => Trouble::Silent.into(),
         // Too long, or with too many descriptors.
         std::io::ErrorKind::InvalidData => nonsense(),
-        _ => anyhow::Error::new(error).context("the engine has ended"),
+        std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe => {
+            Trouble::Ended.into()
+        }
+        _ => anyhow::Error::new(error).context("the connection to the engine is lost"),
     }
 }
 

@@ -62,7 +62,7 @@ pub(crate) const fn code(trouble: &Trouble) -> u8 {
     match trouble {
         Trouble::Denied => exit::DENIED,
         Trouble::Silent => exit::SILENT,
-        Trouble::Absent => exit::NONE_RUNS,
+        Trouble::Absent | Trouble::Ended => exit::NONE_RUNS,
     }
 }
 

@@ -129,7 +129,7 @@ impl From<Lost> for Failure {
     fn from(why: Lost) -> Self {
         Self(match why {
             Lost::Silent => Trouble::Silent.into(),
-            Lost::Ended => Trouble::Denied.into(),
+            Lost::Ended => Trouble::Ended.into(),
             Lost::Nonsense => nonsense(),
         })
     }
