@@ -16,6 +16,13 @@ const IMPATIENCE: Duration = Duration::from_millis(100);
 /// (faults B3). The reliable sign of a lost engine is the end of the connection.
 const TAKE_OVER: Duration = Duration::from_secs(60);
 
+/// A client that wakes this much after its deadline did not run meanwhile, and so, most likely, neither did the engine: the
+/// machine was suspended or starved, or a service manager froze both.
+const OVERSLEPT: Duration = Duration::from_millis(100);
+
+/// How often a client that has overslept gives the engine its time again.
+pub const MOST_OVERSLEPT: u8 = 4;
+
 /// How many things an engine may need before it answers a request; a real one needs a link and a device, or a socket. A
 /// hostile one could otherwise ask for ever, as each of its questions restarts its deadline.
 const MOST_NEEDS: usize = 16;
@@ -148,6 +155,12 @@ pub fn request<'b, H: Host>(
     Err(Lost::Nonsense.into())
 }
 
+/// Whether a client that has waited until this time woke so late that the engine could not run either. Its silence then
+/// says nothing.
+pub fn has_overslept<T: PartialOrd + Add<Duration, Output = T>>(until: T, now: T) -> bool {
+    now > until + OVERSLEPT
+}
+
 /// Sends a message without waiting for an answer.
 ///
 /// # Errors
@@ -214,6 +227,7 @@ impl Conversation {
 struct Pending<T> {
     seq: u32,
     until: T,
+    overslept: u8,
 }
 
 impl<T: Copy + PartialOrd + Add<Duration, Output = T>> Pending<T> {
@@ -224,6 +238,7 @@ impl<T: Copy + PartialOrd + Add<Duration, Output = T>> Pending<T> {
         let pending = Self {
             seq: conversation.seq,
             until: now + conversation.patience(),
+            overslept: 0,
         };
         host.send(pending.seq, message, Beside::Request, pending.until)?;
         Ok(pending)
@@ -278,6 +293,11 @@ impl<T: Copy + PartialOrd + Add<Duration, Output = T>> Pending<T> {
             let now = host.now();
             let conversation = host.conversation()?;
             let Some(len) = received else {
+                if self.overslept < MOST_OVERSLEPT && has_overslept(self.until, now) {
+                    self.overslept += 1;
+                    self.until = now + conversation.patience();
+                    continue;
+                }
                 conversation.is_overdue = true;
                 return Err(Lost::Silent.into());
             };

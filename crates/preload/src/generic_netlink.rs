@@ -220,7 +220,7 @@ pub(crate) fn receive(
             }
             Err(libc::EAGAIN) if channel.awaits_final || channel.awaits_mark => {
                 drop(state);
-                let arrived = calls::wait(fd, libc::POLLIN, Some(Instant::now() + PATIENCE))?;
+                let arrived = wait_for_engine(fd)?;
                 state = state::lock().ok_or(libc::EAGAIN)?;
                 if let Some(Entry::Channel(channel)) = state.sockets.get_mut(&fd)
                     && !arrived
@@ -236,6 +236,18 @@ pub(crate) fn receive(
             Err(errno) => return Err(errno),
         }
     }
+}
+
+/// Waits for more of an answer; `false` if the engine is silent.
+fn wait_for_engine(fd: c_int) -> Result<bool, Errno> {
+    for _ in 0..=client::MOST_OVERSLEPT {
+        let until = Instant::now() + PATIENCE;
+        let has_arrived = calls::wait(fd, libc::POLLIN, Some(until))?;
+        if has_arrived || !client::has_overslept(until, Instant::now()) {
+            return Ok(has_arrived);
+        }
+    }
+    Ok(false)
 }
 
 /// Peeks at the next datagram in the channel; `None` at the end. A refusal contains the request, and so perhaps a

@@ -175,6 +175,24 @@ fn the_rest_of_an_answer_is_awaited() {
     program.finish();
 }
 
+/// What freezes the program (a suspend, a container that is paused) freezes its engine.
+#[test]
+fn a_program_that_was_frozen_waits_for_the_engine_again() {
+    needs_tun!();
+    let (engine, program) = Engine::start("more");
+    let engine = engine.welcome();
+    let channel = engine.channel();
+    let request = engine.begin_request(&channel);
+    program.freeze();
+    let asked = datagram(&request);
+    put(&channel, &asked);
+    engine.done_with(&request, false, true);
+    std::thread::sleep(Duration::from_millis(200));
+    program.freeze();
+    put(&channel, &acknowledgement(&asked));
+    program.finish();
+}
+
 fn relayed(packet: &[u8]) -> Vec<u8> {
     let header = RelayHeader {
         source: SocketAddr::from(([192, 0, 2, 1], 1194)),

@@ -16,6 +16,8 @@ struct Fake {
     floods: bool,
     sent: Vec<(u32, Vec<u8>, Beside)>,
     device: Result<Made, i32>,
+    /// How long this client does not run when a deadline passes, for one deadline after the other; not at all, then.
+    sleeps: VecDeque<Duration>,
 }
 
 impl Fake {
@@ -30,6 +32,7 @@ impl Fake {
             floods: false,
             sent: Vec::new(),
             device: Err(crate::errno::EBUSY),
+            sleeps: VecDeque::new(),
         }
     }
 
@@ -84,7 +87,7 @@ impl Host for Fake {
                 Ok(Some(len))
             }
             _ => {
-                self.now = until;
+                self.now = until + self.sleeps.pop_front().unwrap_or_default();
                 Ok(None)
             }
         }
@@ -133,6 +136,24 @@ fn an_engine_that_owes_an_answer_has_less_time_for_the_next() {
     let begin = host.now;
     assert_eq!(host.request_tun(), Err(Lost::Silent));
     assert_eq!(host.now - begin, IMPATIENCE);
+}
+
+/// A frozen or suspended machine stops the engine, too.
+#[test]
+fn an_engine_gets_its_time_again_after_a_sleep_of_the_client() {
+    let mut host = Fake::new(&[(90_900, 1, done(0))]);
+    host.sleeps = [89_000].map(Duration::from_millis).into();
+    assert_eq!(host.request_tun(), Ok(format!("{:?}", done(0))));
+    // A client that only woke late from its sleep has waited long enough.
+    let mut host = Fake::new(&[(1_500, 1, done(0))]);
+    host.sleeps = [OVERSLEPT].into();
+    assert_eq!(host.request_tun(), Err(Lost::Silent));
+    assert!(host.conversation.is_overdue);
+    // A machine that starves the client again and again has to be given up some time.
+    let mut host = Fake::new(&[]);
+    host.sleeps = [Duration::from_secs(5); 100].into();
+    assert_eq!(host.request_tun(), Err(Lost::Silent));
+    assert_eq!(host.sleeps.len(), 95);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 use udco_ipc::{MAX_MESSAGE, Partial, REQUEST_MARK, ToClient, ToEngine, VERSION};
 
 /// The engine's end of a connection.
@@ -183,6 +184,19 @@ impl Engine {
 }
 
 impl Program {
+    /// Stops the program for longer than it waits for an engine, and returns once it had time to see that.
+    pub(crate) fn freeze(&self) {
+        let child = self.0.as_ref().expect("still running");
+        let signal = |signal| {
+            // SAFETY: a child that was not waited for, so its id is still its own.
+            assert_eq!(unsafe { libc::kill(child.id().cast_signed(), signal) }, 0);
+        };
+        signal(libc::SIGSTOP);
+        std::thread::sleep(Duration::from_millis(1300));
+        signal(libc::SIGCONT);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+
     /// Waits until the program succeeds, and returns its output.
     pub(crate) fn finish(mut self) -> String {
         let child = self.0.take().expect("still running");
