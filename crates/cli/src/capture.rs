@@ -4,13 +4,14 @@ mod blocks;
 mod file;
 mod headers;
 mod pending;
+mod time_of_day;
 
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::io::Errno;
@@ -22,6 +23,7 @@ use udco_sys::signal::Termination;
 
 use self::file::File;
 use self::pending::Pending;
+use self::time_of_day::TimeOfDay;
 use crate::client::{Client, Driver, wait};
 use crate::engines::{self, EngineOption};
 use crate::output::{self, NobodyReads, complain, unwritable};
@@ -68,8 +70,8 @@ struct Capturing {
     /// The capture ends with this connection.
     client: Option<Client>,
     from: Connection,
-    /// Nanoseconds that the engine's clock is behind the time of day.
-    offset: Option<u64>,
+    /// Since the first packets.
+    time: Option<TimeOfDay>,
     lost: u64,
     to_stdout: bool,
 }
@@ -146,7 +148,7 @@ impl Capturing {
         Ok(Self {
             client: Some(client),
             from,
-            offset: None,
+            time: None,
             lost: 0,
             to_stdout: arguments.write == Path::new("-"),
         })
@@ -164,7 +166,7 @@ impl Capturing {
         while file.packets() < count {
             match self.from.receive(pending.room()) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    pending.write(file, count, self.offset.unwrap_or_default())?;
+                    pending.write(file, count, self.time)?;
                     // A reader behind a pipe sees what there is.
                     file.flush()?;
                     if self.client.is_none() {
@@ -182,14 +184,16 @@ impl Capturing {
                     let batch = match pending.add(received.len) {
                         Ok(batch) => batch,
                         Err(error) => {
-                            pending.write(file, count, self.offset.unwrap_or_default())?;
+                            pending.write(file, count, self.time)?;
                             return Err(error);
                         }
                     };
                     self.lost = batch.lost;
-                    let offset = *self.offset.get_or_insert_with(|| offset(batch.now));
+                    self.time
+                        .get_or_insert_with(|| TimeOfDay::begin(batch.now))
+                        .follow();
                     if pending.is_ample() {
-                        pending.write(file, count, offset)?;
+                        pending.write(file, count, self.time)?;
                         // Packets may come faster than they are written: then no wait sees the signal.
                         self.end_at(termination);
                     }
@@ -199,7 +203,7 @@ impl Capturing {
                 }
                 // The end.
                 _ => {
-                    pending.write(file, count, self.offset.unwrap_or_default())?;
+                    pending.write(file, count, self.time)?;
                     return Ok(self.client.is_some() && file.packets() < count);
                 }
             }
@@ -246,13 +250,6 @@ fn why(errno: i32) -> String {
 
 fn unreadable(_: Malformed) -> anyhow::Error {
     anyhow::anyhow!("unexpected packets from the engine (version mismatch?)")
-}
-
-/// How much the time of day is ahead of the engine's clock, which shows `now`: in nanoseconds, as all here.
-fn offset(now: u64) -> u64 {
-    let time = SystemTime::now().duration_since(UNIX_EPOCH);
-    let time = time.unwrap_or_default().as_nanos();
-    u64::try_from(time).unwrap_or(u64::MAX).saturating_sub(now)
 }
 
 /// The file, for its owner alone if it is new, and its name for messages; standard output for "-".

@@ -4,7 +4,6 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
 
 use udco_core::packet_id::PacketIds;
 use udco_crypto::Digester;
@@ -22,6 +21,7 @@ use crate::device::keepalive::KeepaliveTimer;
 use crate::device::offload::Forbidden;
 use crate::device::watch::Watch;
 use crate::device::{Device, Devices};
+use crate::started::Started;
 use crate::threads;
 
 /// Open files that an engine with a device needs besides those of its workers, and per worker: its epoll set and waker,
@@ -59,8 +59,7 @@ pub struct Engine {
     forbidden: Forbidden,
     /// The network namespace of this process, by its file's inode; 0 if unknown.
     netns_inode: u64,
-    /// When it started, in seconds since 1970.
-    started: u64,
+    started: Started,
     /// `None` if keys may be reused.
     digester: Option<Digester>,
 }
@@ -98,8 +97,7 @@ impl Engine {
             false => Some(Digester::new().map_err(io::Error::other)?),
             true => None,
         };
-        let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let started = started.map_or(0, |since| since.as_secs());
+        let started = Started::now();
         confine();
         let wanted = count.max(1);
         let count = threads::affordable(wanted)?;
@@ -196,7 +194,7 @@ impl Engine {
             pid: std::process::id(),
             netns: self.netns_inode,
             workers: self.workers.count(),
-            started: self.started,
+            started: self.started.seconds(),
             cpu_seconds: show::cpu_seconds(),
             worker_cpu_seconds: self.workers.cpu_seconds(),
             devices: self

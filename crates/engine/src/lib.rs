@@ -22,6 +22,7 @@ pub mod embed;
 mod engine;
 pub mod io;
 mod linux;
+mod started;
 mod sync;
 mod threads;
 

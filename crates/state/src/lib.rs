@@ -110,7 +110,7 @@ pub struct Engine {
     pub netns: u64,
     /// Threads that move packets.
     pub workers: usize,
-    /// When it started, in seconds since 1970; 0 if unknown.
+    /// When it started, in seconds since 1970, by the clock as it is set now; 0 if unknown.
     #[serde(default)]
     pub started: u64,
     /// Processor time that all its threads have used.

@@ -6,6 +6,7 @@ use anyhow::Result;
 use udco_ipc::capture::{Batch, Captured, MAX_BATCH};
 
 use super::file::File;
+use super::time_of_day::TimeOfDay;
 use super::unreadable;
 
 /// Bytes after which nothing more waits.
@@ -58,8 +59,7 @@ impl Pending {
         self.len > AMPLE
     }
 
-    /// Writes them, until the file has `count` packets; none is left. `offset`: nanoseconds that the engine's clock is behind
-    /// the time of day.
+    /// Writes them, until the file has `count` packets; none is left. A batch that was added has brought the `time`.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -67,7 +67,7 @@ impl Pending {
         &mut self,
         file: &mut File<impl Write>,
         count: u64,
-        offset: u64,
+        time: Option<TimeOfDay>,
     ) -> Result<()> {
         // Those of one worker and time stay in order.
         self.runs.sort_by_key(|(at, _)| *at);
@@ -76,7 +76,7 @@ impl Pending {
             let (run, _) = Captured::decode(run).map_err(unreadable)?;
             let room = count.saturating_sub(file.packets());
             let room = usize::try_from(room).unwrap_or(usize::MAX);
-            file.run(&run, offset.saturating_add(at), room)?;
+            file.run(&run, time.map_or(at, |time| time.at(at)), room)?;
         }
         self.len = 0;
         Ok(())
@@ -85,8 +85,6 @@ impl Pending {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use pcap_file::pcapng::{Block, PcapNgReader};
     use udco_ipc::capture::Way;
 
@@ -126,7 +124,7 @@ mod tests {
             assert_eq!(batch, Batch { now: 9, lost: 3 });
         }
         for _ in 0..2 {
-            pending.write(&mut file, count, 1_000_000_000).unwrap();
+            pending.write(&mut file, count, None).unwrap();
         }
         file.flush().unwrap();
         drop(file);
@@ -134,8 +132,7 @@ mod tests {
         let mut packets = Vec::new();
         while let Some(block) = reader.next_block() {
             if let Block::EnhancedPacket(block) = block.unwrap() {
-                let since = block.timestamp - Duration::from_secs(1);
-                assert_eq!(since.as_nanos(), u128::from(block.data[0]));
+                assert_eq!(block.timestamp.as_nanos(), u128::from(block.data[0]));
                 packets.push((block.data[0], block.original_len));
             }
         }
