@@ -109,9 +109,7 @@ impl Client {
                 client.say_where()?;
                 Ok(client)
             }
-            Greeted::OtherVersion(_) | Greeted::Refused(_) => {
-                bail!("the engine has a different version: install both from the same release")
-            }
+            Greeted::OtherVersion(other) => bail!("{other}"),
         }
     }
 

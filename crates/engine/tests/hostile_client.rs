@@ -11,7 +11,7 @@ use crate::client::netlink::new_link;
 use crate::client::{Client, Owned, engine};
 
 #[test]
-fn an_unknown_version_is_refused() {
+fn a_client_of_another_version_learns_the_engines_and_is_not_served() {
     let engine = engine();
     let client = Client::new(&engine);
     let hello = ToEngine::Hello {
@@ -19,8 +19,9 @@ fn an_unknown_version_is_refused() {
         pid: 1,
         program: b"test",
     };
-    assert_eq!(client.ask(1, &hello, &[]), Some(Owned::Refused(22)));
-    client.end().unwrap();
+    assert_eq!(client.ask(1, &hello, &[]), Some(Owned::Welcome(VERSION)));
+    assert_eq!(client.ask(2, &ToEngine::OwnTun, &[]), None);
+    assert!(client.end().is_err(), "the engine says why");
 }
 
 #[test]

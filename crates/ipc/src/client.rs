@@ -6,7 +6,7 @@ use core::fmt;
 use core::ops::Add;
 use core::time::Duration;
 
-use crate::{Made, Partial, ToClient, ToEngine, VERSION, Wanted};
+use crate::{Made, OtherVersion, Partial, ToClient, ToEngine, VERSION, Wanted};
 
 /// How long the engine may take while it already owes an answer: an OpenVPN that exits sends several requests, and
 /// should not wait the full time for each.
@@ -174,10 +174,8 @@ pub fn notify<H: Host>(host: &mut H, message: &ToEngine<'_>) -> Result<(), H::Er
 pub enum Greeted {
     /// The conversation may begin.
     Welcome,
-    /// It speaks this version of the protocol, not [`VERSION`].
-    OtherVersion(u16),
-    /// It refuses, with this errno.
-    Refused(i32),
+    /// It speaks another version of the protocol, and serves nothing.
+    OtherVersion(OtherVersion),
 }
 
 /// Says hello: the first message on a connection.
@@ -197,8 +195,7 @@ pub fn greet<H: Host>(
     };
     match request(host, &hello, buffer)? {
         ToClient::Welcome { version: VERSION } => Ok(Greeted::Welcome),
-        ToClient::Welcome { version } => Ok(Greeted::OtherVersion(version)),
-        ToClient::Refused { errno } => Ok(Greeted::Refused(errno)),
+        ToClient::Welcome { version } => Ok(Greeted::OtherVersion(OtherVersion::Engine(version))),
         _ => Err(Lost::Nonsense.into()),
     }
 }

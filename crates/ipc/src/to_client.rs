@@ -6,15 +6,10 @@ use crate::{Malformed, TooLong, Wanted};
 /// A message from the engine to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToClient<'a> {
-    /// The connection is accepted.
+    /// The connection is accepted, if both speak the same version.
     Welcome {
         /// [`crate::VERSION`] of the engine.
         version: u16,
-    },
-    /// The connection is refused: wrong version, or the client is not permitted.
-    Refused {
-        /// Why, as an errno.
-        errno: i32,
     },
     /// The channel is open, under this number.
     Channel {
@@ -71,7 +66,6 @@ impl<'a> ToClient<'a> {
         let mut body = Body::new(into);
         match *self {
             Self::Welcome { version } => body.header(101, seq).u16(version),
-            Self::Refused { errno } => body.header(102, seq).i32(errno),
             Self::Channel { channel } => body.header(103, seq).u32(channel),
             Self::Done {
                 errno,
@@ -116,9 +110,6 @@ impl<'a> ToClient<'a> {
         let decoded = match kind {
             101 => Self::Welcome {
                 version: fields.u16()?,
-            },
-            102 => Self::Refused {
-                errno: fields.i32()?,
             },
             103 => Self::Channel {
                 channel: fields.u32()?,

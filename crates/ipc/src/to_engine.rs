@@ -23,7 +23,7 @@ const ANY_PEER: u32 = u32::MAX;
 /// A message from a client to the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToEngine<'a> {
-    /// The first message on a connection. Answer: [`crate::ToClient::Welcome`] or [`crate::ToClient::Refused`].
+    /// The first message on a connection. Answer: [`crate::ToClient::Welcome`].
     Hello {
         /// [`crate::VERSION`] of the sender.
         version: u16,

@@ -14,7 +14,7 @@ use libc::c_int;
 use udco_ipc::client::{self, Beside, Conversation, Greeted, Host};
 use udco_ipc::{
     DataPathOptions, FD_VARIABLE, MAX_MESSAGE, MssFix, OPTIONS_VARIABLE, SOCKET_VARIABLE, ToClient,
-    ToEngine, VERSION, message_id,
+    ToEngine, message_id,
 };
 
 /// The network namespace of this process.
@@ -275,10 +275,7 @@ impl Connection {
         let program = calls::program();
         match client::greet(&mut request, calls::process(), &program, &mut buffer) {
             Ok(Greeted::Welcome) => Ok(()),
-            Ok(Greeted::OtherVersion(version)) => Err(format!(
-                "the engine speaks version {version}, not {VERSION}"
-            )),
-            Ok(Greeted::Refused(errno)) => Err(format!("the engine refuses: {}", reason(errno))),
+            Ok(Greeted::OtherVersion(other)) => Err(format!("{other}")),
             Err(Lost::Silent) => Err("the engine does not answer".into()),
             Err(_) => Err("no engine at the other end".into()),
         }

@@ -11,7 +11,7 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::time::Duration;
-use udco_ipc::{Partial, REQUEST_MARK, RelayHeader, ToClient, ToEngine, Wanted};
+use udco_ipc::{Partial, REQUEST_MARK, RelayHeader, ToClient, ToEngine, VERSION, Wanted};
 
 /// The program that tests start under the library.
 #[test]
@@ -59,14 +59,19 @@ fn a_wrong_fd_is_named_once_and_left_alone() {
 }
 
 #[test]
-fn an_engine_that_refuses_leaves_the_kernel() {
+fn an_engine_of_another_release_leaves_the_kernel() {
     needs_tun!();
     let (engine, program) = Engine::start("kernel");
     let hello = engine.next();
-    engine.say(hello.seq, &ToClient::Refused { errno: libc::EPERM });
+    let version = VERSION - 1;
+    engine.say(hello.seq, &ToClient::Welcome { version });
     let said = program.finish();
     assert_eq!(said.matches("udco: ").count(), 1, "{said}");
-    assert!(said.contains("Operation not permitted"), "{said}");
+    let line = format!(
+        "udco: the engine is of an older release (protocol version {version}, not {VERSION}): restart it, with its tunnels: \
+         OpenVPN uses its own data path\n"
+    );
+    assert!(said.contains(&line), "{said}");
 }
 
 #[test]
@@ -457,12 +462,7 @@ fn a_daemon_says_where_its_lines_go_now() {
     needs_tun!();
     let (engine, program) = Engine::start("daemonizes");
     let hello = engine.next();
-    engine.say(
-        hello.seq,
-        &ToClient::Welcome {
-            version: udco_ipc::VERSION,
-        },
-    );
+    engine.say(hello.seq, &ToClient::Welcome { version: VERSION });
     // Standard error, a pipe here; then a file by dup2; then nothing, after daemon(3).
     let outputs: Vec<_> = [
         FileType::Fifo,

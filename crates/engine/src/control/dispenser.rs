@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use udco_ipc::{MAX_MESSAGE, ToEngine, VERSION, message_id};
+use udco_ipc::{MAX_MESSAGE, OtherVersion, ToEngine, VERSION, message_id};
 use udco_sys::seqpacket::{Connection, FdList};
 
 use crate::control::conversation::new_connection;
@@ -111,7 +111,8 @@ fn hand_out(engine: &Arc<Engine>, message: &[u8], mut fds: FdList, lease: &Lease
         Ok((_, ToEngine::Hello { version, .. })) if version != VERSION => {
             tracing::warn!(
                 message_id = message_id::VERSIONS_DIFFER,
-                "the preload library speaks version {version}, this engine {VERSION}: install both from the same release"
+                "{}",
+                OtherVersion::Client(version)
             );
             Received::Other
         }

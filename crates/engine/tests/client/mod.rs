@@ -78,7 +78,7 @@ impl Client {
             pid: 1,
             program: b"test",
         };
-        assert!(matches!(self.ask(1, &hello, &[]), Some(Owned::Welcome)));
+        assert_eq!(self.ask(1, &hello, &[]), Some(Owned::Welcome(VERSION)));
         self
     }
 
@@ -118,8 +118,7 @@ impl Client {
         let mut buffer = self.buffer.borrow_mut();
         let received = self.connection().receive_within(&mut buffer, ANSWER).ok()?;
         match ToClient::decode(&buffer[..received.len]).ok()?.1 {
-            ToClient::Welcome { .. } => Some(Owned::Welcome),
-            ToClient::Refused { errno } => Some(Owned::Refused(errno)),
+            ToClient::Welcome { version } => Some(Owned::Welcome(version)),
             ToClient::Channel { channel } => Some(Owned::Channel(channel)),
             ToClient::Done { errno, .. } => Some(Owned::Done(errno)),
             ToClient::Pass => Some(Owned::Pass),
@@ -332,8 +331,7 @@ impl Channel {
 /// An answer without its buffer.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Owned {
-    Welcome,
-    Refused(i32),
+    Welcome(u16),
     Channel(u32),
     Done(i32),
     Pass,

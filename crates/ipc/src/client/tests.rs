@@ -258,7 +258,7 @@ fn a_malformed_reply_is_distinguished_from_silence() {
     );
     let mut host = Fake::new(&[(0, 1, ToClient::Welcome { version: 1 })]);
     let greeted = greet(&mut host, 1, b"test", &mut buffer);
-    assert_eq!(greeted, Ok(Greeted::OtherVersion(1)));
+    assert_eq!(greeted, Ok(Greeted::OtherVersion(OtherVersion::Engine(1))));
     let mut host = Fake::new(&[]);
     assert_eq!(notify(&mut host, &ToEngine::OwnTun), Ok(()));
 }

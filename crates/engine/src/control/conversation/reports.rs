@@ -2,9 +2,8 @@
 
 use std::io;
 
-use udco_ipc::{ToClient, VERSION, message_id};
+use udco_ipc::{OtherVersion, ToClient, VERSION, message_id};
 
-use super::EINVAL;
 use crate::control::session::Session;
 
 /// Bytes kept of the name of a client's program, which stands in log lines.
@@ -26,13 +25,14 @@ impl Session {
                 tracing::warn!(
                     message_id = message_id::VERSIONS_DIFFER,
                     program,
-                    "{program}: the client speaks version {version}, this engine {VERSION}: install both from the same release"
+                    "{program}: {}",
+                    OtherVersion::Client(version)
                 );
             });
-            return self.send(seq, ToClient::Refused { errno: EINVAL });
+        } else {
+            self.is_greeted = true;
+            tracing::debug!(program = self.name, "{} connected", self.name);
         }
-        self.is_greeted = true;
-        tracing::debug!(program = self.name, "{} connected", self.name);
         self.send(seq, ToClient::Welcome { version: VERSION })
     }
 
