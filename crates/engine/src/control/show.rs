@@ -32,17 +32,18 @@ pub(crate) fn write(state: &EngineState, to: impl Write) -> io::Result<()> {
 pub(crate) fn device(device: &Device, owner: u32, may_use: bool) -> state::Device {
     // With the peers where they are by now. A peer ends under the lock that this takes, and so counts once.
     let (snapshot, mut totals) = device.look(|_| (device.snapshot(), ended(device)));
-    for peer in snapshot.peers.iter() {
-        totals.link += traffic(&peer.activity.link_rx, &peer.activity.link_tx);
-        totals.vpn += traffic(&peer.activity.vpn_rx, &peer.activity.vpn_tx);
-        if let Some(sum) = &mut totals.loss {
-            *sum += loss(loss_of(peer));
-        }
-    }
     let shown = snapshot.peers.iter().filter(|_| may_use);
     let now = Time::from_millis(clock::milliseconds());
     let shown = shown.map(|it| peer(it, snapshot.tuning.mssfix, now));
     let mut peers: Vec<_> = shown.collect();
+    // Packets go on being counted: a second reading would be of another moment.
+    for peer in &peers {
+        totals.link += peer.link;
+        totals.vpn += peer.vpn;
+        if let (Some(sum), Some(loss)) = (&mut totals.loss, peer.loss) {
+            *sum += loss;
+        }
+    }
     peers.sort_by_key(|peer| peer.id);
     state::Device {
         name: device.interface.name.clone(),

@@ -1,7 +1,10 @@
 //! Every counter of `PEER_GET`, compared with the packets sent and received (dco-behaviour 5.9).
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
+
+use serde_json::Value;
 
 use crate::api::{BOTH, Counters};
 use crate::client::namespace::enter;
@@ -204,4 +207,31 @@ fn every_counter_is_what_was_sent_and_received() {
             eventually_equal(&remote.counters(), || site.counters(remote.peer));
         }
     }
+}
+
+/// A reader that adds the peers up must not be told less for all of them.
+#[test]
+fn a_device_that_is_busy_shows_the_sum_of_its_peers() {
+    if !enter("statistics::a_device_that_is_busy_shows_the_sum_of_its_peers") {
+        return;
+    }
+    let site = Site::open(BOTH[0]);
+    let forgers = [1, 2].map(|peer| site.add_peer(peer));
+    let is_over = &AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                forgers.iter().for_each(|it| it.send_packet(&KEEPALIVE));
+            }
+        });
+        let wrong = (0..500).find_map(|_| {
+            let device = &site.openvpn.client.show()["devices"][0];
+            let peers = device["peers"].as_array().expect("peers");
+            let packets = |of: &Value| of["link"]["rx_packets"].as_u64().expect("a number");
+            let sum: u64 = peers.iter().map(packets).sum();
+            (sum != packets(&device["totals"])).then(|| device.clone())
+        });
+        is_over.store(true, Ordering::Relaxed);
+        assert_eq!(wrong, None);
+    });
 }
