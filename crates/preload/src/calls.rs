@@ -156,6 +156,23 @@ pub(crate) fn network_namespace(fd: c_int) -> u64 {
     value
 }
 
+/// Whether the process at the other end of a Unix socket is another user's, and this one not root's.
+pub(crate) fn is_another_users(fd: c_int) -> bool {
+    let mut other = libc::ucred {
+        pid: 0,
+        uid: 0,
+        gid: 0,
+    };
+    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
+    let into = (&raw mut other).cast();
+    // SAFETY: other and len outlive the call and agree.
+    let result =
+        unsafe { real::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, into, &raw mut len) };
+    // SAFETY: cannot fail.
+    let own = unsafe { libc::geteuid() };
+    result == 0 && own != 0 && own != other.uid
+}
+
 /// Sets an integer socket option.
 pub(crate) fn set_option(fd: c_int, level: c_int, name: c_int, value: c_int) -> Result<(), Errno> {
     let len = size_of::<c_int>() as libc::socklen_t;

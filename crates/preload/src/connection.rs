@@ -277,6 +277,10 @@ impl Connection {
             Ok(Greeted::Welcome) => Ok(()),
             Ok(Greeted::OtherVersion(other)) => Err(format!("{other}")),
             Err(Lost::Silent) => Err("the engine does not answer".into()),
+            // It reads nothing from users who may not use it.
+            Err(_) if calls::is_another_users(self.fd.raw()) => {
+                Err("you may not use this engine (see `udco daemon --allow-uid`)".into())
+            }
             Err(_) => Err("no engine at the other end".into()),
         }
     }

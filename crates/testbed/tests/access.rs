@@ -90,6 +90,36 @@ fn a_user_acts_on_devices_of_its_own_and_of_its_namespace_only() -> Result<()> {
     Ok(())
 }
 
+/// The socket of an engine for some users is open to all, and the engine reads nothing from the others.
+#[test]
+fn a_user_who_may_not_use_an_engine_is_told_so() -> Result<()> {
+    let lab = Lab::new()?;
+    if !lab.is_privileged() {
+        skip("no second user in an unprivileged lab");
+        return Ok(());
+    }
+    let host = lab.host("host")?;
+    let binary = udco::program()?;
+    let path = &lab.file("engine.sock")?;
+    let options = ["--socket", path, "--allow-uid", "1"];
+    let _daemon = udco::daemon(&host, "daemon.log", &options)?;
+    let make = ["ip", "link", "add", "tun9", "type", "ovpn"];
+    let preloaded = [&["run", "--engine", path, "--"][..], &make].concat();
+    for words in [
+        &["link", "add", "tun9", "--engine", path][..],
+        &["show", "--engine", path],
+        &preloaded,
+    ] {
+        let (may, text) = says(&host, true, binary, words)?;
+        ensure!(
+            !may && text.contains("you may not use this engine"),
+            "{words:?}: {text}"
+        );
+    }
+    lab.discard_logs();
+    Ok(())
+}
+
 /// Before Linux 6.4 a TUN queue honours only the flags of its open file, which a tenant shares (faults D2). strace
 /// plays the older kernel: it refuses the unknown flag.
 #[test]
