@@ -1,10 +1,11 @@
 //! Surveys this machine's engines, and the kernel's own driver: their states, and why some do not answer (faults C4).
 
+mod processes;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use rustix::process::getuid;
 use udco_state::{FORMAT, KernelDevice, Report};
 
 use crate::client::{Client, Trouble};
@@ -12,6 +13,7 @@ use crate::engines::{self, Silent};
 use crate::left::{self, Left};
 use crate::state::{self, EngineState};
 use crate::{exit, kernel, runtime_dir};
+use processes::{Process, processes};
 
 /// The report of each engine that answered, with its socket; and those that did not.
 type Answers = (Vec<(PathBuf, String)>, Vec<Silent>);
@@ -181,18 +183,20 @@ impl<'a> Survey<'a> {
     pub(crate) fn troubles(&self) -> Vec<String> {
         let mut lines: Vec<String> = self.silent.iter().map(engines::why).collect();
         for process in &self.unreachable {
+            let pid = process.pid;
             let why = if process.is_contained() {
-                "it is in a container: run `udco show` there, or share /run/udco with it"
-            } else if process.has_other_mounts {
-                "it has a mount namespace of its own, where /run may be another: ask it there, with `nsenter -m -t PID udco show` \
-                 and this PID"
+                "it is in a container: run `udco show` there, or share /run/udco with it".into()
+            } else if process.has_other_run {
+                format!(
+                    "its mount namespace has another /run: ask it there, with `nsenter -m -t {pid} udco show`"
+                )
             } else {
                 "it had no place for its socket (is /run writable, and does its unit's RestrictAddressFamilies= include AF_UNIX?), \
                  or it listens elsewhere (give the path with --engine)"
+                    .into()
             };
             lines.push(format!(
-                "process {} is an engine that cannot be reached: {why}",
-                process.pid
+                "process {pid} is an engine that cannot be reached: {why}"
             ));
         }
         lines
@@ -291,62 +295,4 @@ fn may_be_here(path: &Path) -> bool {
 fn process_of(path: &Path) -> Option<u32> {
     let name = path.file_stem()?.to_str()?;
     name.split('-').next()?.parse().ok()
-}
-
-/// An engine's process.
-pub(crate) struct Process {
-    pid: u32,
-    /// Its id in its own pid namespace.
-    inner: u32,
-    is_daemon: bool,
-    /// Whether it is known to be in another mount namespace than this process.
-    has_other_mounts: bool,
-}
-
-impl Process {
-    /// Whether it is in another pid namespace, as in a container.
-    fn is_contained(&self) -> bool {
-        self.pid != self.inner
-    }
-}
-
-/// Engine processes according to `/proc`. Other users' only for root, and those of other network namespaces only with
-/// `everywhere`.
-fn processes(everywhere: bool) -> Vec<Process> {
-    let here = std::fs::read_link("/proc/self/ns/net").ok();
-    let own_mounts = std::fs::read_link("/proc/self/ns/mnt").ok();
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    ids.filter_map(|pid| {
-        let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
-        if read("comm")?.trim_end() != "udco" {
-            return None;
-        }
-        let words = read("cmdline")?;
-        let verb = words.split('\0').nth(1)?;
-        let status = read("status")?;
-        let field = |name: &str| {
-            let mut lines = status.lines();
-            lines
-                .find_map(|line| line.strip_prefix(name))
-                .map(str::trim)
-        };
-        // The processes that start an engine, or wait for its end, have a single thread.
-        let is_engine = matches!(verb, "engine" | "daemon") && field("Threads:")? != "1";
-        let uid = field("Uid:")?.split_whitespace().next()?.parse::<u32>();
-        let may_ask = getuid().is_root() || uid == Ok(getuid().as_raw());
-        // Unknown if the process may not be inspected.
-        let there = std::fs::read_link(format!("/proc/{pid}/ns/net")).ok();
-        let is_here = everywhere || there.is_none() || there == here;
-        let inner = field("NSpid:")?.split_whitespace().last()?.parse().ok()?;
-        let is_daemon = verb == "daemon";
-        let mounts = std::fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
-        (is_engine && may_ask && is_here).then_some(Process {
-            pid,
-            inner,
-            is_daemon,
-            has_other_mounts: mounts.is_some() && mounts != own_mounts,
-        })
-    })
-    .collect()
 }

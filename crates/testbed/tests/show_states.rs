@@ -186,14 +186,23 @@ fn what_cannot_be_asked_is_not_called_none() -> Result<()> {
     Ok(())
 }
 
+/// Most services have a mount namespace of their own, with the machine's `/run`.
 #[test]
 fn an_engine_without_a_socket_is_seen() -> Result<()> {
+    for start in [&[][..], &["unshare", "--mount"]] {
+        is_seen_without_a_socket(start)?;
+    }
+    Ok(())
+}
+
+fn is_seen_without_a_socket(start: &[&str]) -> Result<()> {
     let lab = Lab::new()?;
     let host = lab.host("host")?;
     let binary = udco::program()?;
     host.run(&["mount", "-o", "remount,ro", "/run"])?;
     let words = ["env", "-u", "XDG_RUNTIME_DIR", binary, "run", "--"];
-    let _program = host.spawn("program.log", &[&words[..], &["sleep", "600"]].concat())?;
+    let words = [start, &words, &["sleep", "600"]].concat();
+    let _program = host.spawn("program.log", &words)?;
     eventually("the engine to be seen", SOON, || {
         let (code, printed) = show(&host, &["env", "-u", "XDG_RUNTIME_DIR"])?;
         Ok((code == Some(6) && printed.contains("no place for its socket")).then_some(()))

@@ -150,7 +150,7 @@ fn silent_engines(host: &Host, server: &Endpoint) -> Result<()> {
         code: output.status.code(),
     };
     said.is("on", &["engine-silent"])?;
-    let elsewhere = "it has a mount namespace of its own";
+    let elsewhere = "its mount namespace has another /run";
     ensure!(said.has("engine-silent", elsewhere), "{:#}", said.json);
     Ok(())
 }
