@@ -29,11 +29,12 @@ impl fmt::Display for OtherVersion {
             Self::Client(_) => "the client",
         };
         let age = if is_newer { "a newer" } else { "an older" };
-        let version = self.version();
-        write!(
-            to,
-            "{who} is of {age} release (protocol version {version}, not {VERSION}): "
-        )?;
+        write!(to, "{who} is of {age} release")?;
+        // Older engines do not say which version they speak.
+        if self.version() > 0 {
+            write!(to, " (protocol version {}, not {VERSION})", self.version())?;
+        }
+        to.write_str(": ")?;
         // An upgrade replaces files, and an engine runs on until its tunnels are restarted (docs/operating.md).
         to.write_str(match (self, is_newer) {
             (Self::Engine(_), false) => "restart it, with its tunnels",

@@ -8,7 +8,7 @@ use crate::{Malformed, TooLong, Wanted};
 pub enum ToClient<'a> {
     /// The connection is accepted, if both speak the same version.
     Welcome {
-        /// [`crate::VERSION`] of the engine.
+        /// [`crate::VERSION`] of the engine; 0 of an older one that does not say.
         version: u16,
     },
     /// The channel is open, under this number.
@@ -111,6 +111,11 @@ impl<'a> ToClient<'a> {
             101 => Self::Welcome {
                 version: fields.u16()?,
             },
+            // How engines up to version 7 refuse a client of another version; they do not say which they speak.
+            102 => {
+                let _errno = fields.i32()?;
+                Self::Welcome { version: 0 }
+            }
             103 => Self::Channel {
                 channel: fields.u32()?,
             },

@@ -262,3 +262,21 @@ fn a_malformed_reply_is_distinguished_from_silence() {
     let mut host = Fake::new(&[]);
     assert_eq!(notify(&mut host, &ToEngine::OwnTun), Ok(()));
 }
+
+#[test]
+fn an_engine_that_refuses_as_older_ones_do_is_of_another_version() {
+    let refusal = [
+        &102_u16.to_ne_bytes()[..],
+        &[0; 2],
+        &1_u32.to_ne_bytes(),
+        &22_i32.to_ne_bytes(),
+    ]
+    .concat();
+    let refused = ToClient::decode(&refusal);
+    assert_eq!(refused, Ok((1, ToClient::Welcome { version: 0 })));
+    let text = OtherVersion::Engine(0).to_string();
+    assert_eq!(
+        text,
+        "the engine is of an older release: restart it, with its tunnels"
+    );
+}
