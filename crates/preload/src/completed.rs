@@ -41,8 +41,9 @@ fn line(device: &str, routes: &[Route]) -> String {
         ),
     };
     format!(
-        "udco: {device} was left by a killed run, with routes that this run has not set: {}{more}; packets for them still go \
-         into the tunnel; to remove a route that nobody needs, run `ip route del {first} dev {device}`\n",
+        "udco: {device} was left by a killed run, with routes that OpenVPN itself has not set again: {}{more}; their packets \
+         go into the tunnel; a route that no script needs and that is to lead past the tunnel, in the clear, goes with \
+         `ip route del {first} dev {device}`\n",
         named.join(", ")
     )
 }
@@ -111,7 +112,10 @@ mod tests {
     fn the_line_names_some_routes_and_how_to_remove_them() {
         let few = [route(V4, 0, &[]), route(V6, 3, &[0x20])];
         let said = line("tun7", &few);
-        assert!(said.contains("not set: 0.0.0.0/0, 2000::/3;"), "{said}");
+        assert!(
+            said.contains("not set again: 0.0.0.0/0, 2000::/3;"),
+            "{said}"
+        );
         assert!(said.contains("`ip route del 0.0.0.0/0 dev tun7`"), "{said}");
         let many: Vec<_> = (0..20).map(|it| route(V4, 24, &[10, 0, it, 0])).collect();
         let said = line("tun7", &many);

@@ -245,7 +245,8 @@ pub(crate) fn read(message: &[u8]) -> Option<Route> {
         protocol,
         kind,
         table: table.into(),
-        flags: u32::from_ne_bytes(flags),
+        // How the link is at the moment (`RTNH_F_LINKDOWN` and the like) is not the route's.
+        flags: u32::from_ne_bytes(flags) & ONLINK,
         ..Route::default()
     };
     route.take(message, HEADER + ROUTE);

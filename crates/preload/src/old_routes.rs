@@ -104,4 +104,14 @@ mod tests {
         ));
         assert_eq!(old.routes, [route(V4, 1, &half)]);
     }
+    /// The kernel says so of a device that has just been opened.
+    #[test]
+    fn a_route_whose_link_was_down_is_the_same_once_it_is_up() {
+        let mut fixed = [0; fib::ROUTE];
+        fixed[0] = V4;
+        let up = answer::request(libc::RTM_NEWROUTE, 0, &fixed, &[]);
+        fixed[8..].copy_from_slice(&16_u32.to_ne_bytes());
+        let down = answer::request(libc::RTM_NEWROUTE, 0, &fixed, &[]);
+        assert_eq!(fib::read(&down), fib::read(&up));
+    }
 }

@@ -147,7 +147,7 @@ fn is_given_another_on_its_own(
     ensure!(has[0].starts_with("10.8.0.3/"), "not {has:?}");
     Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
     Ping::to(at::INNER_SERVER6).all_answered(&pair.client)?;
-    let said = "this run has not set: 0.0.0.0/1, 128.0.0.0/1;";
+    let said = "OpenVPN itself has not set again: 0.0.0.0/1, 128.0.0.0/1;";
     ensure!(second.log().contains(said), "{}", second.log());
     second.stop()
 }

@@ -10,7 +10,7 @@ use udco_testbed::{CONNECT, Endpoint, Pair, Proto, Version, udco};
 const SOON: Duration = Duration::from_secs(5);
 
 /// Begins the line.
-const LINE: &str = "with routes that this run has not set: ";
+const LINE: &str = "with routes that OpenVPN itself has not set again: ";
 
 /// Those of a full tunnel. The host has no other default route, so OpenVPN finds none to its server's address.
 const FULL: [&str; 6] = [
