@@ -50,7 +50,7 @@ pub(crate) enum Trouble {
     #[error("the engine does not answer")]
     Silent,
     /// It is not running.
-    #[error("no engine there: start one with `udco daemon`")]
+    #[error("no engine there: start it with `udco daemon --socket` and this path")]
     Absent,
     /// It has closed the connection.
     #[error("the engine has ended")]
@@ -216,7 +216,7 @@ fn ungreeted(connection: &Connection, error: anyhow::Error) -> anyhow::Error {
 fn named(connection: &Connection, error: anyhow::Error) -> anyhow::Error {
     let is_silent = error.downcast_ref() == Some(&Trouble::Silent);
     match is_silent.then(|| Stalled::behind(connection)).flatten() {
-        Some(process) => error.context(process),
+        Some(process) => anyhow::Error::new(process).context(Trouble::Silent),
         None => error,
     }
 }

@@ -38,6 +38,8 @@ impl Stalled {
     }
 }
 
+impl std::error::Error for Stalled {}
+
 impl Display for Stalled {
     fn fmt(&self, to: &mut Formatter<'_>) -> fmt::Result {
         let Self { pid, name, state } = self;
@@ -50,7 +52,7 @@ impl Display for Stalled {
             ),
             'D' => write!(
                 to,
-                "waits for the kernel (state D), and cannot even be killed; `cat /proc/{pid}/stack` says what for"
+                "waits for the kernel (state D); if that lasts, `cat /proc/{pid}/stack`, as root, shows where"
             ),
             'Z' | 'X' => write!(to, "has ended (state {state})"),
             _ => write!(
