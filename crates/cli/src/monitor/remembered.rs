@@ -56,25 +56,45 @@ impl Remembered {
 
     /// The peer that has gone.
     pub(super) fn take(&mut self, whose: Whose) -> Option<Who> {
-        let Some(gone) = self.known.remove(&whose) else {
+        let Some(mut gone) = self.known.remove(&whose) else {
             return self.newer.as_mut()?.remove(&whose);
         };
         if let Some(newer) = &mut self.newer
-            && newer.get(&whose) == Some(&gone)
+            && let Some(later) = newer.get(&whose)
+            && may_be_same(&gone, later)
         {
-            newer.remove(&whose);
+            let later = newer.remove(&whose)?;
+            if later.remote == gone.remote {
+                gone.common_name = gone.common_name.or(later.common_name);
+                gone.vpn4 = gone.vpn4.or(later.vpn4);
+                gone.vpn6 = gone.vpn6.or(later.vpn6);
+            }
         }
         Some(gone)
     }
 
     /// The peer has moved.
     pub(super) fn moved(&mut self, whose: Whose, to: SocketAddr) {
-        for peers in self.newer.iter_mut().chain([&mut self.known]) {
-            if let Some(who) = peers.get_mut(&whose) {
-                who.remote = Some(to);
-            }
+        let known = self.known.get_mut(&whose);
+        let later = self.newer.as_mut().and_then(|it| it.get_mut(&whose));
+        // Where the last look has found it elsewhere, that is a newer address, or another client's.
+        let later = later.filter(|later| {
+            let known = known.as_deref();
+            known.is_none_or(|it| may_be_same(it, later) && it.remote == later.remote)
+        });
+        for who in known.into_iter().chain(later) {
+            who.remote = Some(to);
         }
     }
+}
+
+/// Whether both may be one client, as far as its name and VPN addresses are known; its outer address may have changed.
+fn may_be_same(one: &Who, other: &Who) -> bool {
+    let names = one.common_name.as_ref().zip(other.common_name.as_ref());
+    let addresses = |who: &Who| Some((who.vpn4, who.vpn6)).filter(|it| *it != (None, None));
+    let addresses = addresses(one).zip(addresses(other));
+    names.is_none_or(|(one, other)| one == other)
+        && addresses.is_none_or(|(one, other)| one == other)
 }
 
 #[cfg(test)]
@@ -107,6 +127,57 @@ mod tests {
         peers.settle();
         assert_eq!(peers.take((3, 1)), None);
         assert_eq!(peers.take((3, 2)), None, "she has gone for good");
+    }
+
+    /// With its VPN address, and that outside.
+    fn at(name: Option<&str>, vpn: u8, port: u16) -> Who {
+        Who {
+            common_name: name.map(str::to_owned),
+            remote: Some(([192, 0, 2, 1], port).into()),
+            vpn4: Some([10, 8, 0, vpn].into()),
+            vpn6: None,
+        }
+    }
+
+    /// What two looks have found of peer 1; the second is not settled.
+    fn looked_twice(older: Who, newer: Who) -> Remembered {
+        let (mut peers, now) = (Remembered::default(), Instant::now());
+        peers.looked(now, now, Some(vec![((3, 1), older)]));
+        peers.settle();
+        peers.looked(now, now, Some(vec![((3, 1), newer)]));
+        peers
+    }
+
+    /// The status file has it later than the engine.
+    #[test]
+    fn a_name_that_came_between_two_looks_is_its_own() {
+        let mut peers = looked_twice(at(None, 2, 5), at(Some("alice"), 2, 5));
+        assert_eq!(peers.take((3, 1)), Some(at(Some("alice"), 2, 5)));
+        assert_eq!(peers.take((3, 1)), None, "the next one is not Alice");
+        // An address of the VPN is used again, too.
+        let mut peers = looked_twice(at(None, 2, 5), at(Some("bob"), 2, 6));
+        assert_eq!(peers.take((3, 1)), Some(at(None, 2, 5)));
+        let mut peers = looked_twice(at(Some("alice"), 2, 5), at(Some("bob"), 2, 6));
+        assert_eq!(peers.take((3, 1)), Some(at(Some("alice"), 2, 5)));
+        assert_eq!(peers.take((3, 1)), Some(at(Some("bob"), 2, 6)));
+    }
+
+    #[test]
+    fn one_that_moves_does_not_move_the_next() {
+        let to = |port| ([192, 0, 2, 1], port).into();
+        let mut peers = looked_twice(at(Some("alice"), 2, 5), at(None, 3, 6));
+        peers.moved((3, 1), to(7));
+        assert_eq!(peers.take((3, 1)), Some(at(Some("alice"), 2, 7)));
+        peers.moved((3, 1), to(8));
+        assert_eq!(peers.take((3, 1)), Some(at(None, 3, 8)));
+        // It was seen before the second look, after it, or both.
+        for seen in [5, 7, 8] {
+            let mut peers = looked_twice(at(None, 2, 5), at(Some("alice"), 2, seen));
+            peers.moved((3, 1), to(7));
+            peers.moved((3, 1), to(8));
+            assert_eq!(peers.take((3, 1)), Some(at(Some("alice"), 2, 8)));
+            assert_eq!(peers.take((3, 1)), None);
+        }
     }
 
     #[test]
