@@ -64,6 +64,12 @@ fn taken(facts: &Facts) -> Option<Finding> {
             finding(Name::DeviceTaken, Severity::Info, about, means)
                 .cure("a second OpenVPN needs another name, or `dev tun` for a free one")
         }
+        Serves::Unsure => {
+            let means = format!("no engine that answers serves {wanted}, which udco made");
+            finding(Name::DeviceTaken, Severity::Info, about, means).cure(
+                "OpenVPN takes it over if its engine was killed; else it needs another name, or `dev tun` for a free one",
+            )
+        }
         // The device of the kernel's driver looks right to OpenVPN, and is refused when it asks for it.
         Serves::Driver => {
             let means = format!("the kernel's own driver serves {wanted}");

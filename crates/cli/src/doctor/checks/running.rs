@@ -25,12 +25,12 @@ pub(super) fn has_all(facts: &Facts) -> bool {
     devices > 0 && devices >= with_library
 }
 
-/// Devices of engines that are stopped or hang, or whose sockets are not seen here.
+/// Devices of engines that are stopped or hang, or whose sockets are not seen here; none if they may be another user's.
 pub(super) fn silent_devices(facts: &Facts) -> impl Iterator<Item = &Link> {
     let silent = &facts.running.silent;
-    let is_there = silent.iter().any(|it| it.cause != Cause::Other);
+    let are_known = !silent.is_empty() && silent.iter().all(|it| it.cause != Cause::Other);
     let links = facts.network.links.iter();
-    links.filter(move |link| is_there && link.serves == Serves::Silent)
+    links.filter(move |link| are_known && link.serves == Serves::Silent)
 }
 
 /// One that is stopped or hangs stops the tunnels that it has.

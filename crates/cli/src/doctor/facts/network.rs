@@ -32,6 +32,8 @@ pub(in crate::doctor) enum Serves {
     Engine,
     /// An engine that does not answer this user.
     Silent,
+    /// Nothing, or an engine that does not answer and has no peer on it: either has no carrier.
+    Unsure,
     /// An engine that has been killed, or its OpenVPN.
     Nothing,
     /// The kernel's own driver.

@@ -9,6 +9,7 @@ use udco_netlink::route::{self, Change, Family};
 use udco_netlink::{link_names, message_link};
 
 use crate::doctor::facts::{DefaultRoute, Link, Network, Serves};
+use crate::left::Left;
 use crate::survey::Survey;
 use crate::{kernel, rtnetlink, state};
 
@@ -42,24 +43,33 @@ fn links(survey: &Survey<'_>, reply: &[Vec<u8>]) -> Vec<Link> {
     let devices = devices.filter(|device| state::is_here(device));
     let served: HashSet<u32> = devices.map(|device| device.ifindex).collect();
     let drivers: HashSet<u32> = kernel::links().iter().map(|it| it.ifindex).collect();
-    let left: HashSet<u32> = survey.left.iter().map(|it| it.ifindex).collect();
     let links = reply.iter().filter_map(|message| {
         let ((name, alias), ifindex) = (link_names(message)?, message_link(message)?);
         let serves = if served.contains(&ifindex) {
             Serves::Engine
-        } else if left.contains(&ifindex) {
-            Serves::Nothing
         } else if drivers.contains(&ifindex) {
             Serves::Driver
-        } else if alias.starts_with(ALIAS) {
-            Serves::Silent
         } else {
-            Serves::Other
+            unserved(survey, ifindex, alias)
         };
         let name = name.to_owned();
         Some(Link { name, serves })
     });
     links.collect()
+}
+
+/// What serves a link if neither an engine that answers does, nor the kernel's own driver.
+fn unserved(survey: &Survey<'_>, ifindex: u32, alias: &str) -> Serves {
+    let is_one_of = |links: &[Left]| links.iter().any(|it| it.ifindex == ifindex);
+    if is_one_of(&survey.left) {
+        Serves::Nothing
+    } else if is_one_of(&survey.unsure) {
+        Serves::Unsure
+    } else if alias.starts_with(ALIAS) {
+        Serves::Silent
+    } else {
+        Serves::Other
+    }
 }
 
 /// The default routes in the text of `/proc/net/route`.
@@ -123,6 +133,22 @@ fn flag(path: &str) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// With an engine that does not answer, a device without a carrier may be its own, or that of one that was killed.
+    #[test]
+    fn a_link_without_a_carrier_may_be_anyones() {
+        let mut survey = Survey::of_all(&[], Vec::new(), false, (Vec::new(), Vec::new()));
+        let left = |ifindex| Left {
+            name: "tun0".to_owned(),
+            ifindex,
+        };
+        survey.left = vec![left(100_001)];
+        survey.unsure = vec![left(100_002)];
+        let serves = |ifindex| unserved(&survey, ifindex, &format!("{ALIAS}ovpn"));
+        let found = [100_001, 100_002, 100_003].map(serves);
+        assert_eq!(found, [Serves::Nothing, Serves::Unsure, Serves::Silent]);
+        assert_eq!(unserved(&survey, 100_004, ""), Serves::Other);
+    }
 
     #[test]
     fn default_routes_are_told_from_others() {

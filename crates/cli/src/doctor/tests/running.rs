@@ -56,6 +56,40 @@ fn a_tunnel_of_an_engine_that_does_not_answer_is_on() {
     assert_eq!(diagnose(&facts).offload, Offload::WouldBeOn);
 }
 
+/// Its engine was killed, and that of another tunnel is stopped.
+#[test]
+fn a_stopped_engine_does_not_account_for_every_link() {
+    for subject in [Subject::Config("c.conf".into()), Subject::Machine] {
+        let is_machine = subject == Subject::Machine;
+        let mut facts = runs(DataPath::Engine, !is_machine);
+        facts.subject = subject;
+        if is_machine {
+            facts.running.openvpns.push(OpenVpn {
+                pid: 713,
+                command: "openvpn other.conf".into(),
+                path: DataPath::Engine,
+            });
+        }
+        facts.network.links.push(link("tun0", Serves::Unsure));
+        facts.running.silent.push(silent(Cause::Stalled));
+        let severity = |facts: &Facts| {
+            let diagnosis = diagnose(facts);
+            assert_eq!(diagnosis.offload, Offload::WouldBeOn, "{diagnosis:#?}");
+            assert_eq!(flaws(&diagnosis), ["engine-silent"]);
+            diagnosis.findings[0].severity
+        };
+        assert_eq!(severity(&facts), Severity::Warning, "it stops none");
+        facts.network.links.push(link("tun1", Serves::Silent));
+        assert_eq!(severity(&facts), Severity::Error, "it stops tun1");
+    }
+    // One of the two has it.
+    let mut facts = runs(DataPath::Engine, true);
+    facts.network.links.push(link("tun0", Serves::Silent));
+    facts.running.silent.push(silent(Cause::Stalled));
+    facts.running.silent.push(silent(Cause::Other));
+    assert_eq!(diagnose(&facts).offload, Offload::WouldBeOn);
+}
+
 /// Another tunnel has one.
 #[test]
 fn the_device_of_another_is_not_its_own() {

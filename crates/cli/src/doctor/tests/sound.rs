@@ -11,7 +11,7 @@ use crate::doctor::facts::{
 
 #[test]
 fn nothing_is_named_in_sound_set_ups() {
-    let cases: [(&str, String, Change); 21] = [
+    let cases: [(&str, String, Change); 22] = [
         ("a client", CLIENT.into(), |_| ()),
         ("a server", SERVER.into(), |_| ()),
         ("2.7", CLIENT.into(), |it| {
@@ -83,6 +83,11 @@ fn nothing_is_named_in_sound_set_ups() {
             "a device of an engine that denies this user access",
             format!("{CLIENT}dev tun0"),
             |it| it.network.links.push(link("tun0", Serves::Silent)),
+        ),
+        (
+            "a device that was left, or whose engine denies this user access",
+            format!("{CLIENT}dev tun0"),
+            |it| it.network.links.push(link("tun0", Serves::Unsure)),
         ),
         (
             "another tunnel's default route",
