@@ -30,11 +30,8 @@ pub(super) fn draw(
     let Some(row) = row else {
         let mut words = "this peer is gone".to_owned();
         let mut others = model.peers.iter();
-        if let Some(other) = others.find(|row| Some(&row.whose) == controls.chosen.as_ref()) {
-            let (id, device) = (other.peer.id, &other.device);
-            words.push_str(&format!(
-                ", and peer {id} of {device} is another client now"
-            ));
+        if others.any(|row| Some(&row.whose) == controls.chosen.as_ref()) {
+            words.push_str(", and its id now belongs to another connection");
         }
         let lines = wrap(&words, area.width.into()).into_iter();
         let mut lines: Vec<_> = lines.map(|it| Line::styled(it, theme.warning)).collect();

@@ -249,7 +249,7 @@ fn the_details_of_a_peer_that_is_gone_are_not_those_of_the_next() {
     model.take(sample(at(begin, 9), vec![device("tun0", 3, peers)]));
     let told = screen(&model, &mut controls, 80, 24).join("\n");
     assert!(
-        told.contains("this peer is gone, and peer 2 of tun0 is another client now"),
+        told.contains("this peer is gone, and its id now belongs to another connection"),
         "{told}"
     );
     assert!(!told.contains("192.0.2.3"), "{told}");
