@@ -111,23 +111,26 @@ impl Model {
                 ..device.whose.clone()
             };
             let common_name = device.common_names.remove(&peer.id);
-            let (turn, is_new) = self.turns.of(&whose, common_name.as_ref(), &peer);
-            if is_new {
+            let name = common_name.as_ref();
+            let turn = self.turns.of(&whose, device.mode, name, &peer);
+            if turn.is_new {
                 self.histories.remove(&whose);
             }
             let rate = self.rates.of(whose.clone(), sample::sides(&peer));
+            let rate = rate.filter(|_| !turn.counts_anew);
             if let Some([inside, _]) = rate {
                 *of_peers.get_or_insert_default() += inside;
             }
             let loss = peer.loss.and_then(|it| self.losses.of(whose.clone(), it));
+            let loss = loss.flatten().filter(|_| !turn.counts_anew);
             self.peers.push(PeerRow {
                 whose,
-                turn,
+                turn: turn.number,
                 device: device.name.clone(),
                 common_name,
                 peer,
                 rate,
-                loss: loss.flatten(),
+                loss,
             });
         }
         let totals = device.totals;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use udco_state::{KernelDevice, KernelPeer, Key, Peer};
+use udco_state::{KernelDevice, KernelPeer, Key, Mode, Peer};
 
 use crate::escape::printable;
 use crate::rates::{Sides, Whose};
@@ -44,6 +44,7 @@ pub(super) struct Sample {
 pub(super) struct DeviceSample {
     pub(super) whose: Whose,
     pub(super) name: String,
+    pub(super) mode: Mode,
     /// Its mode and API, or driver: `mp, ovpn-dco-v2`.
     pub(super) kind: String,
     /// `None` for a device of the kernel's own driver.
@@ -134,6 +135,7 @@ impl DeviceSample {
                 peer: None,
             },
             name: printable(&device.name, NAME),
+            mode: device.mode,
             kind: format!("{}, {}{elsewhere}", device.mode.name(), device.api.name()),
             engine: Some(engine),
             totals: device.totals.as_ref().map(|totals| Sides {
@@ -160,6 +162,7 @@ impl DeviceSample {
                 peer: None,
             },
             name: printable(&device.name, NAME),
+            mode: device.mode,
             kind: format!("{}, driver: {}", device.mode.name(), device.driver.name()),
             engine: None,
             totals: None,

@@ -1,10 +1,13 @@
 //! Whether a peer is still the client that it was. Ids are used again: each client that has one is a turn of its own.
+//!
+//! Without a status file, one that reconnects from elsewhere looks like another. The only peer of a P2P device is always
+//! the other end of its tunnel, wherever that is.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use udco_state::Peer;
+use udco_state::{Mode, Peer};
 
 use super::sample;
 use crate::rates::{Counters, Sides, Whose};
@@ -20,6 +23,16 @@ pub(super) struct Turns {
     /// When the sample before was taken, and this one.
     before: Option<Instant>,
     now: Option<Instant>,
+}
+
+/// The turn of a peer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    pub(super) number: u64,
+    /// It has just begun.
+    pub(super) is_new: bool,
+    /// The counters are not those of the sample before, though they may be higher.
+    pub(super) counts_anew: bool,
 }
 
 /// What was last seen of a peer.
@@ -42,8 +55,14 @@ impl Turns {
             .retain(|_, known| known.seen.is_some_and(is_fresh));
     }
 
-    /// The turn of a peer in this sample, and whether it has just begun.
-    pub(super) fn of(&mut self, whose: &Whose, name: Option<&String>, peer: &Peer) -> (u64, bool) {
+    /// The turn of a peer in this sample.
+    pub(super) fn of(
+        &mut self,
+        whose: &Whose,
+        mode: Mode,
+        name: Option<&String>,
+        peer: &Peer,
+    ) -> Turn {
         let mut now = Known {
             turn: self.last + 1,
             seen: self.now,
@@ -53,29 +72,33 @@ impl Turns {
             counters: sample::sides(peer),
         };
         let before = self.known.get(whose);
-        let same = before.filter(|before| {
-            let was_there = before.seen == self.before;
-            !now.is_another(before, was_there)
+        let was_there = before.is_some_and(|before| before.seen == self.before);
+        let counts_on = before.is_some_and(|before| !now.is_reconnected(before, was_there));
+        let same = before.filter(|before| match (mode, &now.name, &before.name) {
+            (Mode::P2p, ..) => true,
+            // One that comes back has its name still.
+            (Mode::Mp, Some(name), Some(other)) => name == other,
+            (Mode::Mp, ..) => counts_on,
         });
         if let Some(same) = same {
             now.turn = same.turn;
             // A status file may not have it now.
             now.name = now.name.or_else(|| same.name.clone());
         }
-        let (turn, is_new) = (now.turn, same.is_none());
-        self.last = self.last.max(turn);
+        let turn = Turn {
+            number: now.turn,
+            is_new: same.is_none(),
+            counts_anew: same.is_none() || !counts_on,
+        };
+        self.last = self.last.max(turn.number);
         self.known.insert(whose.clone(), now);
-        (turn, is_new)
+        turn
     }
 }
 
 impl Known {
-    /// A client that comes back is the same one: by its name, or by where it is if nobody knows names. One that moves
-    /// keeps its counters.
-    fn is_another(&self, before: &Self, was_there: bool) -> bool {
-        if let (Some(name), Some(other)) = (&self.name, &before.name) {
-            return name != other;
-        }
+    /// Whether this is another connection than before, from elsewhere. One that moves keeps its counters.
+    fn is_reconnected(&self, before: &Self, was_there: bool) -> bool {
         let has_begun = !was_there || self.counters.since(before.counters, 1.0).is_none();
         let has_moved = self.remote != before.remote;
         match has_begun {
@@ -100,7 +123,8 @@ mod tests {
                 continue;
             };
             let name = Some((*name).to_owned()).filter(|it| !it.is_empty());
-            found.push(turns.of(&whose(3, Some(1)), name.as_ref(), peer).0);
+            let turn = turns.of(&whose(3, Some(1)), Mode::Mp, name.as_ref(), peer);
+            found.push(turn.number);
         }
         found
     }
@@ -153,7 +177,7 @@ mod tests {
     fn who_is_gone_for_long_is_forgotten() {
         let (mut turns, begin) = (Turns::default(), Instant::now());
         turns.begin(begin);
-        turns.of(&whose(3, Some(1)), None, &peer(1, 0, 0));
+        turns.of(&whose(3, Some(1)), Mode::Mp, None, &peer(1, 0, 0));
         turns.begin(at(begin, 599));
         assert_eq!(turns.known.len(), 1);
         turns.begin(at(begin, 601));

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use udco_state::{Keepalive, Key, Keys, Loss, Mss, Traffic};
+use udco_state::{Keepalive, Key, Keys, Loss, Mode, Mss, Traffic};
 
 use super::*;
 
@@ -38,6 +38,7 @@ pub(in crate::top) fn device(name: &str, ifindex: u32, peers: Vec<Peer>) -> Devi
     DeviceSample {
         whose: whose(ifindex, None),
         name: name.to_owned(),
+        mode: Mode::Mp,
         kind: "mp, ovpn-dco-v2".to_owned(),
         engine: Some(EngineSample {
             socket: "/run/udco/engine.sock".to_owned(),
@@ -163,6 +164,67 @@ fn peers_and_engines_come_and_go() {
     assert_eq!(model.devices[0].rate.unwrap().rx_bytes, 1000.0);
     let together: Vec<_> = model.together().received().collect();
     assert_eq!(together, [8000, 0, 0, 8000, 8000, 0]);
+}
+
+/// The id is used again, and its next client has counted more than the one before.
+#[test]
+fn the_counters_of_another_client_make_no_rate() {
+    let begin = Instant::now();
+    for (name, next) in [(None, 2), (Some("bob"), 1), (Some("alice"), 2)] {
+        let mut model = Model::default();
+        let looks = [
+            ("alice", peer(1, 5000, 0)),
+            (
+                name.unwrap_or_default(),
+                Peer {
+                    id: 1,
+                    ..peer(next, 9000, 0)
+                },
+            ),
+            (
+                name.unwrap_or_default(),
+                Peer {
+                    id: 1,
+                    ..peer(next, 9500, 0)
+                },
+            ),
+        ];
+        let mut rates = Vec::new();
+        for (second, (name, peer)) in (0..).zip(looks) {
+            let mut device = device("tun0", 3, vec![peer]);
+            (device.totals, device.engine) = (None, None);
+            let names = Some(name.to_owned()).filter(|it| !it.is_empty());
+            device.common_names = names.into_iter().map(|name| (1, name)).collect();
+            model.take(sample(at(begin, second), vec![device]));
+            let received = |rate: Option<Rate>| rate.map(|it| it.rx_bytes);
+            let row = &model.peers[0];
+            let inside = row.rate.map(|[inside, _]| inside);
+            assert_eq!(received(model.devices[0].rate), received(inside), "{name}");
+            rates.push((received(inside), row.loss));
+        }
+        assert_eq!(rates[..2], [(None, None), (None, None)], "{name:?}");
+        assert_eq!(rates[2].0, Some(500.0), "{name:?}");
+    }
+}
+
+/// A client of OpenVPN that goes to its other server is at the same end of the same tunnel.
+#[test]
+fn the_peer_of_a_p2p_device_is_never_another() {
+    let begin = Instant::now();
+    let mut model = Model::default();
+    let elsewhere = Peer {
+        id: 1,
+        ..peer(2, 0, 0)
+    };
+    let mut turns = Vec::new();
+    for (second, peer) in [(0, peer(1, 5000, 0)), (1, elsewhere)] {
+        let mut device = device("tun0", 3, vec![peer]);
+        device.mode = Mode::P2p;
+        model.take(sample(at(begin, second), vec![device]));
+        turns.push(model.peers[0].turn);
+    }
+    assert_eq!(turns, [1, 1]);
+    assert!(model.peers[0].rate.is_none());
 }
 
 #[test]
