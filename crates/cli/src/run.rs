@@ -106,7 +106,7 @@ fn prepare(arguments: &RunArguments) -> Result<Command> {
                     io::ErrorKind::PermissionDenied => {
                         "this user may not look for it: see the directories above it"
                     }
-                    _ => "start one with `udco daemon`",
+                    _ => "start it with `udco daemon --socket` and this path",
                 };
                 anyhow::Error::new(error)
                     .context(format!("no engine at {}: {cure}", path.display()))

@@ -291,7 +291,7 @@ fn refusals_say_what_is_wrong_and_leave_nothing_behind() -> Result<()> {
     refused(
         "link add tun0 --engine /nowhere",
         1,
-        "start one with `udco daemon`",
+        "start it with `udco daemon --socket`",
     )?;
     refused("link add tun0 --mode both", 2, "invalid value 'both'")?;
     refused(

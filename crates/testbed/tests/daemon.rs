@@ -75,7 +75,7 @@ fn a_daemon_says_what_is_in_its_way() -> Result<()> {
     let nowhere = "daemon --socket /nowhere/engine.sock";
     says(nowhere, 1, "there is no directory /nowhere")?;
     let nowhere = "run --engine /nowhere.sock -- true";
-    says(nowhere, 125, "start one with `udco daemon`")?;
+    says(nowhere, 125, "start it with `udco daemon --socket`")?;
     for no_socket in ["/etc/passwd", "/etc"] {
         let engine = format!("run --engine {no_socket} -- true");
         says(&engine, 125, &format!("{no_socket} is not a socket"))?;
