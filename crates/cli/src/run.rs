@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use rustix::fs::OFlags;
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use udco_ipc::{FD_VARIABLE, SOCKET_VARIABLE, message_id};
@@ -108,8 +108,7 @@ fn prepare(arguments: &RunArguments) -> Result<Command> {
                     }
                     _ => "start it with `udco daemon --socket` and this path",
                 };
-                anyhow::Error::new(error)
-                    .context(format!("no engine at {}: {cure}", path.display()))
+                anyhow!("no engine at {}: {error}; {cure}", path.display())
             })?;
             if !runtime_dir::is_socket(&path) {
                 bail!(
