@@ -25,9 +25,10 @@ fn report(state: &mut State) {
     let mut old = state.old_routes.take();
     while let Some(ifindex) = old.first().map(|route| route.ifindex) {
         let of_device: Vec<_> = old.extract_if(.., |it| it.ifindex == ifindex).collect();
-        let device = left::name(ifindex);
-        let line = line(&device, &of_device);
-        journal::say_of(message_id::ROUTES_LEFT, Some(&device), &line);
+        let name = left::name(ifindex);
+        let line = line(&name, &of_device);
+        let device = Some(name.as_str());
+        journal::say_of(message_id::ROUTES_LEFT, device, &line);
     }
 }
 

@@ -189,7 +189,7 @@ fn commands_end_quietly_without_a_reader_and_report_a_full_disk() -> Result<()> 
     let (reader, writer) = pipe()?;
     drop(reader);
     let code = command.stderr(writer).status()?.code();
-    ensure!(code == Some(1), "{code:?}");
+    ensure!(code == Some(3), "{code:?}");
     Ok(())
 }
 

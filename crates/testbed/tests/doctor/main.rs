@@ -113,7 +113,11 @@ fn running(version: Version) -> Result<()> {
         "{:#}",
         said.json
     );
-    silent_engines(&pair.server, &server)?;
+    // Without an answer, a server of 2.7 restarts, and has no tunnel by the time that it is looked at.
+    if version == Version::V26 {
+        stopped_engine(&pair.server, &server)?;
+    }
+    unseen_engine(&pair.server)?;
     let said = Said::of(&pair.client, &["--config", &file(&pair.client, "c.conf")])?;
     said.is("off", &["disable-dco", "running"])?;
     let own = "moves the packets of tun0 itself, without udco";
@@ -129,8 +133,8 @@ fn running(version: Version) -> Result<()> {
     left.is("would-be-on", &["left-device"])
 }
 
-/// A running tunnel has offload, also if its engine is stopped, or has another `/run`.
-fn silent_engines(host: &Host, server: &Endpoint) -> Result<()> {
+/// A running tunnel has offload, also if its engine is stopped.
+fn stopped_engine(host: &Host, server: &Endpoint) -> Result<()> {
     let config = file(host, "s.conf");
     let engine = server.engine()?;
     engine.signal(Signal::STOP)?;
@@ -142,6 +146,12 @@ fn silent_engines(host: &Host, server: &Endpoint) -> Result<()> {
         ensure!(said.code == Some(10), "{:?}", said.code);
     }
     engine.signal(Signal::CONT)?;
+    Ok(())
+}
+
+/// The same if it has another `/run`.
+fn unseen_engine(host: &Host) -> Result<()> {
+    let config = file(host, "s.conf");
     let program = udco::program()?;
     let line = format!("mount -t tmpfs none /run && {program} doctor --json --config {config}");
     let output = host.output(&["unshare", "-m", "sh", "-c", &line])?;
