@@ -152,6 +152,17 @@ impl Pair {
         self.server(proto).launch(Launch::Udco)
     }
 
+    /// A server that is up, keeps clients that were killed, and gives each start of a client another address.
+    ///
+    /// # Errors
+    /// If it does not come up.
+    pub fn patient_server(&self) -> Result<Endpoint> {
+        let server = self.server(Proto::Udp4).line("duplicate-cn");
+        let mut server = server.keepalive(10, 600).spawn()?;
+        server.wait_connected(CONNECT)?;
+        Ok(server)
+    }
+
     /// The client with udco, to be configured further.
     pub fn udco_client(&self, proto: Proto) -> Builder {
         self.client(proto).launch(Launch::Udco)

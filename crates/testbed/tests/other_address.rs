@@ -44,12 +44,7 @@ fn is_given_others(version: Version, promotes: &str) -> Result<()> {
     let knob = "/proc/sys/net/ipv4/conf/all/promote_secondaries";
     let set = format!("echo {promotes} > {knob}");
     pair.client.run(&["sh", "-c", &set])?;
-    let mut server = pair
-        .server(Proto::Udp4)
-        .line("duplicate-cn")
-        .keepalive(10, 600)
-        .spawn()?;
-    server.wait_connected(CONNECT)?;
+    let _server = pair.patient_server()?;
     let start = |builder: Builder| -> Result<Endpoint> {
         let mut client = builder.version(version).device("tun7").spawn()?;
         client.wait_connected(CONNECT)?;
@@ -124,12 +119,7 @@ fn is_given_another_on_its_own(
         return Ok(());
     }
     let pair = Pair::new()?;
-    let mut server = pair
-        .server(Proto::Udp4)
-        .line("duplicate-cn")
-        .keepalive(10, 600)
-        .spawn()?;
-    server.wait_connected(CONNECT)?;
+    let _server = pair.patient_server()?;
     let client = || pair.udco_client(Proto::Udp4).device("tun7");
     let mut first = client().line("redirect-gateway def1").spawn()?;
     first.wait_connected(CONNECT)?;

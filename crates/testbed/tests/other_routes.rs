@@ -40,12 +40,7 @@ fn are_named(version: Version) -> Result<()> {
         return Ok(());
     }
     let pair = Pair::new()?;
-    let mut server = pair
-        .server(Proto::Udp4)
-        .line("duplicate-cn")
-        .keepalive(10, 600)
-        .spawn()?;
-    server.wait_connected(CONNECT)?;
+    let _server = pair.patient_server()?;
     let start = |name: &str, options: &[&str]| -> Result<Endpoint> {
         let client = pair.udco_client(Proto::Udp4).named(name).version(version);
         let mut client = client.device("tun7").line_each(options).spawn()?;
