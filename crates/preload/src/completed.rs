@@ -43,8 +43,8 @@ fn line(device: &str, routes: &[Route]) -> String {
     };
     format!(
         "udco: {device} was left by a killed run, with routes that OpenVPN itself has not set again: {}{more}; their packets \
-         go into the tunnel; a route that no script needs and that is to lead past the tunnel, in the clear, goes with \
-         `ip route del {first} dev {device}`\n",
+         go into the tunnel; if no script needs a route, `ip route del {first} dev {device}` removes it, and its packets then \
+         leave in the clear\n",
         named.join(", ")
     )
 }

@@ -279,7 +279,11 @@ impl Connection {
             Err(Lost::Silent) => Err("the engine does not answer".into()),
             // It reads nothing from users who may not use it.
             Err(_) if calls::is_another_users(self.fd.raw()) => {
-                Err("the engine closed the connection: you may not use it (see `udco daemon --allow-uid`), or it has just ended".into())
+                Err(
+                    "the engine closed the connection: you may not use it (see `udco daemon --allow-uid`), or it has just \
+                     ended"
+                        .into(),
+                )
             }
             Err(_) => Err("no engine at the other end".into()),
         }
