@@ -78,7 +78,7 @@ fn a_device_that_is_moved_while_connected_works_on() -> Result<()> {
         let mut client = client.line_each(lines).spawn()?;
         client.wait_connected(CONNECT)?;
         client.require_offload()?;
-        Ping::to(at::INNER_SERVER).all_answered(host)?;
+        Ping::to(at::INNER_SERVER).all_answered_once_keyed(host)?;
         let index = host.run(&["cat", "/sys/class/net/tun0/ifindex"])?;
         host.run(&[&script, "tun0"])?;
         answered(host, at::INNER_SERVER)?;
@@ -127,7 +127,7 @@ fn a_servers_device_that_is_moved_works_on() -> Result<()> {
     client.wait_connected(CONNECT)?;
     server.require_offload()?;
     answered(&pair.server, at::INNER_CLIENT)?;
-    Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
+    Ping::to(at::INNER_SERVER).all_answered_once_keyed(&pair.client)?;
     server.stop()?;
     nothing_left(&pair.server)
 }

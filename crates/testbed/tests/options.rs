@@ -43,13 +43,11 @@ fn restart_as_nobody(version: Version) -> Result<()> {
     }
     client.sigusr1()?;
     client.wait_connected(CONNECT)?;
-    Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
+    Ping::to(at::INNER_SERVER).all_answered_once_keyed(&pair.client)?;
     server.sigusr1()?;
     server.wait_connected(CONNECT)?;
     client.wait_connected(CONNECT)?;
-    // The client is connected a moment before the server has its keys.
-    Ping::to(at::INNER_SERVER6).answered_within(CONNECT, &pair.client)?;
-    Ping::to(at::INNER_SERVER6).all_answered(&pair.client)?;
+    Ping::to(at::INNER_SERVER6).all_answered_once_keyed(&pair.client)?;
     client.stop()?;
     server.stop()
 }
@@ -72,7 +70,7 @@ fn chroot_and_a_restart_within() -> Result<()> {
     server.wait_connected(CONNECT)?;
     client.wait_connected(CONNECT)?;
     Ping::to(at::INNER_SERVER)
-        .all_answered(&pair.client)
+        .all_answered_once_keyed(&pair.client)
         .map(drop)
 }
 

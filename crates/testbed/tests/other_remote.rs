@@ -115,7 +115,7 @@ fn reaches_another(version: Version, proto: Proto, options: [&str; 2]) -> Result
     let mut first = client(FIRST[family], options[0]).spawn()?;
     first.wait_connected(CONNECT)?;
     first.require_offload()?;
-    Ping::to(BEYOND[family]).all_answered(&pair.client)?;
+    Ping::to(BEYOND[family]).all_answered_once_keyed(&pair.client)?;
     kill_all(&mut first)?;
     // A run that finds no server, and is killed before it can undo anything.
     let mut lost = client(SILENT[family], options[1]).spawn()?;

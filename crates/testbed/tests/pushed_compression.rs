@@ -57,7 +57,7 @@ fn is_explained(version: Version, pushed: &str) -> Result<()> {
     // The remedy at the client.
     let mut cured = client().line("disable-dco").spawn()?;
     cured.wait_connected(CONNECT)?;
-    Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
+    Ping::to(at::INNER_SERVER).all_answered_once_keyed(&pair.client)?;
     cured.stop()?;
     server.stop()?;
     // The remedy at the server.
@@ -66,7 +66,7 @@ fn is_explained(version: Version, pushed: &str) -> Result<()> {
     let mut cured = client().spawn()?;
     cured.wait_connected(CONNECT)?;
     cured.require_offload()?;
-    Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
+    Ping::to(at::INNER_SERVER).all_answered_once_keyed(&pair.client)?;
     Ok(())
 }
 

@@ -62,7 +62,7 @@ fn routes_as_without_udco(version: Version) -> Result<()> {
         client.wait_connected(CONNECT)?;
         client.require_offload()?;
         for beyond in [BEYOND, BEYOND6] {
-            Ping::to(beyond).all_answered(&pair.client)?;
+            Ping::to(beyond).all_answered_once_keyed(&pair.client)?;
             let route = pair.client.run(&["ip", "route", "get", beyond])?;
             ensure!(route.contains("dev tun0"), "{launch:?}: {route}");
         }

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::capture::MARKER;
 use crate::host::Host;
+use crate::scenario::CONNECT;
 use crate::wait::eventually;
 
 /// How long to wait for the last reply.
@@ -143,6 +144,15 @@ impl Ping {
             echo.lost
         );
         Ok(echo)
+    }
+
+    /// The same, once one is answered: a client is connected a moment before its server has the keys.
+    ///
+    /// # Errors
+    /// If none is answered in time; then as above.
+    pub fn all_answered_once_keyed(&self, host: &Host) -> Result<Echo> {
+        self.answered_within(CONNECT, host)?;
+        self.all_answered(host)
     }
 }
 

@@ -106,7 +106,7 @@ fn happens(pair: &Pair, version: Version, launch: Launch, outcome: Outcome) -> R
     match outcome {
         Outcome::Served => {
             client.wait_connected(CONNECT)?;
-            Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
+            Ping::to(at::INNER_SERVER).all_answered_once_keyed(&pair.client)?;
         }
         Outcome::Refused => server.wait_for_log(REFUSAL, SOON)?,
         Outcome::HasNoKeys => {
