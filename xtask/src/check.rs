@@ -1,32 +1,20 @@
 //! `cargo xtask check`.
 
-use std::io::{BufRead, BufReader};
+mod side_by_side;
+mod tally;
+
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use self::tally::Tally;
 use crate::step::{self, Lack};
 use crate::{architectures, dependencies, no_std, openvpn27, packages};
 
 /// Crates that are of use to other programs.
 const PUBLIC_CRATES: [&str; 4] = ["udco-core", "udco-crypto", "udco-ipc", "udco-netlink"];
-
-/// Sums over all test programs.
-#[derive(Default)]
-struct Tally {
-    /// Tests that ran and passed.
-    passed: u64,
-    failed: u64,
-    /// Tests that are ignored, or could not run here: each says `SKIPPED` once.
-    skipped: u64,
-    /// Parts of tests that could not run here: each says `LEFT OUT`.
-    left_out: u64,
-    /// `SKIPPED` lines of the running test program, whose tests libtest will count as passed.
-    unsettled: u64,
-}
 
 /// Runs every check, with `busy` busy loops running; the last line is the sum of all tests.
 pub(crate) fn run(quick: bool, busy: u8) -> Result<()> {
@@ -57,7 +45,7 @@ pub(crate) fn run(quick: bool, busy: u8) -> Result<()> {
 
     let mut tally = Tally::default();
     tally.count(dependencies::check()?);
-    tally.architectures(&target)?;
+    architectures(&mut tally, &target)?;
     step::build_release()?;
     let tests = "test --workspace --exclude udco-testbed";
     tally.test("unit and property tests", tests, &target)?;
@@ -75,9 +63,12 @@ pub(crate) fn run(quick: bool, busy: u8) -> Result<()> {
             // As above.
             eprintln!("no scenarios with Prometheus, tshark or tmux: {error:#}");
         }
-        // Two at a time: each scenario has several processes, and few machines have cores to spare for more.
-        let scenarios = "test --package udco-testbed -- --test-threads=2";
-        tally.test("scenarios with OpenVPN", scenarios, &target)?;
+        side_by_side::test(
+            "scenarios with OpenVPN",
+            "udco-testbed",
+            &target,
+            &mut tally,
+        )?;
     }
 
     println!("checked in {} s", begin.elapsed().as_secs());
@@ -91,103 +82,18 @@ pub(crate) fn run(quick: bool, busy: u8) -> Result<()> {
     Ok(())
 }
 
-impl Tally {
-    /// Checks the other architectures, as far as possible here.
-    fn architectures(&mut self, target: &Path) -> Result<()> {
-        self.count(architectures::check()?);
-        match architectures::emulated() {
-            Ok(emulated) => {
-                let (words, variables) = (emulated.words, emulated.variables);
-                self.test_with(
-                    "tests on a big-endian processor",
-                    &words,
-                    &variables,
-                    target,
-                )
-            }
-            Err(why) => {
-                self.count(vec![Lack::All(why)]);
-                Ok(())
-            }
+/// Checks the other architectures, as far as possible here.
+fn architectures(tally: &mut Tally, target: &Path) -> Result<()> {
+    tally.count(architectures::check()?);
+    match architectures::emulated() {
+        Ok(emulated) => {
+            let (words, variables) = (emulated.words, emulated.variables);
+            let what = "tests on a big-endian processor";
+            tally.test_with(what, &words, &variables, target)
         }
-    }
-
-    /// Reports and counts what could not be checked here.
-    fn count(&mut self, lacks: Vec<Lack>) {
-        for lack in lacks {
-            match lack {
-                Lack::All(why) => {
-                    eprintln!("SKIPPED: {why}");
-                    self.skipped += 1;
-                }
-                Lack::Part(why) => {
-                    eprintln!("LEFT OUT: {why}");
-                    self.left_out += 1;
-                }
-            }
-        }
-    }
-
-    /// Runs test programs, shows their output, and adds up their results.
-    fn test(&mut self, what: &str, words: &str, target: &Path) -> Result<()> {
-        self.test_with(what, words, &[], target)
-    }
-
-    /// The same, with environment variables for cargo.
-    fn test_with(
-        &mut self,
-        what: &str,
-        words: &str,
-        variables: &[(String, String)],
-        target: &Path,
-    ) -> Result<()> {
-        eprintln!("==> {what}");
-        let (words, after) = words.split_once(" -- ").unwrap_or((words, ""));
-        let mut tests = step::cargo(words)
-            .args(["--quiet", "--no-fail-fast", "--"])
-            .args(after.split_whitespace())
-            .env("UDCO_BIN", target.join("release/udco"))
-            .envs(variables.iter().cloned())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot start cargo")?;
-        let output = tests.stdout.take().context("no output")?;
-        for line in BufReader::new(output).split(b'\n') {
-            let line = line?;
-            let line = String::from_utf8_lossy(&line);
-            println!("{line}");
-            self.add(&line);
-        }
-        let status = tests.wait()?;
-        if !status.success() && self.failed == 0 {
-            bail!("{what}: failed ({status})");
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, line: &str) {
-        // libtest's dots may precede it.
-        let Some(result) = line.strip_prefix("test result: ") else {
-            self.unsettled += u64::from(line.contains("SKIPPED: "));
-            self.left_out += u64::from(line.contains("LEFT OUT: "));
-            return;
-        };
-        let unsettled = std::mem::take(&mut self.unsettled);
-        for part in result.split([';', '.']) {
-            let mut words = part.split_whitespace();
-            let Some(count) = words.next().and_then(|word| word.parse::<u64>().ok()) else {
-                continue;
-            };
-            match words.next() {
-                Some("passed") => {
-                    let skipped = unsettled.min(count);
-                    self.passed += count - skipped;
-                    self.skipped += skipped;
-                }
-                Some("failed") => self.failed += count,
-                Some("ignored") => self.skipped += count,
-                _ => {}
-            }
+        Err(why) => {
+            tally.count(vec![Lack::All(why)]);
+            Ok(())
         }
     }
 }
@@ -209,40 +115,4 @@ pub(crate) fn target() -> Result<PathBuf> {
     Ok(target
         .context("xtask is in no target directory")?
         .to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Tally;
-
-    /// The counts in these lines: passed, failed, skipped, left out.
-    fn sums(output: &str) -> [u64; 4] {
-        let mut tally = Tally::default();
-        output.lines().for_each(|line| tally.add(line));
-        [tally.passed, tally.failed, tally.skipped, tally.left_out]
-    }
-
-    #[test]
-    fn a_test_that_skipped_itself_has_not_passed() {
-        let output = "running 5 tests\n..SKIPPED: no OpenVPN 2.7\n.i.\n\
-            test result: ok. 4 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.07s\n";
-        assert_eq!(sums(output), [3, 0, 2, 0]);
-    }
-
-    #[test]
-    fn a_part_left_out_is_no_test() {
-        let output = "running 2 tests\n.LEFT OUT: no look at the wire\nLEFT OUT: no second user\n.\n\
-            test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.20s\n";
-        assert_eq!(sums(output), [2, 0, 0, 2]);
-    }
-
-    #[test]
-    fn programs_are_added_up_and_do_not_share_what_was_skipped() {
-        let output = "SKIPPED: one\nSKIPPED: two\n\
-            test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n\
-            running 3 tests\n\
-            test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out\n\
-            test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 7 filtered out\n";
-        assert_eq!(sums(output), [2, 1, 2, 0]);
-    }
 }
