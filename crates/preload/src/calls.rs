@@ -295,22 +295,6 @@ pub(crate) fn seen(text: &str) -> String {
     text.chars().map(as_seen).collect()
 }
 
-/// Writes a line for the user where the program writes its own: to syslog(3) or standard error.
-pub(crate) fn say(line: &str) {
-    if crate::output::is_syslogged()
-        && let Ok(line) = alloc::ffi::CString::new(line)
-    {
-        // SAFETY: both are C strings, and the first asks for one string.
-        unsafe { libc::syslog(libc::LOG_WARNING, c"%s".as_ptr(), line.as_ptr()) };
-        return;
-    }
-    if !crate::output::has_standard_error() {
-        return;
-    }
-    // SAFETY: pointer and length describe the text.
-    unsafe { real::write(2, line.as_ptr().cast(), line.len()) };
-}
-
 /// An empty message header.
 pub(crate) fn empty_message() -> msghdr {
     // SAFETY: all zeroes is a valid msghdr.

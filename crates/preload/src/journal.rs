@@ -2,7 +2,7 @@
 
 use crate::calls::{self, Errno};
 use crate::environment::variable;
-use crate::files;
+use crate::{files, lines};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -17,7 +17,7 @@ const STREAM: &str = "JOURNAL_STREAM";
 
 const STANDARD_ERROR: c_int = 2;
 
-/// Writes a line of this kind (`udco_ipc::message_id`), as [`calls::say`] does, or as an entry if standard error leads to
+/// Writes a line of this kind (`udco_ipc::message_id`), as [`lines::write`] does, or as an entry if standard error leads to
 /// the journal.
 pub(crate) fn say(id: &str, line: &str) {
     say_of(id, None, line);
@@ -25,9 +25,13 @@ pub(crate) fn say(id: &str, line: &str) {
 
 /// The same of a line about this device, which the line names, too.
 pub(crate) fn say_of(id: &str, device: Option<&str>, line: &str) {
-    // Without Unix sockets, or behind a chroot, the line goes to the stream.
-    if !is_standard_error() || send(&entry(id, device, line)).is_err() {
-        calls::say(line);
+    let is_journal = is_standard_error();
+    let write = |id, device, line: &str| {
+        // Without Unix sockets, or behind a chroot, the line goes to the stream.
+        (is_journal && send(&entry(id, device, line)).is_ok()) || lines::write(line)
+    };
+    if !(lines::report(|report| write(None, None, report)) && write(Some(id), device, line)) {
+        lines::count(1);
     }
 }
 
@@ -47,12 +51,13 @@ fn send(entry: &[u8]) -> Result<(), Errno> {
 }
 
 /// The datagram: a warning, as the lines on syslog(3) are.
-fn entry(id: &str, device: Option<&str>, line: &str) -> Vec<u8> {
+fn entry(id: Option<&str>, device: Option<&str>, line: &str) -> Vec<u8> {
     let message = line.strip_prefix("udco: ").unwrap_or(line).trim_end();
     let device = device.map_or_else(String::new, |it| {
         format!("UDCO_DEVICE={}\n", calls::seen(it))
     });
-    let head = format!("PRIORITY=4\nSYSLOG_IDENTIFIER=udco\n{device}MESSAGE_ID={id}\nMESSAGE\n");
+    let id = id.map_or_else(String::new, |id| format!("MESSAGE_ID={id}\n"));
+    let head = format!("PRIORITY=4\nSYSLOG_IDENTIFIER=udco\n{device}{id}MESSAGE\n");
     let mut entry = head.into_bytes();
     // A value after its length may have any bytes.
     entry.extend_from_slice(&(message.len() as u64).to_le_bytes());
@@ -67,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_line_forges_no_field() {
-        let entry = entry("0123", None, "udco: one\nPRIORITY=0\n");
+        let entry = entry(Some("0123"), None, "udco: one\nPRIORITY=0\n");
         let expected = b"PRIORITY=4\nSYSLOG_IDENTIFIER=udco\nMESSAGE_ID=0123\nMESSAGE\n\x0e\0\0\0\0\0\0\0one\nPRIORITY=0\n";
         assert_eq!(entry, expected);
     }
@@ -75,7 +80,7 @@ mod tests {
     #[test]
     fn a_line_about_a_device_has_it_as_a_field() {
         let of = |device| {
-            let entry = entry("0123", Some(device), "udco: tun0: one\n");
+            let entry = entry(Some("0123"), Some(device), "udco: tun0: one\n");
             String::from_utf8_lossy(&entry).into_owned()
         };
         assert!(of("tun0").contains("\nUDCO_DEVICE=tun0\nMESSAGE_ID=0123\n"));

@@ -32,6 +32,7 @@ mod hand_over;
 mod inside;
 mod journal;
 mod left;
+mod lines;
 mod link;
 mod lock;
 mod marks;
@@ -49,6 +50,7 @@ mod socket;
 mod state;
 mod symbols;
 mod tally;
+mod text;
 mod transport;
 mod tun;
 
@@ -292,6 +294,7 @@ unsafe fn logged(
     format: *const c_char,
     write: impl FnOnce() -> c_int,
 ) -> Outcome<c_int> {
+    lines::catch_up();
     // SAFETY: the caller keeps to libc's contract.
     unsafe { compression::notice(format) };
     // SAFETY: the caller keeps to libc's contract.
@@ -414,9 +417,12 @@ pub unsafe extern "C" fn getaddrinfo(
 /// As for libc's function of that name.
 #[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C" fn daemon(stay: c_int, keep_open: c_int) -> c_int {
-    let was_owner = state::is_owner();
+    let (was_owner, has_lost) = (state::is_owner(), lines::has_lost());
     // SAFETY: no pointers; the caller keeps to libc's contract.
     let result = unsafe { real::daemon(stay, keep_open) };
+    if result == 0 && has_lost {
+        lines::adopt();
+    }
     if result == 0 && state::is_active() {
         state::enter(|| state::daemonized(was_owner));
     }

@@ -1,9 +1,10 @@
 //! What `std` would provide: an allocator, which is libc's, and a panic handler.
 
-use crate::calls;
+use crate::lines;
+use crate::text::Text;
 use core::alloc::{GlobalAlloc, Layout};
 use core::arch::global_asm;
-use core::fmt::{self, Write};
+use core::fmt::Write;
 use core::panic::PanicInfo;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -103,35 +104,17 @@ global_asm!(
     ".popsection",
 );
 
-/// The text of a panic, truncated to a fixed buffer: memory may have run out.
-struct Text {
-    bytes: [u8; 512],
-    len: usize,
-}
-
-impl Write for Text {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for (to, from) in self.bytes.iter_mut().skip(self.len).zip(text.bytes()) {
-            *to = from;
-            self.len += 1;
-        }
-        Ok(())
-    }
-}
-
 /// A bug: the program must not continue as if its channels were the kernel's sockets, and nothing here can unwind.
 #[panic_handler]
 fn panicked(panic: &PanicInfo<'_>) -> ! {
     static IS_REPORTED: AtomicBool = AtomicBool::new(false);
     // Only once, even if the report panics, too.
     if !IS_REPORTED.swap(true, Ordering::Relaxed) {
-        let mut text = Text {
-            bytes: [0; 512],
-            len: 0,
-        };
+        // Memory may have run out.
+        let mut text = Text::<512>::new();
         let _ = writeln!(text, "udco: a bug in the preload library: {panic}");
-        let written = text.bytes.get(..text.len).unwrap_or_default();
-        calls::say(core::str::from_utf8(written).unwrap_or("udco: a bug in the preload library\n"));
+        lines::report(lines::write);
+        lines::write(text.written());
     }
     // SAFETY: ends the process.
     unsafe { libc::abort() }
