@@ -86,6 +86,16 @@ pub(crate) fn is_final(datagram: &[u8]) -> bool {
     messages(datagram).any(|(header, _)| matches!(header.kind, NLMSG_ERROR | NLMSG_DONE))
 }
 
+/// The header of the message with which the answer to a question for routes ends: the only route, an error, an
+/// acknowledgement, or the end of a dump.
+pub(crate) fn last_of_answer(datagram: &[u8]) -> Option<Header> {
+    let is_last = |header: &Header| match header.kind {
+        NLMSG_ERROR | NLMSG_DONE => true,
+        kind => kind == libc::RTM_NEWROUTE && i32::from(header.flags) & libc::NLM_F_MULTI == 0,
+    };
+    messages(datagram).map(|(header, _)| header).find(is_last)
+}
+
 /// Whether a datagram is the refusal of a request.
 pub(crate) fn is_refusal(datagram: &[u8]) -> bool {
     messages(datagram).any(|(header, body)| {

@@ -6,10 +6,11 @@
 //! that OpenVPN's own `redirect-gateway` adds for the server, and names are resolved on sockets bound to that uplink
 //! (`resolve`). All other packets still end in the device.
 
-use crate::answer::{self, HEADER};
+use crate::answer::{self, HEADER, Header};
 use crate::calls;
 use crate::fib::{self, ROUTE, Route};
 use crate::journal;
+use crate::route_socket::RouteSocket;
 use crate::state::{self, State};
 use crate::tun;
 use alloc::borrow::ToOwned;
@@ -157,7 +158,7 @@ pub(crate) fn rewritten(state: &mut State, kind: u16, request: &[u8]) -> Option<
 /// A request for the best route, which OpenVPN takes for the uplink's: avoid devices left behind.
 fn asked_around(state: &mut State, request: &[u8]) -> Option<Vec<u8>> {
     state.connection.as_ref()?;
-    let header = answer::Header::first(request)?;
+    let header = Header::first(request)?;
     let family = *request.get(HEADER)?;
     if i32::from(header.flags) & libc::NLM_F_DUMP == libc::NLM_F_DUMP {
         state.left = left_devices();
@@ -185,22 +186,23 @@ fn asked_around(state: &mut State, request: &[u8]) -> Option<Vec<u8>> {
     Some(changed)
 }
 
-/// The kernel's answer without routes through devices left behind; `None` if there are none.
-pub(crate) fn without_left(state: &State, datagram: &[u8]) -> Option<Vec<u8>> {
-    without_routes(&state.left, datagram)
-}
-
-fn without_routes(left: &[u32], datagram: &[u8]) -> Option<Vec<u8>> {
-    if left.is_empty() {
-        return None;
-    }
+/// The kernel's answer to a question for routes, without those through devices left behind; `None` if there are none, or if
+/// it is no answer: notifications stay as they are. `port` is that of the socket.
+pub(crate) fn without_left(
+    left: &[u32],
+    socket: &RouteSocket,
+    port: u32,
+    datagram: &[u8],
+) -> Option<Vec<u8>> {
+    let question = |message: &[u8]| socket.question(&Header::first(message)?, port);
     let rest = answer::without(datagram, libc::RTM_NEWROUTE, |message| {
-        fib::read(message).is_some_and(|route| left.contains(&route.ifindex))
+        let route = question(message).and_then(|_| fib::read(message));
+        route.is_some_and(|route| left.contains(&route.ifindex))
     })?;
-    let header = answer::Header::first(datagram)?;
+    let header = Header::first(datagram)?;
     if rest.is_empty() && c_int::from(header.flags) & libc::NLM_F_MULTI == 0 {
         // The only route to an address, and no end of a dump follows: the program would wait forever.
-        return Some(answer::error(&header, header.port, libc::ENETUNREACH));
+        return Some(answer::error(question(datagram)?, port, libc::ENETUNREACH));
     }
     Some(rest)
 }
@@ -355,11 +357,16 @@ mod tests {
             let attributes = [(libc::RTA_OIF, &ifindex.to_ne_bytes()[..])];
             answer::request(libc::RTM_NEWROUTE, flags, &[0; ROUTE], &attributes)
         };
-        assert_eq!(without_routes(&[7], &through(8, 0)), None);
-        assert_eq!(without_routes(&[], &through(7, 0)), None);
+        let mut socket = RouteSocket::default();
+        let shown =
+            |socket: &_, left: &[u32], datagram: &[u8]| without_left(left, socket, 0, datagram);
+        assert_eq!(shown(&socket, &[7], &through(7, 0)), None, "not asked");
+        socket.ask(&answer::request(libc::RTM_GETROUTE, 0, &[0; ROUTE], &[]));
+        assert_eq!(shown(&socket, &[7], &through(8, 0)), None);
+        assert_eq!(shown(&socket, &[], &through(7, 0)), None);
         let dumped = through(7, libc::NLM_F_MULTI);
-        assert_eq!(without_routes(&[7], &dumped), Some(Vec::new()));
-        let refusal = without_routes(&[7], &through(7, 0)).unwrap();
+        assert_eq!(shown(&socket, &[7], &dumped), Some(Vec::new()));
+        let refusal = shown(&socket, &[7], &through(7, 0)).unwrap();
         assert!(answer::is_refusal(&refusal));
     }
 }

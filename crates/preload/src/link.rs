@@ -83,7 +83,7 @@ pub(crate) fn receive(
             }
             answer
         } else {
-            if let Some(shown) = left::without_left(&state, &datagram) {
+            if let Some(shown) = answer_about_routes(&mut state, fd, incoming, &datagram) {
                 if shown.is_empty() {
                     let _ = calls::receive(fd, &mut [], libc::MSG_DONTWAIT);
                     continue;
@@ -101,6 +101,28 @@ pub(crate) fn receive(
         }
         return Some(Ok(incoming.deliver(&answer, &answer::address(0))));
     }
+}
+
+/// The kernel's datagram without routes through devices left behind, if it answers a question of the program.
+fn answer_about_routes(
+    state: &mut State,
+    fd: c_int,
+    incoming: &Incoming<'_>,
+    datagram: &[u8],
+) -> Option<Vec<u8>> {
+    let State { sockets, left, .. } = state;
+    let Entry::Route(socket) = sockets.get_mut(&fd)? else {
+        return None;
+    };
+    if !socket.has_asked() {
+        return None;
+    }
+    let port = answer::port(&calls::local_address(fd).ok()?)?;
+    let shown = left::without_left(left, socket, port, datagram);
+    if !incoming.is_peek() {
+        socket.hear(datagram, port);
+    }
+    shown
 }
 
 /// The kernel's datagram, with our links as the engine shows them; `None` if it can hold none.
@@ -150,6 +172,9 @@ pub(crate) fn send(
     outgoing: &Outgoing<'_>,
 ) -> Option<Result<usize, Errno>> {
     let datagram = outgoing.gather();
+    if let Some(Entry::Route(socket)) = state.sockets.get_mut(&fd) {
+        socket.ask(&datagram);
+    }
     let kind = answer::only_kind(&datagram)?;
     if would_open(state, kind, &datagram) && state.is_orphaned() {
         return Some(Ok(keep_in_place(state, fd, &datagram)));

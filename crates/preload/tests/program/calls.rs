@@ -373,6 +373,6 @@ pub(crate) fn sequence(message: &[u8]) -> u32 {
 
 /// The error in an NLMSG_ERROR.
 pub(crate) fn error_of(message: &[u8]) -> i32 {
-    assert_eq!(message[4..6], [2, 0], "an error message");
+    assert_eq!(message[4..6], 2u16.to_ne_bytes(), "an error message");
     i32::from_ne_bytes(message[16..20].try_into().expect("four bytes"))
 }

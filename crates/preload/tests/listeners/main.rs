@@ -1,0 +1,58 @@
+//! Programs under the library that listen on a real rtnetlink socket.
+#![allow(unsafe_code)]
+
+#[path = "../program/calls.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod calls;
+#[path = "../engine/mod.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod engine;
+mod program;
+
+use engine::{Engine, Program, command};
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::process::Command;
+
+/// The program that tests start under the library.
+#[test]
+#[ignore = "started by the other tests"]
+fn program() {
+    let name = std::env::var("UDCO_TEST_PROGRAM").expect("a name");
+    program::run(&name);
+}
+
+/// Bypasses libtest's capture, which shows the output of failed tests only: `cargo xtask check` counts these lines.
+fn skip(why: &str) {
+    let _ = writeln!(std::io::stdout(), "SKIPPED: {why}");
+}
+
+/// Starts a program in a network namespace of its own, with a channel; `None` where that cannot be done.
+fn start(name: &str) -> Option<(Engine, OwnedFd, Program)> {
+    if let Err(error) = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/net/tun")
+    {
+        skip(&format!("/dev/net/tun: {error}"));
+        return None;
+    }
+    let outside = Command::new("unshare").args(["-Urn", "true"]).status();
+    if !outside.is_ok_and(|status| status.success()) {
+        skip("no network namespace");
+        return None;
+    }
+    let mut unshare = Command::new("unshare");
+    unshare.arg("-Urn").arg(command().get_program());
+    let (engine, program) = Engine::start_with(name, unshare);
+    let engine = engine.welcome();
+    let channel = engine.channel();
+    Some((engine, channel, program))
+}
+
+#[test]
+fn a_listener_gets_notifications_of_routes_through_a_left_device_and_no_error_for_them() {
+    if let Some((_engine, _channel, program)) = start("left") {
+        program.finish();
+    }
+}
