@@ -295,9 +295,10 @@ pub(crate) fn in_child(work: impl FnOnce()) {
     // SAFETY: the child makes a few system calls and ends.
     let child = unsafe { fork() };
     if child == 0 {
-        work();
+        // A panic would end the child's only thread, and the child with success.
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
         // SAFETY: never returns.
-        unsafe { _exit(0) };
+        unsafe { _exit(c_int::from(outcome.is_err())) };
     }
     let mut status = 0;
     // SAFETY: status outlives the call.
