@@ -208,14 +208,19 @@ hooks! {
         // SAFETY: the caller keeps to libc's contract.
         unsafe { receive_into(fd, into, len, flags) }
     };
-    read(fd: c_int, into: *mut c_void, len: size_t) -> ssize_t, if marks::has(fd, SERVED) => {
+    // Of a socket, unlike the others, these take nothing if they want nothing.
+    read(fd: c_int, into: *mut c_void, len: size_t) -> ssize_t, if len > 0 && marks::has(fd, SERVED) => {
         // SAFETY: the caller keeps to libc's contract.
         unsafe { receive_into(fd, into, len, 0) }
     };
     readv(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t, if marks::has(fd, SERVED) => {
         let mut header = message::header_of_parts(parts, count);
         // SAFETY: the header holds what the caller gave, who keeps to libc's contract.
-        socket::receive(fd, &mut unsafe { Incoming::new(&mut header, 0) })
+        let mut incoming = unsafe { Incoming::new(&mut header, 0) };
+        if incoming.room() == 0 {
+            return None;
+        }
+        socket::receive(fd, &mut incoming)
     };
 }
 
@@ -232,7 +237,7 @@ hooks! {
         unsafe { receive_into(fd, into, len, flags) }
     };
     __read_chk(fd: c_int, into: *mut c_void, len: size_t, room: size_t) -> ssize_t,
-    if len <= room && marks::has(fd, SERVED) => {
+    if (1..=room).contains(&len) && marks::has(fd, SERVED) => {
         // SAFETY: the caller keeps to libc's contract.
         unsafe { receive_into(fd, into, len, 0) }
     };

@@ -98,6 +98,11 @@ pub(crate) fn receive(fd: c_int, incoming: &mut Incoming<'_>) -> Outcome<isize> 
             Some(receive_counted(fd, incoming))
         }
     };
+    if received == Some(Err(libc::ENOTSOCK)) {
+        // libc has closed it without our notice, and the number is another file's.
+        state::renew(fd);
+        return None;
+    }
     received.map(|received| received.map(usize::cast_signed))
 }
 
