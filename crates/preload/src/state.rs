@@ -82,6 +82,10 @@ static STATE: Lock<State> = Lock::new(State {
 /// The process that owns the connection to the engine; a forked child only closes what it inherited.
 static OWNER: AtomicU32 = AtomicU32::new(0);
 
+/// The forked child that has closed its parent's connection, whose number may soon be another file's. A child of `vfork`
+/// shares this memory, so nothing else changes at that moment.
+static CLOSER: AtomicU32 = AtomicU32::new(0);
+
 const UNKNOWN: u8 = 0;
 const WAITING: u8 = 1;
 const CONNECTED: u8 = 2;
@@ -148,6 +152,7 @@ pub(crate) fn become_owner() {
 impl State {
     /// Whether there is an engine; connects at the first call.
     pub(crate) fn connect(&mut self) -> bool {
+        self.forget_closed();
         if STAGE.load(Ordering::Acquire) == WAITING {
             let stage = match Connection::open() {
                 Ok(connection) => {
@@ -189,6 +194,14 @@ impl State {
         }
     }
 
+    /// In a forked child that has closed its parent's connection: it has no engine.
+    fn forget_closed(&mut self) {
+        if CLOSER.load(Ordering::Acquire) == calls::process() {
+            self.connection = None;
+            STAGE.store(ALONE, Ordering::Release);
+        }
+    }
+
     /// Whether there is an engine, or may be one that was not needed so far.
     pub(crate) fn may_have_engine(&self) -> bool {
         self.connection.is_some() || STAGE.load(Ordering::Acquire) == WAITING
@@ -196,6 +209,7 @@ impl State {
 
     /// Whether the engine has gone, even if that has not been noticed yet.
     pub(crate) fn has_lost_engine(&mut self) -> bool {
+        self.forget_closed();
         if self.connection.as_ref().is_some_and(Connection::has_ended) {
             self.connection = None;
         }
@@ -215,6 +229,7 @@ impl State {
 
     /// The connection, for a request.
     pub(crate) fn connection(&mut self) -> Result<&mut Connection, Lost> {
+        self.forget_closed();
         self.connection.as_mut().ok_or(Lost::Dead)
     }
 
@@ -268,6 +283,10 @@ pub(crate) fn release(fd: c_int) -> Option<Result<c_int, Errno>> {
             return Some(Err(libc::EBADF));
         }
         marks::remove(fd, marks::HIDDEN);
+        let state = lock()?;
+        if state.connection.as_ref().map(Connection::raw) == Some(fd) {
+            CLOSER.store(calls::process(), Ordering::Release);
+        }
         return None;
     }
     let mut state = lock()?;
@@ -340,9 +359,9 @@ pub(crate) fn own_tun() -> Option<Result<c_int, Errno>> {
     None
 }
 
-/// The program's lines have been redirected.
+/// The program's lines have been redirected. A forked child's are no concern of its parent's engine.
 pub(crate) fn report_output() -> Option<Result<c_int, Errno>> {
-    let state = lock()?;
+    let state = lock().filter(|_| is_owner())?;
     if let Some(connection) = &state.connection {
         connection.report_output();
     }

@@ -10,6 +10,7 @@ mod engine;
 mod program;
 
 use engine::Engine;
+use std::io::Write;
 
 /// The program that tests start under the library.
 #[test]
@@ -17,6 +18,42 @@ use engine::Engine;
 fn program() {
     let name = std::env::var("UDCO_TEST_PROGRAM").expect("a name");
     program::run(&name);
+}
+
+/// Whether the library would serve here. Bypasses libtest's capture, which shows the output of failed tests only: `cargo
+/// xtask check` counts these lines.
+fn has_tun() -> bool {
+    let tun = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/net/tun");
+    if let Err(error) = &tun {
+        let _ = writeln!(std::io::stdout(), "SKIPPED: /dev/net/tun: {error}");
+    }
+    tun.is_ok()
+}
+
+#[test]
+fn a_forked_child_redirects_no_lines_of_its_parent() {
+    if has_tun() {
+        let (engine, program) = Engine::start("child-redirects");
+        let engine = engine.welcome();
+        let _channel = engine.channel();
+        assert!(engine.try_next().is_none());
+        program.finish();
+    }
+}
+
+#[test]
+fn a_child_that_has_closed_everything_speaks_to_no_engine() {
+    if has_tun() {
+        let (engine, program) = Engine::start("child-closes");
+        let engine = engine.welcome();
+        let _channel = engine.channel();
+        assert!(engine.try_next().is_none());
+        let said = program.finish();
+        assert!(!said.contains("udco:"), "{said}");
+    }
 }
 
 #[test]

@@ -2,14 +2,48 @@
 
 use crate::calls::*;
 use libc::*;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixDatagram;
 
 /// Runs the program of that name.
 pub(crate) fn run(name: &str) {
     match name {
+        "child-redirects" => child_redirects(),
+        "child-closes" => child_closes(),
         "closed-inside" => closed_inside(),
         "no-bytes" => no_bytes(),
         other => panic!("no program {other}"),
     }
+}
+
+/// As a plugin does for a command of its own.
+fn child_redirects() {
+    generic(SOCK_CLOEXEC);
+    in_child(|| {
+        replace_standard_error(c"/tmp");
+        become_daemon();
+    });
+}
+
+/// As a plugin does whose child waits for work; this one then deletes a link that is not there.
+fn child_closes() {
+    generic(SOCK_CLOEXEC);
+    in_child(|| {
+        for fd in 3..64 {
+            close_fd(fd);
+        }
+        // One of these has the number of the connection.
+        let pairs: Vec<_> = (0..32).map(|_| UnixDatagram::pair().unwrap()).collect();
+        let fd = route_socket();
+        let body = [&[0; 4][..], &987_654_i32.to_ne_bytes(), &[0; 8]].concat();
+        send_all(fd, &netlink(RTM_DELLINK, 1, 5, &body));
+        let (answer, _) = receive_datagram(fd, 0).unwrap();
+        assert_eq!((sequence(&answer), error_of(&answer)), (1, -ENODEV));
+        for end in pairs.iter().flat_map(|(one, other)| [one, other]) {
+            assert!(!is_readable(end.as_raw_fd(), 0), "a message to an engine");
+        }
+        close_fd(fd);
+    });
 }
 
 /// A connection over TCP: one end, and what keeps the other open.
