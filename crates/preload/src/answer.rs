@@ -124,12 +124,11 @@ pub(crate) fn no_operation(seq: u32) -> [u8; HEADER] {
     header.bytes()
 }
 
-/// Whether a datagram acknowledges a request of [`no_operation`].
-pub(crate) fn acknowledges_no_operation(datagram: &[u8]) -> bool {
-    messages(datagram).next().is_some_and(|(header, body)| {
-        let request = body.get(4..).and_then(Header::first);
-        header.kind == NLMSG_ERROR && request.is_some_and(|request| request.kind == NLMSG_NOOP)
-    })
+/// The sequence number of the request of [`no_operation`] that a datagram acknowledges.
+pub(crate) fn acknowledged_no_operation(datagram: &[u8]) -> Option<u32> {
+    let (header, body) = messages(datagram).next()?;
+    let request = body.get(4..).and_then(Header::first)?;
+    (header.kind == NLMSG_ERROR && request.kind == NLMSG_NOOP).then_some(header.seq)
 }
 
 /// The positions in a datagram of links that may be ours: those without a hardware address, as TUN devices are.

@@ -75,9 +75,9 @@ pub(crate) fn receive(
             }
             Err(errno) => return Some(Err(errno)),
         };
-        let is_place = answer::acknowledges_no_operation(&datagram);
-        let answer = if is_next || (is_place && first.is_some()) {
-            let answer = first.map(|pending| pending.answer.clone())?;
+        let place = answer::acknowledged_no_operation(&datagram);
+        let answer = if is_next || place.is_some_and(|seq| socket.find_place(seq)) {
+            let answer = socket.pending.front()?.answer.clone();
             if !incoming.is_peek() {
                 socket.pending.pop_front();
             }
@@ -161,7 +161,11 @@ fn show(state: &mut State, message: &ToEngine<'_>) -> Result<Vec<u8>, Lost> {
 fn put(state: &mut State, fd: c_int, seq: u32, answer: Vec<u8>) {
     let has_place = calls::send(fd, &answer::no_operation(seq), &[]).is_ok();
     if let Some(Entry::Route(socket)) = state.sockets.get_mut(&fd) {
-        socket.pending.push_back(Pending { answer, has_place });
+        socket.pending.push_back(Pending {
+            answer,
+            seq,
+            has_place,
+        });
     }
 }
 

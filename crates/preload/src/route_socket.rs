@@ -21,11 +21,22 @@ pub(crate) struct RouteSocket {
 pub(crate) struct Pending {
     /// The answer.
     pub(crate) answer: Vec<u8>,
+    /// The sequence number of the request, and of the no-op.
+    pub(crate) seq: u32,
     /// The acknowledgement of that request is in the queue.
     pub(crate) has_place: bool,
 }
 
 impl RouteSocket {
+    /// Brings the answer to the front whose place is the acknowledgement with this number. The places before it found no
+    /// room in the socket's queue, where the kernel's answers would have been lost, too.
+    pub(crate) fn find_place(&mut self, seq: u32) -> bool {
+        let is_it = |pending: &Pending| pending.has_place && pending.seq == seq;
+        let at = self.pending.iter().position(is_it);
+        self.pending.drain(..at.unwrap_or(0));
+        at.is_some()
+    }
+
     /// Remembers the questions for routes among the requests that the program sends.
     pub(crate) fn ask(&mut self, requests: &[u8]) {
         let asked = answer::messages_of(requests, libc::RTM_GETROUTE).filter_map(Header::first);

@@ -9,10 +9,11 @@ mod calls;
 mod engine;
 mod program;
 
-use engine::{Engine, Program, command};
+use engine::{Engine, Program, acknowledgement, command, datagram};
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::process::Command;
+use udco_ipc::ToClient;
 
 /// The program that tests start under the library.
 #[test]
@@ -53,6 +54,18 @@ fn start(name: &str) -> Option<(Engine, OwnedFd, Program)> {
 #[test]
 fn a_listener_gets_notifications_of_routes_through_a_left_device_and_no_error_for_them() {
     if let Some((_engine, _channel, program)) = start("left") {
+        program.finish();
+    }
+}
+
+#[test]
+fn an_answer_for_which_a_listener_had_no_room_takes_no_others_place() {
+    if let Some((engine, _channel, program)) = start("overrun") {
+        for _ in 0..2 {
+            let delete = engine.next();
+            let answer = acknowledgement(&datagram(&delete));
+            engine.say(delete.seq, &ToClient::Answer { datagram: &answer });
+        }
         program.finish();
     }
 }

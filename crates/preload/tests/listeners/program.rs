@@ -9,6 +9,7 @@ pub(crate) fn run(name: &str) {
     let _channel = generic(SOCK_CLOEXEC);
     match name {
         "left" => left(),
+        "overrun" => overrun(),
         other => panic!("no program {other}"),
     }
 }
@@ -154,5 +155,35 @@ fn left() {
     send_all(fd, &new_route(4, [10, 4, 0, 0], device));
     assert_notified(fd, [10, 4, 0, 0], device);
     assert_eq!(error_of(&next(fd)), 0);
+    assert_eq!(receive_datagram(fd, MSG_DONTWAIT), Err(EAGAIN));
+}
+
+/// Its notifications leave no room for the answer to a request.
+fn overrun() {
+    ip("link set lo up");
+    let fd = listener(RTNLGRP_IPV4_ROUTE as c_int);
+    set_int(fd, SOL_SOCKET, SO_RCVBUF, 0).unwrap();
+    let delete = |seq| {
+        let body = [&[0; 4][..], &987_654_i32.to_ne_bytes(), &[0; 8]].concat();
+        send_all(fd, &netlink(RTM_DELLINK, seq, 5, &body));
+    };
+    let other = route_socket();
+    for network in 0..32 {
+        send_all(other, &new_route(1, [10, 0, network, 0], 1));
+        assert_eq!(error_of(&next(other)), 0);
+    }
+    delete(1);
+    let mut is_overrun = false;
+    loop {
+        match receive_datagram(fd, MSG_DONTWAIT) {
+            Ok((message, _)) => assert_eq!(kind(&message), RTM_NEWROUTE),
+            Err(ENOBUFS) => is_overrun = true,
+            Err(errno) => break assert_eq!(errno, EAGAIN),
+        }
+    }
+    assert!(is_overrun);
+    delete(2);
+    let answer = next(fd);
+    assert_eq!((sequence(&answer), error_of(&answer)), (2, 0));
     assert_eq!(receive_datagram(fd, MSG_DONTWAIT), Err(EAGAIN));
 }
