@@ -138,6 +138,24 @@ pub(crate) fn option(fd: c_int, level: c_int, name: c_int) -> Result<c_int, Errn
     checked(result).map(|_| value)
 }
 
+/// The options that limit how long a call on a socket waits.
+pub(crate) const TIMEOUTS: [c_int; 2] = [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO];
+
+/// Gives a socket this limit of another one.
+pub(crate) fn copy_timeout(from: c_int, to: c_int, name: c_int) {
+    let mut value = libc::timeval {
+        tv_sec: 0,
+        tv_usec: 0,
+    };
+    let mut len = size_of_val(&value) as libc::socklen_t;
+    let (level, at) = (libc::SOL_SOCKET, (&raw mut value).cast());
+    // SAFETY: value and len outlive the call and agree.
+    if unsafe { real::getsockopt(from, level, name, at, &raw mut len) } == 0 {
+        // SAFETY: value outlives the call, len is its size.
+        unsafe { real::setsockopt(to, level, name, at, len) };
+    }
+}
+
 /// The kernel's number of the network namespace of a socket; 0 before Linux 5.14.
 pub(crate) fn network_namespace(fd: c_int) -> u64 {
     let mut value = 0u64;
@@ -204,15 +222,10 @@ pub(crate) fn raise_buffer(fd: c_int, name: c_int, size: c_int) {
 }
 
 /// Waits for one of `events`; `false` at the deadline.
-///
-/// # Errors
-/// `EINTR` only without a deadline: the program's own blocking call is then interrupted too.
-pub(crate) fn wait(fd: c_int, events: c_short, deadline: Option<Instant>) -> Result<bool, Errno> {
+pub(crate) fn wait(fd: c_int, events: c_short, deadline: Instant) -> Result<bool, Errno> {
     loop {
-        let timeout = deadline.map_or(-1, |deadline| {
-            let left = deadline.left();
-            left.as_micros().div_ceil(1000).try_into().unwrap_or(-1)
-        });
+        let left = deadline.left().as_micros().div_ceil(1000);
+        let timeout = left.try_into().unwrap_or(c_int::MAX);
         let mut entry = libc::pollfd {
             fd,
             events,
@@ -221,10 +234,16 @@ pub(crate) fn wait(fd: c_int, events: c_short, deadline: Option<Instant>) -> Res
         // SAFETY: one entry, which outlives the call.
         match checked(unsafe { libc::poll(&raw mut entry, 1, timeout) }) {
             Ok(ready) => return Ok(ready > 0),
-            Err(libc::EINTR) if deadline.is_some() => {}
+            Err(libc::EINTR) => {}
             Err(errno) => return Err(errno),
         }
     }
+}
+
+/// Waits for a datagram as a receive call of the program would: up to the socket's timeout, and signals restart it or
+/// not.
+pub(crate) fn await_datagram(fd: c_int) -> Result<(), Errno> {
+    receive(fd, &mut [], libc::MSG_PEEK).map(drop)
 }
 
 /// Sends one datagram with fds beside it, without blocking and without `SIGPIPE`.

@@ -239,7 +239,7 @@ impl Connection {
 
     /// Waits for one of `events`; `false` at the deadline.
     fn wait(&self, events: libc::c_short, until: Instant) -> Result<bool, Lost> {
-        calls::wait(self.fd.raw(), events, Some(until)).map_err(|_| Lost::Dead)
+        calls::wait(self.fd.raw(), events, until).map_err(|_| Lost::Dead)
     }
 
     /// Reports this process's network namespace where the kernel does not (before Linux 5.14, faults B5). Without it,

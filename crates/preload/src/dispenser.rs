@@ -51,7 +51,7 @@ pub(crate) fn notify(fd: c_int, message: &ToEngine<'_>, fds: &[c_int]) -> Result
         match calls::send(fd, message, fds) {
             Err(libc::EINTR) => {}
             Err(libc::EAGAIN) => {
-                if !calls::wait(fd, libc::POLLOUT, Some(deadline))? {
+                if !calls::wait(fd, libc::POLLOUT, deadline)? {
                     return Err(libc::ETIMEDOUT);
                 }
             }

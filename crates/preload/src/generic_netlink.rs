@@ -230,7 +230,11 @@ pub(crate) fn receive(
             }
             Err(libc::EAGAIN) if may_wait => {
                 drop(state);
-                calls::wait(fd, libc::POLLIN, None)?;
+                match calls::await_datagram(fd) {
+                    // The next look sees it, too.
+                    Ok(()) | Err(libc::ECONNRESET) => {}
+                    Err(errno) => return Err(errno),
+                }
                 state = state::lock().ok_or(libc::EAGAIN)?;
             }
             Err(errno) => return Err(errno),
@@ -242,7 +246,7 @@ pub(crate) fn receive(
 fn wait_for_engine(fd: c_int) -> Result<bool, Errno> {
     for _ in 0..=client::MOST_OVERSLEPT {
         let until = Instant::now() + PATIENCE;
-        let has_arrived = calls::wait(fd, libc::POLLIN, Some(until))?;
+        let has_arrived = calls::wait(fd, libc::POLLIN, until)?;
         if has_arrived || !client::has_overslept(until, Instant::now()) {
             return Ok(has_arrived);
         }

@@ -120,6 +120,9 @@ pub(crate) fn swap(state: &mut State, offer: Offer) {
     if calls::is_nonblocking(fd) {
         let _ = calls::set_nonblocking(relay.raw());
     }
+    for name in calls::TIMEOUTS {
+        calls::copy_timeout(fd, relay.raw(), name);
+    }
     if state.epolls.replace(fd, || put(relay.raw(), fd)).is_ok() {
         state.serve(fd, Entry::Transport(transport));
     }

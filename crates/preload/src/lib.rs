@@ -133,7 +133,12 @@ hooks! {
     if marks::has(fd, SERVED) => {
         if let Some(real) = socket::real_of(fd) {
             // SAFETY: the caller keeps to libc's contract.
-            return Some(calls::checked(unsafe { real::setsockopt(real, level, name, value, len) }));
+            let result = calls::checked(unsafe { real::setsockopt(real, level, name, value, len) });
+            if level == libc::SOL_SOCKET && calls::TIMEOUTS.contains(&name) {
+                // Calls wait on the relay.
+                calls::copy_timeout(real, fd, name);
+            }
+            return Some(result);
         }
         socket::set_option(fd, level, name, || {
             let is_int = !value.is_null() && len as usize >= size_of::<c_int>();

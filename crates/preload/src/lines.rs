@@ -160,7 +160,7 @@ fn write_once(kind: libc::mode_t, piece: &[u8]) -> isize {
         if result >= 0 || !cannot.contains(&calls::errno()) {
             return result as isize;
         }
-        let is_ready = calls::wait(STANDARD_ERROR, libc::POLLOUT, Some(Instant::now()));
+        let is_ready = calls::wait(STANDARD_ERROR, libc::POLLOUT, Instant::now());
         if is_ready != Ok(true) {
             calls::set_errno(libc::EAGAIN);
             return -1;

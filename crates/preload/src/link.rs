@@ -67,7 +67,7 @@ pub(crate) fn receive(
             Ok(datagram) => datagram,
             Err(libc::EAGAIN) if may_wait => {
                 drop(state);
-                if let Err(errno) = calls::wait(fd, libc::POLLIN, None) {
+                if let Err(errno) = calls::await_datagram(fd) {
                     return Some(Err(errno));
                 }
                 state = state::lock()?;

@@ -150,7 +150,7 @@ fn resolve(server: &[u8], uplink: &CStr, name: &str, kinds: &[u16]) -> Result<Ve
     }
     let deadline = Instant::now() + PATIENCE;
     let (mut found, mut buffer) = (Vec::new(), [0; ROOM]);
-    while !open.is_empty() && calls::wait(socket.raw(), libc::POLLIN, Some(deadline))? {
+    while !open.is_empty() && calls::wait(socket.raw(), libc::POLLIN, deadline)? {
         let Ok(len) = calls::receive(socket.raw(), &mut buffer, libc::MSG_DONTWAIT) else {
             continue;
         };

@@ -67,3 +67,14 @@ fn a_call_that_wants_no_bytes_does_not_wait_for_any() {
     let (_engine, program) = Engine::start("no-bytes");
     program.finish();
 }
+
+#[test]
+fn a_timeout_of_the_programs_ends_its_calls() {
+    if has_tun() {
+        let (engine, program) = Engine::start("timeouts");
+        let engine = engine.welcome();
+        let channel = engine.channel();
+        let _taken = [engine.take_socket(&channel), engine.take_socket(&channel)];
+        program.finish();
+    }
+}

@@ -12,6 +12,7 @@ pub(crate) fn run(name: &str) {
         "child-closes" => child_closes(),
         "closed-inside" => closed_inside(),
         "no-bytes" => no_bytes(),
+        "timeouts" => timeouts(),
         other => panic!("no program {other}"),
     }
 }
@@ -87,4 +88,41 @@ fn no_bytes() {
     assert_eq!(unsafe { read(client, byte.as_mut_ptr().cast(), 0) }, 0);
     // SAFETY: as above.
     assert_eq!(unsafe { readv(client, &raw const part, 1) }, 0);
+}
+
+fn timeouts() {
+    // The signal ends it if it waits for longer.
+    // SAFETY: no pointers.
+    unsafe { alarm(10) };
+    let channel = generic(SOCK_CLOEXEC);
+    set_receive_timeout(channel);
+    assert_eq!(receive_datagram(channel, 0), Err(EAGAIN));
+    let routes = route_socket();
+    set_receive_timeout(routes);
+    assert_eq!(receive_datagram(routes, 0), Err(EAGAIN));
+    // A transport socket whose timeout is set before the engine has it, and one after that.
+    for is_before in [true, false] {
+        let fd = udp_socket(AF_INET);
+        if is_before {
+            set_receive_timeout(fd);
+        }
+        send_all(channel, &netlink(40, 9, 5, &fd.to_ne_bytes()));
+        let (answer, _) = receive_datagram(channel, 0).unwrap();
+        assert_eq!(error_of(&answer), 0);
+        if !is_before {
+            set_receive_timeout(fd);
+        }
+        assert_eq!(receive_datagram(fd, 0), Err(EAGAIN));
+    }
+}
+
+fn set_receive_timeout(fd: c_int) {
+    let soon = timeval {
+        tv_sec: 0,
+        tv_usec: 50_000,
+    };
+    let (at, len) = ((&raw const soon).cast(), size_of::<timeval>() as socklen_t);
+    // SAFETY: pointer and length describe the time.
+    let result = unsafe { setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, at, len) };
+    assert_eq!(result, 0);
 }

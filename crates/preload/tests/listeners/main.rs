@@ -59,6 +59,13 @@ fn a_listener_gets_notifications_of_routes_through_a_left_device_and_no_error_fo
 }
 
 #[test]
+fn a_signal_whose_handler_restarts_calls_interrupts_no_listener() {
+    if let Some((_engine, _channel, program)) = start("restarts") {
+        program.finish();
+    }
+}
+
+#[test]
 fn an_answer_for_which_a_listener_had_no_room_takes_no_others_place() {
     if let Some((engine, _channel, program)) = start("overrun") {
         for _ in 0..2 {

@@ -3,12 +3,14 @@
 use crate::calls::*;
 use libc::*;
 use std::process::Command;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 /// Runs the program of that name.
 pub(crate) fn run(name: &str) {
     let _channel = generic(SOCK_CLOEXEC);
     match name {
         "left" => left(),
+        "restarts" => restarts(),
         "overrun" => overrun(),
         other => panic!("no program {other}"),
     }
@@ -156,6 +158,38 @@ fn left() {
     assert_notified(fd, [10, 4, 0, 0], device);
     assert_eq!(error_of(&next(fd)), 0);
     assert_eq!(receive_datagram(fd, MSG_DONTWAIT), Err(EAGAIN));
+}
+
+/// The socket on which the signal's handler asks.
+static ASKED: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn ask(_: c_int) {
+    send_all(ASKED.load(Ordering::Relaxed), &get_route(5, None));
+}
+
+/// What it waits for comes only after the signal.
+fn restarts() {
+    ip("link set lo up");
+    let fd = route_socket();
+    ASKED.store(fd, Ordering::Relaxed);
+    // SAFETY: all zeroes is valid.
+    let mut action: sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = ask as *const () as usize;
+    action.sa_flags = SA_RESTART;
+    // SAFETY: the action outlives the call, and the handler makes one system call.
+    let result = unsafe { sigaction(SIGALRM, &raw const action, std::ptr::null_mut()) };
+    assert_eq!(result, 0);
+    // SAFETY: cannot fail.
+    let this = unsafe { pthread_self() } as usize;
+    let signaller = std::thread::spawn(move || {
+        // For most runs it waits by then; if not, the answer is there as it begins.
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        // SAFETY: that thread waits for this one.
+        assert_eq!(unsafe { pthread_kill(this as pthread_t, SIGALRM) }, 0);
+    });
+    let (answer, _) = receive_datagram(fd, 0).unwrap();
+    assert_eq!((kind(&answer), sequence(&answer)), (RTM_NEWROUTE, 5));
+    signaller.join().unwrap();
 }
 
 /// Its notifications leave no room for the answer to a request.
