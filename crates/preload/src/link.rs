@@ -88,18 +88,16 @@ pub(crate) fn receive(
                     let _ = calls::receive(fd, &mut [], libc::MSG_DONTWAIT);
                     continue;
                 }
-                if !incoming.is_peek() {
-                    let _ = calls::receive(fd, &mut [], libc::MSG_DONTWAIT);
-                }
-                return Some(Ok(incoming.deliver(&shown, &answer::address(0))));
+                return Some(Ok(incoming.deliver_in_place(fd, &shown)));
             }
             // Rewritten by the engine, if it is about a link of ours.
             rewritten(&mut state, fd, &datagram)?
         };
-        if !incoming.is_peek() && !is_next {
-            let _ = calls::receive(fd, &mut [], libc::MSG_DONTWAIT);
-        }
-        return Some(Ok(incoming.deliver(&answer, &answer::address(0))));
+        return Some(Ok(if is_next {
+            incoming.deliver(&answer, &answer::address(0))
+        } else {
+            incoming.deliver_in_place(fd, &answer)
+        }));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::calls::empty_message;
 use crate::secret::Secret;
+use crate::{answer, real};
 use core::ptr::null_mut;
 use libc::{c_int, c_void, iovec, msghdr, sockaddr, socklen_t};
 use udco_ipc::STREAM_ERROR;
@@ -88,6 +89,34 @@ impl<'a> Incoming<'a> {
     /// Delivers a datagram as the kernel would, and returns the return value of the call. The parts may be shorter
     /// than the datagram, or empty: libnl queries the length with `MSG_PEEK | MSG_TRUNC`.
     pub(crate) fn deliver(&mut self, datagram: &[u8], source: &[u8]) -> usize {
+        let fitting = self.fill(datagram);
+        self.finish(truncation(fitting, datagram), source, &[]);
+        self.result(fitting, datagram)
+    }
+
+    /// Delivers a datagram in place of the next one of this socket, with that one's source and control messages. Takes
+    /// that one out of the socket's queue, unless the call only peeks.
+    pub(crate) fn deliver_in_place(&mut self, fd: c_int, datagram: &[u8]) -> usize {
+        let mut replaced = empty_message();
+        replaced.msg_name = self.header.msg_name;
+        replaced.msg_namelen = self.header.msg_namelen;
+        replaced.msg_control = self.header.msg_control;
+        replaced.msg_controllen = self.header.msg_controllen;
+        let flags = self.flags & (libc::MSG_PEEK | libc::MSG_CMSG_CLOEXEC) | libc::MSG_DONTWAIT;
+        // SAFETY: the creator of `self` promised that memory; there are no parts.
+        if unsafe { real::recvmsg(fd, &raw mut replaced, flags) } < 0 {
+            return self.deliver(datagram, &answer::address(0));
+        }
+        let fitting = self.fill(datagram);
+        let lost = replaced.msg_flags & libc::MSG_CTRUNC;
+        self.header.msg_flags = lost | truncation(fitting, datagram);
+        self.header.msg_namelen = replaced.msg_namelen;
+        self.header.msg_controllen = replaced.msg_controllen;
+        self.result(fitting, datagram)
+    }
+
+    /// Writes as much of a datagram as fits into the parts, and returns how much that was.
+    fn fill(&self, datagram: &[u8]) -> usize {
         let mut rest = datagram;
         for part in parts(self.header) {
             let (now, later) = rest.split_at(part.iov_len.min(rest.len()));
@@ -101,15 +130,15 @@ impl<'a> Incoming<'a> {
             }
             rest = later;
         }
-        self.finish(
-            if rest.is_empty() { 0 } else { libc::MSG_TRUNC },
-            source,
-            &[],
-        );
+        datagram.len() - rest.len()
+    }
+
+    /// The return value of a call that has received so much of a datagram.
+    fn result(&self, fitting: usize, datagram: &[u8]) -> usize {
         if self.flags & libc::MSG_TRUNC != 0 {
             datagram.len()
         } else {
-            datagram.len() - rest.len()
+            fitting
         }
     }
 
@@ -156,6 +185,15 @@ impl<'a> Incoming<'a> {
         }
         copy(self.header.msg_control, room, control);
         self.header.msg_controllen = control.len().min(room);
+    }
+}
+
+/// The flag of a header into which so much of a datagram fits.
+fn truncation(fitting: usize, datagram: &[u8]) -> c_int {
+    if fitting < datagram.len() {
+        libc::MSG_TRUNC
+    } else {
+        0
     }
 }
 

@@ -13,7 +13,7 @@ use engine::{Engine, Program, acknowledgement, command, datagram};
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::process::Command;
-use udco_ipc::ToClient;
+use udco_ipc::{ToClient, ToEngine};
 
 /// The program that tests start under the library.
 #[test]
@@ -72,6 +72,18 @@ fn an_answer_for_which_a_listener_had_no_room_takes_no_others_place() {
             let delete = engine.next();
             let answer = acknowledgement(&datagram(&delete));
             engine.say(delete.seq, &ToClient::Answer { datagram: &answer });
+        }
+        program.finish();
+    }
+}
+
+#[test]
+fn a_listener_learns_from_which_group_a_notification_of_a_link_of_ours_comes() {
+    if let Some((engine, _channel, program)) = start("groups") {
+        while let Some(asked) = engine.try_next() {
+            if let ToEngine::Shown { message, .. } = asked.message() {
+                engine.say(asked.seq, &ToClient::Answer { datagram: message });
+            }
         }
         program.finish();
     }

@@ -12,6 +12,7 @@ pub(crate) fn run(name: &str) {
         "left" => left(),
         "restarts" => restarts(),
         "overrun" => overrun(),
+        "groups" => groups(),
         other => panic!("no program {other}"),
     }
 }
@@ -220,4 +221,28 @@ fn overrun() {
     let answer = next(fd);
     assert_eq!((sequence(&answer), error_of(&answer)), (2, 0));
     assert_eq!(receive_datagram(fd, MSG_DONTWAIT), Err(EAGAIN));
+}
+
+/// Each change of the device is shown by the engine.
+fn groups() {
+    let fd = listener(RTNLGRP_LINK as c_int);
+    set_int(fd, SOL_NETLINK, NETLINK_PKTINFO, 1).unwrap();
+    leave_a_device();
+    for mtu in [1400, 1300, 1280] {
+        ip(&format!("link set dev left0 mtu {mtu}"));
+    }
+    // The signal ends it if it waits for another one.
+    // SAFETY: no pointers.
+    unsafe { alarm(10) };
+    for flags in [MSG_PEEK, 0] {
+        let (message, name) = receive_datagram(fd, flags).unwrap();
+        assert_eq!(kind(&message), RTM_NEWLINK);
+        assert_eq!(name[8..12], (RTMGRP_LINK as u32).to_ne_bytes());
+    }
+    let (message, control, flags) = receive_with_control(fd, 8192);
+    assert_eq!((kind(&message), flags), (RTM_NEWLINK, 0));
+    let group = RTNLGRP_LINK.to_ne_bytes().to_vec();
+    assert_eq!(control, Some((SOL_NETLINK, NETLINK_PKTINFO, group)));
+    let (message, _, flags) = receive_with_control(fd, 20);
+    assert_eq!((message.len(), flags), (20, MSG_TRUNC));
 }
