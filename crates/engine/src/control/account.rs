@@ -57,6 +57,14 @@ const OWN_WAITING: usize = 256 << 20;
 const LINES: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(10);
 
+/// How many lines in [`LONG_WINDOW`] are about one thing that is refused: a `udco top` or a collector of metrics asks again
+/// and again.
+const REPEATED: u32 = 1;
+const LONG_WINDOW: Duration = Duration::from_secs(60);
+
+/// How many such things are told apart.
+const THINGS: usize = 16;
+
 /// Idle accounts kept in the table, because the log lines that their users caused still count.
 const KEPT: usize = 1024;
 
@@ -70,6 +78,7 @@ pub(crate) struct Account {
     is_bounded: bool,
     used: [AtomicUsize; Kind::COUNT],
     lines: LineBudget,
+    repeated: Mutex<HashMap<String, Arc<LineBudget>>>,
     showing: Mutex<()>,
 }
 
@@ -94,6 +103,7 @@ impl Accounts {
             is_bounded: !is_privileged(uid),
             used: Default::default(),
             lines: LineBudget::default(),
+            repeated: Mutex::default(),
             showing: Mutex::default(),
         });
         all.insert(uid, Arc::clone(&account));
@@ -162,6 +172,26 @@ impl Account {
         });
     }
 
+    /// Writes a line `about` clients that are refused and ask again, unless there was one not long ago.
+    pub(crate) fn repeated_line(&self, about: &str, now: Instant, write: impl FnOnce()) {
+        let budget = {
+            let mut all = lock(&self.repeated);
+            let about = match all.len() < THINGS || all.contains_key(about) {
+                true => about,
+                false => "",
+            };
+            let new = || Arc::new(LineBudget::new(REPEATED, LONG_WINDOW));
+            Arc::clone(all.entry(about.to_owned()).or_insert_with(new))
+        };
+        budget.write(
+            now,
+            || self.line(write),
+            |left_out| {
+                self.line(|| tracing::warn!("{left_out} more lines about {about} were left out"));
+            },
+        );
+    }
+
     /// Runs memory-hungry `work` for one client of this user at a time.
     pub(crate) fn one_at_a_time<R>(&self, work: impl FnOnce() -> R) -> R {
         let _turn = self.is_bounded.then(|| lock(&self.showing));
@@ -176,8 +206,12 @@ impl Drop for Charge {
 }
 
 /// A limited number of lines per window; the next window reports how many were suppressed.
-#[derive(Debug, Default)]
-pub(crate) struct LineBudget(Mutex<Window>);
+#[derive(Debug)]
+pub(crate) struct LineBudget {
+    most: u32,
+    length: Duration,
+    window: Mutex<Window>,
+}
 
 #[derive(Debug, Default)]
 struct Window {
@@ -186,13 +220,28 @@ struct Window {
     left_out: u64,
 }
 
+impl Default for LineBudget {
+    fn default() -> Self {
+        Self::new(LINES, WINDOW)
+    }
+}
+
 impl LineBudget {
+    /// So many lines in a window of this length.
+    fn new(most: u32, length: Duration) -> Self {
+        Self {
+            most,
+            length,
+            window: Mutex::default(),
+        }
+    }
+
     /// Writes a line if the budget allows it, after reporting how many were suppressed.
     pub(crate) fn write(&self, now: Instant, write: impl FnOnce(), report: impl FnOnce(u64)) {
-        let mut window = lock(&self.0);
+        let mut window = lock(&self.window);
         let is_over = window
             .begin
-            .is_none_or(|begin| now.duration_since(begin) >= WINDOW);
+            .is_none_or(|begin| now.duration_since(begin) >= self.length);
         let mut left_out = 0;
         if is_over {
             left_out = window.left_out;
@@ -201,7 +250,7 @@ impl LineBudget {
                 ..Window::default()
             };
         }
-        if window.written >= LINES {
+        if window.written >= self.most {
             window.left_out += 1;
             return;
         }
@@ -249,6 +298,23 @@ mod tests {
             let charges: Vec<_> = (0..1000).map(|_| account.charge(Kind::Devices)).collect();
             assert!(charges.iter().all(Option::is_some));
             assert_eq!(account.most_peers(), usize::MAX);
+        }
+    }
+
+    #[test]
+    fn what_asks_each_second_and_is_refused_has_a_line_a_minute() {
+        for uid in [0, STRANGER] {
+            let account = Accounts::default().of(uid);
+            let begin = Instant::now();
+            let written = Cell::new(0);
+            for second in 0..150 {
+                let now = begin + Duration::from_secs(second);
+                account.repeated_line("udco", now, || written.set(written.get() + 1));
+            }
+            assert_eq!(written.get(), 3);
+            // Something else is news.
+            account.repeated_line("openvpn", begin, || written.set(written.get() + 1));
+            assert_eq!(written.get(), 4);
         }
     }
 

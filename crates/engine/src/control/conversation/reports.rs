@@ -1,6 +1,7 @@
 //! What a client says of itself and of its OpenVPN; most of it becomes lines of the log.
 
 use std::io;
+use std::time::Instant;
 
 use udco_ipc::{OtherVersion, ToClient, VERSION, message_id};
 
@@ -18,10 +19,12 @@ impl Session {
         (pid, program): (u32, &[u8]),
     ) -> io::Result<()> {
         let program = program.get(..LONGEST_NAME).unwrap_or(program);
-        self.name = format!("{} ({pid})", String::from_utf8_lossy(program));
+        let called = String::from_utf8_lossy(program);
+        self.name = format!("{called} ({pid})");
         if version != VERSION {
             let program = &self.name;
-            self.account.line(|| {
+            let about = format!("{called} of another release");
+            self.account.repeated_line(&about, Instant::now(), || {
                 tracing::warn!(
                     message_id = message_id::VERSIONS_DIFFER,
                     program,
