@@ -244,7 +244,7 @@ fn why(errno: i32) -> String {
             "this user has as many captures as it may have at a time: end one of them".to_owned()
         }
         Errno::NODEV => "it is gone".to_owned(),
-        _ => refusal::errno_words(errno),
+        _ => refusal::of_engine(errno),
     }
 }
 

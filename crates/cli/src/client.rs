@@ -27,7 +27,7 @@ use udco_netlink::Api;
 use udco_sys::seqpacket::Connection;
 
 use self::exchange::{Exchange, Failure, Line};
-use crate::{interface, runtime_dir};
+use crate::{interface, refusal, runtime_dir};
 
 /// Timeout for an engine's answer.
 const ANSWER: Duration = Duration::from_secs(3);
@@ -130,6 +130,7 @@ impl Client {
         let mut file = file.context("cannot create a memory file")?;
         match self.request(&ToEngine::Show, &[file.as_fd()])? {
             ToClient::Done { errno: 0, .. } => {}
+            ToClient::Done { errno, .. } => bail!(refusal::of_engine(errno)),
             _ => return Err(nonsense()),
         }
         let mut text = String::new();

@@ -59,6 +59,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use udco_sys::memory::Allocator;
 
 use crate::engine_options::Processors;
 use crate::output::{NobodyReads, complain};
@@ -286,7 +287,12 @@ impl EngineOptions {
     }
 }
 
+/// Names the limit if there is no memory left, which the standard library does not.
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
+
 fn main() -> ExitCode {
+    udco_sys::memory::before_the_end(panics::no_memory);
     let words: Vec<OsString> = std::env::args_os().collect();
     let arguments = match usage::parse::<Arguments>(&words) {
         Ok(arguments) => arguments,

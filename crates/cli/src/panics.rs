@@ -23,14 +23,49 @@ pub(crate) fn end_the_process() {
     }));
 }
 
+/// Says that there is no memory left, before the process ends. An engine's line goes where its others do.
+pub(crate) fn no_memory() {
+    let limit = udco_sys::memory::limit();
+    let report = format!("nothing is left of {limit}, so this process ends: give it more");
+    output::write_unless_busy(&Record::new(Level::Error, report));
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::ExitStatusExt;
+
+    use rustix::process::{Resource, Rlimit, setrlimit};
 
     use crate::again;
 
     /// Makes a second run of this test panic.
     const PANICS: &str = "UDCO_TEST_PANICS";
+
+    /// Makes a second run of this test use up its memory.
+    const USES_UP: &str = "UDCO_TEST_USES_UP";
+
+    #[test]
+    fn an_end_without_memory_names_the_limit() {
+        if std::env::var_os(USES_UP).is_some() {
+            udco_sys::memory::before_the_end(super::no_memory);
+            let limit = Rlimit {
+                current: Some(256 << 20),
+                maximum: Some(256 << 20),
+            };
+            setrlimit(Resource::As, limit).unwrap();
+            // Down to the last kilobyte.
+            let mut all = Vec::with_capacity(1 << 20);
+            loop {
+                all.push(vec![1_u8; 1 << 10]);
+            }
+        }
+        let name = "panics::tests::an_end_without_memory_names_the_limit";
+        let output = again::command(name, USES_UP).output().unwrap();
+        let report = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.signal(), Some(6), "{report}");
+        let words = "nothing is left of the memory limit of 256 MiB (LimitAS=, ulimit -v)";
+        assert!(report.contains(words), "{report}");
+    }
 
     #[test]
     fn a_panic_in_any_thread_ends_the_process() {

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use udco_ipc::NO_MEMORY;
 use udco_netlink::Errno;
 use udco_netlink::client::{Command, Failure};
 
@@ -58,6 +59,14 @@ fn of(command: &Command<'_>, failure: &Failure) -> String {
         Command::PeerNew(_) | Command::Peers => return words,
     };
     format!("cannot find peer with id {id}{key} ({words})")
+}
+
+/// Why an engine refuses a question of its own protocol.
+pub(crate) fn of_engine(errno: i32) -> String {
+    match Errno(errno) {
+        Errno::ENOMEM => NO_MEMORY.to_owned(),
+        _ => errno_words(errno),
+    }
 }
 
 /// The text of an errno, without its number.

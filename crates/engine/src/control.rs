@@ -11,6 +11,7 @@ pub(crate) mod dispenser;
 pub(crate) mod keys;
 pub(crate) mod links;
 pub(crate) mod listen;
+pub(crate) mod memory;
 pub(crate) mod namespace;
 pub(crate) mod notifications;
 pub mod output;

@@ -13,6 +13,7 @@ use udco_sys::process::TASK_LIMITS;
 
 use crate::client::{Client, ClientId};
 use crate::control::account::Accounts;
+use crate::control::memory;
 use crate::control::places::Places;
 use crate::control::registry::Registry;
 use crate::control::show;
@@ -99,7 +100,17 @@ impl Engine {
         };
         let started = Started::now();
         confine();
+        udco_sys::memory::spare_addresses();
         let wanted = count.max(1);
+        let with_memory = memory::affordable(wanted)?;
+        if with_memory < wanted {
+            tracing::warn!(
+                message_id = message_id::FEW_THREADS,
+                "{with_memory} workers instead of {wanted}: {} leaves no room for more: raise it, or choose with --workers",
+                udco_sys::memory::limit()
+            );
+        }
+        let wanted = with_memory;
         let count = threads::affordable(wanted)?;
         if count < wanted {
             tracing::warn!(
@@ -185,6 +196,15 @@ impl Engine {
 
     pub(crate) const fn workers(&self) -> &Workers {
         &self.workers
+    }
+
+    /// How many peers all devices have.
+    pub(crate) fn peers(&self) -> usize {
+        let devices = self.registry.all();
+        devices
+            .iter()
+            .map(|device| device.snapshot().peers.len())
+            .sum()
     }
 
     pub(crate) fn show(&self, client: &Client) -> EngineState {

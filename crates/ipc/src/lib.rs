@@ -84,6 +84,9 @@ pub const FD_VARIABLE: &str = "UDCO_FD";
 /// Environment variable with the path of an engine's socket.
 pub const SOCKET_VARIABLE: &str = "UDCO_SOCKET";
 
+/// What ENOMEM means as an answer of the engine.
+pub const NO_MEMORY: &str = "the engine's memory limit leaves no room for more: raise LimitAS= or LimitDATA= (ulimit -v, -d)";
+
 /// The message does not fit into the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLong;

@@ -12,10 +12,11 @@ use crate::journal;
 use crate::message::{Incoming, Outgoing};
 use crate::secret::Secret;
 use crate::state::{self, Entry, Guard, State};
+use alloc::format;
 use alloc::vec;
 use libc::c_int;
 use udco_ipc::client;
-use udco_ipc::{MAX_MESSAGE, REQUEST_MARK, ToClient, ToEngine, message_id};
+use udco_ipc::{MAX_MESSAGE, NO_MEMORY, REQUEST_MARK, ToClient, ToEngine, message_id};
 
 /// Receive buffer: as much as OpenVPN sets on its own end, and room for a dump of many peers.
 const BUFFER: c_int = 4 << 20;
@@ -51,15 +52,24 @@ pub(crate) fn open(state: &mut State, kind: c_int) -> Option<Result<c_int, Errno
         return Some(Err(errno));
     }
     let mut buffer = vec![0; MAX_MESSAGE];
+    let mut is_short = false;
     let outcome = state.connection().and_then(|connection| {
         match connection.request(&ToEngine::OpenChannel, &[engine.raw()], &mut buffer)? {
             ToClient::Channel { channel } => Ok(channel),
-            _ => Err(Lost::Dead),
+            answer => {
+                is_short = matches!(answer, ToClient::Done { errno, .. } if errno == libc::ENOMEM);
+                Err(Lost::Dead)
+            }
         }
     });
     let Ok(number) = state.record(outcome) else {
-        let line = "udco: the engine has ended: OpenVPN uses its own data path\n";
-        journal::say(message_id::ENGINE_ENDED, line);
+        if is_short {
+            let line = format!("udco: {NO_MEMORY}; OpenVPN uses its own data path\n");
+            journal::say(message_id::OFFLOAD_UNAVAILABLE, &line);
+        } else {
+            let line = "udco: the engine has ended: OpenVPN uses its own data path\n";
+            journal::say(message_id::ENGINE_ENDED, line);
+        }
         return None;
     };
     let channel = Channel::new(number);

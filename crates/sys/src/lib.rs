@@ -17,6 +17,7 @@
 //! * [`lines`]: log lines, which never block the writer,
 //! * [`confinement`]: the rights that an engine gives up,
 //! * [`clock`] and [`process`]: time that counts suspend, and process settings such as no core dumps,
+//! * [`memory`]: what a limit leaves, and a clear end without any,
 //! * [`signal`]: signals that request an end.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
@@ -31,6 +32,7 @@ pub mod epoll;
 pub mod hostile;
 pub mod icmp;
 pub mod lines;
+pub mod memory;
 #[cfg(test)]
 mod namespace;
 pub mod netlink;

@@ -13,6 +13,7 @@ use udco_sys::seqpacket::Connection;
 
 use super::wait::wait;
 use super::{Client, Offer, Supplies, nonsense};
+use crate::refusal;
 
 /// What the kernel lacks, and how to get it.
 pub(crate) const NO_DRIVER: &str = "this kernel has no driver `ovpn`: load it with `modprobe ovpn` (Linux 6.16 or later), or \
@@ -62,8 +63,10 @@ impl EngineIo {
     pub(super) fn open(mut client: Client) -> Result<Self> {
         let (end, engines) = Connection::pair().context("cannot create a channel")?;
         let opened = client.request(&ToEngine::OpenChannel, &[engines.as_fd()])?;
-        let ToClient::Channel { channel: number } = opened else {
-            return Err(nonsense());
+        let number = match opened {
+            ToClient::Channel { channel } => channel,
+            ToClient::Done { errno, .. } => bail!(refusal::of_engine(errno)),
+            _ => return Err(nonsense()),
         };
         Ok(Self {
             client,

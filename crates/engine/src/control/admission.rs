@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use udco_ipc::message_id;
 use udco_sys::process::named_limit;
@@ -10,6 +10,7 @@ use udco_sys::seqpacket::{Connection, Credentials};
 
 use crate::control::account::Kind;
 use crate::control::conversation::converse;
+use crate::control::memory;
 use crate::control::places::Lease;
 use crate::engine::Engine;
 
@@ -48,6 +49,7 @@ impl Engine {
             return;
         };
         let engine = Arc::clone(self);
+        let lines = Arc::clone(&account);
         let work = move || {
             let _held = (place, charge);
             let admit = Self::admit;
@@ -55,11 +57,14 @@ impl Engine {
                 account.line(|| tracing::warn!(pid, uid, "process {pid}: {error}"));
             }
         };
-        let started = std::thread::Builder::new()
-            .name("udco-connection".into())
-            .spawn(work);
-        if let Err(error) = started.map_err(named_limit) {
-            tracing::error!(pid, uid, "cannot serve process {pid}: {error}");
+        let started = memory::for_client().and_then(|()| {
+            let thread = std::thread::Builder::new().name("udco-connection".into());
+            thread.spawn(work).map_err(named_limit)
+        });
+        if let Err(error) = started {
+            lines.repeated_line(memory::ABOUT, Instant::now(), || {
+                tracing::error!(pid, uid, "cannot serve process {pid}: {error}");
+            });
         }
     }
 }

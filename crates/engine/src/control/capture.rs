@@ -15,6 +15,7 @@ use udco_sys::seqpacket::Connection;
 
 use crate::client::Client;
 use crate::control::account::{Account, Charge, Kind};
+use crate::control::memory;
 use crate::control::registry::{Found, Registry};
 use crate::device::capture::{Capture, Filter, LANE, Tap};
 use crate::linux;
@@ -31,6 +32,7 @@ const _: () = assert!(MAX_BATCH - Batch::LEN >= HEADER + 40 + 65_535);
 
 const EPERM: i32 = 1;
 const EBUSY: i32 = 16;
+const ENOMEM: i32 = 12;
 const ENODEV: i32 = 19;
 const EINVAL: i32 = 22;
 const EDQUOT: i32 = 122;
@@ -85,6 +87,7 @@ impl Capturing {
             Found::Gone | Found::Nothing => return Err(ENODEV),
         };
         let charge = account.charge(Kind::Captures).ok_or(EDQUOT)?;
+        memory::for_capture().map_err(|_| ENOMEM)?;
         let capture = Arc::new(Capture::new(filter));
         let tap = Arc::clone(&device.interface.tap);
         poller.add(&to, TOKEN, Interest::NONE).map_err(|_| EINVAL)?;

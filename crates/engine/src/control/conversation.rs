@@ -13,13 +13,14 @@ use std::time::{Duration, Instant};
 
 use udco_core::{PeerId, mss};
 use udco_ipc::{MssFix, ToClient, ToEngine};
-use udco_netlink::{Api, Requester};
+use udco_netlink::{Api, Errno, Requester};
 use udco_sys::Netns;
 use udco_sys::epoll::{Events, Interest};
 use udco_sys::seqpacket::{Connection, Credentials, FdList};
 use zeroize::Zeroize;
 
 use crate::control::capture::{self, Capturing};
+use crate::control::memory;
 use crate::control::namespace;
 use crate::control::output;
 use crate::control::places::Lease;
@@ -133,6 +134,9 @@ impl Session {
                 program,
             } => self.greet(seq, version, (pid, program)),
             ToEngine::OpenChannel => {
+                if !self.may_have_device() {
+                    return self.done(seq, Errno::ENOMEM.0);
+                }
                 let channel = self.open_channel(fds.take(0))?;
                 self.send(seq, ToClient::Channel { channel })
             }
@@ -310,6 +314,9 @@ impl Session {
             return EINVAL;
         }
         self.account.one_at_a_time(|| {
+            if memory::for_report(self.engine.peers()).is_err() {
+                return Errno::ENOMEM.0;
+            }
             let state = self.engine.show(&self.client);
             match show::write(&state, std::fs::File::from(file)) {
                 Ok(()) => 0,

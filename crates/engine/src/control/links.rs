@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use udco_core::Mode;
-use udco_ipc::{ALIAS, ToClient, ToEngine, Wanted, message_id};
+use udco_ipc::{ALIAS, NO_MEMORY, ToClient, ToEngine, Wanted, message_id};
 use udco_netlink::{
     Api, Errno, LinkNew, LinkRequest, LinkTarget, Messages, Requester, acknowledgement,
     link_request, link_view, marked_link, message_link, refusal,
 };
 use udco_sys::Netns;
 
+use crate::control::memory;
 use crate::control::proof;
 use crate::control::session::{Session, decode, malformed};
 use crate::device::Device;
@@ -155,12 +156,22 @@ impl Session {
         }
         let name = link.target.name.filter(|name| !name.is_empty());
         let nonce = proof::nonce()?;
+        let queues = match mode {
+            // All of a peer's packets leave through one queue.
+            Mode::P2p => 1,
+            Mode::Mp => self.engine.workers().queues(),
+        };
+        let queues = match memory::for_device(queues) {
+            Ok(queues) => queues,
+            Err(error) => {
+                let program = &self.name;
+                self.account
+                    .line(|| tracing::error!(program, "{program}: {error}"));
+                return Ok(Some((Errno::ENOMEM, Some(NO_MEMORY))));
+            }
+        };
         let need = ToClient::NeedTun(Wanted {
-            queues: match mode {
-                // All of a peer's packets leave through one queue.
-                Mode::P2p => 1,
-                Mode::Mp => self.engine.workers().queues(),
-            },
+            queues,
             mtu,
             multicast: link.api == Api::DcoV2,
             up: link.up,

@@ -15,6 +15,7 @@ use udco_sys::clock;
 
 use crate::client::Client;
 use crate::control::keys;
+use crate::control::memory;
 use crate::control::registry::Found;
 use crate::control::requests::transport::{endpoint_of, given};
 use crate::control::session::Session;
@@ -92,6 +93,12 @@ impl Service for Requests<'_> {
             if peers >= most {
                 return Err(refusals::too_many_peers());
             }
+        }
+        if let Err(error) = memory::for_peer() {
+            let program = &self.session.name;
+            let account = &self.session.account;
+            account.line(|| tracing::error!(program, "{program}: {error}"));
+            return Err(refusals::no_memory());
         }
         let (transport, fresh) = transport::of_peer(self.session, self.seq, &device, peer)?;
         let endpoint = endpoint_of(device.api, &transport, peer)?;

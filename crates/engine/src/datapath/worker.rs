@@ -35,7 +35,7 @@ use crate::threads;
 pub(crate) const REMOVAL: Duration = Duration::from_millis(500);
 
 /// The most queues of a device: their fds travel beside one message.
-const MAX_QUEUES: usize = udco_ipc::MAX_FDS - 1;
+pub(crate) const MAX_QUEUES: usize = udco_ipc::MAX_FDS - 1;
 
 /// Where packets come from.
 #[derive(Clone)]

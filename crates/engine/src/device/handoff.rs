@@ -43,6 +43,14 @@ pub(crate) struct Handoff<W> {
     pub(crate) waker: W,
 }
 
+/// How many bytes the buffers of these queues take.
+pub(crate) const fn memory(queues: usize) -> usize {
+    match queues {
+        0 | 1 => 0,
+        queues => queues * SPARE * BUFFER,
+    }
+}
+
 impl<W: Waker> Handoffs<W> {
     /// For a device without queues.
     pub(crate) fn none() -> Self {

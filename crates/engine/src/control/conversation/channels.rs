@@ -3,8 +3,9 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Instant;
 
-use udco_ipc::ToClient;
+use udco_ipc::{ToClient, message_id};
 use udco_netlink::{Answers, Requester, membership, serve};
 use udco_sys::seqpacket::Connection;
 
@@ -12,6 +13,7 @@ use super::EINVAL;
 use crate::client::Client;
 use crate::control::account::Kind;
 use crate::control::channel::{Channel, FAMILIES};
+use crate::control::memory;
 use crate::control::requests::Requests;
 use crate::control::session::{Session, malformed};
 
@@ -22,6 +24,27 @@ const NETLINK_CAP_ACK: i32 = 10;
 const NETLINK_EXT_ACK: i32 = 11;
 
 impl Session {
+    /// Whether there is memory for a client that begins. Later is too late: an OpenVPN that is refused a device ends, but
+    /// one without a driver uses its own data path.
+    pub(super) fn may_have_device(&self) -> bool {
+        let is_new = self.next_channel == 1;
+        match memory::for_device(1) {
+            Err(error) if is_new => {
+                let program = &self.name;
+                self.account
+                    .repeated_line(memory::ABOUT, Instant::now(), || {
+                        tracing::error!(
+                            message_id = message_id::OFFLOAD_UNAVAILABLE,
+                            program,
+                            "{program} is not served: {error}"
+                        );
+                    });
+                false
+            }
+            _ => true,
+        }
+    }
+
     /// Opens a channel with this end; returns its number.
     pub(super) fn open_channel(&mut self, end: Option<OwnedFd>) -> io::Result<u32> {
         let end = end.ok_or_else(|| malformed("a channel without an fd"))?;

@@ -1,10 +1,12 @@
 //! Refusals in the kernel's words (dco-behaviour 2.6 to 2.13), and those of our own where the driver has none.
 
 use udco_core::PeerId;
+use udco_ipc::NO_MEMORY;
 use udco_netlink::{Errno, Refused, Slot};
 
 const ENOENT: i32 = 2;
 pub(super) const EBADF: i32 = 9;
+const ENOMEM: i32 = 12;
 pub(super) const EBUSY: i32 = 16;
 const EEXIST: i32 = 17;
 const ENODEV: i32 = 19;
@@ -111,6 +113,10 @@ pub(super) fn no_key(peer: u32, slot: Slot) -> Refused {
         ENOENT,
         format!("cannot extract key from slot {slot} for peer {peer}"),
     )
+}
+
+pub(super) fn no_memory() -> Refused {
+    refused(ENOMEM, NO_MEMORY)
 }
 
 pub(super) fn too_many_peers() -> Refused {

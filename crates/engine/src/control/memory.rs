@@ -1,0 +1,122 @@
+//! Whether memory is left for what is to be made: under a limit (`LimitAS=`, `LimitDATA=`), an allocation that fails ends the
+//! engine, with all its tunnels. So new work is refused before (promises J5).
+
+use std::io;
+
+use udco_sys::memory::{STACK, is_left, limit};
+
+use crate::datapath::worker::MAX_QUEUES;
+use crate::device::handoff;
+
+/// What lines about clients without memory or a thread are about.
+pub(crate) const ABOUT: &str = "clients that find no room";
+
+const MIB: usize = 1 << 20;
+
+/// A worker's stack and buffers.
+const OF_WORKER: usize = 8 << 20;
+
+/// A client's thread, its messages, and a few answers.
+const OF_CLIENT: usize = STACK + (1 << 20);
+
+/// A device without its queues: some routes, peers and their sockets.
+const OF_DEVICE: usize = 1 << 20;
+
+/// What a new device leaves to the clients that use it, and to their rekeys.
+const OF_USERS: usize = 2 * OF_CLIENT;
+
+/// What peers and keys take, with room for the next ones.
+const OF_PEER: usize = 256 << 10;
+
+/// The buffers of a capture.
+const OF_CAPTURE: usize = 5 << 20;
+
+/// The state that `udco show` prints: a buffer, and what is kept of each peer.
+const OF_REPORT: usize = 256 << 10;
+const OF_PEER_IN_REPORT: usize = 1 << 10;
+
+/// What an engine needs besides its workers: the threads that watch devices and listen, the first device and its clients.
+const ROOM: usize = 4 * STACK + OF_DEVICE + OF_USERS;
+
+/// How many of the `workers` find memory for themselves, and for their part of a device's queues; at least one.
+///
+/// # Errors
+/// If there is not enough for one.
+pub(crate) fn affordable(workers: usize) -> io::Result<usize> {
+    let needed = |count: usize| {
+        let device = ROOM + handoff::memory(count.min(MAX_QUEUES));
+        device.saturating_add(count.saturating_mul(OF_WORKER))
+    };
+    let most = (1..=workers).rev().find(|count| is_left(needed(*count)));
+    most.ok_or_else(|| {
+        let needed = needed(1).div_ceil(MIB);
+        let left = (1..needed).rev().find(|left| is_left(left * MIB));
+        io::Error::new(
+            io::ErrorKind::OutOfMemory,
+            format!(
+                "{} leaves {} of the {needed} MiB that an engine needs at least: raise it",
+                limit(),
+                left.unwrap_or(0)
+            ),
+        )
+    })
+}
+
+/// Refuses a client if there is no memory for its thread.
+///
+/// # Errors
+/// `OutOfMemory`.
+pub(crate) fn for_client() -> io::Result<()> {
+    check(OF_CLIENT, "a client")
+}
+
+/// How many of the `queues` of a new device find memory, beside the device and those who use it.
+///
+/// # Errors
+/// `OutOfMemory` if not even one does.
+pub(crate) fn for_device(queues: u16) -> io::Result<u16> {
+    let needed = |queues: u16| handoff::memory(queues.into()) + OF_DEVICE + OF_USERS;
+    let most = (1..=queues).rev().find(|queues| is_left(needed(*queues)));
+    most.ok_or_else(|| refused("a device"))
+}
+
+/// Refuses a peer if there is no memory for it and its keys.
+///
+/// # Errors
+/// `OutOfMemory`.
+pub(crate) fn for_peer() -> io::Result<()> {
+    check(OF_PEER, "a peer")
+}
+
+/// Refuses a capture if there is no memory for its packets.
+///
+/// # Errors
+/// `OutOfMemory`.
+pub(crate) fn for_capture() -> io::Result<()> {
+    check(OF_CAPTURE, "a capture")
+}
+
+/// Refuses a report about so many peers if there is no memory for it.
+///
+/// # Errors
+/// `OutOfMemory`.
+pub(crate) fn for_report(peers: usize) -> io::Result<()> {
+    check(
+        OF_REPORT + peers.saturating_mul(OF_PEER_IN_REPORT),
+        "a report",
+    )
+}
+
+fn check(needed: usize, what: &str) -> io::Result<()> {
+    match is_left(needed) {
+        true => Ok(()),
+        false => Err(refused(what)),
+    }
+}
+
+fn refused(what: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::OutOfMemory,
+        format!("{} leaves no room for {what}: raise it", limit()),
+    )
+}
