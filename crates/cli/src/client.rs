@@ -5,6 +5,7 @@ mod channel;
 mod device;
 mod exchange;
 mod io;
+mod releases;
 mod stalled;
 mod wait;
 
@@ -22,7 +23,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use udco_ipc::client::{self, Greeted};
-use udco_ipc::{MAX_MESSAGE, ToClient, ToEngine};
+use udco_ipc::{MAX_MESSAGE, OtherVersion, ToClient, ToEngine};
 use udco_netlink::Api;
 use udco_sys::seqpacket::Connection;
 
@@ -74,6 +75,8 @@ pub(crate) struct Client {
 impl Client {
     /// Connects to the engine that listens at `path`.
     pub(crate) fn connect(path: &Path) -> Result<Self> {
+        // Before the connection: an engine that takes its place meanwhile is asked.
+        let file = releases::File::at(path);
         let connection = Connection::connect(path).map_err(|error| {
             let why = match error.kind() {
                 std::io::ErrorKind::ConnectionRefused if !runtime_dir::is_socket(path) => {
@@ -89,11 +92,23 @@ impl Client {
             };
             why.context(path.display().to_string())
         })?;
-        Self::over(connection).with_context(|| path.display().to_string())
+        let greeted = match releases::other(path, file) {
+            Some(other) => Ok(Err(other)),
+            None => Self::greet(connection),
+        };
+        match greeted {
+            Ok(Ok(client)) => Ok(client),
+            Ok(Err(other)) => {
+                releases::remember(path, file, other);
+                Err(anyhow!("{other}"))
+            }
+            Err(error) => Err(error),
+        }
+        .with_context(|| path.display().to_string())
     }
 
-    /// Greets the engine at the other end of a connection.
-    pub(crate) fn over(connection: Connection) -> Result<Self> {
+    /// Greets the engine at the other end of a connection; one of another release serves nothing.
+    fn greet(connection: Connection) -> Result<Result<Self, OtherVersion>> {
         let mut client = Self {
             line: Line::new(connection),
             buffer: vec![0; MAX_MESSAGE],
@@ -107,9 +122,9 @@ impl Client {
         match greeted.map_err(|Failure(error)| ungreeted(&client.line.connection, error))? {
             Greeted::Welcome => {
                 client.say_where()?;
-                Ok(client)
+                Ok(Ok(client))
             }
-            Greeted::OtherVersion(other) => bail!("{other}"),
+            Greeted::OtherVersion(other) => Ok(Err(other)),
         }
     }
 
