@@ -56,6 +56,9 @@ pub(crate) enum Trouble {
     /// It has closed the connection.
     #[error("the engine has ended")]
     Ended,
+    /// It runs, and has closed the connection.
+    #[error("the engine has no room for this: its log says which limit is reached")]
+    Full,
 }
 
 /// A device that an engine has.
@@ -224,6 +227,10 @@ fn ungreeted(connection: &Connection, error: anyhow::Error) -> anyhow::Error {
     };
     if error.downcast_ref() == Some(&Trouble::Ended) && is_another_users() {
         return Trouble::Denied.into();
+    }
+    let is_there = || Stalled::behind(connection).is_some_and(|process| !process.has_ended());
+    if error.downcast_ref() == Some(&Trouble::Ended) && is_there() {
+        return Trouble::Full.into();
     }
     named(connection, error)
 }

@@ -298,6 +298,9 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(help) => return print_help(&usage::explained::<Arguments>(help, &words)),
     };
+    if !matches!(arguments.command, Command::Run(_)) {
+        udco_sys::process::ignore_file_size_limit();
+    }
     let outcome = match arguments.command {
         Command::Run(arguments) => return ExitCode::from(run::run(&arguments)),
         Command::Daemon(arguments) => daemon::run(arguments),

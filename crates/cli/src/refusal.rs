@@ -6,6 +6,9 @@ use udco_ipc::NO_MEMORY;
 use udco_netlink::Errno;
 use udco_netlink::client::{Command, Failure};
 
+/// The errno of a write beyond the limit.
+const EFBIG: i32 = 27;
+
 /// A driver's refusal of a request.
 #[derive(Debug, thiserror::Error)]
 #[error("{words}")]
@@ -65,6 +68,8 @@ fn of(command: &Command<'_>, failure: &Failure) -> String {
 pub(crate) fn of_engine(errno: i32) -> String {
     match Errno(errno) {
         Errno::ENOMEM => NO_MEMORY.to_owned(),
+        Errno(EFBIG) => "the engine's limit on the size of files leaves no room for the answer: raise LimitFSIZE= (ulimit -f)"
+            .to_owned(),
         _ => errno_words(errno),
     }
 }

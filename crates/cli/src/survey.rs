@@ -63,7 +63,7 @@ pub(crate) fn states(path: Option<&Path>) -> anyhow::Result<Answers> {
 pub(crate) const fn code(trouble: &Trouble) -> u8 {
     match trouble {
         Trouble::Denied => exit::DENIED,
-        Trouble::Silent => exit::SILENT,
+        Trouble::Silent | Trouble::Full => exit::SILENT,
         Trouble::Absent | Trouble::Ended => exit::NONE_RUNS,
     }
 }

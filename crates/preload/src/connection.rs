@@ -285,7 +285,9 @@ impl Connection {
                         .into(),
                 )
             }
-            Err(_) => Err("no engine at the other end".into()),
+            Err(_) => Err(
+                "the engine closed the connection: it has just ended, or its log says which limit is reached".into(),
+            ),
         }
     }
 }

@@ -37,9 +37,29 @@ static FIRST: AtomicI32 = AtomicI32::new(0);
 /// Long enough for the words of another thread.
 const A_MOMENT: Duration = Duration::from_secs(1);
 
-/// Whether the process may map this many bytes more, in one piece. They are not used, so this costs no memory.
+/// Up to this size, an allocation is made of memory that the process has already, if some of that is free.
+const IN_HEAP: usize = 64 << 10;
+
+/// Whether the process may have this many bytes more, in one piece. They are not used, so this costs no memory.
 #[must_use]
 pub fn is_left(bytes: usize) -> bool {
+    if bytes > IN_HEAP {
+        return may_map(bytes);
+    }
+    let Ok(layout) = Layout::from_size_align(bytes.max(1), 1) else {
+        return false;
+    };
+    // SAFETY: the layout is not empty. The compiler may not assume that it succeeds.
+    let memory = std::hint::black_box(unsafe { System.alloc(layout) });
+    if memory.is_null() {
+        return false;
+    }
+    // SAFETY: allocated above, with this layout.
+    unsafe { System.dealloc(memory, layout) };
+    true
+}
+
+fn may_map(bytes: usize) -> bool {
     let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
     // SAFETY: the kernel chooses an address at which nothing is mapped.
     let Ok(mapped) = (unsafe { mmap_anonymous(ptr::null_mut(), bytes, access, flags) }) else {
@@ -152,5 +172,16 @@ unsafe impl GlobalAlloc for Allocator {
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         // SAFETY: `memory` came from the same allocator, with this layout.
         unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fits_is_left_and_no_more() {
+        assert!(is_left(0) && is_left(IN_HEAP) && is_left(IN_HEAP + 1));
+        assert!(!is_left(usize::MAX >> 2));
     }
 }

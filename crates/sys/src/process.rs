@@ -60,17 +60,20 @@ pub fn open_files() -> Option<u64> {
 /// The limits on threads and processes, as a unit and a control group have them.
 pub const TASK_LIMITS: &str = "TasksMax=, LimitNPROC=, pids.max";
 
-/// Names the limits if one of them keeps a thread or process from starting: the kernel itself only says "Resource
-/// temporarily unavailable".
+/// Names the limits if one of them keeps a thread or process from starting, or a file from being opened: the kernel itself
+/// only says "Resource temporarily unavailable".
 #[must_use]
 pub fn named_limit(error: io::Error) -> io::Error {
-    match error.kind() {
-        kind @ io::ErrorKind::WouldBlock => io::Error::new(
-            kind,
-            format!("the thread limit ({TASK_LIMITS}) is reached, or memory is short (LimitAS=)"),
-        ),
-        _ => error,
-    }
+    let text = match error.raw_os_error() {
+        Some(libc::EAGAIN) => {
+            format!("the thread limit ({TASK_LIMITS}) is reached, or memory is short (LimitAS=)")
+        }
+        Some(libc::EMFILE) => {
+            "the limit on open files (LimitNOFILE=, ulimit -n) is reached".to_owned()
+        }
+        _ => return error,
+    };
+    io::Error::new(error.kind(), text)
 }
 
 /// Ignores the signals with which users and terminals end or stop a program. For an engine beside an OpenVPN: OpenVPN
@@ -83,6 +86,13 @@ pub fn ignore_termination() {
         // SAFETY: `SIG_IGN` runs no code of ours; this process has no other handlers for these signals.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
+}
+
+/// Ignores SIGXFSZ, which ends a program that writes beyond its limit on the size of files (`LimitFSIZE=`, `ulimit -f`): the
+/// write fails, as on a full disk. Children inherit it.
+pub fn ignore_file_size_limit() {
+    // SAFETY: `SIG_IGN` runs no code of ours; this process has no other handler for this signal.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
 /// Closes all descriptors but the standard ones (0 to 2) and `kept`. Call it before this process opens anything: all

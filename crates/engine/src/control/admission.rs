@@ -54,6 +54,7 @@ impl Engine {
             let _held = (place, charge);
             let admit = Self::admit;
             if let Err(error) = converse(&engine, connection, (Some(GREETING), lease), admit) {
+                let error = named_limit(error);
                 account.line(|| tracing::warn!(pid, uid, "process {pid}: {error}"));
             }
         };

@@ -320,7 +320,7 @@ impl Session {
             let state = self.engine.show(&self.client);
             match show::write(&state, std::fs::File::from(file)) {
                 Ok(()) => 0,
-                Err(_) => EINVAL,
+                Err(error) => error.raw_os_error().unwrap_or(EINVAL),
             }
         })
     }

@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::getuid;
 use udco_ipc::message_id;
 use udco_sys::confinement::User;
+use udco_sys::process::named_limit;
 use udco_sys::seqpacket::{Connection, Credentials, Listener};
 use udco_sys::socket_file::{self, SocketFile};
 
@@ -136,6 +137,7 @@ impl Listening {
                 Err(error) => {
                     // Most likely out of file descriptors: waiting clients may be served later (promises J5).
                     let pause = failures.failed(Instant::now());
+                    let error = named_limit(error);
                     if let Some(times) = pause.line {
                         tracing::error!("cannot accept a connection: {error}{times}; retrying");
                     }

@@ -25,8 +25,9 @@ const OF_DEVICE: usize = 1 << 20;
 /// What a new device leaves to the clients that use it, and to their rekeys.
 const OF_USERS: usize = 2 * OF_CLIENT;
 
-/// What peers and keys take, with room for the next ones.
-const OF_PEER: usize = 256 << 10;
+/// What a peer takes with its keys, and its stream over TCP.
+const OF_PEER: usize = 64 << 10;
+const OF_STREAM: usize = 256 << 10;
 
 /// The buffers of a capture.
 const OF_CAPTURE: usize = 5 << 20;
@@ -86,6 +87,14 @@ pub(crate) fn for_device(queues: u16) -> io::Result<u16> {
 /// `OutOfMemory`.
 pub(crate) fn for_peer() -> io::Result<()> {
     check(OF_PEER, "a peer")
+}
+
+/// Refuses a TCP stream if there is no memory for what waits in it.
+///
+/// # Errors
+/// `OutOfMemory`.
+pub(crate) fn for_stream() -> io::Result<()> {
+    check(OF_STREAM, "a stream")
 }
 
 /// Refuses a capture if there is no memory for its packets.

@@ -43,7 +43,7 @@ pub(super) fn look(socket: &Path, who: Identity, account: Option<&Account>) -> S
     let is_unknown = is_other && error.downcast_ref() == Some(&Trouble::Denied);
     let words = format!("{error:#}");
     let trouble = match error.downcast_ref() {
-        Some(Trouble::Silent) => EngineTrouble::Stalled(words),
+        Some(Trouble::Silent | Trouble::Full) => EngineTrouble::Stalled(words),
         _ => EngineTrouble::Silent(words),
     };
     found((!is_unknown).then_some(trouble))

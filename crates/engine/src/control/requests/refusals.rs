@@ -6,7 +6,6 @@ use udco_netlink::{Errno, Refused, Slot};
 
 const ENOENT: i32 = 2;
 pub(super) const EBADF: i32 = 9;
-const ENOMEM: i32 = 12;
 pub(super) const EBUSY: i32 = 16;
 const EEXIST: i32 = 17;
 const ENODEV: i32 = 19;
@@ -115,8 +114,9 @@ pub(super) fn no_key(peer: u32, slot: Slot) -> Refused {
     )
 }
 
+/// Not ENOMEM, at which OpenVPN ends with all its clients.
 pub(super) fn no_memory() -> Refused {
-    refused(ENOMEM, NO_MEMORY)
+    refused(EDQUOT, NO_MEMORY)
 }
 
 pub(super) fn too_many_peers() -> Refused {

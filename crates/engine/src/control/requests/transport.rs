@@ -11,10 +11,11 @@ use udco_sys::tcp::{self, Kind, inspect};
 use udco_sys::udp::UdpSocket;
 
 use crate::control::account::{self, Charge};
+use crate::control::memory;
 use crate::control::namespace;
 use crate::control::requests::refusals::{
-    EBADF, EBUSY, EINVAL, ENOTSOCK, EOPNOTSUPP, cannot_encapsulate, missing_remote, no_socket,
-    too_many_sockets, unexpected_remote,
+    EBADF, EBUSY, EINVAL, ENOTSOCK, EOPNOTSUPP, cannot_encapsulate, missing_remote, no_memory,
+    no_socket, too_many_sockets, unexpected_remote,
 };
 use crate::control::session::Session;
 use crate::device::Device;
@@ -100,6 +101,7 @@ fn take_over(
         Kind::TcpEstablished | Kind::Tcp(_) if no_remote(api, peer).is_err() => {
             Err(unexpected_remote())
         }
+        Kind::TcpEstablished if memory::for_stream().is_err() => Err(no_memory()),
         Kind::TcpEstablished => tcp::Stream::adopt(socket)
             .and_then(|socket| {
                 Transport::stream(
