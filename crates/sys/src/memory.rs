@@ -38,7 +38,7 @@ static FIRST: AtomicI32 = AtomicI32::new(0);
 const A_MOMENT: Duration = Duration::from_secs(1);
 
 /// Up to this size, an allocation is made of memory that the process has already, if some of that is free.
-const IN_HEAP: usize = 64 << 10;
+const IN_HEAP: usize = 120 << 10;
 
 /// Whether the process may have this many bytes more, in one piece. They are not used, so this costs no memory.
 #[must_use]

@@ -214,12 +214,16 @@ impl Connection {
                 }
             }
         }
-        let cut = ReturnFlags::TRUNC | ReturnFlags::CTRUNC;
-        if too_many || received.flags.intersects(cut) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "a message that is too long, or carries too many descriptors",
-            ));
+        let is_cut = |flag| received.flags.intersects(flag);
+        if too_many || is_cut(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+            let is_at_limit = is_cut(ReturnFlags::CTRUNC) && fds.len() < MAX_FDS;
+            let text = match is_at_limit {
+                true => {
+                    "the limit on open files (LimitNOFILE=, ulimit -n) leaves no room for those of a message"
+                }
+                false => "a message that is too long, or carries too many descriptors",
+            };
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         Ok(Received {
             len: received.bytes,

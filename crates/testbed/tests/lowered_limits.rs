@@ -33,17 +33,36 @@ fn a_lowered_limit_ends_no_tunnel_and_no_new_client() -> Result<()> {
     Ok(())
 }
 
+/// OpenVPN ends if it is refused a device, so it gets the place of its last one.
+#[test]
+fn a_client_restarts_under_a_lowered_memory_limit() -> Result<()> {
+    let pair = Pair::new()?;
+    let server = pair.server(Proto::Udp4);
+    let (_server, mut client) = connect(server, pair.udco_client(Proto::Udp4))?;
+    lower(client.engine()?.pid, "as=33554432")?;
+    client.sigusr1()?;
+    client.wait_connected(SOON)?;
+    // Without `udco show`, for which there is no room.
+    let active = client.log().matches("data channel offload active").count();
+    ensure!(active == 2, "{}", client.log());
+    Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
+    Ok(())
+}
+
+/// As the testbed numbers the process.
+fn lower(pid: u32, limit: &str) -> Result<()> {
+    let mut command = Command::new("prlimit");
+    let lowered = command.args([&format!("--{limit}"), "--pid", &pid.to_string()]);
+    ensure!(lowered.status()?.success(), "prlimit --{limit}");
+    Ok(())
+}
+
 fn lowered(pair: &Pair, limit: &str, named: &str) -> Result<()> {
     let path = &pair.lab.file("engine.sock")?;
     let mut daemon = udco::daemon(&pair.server, "daemon", &["--socket", path])?;
     let client = pair.client(Proto::Udp4);
     let (server, first) = connect(pair.server(Proto::Udp4).engine(path), client.clone())?;
-    let (option, pid) = (format!("--{limit}"), daemon.pid().to_string());
-    // Here: a host may number processes in its own way.
-    let lowered = Command::new("prlimit")
-        .args([&option, "--pid", &pid])
-        .status()?;
-    ensure!(lowered.success(), "prlimit {option}");
+    lower(daemon.pid(), limit)?;
 
     let show = udco::words("show --engine")?;
     let shown = pair.server.output(&[&show[..], &[path]].concat())?;

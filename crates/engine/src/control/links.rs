@@ -163,6 +163,8 @@ impl Session {
         };
         let queues = match memory::for_device(queues) {
             Ok(queues) => queues,
+            // An OpenVPN that is refused ends, and what was its last device's may do.
+            Err(_) if self.resources.serves_devices() && memory::for_device_again().is_ok() => 1,
             Err(error) => {
                 let program = &self.name;
                 self.account

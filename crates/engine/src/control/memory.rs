@@ -22,6 +22,9 @@ const OF_CLIENT: usize = STACK + (1 << 20);
 /// A device without its queues: some routes, peers and their sockets.
 const OF_DEVICE: usize = 1 << 20;
 
+/// The same without routes and peers.
+const OF_DEVICE_ALONE: usize = 120 << 10;
+
 /// What a new device leaves to the clients that use it, and to their rekeys.
 const OF_USERS: usize = 2 * OF_CLIENT;
 
@@ -79,6 +82,14 @@ pub(crate) fn for_device(queues: u16) -> io::Result<u16> {
     let needed = |queues: u16| handoff::memory(queues.into()) + OF_DEVICE + OF_USERS;
     let most = (1..=queues).rev().find(|queues| is_left(needed(*queues)));
     most.ok_or_else(|| refused("a device"))
+}
+
+/// Refuses a device of one queue if there is no memory for it alone, not even what another has left.
+///
+/// # Errors
+/// `OutOfMemory`.
+pub(crate) fn for_device_again() -> io::Result<()> {
+    check(OF_DEVICE_ALONE, "a device")
 }
 
 /// Refuses a peer if there is no memory for it and its keys.
