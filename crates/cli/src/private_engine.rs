@@ -8,7 +8,7 @@ use std::process::{ChildStdin, Command, Stdio};
 
 use anyhow::{Context, Result};
 use rustix::io::{FdFlags, fcntl_setfd};
-use udco_engine::{Access, Dispenser, Engine, Listening, output};
+use udco_engine::{Access, Dispenser, Engine, Listening, Options, output};
 
 use crate::{EngineArguments, confinement, log, panics, runtime_dir, sweep};
 
@@ -40,7 +40,11 @@ pub(crate) fn run(arguments: &EngineArguments) -> Result<()> {
     let listening = arguments.directory.as_deref().and_then(listen);
     let options = &arguments.options;
     panics::end_the_process();
-    let engine = Engine::start_confined(options.for_engine(), || options.confinement.enter())
+    let for_engine = Options {
+        beside_openvpn: true,
+        ..options.for_engine()
+    };
+    let engine = Engine::start_confined(for_engine, || options.confinement.enter())
         .context("cannot start the engine");
     let engine = match engine {
         Ok(engine) => engine,

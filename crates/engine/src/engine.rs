@@ -37,6 +37,8 @@ pub struct Options {
     pub workers: Option<usize>,
     /// Processors to pin these threads to, one each, in turn. If empty, the kernel's scheduler chooses.
     pub cpus: Vec<usize>,
+    /// Whether OpenVPN and its scripts are under the same limits as the engine.
+    pub beside_openvpn: bool,
     /// Disabled offloads.
     pub forbidden: Forbidden,
     /// The packet id of each key's first packet instead of 1: only to test what happens when a key runs out of them
@@ -111,7 +113,7 @@ impl Engine {
             );
         }
         let wanted = with_memory;
-        let count = threads::affordable(wanted)?;
+        let count = threads::affordable(wanted, options.beside_openvpn)?;
         if count < wanted {
             tracing::warn!(
                 message_id = message_id::FEW_THREADS,

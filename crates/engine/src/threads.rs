@@ -19,6 +19,10 @@ const ROOM: usize = 8;
 /// Threads without which an engine serves nobody: a worker, the routes, the keepalives, and one client.
 const NEEDED: usize = 4;
 
+/// What OpenVPN's script needs beside an engine under the same limits: a shell and a program. An OpenVPN whose script cannot
+/// start ends; without an engine it would go on.
+const OF_SCRIPT: usize = 2;
+
 /// The stack of a thread that only waits.
 const STACK: usize = 64 << 10;
 
@@ -26,11 +30,11 @@ const STACK: usize = 64 << 10;
 const TRIES: usize = 100;
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// How many of the `workers` the limits allow, at least one.
+/// How many of the `workers` the limits allow, at least one. `beside_openvpn`: its scripts are under the same limits.
 ///
 /// # Errors
 /// If they allow too few threads for an engine.
-pub(crate) fn affordable(workers: usize) -> io::Result<usize> {
+pub(crate) fn affordable(workers: usize, beside_openvpn: bool) -> io::Result<usize> {
     let gate = Arc::new((Mutex::new(false), Condvar::new()));
     let started: Vec<JoinHandle<()>> = (0..workers + ROOM)
         .map_while(|_| {
@@ -48,9 +52,10 @@ pub(crate) fn affordable(workers: usize) -> io::Result<usize> {
     for thread in started {
         let _ = thread.join();
     }
-    if count < NEEDED {
+    let needed = NEEDED + if beside_openvpn { OF_SCRIPT } else { 0 };
+    if count < needed {
         return Err(io::Error::other(format!(
-            "the thread limit ({TASK_LIMITS}) allows {count} more, but {NEEDED} are needed"
+            "the thread limit ({TASK_LIMITS}) allows {count} more, but {needed} are needed"
         )));
     }
     Ok(count.saturating_sub(ROOM).clamp(1, workers.max(1)))

@@ -1,10 +1,12 @@
 //! Few threads and few open files (faults B6, B7).
 
+use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use udco_testbed::{Lab, eventually, skip, udco};
+use udco_testbed::measure::Ping;
+use udco_testbed::{Lab, Launch, Pair, Proto, addresses as at, eventually, skip, udco};
 
 /// Long enough for a busy machine.
 const SOON: Duration = Duration::from_secs(10);
@@ -75,13 +77,14 @@ fn as_many_workers_as_the_limit_of_threads_allows_and_never_a_panic() -> Result<
     Ok(())
 }
 
-/// A control group of ten tasks, like a unit with `TasksMax=10`: `$1` is the program, the rest its arguments. Exits
-/// with 77 where none is available.
-const TEN_TASKS: &str = r#"
+/// A control group of `$1` tasks, like a unit with `TasksMax=`: `$2` is the program, the rest its arguments. Exits with 77
+/// where none is available.
+const FEW_TASKS: &str = r#"
     root=/run/cgroup; mkdir $root
     mount -t cgroup -o pids none $root 2>/dev/null ||
         { mount -t cgroup2 none $root && echo +pids >$root/cgroup.subtree_control; } 2>/dev/null || exit 77
-    group=$(mktemp -d $root/udco-limits-XXXXXX) && echo 10 >$group/pids.max || exit 77
+    group=$(mktemp -d $root/udco-limits-XXXXXX) && echo $1 >$group/pids.max || exit 77
+    shift
     sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' $group "$@"
     ended=$?
     for _ in $(seq 200); do rmdir $group 2>/dev/null && break; sleep 0.05; done
@@ -98,8 +101,9 @@ fn ten_tasks_are_enough_for_a_device_and_scripts_beside_sixteen_workers() -> Res
     let words = [
         "sh",
         "-ec",
-        TEN_TASKS,
+        FEW_TASKS,
         "sh",
+        "10",
         binary,
         "run",
         "--workers",
@@ -162,6 +166,51 @@ fn the_limit_of_open_files_is_raised_or_openvpn_goes_without_us() -> Result<()> 
             printed.contains("OpenVPN uses its own data path") && done.trim() == "without:",
             "{files}: {output:?}"
         );
+    }
+    Ok(())
+}
+
+#[test]
+fn an_engine_leaves_openvpn_tasks_for_its_script_or_does_not_start() -> Result<()> {
+    for tasks in ["6", "8", "9", "10"] {
+        let pair = Pair::new()?;
+        // A shell, and one program at a time.
+        let script = pair.lab.directory().join("up.sh");
+        std::fs::write(&script, "#!/bin/sh\n/bin/true\n/bin/true\nexit 0\n")?;
+        std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755))?;
+        let up = format!("up {}", script.display());
+        let server = pair
+            .udco_server(Proto::Udp4)
+            .line_each(&["script-security 2", &up])
+            .write()?;
+        let binary = udco::program()?;
+        let udco = [binary, "run", "--workers", "16", "--"].map(OsString::from);
+        let words = ["sh", "-ec", FEW_TASKS, "sh", tasks].map(OsString::from);
+        let words: Vec<_> = words.into_iter().chain(udco).chain(server.words).collect();
+        let words: Vec<_> = words.iter().filter_map(|word| word.to_str()).collect();
+        let mut process = pair.server.spawn("few-tasks", &words)?;
+        let log = || std::fs::read_to_string(&server.log).unwrap_or_default();
+        eventually("OpenVPN to serve, or to end", SOON, || {
+            let is_up = log().contains("Initialization Sequence Completed");
+            Ok((is_up || !process.is_alive()).then_some(()))
+        })?;
+        if !process.is_alive() && process.wait(SOON)?.code() == Some(77) {
+            skip("no control group with a limit of tasks here");
+            return Ok(());
+        }
+        let said = format!("{tasks} tasks: {}\n{}", process.log(), log());
+        ensure!(process.is_alive(), "{said}");
+        ensure!(said.contains("TasksMax="), "{said}");
+        let mut client = pair.client(Proto::Udp4).launch(Launch::Plain).spawn()?;
+        client.wait_connected(SOON)?;
+        Ping::to(at::INNER_SERVER)
+            .all_answered(&pair.client)
+            .context(said)?;
+        // The control group goes after it.
+        let pid = std::fs::read_to_string(&server.pid_file)?;
+        pair.server.run(&["kill", pid.trim()])?;
+        process.wait(SOON)?;
+        pair.lab.discard_logs();
     }
     Ok(())
 }
