@@ -12,7 +12,18 @@ use core::sync::atomic::{AtomicBool, Ordering};
 /// The alignment of all memory from `malloc`.
 const ALIGNED: usize = 2 * size_of::<usize>();
 
+/// Whether memory has run out: the panic that follows is no bug.
+static IS_OUT: AtomicBool = AtomicBool::new(false);
+
 struct Libc;
+
+/// Notes that there is no memory.
+fn noted(memory: *mut u8) -> *mut u8 {
+    if memory.is_null() {
+        IS_OUT.store(true, Ordering::Relaxed);
+    }
+    memory
+}
 
 #[global_allocator]
 static MEMORY: Libc = Libc;
@@ -26,14 +37,14 @@ unsafe impl GlobalAlloc for Libc {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if is_common(&layout) {
             // SAFETY: any size will do.
-            return unsafe { libc::malloc(layout.size()) }.cast();
+            return noted(unsafe { libc::malloc(layout.size()) }.cast());
         }
         let mut memory = null_mut();
         let align = layout.align().max(size_of::<usize>());
         // SAFETY: there is room for the pointer, and the alignment is a power of two.
         let failed = unsafe { libc::posix_memalign(&raw mut memory, align, layout.size()) };
         if failed != 0 {
-            return null_mut();
+            return noted(null_mut());
         }
         memory.cast()
     }
@@ -41,7 +52,7 @@ unsafe impl GlobalAlloc for Libc {
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         if is_common(&layout) {
             // SAFETY: any size will do.
-            return unsafe { libc::calloc(layout.size(), 1) }.cast();
+            return noted(unsafe { libc::calloc(layout.size(), 1) }.cast());
         }
         // SAFETY: the caller keeps to the contract.
         let memory = unsafe { self.alloc(layout) };
@@ -60,7 +71,7 @@ unsafe impl GlobalAlloc for Libc {
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         if layout.align() <= ALIGNED && layout.align() <= size {
             // SAFETY: it is libc's.
-            return unsafe { libc::realloc(memory.cast(), size) }.cast();
+            return noted(unsafe { libc::realloc(memory.cast(), size) }.cast());
         }
         // SAFETY: the caller promises a size that does not overflow.
         let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
@@ -104,6 +115,10 @@ global_asm!(
     ".popsection",
 );
 
+/// Why the program ends if it is not for a bug.
+const OUT_OF_MEMORY: &str =
+    "this program has no memory left, so it ends: raise its LimitAS= or LimitDATA= (ulimit -v, -d)";
+
 /// A bug: the program must not continue as if its channels were the kernel's sockets, and nothing here can unwind.
 #[panic_handler]
 fn panicked(panic: &PanicInfo<'_>) -> ! {
@@ -112,7 +127,10 @@ fn panicked(panic: &PanicInfo<'_>) -> ! {
     if !IS_REPORTED.swap(true, Ordering::Relaxed) {
         // Memory may have run out.
         let mut text = Text::<512>::new();
-        let _ = writeln!(text, "udco: a bug in the preload library: {panic}");
+        let _ = match IS_OUT.load(Ordering::Relaxed) {
+            true => writeln!(text, "udco: {OUT_OF_MEMORY}"),
+            false => writeln!(text, "udco: a bug in the preload library: {panic}"),
+        };
         lines::report(lines::write);
         lines::write(text.written());
     }

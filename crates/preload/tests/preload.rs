@@ -11,7 +11,9 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::time::Duration;
-use udco_ipc::{Partial, REQUEST_MARK, RelayHeader, ToClient, ToEngine, VERSION, Wanted};
+use udco_ipc::{
+    NO_MEMORY, Partial, REQUEST_MARK, RelayHeader, ToClient, ToEngine, VERSION, Wanted,
+};
 
 /// The program that tests start under the library.
 #[test]
@@ -72,6 +74,33 @@ fn an_engine_of_another_release_leaves_the_kernel() {
          OpenVPN uses its own data path\n"
     );
     assert!(said.contains(&line), "{said}");
+}
+
+#[test]
+fn an_engine_without_room_leaves_the_kernel() {
+    needs_tun!();
+    let (engine, program) = Engine::start("kernel");
+    let engine = engine.welcome();
+    let asked = engine.next();
+    assert_eq!(asked.message(), ToEngine::OpenChannel);
+    let refused = ToClient::Done {
+        errno: libc::ENOMEM,
+        replace_fd: false,
+        more: false,
+    };
+    engine.say(asked.seq, &refused);
+    let said = program.finish();
+    let line = format!("udco: {NO_MEMORY}; OpenVPN uses its own data path\n");
+    assert!(said.contains(&line), "{said}");
+}
+
+#[test]
+fn a_program_without_memory_ends_and_that_is_no_bug() {
+    needs_tun!();
+    let (_engine, program) = Engine::start("without-memory");
+    let said = program.fail();
+    let line = "udco: this program has no memory left, so it ends: raise its LimitAS=";
+    assert!(said.contains(line) && !said.contains("a bug"), "{said}");
 }
 
 #[test]

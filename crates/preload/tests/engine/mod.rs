@@ -198,12 +198,21 @@ impl Program {
     }
 
     /// Waits until the program succeeds, and returns its output.
-    pub(crate) fn finish(mut self) -> String {
+    pub(crate) fn finish(self) -> String {
+        self.end(true)
+    }
+
+    /// Waits until the program fails, and returns its output.
+    pub(crate) fn fail(self) -> String {
+        self.end(false)
+    }
+
+    fn end(mut self, succeeds: bool) -> String {
         let child = self.0.take().expect("still running");
         let output = child.wait_with_output().expect("an end");
         let said = String::from_utf8_lossy(&output.stdout).into_owned()
             + &String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}");
+        assert_eq!(output.status.success(), succeeds, "{said}");
         said
     }
 }

@@ -377,3 +377,17 @@ pub(crate) fn error_of(message: &[u8]) -> i32 {
     assert_eq!(message[4..6], 2u16.to_ne_bytes(), "an error message");
     i32::from_ne_bytes(message[16..20].try_into().expect("four bytes"))
 }
+
+/// Takes what the allocator has, and may get no more.
+pub(crate) fn use_up_memory() {
+    let none = rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `none` outlives the call.
+    assert_eq!(unsafe { setrlimit(RLIMIT_DATA, &raw const none) }, 0);
+    for size in [1 << 16, 1 << 10, 1] {
+        // SAFETY: any size will do; the memory is never used.
+        while !unsafe { malloc(size) }.is_null() {}
+    }
+}

@@ -35,6 +35,7 @@ pub(crate) fn run(name: &str) {
         "fork-asks" => fork_asks(),
         "daemonizes" => daemonizes(),
         "own-tun" => own_tun(),
+        "without-memory" => without_memory(),
         other => panic!("no program {other}"),
     }
 }
@@ -49,6 +50,12 @@ fn kernel() {
     let (answer, _) = receive_datagram(fd, 0).unwrap();
     assert!(answer.len() > 40, "{answer:?}");
     assert_eq!(std::env::var_os("UDCO_FD"), None);
+}
+
+/// May have no more memory, and has none left when the library needs some.
+fn without_memory() {
+    use_up_memory();
+    generic(0);
 }
 
 fn request() {
