@@ -94,12 +94,7 @@ impl Service for Requests<'_> {
                 return Err(refusals::too_many_peers());
             }
         }
-        if let Err(error) = memory::for_peer() {
-            let program = &self.session.name;
-            let account = &self.session.account;
-            account.line(|| tracing::error!(program, "{program}: {error}"));
-            return Err(refusals::no_memory());
-        }
+        memory::for_peer().map_err(|error| refusals::no_memory(self.session, &error))?;
         let (transport, fresh) = transport::of_peer(self.session, self.seq, &device, peer)?;
         let endpoint = endpoint_of(device.api, &transport, peer)?;
         let new = NewPeer {

@@ -128,8 +128,16 @@ impl Session {
     /// The client's reply to a question of ours. A client has one question open at a time, so any message but the reply
     /// shows that it has given up waiting; it is handled afterwards.
     pub(crate) fn reply(&mut self, seq: u32) -> Option<(Vec<u8>, FdList)> {
-        let received = self.connection.receive_within(&mut self.reply, HAND_OVER);
-        let received = received.ok().filter(|received| received.len > 0)?;
+        let received = match self.connection.receive_within(&mut self.reply, HAND_OVER) {
+            Ok(received) if received.len > 0 => received,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                let program = &self.name;
+                self.account
+                    .line(|| tracing::error!(program, "{program}: {error}"));
+                return None;
+            }
+            _ => return None,
+        };
         let bytes = self.reply.get_mut(..received.len)?;
         let message = bytes.to_vec();
         // It may have held a key (promises H1).

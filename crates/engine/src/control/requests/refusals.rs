@@ -1,8 +1,12 @@
 //! Refusals in the kernel's words (dco-behaviour 2.6 to 2.13), and those of our own where the driver has none.
 
+use std::io;
+
 use udco_core::PeerId;
 use udco_ipc::NO_MEMORY;
 use udco_netlink::{Errno, Refused, Slot};
+
+use crate::control::session::Session;
 
 const ENOENT: i32 = 2;
 pub(super) const EBADF: i32 = 9;
@@ -114,8 +118,11 @@ pub(super) fn no_key(peer: u32, slot: Slot) -> Refused {
     )
 }
 
-/// Not ENOMEM, at which OpenVPN ends with all its clients.
-pub(super) fn no_memory() -> Refused {
+/// Writes a line, too. Not ENOMEM, at which OpenVPN ends with all its clients.
+pub(super) fn no_memory(session: &Session, error: &io::Error) -> Refused {
+    let program = &session.name;
+    let account = &session.account;
+    account.line(|| tracing::error!(program, "{program}: {error}"));
     refused(EDQUOT, NO_MEMORY)
 }
 

@@ -101,17 +101,19 @@ fn take_over(
         Kind::TcpEstablished | Kind::Tcp(_) if no_remote(api, peer).is_err() => {
             Err(unexpected_remote())
         }
-        Kind::TcpEstablished if memory::for_stream().is_err() => Err(no_memory()),
-        Kind::TcpEstablished => tcp::Stream::adopt(socket)
-            .and_then(|socket| {
-                Transport::stream(
-                    socket,
-                    Connection::adopt_pair_end(relay)?,
-                    handed.partial,
-                    netns,
-                )
-            })
-            .map_err(refuse),
+        Kind::TcpEstablished => {
+            memory::for_stream().map_err(|error| no_memory(session, &error))?;
+            tcp::Stream::adopt(socket)
+                .and_then(|socket| {
+                    Transport::stream(
+                        socket,
+                        Connection::adopt_pair_end(relay)?,
+                        handed.partial,
+                        netns,
+                    )
+                })
+                .map_err(refuse)
+        }
         Kind::Tcp(_) => Err(cannot_encapsulate(EINVAL)),
         Kind::OtherSocket => Err(cannot_encapsulate(EOPNOTSUPP)),
     }
