@@ -3,6 +3,7 @@
 
 use std::io;
 
+use udco_ipc::capture::{BLOCK, BLOCKS};
 use udco_sys::memory::{STACK, is_left, limit};
 
 use crate::datapath::worker::MAX_QUEUES;
@@ -32,8 +33,8 @@ const OF_USERS: usize = 2 * OF_CLIENT;
 const OF_PEER: usize = 64 << 10;
 const OF_STREAM: usize = 256 << 10;
 
-/// The buffers of a capture.
-const OF_CAPTURE: usize = 5 << 20;
+/// The blocks of a capture, and one more to fill them with zeros at first.
+const OF_CAPTURE: usize = (BLOCKS + 1) * BLOCK;
 
 /// The state that `udco show` prints: a buffer, and what is kept of each peer.
 const OF_REPORT: usize = 256 << 10;
