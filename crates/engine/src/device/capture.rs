@@ -1,8 +1,8 @@
 //! The capture of a device's packets: workers copy them, and the thread of the client that asked passes them on.
 //!
 //! While there is none, it costs a worker one load for each batch. While there is one, a worker copies each packet into
-//! one of a few blocks of memory that the client reads, and makes no system call. It waits for no lock: a packet that finds every buffer
-//! full, or taken, is missing from the capture, which counts it, and goes its way all the same.
+//! one of a few blocks of memory that the client reads, and makes no system call. It waits for no lock: a packet that
+//! finds every block full, or taken, is missing from the capture, which counts it, and goes its way all the same.
 
 pub(crate) mod stream;
 
