@@ -30,7 +30,7 @@ pub(crate) fn open(state: &mut State, kind: c_int) -> Option<Result<c_int, Errno
         return None;
     }
     state.part();
-    state::become_owner();
+    state.become_owner();
     let (program, engine) = match calls::pair(libc::SOCK_SEQPACKET) {
         Ok(pair) => pair,
         Err(errno) => return Some(Err(errno)),
@@ -102,7 +102,7 @@ pub(crate) fn set_option(
         name,
         value,
     };
-    state::become_owner();
+    state.become_owner();
     match state.request_errno(&message) {
         Ok(0) => Ok(0),
         Ok(errno) => Err(errno),
@@ -125,7 +125,7 @@ pub(crate) fn send(state: &mut State, fd: c_int, outgoing: &Outgoing<'_>) -> Res
         admin: channel.admin && calls::is_admin(),
         datagram: &datagram,
     };
-    state::become_owner();
+    state.become_owner();
     let outcome = request(state, &message);
     let outcome = state.record(outcome);
     if outcome == Err(Lost::TooLong) {

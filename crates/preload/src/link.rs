@@ -173,6 +173,7 @@ pub(crate) fn send(
     fd: c_int,
     outgoing: &Outgoing<'_>,
 ) -> Option<Result<usize, Errno>> {
+    state.forget_closed();
     let datagram = outgoing.gather();
     if let Some(Entry::Route(socket)) = state.sockets.get_mut(&fd) {
         socket.ask(&datagram);
@@ -212,7 +213,7 @@ pub(crate) fn send(
     if !WATCHED.contains(&kind) || !is_reachable(state, kind, &datagram) {
         return None;
     }
-    state::become_owner();
+    state.become_owner();
     let mut is_claimed = false;
     let outcome = consult(state, fd, &datagram, &mut is_claimed);
     let answer = match state.record(outcome) {

@@ -82,10 +82,6 @@ static STATE: Lock<State> = Lock::new(State {
 /// The process that owns the connection to the engine; a forked child only closes what it inherited.
 static OWNER: AtomicU32 = AtomicU32::new(0);
 
-/// The forked child that has closed its parent's connection, whose number may soon be another file's. A child of `vfork`
-/// shares this memory, so nothing else changes at that moment.
-static CLOSER: AtomicU32 = AtomicU32::new(0);
-
 const UNKNOWN: u8 = 0;
 const WAITING: u8 = 1;
 const CONNECTED: u8 = 2;
@@ -144,8 +140,7 @@ pub(crate) fn is_owner() -> bool {
     owner == 0 || owner == calls::process()
 }
 
-/// Makes this process the owner of the connection to the engine.
-pub(crate) fn become_owner() {
+fn own() {
     OWNER.store(calls::process(), Ordering::Release);
 }
 
@@ -157,7 +152,7 @@ impl State {
             let stage = match Connection::open() {
                 Ok(connection) => {
                     self.connection = Some(connection);
-                    become_owner();
+                    own();
                     CONNECTED
                 }
                 Err(why) => {
@@ -183,7 +178,7 @@ impl State {
             return;
         };
         self.connection = inherited.another().ok();
-        become_owner();
+        own();
         // The parent's.
         self.devices.clear();
         let is_channel =
@@ -194,12 +189,27 @@ impl State {
         }
     }
 
-    /// In a forked child that has closed its parent's connection: it has no engine.
-    fn forget_closed(&mut self) {
-        if CLOSER.load(Ordering::Acquire) == calls::process() {
+    /// Makes this process the owner of the connection to the engine.
+    pub(crate) fn become_owner(&mut self) {
+        self.forget_closed();
+        own();
+    }
+
+    /// Where a forked child, or a forebear of it, has closed its parent's connection: there is no engine, and the number may
+    /// be another file's. The mark says so until then, as each child inherits it. A child of `vfork` removes it for its
+    /// parent, too, which owns the connection.
+    pub(crate) fn forget_closed(&mut self) {
+        let is_closed = |it: &Connection| !marks::has(it.raw(), marks::HIDDEN);
+        if !is_owner() && self.connection.as_ref().is_some_and(is_closed) {
             self.connection = None;
             STAGE.store(ALONE, Ordering::Release);
         }
+    }
+
+    /// Whether this is the number of a real socket behind a relay.
+    fn is_behind_relay(&self, fd: c_int) -> bool {
+        let mut entries = self.sockets.values();
+        entries.any(|entry| matches!(entry, Entry::Transport(it) if it.real.raw() == fd))
     }
 
     /// Whether there is an engine, or may be one that was not needed so far.
@@ -279,14 +289,11 @@ impl State {
 /// `EBADF` for an fd that is hidden from the program.
 pub(crate) fn release(fd: c_int) -> Option<Result<c_int, Errno>> {
     if marks::has(fd, marks::HIDDEN) {
-        if is_owner() {
+        // A real socket is closed with the program's own number of it.
+        if is_owner() || lock().is_some_and(|state| state.is_behind_relay(fd)) {
             return Some(Err(libc::EBADF));
         }
         marks::remove(fd, marks::HIDDEN);
-        let state = lock()?;
-        if state.connection.as_ref().map(Connection::raw) == Some(fd) {
-            CLOSER.store(calls::process(), Ordering::Release);
-        }
         return None;
     }
     let mut state = lock()?;
@@ -371,7 +378,7 @@ pub(crate) fn report_output() -> Option<Result<c_int, Errno>> {
 /// The program has daemonized: this process lives on.
 pub(crate) fn daemonized(was_owner: bool) -> Option<Result<c_int, Errno>> {
     if was_owner {
-        become_owner();
+        own();
     }
     if STAGE.load(Ordering::Acquire) == WAITING {
         connection::dispenser().into_iter().for_each(output::let_go);

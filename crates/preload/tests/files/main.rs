@@ -46,13 +46,35 @@ fn a_forked_child_redirects_no_lines_of_its_parent() {
 
 #[test]
 fn a_child_that_has_closed_everything_speaks_to_no_engine() {
+    closes("child-closes");
+}
+
+#[test]
+fn nor_does_what_such_a_child_starts() {
+    closes("grandchild-closes");
+    closes("childs-daemon-closes");
+}
+
+fn closes(name: &str) {
     if has_tun() {
-        let (engine, program) = Engine::start("child-closes");
+        let (engine, program) = Engine::start(name);
         let engine = engine.welcome();
         let _channel = engine.channel();
         assert!(engine.try_next().is_none());
         let said = program.finish();
         assert!(!said.contains("udco:"), "{said}");
+        assert_eq!(said.matches(program::WELL).count(), 2, "{said}");
+    }
+}
+
+#[test]
+fn a_child_that_keeps_only_a_socket_sends_from_its_port() {
+    if has_tun() {
+        let (engine, program) = Engine::start("child-keeps");
+        let engine = engine.welcome();
+        let channel = engine.channel();
+        let _taken = engine.take_socket(&channel);
+        program.finish();
     }
 }
 

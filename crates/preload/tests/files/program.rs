@@ -2,14 +2,21 @@
 
 use crate::calls::*;
 use libc::*;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 
 /// Runs the program of that name.
 pub(crate) fn run(name: &str) {
     match name {
         "child-redirects" => child_redirects(),
-        "child-closes" => child_closes(),
+        "child-closes" => child_closes(|work| work()),
+        "grandchild-closes" => child_closes(|work| in_child(work)),
+        "childs-daemon-closes" => child_closes(|work| {
+            // SAFETY: no pointers; this child has one thread.
+            assert_eq!(unsafe { daemon(1, 1) }, 0);
+            work();
+        }),
+        "child-keeps" => child_keeps(),
         "closed-inside" => closed_inside(),
         "no-bytes" => no_bytes(),
         "timeouts" => timeouts(),
@@ -26,25 +33,80 @@ fn child_redirects() {
     });
 }
 
-/// As a plugin does whose child waits for work; this one then deletes a link that is not there.
-fn child_closes() {
+/// What a process says whose checks have passed, as a daemon's exit status is lost.
+pub(crate) const WELL: &str = "all is well\n";
+
+/// As a plugin does whose child waits for work, perhaps as a child of its own, or as a daemon; this one then deletes a link
+/// that is not there.
+fn child_closes(go_on: fn(&dyn Fn())) {
     generic(SOCK_CLOEXEC);
-    in_child(|| {
-        for fd in 3..64 {
-            close_fd(fd);
-        }
-        // One of these has the number of the connection.
-        let pairs: Vec<_> = (0..32).map(|_| UnixDatagram::pair().unwrap()).collect();
-        let fd = route_socket();
-        let body = [&[0; 4][..], &987_654_i32.to_ne_bytes(), &[0; 8]].concat();
-        send_all(fd, &netlink(RTM_DELLINK, 1, 5, &body));
-        let (answer, _) = receive_datagram(fd, 0).unwrap();
-        assert_eq!((sequence(&answer), error_of(&answer)), (1, -ENODEV));
-        for end in pairs.iter().flat_map(|(one, other)| [one, other]) {
-            assert!(!is_readable(end.as_raw_fd(), 0), "a message to an engine");
-        }
+    for files in [pairs, pipes] {
+        in_child(|| {
+            close_all_but(&[]);
+            go_on(&|| deletes_a_link(&files()));
+        });
+    }
+}
+
+fn close_all_but(kept: &[c_int]) {
+    for fd in (3..64).filter(|fd| !kept.contains(fd)) {
         close_fd(fd);
+    }
+}
+
+/// So many that one of them has the number of the connection.
+fn pairs() -> Vec<OwnedFd> {
+    let pair = || UnixDatagram::pair().unwrap();
+    let ends = (0..32).map(|_| pair());
+    ends.flat_map(|(one, other)| [one.into(), other.into()])
+        .collect()
+}
+
+fn pipes() -> Vec<OwnedFd> {
+    let pipe = || std::io::pipe().unwrap();
+    let ends = (0..32).map(|_| pipe());
+    ends.flat_map(|(one, other)| [one.into(), other.into()])
+        .collect()
+}
+
+fn deletes_a_link(others: &[OwnedFd]) {
+    let fd = route_socket();
+    let body = [&[0; 4][..], &987_654_i32.to_ne_bytes(), &[0; 8]].concat();
+    send_all(fd, &netlink(RTM_DELLINK, 1, 5, &body));
+    let (answer, _) = receive_datagram(fd, 0).unwrap();
+    assert_eq!((sequence(&answer), error_of(&answer)), (1, -ENODEV));
+    assert_untouched(others);
+    close_fd(fd);
+    // SAFETY: pointer and length describe the text.
+    unsafe { write(1, WELL.as_ptr().cast(), WELL.len()) };
+}
+
+fn assert_untouched(files: &[OwnedFd]) {
+    for file in files {
+        assert!(!is_readable(file.as_raw_fd(), 0), "a message of another's");
+    }
+}
+
+/// A child that keeps only the socket on which it speaks.
+fn child_keeps() {
+    let channel = generic(SOCK_CLOEXEC);
+    let (fd, other) = (udp_socket(AF_INET), udp_socket(AF_INET));
+    assert_eq!((bind_inet(fd, 0), bind_inet(other, 0)), (0, 0));
+    let (port, to) = (inet_port(fd), inet_port(other));
+    send_all(channel, &netlink(40, 9, 5, &fd.to_ne_bytes()));
+    let (answer, _) = receive_datagram(channel, 0).unwrap();
+    assert_eq!(error_of(&answer), 0);
+    in_child(|| {
+        close_all_but(&[fd]);
+        let others = pairs();
+        assert_eq!(send_inet(fd, b"hello", to), 5, "{}", errno());
+        assert_untouched(&others);
     });
+    let (packet, name) = receive_from(other, 100, 0).unwrap();
+    assert_eq!(
+        (&packet[..], name),
+        (&b"hello"[..], inet_name([127, 0, 0, 1], port))
+    );
 }
 
 /// A connection over TCP: one end, and what keeps the other open.
