@@ -41,11 +41,15 @@ pub(crate) fn report(write: impl FnOnce(&str) -> bool) -> bool {
     if lost == 0 {
         return true;
     }
-    let lines = if lost == 1 { "line" } else { "lines" };
+    let (lines, them) = if lost == 1 {
+        ("line", "it")
+    } else {
+        ("lines", "them")
+    };
     let mut text = Text::<80>::new();
     let _ = writeln!(
         text,
-        "udco: {lost} {lines} lost: nobody read them, or the disk was full"
+        "udco: {lost} {lines} lost: nobody read {them}, or the disk was full"
     );
     let written = write(text.written());
     if !written {
@@ -241,7 +245,7 @@ fn empty() -> sigset_t {
 mod tests {
     #[test]
     fn lost_lines_are_reported_in_the_words_of_an_engine() {
-        const WORDS: &str = "lost: nobody read them, or the disk was full\"";
+        const WORDS: &str = "lost: nobody read {them}, or the disk was full\"";
         assert!(include_str!("lines.rs").contains(WORDS));
         assert!(include_str!("../../sys/src/lines.rs").contains(WORDS));
     }

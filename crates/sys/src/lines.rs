@@ -128,11 +128,13 @@ impl State {
         if self.lost == 0 {
             return true;
         }
-        let lines = if self.lost == 1 { "line" } else { "lines" };
-        let report = format!(
-            "{} {lines} lost: nobody read them, or the disk was full",
-            self.lost
-        );
+        let lost = self.lost;
+        let (lines, them) = if lost == 1 {
+            ("line", "it")
+        } else {
+            ("lines", "them")
+        };
+        let report = format!("{lost} {lines} lost: nobody read {them}, or the disk was full");
         let started = self.begin(&Record::new(Level::Warning, report));
         if started {
             self.lost = 0;

@@ -60,8 +60,12 @@ fn is_whole(line: &str) -> bool {
 }
 
 fn lost(lines: u32) -> String {
-    let word = if lines == 1 { "line" } else { "lines" };
-    format!("udco: {lines} {word} lost: nobody read them, or the disk was full")
+    let (word, them) = if lines == 1 {
+        ("line", "it")
+    } else {
+        ("lines", "them")
+    };
+    format!("udco: {lines} {word} lost: nobody read {them}, or the disk was full")
 }
 
 /// Asserts that a text is the number of lost lines and then a whole one.
