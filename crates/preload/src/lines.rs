@@ -11,7 +11,6 @@ use crate::{calls, files, output, real};
 use alloc::ffi::CString;
 use core::ffi::c_long;
 use core::fmt::Write;
-use core::mem::MaybeUninit;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use libc::{c_int, c_void, iovec, sigset_t};
@@ -234,11 +233,11 @@ impl Drop for Deaf {
 }
 
 fn empty() -> sigset_t {
-    let mut set = MaybeUninit::uninit();
-    // SAFETY: it writes a whole set.
-    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
-    // SAFETY: it is written.
-    unsafe { set.assume_init() }
+    // SAFETY: all zeroes is a valid set. The next call may write only as much of it as the kernel reads.
+    let mut set: sigset_t = unsafe { core::mem::zeroed() };
+    // SAFETY: the set outlives the call.
+    unsafe { libc::sigemptyset(&raw mut set) };
+    set
 }
 
 #[cfg(test)]
