@@ -25,6 +25,9 @@ pub(crate) fn say(id: &str, line: &str) {
 
 /// The same of a line about this device, which the line names, too.
 pub(crate) fn say_of(id: &str, device: Option<&str>, line: &str) {
+    if !lines::are_wanted() {
+        return;
+    }
     let is_journal = is_standard_error();
     let write = |id, device, line: &str| {
         // Without Unix sockets, or behind a chroot, the line goes to the stream.

@@ -1,7 +1,8 @@
 //! Lines for the user, written so that nobody who fails to read them delays or ends the program (faults B1).
 //!
 //! A line that cannot be written at once is lost and counted, as an engine does with its own. As soon as there is room
-//! again, a line says how many were lost: before the library's next line, or before one that the program formats.
+//! again, a line says how many were lost: before the library's next line, or, in the same file, before one that the program
+//! formats. Without a standard error there are no lines, and none to count.
 //!
 //! The counters are atomic, and nothing here requests memory unless the program logs to syslog(3).
 
@@ -26,8 +27,46 @@ static LOST: AtomicU32 = AtomicU32::new(0);
 /// The process that lost them: a forked child inherits the number, but its parent reports them.
 static LOSER: AtomicU32 = AtomicU32::new(0);
 
-/// The inode of the file in which a line ends in the middle; 0 if there is none.
-static CUT_OFF: AtomicUsize = AtomicUsize::new(0);
+/// The file that did not take the last of them.
+static LOST_IN: File = File::none();
+
+/// The file in which a line ends in the middle.
+static CUT_OFF: File = File::none();
+
+/// A file that was standard error, or none: the numbers of its file system and of it, as far as they fit.
+struct File([AtomicUsize; 2]);
+
+impl File {
+    const fn none() -> Self {
+        Self([AtomicUsize::new(0), AtomicUsize::new(0)])
+    }
+
+    /// Remembers the one that is standard error now.
+    fn remember(&self) {
+        self.set(Self::now());
+    }
+
+    fn forget(&self) {
+        self.set([0, 0]);
+    }
+
+    /// Whether it still is standard error.
+    fn is_still(&self) -> bool {
+        let known = self.0.each_ref().map(|it| it.load(Ordering::Relaxed));
+        known != [0, 0] && known == Self::now()
+    }
+
+    fn set(&self, numbers: [usize; 2]) {
+        for (known, number) in self.0.iter().zip(numbers) {
+            known.store(number, Ordering::Relaxed);
+        }
+    }
+
+    fn now() -> [usize; 2] {
+        let (device, inode) = files::identity(STANDARD_ERROR).unwrap_or_default();
+        [device as usize, inode as usize]
+    }
+}
 
 /// Writes the line about lost lines, if there are any, by this function, which returns whether it could. `false` if
 /// there are still some to report.
@@ -57,12 +96,14 @@ pub(crate) fn report(write: impl FnOnce(&str) -> bool) -> bool {
     written
 }
 
-/// Tries again to report lost lines, at most once a second: the program formats a text, which may be a line of its log.
+/// Tries again to report lost lines, at most once a second: the program formats a text, which may be a line of its log. If
+/// standard error was closed, the number may be a file's that is no log.
 pub(crate) fn catch_up() {
     static LAST: AtomicU32 = AtomicU32::new(0);
     if LOST.load(Ordering::Relaxed) > 0 {
         let now = Instant::now().seconds();
-        if LAST.swap(now, Ordering::Relaxed) != now {
+        let is_same = || output::is_syslogged() || LOST_IN.is_still();
+        if LAST.swap(now, Ordering::Relaxed) != now && is_same() {
             report(write);
         }
     }
@@ -74,6 +115,7 @@ pub(crate) fn count(lines: u32) {
         LOST.store(0, Ordering::Relaxed);
     }
     adopt();
+    LOST_IN.remember();
     LOST.fetch_add(lines, Ordering::Relaxed);
 }
 
@@ -86,6 +128,11 @@ pub(crate) fn adopt() {
 pub(crate) fn has_lost() -> bool {
     let loser = LOSER.load(Ordering::Relaxed);
     loser != 0 && (loser == calls::process() || !calls::is_running(loser))
+}
+
+/// Whether there is a place for lines.
+pub(crate) fn are_wanted() -> bool {
+    output::is_syslogged() || output::has_standard_error()
 }
 
 /// Writes a line where the program writes its own, to syslog(3) or standard error; `false` if it is lost. syslog(3) does
@@ -107,16 +154,15 @@ fn write_whole(line: &[u8]) -> bool {
         return false;
     };
     let _deaf = Deaf::new();
-    let file = files::identity(STANDARD_ERROR).map_or(0, |(_, inode)| inode as usize);
-    if CUT_OFF.load(Ordering::Relaxed) == file && file != 0 {
+    if CUT_OFF.is_still() {
         if write_some(kind, b"\n") == 0 {
             return false;
         }
-        CUT_OFF.store(0, Ordering::Relaxed);
+        CUT_OFF.forget();
     }
     let written = write_some(kind, line);
     if (1..line.len()).contains(&written) {
-        CUT_OFF.store(file, Ordering::Relaxed);
+        CUT_OFF.remember();
     }
     written == line.len()
 }

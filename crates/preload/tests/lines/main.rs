@@ -67,6 +67,12 @@ fn the_number_of_lost_lines_comes_before_the_programs_own_next_line() {
 }
 
 #[test]
+fn what_has_the_number_of_a_closed_standard_error_gets_no_number_of_lost_lines() {
+    with_a_dead_engine("closed");
+    with_a_dead_engine("other-file");
+}
+
+#[test]
 fn a_pipe_or_socket_that_nobody_reads_delays_nothing_and_costs_lines() {
     with_a_dead_engine("full-pipe");
     with_a_dead_engine("full-socket");

@@ -5,7 +5,7 @@ use libc::*;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,8 @@ pub(crate) fn run(name: &str) {
         "full-disk" => full_disk(&line),
         "next-file" => next_file(&line),
         "own-line" => own_line(&line),
+        "closed" => closed(&line),
+        "other-file" => other_file(&line),
         "full-pipe" => full_pipe(&line),
         "full-socket" => full_socket(&line),
         "closed-pipe" => closed_pipe(&line),
@@ -182,6 +184,47 @@ fn own_line(line: &Lines) {
     }
     format_line();
     assert_eq!(rest_of(&log), lost(1) + "\n");
+}
+
+/// A file of the program's that gets the number of standard error, which is closed.
+fn open_status() -> File {
+    close_fd(2);
+    // SAFETY: a C string.
+    let number = unsafe { memfd_create(c"status".as_ptr(), MFD_CLOEXEC) };
+    assert_eq!(number, 2, "the lowest number");
+    // SAFETY: no pointers.
+    let other = unsafe { fcntl(number, F_DUPFD_CLOEXEC, 3) };
+    assert!(other > 2);
+    // SAFETY: an open file that nobody else has.
+    unsafe { File::from_raw_fd(other) }
+}
+
+fn closed(line: &Lines) {
+    close_fd(2);
+    line.cause();
+    let status = open_status();
+    format_line();
+    assert_eq!(status.metadata().unwrap().len(), 0);
+    let disk = Disk::new();
+    let log = disk.log("log", 0);
+    line.cause();
+    let text = rest_of(&log);
+    assert!(is_whole(text.trim_end()), "{text}");
+}
+
+fn other_file(line: &Lines) {
+    let disk = Disk::new();
+    disk.log("log", 0);
+    disk.fill();
+    line.cause();
+    line.cause();
+    let status = open_status();
+    format_line();
+    assert_eq!(status.metadata().unwrap().len(), 0);
+    disk.make_room();
+    let log = disk.log("next", 0);
+    line.cause();
+    assert_reported(&rest_of(&log), 2);
 }
 
 /// A pipe or socket that is full, from the end that is written to, and what made it full.
