@@ -141,7 +141,15 @@ pub(crate) fn option(fd: c_int, level: c_int, name: c_int) -> Result<c_int, Errn
 /// The options that limit how long a call on a socket waits.
 pub(crate) const TIMEOUTS: [c_int; 2] = [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO];
 
-/// Gives a socket this limit of another one.
+/// Whether this option of `SOL_SOCKET` is one of them.
+pub(crate) fn is_timeout(name: c_int) -> bool {
+    /// What they are to programs of 32 bits whose times have 64 (`SO_RCVTIMEO_NEW` and `SO_SNDTIMEO_NEW`).
+    const NEW: [c_int; 2] = [66, 67];
+    TIMEOUTS.contains(&name) || NEW.contains(&name)
+}
+
+/// Gives a socket this limit of another one, which the kernel reports as 0 both if it is endless and if the call does not
+/// wait.
 pub(crate) fn copy_timeout(from: c_int, to: c_int, name: c_int) {
     let mut value = libc::timeval {
         tv_sec: 0,

@@ -134,9 +134,10 @@ hooks! {
         if let Some(real) = socket::real_of(fd) {
             // SAFETY: the caller keeps to libc's contract.
             let result = calls::checked(unsafe { real::setsockopt(real, level, name, value, len) });
-            if level == libc::SOL_SOCKET && calls::TIMEOUTS.contains(&name) {
+            if result.is_ok() && level == libc::SOL_SOCKET && calls::is_timeout(name) {
                 // Calls wait on the relay.
-                calls::copy_timeout(real, fd, name);
+                // SAFETY: the caller keeps to libc's contract.
+                unsafe { real::setsockopt(fd, level, name, value, len) };
             }
             return Some(result);
         }

@@ -162,29 +162,36 @@ fn timeouts() {
     let routes = route_socket();
     set_receive_timeout(routes);
     assert_eq!(receive_datagram(routes, 0), Err(EAGAIN));
-    // A transport socket whose timeout is set before the engine has it, and one after that.
-    for is_before in [true, false] {
+    // Of transport sockets, before the engine has them and after that.
+    for (before, after) in [
+        (set_receive_timeout as fn(c_int), (|_| {}) as fn(c_int)),
+        (|_| {}, set_receive_timeout),
+        // "Do not wait", which the kernel reports as "for ever".
+        (
+            |_| {},
+            |fd| set_timeout(fd, SO_RCVTIMEO, &[-1 as time_t, 0]),
+        ),
+        // As programs of 32 bits do that have times of 64.
+        (|_| {}, |fd| set_timeout(fd, 66, &[0_i64, 50_000])),
+    ] {
         let fd = udp_socket(AF_INET);
-        if is_before {
-            set_receive_timeout(fd);
-        }
+        before(fd);
         send_all(channel, &netlink(40, 9, 5, &fd.to_ne_bytes()));
         let (answer, _) = receive_datagram(channel, 0).unwrap();
         assert_eq!(error_of(&answer), 0);
-        if !is_before {
-            set_receive_timeout(fd);
-        }
+        after(fd);
         assert_eq!(receive_datagram(fd, 0), Err(EAGAIN));
     }
 }
 
 fn set_receive_timeout(fd: c_int) {
-    let soon = timeval {
-        tv_sec: 0,
-        tv_usec: 50_000,
-    };
-    let (at, len) = ((&raw const soon).cast(), size_of::<timeval>() as socklen_t);
+    set_timeout(fd, SO_RCVTIMEO, &[0 as time_t, 50_000]);
+}
+
+/// Sets a limit of seconds and microseconds.
+fn set_timeout<T>(fd: c_int, name: c_int, time: &[T; 2]) {
+    let (at, len) = (time.as_ptr().cast(), size_of_val(time) as socklen_t);
     // SAFETY: pointer and length describe the time.
-    let result = unsafe { setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, at, len) };
+    let result = unsafe { setsockopt(fd, SOL_SOCKET, name, at, len) };
     assert_eq!(result, 0);
 }
