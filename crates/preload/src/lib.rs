@@ -214,7 +214,7 @@ hooks! {
         // SAFETY: the caller keeps to libc's contract.
         unsafe { receive_into(fd, into, len, flags) }
     };
-    // Of a socket, unlike the others, these take nothing if they want nothing.
+    // Unlike recv, read and readv of no bytes consume nothing.
     read(fd: c_int, into: *mut c_void, len: size_t) -> ssize_t, if len > 0 && marks::has(fd, SERVED) => {
         // SAFETY: the caller keeps to libc's contract.
         unsafe { receive_into(fd, into, len, 0) }

@@ -118,7 +118,7 @@ fn answer_about_routes(
     let port = answer::port(&calls::local_address(fd).ok()?)?;
     let shown = left::without_left(left, socket, port, datagram);
     if !incoming.is_peek() {
-        socket.hear(datagram, port);
+        socket.answered(datagram, port);
     }
     shown
 }

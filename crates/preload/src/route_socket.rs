@@ -61,7 +61,7 @@ impl RouteSocket {
     }
 
     /// The program reads this datagram: forgets the question whose answer ends with it.
-    pub(crate) fn hear(&mut self, datagram: &[u8], port: u32) {
+    pub(crate) fn answered(&mut self, datagram: &[u8], port: u32) {
         let Some(header) = answer::last_of_answer(datagram) else {
             return;
         };
@@ -101,15 +101,15 @@ mod tests {
         assert!(is_asked(&socket, 7, PORT) && is_asked(&socket, 8, PORT));
         assert!(!is_asked(&socket, 7, PORT + 1), "another program's request");
         assert!(!is_asked(&socket, 0, 0), "the kernel's own change");
-        let heard = |socket: &mut RouteSocket, kind, flags, seq, port| {
-            socket.hear(&numbered(kind, flags, seq, port), PORT);
+        let answered = |socket: &mut RouteSocket, kind, flags, seq, port| {
+            socket.answered(&numbered(kind, flags, seq, port), PORT);
         };
-        heard(&mut socket, libc::RTM_NEWROUTE, 0, 8, PORT + 1);
-        heard(&mut socket, libc::RTM_NEWROUTE, libc::NLM_F_MULTI, 7, PORT);
+        answered(&mut socket, libc::RTM_NEWROUTE, 0, 8, PORT + 1);
+        answered(&mut socket, libc::RTM_NEWROUTE, libc::NLM_F_MULTI, 7, PORT);
         assert!(is_asked(&socket, 7, PORT) && is_asked(&socket, 8, PORT));
-        heard(&mut socket, libc::RTM_NEWROUTE, 0, 8, PORT);
+        answered(&mut socket, libc::RTM_NEWROUTE, 0, 8, PORT);
         assert!(!is_asked(&socket, 8, PORT));
-        heard(
+        answered(
             &mut socket,
             libc::NLMSG_DONE as u16,
             libc::NLM_F_MULTI,
