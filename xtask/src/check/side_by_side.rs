@@ -115,7 +115,8 @@ fn run(program: &Program, binary: &Path) -> Result<(String, bool)> {
 
 /// Builds the test programs of a package; the longest come first.
 fn build(package: &str) -> Result<Vec<Program>> {
-    let mut cargo = step::cargo("test --no-run --quiet --message-format=json --package");
+    let mut cargo =
+        step::cargo("test --no-run --quiet --message-format=json-render-diagnostics --package");
     let mut cargo = cargo.arg(package).stdout(Stdio::piped()).spawn()?;
     let messages = BufReader::new(cargo.stdout.take().context("no output")?);
     let mut programs = Vec::new();
