@@ -258,6 +258,11 @@ pub(crate) fn is_readable(fd: c_int, timeout: c_int) -> bool {
     unsafe { poll(&raw mut entry, 1, timeout) > 0 && entry.revents & POLLIN != 0 }
 }
 
+/// Waits for something to read, before a call that does not wait.
+pub(crate) fn await_readable(fd: c_int) {
+    assert!(is_readable(fd, 10_000), "nothing comes");
+}
+
 /// An epoll set with the fd in it.
 pub(crate) fn epoll_with(fd: c_int, data: u64) -> c_int {
     // SAFETY: no pointers.
@@ -272,11 +277,11 @@ pub(crate) fn epoll_with(fd: c_int, data: u64) -> c_int {
     epoll
 }
 
-/// The data of the next event within a second; at once `None` if there is nothing to wait for.
-pub(crate) fn epoll_wait_one(epoll: c_int) -> Option<u64> {
+/// The data of the next event within this many milliseconds.
+pub(crate) fn epoll_wait_one(epoll: c_int, timeout: c_int) -> Option<u64> {
     let mut event = epoll_event { events: 0, u64: 0 };
     // SAFETY: room for one event.
-    let count = unsafe { epoll_wait(epoll, &raw mut event, 1, 1000) };
+    let count = unsafe { epoll_wait(epoll, &raw mut event, 1, timeout) };
     (count == 1).then_some(event.u64)
 }
 
