@@ -145,12 +145,7 @@ pub(crate) fn shown_links(datagram: &[u8]) -> impl Iterator<Item = Range<usize>>
 
 /// The messages of this type, each with its header.
 pub(crate) fn messages_of(datagram: &[u8], kind: u16) -> impl Iterator<Item = &[u8]> {
-    let mut at = 0;
-    messages(datagram).filter_map(move |(header, _)| {
-        let place = at..at + header.len as usize;
-        at = place.end.next_multiple_of(4);
-        (header.kind == kind).then(|| datagram.get(place)).flatten()
-    })
+    each(datagram).filter_map(move |(header, message)| (header.kind == kind).then_some(message))
 }
 
 /// A datagram without its messages of this type; `None` if it has none.
@@ -251,15 +246,20 @@ pub(crate) fn port(address: &[u8]) -> Option<u32> {
     Some(u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]))
 }
 
-/// Each message with its body; stops at the first malformed one.
-fn messages(mut datagram: &[u8]) -> impl Iterator<Item = (Header, &[u8])> {
+/// Each message, also decoded as far as its header; stops at the first malformed one, as the kernel does.
+pub(crate) fn each(mut datagram: &[u8]) -> impl Iterator<Item = (Header, &[u8])> {
     core::iter::from_fn(move || {
         let header = Header::first(datagram)?;
-        let body = datagram.get(HEADER..header.len as usize)?;
-        let next = (header.len as usize).next_multiple_of(4);
+        let message = datagram.get(..header.len as usize)?;
+        let next = message.len().next_multiple_of(4);
         datagram = datagram.get(next..).unwrap_or_default();
-        Some((header, body))
+        (message.len() >= HEADER).then_some((header, message))
     })
+}
+
+/// Each message's header and body.
+fn messages(datagram: &[u8]) -> impl Iterator<Item = (Header, &[u8])> {
+    each(datagram).map(|(header, message)| (header, message.get(HEADER..).unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -309,8 +309,19 @@ mod tests {
             let datagram = Header { len, ..REQUEST }.bytes();
             assert!(!is_final(&datagram));
             let _ = only_kind(&datagram);
+            assert_eq!(each(&datagram).count(), 0);
         }
         assert_eq!(only_kind(&[0; 15]), None);
+    }
+
+    #[test]
+    fn messages_end_with_the_first_malformed_one() {
+        let odd = [&Header { len: 17, ..REQUEST }.bytes()[..], &[9]].concat();
+        let whole = Header { len: 16, ..REQUEST }.bytes();
+        let cut_off = Header { len: 24, ..REQUEST }.bytes();
+        let datagram = [&odd[..], &[0; 3], &whole, &cut_off].concat();
+        let found: Vec<_> = each(&datagram).map(|(_, message)| message).collect();
+        assert_eq!(found, [&odd[..], &whole]);
     }
 
     #[test]

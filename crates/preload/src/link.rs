@@ -39,6 +39,9 @@ const CLEAN_UP: [u16; 4] = [
 /// The requests in which a client's metric differs from a server's.
 const ROUTES: [u16; 2] = [libc::RTM_NEWROUTE, libc::RTM_DELROUTE];
 
+/// Other requests that this library may change.
+const OTHERS: [u16; 2] = [libc::RTM_GETROUTE, libc::RTM_NEWADDR];
+
 /// The common prefix of both kinds of our links.
 const OUR_KIND: &[u8] = b"ovpn";
 
@@ -178,76 +181,106 @@ pub(crate) fn send(
     if let Some(Entry::Route(socket)) = state.sockets.get_mut(&fd) {
         socket.ask(&datagram);
     }
-    let kind = answer::only_kind(&datagram)?;
-    if would_open(state, kind, &datagram) && state.is_orphaned() {
-        return Some(Ok(keep_in_place(state, fd, &datagram)));
+    match answer::only_kind(&datagram) {
+        Some(kind) => send_one(state, fd, kind, &datagram),
+        None => send_each(state, fd, &datagram),
     }
-    state.old_routes.set(&datagram);
+}
+
+/// Several requests in one datagram: each goes by itself if any of them concerns this library. The kernel handles and answers
+/// them one by one, too.
+fn send_each(state: &mut State, fd: c_int, datagram: &[u8]) -> Option<Result<usize, Errno>> {
+    let lists = [&WATCHED[..], &CLEAN_UP, &ROUTES, &OTHERS];
+    let concerns = |kind| lists.iter().any(|list| list.contains(&kind));
+    if !answer::each(datagram).any(|(header, _)| concerns(header.kind)) {
+        return None;
+    }
+    for (header, message) in answer::each(datagram) {
+        let sent = send_one(state, fd, header.kind, message)
+            .unwrap_or_else(|| calls::send(fd, message, &[]).map(|()| message.len()));
+        if let Err(errno) = sent {
+            return Some(Err(errno));
+        }
+    }
+    Some(Ok(datagram.len()))
+}
+
+/// One request. `None`: the kernel handles it.
+fn send_one(
+    state: &mut State,
+    fd: c_int,
+    kind: u16,
+    datagram: &[u8],
+) -> Option<Result<usize, Errno>> {
+    if would_open(state, kind, datagram) && state.is_orphaned() {
+        return Some(Ok(keep_in_place(state, fd, datagram)));
+    }
+    state.old_routes.set(datagram);
     if matches!(
         kind,
         libc::RTM_GETROUTE | libc::RTM_NEWROUTE | libc::RTM_DELROUTE
-    ) && let Some(changed) = left::rewritten(state, kind, &datagram)
+    ) && let Some(changed) = left::rewritten(state, kind, datagram)
     {
         return Some(calls::send(fd, &changed, &[]).map(|()| datagram.len()));
     }
     if kind == libc::RTM_NEWADDR {
-        take_over_own(state, &datagram);
+        take_over_own(state, datagram);
     }
     if kind == libc::RTM_NEWADDR
-        && let Some(sent) = state.stale.replace(fd, &datagram)
+        && let Some(sent) = state.stale.replace(fd, datagram)
     {
         return Some(sent.map(|()| datagram.len()));
     }
     if state.is_client
         && ROUTES.contains(&kind)
-        && let Some(changed) = route::without_default_metric(&datagram)
+        && let Some(changed) = route::without_default_metric(datagram)
     {
         return Some(calls::send(fd, &changed, &[]).map(|()| datagram.len()));
     }
-    if is_new_link_of_ours(kind, &datagram) && state.has_lost_engine() {
-        let request = Header::first(&datagram).unwrap_or_default();
+    if is_new_link_of_ours(kind, datagram) && state.has_lost_engine() {
+        let request = Header::first(datagram).unwrap_or_default();
         let refusal = answer::error(&request, port_of(fd), libc::ENODEV);
         put(state, fd, request.seq, refusal);
         return Some(Ok(datagram.len()));
     }
-    if !WATCHED.contains(&kind) || !is_reachable(state, kind, &datagram) {
+    if !WATCHED.contains(&kind) || !is_reachable(state, kind, datagram) {
         return None;
     }
     state.become_owner();
     let mut is_claimed = false;
-    let outcome = consult(state, fd, &datagram, &mut is_claimed);
+    let outcome = consult(state, fd, datagram, &mut is_claimed);
     let answer = match state.record(outcome) {
         Ok(None) => {
-            forget(state, kind, &datagram);
+            forget(state, kind, datagram);
             return None;
         }
         Ok(Some(answer)) => answer,
         // A silent engine is only needed for new links of ours. If its silence kept other requests from the kernel,
         // OpenVPN could not set up a TUN device of its own, and a device due for deletion would stay in its
         // successor's way once the engine finally releases it.
-        Err(Lost::Silent) if !is_claimed && !is_new_link_of_ours(kind, &datagram) => {
-            forget(state, kind, &datagram);
+        Err(Lost::Silent) if !is_claimed && !is_new_link_of_ours(kind, datagram) => {
+            forget(state, kind, datagram);
             return None;
         }
         Err(Lost::TooLong) => return None,
         // The engine died just now.
-        Err(Lost::Dead) if would_open(state, kind, &datagram) && state.is_orphaned() => {
-            return Some(Ok(keep_in_place(state, fd, &datagram)));
+        Err(Lost::Dead) if would_open(state, kind, datagram) && state.is_orphaned() => {
+            return Some(Ok(keep_in_place(state, fd, datagram)));
         }
         // If an engine dies before it has done anything, the kernel handles everything but a new link of ours: for
         // the name of a device left behind it returns "File exists", which OpenVPN takes for success (faults A5).
-        Err(Lost::Dead) if !is_claimed && !is_new_link_of_ours(kind, &datagram) => return None,
+        Err(Lost::Dead) if !is_claimed && !is_new_link_of_ours(kind, datagram) => return None,
         Err(lost) => {
-            let request = Header::first(&datagram).unwrap_or_default();
+            let request = Header::first(datagram).unwrap_or_default();
             answer::error(&request, port_of(fd), lost.errno())
         }
     };
-    if is_new_link_of_ours(kind, &datagram) && !answer::is_refusal(&answer) {
+    if is_new_link_of_ours(kind, datagram) && !answer::is_refusal(&answer) {
         state.left.clear();
-        state.is_client = has_channel(state) && !route::is_for_many_peers(&datagram);
+        state.is_client = has_channel(state) && !route::is_for_many_peers(datagram);
     }
     if !answer.is_empty() {
-        let seq = Header::first(&datagram).unwrap_or_default().seq;
+        let seq = Header::first(datagram).unwrap_or_default().seq;
         put(state, fd, seq, answer);
     }
     Some(Ok(datagram.len()))

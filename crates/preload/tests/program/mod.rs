@@ -124,6 +124,18 @@ fn engine_dies() {
         let (answer, _) = receive_datagram(fd, 0).unwrap();
         assert_eq!((sequence(&answer), error_of(&answer)), (seq, 0), "{kind}");
     }
+    // Nor do they get past in one datagram; between them the kernel's own answer has its place.
+    let requests = [
+        link_request(RTM_DELLINK, 5, NONE),
+        link_request(RTM_GETLINK, 6, NONE),
+        link_request(RTM_DELADDR, 7, NONE),
+    ];
+    let len: usize = requests.iter().map(Vec::len).sum();
+    assert_eq!(send_all(fd, &requests.concat()), len as isize);
+    for (seq, errno) in [(5, 0), (6, ENODEV), (7, 0)] {
+        let (answer, _) = receive_datagram(fd, 0).unwrap();
+        assert_eq!((sequence(&answer), error_of(&answer)), (seq, -errno));
+    }
 }
 
 /// A notification that came before the request is read after its answer.
