@@ -229,12 +229,14 @@ impl Connection {
     }
 
     /// Moves to another number: the program wants this one for itself.
-    pub(crate) fn move_from(&mut self, number: c_int) {
-        if self.fd.raw() == number
-            && let Ok(other) = calls::duplicate(number)
-        {
-            self.fd = other.hide();
+    ///
+    /// # Errors
+    /// The kernel's, without a free number.
+    pub(crate) fn move_from(&mut self, number: c_int) -> Result<(), Errno> {
+        if self.fd.raw() == number {
+            self.fd = calls::duplicate(number)?.hide();
         }
+        Ok(())
     }
 
     /// Waits for one of `events`; `false` at the deadline.

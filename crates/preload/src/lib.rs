@@ -253,12 +253,16 @@ hooks! {
 hooks! {
     close(fd: c_int) -> c_int, if marks::has(fd, SERVED | POLLED | HIDDEN) => state::release(fd);
     dup2(old: c_int, new: c_int) -> c_int, if is_overwritten(old, new) => {
-        make_way(new);
+        if let Err(errno) = make_way(new) {
+            return Some(Err(errno));
+        }
         // SAFETY: no pointers.
         Some(written_over(new, unsafe { real::dup2(old, new) }))
     };
     dup3(old: c_int, new: c_int, flags: c_int) -> c_int, if is_overwritten(old, new) => {
-        make_way(new);
+        if let Err(errno) = make_way(new) {
+            return Some(Err(errno));
+        }
         // SAFETY: no pointers.
         Some(written_over(new, unsafe { real::dup3(old, new, flags) }))
     };
@@ -327,10 +331,11 @@ fn is_overwritten(old: c_int, new: c_int) -> bool {
 }
 
 /// Releases a number that `dup2` is about to close.
-fn make_way(new: c_int) {
+fn make_way(new: c_int) -> Result<(), calls::Errno> {
     if marks::has(new, SERVED | POLLED | HIDDEN) {
-        state::make_way(new);
+        state::make_way(new)?;
     }
+    Ok(())
 }
 
 /// The outcome of a `dup2`, which may have redirected the program's lines.

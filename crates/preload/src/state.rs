@@ -328,20 +328,26 @@ pub(crate) fn count(fd: c_int) -> Option<Result<c_int, Errno>> {
 }
 
 /// Frees the number `fd` for a `dup2`.
-pub(crate) fn make_way(fd: c_int) -> Option<Result<c_int, Errno>> {
+///
+/// # Errors
+/// `EMFILE` if a file of this library has the number, and no other is free for it.
+pub(crate) fn make_way(fd: c_int) -> Result<(), Errno> {
     if !marks::has(fd, marks::HIDDEN) {
-        return release(fd);
+        release(fd);
+        return Ok(());
     }
-    let mut state = lock()?;
+    let Some(mut state) = lock() else {
+        return Ok(());
+    };
     if let Some(connection) = &mut state.connection {
-        connection.move_from(fd);
+        connection.move_from(fd)?;
     }
     for entry in state.sockets.values_mut() {
         if let Entry::Transport(transport) = entry {
-            transport.move_from(fd);
+            transport.move_from(fd)?;
         }
     }
-    None
+    Ok(())
 }
 
 /// The program opened `/dev/net/tun` itself.

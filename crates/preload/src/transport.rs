@@ -42,12 +42,14 @@ impl Transport {
     }
 
     /// Moves to another number: the program wants this one for itself.
-    pub(crate) fn move_from(&mut self, number: c_int) {
-        if self.real.raw() == number
-            && let Ok(other) = calls::duplicate(number)
-        {
-            self.real = other.hide();
+    ///
+    /// # Errors
+    /// The kernel's, without a free number.
+    pub(crate) fn move_from(&mut self, number: c_int) -> Result<(), Errno> {
+        if self.real.raw() == number {
+            self.real = calls::duplicate(number)?.hide();
         }
+        Ok(())
     }
 }
 

@@ -9,7 +9,7 @@ mod calls;
 mod engine;
 mod program;
 
-use engine::Engine;
+use engine::{Engine, acknowledgement, datagram, put};
 use std::io::Write;
 
 /// The program that tests start under the library.
@@ -74,6 +74,21 @@ fn a_child_that_keeps_only_a_socket_sends_from_its_port() {
         let engine = engine.welcome();
         let channel = engine.channel();
         let _taken = engine.take_socket(&channel);
+        program.finish();
+    }
+}
+
+#[test]
+fn a_program_without_a_free_number_takes_none_from_the_library() {
+    if has_tun() {
+        let (engine, program) = Engine::start("no-way");
+        let engine = engine.welcome();
+        let channel = engine.channel();
+        for _ in 0..2 {
+            let request = engine.begin_request(&channel);
+            put(&channel, &acknowledgement(&datagram(&request)));
+            engine.done(&request);
+        }
         program.finish();
     }
 }

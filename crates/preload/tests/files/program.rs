@@ -17,6 +17,7 @@ pub(crate) fn run(name: &str) {
             work();
         }),
         "child-keeps" => child_keeps(),
+        "no-way" => no_way(),
         "closed-inside" => closed_inside(),
         "no-bytes" => no_bytes(),
         "timeouts" => timeouts(),
@@ -107,6 +108,37 @@ fn child_keeps() {
         (&packet[..], name),
         (&b"hello"[..], inet_name([127, 0, 0, 1], port))
     );
+}
+
+/// Wants the number of the library's connection when there is no other.
+fn no_way() {
+    let channel = generic(SOCK_CLOEXEC);
+    let others = (3..64).filter(|fd| *fd != channel && descriptor_flags(*fd) >= 0);
+    let hidden: Vec<_> = others.filter(|fd| close_fd(*fd) < 0).collect();
+    let limit = rlimit {
+        rlim_cur: 64,
+        rlim_max: 64,
+    };
+    // SAFETY: the limit outlives the call.
+    assert_eq!(unsafe { setrlimit(RLIMIT_NOFILE, &raw const limit) }, 0);
+    // SAFETY: no pointers.
+    let fillers: Vec<_> =
+        std::iter::from_fn(|| Some(unsafe { dup(1) }).filter(|fd| *fd >= 0)).collect();
+    assert_eq!((hidden.len(), errno()), (1, EMFILE));
+    let ask = || {
+        send_all(channel, &netlink(40, 10, 5, &[]));
+        let (answer, _) = receive_datagram(channel, 0).unwrap();
+        assert_eq!((sequence(&answer), error_of(&answer)), (10, 0));
+    };
+    // SAFETY: no pointers.
+    assert_eq!(unsafe { dup2(1, hidden[0]) }, -1);
+    assert_eq!(errno(), EMFILE);
+    ask();
+    close_fd(fillers[0]);
+    // SAFETY: no pointers.
+    assert_eq!(unsafe { dup2(1, hidden[0]) }, hidden[0]);
+    ask();
+    assert_eq!(close_fd(hidden[0]), 0);
 }
 
 /// A connection over TCP: one end, and what keeps the other open.
