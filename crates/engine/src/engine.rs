@@ -105,6 +105,7 @@ impl Engine {
         udco_sys::memory::spare_addresses();
         let wanted = count.max(1);
         let with_memory = memory::affordable(wanted)?;
+        udco_sys::memory::keep_reserve()?;
         if with_memory < wanted {
             tracing::warn!(
                 message_id = message_id::FEW_THREADS,

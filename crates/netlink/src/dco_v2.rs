@@ -88,7 +88,7 @@ pub(crate) fn dump(
     match device(&members, service)? {
         (_, Mode::P2p) => Ok(Vec::new()),
         (ifindex, Mode::Mp) => {
-            let peers = service.peers(ifindex);
+            let peers = service.peers(ifindex).map_err(refused)?;
             Ok(peers
                 .iter()
                 .map(|peer| reply::peer(requester, request, NLM_F_MULTI, peer))

@@ -86,7 +86,7 @@ pub(crate) fn dump(
 ) -> Result<Vec<Vec<u8>>, Rejection> {
     let members = Members::of(request.attributes());
     let (ifindex, _) = device(&members, service)?;
-    let peers = service.peers(ifindex);
+    let peers = service.peers(ifindex).map_err(refused)?;
     Ok(peers
         .iter()
         .map(|peer| reply::peer(requester, request, NLM_F_MULTI, peer))

@@ -77,7 +77,10 @@ pub trait Service {
     fn peer_get(&mut self, ifindex: u32, id: u32) -> Result<PeerState, Refused>;
 
     /// Reports all peers, in any order.
-    fn peers(&mut self, ifindex: u32) -> Vec<PeerState>;
+    ///
+    /// # Errors
+    /// If there is no memory for the report.
+    fn peers(&mut self, ifindex: u32) -> Result<Vec<PeerState>, Refused>;
 
     /// Deletes a peer.
     ///

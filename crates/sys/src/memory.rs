@@ -1,19 +1,25 @@
 //! How much memory a process may have, and a clear end where it gets none.
 //!
 //! A limit (`LimitAS=`, `LimitDATA=`) does not slow a process down: allocations fail, and Rust aborts. So what can be refused
-//! is refused before it allocates ([`is_left`]), and the rest ends with a line that names the limit ([`Allocator`]).
+//! is refused before it allocates ([`room`]), the rest lives on a reserve ([`keep_reserve`]), and what finds none even there
+//! ends with a line that names the limit ([`Allocator`]).
 #![allow(unsafe_code)]
+
+mod reserve;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fmt::Write;
+use std::io;
 use std::ptr;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use rustix::process::{Resource, getrlimit};
 use rustix::thread::gettid;
+
+use self::reserve::{Backed, Region};
 
 /// The stack of a thread that is started without a size, as the standard library has it, with its guard page.
 pub const STACK: usize = (2 << 20) + (64 << 10);
@@ -40,9 +46,65 @@ const A_MOMENT: Duration = Duration::from_secs(1);
 /// Up to this size, an allocation is made of memory that the process has already, if some of that is free.
 const IN_HEAP: usize = 120 << 10;
 
-/// Whether the process may have this many bytes more, in one piece. They are not used, so this costs no memory.
+/// What [`keep_reserve`] keeps: enough to end many peers, and all that are reported in the same moment.
+pub const RESERVE: usize = 8 << 20;
+
+/// As much of it may stay in use, for instance in a table that lasts, before new work is refused.
+const IN_RESERVE: u32 = 256 << 10;
+
+static MEMORY: Backed<System> = Backed {
+    first: System,
+    region: Region::new(RESERVE as u32),
+};
+
+/// What has been promised to work that allocates it bit by bit.
+static PROMISED: AtomicUsize = AtomicUsize::new(0);
+
+/// Memory that was left when this was made, and is promised to no other [`Room`]. Drop it once it has been allocated.
+#[derive(Debug)]
+#[must_use]
+pub struct Room(usize);
+
+/// So many bytes for work to come, if the process may have them: two of the kind that begin at the same time do not both
+/// count on the same memory. A little is not counted: for that there is the reserve.
+pub fn room(bytes: usize) -> Option<Room> {
+    if bytes <= IN_HEAP {
+        return is_left(bytes).then_some(Room(0));
+    }
+    let (order, add) = (Ordering::Relaxed, |it: usize| it.checked_add(bytes));
+    let others = PROMISED.fetch_update(order, order, add).ok()?;
+    let room = Room(bytes);
+    is_left(others + bytes).then_some(room)
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        PROMISED.fetch_sub(self.0, Ordering::Relaxed);
+    }
+}
+
+/// From now on this process keeps [`RESERVE`] bytes of addresses for allocations that fail, if [`Allocator`] is its own. It
+/// costs no memory until it is used, and limits that are lowered later do not count it.
+///
+/// # Errors
+/// If there are not so many now.
+pub fn keep_reserve() -> io::Result<()> {
+    MEMORY.region.map()
+}
+
+/// Whether work lives on the reserve.
+#[must_use]
+pub fn is_on_reserve() -> bool {
+    MEMORY.region.has_in_use_more_than(IN_RESERVE)
+}
+
+/// Whether the process may have this many bytes more, in one piece, and does not live on its reserve. They are not used, so
+/// this costs no memory.
 #[must_use]
 pub fn is_left(bytes: usize) -> bool {
+    if is_on_reserve() {
+        return false;
+    }
     if bytes > IN_HEAP {
         return may_map(bytes);
     }
@@ -113,7 +175,7 @@ pub fn before_the_end(last_words: fn()) {
     }
 }
 
-/// The system's allocator for a program: a failure ends the process with the words of [`before_the_end`], since the
+/// The system's allocator for a program, and the reserve: if that is used up, too, the process ends with the words of [`before_the_end`], since the
 /// standard library's do not name the limit, and go to a standard error that an engine may have closed.
 #[derive(Debug)]
 pub struct Allocator;
@@ -140,11 +202,11 @@ impl Allocator {
     }
 }
 
-// SAFETY: everything is left to the system's allocator.
+// SAFETY: everything is left to another allocator.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise about `layout` is passed on.
-        let memory = unsafe { System.alloc(layout) };
+        let memory = unsafe { MEMORY.alloc(layout) };
         if memory.is_null() {
             Self::out();
         }
@@ -153,7 +215,7 @@ unsafe impl GlobalAlloc for Allocator {
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as above.
-        let memory = unsafe { System.alloc_zeroed(layout) };
+        let memory = unsafe { MEMORY.alloc_zeroed(layout) };
         if memory.is_null() {
             Self::out();
         }
@@ -162,7 +224,7 @@ unsafe impl GlobalAlloc for Allocator {
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: the caller's promises are passed on; `memory` came from the same allocator.
-        let memory = unsafe { System.realloc(memory, layout, size) };
+        let memory = unsafe { MEMORY.realloc(memory, layout, size) };
         if memory.is_null() {
             Self::out();
         }
@@ -171,7 +233,7 @@ unsafe impl GlobalAlloc for Allocator {
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         // SAFETY: `memory` came from the same allocator, with this layout.
-        unsafe { System.dealloc(memory, layout) }
+        unsafe { MEMORY.dealloc(memory, layout) }
     }
 }
 
@@ -183,5 +245,19 @@ mod tests {
     fn what_fits_is_left_and_no_more() {
         assert!(is_left(0) && is_left(IN_HEAP) && is_left(IN_HEAP + 1));
         assert!(!is_left(usize::MAX >> 2));
+    }
+
+    #[test]
+    fn the_same_memory_is_not_promised_twice() {
+        let half = (1..)
+            .map(|it| 1_usize << it)
+            .take_while(|it| is_left(*it))
+            .last()
+            .unwrap();
+        let first = room(half).unwrap();
+        assert!(room(half).is_none() || is_left(2 * half));
+        assert!(room(IN_HEAP).is_some() && room(usize::MAX).is_none());
+        drop(first);
+        assert!(room(half).is_some());
     }
 }

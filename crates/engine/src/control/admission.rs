@@ -58,7 +58,7 @@ impl Engine {
                 account.line(|| tracing::warn!(pid, uid, "process {pid}: {error}"));
             }
         };
-        let started = memory::for_client().and_then(|()| {
+        let started = memory::for_client().and_then(|_room| {
             let thread = std::thread::Builder::new().name("udco-connection".into());
             thread.spawn(work).map_err(named_limit)
         });

@@ -314,9 +314,9 @@ impl Session {
             return EINVAL;
         }
         self.account.one_at_a_time(|| {
-            if memory::for_report(self.engine.peers()).is_err() {
+            let Ok(_room) = memory::for_report(self.engine.peers()) else {
                 return Errno::ENOMEM.0;
-            }
+            };
             let state = self.engine.show(&self.client);
             match show::write(&state, std::fs::File::from(file)) {
                 Ok(()) => 0,

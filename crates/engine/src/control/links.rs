@@ -161,10 +161,13 @@ impl Session {
             Mode::P2p => 1,
             Mode::Mp => self.engine.workers().queues(),
         };
-        let queues = match memory::for_device(queues) {
-            Ok(queues) => queues,
-            // An OpenVPN that is refused ends, and what was its last device's may do.
-            Err(_) if self.resources.serves_devices() && memory::for_device_again().is_ok() => 1,
+        // An OpenVPN that is refused ends, and what was its last device's may do.
+        let again = |error| match self.resources.serves_devices() {
+            true => memory::for_device_again().map(|room| (1, room)),
+            false => Err(error),
+        };
+        let (queues, _room) = match memory::for_device(queues).or_else(again) {
+            Ok(found) => found,
             Err(error) => {
                 let program = &self.name;
                 self.account

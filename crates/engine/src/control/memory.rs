@@ -4,7 +4,7 @@
 use std::io;
 
 use udco_ipc::capture::{BLOCK, BLOCKS};
-use udco_sys::memory::{STACK, is_left, limit};
+use udco_sys::memory::{RESERVE, Room, STACK, is_left, limit, room};
 
 use crate::datapath::worker::MAX_QUEUES;
 use crate::device::handoff;
@@ -33,15 +33,22 @@ const OF_USERS: usize = 2 * OF_CLIENT;
 const OF_PEER: usize = 64 << 10;
 const OF_STREAM: usize = 256 << 10;
 
+/// What a key takes, with the new copy of its peer.
+const OF_KEY: usize = 8 << 10;
+
 /// The blocks of a capture, and one more to fill them with zeros at first.
 const OF_CAPTURE: usize = (BLOCKS + 1) * BLOCK;
+
+/// The answers about peers, which OpenVPN asks for regularly.
+const OF_DUMP: usize = 8 << 10;
 
 /// The state that `udco show` prints: a buffer, and what is kept of each peer.
 const OF_REPORT: usize = 256 << 10;
 const OF_PEER_IN_REPORT: usize = 1 << 10;
 
-/// What an engine needs besides its workers: the threads that watch devices and listen, the first device and its clients.
-const ROOM: usize = 4 * STACK + OF_DEVICE + OF_USERS;
+/// What an engine needs besides its workers: the threads that watch devices and listen, the first device and its clients, and
+/// the reserve.
+const ROOM: usize = 4 * STACK + OF_DEVICE + OF_USERS + RESERVE;
 
 /// How many of the `workers` find memory for themselves, and for their part of a device's queues; at least one.
 ///
@@ -71,7 +78,7 @@ pub(crate) fn affordable(workers: usize) -> io::Result<usize> {
 ///
 /// # Errors
 /// `OutOfMemory`.
-pub(crate) fn for_client() -> io::Result<()> {
+pub(crate) fn for_client() -> io::Result<Room> {
     check(OF_CLIENT, "a client")
 }
 
@@ -79,9 +86,10 @@ pub(crate) fn for_client() -> io::Result<()> {
 ///
 /// # Errors
 /// `OutOfMemory` if not even one does.
-pub(crate) fn for_device(queues: u16) -> io::Result<u16> {
+pub(crate) fn for_device(queues: u16) -> io::Result<(u16, Room)> {
     let needed = |queues: u16| handoff::memory(queues.into()) + OF_DEVICE + OF_USERS;
-    let most = (1..=queues).rev().find(|queues| is_left(needed(*queues)));
+    let mut fewer = (1..=queues).rev();
+    let most = fewer.find_map(|queues| Some((queues, room(needed(queues))?)));
     most.ok_or_else(|| refused("a device"))
 }
 
@@ -89,7 +97,7 @@ pub(crate) fn for_device(queues: u16) -> io::Result<u16> {
 ///
 /// # Errors
 /// `OutOfMemory`.
-pub(crate) fn for_device_again() -> io::Result<()> {
+pub(crate) fn for_device_again() -> io::Result<Room> {
     check(OF_DEVICE_ALONE, "a device")
 }
 
@@ -97,15 +105,23 @@ pub(crate) fn for_device_again() -> io::Result<()> {
 ///
 /// # Errors
 /// `OutOfMemory`.
-pub(crate) fn for_peer() -> io::Result<()> {
+pub(crate) fn for_peer() -> io::Result<Room> {
     check(OF_PEER, "a peer")
+}
+
+/// Refuses a key if there is no memory for it. The cipher's is from the C library, which the reserve does not back.
+///
+/// # Errors
+/// `OutOfMemory`.
+pub(crate) fn for_key() -> io::Result<Room> {
+    check(OF_KEY, "a key")
 }
 
 /// Refuses a TCP stream if there is no memory for what waits in it.
 ///
 /// # Errors
 /// `OutOfMemory`.
-pub(crate) fn for_stream() -> io::Result<()> {
+pub(crate) fn for_stream() -> io::Result<Room> {
     check(OF_STREAM, "a stream")
 }
 
@@ -113,7 +129,7 @@ pub(crate) fn for_stream() -> io::Result<()> {
 ///
 /// # Errors
 /// `OutOfMemory`.
-pub(crate) fn for_capture() -> io::Result<()> {
+pub(crate) fn for_capture() -> io::Result<Room> {
     check(OF_CAPTURE, "a capture")
 }
 
@@ -121,18 +137,26 @@ pub(crate) fn for_capture() -> io::Result<()> {
 ///
 /// # Errors
 /// `OutOfMemory`.
-pub(crate) fn for_report(peers: usize) -> io::Result<()> {
+pub(crate) fn for_report(peers: usize) -> io::Result<Room> {
     check(
         OF_REPORT + peers.saturating_mul(OF_PEER_IN_REPORT),
         "a report",
     )
 }
 
-fn check(needed: usize, what: &str) -> io::Result<()> {
-    match is_left(needed) {
-        true => Ok(()),
-        false => Err(refused(what)),
-    }
+/// Refuses answers about so many peers if there is no memory for them.
+///
+/// # Errors
+/// `OutOfMemory`.
+pub(crate) fn for_dump(peers: usize) -> io::Result<Room> {
+    check(
+        OF_DUMP + peers.saturating_mul(OF_PEER_IN_REPORT),
+        "a report",
+    )
+}
+
+fn check(needed: usize, what: &str) -> io::Result<Room> {
+    room(needed).ok_or_else(|| refused(what))
 }
 
 fn refused(what: &str) -> io::Error {

@@ -12,6 +12,7 @@ use udco_netlink::{
     Refused, Service, Slot,
 };
 use udco_sys::clock;
+use udco_sys::memory::Room;
 
 use crate::client::Client;
 use crate::control::keys;
@@ -37,6 +38,8 @@ pub(crate) struct Requests<'s> {
     pub(crate) client: Client,
     /// A socket was taken over: the client is to put the relay in its place.
     pub(crate) replace_fd: bool,
+    /// For the answers, until they are encoded.
+    pub(crate) room: Option<Room>,
 }
 
 impl Requests<'_> {
@@ -94,7 +97,8 @@ impl Service for Requests<'_> {
                 return Err(refusals::too_many_peers());
             }
         }
-        memory::for_peer().map_err(|error| refusals::no_memory(self.session, &error))?;
+        let _room =
+            memory::for_peer().map_err(|error| refusals::no_memory(self.session, &error))?;
         let (transport, fresh) = transport::of_peer(self.session, self.seq, &device, peer)?;
         let endpoint = endpoint_of(device.api, &transport, peer)?;
         let new = NewPeer {
@@ -194,17 +198,20 @@ impl Service for Requests<'_> {
         Ok(self.peer_state(device.api, &peer))
     }
 
-    fn peers(&mut self, ifindex: u32) -> Vec<PeerState> {
+    fn peers(&mut self, ifindex: u32) -> Result<Vec<PeerState>, Refused> {
         let Ok(device) = self.device(ifindex) else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
+        let count = device.snapshot().peers.len();
+        let room = memory::for_dump(count);
+        self.room = Some(room.map_err(|error| refusals::no_memory(self.session, &error))?);
         let peers = device.look(|state| state.core.peers().clone());
         let ended = device.take_ended(self.client.id, now());
         let ended = ended
             .into_iter()
             .filter(|ended| PeerId::new(ended.id).is_none_or(|id| peers.by_id(id).is_none()));
         let states = peers.iter().map(|peer| self.peer_state(device.api, peer));
-        states.chain(ended).collect()
+        Ok(states.chain(ended).collect())
     }
 
     fn peer_del(&mut self, ifindex: u32, id: u32) -> Result<(), Refused> {
@@ -226,6 +233,7 @@ impl Service for Requests<'_> {
         if device.look(|state| state.core.peers().by_id(peer).is_none()) {
             return Err(unknown());
         }
+        let _room = memory::for_key().map_err(|error| refusals::no_memory(self.session, &error))?;
         let packet_ids = self.session.engine.packet_ids();
         let key = keys::key(new, packet_ids)
             .map(|key| key.installed_at(now()))

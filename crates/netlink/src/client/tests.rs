@@ -73,8 +73,8 @@ impl Service for Remembering {
         Ok(state(id))
     }
 
-    fn peers(&mut self, _: u32) -> Vec<PeerState> {
-        vec![state(1), state(2)]
+    fn peers(&mut self, _: u32) -> Result<Vec<PeerState>, Refused> {
+        Ok(vec![state(1), state(2)])
     }
 
     fn peer_del(&mut self, _: u32, id: u32) -> Result<(), Refused> {

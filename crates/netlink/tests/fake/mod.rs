@@ -254,12 +254,9 @@ impl Service for Fake {
         Ok(peer.state.clone())
     }
 
-    fn peers(&mut self, ifindex: u32) -> Vec<PeerState> {
-        self.device(ifindex)
-            .peers
-            .iter()
-            .map(|peer| peer.state.clone())
-            .collect()
+    fn peers(&mut self, ifindex: u32) -> Result<Vec<PeerState>, Refused> {
+        let peers = self.device(ifindex).peers.iter();
+        Ok(peers.map(|peer| peer.state.clone()).collect())
     }
 
     fn peer_del(&mut self, ifindex: u32, id: u32) -> Result<(), Refused> {

@@ -115,6 +115,7 @@ impl Session {
             session: self,
             seq,
             replace_fd: false,
+            room: None,
         };
         serve(&FAMILIES, &requester, datagram, &mut requests, &mut answers);
         let replace_fd = requests.replace_fd;

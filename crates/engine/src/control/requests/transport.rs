@@ -102,7 +102,7 @@ fn take_over(
             Err(unexpected_remote())
         }
         Kind::TcpEstablished => {
-            memory::for_stream().map_err(|error| no_memory(session, &error))?;
+            let _room = memory::for_stream().map_err(|error| no_memory(session, &error))?;
             tcp::Stream::adopt(socket)
                 .and_then(|socket| {
                     Transport::stream(
