@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use udco_ipc::client::{self, Greeted};
-use udco_ipc::{MAX_MESSAGE, OtherVersion, ToClient, ToEngine};
+use udco_ipc::{COMMAND, MAX_MESSAGE, OtherVersion, ToClient, ToEngine};
 use udco_netlink::Api;
 use udco_sys::seqpacket::Connection;
 
@@ -35,9 +35,6 @@ const ANSWER: Duration = Duration::from_secs(3);
 
 /// The longest report of an engine: that of 100,000 peers has half of that.
 const LONGEST: u64 = 256 << 20;
-
-/// The client name that engines see.
-const PROGRAM: &[u8] = b"udco";
 
 /// Why an engine cannot serve a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -121,7 +118,7 @@ impl Client {
             supplies: Supplies::default(),
         };
         let pid = std::process::id();
-        let greeted = client::greet(&mut exchange, pid, PROGRAM, &mut client.buffer);
+        let greeted = client::greet(&mut exchange, pid, COMMAND, &mut client.buffer);
         match greeted.map_err(|Failure(error)| ungreeted(&client.line.connection, error))? {
             Greeted::Welcome => {
                 client.say_where()?;

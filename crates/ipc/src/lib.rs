@@ -85,6 +85,9 @@ pub const FD_VARIABLE: &str = "UDCO_FD";
 /// Environment variable with the path of an engine's socket.
 pub const SOCKET_VARIABLE: &str = "UDCO_SOCKET";
 
+/// As what udco's own commands greet.
+pub const COMMAND: &[u8] = b"udco";
+
 /// What ENOMEM means as an answer of the engine.
 pub const NO_MEMORY: &str = "the engine's memory limit leaves no room for more: raise LimitAS= or LimitDATA= (ulimit -v, -d)";
 

@@ -121,8 +121,12 @@ fn what_finds_no_memory_is_refused_and_the_tunnel_goes_on() -> Result<()> {
         !device.status.success() && text.contains("LimitAS="),
         "{text}"
     );
-    ensure!(daemon.is_alive(), "{}", daemon.log());
-    // What is left is for those who are there.
+    let log = daemon.log();
+    let words = ") is not served: the memory limit of 64 MiB (LimitAS=, ulimit -v) leaves no room for a client that listens";
+    ensure!(daemon.is_alive() && log.contains(words), "{log}");
+    // What is left is for those who are there, and for who looks or deletes.
+    pair.server
+        .run(&[binary, "peer", "get", "tun0", "--engine", path])?;
     pair.server.run(&[binary, "show", "--engine", path])?;
     udco_testbed::measure::Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
     client.stop()?;

@@ -94,6 +94,7 @@ impl Io for EngineIo {
         };
         match self.client.request(&option, &[])? {
             ToClient::Done { errno: 0, .. } => Ok(()),
+            ToClient::Done { errno, .. } => bail!(refusal::of_engine(errno)),
             _ => Err(nonsense()),
         }
     }

@@ -26,7 +26,7 @@ const OF_DEVICE: usize = 1 << 20;
 /// The same without routes and peers.
 const OF_DEVICE_ALONE: usize = 120 << 10;
 
-/// What a new device leaves to the clients that use it, and to their rekeys.
+/// What a new device, or one that listens, leaves to the clients that use it, and to their rekeys.
 const OF_USERS: usize = 2 * OF_CLIENT;
 
 /// What a peer takes with its keys, and its stream over TCP.
@@ -80,6 +80,14 @@ pub(crate) fn affordable(workers: usize) -> io::Result<usize> {
 /// `OutOfMemory`.
 pub(crate) fn for_client() -> io::Result<Room> {
     check(OF_CLIENT, "a client")
+}
+
+/// Refuses a client that stays, only to listen, if it would not leave room for others.
+///
+/// # Errors
+/// `OutOfMemory`.
+pub(crate) fn for_listener() -> io::Result<Room> {
+    check(OF_USERS, "a client that listens")
 }
 
 /// How many of the `queues` of a new device find memory, beside the device and those who use it.

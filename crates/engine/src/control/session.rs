@@ -44,6 +44,8 @@ pub(crate) struct Session {
     pub(crate) account: Arc<Account>,
     /// How log lines name it: its program, and its process id.
     pub(crate) name: String,
+    /// Its program alone.
+    pub(super) program: String,
     pub(crate) resources: Resources,
     /// Its options for the packets of its devices.
     pub(crate) tuning: Tuning,
@@ -93,6 +95,7 @@ impl Session {
             client,
             account: engine.accounts().of(client.uid),
             name: String::new(),
+            program: String::new(),
             resources: Resources::new(engine, client.id),
             tuning: Tuning::default(),
             connection,

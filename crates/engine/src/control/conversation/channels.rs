@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use udco_ipc::{ToClient, message_id};
+use udco_ipc::{COMMAND, ToClient, message_id};
 use udco_netlink::{Answers, Requester, membership, serve};
 use udco_sys::seqpacket::Connection;
 
@@ -23,26 +23,48 @@ const NETLINK_DROP_MEMBERSHIP: i32 = 2;
 const NETLINK_CAP_ACK: i32 = 10;
 const NETLINK_EXT_ACK: i32 = 11;
 
+const ENOMEM: i32 = 12;
+
 impl Session {
     /// Whether there is memory for a client that begins. Later is too late: an OpenVPN that is refused a device ends, but
-    /// one without a driver uses its own data path.
+    /// one without a driver uses its own data path. A command may want to look, or to free memory.
     pub(super) fn may_have_device(&self) -> bool {
-        let is_new = self.next_channel == 1;
-        match memory::for_device(1) {
-            Err(error) if is_new => {
-                let program = &self.name;
-                self.account
-                    .repeated_line(memory::ABOUT, Instant::now(), || {
-                        tracing::error!(
-                            message_id = message_id::OFFLOAD_UNAVAILABLE,
-                            program,
-                            "{program} is not served: {error}"
-                        );
-                    });
-                false
-            }
-            _ => true,
+        if self.next_channel > 1 || self.is_command() {
+            return true;
         }
+        let Err(error) = memory::for_device(1) else {
+            return true;
+        };
+        let program = &self.name;
+        self.about_no_room(|| {
+            tracing::error!(
+                message_id = message_id::OFFLOAD_UNAVAILABLE,
+                program,
+                "{program} is not served: {error}"
+            );
+        });
+        false
+    }
+
+    /// Whether there is memory for one that listens, and stays: a command leaves room for others.
+    fn may_listen(&self) -> bool {
+        let error = match memory::for_listener() {
+            Err(error) if self.is_command() => error,
+            _ => return true,
+        };
+        let program = &self.name;
+        self.about_no_room(|| tracing::error!(program, "{program} is not served: {error}"));
+        false
+    }
+
+    fn is_command(&self) -> bool {
+        self.program.as_bytes() == COMMAND
+    }
+
+    /// Writes a line about this client, unless there was one about its program not long ago.
+    fn about_no_room(&self, write: impl FnOnce()) {
+        let about = format!("{} for which there is no room", self.program);
+        self.account.repeated_line(&about, Instant::now(), write);
     }
 
     /// Opens a channel with this end; returns its number.
@@ -75,6 +97,9 @@ impl Session {
                 let Some(api) = membership(&FAMILIES, group) else {
                     return EINVAL;
                 };
+                if name == NETLINK_ADD_MEMBERSHIP && !self.may_listen() {
+                    return ENOMEM;
+                }
                 channel.set_member(api, name == NETLINK_ADD_MEMBERSHIP);
                 self.engine.registry().listeners().add(channel);
             }

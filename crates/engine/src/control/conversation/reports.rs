@@ -21,6 +21,7 @@ impl Session {
         let program = program.get(..LONGEST_NAME).unwrap_or(program);
         let called = String::from_utf8_lossy(program);
         self.name = format!("{called} ({pid})");
+        self.program = called.to_string();
         if version != VERSION {
             let program = &self.name;
             let about = format!("{called} of another release");
