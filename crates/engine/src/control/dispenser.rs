@@ -33,7 +33,8 @@ pub struct Dispenser {
 enum Received {
     Connect,
     Other,
-    Invalid,
+    /// With why it was lost, if it was not even read.
+    Invalid(Option<io::Error>),
 }
 
 impl Dispenser {
@@ -73,18 +74,23 @@ impl Dispenser {
                         limit = LONG;
                         continue;
                     }
-                    // Too long, or with too many descriptors.
-                    io::ErrorKind::InvalidData => Received::Invalid,
+                    // Too long, or with more descriptors than a message, or this process, may have.
+                    io::ErrorKind::InvalidData => Received::Invalid(Some(error)),
                     _ => return Err(error),
                 },
             };
             match received {
                 Received::Connect => limit = LONG,
                 Received::Other => {}
-                Received::Invalid if has_warned => {}
-                Received::Invalid => {
+                Received::Invalid(_) if has_warned => {}
+                Received::Invalid(why) => {
                     has_warned = true;
-                    tracing::warn!("a process sent something other than a request to connect");
+                    match why {
+                        Some(error) => tracing::warn!("a process cannot connect: {error}"),
+                        None => tracing::warn!(
+                            "a process sent something other than a request to connect"
+                        ),
+                    }
                 }
             }
         }
@@ -102,7 +108,7 @@ fn hand_out(engine: &Arc<Engine>, message: &[u8], mut fds: FdList, lease: &Lease
                 engine.admit(connection, &client, Some(lease.clone()));
                 Received::Connect
             }
-            Err(_) => Received::Invalid,
+            Err(_) => Received::Invalid(None),
         },
         Ok((_, ToEngine::Output { .. })) => {
             output::let_go();
@@ -116,7 +122,7 @@ fn hand_out(engine: &Arc<Engine>, message: &[u8], mut fds: FdList, lease: &Lease
             );
             Received::Other
         }
-        _ => Received::Invalid,
+        _ => Received::Invalid(None),
     }
 }
 
