@@ -50,7 +50,8 @@ fn silent(survey: &Survey<'_>) -> Vec<Silent> {
                 cause: Cause::Unseen,
             };
         };
-        let is_stalled = error.downcast_ref() == Some(&Trouble::Silent);
+        let trouble = error.downcast_ref();
+        let is_stalled = matches!(trouble, Some(Trouble::Silent | Trouble::Full));
         Silent {
             pid: error.downcast_ref::<Stalled>().map(|it| it.pid),
             why,
