@@ -16,9 +16,9 @@ pub(super) struct File(u64, u64, (i64, i64));
 static OTHERS: Mutex<Option<HashMap<PathBuf, (File, OtherVersion)>>> = Mutex::new(None);
 
 impl File {
-    /// The file that is there now.
+    /// The file that is there now, or that a link there names.
     pub(super) fn at(path: &Path) -> Option<Self> {
-        let found = path.symlink_metadata().ok()?;
+        let found = path.metadata().ok()?;
         let made = (found.ctime(), found.ctime_nsec());
         Some(Self(found.dev(), found.ino(), made))
     }
