@@ -25,8 +25,12 @@ pub(crate) fn end_the_process() {
 
 /// Says that there is no memory left, before the process ends. An engine's line goes where its others do.
 pub(crate) fn no_memory() {
-    let limit = udco_sys::memory::limit();
-    let report = format!("nothing is left of {limit}, so this process ends: give it more");
+    let report = match udco_sys::memory::limit() {
+        Some(limit) => format!("nothing is left of {limit}, so this process ends: give it more"),
+        None => {
+            "the system has no memory left (vm.overcommit_memory), so this process ends".to_owned()
+        }
+    };
     output::write_unless_busy(&Record::new(Level::Error, report));
 }
 

@@ -109,8 +109,8 @@ impl Engine {
         if with_memory < wanted {
             tracing::warn!(
                 message_id = message_id::FEW_THREADS,
-                "{with_memory} workers instead of {wanted}: {} leaves no room for more: raise it, or choose with --workers",
-                udco_sys::memory::limit()
+                "{with_memory} workers instead of {wanted}: {}",
+                udco_sys::memory::no_room_for("more")
             );
         }
         let wanted = with_memory;

@@ -89,7 +89,7 @@ pub const SOCKET_VARIABLE: &str = "UDCO_SOCKET";
 pub const COMMAND: &[u8] = b"udco";
 
 /// What ENOMEM means as an answer of the engine.
-pub const NO_MEMORY: &str = "the engine's memory limit leaves no room for more: raise LimitAS= or LimitDATA= (ulimit -v, -d)";
+pub const NO_MEMORY: &str = "the engine finds no memory: its log names the limit";
 
 /// The message does not fit into the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -132,9 +132,9 @@ fn may_map(bytes: usize) -> bool {
     true
 }
 
-/// The limits in force, for a message: "the memory limit of 48 MiB (LimitAS=, ulimit -v)".
+/// The limits in force, for a message: "the memory limit of 48 MiB (LimitAS=, ulimit -v)". `None` without one.
 #[must_use]
-pub fn limit() -> String {
+pub fn limit() -> Option<String> {
     let mut text = String::new();
     for (resource, names) in LIMITS {
         if let Some(bytes) = getrlimit(resource).current {
@@ -146,9 +146,15 @@ pub fn limit() -> String {
             let _ = write!(text, "{and} of {} MiB ({names})", bytes >> 20);
         }
     }
-    match text.is_empty() {
-        true => "the system's memory".to_owned(),
-        false => text,
+    (!text.is_empty()).then_some(text)
+}
+
+/// Says what leaves no room for `what`.
+#[must_use]
+pub fn no_room_for(what: &str) -> String {
+    match limit() {
+        Some(limit) => format!("{limit} leaves no room for {what}: raise it"),
+        None => format!("the system has no memory left for {what} (vm.overcommit_memory)"),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use udco_ipc::NO_MEMORY;
 use udco_testbed::{Host, Lab, Pair, Process, Proto, addresses as at, connect, eventually, udco};
 
 /// Long enough for a busy machine.
@@ -112,13 +113,13 @@ fn what_finds_no_memory_is_refused_and_the_tunnel_goes_on() -> Result<()> {
         monitors.push(monitor);
     }
     let text = refused.context("nothing was refused")?;
-    ensure!(text.contains("LimitAS="), "{text}");
+    ensure!(text.contains(NO_MEMORY), "{text}");
     let device = pair
         .server
         .output(&[binary, "link", "add", "more0", "--engine", path])?;
     let text = String::from_utf8_lossy(&device.stderr);
     ensure!(
-        !device.status.success() && text.contains("LimitAS="),
+        !device.status.success() && text.contains(NO_MEMORY),
         "{text}"
     );
     let log = daemon.log();

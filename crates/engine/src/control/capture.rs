@@ -85,7 +85,10 @@ impl Capturing {
             Found::Gone | Found::Nothing => return Err(ENODEV),
         };
         let charge = account.charge(Kind::Captures).ok_or(EDQUOT)?;
-        let _room = memory::for_capture().map_err(|_| ENOMEM)?;
+        let _room = memory::for_capture().map_err(|error| {
+            account.line(|| tracing::error!("a client is not served: {error}"));
+            ENOMEM
+        })?;
         let (capture, empty, file) = Capture::new(filter).map_err(|error| errno_of(&error))?;
         let capture = Arc::new(capture);
         let begin = batch(&capture).encode();

@@ -314,8 +314,9 @@ impl Session {
             return EINVAL;
         }
         self.account.one_at_a_time(|| {
-            let Ok(_room) = memory::for_report(self.engine.peers()) else {
-                return Errno::ENOMEM.0;
+            let _room = match memory::for_report(self.engine.peers()) {
+                Ok(room) => room,
+                Err(error) => return self.no_room(&error),
             };
             let state = self.engine.show(&self.client);
             match show::write(&state, std::fs::File::from(file)) {

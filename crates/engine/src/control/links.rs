@@ -11,6 +11,7 @@ use udco_netlink::{
     link_request, link_view, marked_link, message_link, refusal,
 };
 use udco_sys::Netns;
+use udco_sys::memory::no_room_for;
 
 use crate::control::memory;
 use crate::control::proof;
@@ -167,7 +168,19 @@ impl Session {
             false => Err(error),
         };
         let (queues, _room) = match memory::for_device(queues).or_else(again) {
-            Ok(found) => found,
+            Ok((fewer, room)) => {
+                if fewer < queues {
+                    let (program, more) = (&self.name, no_room_for("more"));
+                    self.account.line(|| {
+                        tracing::warn!(
+                            message_id = message_id::FEW_THREADS,
+                            program,
+                            "{program}: a device with {fewer} queues instead of {queues}: {more}"
+                        );
+                    });
+                }
+                (fewer, room)
+            }
             Err(error) => {
                 let program = &self.name;
                 self.account

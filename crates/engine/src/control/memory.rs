@@ -4,7 +4,7 @@
 use std::io;
 
 use udco_ipc::capture::{BLOCK, BLOCKS};
-use udco_sys::memory::{RESERVE, Room, STACK, is_left, limit, room};
+use udco_sys::memory::{RESERVE, Room, STACK, is_left, limit, no_room_for, room};
 
 use crate::datapath::worker::MAX_QUEUES;
 use crate::device::handoff;
@@ -63,14 +63,16 @@ pub(crate) fn affordable(workers: usize) -> io::Result<usize> {
     most.ok_or_else(|| {
         let needed = needed(1).div_ceil(MIB);
         let left = (1..needed).rev().find(|left| is_left(left * MIB));
-        io::Error::new(
-            io::ErrorKind::OutOfMemory,
-            format!(
-                "{} leaves {} of the {needed} MiB that an engine needs at least: raise it",
-                limit(),
-                left.unwrap_or(0)
+        let left = left.unwrap_or(0);
+        let text = match limit() {
+            Some(limit) => format!(
+                "{limit} leaves {left} of the {needed} MiB that an engine needs at least: raise it"
             ),
-        )
+            None => format!(
+                "the system has {left} of the {needed} MiB left that an engine needs at least (vm.overcommit_memory)"
+            ),
+        };
+        io::Error::new(io::ErrorKind::OutOfMemory, text)
     })
 }
 
@@ -168,8 +170,5 @@ fn check(needed: usize, what: &str) -> io::Result<Room> {
 }
 
 fn refused(what: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::OutOfMemory,
-        format!("{} leaves no room for {what}: raise it", limit()),
-    )
+    io::Error::new(io::ErrorKind::OutOfMemory, no_room_for(what))
 }

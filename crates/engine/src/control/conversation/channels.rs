@@ -52,9 +52,15 @@ impl Session {
             Err(error) if self.is_command() => error,
             _ => return true,
         };
+        self.no_room(&error);
+        false
+    }
+
+    /// Logs why this client is not served; returns the errno that it gets.
+    pub(super) fn no_room(&self, error: &io::Error) -> i32 {
         let program = &self.name;
         self.about_no_room(|| tracing::error!(program, "{program} is not served: {error}"));
-        false
+        ENOMEM
     }
 
     fn is_command(&self) -> bool {
