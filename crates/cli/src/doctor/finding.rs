@@ -45,6 +45,7 @@ names! {
     KernelDriver = "kernel-driver",
     KeyExposed = "key-exposed",
     LeftDevice = "left-device",
+    Memory = "memory",
     Mtu = "mtu",
     NetAdmin = "net-admin",
     NoEffect = "no-effect",

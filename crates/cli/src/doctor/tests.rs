@@ -84,6 +84,7 @@ fn sound(config: &str) -> Facts {
             open_files: Some(1024),
             processes: Some(4096),
             tasks: None,
+            memory: None,
             cores: 4,
         },
         files: Vec::new(),

@@ -10,12 +10,16 @@ use crate::run::PROGRAM_FILES;
 /// OpenVPN.
 const BESIDE_WORKERS: u64 = 8;
 
+/// MiB that an engine with one worker needs (docs/operating.md).
+const MEMORY: u64 = 56;
+
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     [
         net_admin(facts),
         open_files(facts),
         processes(facts),
         tasks(facts),
+        memory(facts),
     ]
     .into_iter()
     .flatten()
@@ -99,6 +103,24 @@ fn tasks(facts: &Facts) -> Option<Finding> {
     };
     Some(
         finding(Name::Processes, Severity::Error, "tasks", means)
+            .cure(cure)
+            .ends_offload(),
+    )
+}
+
+fn memory(facts: &Facts) -> Option<Finding> {
+    let allowed = facts.limits.memory.filter(|it| *it < MEMORY << 20)? >> 20;
+    let means = format!(
+        "only {allowed} MiB are allowed, but an engine needs {MEMORY}, and 8 for each further worker"
+    );
+    let cure = match facts.subject {
+        Subject::Unit(_) => {
+            "remove `LimitAS=` and `LimitDATA=` from the [Service] of the unit, or raise them"
+        }
+        _ => "raise the limit, for example with `ulimit -v unlimited; ulimit -d unlimited`",
+    };
+    Some(
+        finding(Name::Memory, Severity::Error, "memory", means)
             .cure(cure)
             .ends_offload(),
     )

@@ -66,6 +66,8 @@ pub(in crate::doctor) struct Limits {
     pub(in crate::doctor) processes: Option<u64>,
     /// Threads of the unit, or of the control group.
     pub(in crate::doctor) tasks: Option<u64>,
+    /// Bytes of addresses, or of data if these are fewer.
+    pub(in crate::doctor) memory: Option<u64>,
     /// Cores, which is how many workers an engine has.
     pub(in crate::doctor) cores: u64,
 }

@@ -52,6 +52,10 @@ pub(super) fn own_limits() -> Limits {
             .current
             .filter(|_| !is_exempt(geteuid().as_raw())),
         tasks: tasks(),
+        memory: [Resource::As, Resource::Data]
+            .into_iter()
+            .filter_map(|it| getrlimit(it).current)
+            .min(),
         cores: cores(),
     }
 }

@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What to ask for.
 const PROPERTIES: &str = "Id,LoadState,MainPID,ExecStart,ExecStartEx,WorkingDirectory,User,Group,DynamicUser,\
     SupplementaryGroups,RuntimeDirectory,StateDirectory,CacheDirectory,LogsDirectory,Environment,EnvironmentFiles,\
-    LimitNOFILESoft,LimitNPROCSoft,TasksMax,CapabilityBoundingSet,AmbientCapabilities,PrivateDevices,DevicePolicy,DeviceAllow,\
+    LimitNOFILESoft,LimitNPROCSoft,LimitASSoft,LimitDATASoft,TasksMax,CapabilityBoundingSet,AmbientCapabilities,PrivateDevices,DevicePolicy,DeviceAllow,\
     RestrictAddressFamilies";
 
 pub(super) enum Answer {
@@ -244,6 +244,10 @@ impl Properties {
             processes: number("LimitNPROCSoft")
                 .filter(|_| !machine::is_exempt(self.identity().uid)),
             tasks: number("TasksMax"),
+            memory: ["LimitASSoft", "LimitDATASoft"]
+                .into_iter()
+                .filter_map(number)
+                .min(),
             cores: machine::cores(),
         }
     }

@@ -10,7 +10,7 @@ use crate::doctor::facts::{
 };
 use crate::preloading::Obstacle;
 
-const CASES: [Case; 28] = [
+const CASES: [Case; 29] = [
     (
         "no openvpn",
         |it| it.launch.openvpn = None,
@@ -99,6 +99,13 @@ const CASES: [Case; 28] = [
         "tasks",
         |it| it.limits.tasks = Some(8),
         "processes",
+        Error,
+        WouldBeOff,
+    ),
+    (
+        "memory",
+        |it| it.limits.memory = Some(55 << 20),
+        "memory",
         Error,
         WouldBeOff,
     ),

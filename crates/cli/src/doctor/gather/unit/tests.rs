@@ -2,7 +2,7 @@ use super::*;
 
 const DEBIAN: &str = "LoadState=loaded\nMainPID=712\nExecStart={ path=/usr/sbin/openvpn ; argv[]=/usr/sbin/openvpn \
     --status /run/openvpn-server/status-office.log --config office.conf ; ignore_errors=no ; pid=712 }\n\
-    WorkingDirectory=/etc/openvpn/server\nUser=\nEnvironment=\nLimitNOFILESoft=1024\nLimitNPROCSoft=10\nTasksMax=infinity\n\
+    WorkingDirectory=/etc/openvpn/server\nUser=\nEnvironment=\nLimitNOFILESoft=1024\nLimitNPROCSoft=10\nLimitASSoft=infinity\nLimitDATASoft=67108864\nTasksMax=infinity\n\
     CapabilityBoundingSet=cap_net_admin cap_setgid cap_setuid\nAmbientCapabilities=\nPrivateDevices=no\n\
     DevicePolicy=auto\nDeviceAllow=/dev/null rw\nDeviceAllow=/dev/net/tun rw\nRestrictAddressFamilies=\n";
 
@@ -19,6 +19,7 @@ fn what_systemctl_prints_is_read() {
     assert!(starter.is_root && rights.net_admin && !rights.setpcap);
     let limits = unit.limits();
     assert_eq!((limits.open_files, limits.tasks), (Some(1024), None));
+    assert_eq!(limits.memory, Some(64 << 20));
     let is_exempt = machine::is_exempt(0);
     assert_eq!(limits.processes, Some(10).filter(|_| !is_exempt));
     let loaded = unit.loaded();
