@@ -15,11 +15,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::io::Errno;
-use udco_ipc::capture::{BLOCK, BLOCKS, Batch, Filled, MAX_BATCH, Wanted};
+use udco_ipc::capture::Wanted;
 use udco_ipc::{Malformed, ToClient, ToEngine};
 use udco_sys::process;
 use udco_sys::seqpacket::Connection;
-use udco_sys::shared::Reader;
 use udco_sys::signal::Termination;
 
 use self::file::File;
@@ -29,6 +28,9 @@ use crate::client::{Client, Driver, wait};
 use crate::engines::{self, EngineOption};
 use crate::output::{self, NobodyReads, complain, unwritable};
 use crate::{ended, refusal, state};
+
+/// Bytes to request for packets that wait in the socket. The kernel gives twice as much, for what it keeps beside them.
+const SOCKET: usize = 4 << 20;
 
 /// How often to look whether a reader behind a pipe has gone.
 const LOOK: Duration = Duration::from_secs(1);
@@ -68,8 +70,7 @@ struct Capturing {
     /// The capture ends with this connection.
     client: Option<Client>,
     from: Connection,
-    /// The file in which the engine leaves packets, and since then the time of day.
-    blocks: Option<Reader>,
+    /// Since the first packets.
     time: Option<TimeOfDay>,
     lost: u64,
     to_stdout: bool,
@@ -124,6 +125,8 @@ impl Capturing {
             );
         };
         let (from, to) = Connection::pair().context("cannot make a pair of sockets")?;
+        // What the engine passes on at a time. If the system's limit is lower, more is lost.
+        let _ = to.set_send_buffer(SOCKET);
         let request = ToEngine::Capture {
             ifindex: found.ifindex,
             peer: arguments.peer,
@@ -145,7 +148,6 @@ impl Capturing {
         Ok(Self {
             client: Some(client),
             from,
-            blocks: None,
             time: None,
             lost: 0,
             to_stdout: arguments.write == Path::new("-"),
@@ -160,10 +162,9 @@ impl Capturing {
         termination: &Termination,
     ) -> Result<bool> {
         let mut pending = Pending::new();
-        let mut message = [0; MAX_BATCH];
         let count = count.unwrap_or(u64::MAX);
         while file.packets() < count {
-            match self.from.receive(&mut message) {
+            match self.from.receive(pending.room()) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     pending.write(file, count, self.time)?;
                     // A reader behind a pipe sees what there is.
@@ -179,51 +180,35 @@ impl Capturing {
                     }
                     self.end_at(termination);
                 }
-                Ok(mut received) if received.len > 0 => {
-                    if let Some(blocks) = received.fds.take(0) {
-                        self.blocks = Some(Reader::new(&blocks, BLOCKS * BLOCK)?);
-                    }
-                    let message = message.get(..received.len).unwrap_or_default();
-                    if let Err(error) = self.read(message, &mut pending) {
-                        pending.write(file, count, self.time)?;
-                        return Err(error);
-                    }
+                Ok(received) if received.len > 0 => {
+                    let batch = match pending.add(received.len) {
+                        Ok(batch) => batch,
+                        Err(error) => {
+                            pending.write(file, count, self.time)?;
+                            return Err(error);
+                        }
+                    };
+                    self.lost = batch.lost;
+                    self.time
+                        .get_or_insert_with(|| TimeOfDay::begin(batch.now))
+                        .follow();
                     if pending.is_ample() {
                         pending.write(file, count, self.time)?;
                         // Packets may come faster than they are written: then no wait sees the signal.
                         self.end_at(termination);
                     }
                 }
-                // The engine has closed its end before it has read all that was given back. What it has sent follows.
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
-                Err(error) => return Err(error.into()),
+                Err(error) if error.kind() != ErrorKind::ConnectionReset => {
+                    return Err(error.into());
+                }
                 // The end.
-                Ok(_) => {
+                _ => {
                     pending.write(file, count, self.time)?;
                     return Ok(self.client.is_some() && file.packets() < count);
                 }
             }
         }
         Ok(false)
-    }
-
-    /// Reads the blocks that a message names, and gives them back.
-    fn read(&mut self, message: &[u8], pending: &mut Pending) -> Result<()> {
-        let (batch, read) = Batch::decode(message).map_err(unreadable)?;
-        self.lost = batch.lost;
-        self.time
-            .get_or_insert_with(|| TimeOfDay::begin(batch.now))
-            .follow();
-        for filled in Filled::decode_all(read) {
-            let filled = filled.map_err(unreadable)?;
-            let blocks = self.blocks.as_ref().ok_or(Malformed).map_err(unreadable)?;
-            pending.add(blocks, filled)?;
-        }
-        if !read.is_empty() {
-            // If the engine has ended the capture, the next message says so.
-            let _ = self.from.send(read, &[]);
-        }
-        Ok(())
     }
 
     /// Ends the capture if a signal has come. What the engine has passed on by then is still read.
@@ -259,10 +244,6 @@ fn why(errno: i32) -> String {
             "this user has as many captures as it may have at a time: end one of them".to_owned()
         }
         Errno::NODEV => "it is gone".to_owned(),
-        Errno::FBIG => format!(
-            "the engine's limit on the size of files (LimitFSIZE=, ulimit -f) is below the {} MiB that packets wait in: raise it",
-            (BLOCKS * BLOCK) >> 20
-        ),
         _ => refusal::of_engine(errno),
     }
 }
@@ -328,7 +309,6 @@ mod tests {
             (Errno::PERM, "only that user and root"),
             (Errno::BUSY, "end the other"),
             (Errno::DQUOT, "end one of them"),
-            (Errno::FBIG, "below the 12 MiB"),
             (Errno::INVAL, "Invalid argument"),
         ] {
             let why = why(errno.raw_os_error());

@@ -1,10 +1,7 @@
-//! Captured packets on their way from the engine to a client, by the socket of a [`crate::ToEngine::Capture`].
+//! Captured packets on their way from the engine to a client, on the socket of a [`crate::ToEngine::Capture`].
 //!
-//! The packets lie in a file in memory that only the engine writes: [`BLOCKS`] blocks of [`BLOCK`] bytes. Beside the first
-//! message is its descriptor. Each message has the engine's clock and its losses ([`Batch`]), then which blocks have packets
-//! for the client ([`Filled`]). In these, packets lie one after the other, each with a header or several with one
-//! ([`Captured`]). The client sends back what followed the [`Batch`] once it has read those blocks, in messages of its own
-//! choice: only then may the engine write to them again. Integers are in host order, as in all messages.
+//! Each message is one batch: the engine's clock and its losses ([`Batch`]), then packets, one after the other, each with
+//! a header or several with one ([`Captured`]). Integers are in host order, as in all messages.
 
 mod captured;
 
@@ -14,14 +11,8 @@ pub use captured::{Captured, HEADER};
 
 use crate::Malformed;
 
-/// Blocks of the file.
-pub const BLOCKS: usize = 24;
-
-/// Bytes of each.
-pub const BLOCK: usize = 512 << 10;
-
-/// The longest message, either way.
-pub const MAX_BATCH: usize = Batch::LEN + BLOCKS * Filled::LEN;
+/// The longest message: the longest packet, or the longest run of them, fits with its header.
+pub const MAX_BATCH: usize = 96 << 10;
 
 /// What a capture shows; bits of [`crate::ToEngine::Capture`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,71 +62,18 @@ impl Batch {
         bytes
     }
 
-    /// Decodes it, and returns what follows.
+    /// Decodes it, and returns the packets that follow.
     ///
     /// # Errors
     /// [`Malformed`] if the message is too short.
     pub fn decode(message: &[u8]) -> Result<(Self, &[u8]), Malformed> {
         let (now, rest) = message.split_first_chunk().ok_or(Malformed)?;
-        let (lost, blocks) = rest.split_first_chunk().ok_or(Malformed)?;
+        let (lost, packets) = rest.split_first_chunk().ok_or(Malformed)?;
         let batch = Self {
             now: u64::from_ne_bytes(*now),
             lost: u64::from_ne_bytes(*lost),
         };
-        Ok((batch, blocks))
-    }
-}
-
-/// A block with packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Filled {
-    /// Which one, from 0 on.
-    pub block: u32,
-    /// Bytes of packets in it, from its beginning.
-    pub len: u32,
-}
-
-impl Filled {
-    /// Encoded length in bytes.
-    pub const LEN: usize = 8;
-
-    /// Encodes it.
-    #[must_use]
-    pub fn encode(self) -> [u8; Self::LEN] {
-        let mut bytes = [0; Self::LEN];
-        let (block, len) = bytes.split_at_mut(4);
-        block.copy_from_slice(&self.block.to_ne_bytes());
-        len.copy_from_slice(&self.len.to_ne_bytes());
-        bytes
-    }
-
-    /// Decodes all of what follows a [`Batch`]: each names a block of the file, with no more than fits.
-    ///
-    /// # Errors
-    /// [`Malformed`] at the first that does not, or is incomplete; none follows it.
-    pub fn decode_all(blocks: &[u8]) -> impl Iterator<Item = Result<Self, Malformed>> {
-        let mut rest = blocks;
-        core::iter::from_fn(move || {
-            if rest.is_empty() {
-                return None;
-            }
-            let filled = Self::decode(rest);
-            rest = match filled {
-                Ok(_) => rest.get(Self::LEN..).unwrap_or_default(),
-                Err(Malformed) => &[],
-            };
-            Some(filled)
-        })
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let (block, rest) = bytes.split_first_chunk().ok_or(Malformed)?;
-        let filled = Self {
-            block: u32::from_ne_bytes(*block),
-            len: u32::from_ne_bytes(*rest.first_chunk().ok_or(Malformed)?),
-        };
-        let fits = filled.block < BLOCKS as u32 && filled.len <= BLOCK as u32;
-        fits.then_some(filled).ok_or(Malformed)
+        Ok((batch, packets))
     }
 }
 

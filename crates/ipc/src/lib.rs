@@ -16,10 +16,9 @@
 //! client can wait until every answer is readable in the channel before its `sendmsg` returns; OpenVPN spins on
 //! `EAGAIN` otherwise.
 //!
-//! A *capture* is another such pair: [`ToEngine::Capture`] passes the engine's end, and the engine says through
-//! it which blocks of a file in memory hold what the workers have seen of one device, until the client closes its end or
-//! the device is gone ([`capture`]). It never waits for the client, and reports how many packets were lost for lack of
-//! room.
+//! A *capture* is another such pair: [`ToEngine::Capture`] passes the engine's end, and the engine writes what the
+//! workers see of one device into it, until the client closes its end or the device is gone ([`capture`]). It never
+//! waits for the client, and reports how many packets were lost for lack of room.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
@@ -47,7 +46,7 @@ pub use to_client::ToClient;
 pub use to_engine::{Partial, ToEngine};
 
 /// Version of this protocol; both ends must have the same.
-pub const VERSION: u16 = 8;
+pub const VERSION: u16 = 7;
 
 /// Length in bytes of the header before each body: kind (u16), unused (u16), sequence number (u32).
 pub const HEADER: usize = 8;

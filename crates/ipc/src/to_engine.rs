@@ -173,8 +173,7 @@ pub enum ToEngine<'a> {
     /// Captures the packets of a device that the client may use, until the client closes its end or its connection.
     /// Beside it: the engine's end of a SEQPACKET pair, whose messages [`crate::capture`] describes. One capture for
     /// each connection, and for each device. Answer: [`crate::ToClient::Done`] with 0; `ENODEV`; `EPERM` for another
-    /// user's device; `EBUSY`; `EDQUOT` if the user has reached its limit; `EINVAL`; what
-    /// the kernel says if it gives the engine no file in memory.
+    /// user's device; `EBUSY`; `EDQUOT` if the user has reached its limit; `EINVAL`.
     Capture {
         /// Interface index in the client's network namespace.
         ifindex: u32,

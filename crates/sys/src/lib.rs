@@ -16,7 +16,6 @@
 //! * [`icmp`]: echo through one device,
 //! * [`lines`]: log lines, which never block the writer,
 //! * [`confinement`]: the rights that an engine gives up,
-//! * [`shared`]: memory that another process reads,
 //! * [`clock`] and [`process`]: time that counts suspend, and process settings such as no core dumps,
 //! * [`memory`]: what a limit leaves, and a clear end without any,
 //! * [`signal`]: signals that request an end.
@@ -41,7 +40,6 @@ mod netns;
 pub mod process;
 pub mod route;
 pub mod seqpacket;
-pub mod shared;
 pub mod signal;
 pub mod socket_file;
 mod socket_option;

@@ -260,23 +260,6 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_may_not_grow_is_an_error_and_no_end() {
-        // In a process of its own, as the limit applies to the whole process.
-        if !enter("process::tests::a_file_that_may_not_grow_is_an_error_and_no_end") {
-            return;
-        }
-        let limit = Rlimit {
-            current: Some(4096),
-            maximum: Some(4096),
-        };
-        setrlimit(Resource::Fsize, limit).unwrap();
-        ignore_file_size_limit();
-        let blocks = crate::shared::blocks("test", 2, 4096).map(drop);
-        assert_eq!(blocks.unwrap_err().raw_os_error(), Some(libc::EFBIG));
-        assert!(crate::shared::blocks("test", 1, 4096).is_ok());
-    }
-
-    #[test]
     fn open_files_are_raised_to_the_limit() {
         // In a process of its own, as the limit applies to the whole process.
         if !enter("process::tests::open_files_are_raised_to_the_limit") {

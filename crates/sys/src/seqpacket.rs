@@ -177,6 +177,16 @@ impl Connection {
         }
     }
 
+    /// Requests room for this many bytes of messages that the other end has not received. The kernel gives at most twice
+    /// the system's limit (`net.core.wmem_max`).
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error.
+    pub fn set_send_buffer(&self, bytes: usize) -> io::Result<()> {
+        Ok(sockopt::set_socket_send_buffer_size(&self.fd, bytes)?)
+    }
+
     /// Receives one message; never blocks.
     ///
     /// # Errors

@@ -31,7 +31,7 @@ macro_rules! attempt {
 }
 
 /// Unconfined, they succeed for root, or fail with an error other than `EPERM`.
-const ATTEMPTS: [Attempt; 26] = [
+const ATTEMPTS: [Attempt; 24] = [
     attempt!(
         "openat",
         SYS_openat,
@@ -83,26 +83,6 @@ const ATTEMPTS: [Attempt; 26] = [
         4096,
         libc::PROT_EXEC,
         libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-        -1,
-        0
-    ),
-    attempt!(
-        "shared code",
-        SYS_mmap,
-        0,
-        4096,
-        libc::PROT_EXEC,
-        libc::MAP_SHARED,
-        -1,
-        0
-    ),
-    attempt!(
-        "a private file",
-        SYS_mmap,
-        0,
-        4096,
-        libc::PROT_READ,
-        libc::MAP_PRIVATE,
         -1,
         0
     ),

@@ -3,9 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
-use udco_ipc::Malformed;
-use udco_ipc::capture::{BLOCK, Captured, Filled};
-use udco_sys::shared::Reader;
+use udco_ipc::capture::{Batch, Captured, MAX_BATCH};
 
 use super::file::File;
 use super::time_of_day::TimeOfDay;
@@ -14,10 +12,10 @@ use super::unreadable;
 /// Bytes after which nothing more waits.
 const AMPLE: usize = 8 << 20;
 
-/// Packets of one or more blocks.
+/// Packets of one or more messages.
 #[derive(Debug)]
 pub(super) struct Pending {
-    /// What was in the blocks, one after the other, and room for one more.
+    /// The messages, one after the other, and room for one more.
     bytes: Box<[u8]>,
     len: usize,
     /// When each packet, or run of packets, came, by the engine's clock, and where it begins.
@@ -28,30 +26,32 @@ impl Pending {
     pub(super) fn new() -> Self {
         Self {
             // The kernel gives memory for it when it is first used.
-            bytes: vec![0; AMPLE + BLOCK].into(),
+            bytes: vec![0; AMPLE + MAX_BATCH].into(),
             len: 0,
             runs: Vec::new(),
         }
     }
 
-    /// Adds the packets of a block of the engine's file.
+    /// Where the next message is to be received.
+    pub(super) fn room(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.len..).unwrap_or_default()
+    }
+
+    /// Adds the packets of a message of this length, which lies in [`Self::room`]; returns how it begins.
     ///
     /// # Errors
-    /// If they cannot be read.
-    pub(super) fn add(&mut self, blocks: &Reader, filled: Filled) -> Result<()> {
-        let end = self.len + filled.len as usize;
-        let block = self.bytes.get_mut(self.len..end).unwrap_or_default();
-        if !blocks.copy(filled.block as usize * BLOCK, block) {
-            return Err(unreadable(Malformed));
-        }
-        let mut rest = &*block;
+    /// If it cannot be read.
+    pub(super) fn add(&mut self, len: usize) -> Result<Batch> {
+        let end = self.len + len;
+        let message = self.bytes.get(self.len..end).unwrap_or_default();
+        let (batch, mut rest) = Batch::decode(message).map_err(unreadable)?;
         while !rest.is_empty() {
             let (len, at) = Captured::peek(rest).map_err(unreadable)?;
             self.runs.push((at, end - rest.len()));
             rest = rest.get(len..).unwrap_or_default();
         }
         self.len = end;
-        Ok(())
+        Ok(batch)
     }
 
     /// Whether they are to be written, whatever comes next.
@@ -59,7 +59,7 @@ impl Pending {
         self.len > AMPLE
     }
 
-    /// Writes them, until the file has `count` packets; none is left. The first message has brought the `time`.
+    /// Writes them, until the file has `count` packets; none is left. A batch that was added has brought the `time`.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -87,11 +87,11 @@ impl Pending {
 mod tests {
     use pcap_file::pcapng::{Block, PcapNgReader};
     use udco_ipc::capture::Way;
-    use udco_sys::shared;
 
     use super::*;
 
-    fn block(times: &[u64]) -> Vec<u8> {
+    fn message(times: &[u64]) -> Vec<u8> {
+        let batch = Batch { now: 9, lost: 3 };
         let packets = times.iter().flat_map(|at| {
             // One of two bytes, of which one is captured, and a shorter one.
             let bytes = [*at as u8; 2];
@@ -108,25 +108,20 @@ mod tests {
             };
             [&run.header(2)[..], &bytes].concat()
         });
-        packets.collect()
+        batch.encode().into_iter().chain(packets).collect()
     }
 
-    /// Adds it as a block of a file.
-    fn add(pending: &mut Pending, block: &[u8]) -> Result<()> {
-        let (file, mut blocks) = shared::blocks("blocks", 2, BLOCK).unwrap();
-        blocks[1].append(block);
-        let filled = Filled {
-            block: 1,
-            len: block.len() as u32,
-        };
-        pending.add(&Reader::new(&file, 2 * BLOCK).unwrap(), filled)
+    fn add(pending: &mut Pending, message: &[u8]) -> Result<Batch> {
+        pending.room()[..message.len()].copy_from_slice(message);
+        pending.add(message.len())
     }
 
-    fn written(blocks: &[&[u64]], count: u64) -> Vec<(u8, u32)> {
+    fn written(messages: &[&[u64]], count: u64) -> Vec<(u8, u32)> {
         let (mut bytes, mut pending) = (Vec::new(), Pending::new());
         let mut file = File::begin(&mut bytes, String::new(), "tun0", 100).unwrap();
-        for times in blocks {
-            add(&mut pending, &block(times)).unwrap();
+        for times in messages {
+            let batch = add(&mut pending, &message(times)).unwrap();
+            assert_eq!(batch, Batch { now: 9, lost: 3 });
         }
         for _ in 0..2 {
             pending.write(&mut file, count, None).unwrap();
@@ -146,16 +141,16 @@ mod tests {
 
     #[test]
     fn packets_of_several_workers_are_written_in_order_and_no_more_than_wanted() {
-        let blocks: [&[u64]; 3] = [&[1, 4, 9], &[], &[2, 4, 5]];
+        let messages: [&[u64]; 3] = [&[1, 4, 9], &[], &[2, 4, 5]];
         let all = [1, 2, 4, 4, 5, 9].map(|at| [(at, 2), (at, 1)]).concat();
-        assert_eq!(written(&blocks, u64::MAX), all);
-        assert_eq!(written(&blocks, 3), all[..3]);
+        assert_eq!(written(&messages, u64::MAX), all);
+        assert_eq!(written(&messages, 3), all[..3]);
     }
 
     #[test]
     fn half_a_packet_is_an_error() {
-        let block = block(&[1, 2]);
-        let cut = &block[..block.len() - 1];
+        let message = message(&[1, 2]);
+        let cut = &message[..message.len() - 1];
         assert!(add(&mut Pending::new(), cut).is_err());
     }
 }

@@ -24,7 +24,7 @@ pub(crate) enum Kind {
     Sockets,
     /// Bytes of answers and notifications that a client has not read yet.
     WaitingBytes,
-    /// Captures, each with 12 MiB of blocks.
+    /// Captures, each with up to 5 MiB of buffers.
     Captures,
 }
 

@@ -1,36 +1,34 @@
-//! A client's capture: the client's own thread passes on which blocks the workers have filled.
+//! A client's capture: the client's own thread passes on what the workers have copied.
 //!
-//! It looks every few milliseconds, so that no worker has to wake it, and never waits for the client: while the client
-//! gives back no block, the workers' own fill up. It ends with the client's end of the socket, with its connection, with
-//! the device, or when the client gives back what it does not have.
+//! It looks every few milliseconds, so that no worker has to wake it, and never waits for the client: what the client
+//! does not read stays in the workers' buffers until they are full. It ends with the client's end of the socket, with
+//! its connection, or with the device.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use udco_ipc::capture::{BLOCK, BLOCKS, Batch, Filled, MAX_BATCH};
+use udco_ipc::capture::{Batch, Captured, HEADER, MAX_BATCH};
 use udco_sys::epoll::{Interest, Poller};
 use udco_sys::seqpacket::Connection;
-use udco_sys::shared::Block;
 
 use crate::client::Client;
 use crate::control::account::{Account, Charge, Kind};
 use crate::control::memory;
 use crate::control::registry::{Found, Registry};
-use crate::device::capture::{Capture, Filter, Tap};
+use crate::device::capture::{Capture, Filter, LANE, Tap};
 use crate::linux;
 
 /// Token of its socket, beyond all channels, whose numbers have 32 bits.
 pub(super) const TOKEN: u64 = u64::MAX;
 
-/// How often the blocks are looked at: while many bytes come, while packets come, and else.
-const FULL: Duration = Duration::from_millis(5);
-const BUSY: Duration = Duration::from_millis(10);
+/// How often the buffers are looked at: while packets come, and else.
+const BUSY: Duration = Duration::from_millis(5);
 const IDLE: Duration = Duration::from_millis(25);
 
-/// Many bytes at a time: a quarter of what workers can fill meanwhile.
-const MANY: usize = 2 * BLOCK;
+/// The longest packet fits into a message: IPv6 does not count its own header.
+const _: () = assert!(MAX_BATCH - Batch::LEN >= HEADER + 40 + 65_535);
 
 const EPERM: i32 = 1;
 const EBUSY: i32 = 16;
@@ -48,21 +46,25 @@ pub(crate) struct Capturing {
     device: String,
     to: Connection,
     poller: Arc<Poller>,
-    /// Blocks for workers to fill: the last one first, which the cache still has.
-    empty: Vec<Block>,
-    /// Those that the client has, or is to learn of, by their numbers.
-    taken: [Option<Block>; BLOCKS],
-    /// What it is to learn.
-    message: Vec<u8>,
-    /// Losses that it knows of.
+    /// Packets that were taken from the workers, and how far they were sent.
+    taken: Vec<u8>,
+    sent: usize,
+    /// Losses that the client knows of.
     reported: u64,
-    /// How long it may wait.
-    timeout: Duration,
+    is_busy: bool,
     _charge: Charge,
 }
 
-/// The client has closed its end, or gives back what it does not have.
-struct Ended;
+/// Whether it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// All was sent.
+    Done,
+    /// The client has to read first.
+    Full,
+    /// The client has closed its end.
+    Ended,
+}
 
 impl Capturing {
     /// Begins a capture for a client, into this end of a socket pair. The poller reports under [`TOKEN`] that the client
@@ -89,11 +91,7 @@ impl Capturing {
             account.line(|| tracing::error!("a client is not served: {error}"));
             ENOMEM
         })?;
-        let (capture, empty, file) = Capture::new(filter).map_err(|error| errno_of(&error))?;
-        let capture = Arc::new(capture);
-        let begin = batch(&capture).encode();
-        to.send(&begin, &[file.as_fd()])
-            .map_err(|error| errno_of(&error))?;
+        let capture = Arc::new(Capture::new(filter));
         let tap = Arc::clone(&device.interface.tap);
         poller.add(&to, TOKEN, Interest::NONE).map_err(|_| EINVAL)?;
         if !tap.attach(&capture) {
@@ -110,11 +108,10 @@ impl Capturing {
             device: device.interface.name.clone(),
             to,
             poller: Arc::clone(poller),
-            empty,
-            taken: [const { None }; BLOCKS],
-            message: Vec::with_capacity(MAX_BATCH),
+            taken: Vec::with_capacity(LANE),
+            sent: 0,
             reported: 0,
-            timeout: IDLE,
+            is_busy: false,
             _charge: charge,
         })
     }
@@ -126,85 +123,65 @@ impl Capturing {
 
     /// How long the client's thread may wait before it calls [`Self::pass_on`].
     pub(super) const fn timeout(&self) -> Duration {
-        self.timeout
+        if self.is_busy { BUSY } else { IDLE }
     }
 
-    /// Takes back what the client has read, and tells it of the blocks that the workers have filled, as long as there are
-    /// empty ones for them; returns whether the capture goes on.
+    /// Sends what the workers have copied, as far as the client reads; returns whether the capture goes on.
     pub(super) fn pass_on(&mut self) -> bool {
         // Before looking: what comes later is of no device any more.
         let is_over = self.capture.is_over();
-        if self.take_back().is_err() {
-            return false;
-        }
-        // Else the client does not even read what it is to learn.
-        let taken = match self.message.is_empty() {
-            true => self.take(is_over),
-            false => 0,
-        };
-        // Without an empty block, the workers may have more.
-        let has_more = taken > 0 || !self.message.is_empty() || self.empty.is_empty();
-        self.timeout = match taken {
-            MANY.. => FULL,
-            0 if !has_more && self.taken.iter().all(Option::is_none) => IDLE,
-            _ => BUSY,
-        };
-        let has_news = !self.message.is_empty() || self.capture.lost() != self.reported;
-        if has_news && self.send().is_err() {
-            return false;
-        }
-        !is_over || has_more
-    }
-
-    /// Empties the blocks that the client has read.
-    fn take_back(&mut self) -> Result<(), Ended> {
-        let mut read = [0; MAX_BATCH];
+        let (mut lane, mut has_sent) = (0, false);
         loop {
-            let len = match self.to.receive(&mut read) {
-                Ok(received) if received.len > 0 => received.len,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                _ => return Err(Ended),
-            };
-            for filled in Filled::decode_all(read.get(..len).unwrap_or_default()) {
-                let number = filled.map_err(|_| Ended)?.block as usize;
-                let block = self.taken.get_mut(number).and_then(Option::take);
-                self.empty.push(block.ok_or(Ended)?);
+            match self.send() {
+                Progress::Done => {}
+                Progress::Full => {
+                    self.is_busy = true;
+                    return true;
+                }
+                Progress::Ended => return false,
             }
+            self.taken.clear();
+            self.sent = 0;
+            if !self.capture.swap(&mut lane, &mut self.taken) {
+                break;
+            }
+            has_sent = true;
         }
+        self.is_busy = has_sent;
+        if self.capture.lost() != self.reported && self.send_batch(0) == Progress::Ended {
+            return false;
+        }
+        !is_over
     }
 
-    /// Takes the blocks that the workers have filled; returns how many bytes there are. While the client has not read the
-    /// ones before, the others are to be fuller, so that there is more in all of them.
-    fn take(&mut self, is_last: bool) -> usize {
-        let is_behind = self.taken.iter().any(Option::is_some);
-        let least = if is_behind && !is_last { BLOCK / 2 } else { 1 };
-        let (mut lane, mut taken) = (0, 0);
-        while let Some(block) = self.capture.swap(&mut lane, least, &mut self.empty) {
-            taken += block.len();
-            let number = block.number();
-            let filled = Filled {
-                block: number as u32,
-                len: block.len() as u32,
-            };
-            self.message.extend_from_slice(&filled.encode());
-            if let Some(place) = self.taken.get_mut(number) {
-                *place = Some(block);
+    /// Sends what was taken, in messages of whole packets.
+    fn send(&mut self) -> Progress {
+        while self.sent < self.taken.len() {
+            let rest = self.taken.get(self.sent..).unwrap_or_default();
+            let progress = self.send_batch(whole(rest, MAX_BATCH - Batch::LEN));
+            if progress != Progress::Done {
+                return progress;
             }
         }
-        taken
+        Progress::Done
     }
 
-    /// Sends what the client is to learn. If there is no room, it learns it the next time.
-    fn send(&mut self) -> Result<(), Ended> {
-        let batch = batch(&self.capture);
-        match self.to.send_parts(&batch.encode(), &self.message) {
+    /// Sends a message with this many bytes of packets.
+    fn send_batch(&mut self, len: usize) -> Progress {
+        let batch = Batch {
+            now: linux::now().as_nanos(),
+            lost: self.capture.lost(),
+        };
+        let packets = self.taken.get(self.sent..self.sent + len);
+        let packets = packets.unwrap_or_default();
+        match self.to.send_parts(&batch.encode(), packets) {
             Ok(()) => {
                 self.reported = batch.lost;
-                self.message.clear();
-                Ok(())
+                self.sent += len;
+                Progress::Done
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(_) => Err(Ended),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Progress::Full,
+            Err(_) => Progress::Ended,
         }
     }
 }
@@ -212,23 +189,56 @@ impl Capturing {
 impl Drop for Capturing {
     fn drop(&mut self) {
         self.tap.detach();
-        // A client that has closed its connection alone reads on to the end.
-        if self.message.is_empty() {
-            self.take(true);
-        }
-        let _ = self.send();
         let _ = self.poller.remove(&self.to);
     }
 }
 
-/// What each message begins with.
-fn batch(capture: &Capture) -> Batch {
-    Batch {
-        now: linux::now().as_nanos(),
-        lost: capture.lost(),
+/// Bytes of as many whole packets from the front as fit into `room`, which is enough for each.
+fn whole(packets: &[u8], room: usize) -> usize {
+    let mut len = 0;
+    while let Ok((packet, _)) = Captured::peek(packets.get(len..).unwrap_or_default())
+        && len + packet <= room
+    {
+        len += packet;
     }
+    // Only if a packet were longer than any: it cannot be sent, and what follows it could not be found.
+    if len == 0 { packets.len() } else { len }
 }
 
-fn errno_of(error: &io::Error) -> i32 {
-    error.raw_os_error().unwrap_or(EINVAL)
+#[cfg(test)]
+mod tests {
+    use udco_ipc::capture::Way;
+
+    use super::*;
+
+    #[test]
+    fn messages_hold_whole_packets() {
+        let bytes = [7; 40];
+        let packet = Captured {
+            at: 1,
+            way: Way::InnerOut,
+            peer: Some(1),
+            ends: None,
+            dropped: None,
+            length: 40,
+            last_length: 40,
+            each: 40,
+            bytes: &bytes,
+        };
+        let one = [&packet.header(40)[..], &bytes].concat();
+        let three = [&one[..], &one, &one].concat();
+        assert_eq!(one.len(), HEADER + 40);
+        let size = one.len();
+        for (room, packets) in [
+            (size, 1),
+            (2 * size - 1, 1),
+            (2 * size, 2),
+            (3 * size - 1, 2),
+            (3 * size, 3),
+            (9999, 3),
+        ] {
+            assert_eq!(whole(&three, room), packets * size, "{room}");
+        }
+        assert_eq!(whole(&[], 100), 0);
+    }
 }

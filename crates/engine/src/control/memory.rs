@@ -3,7 +3,6 @@
 
 use std::io;
 
-use udco_ipc::capture::{BLOCK, BLOCKS};
 use udco_sys::memory::{RESERVE, Room, STACK, is_left, limit, no_room_for, room};
 
 use crate::datapath::worker::MAX_QUEUES;
@@ -36,8 +35,8 @@ const OF_STREAM: usize = 256 << 10;
 /// What a key takes, with the new copy of its peer.
 const OF_KEY: usize = 8 << 10;
 
-/// The blocks of a capture, and one more to fill them with zeros at first.
-const OF_CAPTURE: usize = (BLOCKS + 1) * BLOCK;
+/// The buffers of a capture.
+const OF_CAPTURE: usize = 5 << 20;
 
 /// The answers about peers, which OpenVPN asks for regularly.
 const OF_DUMP: usize = 8 << 10;

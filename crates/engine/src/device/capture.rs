@@ -1,32 +1,30 @@
 //! The capture of a device's packets: workers copy them, and the thread of the client that asked passes them on.
 //!
 //! While there is none, it costs a worker one load for each batch. While there is one, a worker copies each packet into
-//! one of a few blocks of memory that the client reads, and makes no system call. It waits for no lock: a packet that
-//! finds every block full, or taken, is missing from the capture, which counts it, and goes its way all the same.
+//! one of a few buffers of fixed size, and makes no system call. It waits for no lock: a packet that finds every buffer
+//! full, or taken, is missing from the capture, which counts it, and goes its way all the same.
 
 pub(crate) mod stream;
 
 use std::cell::Cell;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::{io, iter, mem};
+use std::{iter, mem};
 
 use arc_swap::ArcSwapOption;
 use udco_core::{DropReason, PeerId};
-use udco_ipc::capture::{BLOCK, BLOCKS, Captured, Ends, HEADER, Wanted, Way};
-use udco_sys::shared::{self, Block};
+use udco_ipc::capture::{Captured, Ends, HEADER, Wanted, Way};
 
 use crate::io::Moment;
 
-/// Blocks that workers fill at a time: two workers meet in one only if they are many.
+/// Buffers of a capture: two workers meet in one only if they are many.
 const LANES: usize = 8;
+
+/// Bytes of each.
+pub(crate) const LANE: usize = 512 << 10;
 
 /// The most bytes of a run behind one header.
 const RUN: usize = 65_535;
-
-/// The longest packet fits into a block: IPv6 does not count its own header.
-const _: () = assert!(BLOCK >= HEADER + 40 + 65_535);
 
 /// Where a capture is attached to an interface.
 pub(crate) struct Tap {
@@ -37,7 +35,7 @@ pub(crate) struct Tap {
 /// A capture.
 pub(crate) struct Capture {
     filter: Filter,
-    lanes: [Mutex<Block>; LANES],
+    lanes: [Mutex<Vec<u8>>; LANES],
     /// Packets that found no room.
     lost: AtomicU64,
     /// The device is gone.
@@ -126,23 +124,16 @@ impl Tap {
 }
 
 impl Capture {
-    /// A capture, its blocks that nobody fills yet, and the file with all of them.
-    ///
-    /// # Errors
-    /// If there is no memory for it.
-    pub(crate) fn new(filter: Filter) -> io::Result<(Self, Vec<Block>, OwnedFd)> {
+    pub(crate) fn new(filter: Filter) -> Self {
         // Without a byte of each, packets of a run could not be told apart.
         let snap = filter.snap.max(1);
-        let (file, mut blocks) = shared::blocks("udco capture", BLOCKS, BLOCK)?;
-        let others = blocks.split_off(LANES);
-        let lanes: [Block; LANES] = blocks.try_into().map_err(|_| io::ErrorKind::OutOfMemory)?;
-        let capture = Self {
+        Self {
             filter: Filter { snap, ..filter },
-            lanes: lanes.map(Mutex::new),
+            // The kernel gives memory for it when it is first used.
+            lanes: std::array::from_fn(|_| Mutex::new(Vec::with_capacity(LANE))),
             lost: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
-        };
-        Ok((capture, others, file))
+        }
     }
 
     /// Whether the device is gone.
@@ -155,27 +146,20 @@ impl Capture {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Gives away a block with at least this many bytes for an empty one; `None` if none has, or nothing is empty. Begins with
-    /// the one that `lane` names, and leaves the next one there.
-    pub(crate) fn swap(
-        &self,
-        lane: &mut usize,
-        least: usize,
-        empty: &mut Vec<Block>,
-    ) -> Option<Block> {
+    /// Gives away a buffer with packets for an empty one of [`LANE`] bytes; `false` if none has any. Begins with the one
+    /// that `lane` names, and leaves the next one there.
+    pub(crate) fn swap(&self, lane: &mut usize, empty: &mut Vec<u8>) -> bool {
         while let Some(next) = self.lanes.get(*lane) {
             *lane += 1;
             // A worker that has it now fills it: it comes next time.
             if let Ok(mut full) = next.try_lock()
-                && full.len() >= least
+                && !full.is_empty()
             {
-                let mut block = empty.pop()?;
-                block.clear();
-                mem::swap(&mut *full, &mut block);
-                return Some(block);
+                mem::swap(&mut *full, empty);
+                return true;
             }
         }
-        None
+        false
     }
 
     /// Copies a packet, which may lie in pieces. Never waits.
@@ -254,10 +238,10 @@ impl Capture {
             let lane = self.lanes.get(recorder.current.get());
             // Another worker fills it, or the client's thread takes it.
             if let Some(Ok(mut lane)) = lane.map(Mutex::try_lock)
-                && lane.room() >= HEADER + captured as usize
+                && lane.len() + HEADER + captured as usize <= LANE
             {
-                lane.append(&packets.header(captured));
-                pieces.for_each(|piece| lane.append(piece));
+                lane.extend_from_slice(&packets.header(captured));
+                pieces.for_each(|piece| lane.extend_from_slice(piece));
                 return;
             }
             recorder.current.set((recorder.current.get() + 1) % LANES);

@@ -1,12 +1,14 @@
 //! A capture of everything, and its reader.
 
+use std::os::fd::AsFd;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use udco_ipc::capture::Wanted;
+use udco_ipc::ToEngine;
+use udco_ipc::capture::{Batch, Captured as Packet, MAX_BATCH, Wanted};
+use udco_sys::seqpacket::Connection;
 
-use crate::client::Client;
-use crate::client::packets::Packets;
+use crate::client::{Client, Owned};
 use crate::site::Site;
 
 /// Far more than the engine's threads need on a busy machine.
@@ -21,14 +23,20 @@ pub(crate) struct Captured {
 impl Captured {
     pub(crate) fn start(site: &Site) -> Self {
         let client = Client::welcome(&site.engine);
-        let wanted = Wanted {
-            inner: true,
-            outer: true,
-            drops: true,
+        let (from, to) = Connection::pair().unwrap();
+        let request = ToEngine::Capture {
+            ifindex: site.openvpn.target.ifindex,
+            peer: None,
+            wanted: Wanted {
+                inner: true,
+                outer: true,
+                drops: true,
+            },
+            snap: 65_535,
         };
-        let (errno, packets) = Packets::ask(&client, site.openvpn.target.ifindex, None, wanted);
-        assert_eq!(errno, 0);
-        let reader = std::thread::spawn(move || read(&packets));
+        assert_eq!(client.ask(8, &request, &[to.as_fd()]), Some(Owned::Done(0)));
+        drop(to);
+        let reader = std::thread::spawn(move || read(&from));
         Self { client, reader }
     }
 
@@ -39,10 +47,20 @@ impl Captured {
     }
 }
 
-fn read(from: &Packets) -> u64 {
+fn read(from: &Connection) -> u64 {
+    let mut buffer = vec![0; MAX_BATCH];
     let (mut packets, mut lost) = (0, 0);
-    while let Some(batch) = from.read(PATIENCE, |_, _| packets += 1) {
+    loop {
+        let received = from.receive_within(&mut buffer, PATIENCE).unwrap();
+        if received.len == 0 {
+            return packets + lost;
+        }
+        let (batch, mut rest) = Batch::decode(&buffer[..received.len]).unwrap();
         lost = batch.lost;
+        while !rest.is_empty() {
+            let run;
+            (run, rest) = Packet::decode(rest).unwrap();
+            packets += run.packets().count() as u64;
+        }
     }
-    packets + lost
 }

@@ -3,7 +3,6 @@
 
 pub(crate) mod namespace;
 pub(crate) mod netlink;
-pub(crate) mod packets;
 
 use std::cell::RefCell;
 use std::io::Seek;

@@ -104,7 +104,7 @@ impl<'a> Captured<'a> {
         header
     }
 
-    /// The encoded length of the first packet of a block, or run, and when it came, without a look at the rest of its header.
+    /// The encoded length of the first packet of a batch, or run, and when it came, without a look at the rest of its header.
     ///
     /// # Errors
     /// [`Malformed`] if it is incomplete.
@@ -121,7 +121,7 @@ impl<'a> Captured<'a> {
         Ok((HEADER + captured, at))
     }
 
-    /// Decodes the first packet of a block, or run, and returns those that follow.
+    /// Decodes the first packet of a batch, or run, and returns those that follow.
     ///
     /// # Errors
     /// [`Malformed`] if it is incomplete.

@@ -3,8 +3,6 @@
 //! The table covers all calls that occur in the test suite, where a missing one kills the engine (see
 //! [`super::Unforeseen`]).
 
-use crate::shared;
-
 /// An allowed system call.
 pub(super) struct Call {
     pub(super) number: libc::c_long,
@@ -144,14 +142,8 @@ fn descriptors() -> Vec<Call> {
                 vec![is(1, libc::F_SETFL)],
                 vec![is(1, libc::F_DUPFD_CLOEXEC)],
                 vec![is(1, libc::F_GET_SEALS)],
-                vec![is(1, libc::F_ADD_SEALS)],
             ],
-            "flags of descriptors, copies, and files in memory; no signals by F_SETOWN, no leases",
-        ),
-        one_of(
-            libc::SYS_memfd_create,
-            [vec![is(1, shared::FLAGS.bits().cast_signed())]],
-            "the packets of a capture, for its client to read",
+            "flags of descriptors, copies, and whether a file is in memory; no signals by F_SETOWN, no leases",
         ),
     ]
 }
@@ -205,7 +197,6 @@ fn waiting() -> Vec<Call> {
 
 fn memory() -> Vec<Call> {
     let (exec, anonymous) = (libc::PROT_EXEC as u32, libc::MAP_ANONYMOUS as u32);
-    let (kind, shared) = (libc::MAP_TYPE as u32, libc::MAP_SHARED as u32);
     vec![
         any(libc::SYS_brk, "memory"),
         any(libc::SYS_munmap, "memory"),
@@ -216,11 +207,8 @@ fn memory() -> Vec<Call> {
         ),
         one_of(
             libc::SYS_mmap,
-            [
-                vec![masked(2, exec, 0), masked(3, anonymous, anonymous)],
-                vec![masked(2, exec, 0), masked(3, kind, shared)],
-            ],
-            "memory and stacks, and memory that is shared with the client of a capture: no code",
+            [vec![masked(2, exec, 0), masked(3, anonymous, anonymous)]],
+            "memory and stacks: no files, no code",
         ),
         one_of(
             libc::SYS_mprotect,

@@ -1,8 +1,3 @@
-use std::cell::RefCell;
-use std::fs::File;
-use std::ops::Deref;
-use std::os::unix::fs::FileExt;
-
 use super::*;
 
 const EVERYTHING: Wanted = Wanted {
@@ -11,52 +6,20 @@ const EVERYTHING: Wanted = Wanted {
     drops: true,
 };
 
-/// A capture with its client.
-struct Watched {
-    capture: Arc<Capture>,
-    empty: RefCell<Vec<Block>>,
-    file: File,
-}
-
-impl Deref for Watched {
-    type Target = Arc<Capture>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.capture
-    }
-}
-
-impl Watched {
-    /// The bytes of the next block that has any, which is then empty again.
-    fn next(&self, lane: &mut usize) -> Option<Vec<u8>> {
-        let mut empty = self.empty.borrow_mut();
-        let block = self.capture.swap(lane, 1, &mut empty)?;
-        let mut bytes = vec![0; block.len()];
-        let at = block.number() * BLOCK;
-        self.file.read_exact_at(&mut bytes, at as u64).unwrap();
-        empty.push(block);
-        Some(bytes)
-    }
-}
-
-fn capture(wanted: Wanted, peer: Option<u16>, snap: usize) -> Watched {
+fn capture(wanted: Wanted, peer: Option<u16>, snap: usize) -> Arc<Capture> {
     let peer = peer.map(PeerId::from);
-    let (capture, empty, file) = Capture::new(Filter { wanted, peer, snap }).unwrap();
-    Watched {
-        capture: Arc::new(capture),
-        empty: RefCell::new(empty),
-        file: file.into(),
-    }
+    Arc::new(Capture::new(Filter { wanted, peer, snap }))
 }
 
 fn inner(peer: u16, bytes: &[u8]) -> Seen<'_> {
     Seen::inner(Way::InnerOut, Some(PeerId::from(peer)), bytes)
 }
 
-/// What lies in the blocks: peers, reasons, lengths and bytes.
-fn taken(capture: &Watched) -> Vec<(Option<u32>, Option<u16>, u32, usize)> {
+/// What lies in the buffers: peers, reasons, lengths and bytes.
+fn taken(capture: &Capture) -> Vec<(Option<u32>, Option<u16>, u32, usize)> {
     let (mut lane, mut packets) = (0, Vec::new());
-    while let Some(buffer) = capture.next(&mut lane) {
+    let mut buffer = Vec::with_capacity(LANE);
+    while capture.swap(&mut lane, &mut buffer) {
         let mut rest = &buffer[..];
         while let Ok((run, next)) = Captured::decode(rest) {
             let packet = |it: Captured<'_>| (it.peer, it.dropped, it.length, it.bytes.len());
@@ -64,6 +27,7 @@ fn taken(capture: &Watched) -> Vec<(Option<u32>, Option<u16>, u32, usize)> {
             rest = next;
         }
         assert!(rest.is_empty());
+        buffer = Vec::with_capacity(LANE);
     }
     packets
 }
@@ -101,7 +65,7 @@ fn only_what_is_wanted_is_taken_and_no_more_of_it() {
     let reason = DropReason::TxNoKey;
     for capture in [&all, &drops] {
         let recorder = Recorder {
-            capture: Some(Arc::clone(&capture.capture)),
+            capture: Some(Arc::clone(capture)),
             ..Recorder::new(3)
         };
         recorder.passed(|| inner(1, b"of another"));
@@ -126,18 +90,21 @@ fn only_what_is_wanted_is_taken_and_no_more_of_it() {
 }
 
 #[test]
-fn what_finds_no_room_is_counted() {
+fn what_finds_no_room_is_counted_and_nothing_grows() {
     let capture = capture(EVERYTHING, None, usize::MAX);
     let recorder = Recorder {
-        capture: Some(Arc::clone(&capture.capture)),
+        capture: Some(Arc::clone(&capture)),
         ..Recorder::new(5)
     };
     let packet = vec![7; 60_000];
-    let fit = LANES * (BLOCK / (60_000 + HEADER));
+    let fit = LANES * (LANE / (60_000 + HEADER));
     for _ in 0..fit + 10 {
         recorder.passed(|| inner(1, &packet));
     }
     assert_eq!(capture.lost(), 10);
+    for lane in &capture.lanes {
+        assert_eq!(lane.lock().unwrap().capacity(), LANE);
+    }
     assert_eq!(taken(&capture).len(), fit);
     recorder.passed(|| inner(1, &packet));
     assert_eq!((capture.lost(), taken(&capture).len()), (10, 1));
@@ -150,13 +117,13 @@ fn a_run_is_as_many_packets_each_cut_by_itself() {
     let lengths = |snap: usize, before: usize| {
         let capture = capture(EVERYTHING, None, snap);
         let recorder = Recorder {
-            capture: Some(Arc::clone(&capture.capture)),
+            capture: Some(Arc::clone(&capture)),
             ..Recorder::new(0)
         };
         recorder.run(&seen.run(12 - before, before), None);
         recorder.run(&seen.run(12 - before, before), Some(DropReason::TxNoKey));
-        let mut packets = Vec::new();
-        let buffer = capture.next(&mut 0).unwrap();
+        let (mut buffer, mut packets) = (Vec::new(), Vec::new());
+        assert!(capture.swap(&mut 0, &mut buffer));
         let (run, rest) = Captured::decode(&buffer).unwrap();
         let (dropped, _) = Captured::decode(rest).unwrap();
         assert_eq!(dropped.dropped, Some(DropReason::TxNoKey as u16));
@@ -180,7 +147,7 @@ fn a_run_longer_than_a_message_is_several_and_what_is_lost_of_it_is_counted() {
     let bytes = vec![7; 200_000];
     let capture = capture(EVERYTHING, None, 65_535);
     let recorder = Recorder {
-        capture: Some(Arc::clone(&capture.capture)),
+        capture: Some(Arc::clone(&capture)),
         ..Recorder::new(0)
     };
     let seen = Seen::outer(Way::OuterIn, None, None, &bytes);
@@ -223,7 +190,7 @@ fn what_is_seen_at_one_time_stays_in_order() {
 fn a_capture_of_no_bytes_is_one_of_a_byte_each() {
     let capture = capture(EVERYTHING, None, 0);
     let recorder = Recorder {
-        capture: Some(Arc::clone(&capture.capture)),
+        capture: Some(Arc::clone(&capture)),
         ..Recorder::new(0)
     };
     let seen = Seen::outer(Way::OuterIn, None, None, b"aabbc");
@@ -238,7 +205,7 @@ fn a_packet_in_pieces_is_one() {
     let headers = capture(EVERYTHING, None, 4);
     for capture in [&all, &headers] {
         let recorder = Recorder {
-            capture: Some(Arc::clone(&capture.capture)),
+            capture: Some(Arc::clone(capture)),
             ..Recorder::new(0)
         };
         let seen = Seen {
@@ -249,16 +216,17 @@ fn a_packet_in_pieces_is_one() {
         recorder.passed_in_pieces(&seen, pieces.into_iter());
     }
     assert_eq!(taken(&headers), [(Some(1), None, 10, 4)]);
-    let buffer = all.next(&mut 0).unwrap();
+    let mut buffer = Vec::new();
+    assert!(all.swap(&mut 0, &mut buffer));
     let (packet, _) = Captured::decode(&buffer).unwrap();
     assert_eq!((packet.length, packet.bytes), (10, &b"abcdefghij"[..]));
 }
 
 #[test]
-fn a_block_that_another_has_is_passed_over() {
+fn a_buffer_that_another_has_is_passed_over() {
     let capture = capture(EVERYTHING, None, 100);
     let recorder = Recorder {
-        capture: Some(Arc::clone(&capture.capture)),
+        capture: Some(Arc::clone(&capture)),
         ..Recorder::new(1)
     };
     let held = capture.lanes[1].lock().unwrap();
@@ -269,38 +237,4 @@ fn a_block_that_another_has_is_passed_over() {
     recorder.passed(|| inner(1, b"packet"));
     assert_eq!(capture.lost(), 1);
     drop(held);
-}
-
-#[test]
-fn a_block_is_given_away_only_for_an_empty_one_and_the_last_comes_first() {
-    let capture = capture(EVERYTHING, None, 100);
-    let fill = || {
-        let recorder = Recorder {
-            capture: Some(Arc::clone(&capture.capture)),
-            ..Recorder::new(0)
-        };
-        recorder.passed(|| inner(1, b"packet"));
-    };
-    let mut empty = capture.empty.take();
-    assert_eq!(empty.len(), BLOCKS - LANES);
-    let first = empty.last().map(Block::number);
-    let mut taken = Vec::new();
-    while !empty.is_empty() {
-        fill();
-        taken.extend(capture.swap(&mut 0, 1, &mut empty));
-    }
-    fill();
-    fill();
-    assert!(capture.swap(&mut 0, 1, &mut empty).is_none());
-    assert_eq!(capture.lanes[0].lock().unwrap().len(), 2 * (HEADER + 6));
-    let back = taken.pop().unwrap();
-    let number = back.number();
-    empty.push(back);
-    let least = 2 * (HEADER + 6);
-    assert!(capture.swap(&mut 0, least + 1, &mut empty).is_none());
-    let filled = capture.swap(&mut 0, least, &mut empty).unwrap();
-    assert_eq!(filled.len(), least);
-    let lane = capture.lanes[0].lock().unwrap();
-    assert_eq!((lane.number(), lane.len()), (number, 0));
-    assert_eq!(taken.get(1).map(Block::number), first);
 }
