@@ -181,8 +181,9 @@ pub fn before_the_end(last_words: fn()) {
     }
 }
 
-/// The system's allocator for a program, and the reserve: if that is used up, too, the process ends with the words of [`before_the_end`], since the
-/// standard library's do not name the limit, and go to a standard error that an engine may have closed.
+/// The system's allocator for a program, and the reserve: if that is used up, too, the process ends with the words of
+/// [`before_the_end`], since the standard library's do not name the limit, and go to a standard error that an engine may
+/// have closed.
 #[derive(Debug)]
 pub struct Allocator;
 

@@ -19,7 +19,7 @@ pub(super) struct Region {
     in_use: AtomicU64,
 }
 
-/// Where the rest of a region begins, and how many allocations live below. In one number, for they change together.
+/// Where the rest of a region begins, and how many bytes live below. In one number, for they change together.
 #[derive(Clone, Copy)]
 struct InUse {
     end: u32,
@@ -68,9 +68,10 @@ impl Region {
         Ok(())
     }
 
-    /// Whether more than `most` bytes are in use, or cannot be used again yet.
+    /// Whether more than `most` bytes are in use, or half of the region cannot be used again yet.
     pub(super) fn has_in_use_more_than(&self, most: u32) -> bool {
-        InUse::of(self.in_use.load(Ordering::Relaxed)).end > most
+        let in_use = InUse::of(self.in_use.load(Ordering::Relaxed));
+        in_use.live > most || in_use.end > self.length / 2
     }
 
     /// Null if there is not enough left. What is there is left as it was.
@@ -83,10 +84,11 @@ impl Region {
         let taken = self.change(|in_use| {
             let unaligned = start.addr().checked_add(in_use.end as usize)?;
             begin = unaligned.checked_next_multiple_of(layout.align())? - start.addr();
-            let end = u32::try_from(begin.checked_add(layout.size())?).ok()?;
+            let size = u32::try_from(layout.size()).ok()?;
+            let end = u32::try_from(begin).ok()?.checked_add(size)?;
             (end <= self.length).then_some(InUse {
                 end,
-                live: in_use.live.checked_add(1)?,
+                live: in_use.live.checked_add(size)?,
             })
         });
         match taken {
@@ -107,7 +109,7 @@ impl Region {
     /// Takes back what [`Self::alloc`] has returned.
     fn free(&self, offset: u32, size: usize) {
         self.change(|in_use| {
-            let live = in_use.live.saturating_sub(1);
+            let live = in_use.live.saturating_sub(size as u32);
             let is_last = offset as usize + size == in_use.end as usize;
             let end = match (live, is_last) {
                 (0, _) => 0,
@@ -121,15 +123,19 @@ impl Region {
 
     /// Whether this allocation could be made longer or shorter where it is.
     fn resize(&self, offset: u32, size: usize, new: usize) -> bool {
-        let Some(end) = (offset as usize).checked_add(new) else {
+        let (Ok(size), Ok(new)) = (u32::try_from(size), u32::try_from(new)) else {
             return false;
         };
-        let resized = self.change(|in_use| {
-            let is_last = offset as usize + size == in_use.end as usize;
-            let end = u32::try_from(end).ok()?;
-            (is_last && end <= self.length).then_some(InUse { end, ..in_use })
-        });
-        resized || new <= size
+        self.change(|in_use| {
+            let is_last = offset.checked_add(size) == Some(in_use.end);
+            let end = match is_last {
+                true => offset.checked_add(new).filter(|end| *end <= self.length)?,
+                false if new <= size => in_use.end,
+                false => return None,
+            };
+            let live = in_use.live.saturating_sub(size).checked_add(new)?;
+            Some(InUse { end, live })
+        })
     }
 
     /// Changes what is in use; `false` if `to` says that it cannot.

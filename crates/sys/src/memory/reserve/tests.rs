@@ -124,6 +124,22 @@ fn what_comes_and_goes_does_not_use_up_what_is_left() {
 }
 
 #[test]
+fn little_that_stays_above_what_has_gone_is_little_in_use() {
+    let (all, burst) = (backed(), layout(LENGTH as usize / 4, 8));
+    let before = take(&all, burst, 0);
+    let stays = take(&all, layout(24, 8), 7);
+    give(&all, before, burst);
+    assert!(!all.region.has_in_use_more_than(24));
+    let more = take(&all, burst, 0);
+    assert!(all.region.has_in_use_more_than(LENGTH / 4));
+    // Hardly anything could be handed out any more.
+    let _ = take(&all, layout(24, 8), 0);
+    give(&all, more, burst);
+    assert!(all.region.has_in_use_more_than(LENGTH / 4));
+    assert!(holds(stays, 24, 7));
+}
+
+#[test]
 fn alignment_is_kept() {
     let all = backed();
     for align in [1, 2, 8, 64, 4096, 8192] {
