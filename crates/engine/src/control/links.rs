@@ -167,8 +167,9 @@ impl Session {
             true => memory::for_device_again().map(|room| (1, room)),
             false => Err(error),
         };
-        let (queues, _room) = match memory::for_device(queues).or_else(again) {
-            Ok((fewer, room)) => {
+        // Nothing stays promised while the client makes the device: it may take a minute, and not do it.
+        let queues = match memory::for_device(queues).or_else(again) {
+            Ok((fewer, _room)) => {
                 if fewer < queues {
                     let (program, more) = (&self.name, no_room_for("more"));
                     self.account.line(|| {
@@ -179,7 +180,7 @@ impl Session {
                         );
                     });
                 }
-                (fewer, room)
+                fewer
             }
             Err(error) => {
                 let program = &self.name;
