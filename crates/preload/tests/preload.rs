@@ -3,11 +3,12 @@
 
 mod engine;
 mod program;
+mod skipped;
 
 use engine::{Engine, acknowledgement, command, datagram, put, spawn};
 use rustix::fs::FileType;
 use rustix::net::{RecvFlags, recv};
-use std::io::Write;
+use skipped::{has_tun, skip};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::time::Duration;
@@ -26,19 +27,10 @@ fn program() {
 /// Skips a test where the library would rightly refuse to serve.
 macro_rules! needs_tun {
     () => {
-        if let Err(error) = std::fs::File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/net/tun")
-        {
-            return skip(&format!("/dev/net/tun: {error}"));
+        if !has_tun() {
+            return;
         }
     };
-}
-
-/// Bypasses libtest's capture, which shows the output of failed tests only: `cargo xtask check` counts these lines.
-fn skip(why: &str) {
-    let _ = writeln!(std::io::stdout(), "SKIPPED: {why}");
 }
 
 #[test]

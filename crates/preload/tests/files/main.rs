@@ -8,9 +8,11 @@ mod calls;
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod engine;
 mod program;
+#[path = "../skipped/mod.rs"]
+mod skipped;
 
 use engine::{Engine, acknowledgement, datagram, put};
-use std::io::Write;
+use skipped::has_tun;
 
 /// The program that tests start under the library.
 #[test]
@@ -18,19 +20,6 @@ use std::io::Write;
 fn program() {
     let name = std::env::var("UDCO_TEST_PROGRAM").expect("a name");
     program::run(&name);
-}
-
-/// Whether the library would serve here. Bypasses libtest's capture, which shows the output of failed tests only: `cargo
-/// xtask check` counts these lines.
-fn has_tun() -> bool {
-    let tun = std::fs::File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/net/tun");
-    if let Err(error) = &tun {
-        let _ = writeln!(std::io::stdout(), "SKIPPED: /dev/net/tun: {error}");
-    }
-    tun.is_ok()
 }
 
 #[test]

@@ -4,9 +4,11 @@
 #[path = "../engine/mod.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod engine;
+#[path = "../skipped/mod.rs"]
+mod skipped;
 
 use engine::{Engine, acknowledgement, datagram, put};
-use std::io::Write;
+use skipped::{has_tun, skip};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -15,11 +17,6 @@ const OLDEST: (u32, u32) = (2, 17);
 
 /// The limit of its size without debug information.
 const MOST_BYTES: u64 = 200 << 10;
-
-/// Bypasses libtest's capture, which shows the output of failed tests only: `cargo xtask check` counts these lines.
-fn skip(why: &str) {
-    let _ = writeln!(std::io::stdout(), "SKIPPED: {why}");
-}
 
 /// A folder that is removed with the test.
 struct Folder(PathBuf);
@@ -133,12 +130,8 @@ fn musl_has_all_that_it_takes() {
 
 #[test]
 fn a_program_of_musl_talks_to_the_engine() {
-    if let Err(error) = std::fs::File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/net/tun")
-    {
-        return skip(&format!("/dev/net/tun: {error}"));
+    if !has_tun() {
+        return;
     }
     let folder = Folder::new("musl");
     let program = folder.0.join("ask");

@@ -8,9 +8,11 @@ mod calls;
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod engine;
 mod program;
+#[path = "../skipped/mod.rs"]
+mod skipped;
 
 use engine::{Engine, command};
-use std::io::Write;
+use skipped::{has_tun, skip};
 use std::process::Command;
 
 /// The program that tests start under the library.
@@ -21,20 +23,10 @@ fn program() {
     program::run(&name);
 }
 
-/// Bypasses libtest's capture, which shows the output of failed tests only: `cargo xtask check` counts these lines.
-fn skip(why: &str) {
-    let _ = writeln!(std::io::stdout(), "SKIPPED: {why}");
-}
-
 /// Runs a program with an engine that dies at once: from then on each request to delete a link makes a line. Returns the
 /// program's output; `None` where that cannot be tested.
 fn with_a_dead_engine(name: &str) -> Option<String> {
-    if let Err(error) = std::fs::File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/net/tun")
-    {
-        skip(&format!("/dev/net/tun: {error}"));
+    if !has_tun() {
         return None;
     }
     let outside = Command::new("unshare").args(["-Urm", "true"]).status();

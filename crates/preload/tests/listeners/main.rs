@@ -8,9 +8,11 @@ mod calls;
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod engine;
 mod program;
+#[path = "../skipped/mod.rs"]
+mod skipped;
 
 use engine::{Engine, Program, acknowledgement, command, datagram};
-use std::io::Write;
+use skipped::{has_tun, skip};
 use std::os::fd::OwnedFd;
 use std::process::Command;
 use udco_ipc::{ToClient, ToEngine};
@@ -23,19 +25,9 @@ fn program() {
     program::run(&name);
 }
 
-/// Bypasses libtest's capture, which shows the output of failed tests only: `cargo xtask check` counts these lines.
-fn skip(why: &str) {
-    let _ = writeln!(std::io::stdout(), "SKIPPED: {why}");
-}
-
 /// Starts a program in a network namespace of its own, with a channel; `None` where that cannot be done.
 fn start(name: &str) -> Option<(Engine, OwnedFd, Program)> {
-    if let Err(error) = std::fs::File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/net/tun")
-    {
-        skip(&format!("/dev/net/tun: {error}"));
+    if !has_tun() {
         return None;
     }
     let outside = Command::new("unshare").args(["-Urn", "true"]).status();
