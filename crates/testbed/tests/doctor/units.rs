@@ -69,7 +69,7 @@ fn a_unit_is_examined_as_systemd_describes_it() -> Result<()> {
         ("LimitNOFILESoft=16", "open-files"),
         ("TasksMax=4", "processes"),
         ("LimitASSoft=33554432", "memory"),
-        ("LimitASSoft=infinity\nLimitDATASoft=33554432", "memory"),
+        ("LimitASSoft=infinity\nLimitDATASoft=31457280", "memory"),
         ("PrivateDevices=yes", "tun"),
         ("RestrictAddressFamilies=AF_INET AF_INET6", "unit"),
     ] {

@@ -66,7 +66,7 @@ pub(in crate::doctor) struct Limits {
     pub(in crate::doctor) processes: Option<u64>,
     /// Threads of the unit, or of the control group.
     pub(in crate::doctor) tasks: Option<u64>,
-    /// Bytes of addresses, or of data if these are fewer.
+    /// Bytes that limits of addresses and of data leave to an engine.
     pub(in crate::doctor) memory: Option<u64>,
     /// Cores, which is how many workers an engine has.
     pub(in crate::doctor) cores: u64,

@@ -52,12 +52,21 @@ pub(super) fn own_limits() -> Limits {
             .current
             .filter(|_| !is_exempt(geteuid().as_raw())),
         tasks: tasks(),
-        memory: [Resource::As, Resource::Data]
-            .into_iter()
-            .filter_map(|it| getrlimit(it).current)
-            .min(),
+        memory: memory(
+            getrlimit(Resource::As).current,
+            getrlimit(Resource::Data).current,
+        ),
         cores: cores(),
     }
+}
+
+/// Addresses that the program itself takes.
+const PROGRAM: u64 = 10 << 20;
+
+/// What limits of addresses and of data leave to an engine.
+pub(super) fn memory(addresses: Option<u64>, data: Option<u64>) -> Option<u64> {
+    let addresses = addresses.map(|it| it.saturating_sub(PROGRAM));
+    [addresses, data].into_iter().flatten().min()
 }
 
 /// Whether the kernel holds this user to no number of processes: root, but not that of a user namespace.

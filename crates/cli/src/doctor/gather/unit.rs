@@ -244,10 +244,7 @@ impl Properties {
             processes: number("LimitNPROCSoft")
                 .filter(|_| !machine::is_exempt(self.identity().uid)),
             tasks: number("TasksMax"),
-            memory: ["LimitASSoft", "LimitDATASoft"]
-                .into_iter()
-                .filter_map(number)
-                .min(),
+            memory: machine::memory(number("LimitASSoft"), number("LimitDATASoft")),
             cores: machine::cores(),
         }
     }

@@ -104,7 +104,7 @@ const CASES: [Case; 29] = [
     ),
     (
         "memory",
-        |it| it.limits.memory = Some(55 << 20),
+        |it| it.limits.memory = Some((32 << 20) - 1),
         "memory",
         Error,
         WouldBeOff,
