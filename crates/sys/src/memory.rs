@@ -87,7 +87,7 @@ impl Drop for Room {
 /// costs no memory until it is used, and limits that are lowered later do not count it.
 ///
 /// # Errors
-/// If there are not so many now.
+/// If there are not that many left.
 pub fn keep_reserve() -> io::Result<()> {
     MEMORY.region.map()
 }

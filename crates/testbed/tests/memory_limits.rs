@@ -145,7 +145,7 @@ fn connections(daemon: &Process) -> Result<usize> {
         .count())
 }
 
-/// `udco daemon` under a limit of so many MiB.
+/// `udco daemon` under this limit, in MiB.
 fn daemon(host: &Host, (limit, size): (&str, u64), options: &[&str]) -> Result<Process> {
     let limit = format!("--{limit}={}", size << 20);
     let words = ["prlimit", &limit, udco::program()?, "daemon"];

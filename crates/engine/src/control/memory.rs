@@ -142,7 +142,7 @@ pub(crate) fn for_capture() -> io::Result<Room> {
     check(OF_CAPTURE, "a capture")
 }
 
-/// Refuses a report about so many peers if there is no memory for it.
+/// Refuses a report about this many peers if there is no memory for it.
 ///
 /// # Errors
 /// `OutOfMemory`.
@@ -153,7 +153,7 @@ pub(crate) fn for_report(peers: usize) -> io::Result<Room> {
     )
 }
 
-/// Refuses answers about so many peers if there is no memory for them.
+/// Refuses answers about this many peers if there is no memory for them.
 ///
 /// # Errors
 /// `OutOfMemory`.

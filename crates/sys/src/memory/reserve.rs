@@ -74,7 +74,7 @@ impl Region {
         in_use.live > most || in_use.end > self.length / 2
     }
 
-    /// Null if there is not enough left. What is there is left as it was.
+    /// Null if too little is left. The memory is not cleared.
     fn alloc(&self, layout: Layout) -> *mut u8 {
         let start = self.start.load(Ordering::Acquire);
         if start.is_null() {
