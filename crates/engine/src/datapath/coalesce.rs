@@ -2,13 +2,14 @@
 //!
 //! A worker that has moved everything sleeps, and the next packet wakes it. Where packets come one by one, each then costs a
 //! wake-up, a call to receive and one to deliver, and everything downstream pays for short runs, too. To yield first gathers
-//! what a sender on the same processor has ready, and a pause what comes within it. Which costs less differs by traffic, by
-//! machine and by kernel: in a virtual machine, for instance, a timer is dear. So:
+//! what a sender on the same processor has ready. To pause between a wake-up and the packets gathers a burst from its first
+//! packet on. Which costs less differs by traffic, by machine and by kernel: in a virtual machine, for instance, a timer is
+//! dear. So:
 //!
 //! - Below 4,000 packets a second a worker yields, then sleeps. A packet that comes alone is never delayed.
-//! - Above, while turns bring little, [`trials`] finds out whether pauses cost less, alone or after yields, and do not slow the
-//!   traffic down: questions that wait for their answers come more rarely if a worker pauses.
-//! - Above a hundred thousand it yields, and pauses before it sleeps, as network cards hold back their interrupts.
+//! - Above, while turns bring little, [`trials`] finds out whether pauses after wake-ups cost less, and do not slow the traffic
+//!   down: questions that wait for their answers come more rarely if a worker pauses.
+//! - Above a hundred thousand it takes packets at most every 100 microseconds, as network cards throttle their interrupts.
 //!
 //! A super-packet, or a run of coalesced datagrams, counts as one: it needs no gathering.
 
@@ -21,14 +22,27 @@ use std::time::Duration;
 
 use self::trials::Trials;
 
-/// A worker pauses without a trial if packets come faster than one in this many nanoseconds.
+/// A worker throttles without a trial if packets come faster than one in this many nanoseconds.
 const FAST: u64 = 10_000;
 
-/// The length of a pause: at 100,000 packets a second, five arrive meanwhile. A device's queue has room for 500.
+/// For how long a packet that has woken a worker waits for others, if it does: two to five packets of a stock peer's burst.
 const PAUSE: Duration = Duration::from_micros(50);
 
 /// By how many nanoseconds the kernel may prolong a pause; its default is 50,000.
 const SLACK: u64 = 1_000;
+
+/// The pause before each turn of a worker that throttles: ten packets at 100,000 a second. A device's queue has room for 500.
+const INTERVAL: Duration = Duration::from_micros(100);
+
+/// A wait this long was a sleep: longer than a call that finds packets takes, and shorter than a wake-up.
+const SLEPT: Duration = Duration::from_micros(3);
+
+/// After a sleep this long nothing has followed closely, and nothing is expected to.
+const LULL: Duration = Duration::from_millis(20);
+
+/// A worker that throttles takes a full batch each time if packets come that fast, and leaves more: after a turn that has brought
+/// this many, it takes what is there at once.
+const MANY: u64 = 64;
 
 /// The rate is measured over this many nanoseconds, so that a single burst does not count.
 const SPAN: u64 = 1_000_000;
@@ -38,21 +52,23 @@ const SPAN: u64 = 1_000_000;
 pub(crate) enum Gather {
     /// It yields a few times, and looks for packets in between.
     Yield,
-    /// The same, and then a pause and another look.
-    YieldAndPause,
-    /// It pauses, and looks for packets once.
-    Pause,
     /// It sleeps at once.
     Nothing,
+    /// The same, and the packet that wakes it waits for those that follow within a pause.
+    Delay,
+    /// It takes packets at most once in an interval, as a card throttles its interrupts: what comes meanwhile waits.
+    Throttle,
 }
 
 impl Gather {
-    pub(crate) const fn yields(self) -> bool {
-        matches!(self, Self::Yield | Self::YieldAndPause)
-    }
-
-    pub(crate) const fn pauses(self) -> bool {
-        matches!(self, Self::Pause | Self::YieldAndPause)
+    /// How long to leave packets alone that have come after a wait that `took` this long.
+    pub(crate) fn delay(self, took: Duration) -> Option<Duration> {
+        match self {
+            _ if took >= LULL => None,
+            Self::Delay if took >= SLEPT => Some(PAUSE),
+            Self::Throttle => Some(INTERVAL),
+            _ => None,
+        }
     }
 }
 
@@ -91,6 +107,8 @@ pub(crate) struct Coalescing {
     rate: Rate,
     trials: Trials,
     yields: Yields,
+    /// All packets up to the last turn.
+    moved: u64,
 }
 
 impl Coalescing {
@@ -99,28 +117,25 @@ impl Coalescing {
             rate: Rate::from(now),
             trials: Trials::from(now),
             yields: Yields { not_before: 0 },
+            moved: 0,
         }
     }
 
     /// Call it when nothing is left to do, with what has `moved` since the start. `spent` reads the thread's processor time.
     pub(crate) fn gather(&mut self, now: u64, moved: Moved, spent: impl FnOnce() -> u64) -> Gather {
+        let brought = moved.packets.wrapping_sub(self.moved);
+        self.moved = moved.packets;
         let gather = if self.rate.is_fast(moved.packets, now) {
             self.trials.disturb();
-            Gather::YieldAndPause
+            Gather::Throttle
         } else {
             self.trials.gather(now, moved, spent)
         };
         match gather {
-            gather if self.yields.are_due(now) => gather,
-            Gather::Yield => Gather::Nothing,
-            Gather::YieldAndPause => Gather::Pause,
+            Gather::Yield if !self.yields.are_due(now) => Gather::Nothing,
+            Gather::Throttle if brought >= MANY => Gather::Delay,
             gather => gather,
         }
-    }
-
-    /// Whether packets come fast, as of the last [`Self::gather`].
-    pub(crate) const fn is_fast(&self) -> bool {
-        self.rate.is_fast
     }
 
     /// A yield has begun and ended at these times. Returns whether to yield again.
@@ -192,17 +207,12 @@ pub(crate) fn prepare() {
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(SLACK));
 }
 
-/// Lets packets accumulate.
-pub(crate) fn pause() {
-    std::thread::sleep(PAUSE);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_worker_pauses_from_a_hundred_thousand_packets_a_second_on() {
+    fn a_worker_throttles_from_a_hundred_thousand_packets_a_second_on() {
         let mut rate = Rate::from(5 * SPAN);
         assert!(!rate.is_fast(99, 6 * SPAN));
         assert!(rate.is_fast(199, 7 * SPAN));
@@ -245,13 +255,38 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_must_not_yield_pauses_at_high_rates() {
+    fn a_worker_that_must_not_yield_throttles_at_high_rates() {
         let mut coalescing = Coalescing::from(0);
         assert!(!coalescing.yielded(0, LONG));
         let many = Moved {
             packets: 200,
             bytes: 200,
         };
-        assert_eq!(coalescing.gather(LONG + 1, many, || 0), Gather::Pause);
+        coalescing.gather(LONG + 1, many, || 0);
+        assert_eq!(coalescing.gather(LONG + 2, many, || 0), Gather::Throttle);
+    }
+
+    #[test]
+    fn what_follows_a_lull_is_not_delayed() {
+        let delays = |gather: Gather| [Duration::ZERO, SLEPT, LULL].map(|took| gather.delay(took));
+        let (pause, interval) = (Some(PAUSE), Some(INTERVAL));
+        assert_eq!(delays(Gather::Yield), [None, None, None]);
+        assert_eq!(delays(Gather::Nothing), [None, None, None]);
+        assert_eq!(delays(Gather::Delay), [None, pause, None]);
+        assert_eq!(delays(Gather::Throttle), [interval, interval, None]);
+    }
+
+    #[test]
+    fn a_batch_that_may_have_left_packets_is_followed_at_once() {
+        let mut coalescing = Coalescing::from(0);
+        let mut moved = Moved::default();
+        for (packets, gather) in [
+            (2 * MANY, Gather::Delay),
+            (MANY - 1, Gather::Throttle),
+            (MANY, Gather::Delay),
+        ] {
+            moved.packets += packets;
+            assert_eq!(coalescing.gather(SPAN, moved, || 0), gather);
+        }
     }
 }

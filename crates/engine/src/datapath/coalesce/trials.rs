@@ -3,7 +3,8 @@
 //! Judged by the processor time that it has spent for each byte, which is what the choice is to save, and by the rate: traffic
 //! that waits for answers, or for acknowledgements, slows down where it is delayed. Neither depends on a model of the traffic
 //! or on what a wake-up or a timer costs on this machine. What a choice costs the senders is not seen: a pause spares them
-//! wake-ups, as a yield does. To sleep at once is not tried for that reason, though a worker alone may find it cheaper.
+//! wake-ups, as a yield does. To sleep at once without one is not tried for that reason, though a worker alone may find it
+//! cheaper.
 
 use super::{Gather, Moved};
 
@@ -18,23 +19,28 @@ const RUN: u64 = 8 << 10;
 const SPAN: u64 = 20_000_000;
 
 /// What is tried: first what holds unless another way is better.
-const WAYS: [Gather; 3] = [Gather::Yield, Gather::Pause, Gather::YieldAndPause];
+const WAYS: [Gather; 3] = [Gather::Yield, Gather::Delay, Gather::Throttle];
 
 /// The order within half a trial, mirrored, so that a rate that rises or falls favours none.
 const ORDER: [usize; 6] = [0, 1, 2, 2, 1, 0];
+
+/// How many spans of a trial each way has.
+const SPANS: usize = 4;
 
 /// While a worker is busy for this percentage of the time, packets accumulate by themselves. Much less is no sign of that: a
 /// worker that only yields is busy with single packets for two thirds of the time, at 70,000 packets a second.
 const BUSY: u64 = 90;
 
-/// Another way has to cost at most this many percent of yields, in both halves: less is noise.
+/// Another way has to cost at most this many percent of yields: less is noise.
 const CHEAPER: u64 = 95;
 
 /// And at least this many percent of the bytes have to move in the same time.
 const AS_FAST: u64 = 95;
 
-/// With less than this many percent, a way is out of a trial at once.
+/// With less than this many percent, a way is out of a trial at once, and with less than that in its first span. A single span
+/// may be slow by chance.
 const CLEARLY: u64 = 85;
+const AT_FIRST: u64 = 60;
 
 /// What was found before is kept if it costs at most this many percent of the cheapest: else two that cost the same would take
 /// turns, each of them new.
@@ -51,8 +57,8 @@ const MOST: u64 = 8_000_000_000;
 pub(super) struct Trials {
     stage: Stage,
     span: Span,
-    /// Of the current trial.
-    halves: [Half; 2],
+    /// What each of [`WAYS`] has done in the current trial.
+    results: [Spans; WAYS.len()],
     /// The ways that are out of it.
     is_out: [bool; WAYS.len()],
     /// Whether packets came too fast for a trial in the span before this one.
@@ -81,9 +87,16 @@ enum Stage {
     },
 }
 
-/// What each of [`WAYS`] has done.
+/// The costs and rates of a way, in as many spans of a trial as it has had.
+///
+/// Compared by their medians: the host of a virtual machine, an interrupt or a stall makes a single span cost many times as
+/// much.
 #[derive(Clone, Copy, Default)]
-struct Half([Work; WAYS.len()]);
+struct Spans {
+    costs: [u64; SPANS],
+    rates: [u64; SPANS],
+    count: usize,
+}
 
 /// What a worker has done in some spans.
 #[derive(Clone, Copy, Debug, Default)]
@@ -105,7 +118,7 @@ impl Trials {
                 turns: 0,
                 is_disturbed: false,
             },
-            halves: <[Half; 2]>::default(),
+            results: Default::default(),
             is_out: [false; WAYS.len()],
             was_disturbed: false,
             found: Gather::Yield,
@@ -163,12 +176,14 @@ impl Trials {
         }
         match self.stage {
             Stage::On(step) => {
-                let (half, way) = (step / ORDER.len() % 2, ORDER[step % ORDER.len()]);
-                self.halves[half].0[way].add(work);
-                self.is_out[way] |= !self.halves[half].is_as_fast(way, CLEARLY);
+                let way = ORDER[step % ORDER.len()];
+                self.results[way].add(work);
+                let [yields, result] = [self.results[0], self.results[way]];
+                let percent = if result.count > 1 { CLEARLY } else { AT_FIRST };
+                self.is_out[way] |= !result.is_as_fast(yields, percent);
                 if step + 1 >= ORDER.len() {
-                    for way in 1..WAYS.len() {
-                        self.is_out[way] |= !self.halves[0].is_cheaper(way);
+                    for (is_out, result) in self.is_out.iter_mut().zip(self.results).skip(1) {
+                        *is_out |= result.cost() > yields.cost();
                     }
                 }
                 let mut rest = step + 1..2 * ORDER.len();
@@ -184,7 +199,7 @@ impl Trials {
             }
             // Pauses that gather nothing, or what is a run already, only delay: the traffic has changed.
             Stage::Over { .. }
-                if self.found.pauses() && (work.comes_singly() || work.comes_in_runs()) =>
+                if self.found != Gather::Yield && (work.comes_singly() || work.comes_in_runs()) =>
             {
                 (self.found, self.holds_for) = (Gather::Yield, KEPT);
                 Stage::Over {
@@ -194,7 +209,7 @@ impl Trials {
             Stage::Over { until } if now < until => self.stage,
             Stage::Off | Stage::Over { .. } if work.gathers_by_itself() => Stage::Off,
             Stage::Off | Stage::Over { .. } => {
-                self.halves = <[Half; 2]>::default();
+                self.results = Default::default();
                 self.is_out = [false; WAYS.len()];
                 Stage::On(0)
             }
@@ -210,49 +225,67 @@ impl Trials {
         self.found = found;
     }
 
-    /// The cheapest way of those that are cheaper than yields in both halves, and do not slow the traffic down.
+    /// The cheapest way of those that are cheaper than yields, and do not slow the traffic down.
     fn best(&self) -> Gather {
-        let mut all = self.halves[0];
-        for (sum, work) in all.0.iter_mut().zip(self.halves[1].0) {
-            sum.add(work);
-        }
+        let yields = self.results[0];
         let is_good = |way: &usize| {
             !self.is_out[*way]
-                && self.halves.iter().all(|half| half.is_cheaper(*way))
-                && all.is_as_fast(*way, AS_FAST)
+                && self.results[*way].is_at_most(CHEAPER, yields)
+                && self.results[*way].is_as_fast(yields, AS_FAST)
         };
         let good = (1..WAYS.len()).filter(is_good);
-        let cost = |way: &usize| all.0[*way].cost();
-        let Some(best) = good.clone().min_by_key(cost) else {
+        let Some(best) = good.clone().min_by_key(|way| self.results[*way].cost()) else {
             return Gather::Yield;
         };
         let is_kept = |way: &usize| {
-            WAYS[*way] == self.found
-                && cost(way).saturating_mul(100) <= cost(&best).saturating_mul(AS_CHEAP)
+            WAYS[*way] == self.found && self.results[*way].is_at_most(AS_CHEAP, self.results[best])
         };
         WAYS[good.clone().find(is_kept).unwrap_or(best)]
     }
 }
 
-impl Half {
-    const fn is_cheaper(&self, way: usize) -> bool {
-        self.0[way].cost().saturating_mul(100) <= self.0[0].cost().saturating_mul(CHEAPER)
+impl Spans {
+    fn add(&mut self, work: Work) {
+        if let (Some(cost), Some(rate)) = (
+            self.costs.get_mut(self.count),
+            self.rates.get_mut(self.count),
+        ) {
+            (*cost, *rate) = (work.cost(), work.rate());
+            self.count += 1;
+        }
     }
 
-    /// Whether a way has moved at least this many percent of what yields have.
-    const fn is_as_fast(&self, way: usize, percent: u64) -> bool {
-        self.0[way].rate().saturating_mul(100) >= self.0[0].rate().saturating_mul(percent)
+    /// The median; of two in the middle, the better one.
+    fn cost(&self) -> u64 {
+        let mut costs = self.costs;
+        let costs = &mut costs[..self.count];
+        costs.sort_unstable();
+        costs
+            .get(costs.len().saturating_sub(1) / 2)
+            .copied()
+            .unwrap_or(u64::MAX)
+    }
+
+    /// Likewise.
+    fn rate(&self) -> u64 {
+        let mut rates = self.rates;
+        let rates = &mut rates[..self.count];
+        rates.sort_unstable();
+        rates.get(rates.len() / 2).copied().unwrap_or(0)
+    }
+
+    /// Whether it costs at most this many percent of another way.
+    fn is_at_most(&self, percent: u64, other: Self) -> bool {
+        self.cost().saturating_mul(100) <= other.cost().saturating_mul(percent)
+    }
+
+    /// Whether it has moved at least this many percent of what another way has.
+    fn is_as_fast(&self, other: Self, percent: u64) -> bool {
+        self.rate().saturating_mul(100) >= other.rate().saturating_mul(percent)
     }
 }
 
 impl Work {
-    const fn add(&mut self, more: Self) {
-        self.time += more.time;
-        self.moved = self.moved.plus(more.moved);
-        self.spent += more.spent;
-        self.turns += more.turns;
-    }
-
     /// Whether a trial is worth its while.
     const fn is_brisk(&self) -> bool {
         self.moved.packets.saturating_mul(1_000_000_000 / FROM) >= self.time
@@ -263,10 +296,9 @@ impl Work {
         self.moved.bytes >= self.turns.saturating_mul(RUN) || self.is_busy()
     }
 
-    /// Whether packets are runs already, or the worker is so busy that they accumulate. It goes by packets, since turns that
-    /// end with a pause bring a run of them.
+    /// Whether packets are runs already. It goes by packets, since turns after a pause bring a run of them.
     const fn comes_in_runs(&self) -> bool {
-        self.moved.bytes >= self.moved.packets.saturating_mul(RUN) || self.is_busy()
+        self.moved.bytes >= self.moved.packets.saturating_mul(RUN)
     }
 
     const fn is_busy(&self) -> bool {

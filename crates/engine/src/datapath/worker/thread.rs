@@ -6,7 +6,7 @@ use std::time::Duration;
 use udco_sys::{clock, epoll};
 
 use super::running::Running;
-use crate::datapath::coalesce;
+use crate::datapath::coalesce::{self, Gather};
 use crate::io::Moment;
 use crate::linux::{Linux, now};
 
@@ -65,7 +65,7 @@ impl Running<Linux> {
         let spent = clock::spent_by_this_thread;
         let gather = self.coalescing.gather(time.as_nanos(), moved, spent);
         let mut since = time;
-        if gather.yields() {
+        if gather == Gather::Yield {
             for _ in 0..POLLS {
                 let ready = self.shared.set.poller.wait(events, Some(Duration::ZERO))?;
                 if ready > 0 {
@@ -79,18 +79,14 @@ impl Running<Linux> {
                 }
             }
         }
-        if gather.pauses() {
-            coalesce::pause();
-            let ready = self.shared.set.poller.wait(events, Some(Duration::ZERO))?;
-            if ready > 0 {
-                // At high rates, a worker that pauses is as busy as one can be.
-                if !self.coalescing.is_fast() {
-                    self.slept(since);
-                }
-                return Ok(ready);
-            }
+        let mut ready = self.shared.set.poller.wait(events, timeout);
+        if ready.as_ref().is_ok_and(|ready| *ready > 0)
+            && let Some(delay) = gather.delay(now().since(since))
+        {
+            std::thread::sleep(delay);
+            // Once more, since other sources may have packets by now, too.
+            ready = self.shared.set.poller.wait(events, Some(Duration::ZERO));
         }
-        let ready = self.shared.set.poller.wait(events, timeout);
         self.slept(since);
         ready
     }
