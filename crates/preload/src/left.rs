@@ -6,26 +6,25 @@
 //! that OpenVPN's own `redirect-gateway` adds for the server, and names are resolved on sockets bound to that uplink
 //! (`resolve`). All other packets still end in the device.
 
+mod devices;
+
+pub(crate) use devices::{interface, is_ours, name};
+
 use crate::answer::{self, HEADER, Header};
 use crate::calls;
 use crate::fib::{self, ROUTE, Route};
 use crate::journal;
 use crate::route_socket::RouteSocket;
 use crate::state::{self, State};
-use crate::tun;
-use alloc::borrow::ToOwned;
-use alloc::ffi::CString;
 use alloc::format;
 use alloc::string::String;
 use alloc::string::ToString;
 use alloc::vec::Vec;
-use core::ffi::{CStr, c_int, c_void};
+use core::ffi::{c_int, c_void};
 use core::net::IpAddr;
 use core::ptr::null_mut;
-use udco_ipc::{Interface, message_id};
-
-/// Bytes of `struct ifinfomsg`.
-const LINK: usize = 16;
+use devices::{is_left, left_devices};
+use udco_ipc::message_id;
 
 /// The metrics of routes added here: none takes precedence over another program's route to the same destination. The
 /// rest of the number is the process id, which identifies the routes of killed processes.
@@ -291,52 +290,6 @@ extern "C" fn at_exit(_: *mut c_void) {
         tidy_up(&mut *state::lock().filter(|_| state::is_owner())?);
         Some(Ok(()))
     });
-}
-
-fn left_devices() -> Vec<u32> {
-    let all = [libc::AF_INET, libc::AF_INET6].map(|family| fib::main_routes(family as u8));
-    let mut indexes: Vec<u32> = all.iter().flatten().map(|route| route.ifindex).collect();
-    indexes.sort_unstable();
-    indexes.dedup();
-    indexes.retain(|index| is_left(*index));
-    indexes
-}
-
-/// Whether it is a device of ours, served or left behind.
-pub(crate) fn is_ours(ifindex: u32) -> bool {
-    link(ifindex).is_some_and(|reply| udco_ipc::interface(&reply) != Interface::Foreign)
-}
-
-fn is_left(ifindex: u32) -> bool {
-    link(ifindex).is_some_and(|reply| tun::is_left(&reply, name_of(&reply).to_bytes()))
-}
-
-/// The kernel's report of a link.
-fn link(ifindex: u32) -> Option<Vec<u8>> {
-    if ifindex == 0 {
-        return None;
-    }
-    fib::transact(&answer::about_link(libc::RTM_GETLINK, ifindex)).ok()
-}
-
-fn name_of(reply: &[u8]) -> &CStr {
-    let mut all = answer::attributes(reply, HEADER + LINK);
-    let name = all.find(|(kind, _)| *kind == libc::IFLA_IFNAME);
-    let name = name.and_then(|(_, place)| reply.get(place));
-    name.and_then(|name| CStr::from_bytes_until_nul(name).ok())
-        .unwrap_or_default()
-}
-
-/// The name of an interface.
-pub(crate) fn interface(ifindex: u32) -> CString {
-    link(ifindex).map_or_else(CString::default, |reply| name_of(&reply).to_owned())
-}
-
-/// The same for display.
-pub(crate) fn name(ifindex: u32) -> String {
-    let name = interface(ifindex);
-    let name = name.to_string_lossy();
-    name.chars().flat_map(char::escape_default).collect()
 }
 
 /// An address as text.
