@@ -24,6 +24,7 @@ mod dispenser;
 mod environment;
 mod epoll;
 mod exchange;
+mod fds;
 mod fib;
 mod files;
 mod generic_netlink;

@@ -1,6 +1,7 @@
 //! Dispatches a socket call on a served fd to its module. `None` everywhere: call libc's function.
 
 use crate::calls::{self, Errno};
+use crate::fds;
 use crate::left;
 use crate::link;
 use crate::marks::{self, FRESH};
@@ -100,7 +101,7 @@ pub(crate) fn receive(fd: c_int, incoming: &mut Incoming<'_>) -> Outcome<isize> 
     };
     if received == Some(Err(libc::ENOTSOCK)) {
         // libc has closed it without our notice, and the number is another file's.
-        state::renew(fd);
+        fds::renew(fd);
         return None;
     }
     received.map(|received| received.map(usize::cast_signed))

@@ -206,12 +206,6 @@ impl State {
         }
     }
 
-    /// Whether this is the number of a real socket behind a relay.
-    fn is_behind_relay(&self, fd: c_int) -> bool {
-        let mut entries = self.sockets.values();
-        entries.any(|entry| matches!(entry, Entry::Transport(it) if it.real.raw() == fd))
-    }
-
     /// Whether there is an engine, or may be one that was not needed so far.
     pub(crate) fn may_have_engine(&self) -> bool {
         self.connection.is_some() || STAGE.load(Ordering::Acquire) == WAITING
@@ -280,74 +274,6 @@ impl State {
         marks::remove(fd, marks::SERVED);
         self.sockets.remove(&fd)
     }
-}
-
-/// Releases an fd number that the program closes or overwrites. By the time this returns, the engine has closed its
-/// copy of a transport socket, so that the port is free (openvpn-integration 3.4).
-///
-/// # Errors
-/// `EBADF` for an fd that is hidden from the program.
-pub(crate) fn release(fd: c_int) -> Option<Result<c_int, Errno>> {
-    if marks::has(fd, marks::HIDDEN) {
-        // A real socket is closed with the program's own number of it.
-        if is_owner() || lock().is_some_and(|state| state.is_behind_relay(fd)) {
-            return Some(Err(libc::EBADF));
-        }
-        marks::remove(fd, marks::HIDDEN);
-        return None;
-    }
-    let mut state = lock()?;
-    state.epolls.forget(fd);
-    if let Some(Entry::Transport(_transport)) = state.forget(fd)
-        && is_owner()
-    {
-        let _ = state.request_errno(&ToEngine::SocketClosed { fd });
-    }
-    None
-}
-
-/// A new file got this number: any state kept for it is stale (a file can be closed inside libc).
-pub(crate) fn renew(fd: c_int) -> Option<Result<c_int, Errno>> {
-    let mut state = lock()?;
-    state.epolls.forget(fd);
-    state.forget(fd);
-    None
-}
-
-/// A new TCP socket got this number: count the bytes read from it.
-pub(crate) fn count(fd: c_int) -> Option<Result<c_int, Errno>> {
-    let option = |name| calls::option(fd, libc::SOL_SOCKET, name).ok();
-    let is_inet = matches!(option(libc::SO_DOMAIN)?, libc::AF_INET | libc::AF_INET6);
-    if is_inet && option(libc::SO_TYPE)? == libc::SOCK_STREAM {
-        let mut state = lock()?;
-        if state.may_have_engine() && !state.has_own_tun {
-            state.serve(fd, Entry::Stream(Tally::default()));
-        }
-    }
-    None
-}
-
-/// Frees the number `fd` for a `dup2`.
-///
-/// # Errors
-/// `EMFILE` if a file of this library has the number, and no other is free for it.
-pub(crate) fn make_way(fd: c_int) -> Result<(), Errno> {
-    if !marks::has(fd, marks::HIDDEN) {
-        release(fd);
-        return Ok(());
-    }
-    let Some(mut state) = lock() else {
-        return Ok(());
-    };
-    if let Some(connection) = &mut state.connection {
-        connection.move_from(fd)?;
-    }
-    for entry in state.sockets.values_mut() {
-        if let Entry::Transport(transport) = entry {
-            transport.move_from(fd)?;
-        }
-    }
-    Ok(())
 }
 
 /// The program opened `/dev/net/tun` itself.

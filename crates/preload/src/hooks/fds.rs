@@ -1,7 +1,7 @@
 //! fd numbers: the calls that give one to a file or take it away, and epoll sets, which go by them.
 
 use crate::marks::{self, FRESH, HIDDEN, POLLED, SERVED};
-use crate::{calls, real, state};
+use crate::{calls, fds, real, state};
 use core::ffi::CStr;
 use libc::{c_char, c_int, epoll_event, mode_t};
 
@@ -16,7 +16,7 @@ openers! {
 }
 
 hooks! {
-    close(fd: c_int) -> c_int, if marks::has(fd, SERVED | POLLED | HIDDEN) => state::release(fd);
+    close(fd: c_int) -> c_int, if marks::has(fd, SERVED | POLLED | HIDDEN) => fds::release(fd);
     dup2(old: c_int, new: c_int) -> c_int, if is_overwritten(old, new) => {
         if let Err(errno) = make_way(new) {
             return Some(Err(errno));
@@ -55,7 +55,7 @@ fn is_overwritten(old: c_int, new: c_int) -> bool {
 /// Releases a number that `dup2` is about to close.
 fn make_way(new: c_int) -> Result<(), calls::Errno> {
     if marks::has(new, SERVED | POLLED | HIDDEN) {
-        state::make_way(new)?;
+        fds::make_way(new)?;
     }
     Ok(())
 }
@@ -73,7 +73,7 @@ fn written_over(new: c_int, result: c_int) -> Result<c_int, calls::Errno> {
 pub(super) fn fresh(fd: c_int) {
     marks::remove(fd, FRESH);
     if marks::has(fd, SERVED | POLLED) {
-        state::enter(|| state::renew(fd));
+        state::enter(|| fds::renew(fd));
     }
 }
 

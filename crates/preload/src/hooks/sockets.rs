@@ -2,7 +2,7 @@
 
 use super::fds::fresh;
 use crate::marks::{self, FRESH, SERVED};
-use crate::{calls, real, socket, state};
+use crate::{calls, fds, real, socket, state};
 use libc::{c_int, c_void, sockaddr, socklen_t};
 
 /// `socket`: generic netlink becomes a channel to the engine; rtnetlink is monitored.
@@ -115,6 +115,6 @@ hooks! {
 fn connected(fd: c_int) {
     fresh(fd);
     if fd >= 0 && state::is_active() {
-        state::enter(|| state::count(fd));
+        state::enter(|| fds::count(fd));
     }
 }
