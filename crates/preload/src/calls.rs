@@ -1,11 +1,19 @@
 //! System calls of this library itself, bypassing its own hooks.
 
+mod options;
+mod process;
+
+pub(crate) use options::{
+    TIMEOUTS, bind_to_device, copy_timeout, is_another_users, is_timeout, network_namespace,
+    option, raise_buffer,
+};
+pub(crate) use process::{is_admin, is_running, process, program};
+
 use crate::clock::Instant;
 use crate::{marks, real};
-use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::ptr::{null, null_mut};
+use core::ptr::null_mut;
 use libc::{c_int, c_short, msghdr};
 
 /// An errno.
@@ -128,107 +136,6 @@ pub(crate) fn set_nonblocking(fd: c_int) -> Result<(), Errno> {
     set_flags(fd, libc::F_SETFL, now | libc::O_NONBLOCK)
 }
 
-/// An integer socket option.
-pub(crate) fn option(fd: c_int, level: c_int, name: c_int) -> Result<c_int, Errno> {
-    let mut value: c_int = 0;
-    let mut len = size_of::<c_int>() as libc::socklen_t;
-    // SAFETY: value and len outlive the call and agree.
-    let result =
-        unsafe { real::getsockopt(fd, level, name, (&raw mut value).cast(), &raw mut len) };
-    checked(result).map(|_| value)
-}
-
-/// The options that limit how long a call on a socket waits.
-pub(crate) const TIMEOUTS: [c_int; 2] = [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO];
-
-/// Whether this option of `SOL_SOCKET` is one of them.
-pub(crate) fn is_timeout(name: c_int) -> bool {
-    /// What they are to programs of 32 bits whose times have 64 (`SO_RCVTIMEO_NEW` and `SO_SNDTIMEO_NEW`).
-    const NEW: [c_int; 2] = [66, 67];
-    TIMEOUTS.contains(&name) || NEW.contains(&name)
-}
-
-/// Gives a socket this limit of another one, which the kernel reports as 0 both if it is endless and if the call does not
-/// wait.
-pub(crate) fn copy_timeout(from: c_int, to: c_int, name: c_int) {
-    let mut value = libc::timeval {
-        tv_sec: 0,
-        tv_usec: 0,
-    };
-    let mut len = size_of_val(&value) as libc::socklen_t;
-    let (level, at) = (libc::SOL_SOCKET, (&raw mut value).cast());
-    // SAFETY: value and len outlive the call and agree.
-    if unsafe { real::getsockopt(from, level, name, at, &raw mut len) } == 0 {
-        // SAFETY: value outlives the call, len is its size.
-        unsafe { real::setsockopt(to, level, name, at, len) };
-    }
-}
-
-/// The kernel's number of the network namespace of a socket; 0 before Linux 5.14.
-pub(crate) fn network_namespace(fd: c_int) -> u64 {
-    let mut value = 0u64;
-    let mut len = size_of::<u64>() as libc::socklen_t;
-    let into = (&raw mut value).cast();
-    // SAFETY: value and len outlive the call and agree.
-    unsafe {
-        real::getsockopt(
-            fd,
-            libc::SOL_SOCKET,
-            libc::SO_NETNS_COOKIE,
-            into,
-            &raw mut len,
-        );
-    }
-    value
-}
-
-/// Whether the process at the other end of a Unix socket is another user's, and this one not root's.
-pub(crate) fn is_another_users(fd: c_int) -> bool {
-    let mut other = libc::ucred {
-        pid: 0,
-        uid: 0,
-        gid: 0,
-    };
-    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
-    let into = (&raw mut other).cast();
-    // SAFETY: other and len outlive the call and agree.
-    let result =
-        unsafe { real::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, into, &raw mut len) };
-    // SAFETY: cannot fail.
-    let own = unsafe { libc::geteuid() };
-    result == 0 && own != 0 && own != other.uid
-}
-
-/// Sets an integer socket option.
-pub(crate) fn set_option(fd: c_int, level: c_int, name: c_int, value: c_int) -> Result<(), Errno> {
-    let len = size_of::<c_int>() as libc::socklen_t;
-    // SAFETY: value outlives the call, len is its size.
-    let result = unsafe { real::setsockopt(fd, level, name, (&raw const value).cast(), len) };
-    checked(result).map(drop)
-}
-
-/// Restricts a socket to the routes through one device.
-pub(crate) fn bind_to_device(fd: c_int, name: &core::ffi::CStr) -> Result<(), Errno> {
-    let bytes = name.to_bytes();
-    let len = bytes.len() as libc::socklen_t;
-    let (level, option) = (libc::SOL_SOCKET, libc::SO_BINDTODEVICE);
-    // SAFETY: pointer and length describe the name.
-    let result = unsafe { real::setsockopt(fd, level, option, bytes.as_ptr().cast(), len) };
-    checked(result).map(drop)
-}
-
-/// Requests a send (`SO_SNDBUF`) or receive buffer (`SO_RCVBUF`) of that size, beyond the system's limit if
-/// permitted.
-pub(crate) fn raise_buffer(fd: c_int, name: c_int, size: c_int) {
-    let forced = match name {
-        libc::SO_SNDBUF => libc::SO_SNDBUFFORCE,
-        _ => libc::SO_RCVBUFFORCE,
-    };
-    if set_option(fd, libc::SOL_SOCKET, forced, size).is_err() {
-        let _ = set_option(fd, libc::SOL_SOCKET, name, size);
-    }
-}
-
 /// Waits for one of `events`; `false` at the deadline.
 pub(crate) fn wait(fd: c_int, events: c_short, deadline: Instant) -> Result<bool, Errno> {
     loop {
@@ -316,12 +223,6 @@ pub(crate) fn peek(fd: c_int, room: usize) -> Result<Vec<u8>, Errno> {
     Ok(datagram)
 }
 
-/// A text from the environment, for a line: it must not forge one, nor move a terminal's cursor (faults D4).
-pub(crate) fn seen(text: &str) -> String {
-    let as_seen = |c: char| if c.is_control() { '?' } else { c };
-    text.chars().map(as_seen).collect()
-}
-
 /// An empty message header.
 pub(crate) fn empty_message() -> msghdr {
     // SAFETY: all zeroes is a valid msghdr.
@@ -366,12 +267,6 @@ pub(crate) fn connect_unix(fd: c_int, path: &core::ffi::CStr) -> Result<(), Errn
     connect(fd, &address)
 }
 
-/// Whether a process with this id exists.
-pub(crate) fn is_running(process: u32) -> bool {
-    // SAFETY: signal 0 only checks.
-    checked(unsafe { libc::kill(process.cast_signed(), 0) }) != Err(libc::ESRCH)
-}
-
 /// The local address of a socket, as bytes.
 pub(crate) fn local_address(fd: c_int) -> Result<Vec<u8>, Errno> {
     let mut bytes = vec![0u8; size_of::<libc::sockaddr_storage>()];
@@ -380,34 +275,4 @@ pub(crate) fn local_address(fd: c_int) -> Result<Vec<u8>, Errno> {
     checked(unsafe { real::getsockname(fd, bytes.as_mut_ptr().cast(), &raw mut len) })?;
     bytes.truncate(len as usize);
     Ok(bytes)
-}
-
-/// Whether this thread has `CAP_NET_ADMIN` in effect.
-pub(crate) fn is_admin() -> bool {
-    /// `_LINUX_CAPABILITY_VERSION_3` and `CAP_NET_ADMIN`.
-    const VERSION: u32 = 0x2008_0522;
-    const NET_ADMIN: u32 = 12;
-    // Version and thread (0: this one); then effective, permitted and inheritable, low half and high half.
-    let mut header = [VERSION, 0];
-    let mut sets = [0u32; 6];
-    // SAFETY: both are as large as this version has it, and outlive the call.
-    let result = unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) };
-    result == 0 && sets[0] & 1 << NET_ADMIN != 0
-}
-
-/// The process id.
-pub(crate) fn process() -> u32 {
-    // SAFETY: cannot fail.
-    unsafe { libc::getpid() }.cast_unsigned()
-}
-
-/// The name of the program.
-pub(crate) fn program() -> Vec<u8> {
-    let mut name = [0u8; 16];
-    // SAFETY: PR_GET_NAME writes at most 16 bytes.
-    unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr(), null::<u8>()) };
-    name.split(|byte| *byte == 0)
-        .next()
-        .unwrap_or_default()
-        .to_vec()
 }

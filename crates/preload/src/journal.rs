@@ -38,6 +38,12 @@ pub(crate) fn say_of(id: &str, device: Option<&str>, line: &str) {
     }
 }
 
+/// A text from the environment, for a line: it must not forge one, nor move a terminal's cursor (faults D4).
+pub(crate) fn seen(text: &str) -> String {
+    let as_seen = |c: char| if c.is_control() { '?' } else { c };
+    text.chars().map(as_seen).collect()
+}
+
 fn is_standard_error() -> bool {
     let stream = variable(STREAM);
     stream.is_some_and(|stream| {
@@ -56,9 +62,7 @@ fn send(entry: &[u8]) -> Result<(), Errno> {
 /// The datagram: a warning, as the lines on syslog(3) are.
 fn entry(id: Option<&str>, device: Option<&str>, line: &str) -> Vec<u8> {
     let message = line.strip_prefix("udco: ").unwrap_or(line).trim_end();
-    let device = device.map_or_else(String::new, |it| {
-        format!("UDCO_DEVICE={}\n", calls::seen(it))
-    });
+    let device = device.map_or_else(String::new, |it| format!("UDCO_DEVICE={}\n", seen(it)));
     let id = id.map_or_else(String::new, |id| format!("MESSAGE_ID={id}\n"));
     let head = format!("PRIORITY=4\nSYSLOG_IDENTIFIER=udco\n{device}{id}MESSAGE\n");
     let mut entry = head.into_bytes();

@@ -156,7 +156,7 @@ impl State {
                     CONNECTED
                 }
                 Err(why) => {
-                    let why = calls::seen(&why);
+                    let why = journal::seen(&why);
                     let line = format!("udco: {why}: OpenVPN uses its own data path\n");
                     journal::say(message_id::OFFLOAD_UNAVAILABLE, &line);
                     ALONE

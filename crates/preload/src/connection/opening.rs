@@ -50,7 +50,7 @@ impl Connection {
         let options = variable(OPTIONS_VARIABLE).unwrap_or_default();
         let options = options.to_string_lossy();
         if let Some(word) = DataPathOptions::ignored(&options) {
-            let word = calls::seen(word);
+            let word = journal::seen(word);
             journal::say(
                 message_id::OPTION_WITHOUT_EFFECT,
                 &format!(
