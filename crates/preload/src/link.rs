@@ -1,5 +1,9 @@
 //! rtnetlink sockets: real ones, whose requests to create, delete or show a link go to the engine first.
 
+mod receive;
+
+pub(crate) use receive::receive;
+
 use crate::addresses;
 use crate::answer::{self, Header};
 use crate::calls;
@@ -8,10 +12,10 @@ use crate::connection::Lost;
 use crate::exchange::Exchange;
 use crate::journal;
 use crate::left;
-use crate::message::{Incoming, Outgoing};
+use crate::message::Outgoing;
 use crate::route;
 use crate::route_socket::Pending;
-use crate::state::{self, Entry, Guard, State};
+use crate::state::{Entry, State};
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -47,128 +51,6 @@ const OUR_KIND: &[u8] = b"ovpn";
 
 /// Offset of the interface index in a request about a link: after the header, family and type.
 const LINK_INDEX: usize = answer::HEADER + 4;
-
-/// `recvmsg`. `None`: the kernel's next datagram is passed on unchanged.
-pub(crate) fn receive(
-    mut state: Guard,
-    fd: c_int,
-    incoming: &mut Incoming<'_>,
-) -> Option<Result<usize, Errno>> {
-    let may_wait = !incoming.must_not_wait() && !calls::is_nonblocking(fd);
-    loop {
-        let may_be_shown = state.may_have_engine();
-        let Some(Entry::Route(socket)) = state.sockets.get_mut(&fd) else {
-            return None;
-        };
-        let first = socket.pending.front();
-        if first.is_none() && !may_be_shown {
-            return None;
-        }
-        let is_next = first.is_some_and(|pending| !pending.has_place);
-        let datagram = match calls::peek(fd, incoming.room() as usize) {
-            _ if is_next => Vec::new(),
-            Ok(datagram) => datagram,
-            Err(libc::EAGAIN) if may_wait => {
-                drop(state);
-                if let Err(errno) = calls::await_datagram(fd) {
-                    return Some(Err(errno));
-                }
-                state = state::lock()?;
-                continue;
-            }
-            Err(errno) => return Some(Err(errno)),
-        };
-        let place = answer::acknowledged_no_operation(&datagram);
-        let answer = if is_next || place.is_some_and(|seq| socket.find_place(seq)) {
-            let answer = socket.pending.front()?.answer.clone();
-            if !incoming.is_peek() {
-                socket.pending.pop_front();
-            }
-            answer
-        } else {
-            if let Some(shown) = answer_about_routes(&mut state, fd, incoming, &datagram) {
-                if shown.is_empty() {
-                    let _ = calls::receive(fd, &mut [], libc::MSG_DONTWAIT);
-                    continue;
-                }
-                return Some(Ok(incoming.deliver_in_place(fd, &shown)));
-            }
-            // Rewritten by the engine, if it is about a link of ours.
-            rewritten(&mut state, fd, &datagram)?
-        };
-        return Some(Ok(if is_next {
-            incoming.deliver(&answer, &answer::address(0))
-        } else {
-            incoming.deliver_in_place(fd, &answer)
-        }));
-    }
-}
-
-/// The kernel's datagram without routes through devices left behind, if it answers a question of the program.
-fn answer_about_routes(
-    state: &mut State,
-    fd: c_int,
-    incoming: &Incoming<'_>,
-    datagram: &[u8],
-) -> Option<Vec<u8>> {
-    let State { sockets, left, .. } = state;
-    let Entry::Route(socket) = sockets.get_mut(&fd)? else {
-        return None;
-    };
-    if !socket.has_asked() {
-        return None;
-    }
-    let port = answer::port(&calls::local_address(fd).ok()?)?;
-    let shown = left::without_left(left, socket, port, datagram);
-    if !incoming.is_peek() {
-        socket.answered(datagram, port);
-    }
-    shown
-}
-
-/// The kernel's datagram, with our links as the engine shows them; `None` if it can hold none.
-fn rewritten(state: &mut State, fd: c_int, datagram: &[u8]) -> Option<Vec<u8>> {
-    let links: Vec<_> = answer::shown_links(datagram).collect();
-    // The first such link makes a program like `ip` connect.
-    if links.is_empty() || !state.connect() {
-        return None;
-    }
-    let netns = calls::network_namespace(fd);
-    let mut answer = Vec::new();
-    let mut done = 0;
-    for place in links {
-        answer.extend_from_slice(datagram.get(done..place.start)?);
-        let message = datagram.get(place.clone())?;
-        let shown = show(state, &ToEngine::Shown { netns, message });
-        answer.extend_from_slice(shown.as_deref().unwrap_or(message));
-        answer.resize(answer.len().next_multiple_of(4), 0);
-        done = place.end.next_multiple_of(4);
-    }
-    answer.extend_from_slice(datagram.get(done..).unwrap_or_default());
-    Some(answer)
-}
-
-fn show(state: &mut State, message: &ToEngine<'_>) -> Result<Vec<u8>, Lost> {
-    let outcome = state.connection().and_then(|connection| {
-        match connection.request(message, &[], &mut vec![0; MAX_MESSAGE])? {
-            ToClient::Answer { datagram } => Ok(datagram.to_vec()),
-            _ => Err(Lost::Dead),
-        }
-    });
-    state.record(outcome)
-}
-
-/// Queues an answer as the next one for the program to read.
-fn put(state: &mut State, fd: c_int, seq: u32, answer: Vec<u8>) {
-    let has_place = calls::send(fd, &answer::no_operation(seq), &[]).is_ok();
-    if let Some(Entry::Route(socket)) = state.sockets.get_mut(&fd) {
-        socket.pending.push_back(Pending {
-            answer,
-            seq,
-            has_place,
-        });
-    }
-}
 
 /// `sendmsg`. `None`: the kernel handles it.
 pub(crate) fn send(
@@ -336,6 +218,18 @@ fn forget(state: &mut State, kind: u16, datagram: &[u8]) {
     if kind == libc::RTM_DELLINK {
         let link = link_of(datagram);
         state.devices.retain(|device| Some(*device) != link);
+    }
+}
+
+/// Queues an answer as the next one for the program to read.
+fn put(state: &mut State, fd: c_int, seq: u32, answer: Vec<u8>) {
+    let has_place = calls::send(fd, &answer::no_operation(seq), &[]).is_ok();
+    if let Some(Entry::Route(socket)) = state.sockets.get_mut(&fd) {
+        socket.pending.push_back(Pending {
+            answer,
+            seq,
+            has_place,
+        });
     }
 }
 
