@@ -1,4 +1,4 @@
-//! Interrupt coalescing, for a worker: how it lets packets accumulate between its last one and its sleep.
+//! Interrupt coalescing, for a worker: how packets accumulate between two of its turns.
 //!
 //! A worker that has moved everything sleeps, and the next packet wakes it. Where packets come one by one, each then costs a
 //! wake-up, a call to receive and one to deliver, and everything downstream pays for short runs, too. To yield first gathers
@@ -9,7 +9,8 @@
 //! - Below 4,000 packets a second a worker yields, then sleeps. A packet that comes alone is never delayed.
 //! - Above, while turns bring little, [`trials`] finds out whether pauses after wake-ups cost less, and do not slow the traffic
 //!   down: questions that wait for their answers come more rarely if a worker pauses.
-//! - Above a hundred thousand it takes packets at most every 100 microseconds, as network cards throttle their interrupts.
+//! - Above a hundred thousand it pauses for 100 microseconds before each turn, as network cards throttle their interrupts, unless
+//!   a trial has shown that this slows the traffic down.
 //!
 //! A super-packet, or a run of coalesced datagrams, counts as one: it needs no gathering.
 
@@ -31,23 +32,24 @@ const PAUSE: Duration = Duration::from_micros(50);
 /// By how many nanoseconds the kernel may prolong a pause; its default is 50,000.
 const SLACK: u64 = 1_000;
 
-/// The pause before each turn of a worker that throttles: ten packets at 100,000 a second. A device's queue has room for 500.
+/// The pause before each turn of a worker that throttles: ten packets at 100,000 a second. A device's queue has room for 500,
+/// unless its `txqueuelen` was changed; what another worker hands off is not left alone.
 const INTERVAL: Duration = Duration::from_micros(100);
 
 /// A wait this long was a sleep: longer than a call that finds packets takes, and shorter than a wake-up.
 const SLEPT: Duration = Duration::from_micros(3);
 
-/// After a sleep this long nothing has followed closely, and nothing is expected to.
+/// After a sleep this long no other packet is expected soon.
 const LULL: Duration = Duration::from_millis(20);
 
-/// A worker that throttles takes a full batch each time if packets come that fast, and leaves more: after a turn that has brought
-/// this many, it takes what is there at once.
+/// After a turn that has brought this many packets, half of a batch, a worker that throttles does not wait for more unless it
+/// sleeps: at such rates batches would be full, and packets left over.
 const MANY: u64 = 64;
 
 /// The rate is measured over this many nanoseconds, so that a single burst does not count.
 const SPAN: u64 = 1_000_000;
 
-/// What a worker does when nothing is left to do, before it sleeps.
+/// What a worker does between two turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Gather {
     /// It yields a few times, and looks for packets in between.
@@ -56,7 +58,7 @@ pub(crate) enum Gather {
     Nothing,
     /// The same, and the packet that wakes it waits for those that follow within a pause.
     Delay,
-    /// It takes packets at most once in an interval, as a card throttles its interrupts: what comes meanwhile waits.
+    /// It pauses before each turn, as a card throttles its interrupts, whether it has slept or not.
     Throttle,
 }
 
@@ -121,16 +123,12 @@ impl Coalescing {
         }
     }
 
-    /// Call it when nothing is left to do, with what has `moved` since the start. `spent` reads the thread's processor time.
+    /// Call it before each wait, with what has `moved` since the start. `spent` reads the thread's processor time.
     pub(crate) fn gather(&mut self, now: u64, moved: Moved, spent: impl FnOnce() -> u64) -> Gather {
         let brought = moved.packets.wrapping_sub(self.moved);
         self.moved = moved.packets;
-        let gather = if self.rate.is_fast(moved.packets, now) {
-            self.trials.disturb();
-            Gather::Throttle
-        } else {
-            self.trials.gather(now, moved, spent)
-        };
+        let fast = self.rate.is_fast(moved.packets, now);
+        let gather = self.trials.gather(now, moved, fast, spent);
         match gather {
             Gather::Yield if !self.yields.are_due(now) => Gather::Nothing,
             Gather::Throttle if brought >= MANY => Gather::Delay,

@@ -1,4 +1,4 @@
-//! fd numbers: the calls that give one to a file or take it away, and epoll sets, which go by them.
+//! fd numbers: calls that open files, close fds or copy them, and epoll sets, which go by the numbers.
 
 use crate::marks::{self, FRESH, HIDDEN, POLLED, SERVED};
 use crate::{calls, fds, real, state};

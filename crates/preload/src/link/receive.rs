@@ -1,5 +1,5 @@
-//! What the program reads from an rtnetlink socket: the engine's answers in their places, and the kernel's, in which the
-//! engine shows our links and devices left behind have no routes.
+//! What the program reads from an rtnetlink socket: the engine's answers in their places, and the kernel's, with our links as
+//! the engine shows them, and without routes through devices that were left behind.
 
 use crate::answer;
 use crate::calls::{self, Errno};

@@ -250,7 +250,13 @@ fn spans_that_cost_more_by_chance_do_not_decide() {
 fn questions_that_wait_for_answers_are_not_delayed() {
     for askers in [
         || Traffic::questions(1, 30 * MICROSECOND),
+        // With pauses, too few come for a trial.
+        || Traffic::questions(1, 120 * MICROSECOND),
+        || Traffic::questions(1, 180 * MICROSECOND),
+        || Traffic::questions(1, 220 * MICROSECOND),
         || Traffic::questions(16, 200 * MICROSECOND),
+        // More than 100,000 a second.
+        || Traffic::questions(64, 200 * MICROSECOND),
     ] {
         let [chosen, yields] = both(MACHINE, askers);
         assert!(chosen.pauses * 25 < chosen.times(), "{chosen:?}");
@@ -290,22 +296,21 @@ fn what_comes_slowly_or_in_runs_is_left_alone() {
 }
 
 #[test]
-fn a_flood_is_gathered_without_a_trial() {
-    let [chosen, _] = both(MACHINE, || Traffic::bursts(100, 1, 4 * MICROSECOND));
-    assert!(chosen.pauses * 100 > chosen.times() * 99, "{chosen:?}");
-    assert_eq!(chosen.sleeps, 0, "{chosen:?}");
-    let mut coalescing = Coalescing::from(0);
-    let mut last = Gather::Yield;
-    run(
-        MACHINE,
-        Traffic::bursts(100, 1, 4 * MICROSECOND),
-        1,
-        |now, moved, spent| {
-            last = coalescing.gather(now, moved, || spent);
-            last
-        },
+fn a_flood_is_gathered_from_its_first_milliseconds_on() {
+    let flood = || Traffic::bursts(100, 1, 4 * MICROSECOND);
+    let [chosen, _] = both(MACHINE, flood);
+    let throttled = run(MACHINE, flood(), 20, |_, _, _| Gather::Throttle);
+    assert!(
+        chosen.cost() < 1.06 * throttled.cost(),
+        "{chosen:?} {throttled:?}"
     );
-    assert_eq!(last, Gather::Throttle);
+    let mut coalescing = Coalescing::from(0);
+    run(MACHINE, flood(), 1, |now, moved, spent| {
+        let gather = coalescing.gather(now, moved, || spent);
+        let is_at_its_begin = (2 * MILLISECOND..20 * MILLISECOND).contains(&now);
+        assert!(!is_at_its_begin || gather == Gather::Throttle);
+        gather
+    });
 }
 
 #[test]

@@ -18,7 +18,7 @@ const RUN: u64 = 8 << 10;
 /// of 128 KiB at 300 Mbit/s.
 const SPAN: u64 = 20_000_000;
 
-/// What is tried: first what holds unless another way is better.
+/// What is tried: first what holds unless another way is better, then short pauses before long ones.
 const WAYS: [Gather; 3] = [Gather::Yield, Gather::Delay, Gather::Throttle];
 
 /// The order within half a trial, mirrored, so that a rate that rises or falls favours none.
@@ -37,9 +37,10 @@ const CHEAPER: u64 = 95;
 /// And at least this many percent of the bytes have to move in the same time.
 const AS_FAST: u64 = 95;
 
-/// With less than this many percent, a way is out of a trial at once, and with less than that in its first span. A single span
-/// may be slow by chance.
+/// Below this many percent of the yields' rate, a way slows the traffic down, and leaves a trial at once.
 const CLEARLY: u64 = 85;
+
+/// The same while one of the two has had a single span, which may be slow or fast by chance.
 const AT_FIRST: u64 = 60;
 
 /// What was found before is kept if it costs at most this many percent of the cheapest: else two that cost the same would take
@@ -57,13 +58,15 @@ const MOST: u64 = 8_000_000_000;
 pub(super) struct Trials {
     stage: Stage,
     span: Span,
+    /// Whether packets came fast enough for a trial in the last span.
+    is_brisk: bool,
     /// What each of [`WAYS`] has done in the current trial.
     results: [Spans; WAYS.len()],
     /// The ways that are out of it.
     is_out: [bool; WAYS.len()],
-    /// Whether packets came too fast for a trial in the span before this one.
-    was_disturbed: bool,
     found: Gather,
+    /// Whether pauses have clearly slowed down the traffic in the last trial.
+    slows_down: bool,
     holds_for: u64,
 }
 
@@ -73,8 +76,6 @@ struct Span {
     moved: Moved,
     spent: u64,
     turns: u64,
-    /// Whether packets came too fast for a trial meanwhile.
-    is_disturbed: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -85,6 +86,15 @@ enum Stage {
     Over {
         until: u64,
     },
+}
+
+/// What a worker has done in a span.
+#[derive(Clone, Copy, Debug)]
+struct Work {
+    time: u64,
+    moved: Moved,
+    spent: u64,
+    turns: u64,
 }
 
 /// The costs and rates of a way, in as many spans of a trial as it has had.
@@ -98,15 +108,6 @@ struct Spans {
     count: usize,
 }
 
-/// What a worker has done in some spans.
-#[derive(Clone, Copy, Debug, Default)]
-struct Work {
-    time: u64,
-    moved: Moved,
-    spent: u64,
-    turns: u64,
-}
-
 impl Trials {
     pub(super) fn from(now: u64) -> Self {
         Self {
@@ -116,26 +117,28 @@ impl Trials {
                 moved: Moved::default(),
                 spent: 0,
                 turns: 0,
-                is_disturbed: false,
             },
+            is_brisk: false,
             results: Default::default(),
             is_out: [false; WAYS.len()],
-            was_disturbed: false,
             found: Gather::Yield,
+            slows_down: false,
             holds_for: KEPT,
         }
     }
 
-    /// Packets come too fast for a trial: what this span measures does not count for one.
-    pub(super) const fn disturb(&mut self) {
-        self.span.turns += 1;
-        self.span.is_disturbed = true;
-    }
-
-    /// How to gather now; see [`super::Coalescing::gather`].
-    pub(super) fn gather(&mut self, now: u64, moved: Moved, spent: impl FnOnce() -> u64) -> Gather {
+    /// How to gather now; see [`super::Coalescing::gather`]. Packets that come `fast` are throttled, unless a trial is on, or
+    /// has shown that this slows them down.
+    pub(super) fn gather(
+        &mut self,
+        now: u64,
+        moved: Moved,
+        fast: bool,
+        spent: impl FnOnce() -> u64,
+    ) -> Gather {
         self.span.turns += 1;
         let elapsed = now.saturating_sub(self.span.since);
+        let throttles = fast && !self.slows_down;
         if elapsed >= SPAN {
             let spent = spent();
             let work = Work {
@@ -144,59 +147,28 @@ impl Trials {
                 spent: spent.saturating_sub(self.span.spent),
                 turns: self.span.turns,
             };
-            let is_disturbed = self.span.is_disturbed;
             self.span = Span {
                 since: now,
                 moved,
                 spent,
                 turns: 0,
-                is_disturbed: false,
             };
-            self.stage = match self.stage {
-                // Once more; the second time in a row, what was found before holds.
-                Stage::On(step) if is_disturbed && !self.was_disturbed => Stage::On(step),
-                Stage::On(_) if is_disturbed => Stage::Over {
-                    until: now.saturating_add(KEPT),
-                },
-                _ => self.next(now, work),
-            };
-            self.was_disturbed = is_disturbed;
+            self.is_brisk = work.is_brisk();
+            self.stage = self.next(now, work);
         }
         match self.stage {
-            Stage::Off => Gather::Yield,
             Stage::On(step) => WAYS[ORDER[step % ORDER.len()]],
-            Stage::Over { .. } => self.found,
+            _ if throttles => Gather::Throttle,
+            Stage::Over { .. } if self.is_brisk => self.found,
+            Stage::Off | Stage::Over { .. } => Gather::Yield,
         }
     }
 
     /// The stage after a span with this work.
     fn next(&mut self, now: u64, work: Work) -> Stage {
-        if !work.is_brisk() {
-            return Stage::Off;
-        }
         match self.stage {
-            Stage::On(step) => {
-                let way = ORDER[step % ORDER.len()];
-                self.results[way].add(work);
-                let [yields, result] = [self.results[0], self.results[way]];
-                let percent = if result.count > 1 { CLEARLY } else { AT_FIRST };
-                self.is_out[way] |= !result.is_as_fast(yields, percent);
-                if step + 1 >= ORDER.len() {
-                    for (is_out, result) in self.is_out.iter_mut().zip(self.results).skip(1) {
-                        *is_out |= result.cost() > yields.cost();
-                    }
-                }
-                let mut rest = step + 1..2 * ORDER.len();
-                let is_left = |step: &usize| !self.is_out[ORDER[step % ORDER.len()]];
-                let is_alone = self.is_out[1..].iter().all(|is_out| *is_out);
-                if !is_alone && let Some(next) = rest.find(is_left) {
-                    return Stage::On(next);
-                }
-                self.conclude();
-                Stage::Over {
-                    until: now.saturating_add(self.holds_for),
-                }
-            }
+            Stage::On(step) => self.go_on(step, now, work),
+            Stage::Off | Stage::Over { .. } if !self.is_brisk => self.stage,
             // Pauses that gather nothing, or what is a run already, only delay: the traffic has changed.
             Stage::Over { .. }
                 if self.found != Gather::Yield && (work.comes_singly() || work.comes_in_runs()) =>
@@ -207,12 +179,49 @@ impl Trials {
                 }
             }
             Stage::Over { until } if now < until => self.stage,
-            Stage::Off | Stage::Over { .. } if work.gathers_by_itself() => Stage::Off,
+            // A turn after a pause brings much by itself: that is no sign.
+            Stage::Off | Stage::Over { .. }
+                if self.found == Gather::Yield && work.gathers_by_itself() =>
+            {
+                Stage::Off
+            }
             Stage::Off | Stage::Over { .. } => {
                 self.results = Default::default();
                 self.is_out = [false; WAYS.len()];
                 Stage::On(0)
             }
+        }
+    }
+
+    /// The stage after this span of a trial.
+    fn go_on(&mut self, step: usize, now: u64, work: Work) -> Stage {
+        let way = ORDER[step % ORDER.len()];
+        if way == 0 && !self.is_brisk {
+            return Stage::Off;
+        }
+        self.results[way].add(work);
+        let [yields, result] = [self.results[0], self.results[way]];
+        let few = yields.count.min(result.count) < 2;
+        let percent = if few { AT_FIRST } else { CLEARLY };
+        if !self.is_brisk || !result.is_as_fast(yields, percent) {
+            // Where a pause slows the traffic down that much, longer ones do, too.
+            let last = if few { WAYS.len() } else { way + 1 };
+            self.is_out[way..last].fill(true);
+        }
+        if step + 1 >= ORDER.len() {
+            for (is_out, result) in self.is_out.iter_mut().zip(self.results).skip(1) {
+                *is_out |= result.cost() > yields.cost();
+            }
+        }
+        let mut rest = step + 1..2 * ORDER.len();
+        let is_left = |step: &usize| !self.is_out[ORDER[step % ORDER.len()]];
+        let is_alone = self.is_out[1..].iter().all(|is_out| *is_out);
+        if !is_alone && let Some(next) = rest.find(is_left) {
+            return Stage::On(next);
+        }
+        self.conclude();
+        Stage::Over {
+            until: now.saturating_add(self.holds_for),
         }
     }
 
@@ -223,6 +232,8 @@ impl Trials {
             false => KEPT,
         };
         self.found = found;
+        self.slows_down =
+            found == Gather::Yield && !self.results[1].is_as_fast(self.results[0], CLEARLY);
     }
 
     /// The cheapest way of those that are cheaper than yields, and do not slow the traffic down.

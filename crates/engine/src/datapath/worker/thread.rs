@@ -7,6 +7,7 @@ use udco_sys::{clock, epoll};
 
 use super::running::Running;
 use crate::datapath::coalesce::{self, Gather};
+use crate::device::registration::SECOND;
 use crate::io::Moment;
 use crate::linux::{Linux, now};
 
@@ -27,7 +28,7 @@ impl Running<Linux> {
             let waited = self.wait(&mut events, time, timeout);
             time = now();
             match waited {
-                // A wait without a timeout ends with an event, or with a signal.
+                // A wait without a timeout ends with an event, with a signal, or after a pause with nothing left.
                 Ok(0) => {
                     self.retry(time);
                     time = now();
@@ -53,8 +54,8 @@ impl Running<Linux> {
 
     /// Waits for events, at most for the time given, and returns how many there are. All were handled at this `time`.
     ///
-    /// Packets come in crowds, and a sleeping worker costs each sender a wake-up: before it sleeps, it lets some
-    /// accumulate (see [`crate::datapath::coalesce`]).
+    /// Packets arrive in bursts, and a turn for each is dear: some accumulate before it sleeps, or once it is awake (see
+    /// [`crate::datapath::coalesce`]).
     fn wait(
         &mut self,
         events: &mut epoll::Events,
@@ -80,13 +81,14 @@ impl Running<Linux> {
             }
         }
         let mut ready = self.shared.set.poller.wait(events, timeout);
-        if ready.as_ref().is_ok_and(|ready| *ready > 0)
+        if may_wait(events)
             && let Some(delay) = gather.delay(now().since(since))
         {
             std::thread::sleep(delay);
             // Once more, since other sources may have packets by now, too.
             ready = self.shared.set.poller.wait(events, Some(Duration::ZERO));
         }
+        // To pause is to sleep, for the choice of a worker: this one could do more.
         self.slept(since);
         ready
     }
@@ -111,4 +113,15 @@ impl Running<Linux> {
         self.try_all(now);
         false
     }
+}
+
+/// Whether these events may be left alone for a while, and asked for again. Not those of a full list, which the kernel would
+/// follow up with others, nor hand-offs: another worker has gathered them, and their rings are short.
+fn may_wait(events: &epoll::Events) -> bool {
+    let (mut count, mut is_urgent) = (0, false);
+    for event in events.iter() {
+        count += 1;
+        is_urgent |= event.token & SECOND != 0;
+    }
+    count > 0 && count < EVENTS && !is_urgent
 }
