@@ -1,13 +1,11 @@
 //! A model of a worker, and of what reaches it: how it gathers packets, and what that costs beside yields always.
 
+mod traffic;
+
 use std::time::Duration;
 
+use self::traffic::{MICROSECOND, MILLISECOND, SECOND, Traffic};
 use super::{Coalescing, Gather, INTERVAL, Moved, PAUSE};
-
-/// Nanoseconds.
-const MICROSECOND: u64 = 1_000;
-const MILLISECOND: u64 = 1_000_000;
-const SECOND: u64 = 1_000_000_000;
 
 /// What the worker's steps cost, in nanoseconds of its processor time.
 #[derive(Clone, Copy)]
@@ -26,81 +24,6 @@ const MACHINE: Machine = Machine {
     turn: 3_000,
     packet: 1_500,
 };
-
-/// Packets on their way to the worker.
-struct Traffic {
-    /// The bytes of each.
-    len: u64,
-    /// When the next one comes, and how many with it.
-    next: u64,
-    kind: Kind,
-    /// When 150 more come, every 100 ms, if they do.
-    more: Option<u64>,
-}
-
-enum Kind {
-    /// Bursts: how many packets each has, and the time from one to the next.
-    Bursts(u64, u64),
-    /// Questions: how many ask, and how long after an answer each asks again.
-    Questions(u64, u64),
-}
-
-impl Traffic {
-    const fn bursts(len: u64, packets: u64, gap: u64) -> Self {
-        Self {
-            len,
-            next: 0,
-            kind: Kind::Bursts(packets, gap),
-            more: None,
-        }
-    }
-
-    /// Single packets, and bursts that are fast for a moment.
-    const fn with_bursts(gap: u64) -> Self {
-        Self {
-            more: Some(0),
-            ..Self::bursts(1_400, 1, gap)
-        }
-    }
-
-    const fn questions(askers: u64, away: u64) -> Self {
-        Self {
-            len: 100,
-            next: 0,
-            kind: Kind::Questions(askers, away),
-            more: None,
-        }
-    }
-
-    /// The packets that are there now.
-    fn take(&mut self, now: u64) -> u64 {
-        let mut more = 0;
-        if let Some(next) = &mut self.more
-            && now >= *next
-        {
-            more = 150;
-            *next += 100 * MILLISECOND;
-        }
-        more + match self.kind {
-            Kind::Bursts(packets, gap) => {
-                let bursts = match now.checked_sub(self.next) {
-                    Some(late) => late / gap + 1,
-                    None => 0,
-                };
-                self.next += bursts * gap;
-                bursts * packets
-            }
-            Kind::Questions(askers, _) if now >= self.next => askers,
-            Kind::Questions(..) => 0,
-        }
-    }
-
-    const fn answered(&mut self, now: u64) {
-        if let Kind::Questions(_, away) = self.kind {
-            self.next = now + away;
-        }
-    }
-}
 
 /// What a worker has done.
 #[derive(Debug, Default)]
@@ -323,6 +246,27 @@ fn traffic_that_changes_is_judged_anew() {
     assert!(questions.pauses * 15 < questions.times(), "{questions:?}");
     let slow = phase(Traffic::bursts(100, 1, 10 * MILLISECOND), 5);
     assert!(slow.pauses < 10 && slow.sleeps < 10, "{slow:?}");
+}
+
+#[test]
+fn a_lull_in_a_trial_says_nothing() {
+    for spans in 1..14 {
+        let mut coalescing = Coalescing::from(0);
+        let (mut now, mut moved) = (0, Moved::default());
+        let mut turn = |packets, after| {
+            now += after;
+            moved.packets += packets;
+            moved.bytes += packets * 1_400;
+            // A twentieth of the time.
+            coalescing.gather(now, moved, || now / 20)
+        };
+        for _ in 0..20 * spans + 5 {
+            turn(5, MILLISECOND);
+        }
+        turn(5, SECOND);
+        turn(300, MILLISECOND);
+        assert_eq!(turn(1, MILLISECOND / 10), Gather::Throttle, "{spans}");
+    }
 }
 
 /// Every 100 ms a burst is fast for a moment.

@@ -6,13 +6,10 @@
 //! wake-ups, as a yield does. To sleep at once without one is not tried for that reason, though a worker alone may find it
 //! cheaper.
 
+mod spans;
+
+use self::spans::{Spans, Work};
 use super::{Gather, Moved};
-
-/// Below this many packets a second nothing is to be gained: a wake-up for each costs some 3 % of a processor.
-const FROM: u64 = 4_000;
-
-/// While a turn brings this many bytes on average, they come in runs already: six full packets.
-const RUN: u64 = 8 << 10;
 
 /// Each way has this many nanoseconds in a row: many bursts of a sender that paces itself by the millisecond, and six blocks
 /// of 128 KiB at 300 Mbit/s.
@@ -23,13 +20,6 @@ const WAYS: [Gather; 3] = [Gather::Yield, Gather::Delay, Gather::Throttle];
 
 /// The order within half a trial, mirrored, so that a rate that rises or falls favours none.
 const ORDER: [usize; 6] = [0, 1, 2, 2, 1, 0];
-
-/// How many spans of a trial each way has.
-const SPANS: usize = 4;
-
-/// While a worker is busy for this percentage of the time, packets accumulate by themselves. Much less is no sign of that: a
-/// worker that only yields is busy with single packets for two thirds of the time, at 70,000 packets a second.
-const BUSY: u64 = 90;
 
 /// Another way has to cost at most this many percent of yields: less is noise.
 const CHEAPER: u64 = 95;
@@ -88,26 +78,6 @@ enum Stage {
     },
 }
 
-/// What a worker has done in a span.
-#[derive(Clone, Copy, Debug)]
-struct Work {
-    time: u64,
-    moved: Moved,
-    spent: u64,
-    turns: u64,
-}
-
-/// The costs and rates of a way, in as many spans of a trial as it has had.
-///
-/// Compared by their medians: the host of a virtual machine, an interrupt or a stall makes a single span cost many times as
-/// much.
-#[derive(Clone, Copy, Default)]
-struct Spans {
-    costs: [u64; SPANS],
-    rates: [u64; SPANS],
-    count: usize,
-}
-
 impl Trials {
     pub(super) fn from(now: u64) -> Self {
         Self {
@@ -154,13 +124,26 @@ impl Trials {
                 turns: 0,
             };
             self.is_brisk = work.is_brisk();
-            self.stage = self.next(now, work);
+            self.stage = if work.had_a_lull() {
+                self.slows_down = false;
+                self.after_a_lull(now)
+            } else {
+                self.next(now, work)
+            };
         }
         match self.stage {
             Stage::On(step) => WAYS[ORDER[step % ORDER.len()]],
             _ if throttles => Gather::Throttle,
             Stage::Over { .. } if self.is_brisk => self.found,
             Stage::Off | Stage::Over { .. } => Gather::Yield,
+        }
+    }
+
+    /// The stage after a span in which nothing came for a while: it says nothing about the ways of a trial.
+    const fn after_a_lull(&self, now: u64) -> Stage {
+        match self.stage {
+            Stage::Over { until } if now < until => self.stage,
+            _ => Stage::Off,
         }
     }
 
@@ -179,7 +162,8 @@ impl Trials {
                 }
             }
             Stage::Over { until } if now < until => self.stage,
-            // A turn after a pause brings much by itself: that is no sign.
+            Stage::Off | Stage::Over { .. } if work.comes_in_runs() => Stage::Off,
+            // A turn after a pause brings much: that is no sign.
             Stage::Off | Stage::Over { .. }
                 if self.found == Gather::Yield && work.gathers_by_itself() =>
             {
@@ -252,97 +236,5 @@ impl Trials {
             WAYS[*way] == self.found && self.results[*way].is_at_most(AS_CHEAP, self.results[best])
         };
         WAYS[good.clone().find(is_kept).unwrap_or(best)]
-    }
-}
-
-impl Spans {
-    fn add(&mut self, work: Work) {
-        if let (Some(cost), Some(rate)) = (
-            self.costs.get_mut(self.count),
-            self.rates.get_mut(self.count),
-        ) {
-            (*cost, *rate) = (work.cost(), work.rate());
-            self.count += 1;
-        }
-    }
-
-    /// The median; of two in the middle, the better one.
-    fn cost(&self) -> u64 {
-        let mut costs = self.costs;
-        let costs = &mut costs[..self.count];
-        costs.sort_unstable();
-        costs
-            .get(costs.len().saturating_sub(1) / 2)
-            .copied()
-            .unwrap_or(u64::MAX)
-    }
-
-    /// Likewise.
-    fn rate(&self) -> u64 {
-        let mut rates = self.rates;
-        let rates = &mut rates[..self.count];
-        rates.sort_unstable();
-        rates.get(rates.len() / 2).copied().unwrap_or(0)
-    }
-
-    /// Whether it costs at most this many percent of another way.
-    fn is_at_most(&self, percent: u64, other: Self) -> bool {
-        self.cost().saturating_mul(100) <= other.cost().saturating_mul(percent)
-    }
-
-    /// Whether it has moved at least this many percent of what another way has.
-    fn is_as_fast(&self, other: Self, percent: u64) -> bool {
-        self.rate().saturating_mul(100) >= other.rate().saturating_mul(percent)
-    }
-}
-
-impl Work {
-    /// Whether a trial is worth its while.
-    const fn is_brisk(&self) -> bool {
-        self.moved.packets.saturating_mul(1_000_000_000 / FROM) >= self.time
-    }
-
-    /// Whether turns bring so much, or the worker is so busy, that a pause would gather little more.
-    const fn gathers_by_itself(&self) -> bool {
-        self.moved.bytes >= self.turns.saturating_mul(RUN) || self.is_busy()
-    }
-
-    /// Whether packets are runs already. It goes by packets, since turns after a pause bring a run of them.
-    const fn comes_in_runs(&self) -> bool {
-        self.moved.bytes >= self.moved.packets.saturating_mul(RUN)
-    }
-
-    const fn is_busy(&self) -> bool {
-        self.spent.saturating_mul(100) >= self.time.saturating_mul(BUSY)
-    }
-
-    /// Whether hardly a turn brings more than one packet.
-    const fn comes_singly(&self) -> bool {
-        self.moved.packets * 10 < self.turns * 11
-    }
-
-    /// Processor time (nanoseconds) for a MiB.
-    const fn cost(&self) -> u64 {
-        match self
-            .spent
-            .saturating_mul(1 << 20)
-            .checked_div(self.moved.bytes)
-        {
-            Some(cost) => cost,
-            None => u64::MAX,
-        }
-    }
-
-    /// Bytes a millisecond.
-    const fn rate(&self) -> u64 {
-        match self
-            .moved
-            .bytes
-            .saturating_mul(1_000_000)
-            .checked_div(self.time)
-        {
-            Some(rate) => rate,
-            None => 0,
-        }
     }
 }
