@@ -80,23 +80,20 @@ impl Running<Linux> {
                 }
             }
         }
-        let mut ready = self.shared.set.poller.wait(events, timeout);
-        if may_wait(events)
-            && let Some(delay) = gather.delay(now().since(since))
+        let mut ready = self.shared.set.poller.wait(events, timeout)?;
+        let mut slept = now().since(since);
+        if let Some(delay) = gather.delay(slept)
+            && may_wait(events)
         {
             std::thread::sleep(delay);
             // Once more, since other sources may have packets by now, too.
-            ready = self.shared.set.poller.wait(events, Some(Duration::ZERO));
+            ready = self.shared.set.poller.wait(events, Some(Duration::ZERO))?;
+            // To pause is to sleep, for the choice of a worker: this one could do more.
+            slept = now().since(since);
         }
-        // To pause is to sleep, for the choice of a worker: this one could do more.
-        self.slept(since);
-        ready
-    }
-
-    /// It has slept until now.
-    fn slept(&mut self, since: Moment) {
-        let slept = now().since(since).as_nanos();
-        self.load.slept(u64::try_from(slept).unwrap_or(u64::MAX));
+        self.load
+            .slept(u64::try_from(slept.as_nanos()).unwrap_or(u64::MAX));
+        Ok(ready)
     }
 
     /// Waiting has failed: after a pause, tries everything as if it were ready. Returns whether to stop.
@@ -118,10 +115,6 @@ impl Running<Linux> {
 /// Whether these events may be left alone for a while, and asked for again. Not those of a full list, which the kernel would
 /// follow up with others, nor hand-offs: another worker has gathered them, and their rings are short.
 fn may_wait(events: &epoll::Events) -> bool {
-    let (mut count, mut is_urgent) = (0, false);
-    for event in events.iter() {
-        count += 1;
-        is_urgent |= event.token & SECOND != 0;
-    }
-    count > 0 && count < EVENTS && !is_urgent
+    let mut events = events.iter();
+    (1..EVENTS).contains(&events.len()) && !events.any(|event| event.token & SECOND != 0)
 }

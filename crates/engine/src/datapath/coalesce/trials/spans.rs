@@ -1,7 +1,7 @@
 //! What a worker has done in the spans of a trial.
 
-use super::super::Moved;
 use super::SPAN;
+use crate::datapath::coalesce::{LULL, Moved};
 
 /// Below this many packets a second nothing is to be gained: a wake-up for each costs some 3 % of a processor.
 const FROM: u64 = 4_000;
@@ -31,9 +31,9 @@ impl Work {
         self.moved.packets.saturating_mul(1_000_000_000 / FROM) >= self.time
     }
 
-    /// A span ends with the first turn after it.
+    /// Whether nothing came for a while: a span ends with the first turn after it, however late that is.
     pub(super) const fn had_a_lull(&self) -> bool {
-        self.time >= 2 * SPAN
+        self.time >= SPAN + LULL.as_nanos() as u64
     }
 
     /// Whether turns bring so much, or the worker is so busy, that a pause would gather little more.
