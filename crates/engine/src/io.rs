@@ -172,6 +172,9 @@ pub trait ByteStream {
     /// Makes the socket count as full with this many unsent bytes. A hint.
     fn limit_unsent(&self, bytes: u32);
 
+    /// Sends segments that are not full at once, too. A hint.
+    fn disable_nagle(&self);
+
     /// Makes closing return at once.
     fn clear_linger(&self);
 }

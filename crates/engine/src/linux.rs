@@ -160,6 +160,11 @@ impl ByteStream for tcp::Stream {
         let _ = self.set_unsent_limit(bytes);
     }
 
+    fn disable_nagle(&self) {
+        // With it packets only move slower.
+        let _ = self.set_nodelay(true);
+    }
+
     fn clear_linger(&self) {
         self.forget_linger();
     }

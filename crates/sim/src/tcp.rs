@@ -167,6 +167,8 @@ impl ByteStream for Stream {
 
     fn limit_unsent(&self, _: u32) {}
 
+    fn disable_nagle(&self) {}
+
     fn clear_linger(&self) {}
 }
 

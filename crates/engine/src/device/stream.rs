@@ -72,6 +72,9 @@ pub(crate) enum Progress {
 impl<I: Io> Stream<I> {
     pub(crate) fn new(socket: I::Stream, relay: I::Relay, partial: Partial) -> Self {
         socket.limit_unsent(UNSENT);
+        // A short last segment that waits for others to arrive delays its packet. With bbr it does worse: a segment that
+        // leaves alone is a sample of the path's rate, and bbr then paces all that follows by it (docs/lab/loads.md).
+        socket.disable_nagle();
         Self {
             socket,
             relay,
