@@ -22,7 +22,8 @@ mod table;
 mod target;
 mod vpn;
 
-use std::fs::File;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -93,7 +94,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     );
     packages::ensure_to_measure()?;
     build_release()?;
-    let (parts, cells) = (options.parts(), options.cells());
+    let (parts, mut cells) = (options.parts(), options.cells());
+    leave_out_what_the_kernel_lacks(&mut cells)?;
     let one_end = options.one_end();
     ensure!(
         !cells.is_empty() || one_end.is_some() || options.scale,
@@ -253,6 +255,27 @@ fn release_binary() -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let target = own.ancestors().nth(2).context("no target directory")?;
     Ok(target.join("release").join("udco"))
+}
+
+/// Leaves out cells whose congestion control this kernel does not let a network namespace have, and says so.
+fn leave_out_what_the_kernel_lacks(cells: &mut Vec<Cell>) -> Result<()> {
+    const ALLOWED: &str = "net.ipv4.tcp_allowed_congestion_control";
+    let allowed = fs::read_to_string(format!("/proc/sys/{}", ALLOWED.replace('.', "/")))?;
+    let allowed = allowed.trim_end();
+    let mut missing = BTreeSet::new();
+    cells.retain(|cell| {
+        let wanted = cell.subject.congestion();
+        let lacks = wanted.filter(|&name| !allowed.split(' ').any(|it| it == name));
+        missing.extend(lacks);
+        lacks.is_none()
+    });
+    for name in missing {
+        eprintln!(
+            "SKIPPED: {name} over TCP: this kernel allows {allowed} only: \
+             `modprobe tcp_{name}`, then `sysctl {ALLOWED}=\"{allowed} {name}\"`"
+        );
+    }
+    Ok(())
 }
 
 /// The other VPNs among the cells. If one is missing, the others are still measured.

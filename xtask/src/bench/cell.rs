@@ -41,7 +41,7 @@ pub(crate) fn all() -> impl Iterator<Item = Cell> {
     use Subject::{
         Fastd, Nebula, NoTunnel, NoTunnelNoGso, Openvpn, OpenvpnTuned, OpenvpnTunedChacha,
         OpenvpnTunedTcp, Tinc, Udco, UdcoChacha, UdcoClient, UdcoCrowded, UdcoServer, UdcoTcp,
-        WireguardGo,
+        UdcoTcpBbr, UdcoTcpCubic, WireguardGo,
     };
     let veth = [
         NoTunnel,
@@ -58,6 +58,8 @@ pub(crate) fn all() -> impl Iterator<Item = Cell> {
         UdcoCrowded,
         OpenvpnTunedTcp,
         UdcoTcp,
+        UdcoTcpCubic,
+        UdcoTcpBbr,
         UdcoServer,
         UdcoClient,
     ];
@@ -83,7 +85,7 @@ pub(crate) struct Method<'a> {
     pub(crate) programs: &'a [Program],
     /// The `udco` binary, if not the newest build.
     pub(crate) udco: Option<&'a Path>,
-    /// Congestion control of the tunnel's own streams.
+    /// Congestion control of the tunnel's own streams, unless the subject has one of its own.
     pub(crate) congestion: &'a str,
     /// IPv6, outside the tunnel and inside.
     pub(crate) ipv6: bool,
@@ -134,8 +136,9 @@ impl Cell {
         let pair = Pair::new()?;
         self.link.prepare(&pair)?;
         let hosts = [&pair.server, &pair.client];
+        let congestion = self.subject.congestion().unwrap_or(method.congestion);
         for host in hosts {
-            begin_with(host, method.congestion)?;
+            begin_with(host, congestion)?;
         }
         let (programs, ipv6) = (method.programs, method.ipv6);
         let tunnel = self.subject.start(&pair, programs, method.udco, ipv6)?;

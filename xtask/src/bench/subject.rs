@@ -59,8 +59,12 @@ pub(crate) enum Subject {
     Udco,
     /// The same with CHACHA20-POLY1305.
     UdcoChacha,
-    /// The same over TCP.
+    /// The same over TCP, whose sockets have reno.
     UdcoTcp,
+    /// The same with cubic, the default of Linux.
+    UdcoTcpCubic,
+    /// The same with bbr, the default of many VPN servers.
+    UdcoTcpBbr,
     /// OpenVPN, as installed, with udco at both ends, and thousands of additional peers at the server.
     UdcoCrowded,
     /// udco at the server, OpenVPN's own data path at the client.
@@ -85,9 +89,24 @@ impl Subject {
             Self::Udco => "OpenVPN with udco",
             Self::UdcoChacha => "OpenVPN with udco, ChaCha",
             Self::UdcoTcp => "OpenVPN with udco, over TCP",
+            Self::UdcoTcpCubic => "OpenVPN with udco, over TCP, cubic",
+            Self::UdcoTcpBbr => "OpenVPN with udco, over TCP, bbr",
             Self::UdcoCrowded => "OpenVPN with udco, 10,000 peers",
             Self::UdcoServer => "udco at the server only",
             Self::UdcoClient => "udco at the client only",
+        }
+    }
+
+    const fn is_over_tcp(self) -> bool {
+        self.congestion().is_some() || matches!(self, Self::OpenvpnTunedTcp | Self::UdcoTcp)
+    }
+
+    /// The congestion control of the tunnel's own streams, if this subject has one of its own.
+    pub(crate) const fn congestion(self) -> Option<&'static str> {
+        match self {
+            Self::UdcoTcpCubic => Some("cubic"),
+            Self::UdcoTcpBbr => Some("bbr"),
+            _ => None,
         }
     }
 
@@ -120,7 +139,7 @@ impl Subject {
         ipv6: bool,
     ) -> Result<Tunnel> {
         let variant = Variant {
-            tcp: matches!(self, Self::OpenvpnTunedTcp | Self::UdcoTcp),
+            tcp: self.is_over_tcp(),
             ipv6,
         };
         let proto = variant.proto();
@@ -144,9 +163,11 @@ impl Subject {
                 client.line_each(&TUNED).cipher(CHACHA),
             ),
             Self::OpenvpnTunedTcp => (server.line_each(&TUNED_TCP), client.line_each(&TUNED_TCP)),
-            Self::Udco | Self::UdcoTcp | Self::UdcoCrowded => {
-                (server.launch(Launch::Udco), client.launch(Launch::Udco))
-            }
+            Self::Udco
+            | Self::UdcoTcp
+            | Self::UdcoTcpCubic
+            | Self::UdcoTcpBbr
+            | Self::UdcoCrowded => (server.launch(Launch::Udco), client.launch(Launch::Udco)),
             Self::UdcoChacha => (
                 server.launch(Launch::Udco).cipher(CHACHA),
                 client.launch(Launch::Udco).cipher(CHACHA),

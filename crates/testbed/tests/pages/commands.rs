@@ -375,6 +375,11 @@ pub(super) const COMMANDS: &[Command] = &[
     ),
     of(
         PERFORMANCE,
+        "cargo xtask bench --subjects udco,udco-tcp,udco-tcp-cubic,udco-tcp-bbr --links veth",
+        LONG,
+    ),
+    of(
+        PERFORMANCE,
         "cargo bench -p udco-engine --bench packet_path",
         LONG,
     ),
