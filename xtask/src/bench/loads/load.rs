@@ -1,10 +1,11 @@
 //! The loads, and what carries them.
 
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow};
 use udco_testbed::Pair;
-use udco_testbed::measure::{RoundTrips, Stream, questions};
+use udco_testbed::measure::{Echo, Ping, RoundTrips, Stream, questions};
 
 use crate::step;
 
@@ -95,5 +96,26 @@ fn ask(pair: &Pair, to: &str, askers: u32, seconds: u32) -> Result<Carried> {
         rate: answers / duration.as_secs_f64(),
         units: answers / 1e5,
         round_trips: Some(times),
+    })
+}
+
+/// Echo requests beside a load of this duration.
+pub(super) fn pings(to: &str, seconds: u32) -> Ping {
+    let interval = Duration::from_millis(10);
+    Ping::to(to).count(100 * seconds).interval(interval)
+}
+
+/// What they have found.
+pub(super) fn round_trips(pings: JoinHandle<Result<Echo>>) -> Result<RoundTrips> {
+    let echo = pings.join().map_err(|_panic| anyhow!("ping panicked"))??;
+    let at = |share: f64| {
+        let time = echo.quantile_ms(share).context("no echo came back")?;
+        anyhow::Ok(time * 1e3)
+    };
+    Ok(RoundTrips {
+        p50: at(0.5)?,
+        p99: at(0.99)?,
+        answered: echo.received,
+        lost: echo.sent.saturating_sub(echo.received),
     })
 }
