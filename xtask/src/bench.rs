@@ -108,7 +108,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         program: &step::own_path()?,
         programs: &programs,
         udco: None,
-        congestion: "reno",
         ipv6: false,
     };
     // Recorded first: the source tree may change during the run.
@@ -260,14 +259,17 @@ fn release_binary() -> Result<PathBuf> {
 /// Leaves out cells whose congestion control this kernel does not let a network namespace have, and says so.
 fn leave_out_what_the_kernel_lacks(cells: &mut Vec<Cell>) -> Result<()> {
     const ALLOWED: &str = "net.ipv4.tcp_allowed_congestion_control";
-    let allowed = fs::read_to_string(format!("/proc/sys/{}", ALLOWED.replace('.', "/")))?;
+    let allowed =
+        fs::read_to_string(format!("/proc/sys/{}", ALLOWED.replace('.', "/"))).context(ALLOWED)?;
     let allowed = allowed.trim_end();
     let mut missing = BTreeSet::new();
     cells.retain(|cell| {
         let wanted = cell.subject.congestion();
-        let lacks = wanted.filter(|&name| !allowed.split(' ').any(|it| it == name));
-        missing.extend(lacks);
-        lacks.is_none()
+        let is_there = allowed.split(' ').any(|it| it == wanted);
+        if !is_there {
+            missing.insert(wanted);
+        }
+        is_there
     });
     for name in missing {
         eprintln!(

@@ -44,7 +44,7 @@ enum Command {
     /// Measure udco against OpenVPN's own data path, other VPNs and no tunnel, interleaved, and print ratios of medians.
     ///
     /// Installs missing Debian packages if run by root, builds, and works in its own network namespaces. A whole run
-    /// takes about 25 minutes.
+    /// takes about half an hour.
     Bench(bench::Options),
     /// Measure two builds of udco in turns: this tree's, and that of a commit or one that enters no confinement.
     Compare(bench::compare::Options),

@@ -161,7 +161,7 @@ impl ByteStream for tcp::Stream {
     }
 
     fn disable_nagle(&self) {
-        // With it packets only move slower.
+        // If that fails, packets only move slower.
         let _ = self.set_nodelay(true);
     }
 

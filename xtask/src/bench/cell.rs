@@ -85,8 +85,6 @@ pub(crate) struct Method<'a> {
     pub(crate) programs: &'a [Program],
     /// The `udco` binary, if not the newest build.
     pub(crate) udco: Option<&'a Path>,
-    /// Congestion control of the tunnel's own streams, unless the subject has one of its own.
-    pub(crate) congestion: &'a str,
     /// IPv6, outside the tunnel and inside.
     pub(crate) ipv6: bool,
 }
@@ -136,9 +134,8 @@ impl Cell {
         let pair = Pair::new()?;
         self.link.prepare(&pair)?;
         let hosts = [&pair.server, &pair.client];
-        let congestion = self.subject.congestion().unwrap_or(method.congestion);
         for host in hosts {
-            begin_with(host, congestion)?;
+            begin_with(host, self.subject.congestion())?;
         }
         let (programs, ipv6) = (method.programs, method.ipv6);
         let tunnel = self.subject.start(&pair, programs, method.udco, ipv6)?;

@@ -52,9 +52,6 @@ pub(crate) struct Options {
         default_value = "udco"
     )]
     subjects: Vec<Subject>,
-    /// Congestion control of the tunnel's own streams, if it is over TCP.
-    #[arg(long, value_name = "NAME", default_value = "reno")]
-    congestion: String,
     /// IPv6, outside the tunnel and inside.
     #[arg(long)]
     ipv6: bool,
@@ -94,7 +91,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
                 program: &program,
                 programs: &[],
                 udco: Some(udco),
-                congestion: &options.congestion,
                 ipv6: options.ipv6,
             };
             cell.measure(&method)

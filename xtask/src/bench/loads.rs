@@ -50,7 +50,7 @@ pub(crate) struct Options {
         default_value = "veth"
     )]
     links: Vec<Link>,
-    /// Measure round trips beside each load as well: an echo request every 10 ms.
+    /// Measure round trips beside the loads that are not questions: an echo request every 10 ms.
     #[arg(long)]
     pings: bool,
     /// Measure these loads only: those whose name contains this.
@@ -197,13 +197,9 @@ fn measure(options: &Options, link: Link, carrier: &Carrier) -> Result<Vec<(usiz
         let to = options.variant.inner_server();
         let works = || Ok::<_, Error>([Work::read(&at_server)?, Work::read(&at_client)?]);
         let (before, began) = (works()?, Instant::now());
-        let pings = options
-            .pings
-            .then(|| load::pings(to, options.seconds).start(&pair.client));
         let carried = load
-            .carry(&pair, to, options.seconds)
+            .carry(&pair, to, options.seconds, options.pings)
             .with_context(|| load.name)?;
-        let beside = pings.map(load::round_trips).transpose()?;
         let (after, seconds) = (works()?, began.elapsed().as_secs_f64());
         let [server, client] = [0, 1].map(|end| after[end].since(before[end]));
         samples.push((
@@ -213,7 +209,7 @@ fn measure(options: &Options, link: Link, carrier: &Carrier) -> Result<Vec<(usiz
                 server: server.time.as_secs_f64() / carried.units,
                 client: client.time.as_secs_f64() / carried.units,
                 switches: server.switches as f64 / seconds,
-                round_trips: carried.round_trips.or(beside),
+                round_trips: carried.round_trips,
             },
         ));
     }

@@ -97,16 +97,13 @@ impl Subject {
         }
     }
 
-    const fn is_over_tcp(self) -> bool {
-        self.congestion().is_some() || matches!(self, Self::OpenvpnTunedTcp | Self::UdcoTcp)
-    }
-
-    /// The congestion control of the tunnel's own streams, if this subject has one of its own.
-    pub(crate) const fn congestion(self) -> Option<&'static str> {
+    /// The congestion control of the tunnel's own streams, if it is over TCP.
+    pub(crate) const fn congestion(self) -> &'static str {
         match self {
-            Self::UdcoTcpCubic => Some("cubic"),
-            Self::UdcoTcpBbr => Some("bbr"),
-            _ => None,
+            Self::UdcoTcpCubic => "cubic",
+            Self::UdcoTcpBbr => "bbr",
+            // Every kernel lets a network namespace have it.
+            _ => "reno",
         }
     }
 
@@ -139,7 +136,10 @@ impl Subject {
         ipv6: bool,
     ) -> Result<Tunnel> {
         let variant = Variant {
-            tcp: self.is_over_tcp(),
+            tcp: matches!(
+                self,
+                Self::OpenvpnTunedTcp | Self::UdcoTcp | Self::UdcoTcpCubic | Self::UdcoTcpBbr
+            ),
             ipv6,
         };
         let proto = variant.proto();

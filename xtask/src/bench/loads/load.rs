@@ -68,7 +68,14 @@ pub(super) struct Carried {
 }
 
 impl Load {
-    pub(super) fn carry(&self, pair: &Pair, to: &str, seconds: u32) -> Result<Carried> {
+    /// Puts the load on the tunnel, and, except for questions, echo requests beside it if there shall be `pings`.
+    pub(super) fn carry(
+        &self,
+        pair: &Pair,
+        to: &str,
+        seconds: u32,
+        pings: bool,
+    ) -> Result<Carried> {
         let stream = Stream::to(to).seconds(seconds);
         let stream = match self.kind {
             Kind::Datagrams(bytes, rate) => stream.datagrams(bytes).limit(rate),
@@ -79,11 +86,14 @@ impl Load {
             Kind::Questions(askers) => return ask(pair, to, askers, seconds),
         };
         let stream = if self.down { stream.reverse() } else { stream };
-        let carried = stream.run(&pair.client, &pair.server)?;
+        let pings = pings.then(|| self::pings(to, seconds).start(&pair.client));
+        let carried = stream.run(&pair.client, &pair.server);
+        let round_trips = pings.map(round_trips).transpose()?;
+        let carried = carried?;
         Ok(Carried {
             rate: carried.bits_per_second / 1e6,
             units: carried.bytes as f64 * 8.0 / 1e9,
-            round_trips: None,
+            round_trips,
         })
     }
 }
@@ -100,13 +110,13 @@ fn ask(pair: &Pair, to: &str, askers: u32, seconds: u32) -> Result<Carried> {
 }
 
 /// Echo requests beside a load of this duration.
-pub(super) fn pings(to: &str, seconds: u32) -> Ping {
+fn pings(to: &str, seconds: u32) -> Ping {
     let interval = Duration::from_millis(10);
     Ping::to(to).count(100 * seconds).interval(interval)
 }
 
 /// What they have found.
-pub(super) fn round_trips(pings: JoinHandle<Result<Echo>>) -> Result<RoundTrips> {
+fn round_trips(pings: JoinHandle<Result<Echo>>) -> Result<RoundTrips> {
     let echo = pings.join().map_err(|_panic| anyhow!("ping panicked"))??;
     let at = |share: f64| {
         let time = echo.quantile_ms(share).context("no echo came back")?;
