@@ -7,7 +7,7 @@ use crate::symbols;
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use libc::{
-    addrinfo, c_char, c_int, c_void, epoll_event, iovec, mode_t, msghdr, size_t, sockaddr,
+    Ioctl, addrinfo, c_char, c_int, c_void, epoll_event, iovec, mode_t, msghdr, size_t, sockaddr,
     socklen_t, ssize_t,
 };
 
@@ -52,7 +52,13 @@ macro_rules! next {
     )*};
 }
 
+#[cfg(target_pointer_width = "32")]
 next! {
+    c"__ioctl_time64" __ioctl_time64(fd: c_int, what: Ioctl, argument: *mut c_void) -> c_int;
+}
+
+next! {
+    c"ioctl" ioctl(fd: c_int, what: Ioctl, argument: *mut c_void) -> c_int;
     c"socket" socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
     c"bind" bind(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int;
     c"connect" connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int;

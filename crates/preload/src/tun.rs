@@ -233,6 +233,71 @@ fn request(name: &[u8]) -> Result<ifreq, Errno> {
     Ok(request)
 }
 
+/// The program's own `TUNSETIFF` has had this outcome. A device that an engine has left behind may have several queues, and
+/// the kernel refuses a program that does not ask for such a device; and it hands out super-packets, which a program without
+/// their headers could not tell from packets. `None`: the program has libc's answer.
+///
+/// # Safety
+/// If `queue` is a TUN file, `request` is an `ifreq` that the caller may write to, unless the outcome is `EFAULT`.
+pub(crate) unsafe fn own_attached(
+    queue: c_int,
+    request: *mut ifreq,
+    outcome: Result<c_int, Errno>,
+) -> Option<Result<c_int, Errno>> {
+    let is_refused = match outcome {
+        Ok(_) => false,
+        Err(libc::EINVAL) if is_unattached(queue) => true,
+        Err(_) => return None,
+    };
+    // SAFETY: the kernel has just read it, since this is a TUN file.
+    let request = unsafe { &mut *request };
+    if is_refused && !attach_to_left(queue, request) {
+        return None;
+    }
+    // SAFETY: TUNSETIFF has set this member.
+    let flags = c_int::from(unsafe { request.ifr_ifru.ifru_flags });
+    if flags & libc::IFF_VNET_HDR == 0 {
+        // SAFETY: TUNSETOFFLOAD takes an integer.
+        let _ = unsafe { libc::ioctl(queue, libc::TUNSETOFFLOAD, 0) };
+    }
+    is_refused.then_some(Ok(0))
+}
+
+/// Whether this is a TUN file without a device.
+fn is_unattached(queue: c_int) -> bool {
+    // SAFETY: all zeroes is a valid ifreq.
+    let mut device: ifreq = unsafe { core::mem::zeroed() };
+    // SAFETY: TUNGETIFF writes an ifreq.
+    let asked = unsafe { libc::ioctl(queue, libc::TUNGETIFF, &raw mut device) };
+    calls::checked(asked) == Err(libc::EBADFD)
+}
+
+/// Attaches a TUN file to the device that the request names, if that has several queues and nobody serves it: two programs
+/// with queues of one would share its packets.
+fn attach_to_left(queue: c_int, request: &mut ifreq) -> bool {
+    let is_left = || {
+        let mut about = *request;
+        control(&names()?, libc::SIOCGIFINDEX, &mut about)?;
+        // SAFETY: SIOCGIFINDEX has written this member.
+        let ifindex = unsafe { about.ifr_ifru.ifru_ifindex }.cast_unsigned();
+        let reply = transact(&answer::about_link(libc::RTM_GETLINK, ifindex))?;
+        let several = Some(true);
+        Ok::<_, Errno>(udco_ipc::interface(&reply) == Interface::Left { several })
+    };
+    if is_left() != Ok(true) {
+        return false;
+    }
+    // SAFETY: the program has set this member for TUNSETIFF.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    request.ifr_ifru.ifru_flags = flags | libc::IFF_MULTI_QUEUE as c_short;
+    // SAFETY: TUNSETIFF reads and writes an ifreq.
+    let attached = unsafe { libc::ioctl(queue, libc::TUNSETIFF, &raw mut *request) };
+    if attached < 0 {
+        request.ifr_ifru.ifru_flags = flags;
+    }
+    attached >= 0
+}
+
 /// A queue of the device that the request names.
 fn attach(request: &mut ifreq, flags: u16) -> Result<Fd, Errno> {
     let queue = open()?;

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use udco_testbed::measure::Ping;
+use udco_testbed::measure::{Ping, Stream};
 use udco_testbed::{
-    Builder, CONNECT, Endpoint, Host, Launch, Pair, Proto, Version, addresses as at, eventually,
-    udco,
+    Builder, CONNECT, Endpoint, Host, Launch, Pair, Proto, Version, addresses as at, connect,
+    eventually, udco,
 };
 
 /// Long enough for a busy machine.
@@ -137,9 +137,63 @@ fn is_given_another_on_its_own(
     ensure!(has[0].starts_with("10.8.0.3/"), "not {has:?}");
     Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
     Ping::to(at::INNER_SERVER6).all_answered(&pair.client)?;
+    // The engine had the kernel hand out super-packets, for which OpenVPN is not ready.
+    let stream = Stream::to(at::INNER_SERVER).seconds(1);
+    for stream in [stream.clone(), stream.reverse()] {
+        let throughput = stream.run(&pair.client, &pair.server)?;
+        ensure!(throughput.bytes > 1 << 20, "{throughput:?}");
+    }
     let said = "OpenVPN itself has not set again: 0.0.0.0/1, 128.0.0.0/1;";
     ensure!(second.log().contains(said), "{}", second.log());
     second.stop()
+}
+
+/// The kernel refuses a program that does not ask for a device with several queues.
+#[test]
+fn a_server_on_its_own_data_path_gets_what_four_workers_have_left() -> Result<()> {
+    if udco::is_left_out("OpenVPN's own device goes with it") {
+        return Ok(());
+    }
+    let pair = Pair::new()?;
+    let server = || pair.udco_server(Proto::Udp4).device("tun7");
+    let (mut first, client) = connect(
+        server().udco_options(&["--workers", "4"]),
+        pair.client(Proto::Udp4),
+    )?;
+    first.require_offload()?;
+    first.kill_now()?;
+    first.wait_end(SOON)?;
+    client.stop()?;
+    let second = server().named("second").line("disable-dco");
+    let mut second = second.spawn()?;
+    second.wait_connected(CONNECT)?;
+    let mut client = pair.client(Proto::Udp4).named("third").spawn()?;
+    client.wait_connected(CONNECT)?;
+    Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
+    let stream = Stream::to(at::INNER_SERVER).seconds(1).reverse();
+    let throughput = stream.run(&pair.client, &pair.server)?;
+    ensure!(throughput.bytes > 1 << 20, "{throughput:?}");
+    client.stop()?;
+    second.stop()
+}
+
+/// Two programs with queues of one device would share its packets.
+#[test]
+fn a_run_on_its_own_data_path_has_no_device_that_is_served() -> Result<()> {
+    if udco::is_left_out("OpenVPN's own device goes with it") {
+        return Ok(());
+    }
+    let pair = Pair::new()?;
+    let _server = pair.patient_server()?;
+    let client = || pair.udco_client(Proto::Udp4).device("tun7");
+    let mut first = client().spawn()?;
+    first.wait_connected(CONNECT)?;
+    let mut second = client().named("second").line("disable-dco").spawn()?;
+    second.wait_end(CONNECT)?;
+    let log = second.log();
+    ensure!(log.contains("Cannot ioctl TUNSETIFF tun7"), "{log}");
+    Ping::to(at::INNER_SERVER).all_answered(&pair.client)?;
+    first.stop()
 }
 
 /// The device's addresses, but for the link's own.

@@ -1,9 +1,9 @@
 //! fd numbers: calls that open files, close fds or copy them, and epoll sets, which go by the numbers.
 
 use crate::marks::{self, FRESH, HIDDEN, POLLED, SERVED};
-use crate::{calls, fds, real, state};
+use crate::{calls, fds, real, state, tun};
 use core::ffi::CStr;
-use libc::{c_char, c_int, epoll_event, mode_t};
+use libc::{Ioctl, c_char, c_int, c_void, epoll_event, mode_t};
 
 // `open` takes its third argument only sometimes, in the same register.
 openers! {
@@ -43,6 +43,35 @@ hooks! {
         Some(result)
     };
 }
+
+/// Defines hooks in front of `ioctl`, whose argument is in the place of a named one on every Linux architecture.
+macro_rules! controllers {
+    ($($name:ident)*) => {$(
+        /// In front of libc's function: a program on its own data path gets a device that an engine has left behind, too.
+        ///
+        /// # Safety
+        /// As for libc's function of that name.
+        #[cfg_attr(not(test), unsafe(no_mangle))]
+        pub unsafe extern "C" fn $name(fd: c_int, what: Ioctl, argument: *mut c_void) -> c_int {
+            // SAFETY: the caller keeps to libc's contract.
+            let result = unsafe { real::$name(fd, what, argument) };
+            if what == libc::TUNSETIFF && state::is_configured() {
+                // SAFETY: the same.
+                let own = || unsafe { tun::own_attached(fd, argument.cast(), calls::checked(result)) };
+                if let Some(Ok(result)) = state::enter(own) {
+                    return result;
+                }
+            }
+            result
+        }
+    )*};
+}
+
+controllers! { ioctl }
+
+// The same in programs with 64-bit times.
+#[cfg(target_pointer_width = "32")]
+controllers! { __ioctl_time64 }
 
 /// Whether `dup2(old, new)` is about to close an fd of interest.
 fn is_overwritten(old: c_int, new: c_int) -> bool {
