@@ -96,21 +96,23 @@ fn what_finds_no_memory_is_refused_and_the_tunnel_goes_on() -> Result<()> {
         pair.client(Proto::Udp4),
     )?;
     let binary = udco::program()?;
-    // Each has a thread there, for as long as it runs.
-    let (mut monitors, mut refused) = (Vec::new(), None);
-    for number in 0..64 {
+    // Each has a thread there, for as long as it runs, and another one for a moment when it begins.
+    let others = connections(&daemon)?;
+    let (mut monitors, mut refused) = (Vec::<Process>::new(), None);
+    while refused.is_none() && monitors.len() < 64 {
         let words = [binary, "monitor", "--engine", path];
-        let before = connections(&daemon)?;
-        let mut monitor = pair.server.spawn(&format!("monitor{number}"), &words)?;
-        eventually("the monitor to be served, or to end", SOON, || {
-            let is_served = connections(&daemon)? > before;
-            Ok((is_served || !monitor.is_alive()).then_some(()))
+        let name = format!("monitor{}", monitors.len());
+        monitors.push(pair.server.spawn(&name, &words)?);
+        eventually("the monitors to be served, or one to end", SOON, || {
+            let ended = monitors.iter_mut().find_map(|monitor| {
+                let has_ended = !monitor.is_alive();
+                has_ended.then(|| monitor.log())
+            });
+            let are_served = connections(&daemon)? == others + monitors.len();
+            let is_over = are_served || ended.is_some();
+            refused = ended;
+            Ok(is_over.then_some(()))
         })?;
-        if !monitor.is_alive() {
-            refused = Some(monitor.log());
-            break;
-        }
-        monitors.push(monitor);
     }
     let text = refused.context("nothing was refused")?;
     ensure!(text.contains(NO_MEMORY), "{text}");
