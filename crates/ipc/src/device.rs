@@ -4,7 +4,7 @@
 use core::time::Duration;
 
 use crate::errno::{EBUSY, EEXIST, EINVAL, ENODEV};
-use crate::{Alias, Interface, MAX_FDS};
+use crate::{Alias, Interface, MAX_FDS, qdisc};
 
 /// Flags of every queue, for `TUNSETIFF`: `IFF_TUN`, `IFF_NO_PI` and `IFF_VNET_HDR` of `<linux/if_tun.h>`. They fix
 /// the format in which the engine reads and writes packets.
@@ -108,6 +108,9 @@ pub trait Kernel {
     /// The kernel's.
     fn shape(&mut self, ifindex: u32, shape: &Shape) -> Result<(), i32>;
 
+    /// Has the kernel carry out a request of `NETLINK_ROUTE`. The device works without it, too.
+    fn request(&mut self, message: &[u8]);
+
     /// Removes a device that could not be completed, even if others have copies of its queues. Without an index it is
     /// not persistent yet.
     fn remove(&mut self, ifindex: Option<u32>);
@@ -140,6 +143,12 @@ pub fn make<K: Kernel>(kernel: &mut K, wanted: &Wanted<'_>) -> Result<Made, i32>
         None => create(kernel, wanted)?,
     };
     let finished = finish(kernel, &name, wanted);
+    if let Ok(ifindex) = finished
+        && left.is_none()
+    {
+        // Its user may have given one to a device that was left behind.
+        kernel.request(&qdisc::without(ifindex));
+    }
     if let Err((ifindex, _)) = finished
         && left.is_none()
     {

@@ -31,6 +31,7 @@ mod left;
 pub mod message_id;
 mod options;
 mod other_version;
+mod qdisc;
 mod relay;
 mod to_client;
 mod to_engine;

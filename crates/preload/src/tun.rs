@@ -155,6 +155,12 @@ impl Kernel for Builder {
         Ok(())
     }
 
+    fn request(&mut self, message: &[u8]) {
+        if let Ok(socket) = calls::socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE) {
+            let _ = calls::send(socket.raw(), message, &[]);
+        }
+    }
+
     fn remove(&mut self, ifindex: Option<u32>) {
         let _ = self.set_persistent(false);
         // A silent engine may have copies of its fds.

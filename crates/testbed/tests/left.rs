@@ -53,6 +53,39 @@ fn a_left_device_is_taken_over_with_other_workers() -> Result<()> {
     Ok(())
 }
 
+/// As the driver's own devices. A user's is kept.
+#[test]
+fn a_device_has_no_queueing_discipline_unless_its_user_gives_it_one() -> Result<()> {
+    if udco::is_left_out("OpenVPN's own device has one") {
+        return Ok(());
+    }
+    let pair = Pair::new()?;
+    let host = &pair.server;
+    let shown = || host.run(&["tc", "qdisc", "show", "dev", "tun7"]);
+    for workers in ["2", "4"] {
+        let (server, client) = ends(&pair, workers)?;
+        let shown = shown()?;
+        let is_without = shown.starts_with("qdisc noqueue") && shown.lines().count() == 1;
+        ensure!(is_without, "{workers} workers: {shown}");
+        client.stop()?;
+        server.stop()?;
+    }
+    let path = &pair.lab.file("engine.sock")?;
+    let mut daemon = udco::daemon(host, "daemon", &["--socket", path, "--workers", "4"])?;
+    let add = ["link", "add", "tun7", "--mode", "mp", "--kind", "ovpn-dco"];
+    let add = [&[udco::program()?], &add[..], &["--engine", path]].concat();
+    host.run(&add)?;
+    ensure!(shown()?.starts_with("qdisc noqueue"), "{}", shown()?);
+    let own = ["add", "dev", "tun7", "root", "pfifo", "limit", "50"];
+    host.run(&[&["tc", "qdisc"], &own[..]].concat())?;
+    daemon.signal(Signal::KILL)?;
+    daemon.wait(SOON)?;
+    let (server, client) = ends(&pair, "4")?;
+    ensure!(shown()?.starts_with("qdisc pfifo"), "{}", shown()?);
+    client.stop()?;
+    server.stop()
+}
+
 /// Created by `udco link add` with one number of queues, then again with another, and taken by OpenVPN.
 #[test]
 fn a_left_device_is_taken_over_by_either_client() -> Result<()> {

@@ -101,6 +101,10 @@ impl Kernel for Builder {
             .map_err(|error| errno(&error))
     }
 
+    fn request(&mut self, message: &[u8]) {
+        let _ = self.monitor.send(message);
+    }
+
     fn remove(&mut self, ifindex: Option<u32>) {
         if let Some(first) = self.queues.first() {
             let _ = tun::set_persist(first.as_fd(), false);

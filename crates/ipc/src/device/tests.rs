@@ -16,6 +16,7 @@ struct Fake {
     persistent: bool,
     shape: Option<Shape>,
     shape_fails: bool,
+    requests: usize,
     removed: Vec<Option<u32>>,
     pauses: Cell<u32>,
     /// After this many pauses nobody has it open any longer.
@@ -73,6 +74,11 @@ impl Kernel for Fake {
         if self.shape_fails { Err(EBADF) } else { Ok(()) }
     }
 
+    fn request(&mut self, message: &[u8]) {
+        assert_eq!(message, qdisc::without(7));
+        self.requests += 1;
+    }
+
     fn remove(&mut self, ifindex: Option<u32>) {
         self.removed.push(ifindex);
     }
@@ -107,6 +113,7 @@ fn a_new_device_is_exclusive_once_and_then_persistent() {
     assert_eq!(kernel.queues, [MULTI | EXCLUSIVE, MULTI, MULTI]);
     assert_eq!(made.name(), b"tun0");
     assert_eq!((made.ifindex, made.netns, made.was_left), (7, 5, false));
+    assert_eq!(kernel.requests, 1, "no queueing discipline");
     let shape = kernel.shape.unwrap();
     assert!(kernel.persistent && kernel.removed.is_empty());
     assert_eq!((shape.mtu, shape.flags, shape.mask), (1416, 1, 0x1001));
@@ -127,6 +134,7 @@ fn a_left_device_is_taken_with_the_queues_it_was_made_for() {
         let made = make(&mut kernel, &wanted(wants)).unwrap();
         assert!(made.was_left);
         assert_eq!(kernel.queues, vec![takes; gets]);
+        assert_eq!(kernel.requests, 0, "its user may have chosen one");
     }
 }
 
