@@ -39,7 +39,9 @@ fn in_order(workers: Option<u16>) -> Result<()> {
 /// Under load a queue moves to its own worker, and back afterwards.
 #[test]
 fn no_packet_of_a_flow_overtakes_another_when_a_queue_changes_workers() -> Result<()> {
-    const WAVES: usize = 4;
+    // On a busy machine a wave may come too late, or too slowly, to move a queue.
+    const MOST_WAVES: usize = 16;
+    const MOVES: usize = 3;
     if udco::is_left_out("it is about the order in which udco sends") {
         return Ok(());
     }
@@ -53,22 +55,28 @@ fn no_packet_of_a_flow_overtakes_another_when_a_queue_changes_workers() -> Resul
         udco(pair.client(Proto::Udp4)),
     )?;
     let to = SocketAddr::new(at::INNER_SERVER.parse()?, 5998);
-    for _ in 0..WAVES {
+    let moves = || {
+        let gave = |line: &str| client.log().matches(line).count();
+        [
+            gave("worker 1 hands a queue to worker 0"),
+            gave("worker 0 hands a queue to worker 1"),
+        ]
+    };
+    for _ in 0..MOST_WAVES {
         // More than half of a worker's capacity: losses don't matter here.
         let order = Order::to(to).packets(PACKETS / 4).per_second(400_000);
         let sequence = order.run(PROGRAM, &pair.client, &pair.server)?;
         ensure!(sequence.received > 0, "{sequence:?}");
         is_in_order(sequence)?;
+        if moves().iter().all(|count| *count >= MOVES) {
+            break;
+        }
     }
     for end in [&server, &client] {
         end.require_authentic()?;
     }
-    let gave = |line: &str| client.log().matches(line).count();
-    let moves = [
-        gave("worker 1 hands a queue to worker 0"),
-        gave("worker 0 hands a queue to worker 1"),
-    ];
-    ensure!(moves.iter().all(|count| *count >= WAVES - 1), "{moves:?}");
+    let moves = moves();
+    ensure!(moves.iter().all(|count| *count >= MOVES), "{moves:?}");
     Ok(())
 }
 
