@@ -15,10 +15,10 @@ const LEN: usize = 16 + 20 + 4 + NONE.len();
 
 /// The request that leaves a device without a queueing discipline, as the driver's devices are: the device's own queues
 /// follow at once. A device with several queues has 256 of the kernel's transmit queues, and would have one for each, in
-/// 6 MB of memory.
+/// megabytes of memory.
 pub(crate) fn without(ifindex: u32) -> [u8; LEN] {
     let mut bytes = [0; LEN];
-    let fields: [&[u8]; 7] = [
+    let fields: [&[u8]; 11] = [
         &(LEN as u32).to_ne_bytes(),
         &NEWQDISC.to_ne_bytes(),
         &FLAGS.to_ne_bytes(),
@@ -28,18 +28,13 @@ pub(crate) fn without(ifindex: u32) -> [u8; LEN] {
         // The new one's handle.
         &[0; 4],
         &ROOT.to_ne_bytes(),
-    ];
-    let kind = [
-        &((4 + NONE.len()) as u16).to_ne_bytes()[..],
+        // `tcm_info`.
+        &[0; 4],
+        &((4 + NONE.len()) as u16).to_ne_bytes(),
         &KIND.to_ne_bytes(),
+        NONE,
     ];
-    let info: [&[u8]; 1] = [&[0; 4]];
-    let parts = fields
-        .into_iter()
-        .chain(info)
-        .chain(kind)
-        .chain([&NONE[..]]);
-    for (to, from) in bytes.iter_mut().zip(parts.flatten()) {
+    for (to, from) in bytes.iter_mut().zip(fields.into_iter().flatten()) {
         *to = *from;
     }
     bytes

@@ -156,9 +156,8 @@ impl Kernel for Builder {
     }
 
     fn request(&mut self, message: &[u8]) {
-        if let Ok(socket) = calls::socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE) {
-            let _ = calls::send(socket.raw(), message, &[]);
-        }
+        // The kernel replies only if it refuses.
+        let _ = transact(message);
     }
 
     fn remove(&mut self, ifindex: Option<u32>) {
