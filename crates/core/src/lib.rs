@@ -3,7 +3,7 @@
 //! Reading order: [`wire`] (what is on the wire), [`key`] (one key, both directions), [`replay`], [`packet_id`],
 //! [`key_usage`], [`loss`] and [`key_slots`], [`peer_id`], [`peer`], [`device`] (what requests change), [`peers`] and
 //! [`route`] (how a peer is found), [`inbound`] and [`outbound`] (a packet's way through them), [`framing`] (packets in a
-//! TCP stream), [`offload`] (many packets at once, to and from the device).
+//! TCP stream), [`offload`] (many packets at once, to and from the device), [`sparse`] (which flows may overtake others).
 //!
 //! What requests change lives in values that are cheap to clone ([`Peers`], [`Routes`]): the engine changes its own
 //! copy and publishes a clone as an immutable snapshot for the packet path. What packets change (counters, packet
@@ -46,6 +46,7 @@ pub mod peers;
 pub mod recursion;
 pub mod replay;
 pub mod route;
+pub mod sparse;
 pub mod time;
 pub mod used_keys;
 pub mod view;
