@@ -13,6 +13,7 @@ pub(crate) mod notify;
 pub(crate) mod offload;
 pub(crate) mod paths;
 pub(crate) mod peer;
+pub(crate) mod queues;
 pub(crate) mod registration;
 pub(crate) mod route_mirror;
 pub(crate) mod snapshot;

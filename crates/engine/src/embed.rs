@@ -33,6 +33,7 @@ use crate::device::interface::{Interface, Offloads};
 use crate::device::notify::{Audience, Notify};
 use crate::device::offload::Merging;
 use crate::device::peer::loss_of;
+use crate::device::queues::Queue;
 use crate::device::registration::WAKER;
 use crate::device::stream::Stream;
 use crate::device::transport::{self, Socket, Traits};
@@ -57,6 +58,8 @@ pub struct Setup<I: Io> {
     pub mode: Mode,
     /// The queues of the interface.
     pub queues: Vec<I::Tun>,
+    /// More of its queues: those for sparse flows beside the first of `queues` (see [`udco_core::sparse`]).
+    pub sparse: Vec<I::Tun>,
     /// Whether the interface takes super-packets of TCP, and of UDP.
     pub merges: (bool, bool),
     /// Workers, at least one; each queue is with one of them.
@@ -114,8 +117,10 @@ impl<I: Io> DataPath<I> {
             from_device: 0,
             merge: Merging::new(tcp, udp),
         };
-        let queues = setup.queues.len();
-        let interface = Interface::over((Netns::UNKNOWN, 1), setup.name, setup.queues, offloads)?;
+        let count = setup.queues.len();
+        let tuns = setup.queues.into_iter().chain(setup.sparse).collect();
+        let queues = Queue::pair(tuns, count, setup.seed, true);
+        let interface = Interface::over((Netns::UNKNOWN, 1), setup.name, queues, offloads)?;
         let client = Client {
             id: 1,
             uid: 0,
@@ -144,7 +149,7 @@ impl<I: Io> DataPath<I> {
             keepalives: Outbox::new(1),
             notifications,
         };
-        for queue in 0..queues {
+        for queue in 0..count {
             let source = Source::Tun(Arc::clone(&path.device), queue);
             path.serve(queue, source);
         }

@@ -20,15 +20,16 @@ use crate::control::show;
 use crate::datapath::worker::Workers;
 use crate::device::keepalive::KeepaliveTimer;
 use crate::device::offload::Forbidden;
+use crate::device::queues;
 use crate::device::watch::Watch;
 use crate::device::{Device, Devices};
 use crate::started::Started;
 use crate::threads;
 
 /// Open files that an engine with a device needs besides those of its workers, and per worker: its epoll set and waker,
-/// and a queue (faults B7).
+/// and a queue, which may be a pair (faults B7).
 const FILES: u64 = 24;
-const FILES_OF_WORKER: u64 = 4;
+const FILES_OF_WORKER: u64 = 5;
 
 /// How to run an engine.
 #[derive(Clone, Debug, Default)]
@@ -63,6 +64,8 @@ pub struct Engine {
     /// The network namespace of this process, by its file's inode; 0 if unknown.
     netns_inode: u64,
     started: Started,
+    /// The kernel tells IPv6 flows apart by their ports.
+    has_ipv6_flows: bool,
     /// `None` if keys may be reused.
     digester: Option<Digester>,
 }
@@ -101,6 +104,7 @@ impl Engine {
             true => None,
         };
         let started = Started::now();
+        let has_ipv6_flows = queues::has_ipv6_flows();
         confine();
         udco_sys::memory::spare_addresses();
         let wanted = count.max(1);
@@ -134,6 +138,7 @@ impl Engine {
             forbidden: options.forbidden,
             netns_inode,
             started,
+            has_ipv6_flows,
             digester,
         });
         engine.watch.start(&Arc::downgrade(&engine))?;
@@ -195,6 +200,11 @@ impl Engine {
     /// Disabled offloads.
     pub(crate) const fn forbidden(&self) -> Forbidden {
         self.forbidden
+    }
+
+    /// Whether the kernel tells IPv6 flows apart by their ports.
+    pub(crate) const fn has_ipv6_flows(&self) -> bool {
+        self.has_ipv6_flows
     }
 
     pub(crate) const fn workers(&self) -> &Workers {

@@ -197,8 +197,10 @@ fn headers((source, destination): (Ipv4Addr, Ipv4Addr), len: usize, id: u64) -> 
     packet[16..20].copy_from_slice(&destination.octets());
     let sum = !fold(sum(&packet[..20], 0));
     put(&mut packet, 10, sum);
-    put(&mut packet, 20, 4000);
-    put(&mut packet, 22, 5000);
+    // The same ports in both directions: they are one flow.
+    let port = |address: Ipv4Addr| 4000 + u16::from(address.octets()[3]);
+    put(&mut packet, 20, port(source));
+    put(&mut packet, 22, port(destination));
     put(&mut packet, 24, (len - 20) as u16);
     packet
 }

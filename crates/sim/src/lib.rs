@@ -14,6 +14,7 @@ pub mod keys;
 pub mod loopback;
 pub mod memory;
 pub mod node;
+pub mod queues;
 pub mod ready;
 pub mod relay;
 pub mod rng;

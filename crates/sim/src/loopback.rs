@@ -40,6 +40,7 @@ pub fn exchange<I: Io<Tun = Tun, Relay = Relay>>(
             name: format!("end{own}"),
             mode: Mode::P2p,
             queues: vec![tun.clone()],
+            sparse: Vec::new(),
             merges: (false, false),
             workers: 1,
             seed: 1,

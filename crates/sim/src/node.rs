@@ -10,9 +10,9 @@ use udco_engine::io::Moment;
 use crate::Failure;
 use crate::keys::{Secret, Side};
 use crate::memory::Sim;
+use crate::queues::Queues;
 use crate::relay::Relay;
 use crate::tcp::Stream;
-use crate::tun::Tun;
 use crate::udp::Socket;
 
 /// The server is this node; the others are its clients.
@@ -25,8 +25,8 @@ const OF_SERVER: u16 = 100;
 pub struct Node {
     /// The engine.
     pub path: DataPath<Sim>,
-    /// Its device's queues, as the host sees them.
-    pub queues: Vec<Tun>,
+    /// Its device's queues.
+    pub queues: Queues,
     /// Its UDP socket.
     pub socket: Socket,
     /// Where the others see its packets come from.
@@ -45,6 +45,8 @@ pub struct Shape {
     pub mode: Mode,
     /// Of its device, at least one.
     pub queues: usize,
+    /// Each is a pair.
+    pub pairs: bool,
     /// At least one.
     pub workers: usize,
     /// Its device takes super-packets.
@@ -59,11 +61,13 @@ impl Node {
     /// # Errors
     /// Of the engine.
     pub fn new(number: usize, shape: Shape, seed: u64, now: Moment) -> Result<Self, Failure> {
-        let queues: Vec<Tun> = (0..shape.queues.max(1)).map(|_| Tun::default()).collect();
+        let queues = Queues::new(shape.queues, shape.pairs);
+        let (bulk, sparse) = queues.ends();
         let mut path = DataPath::new(Setup {
             name: format!("node{number}"),
             mode: shape.mode,
-            queues: queues.clone(),
+            queues: bulk,
+            sparse,
             merges: (shape.merges, shape.merges),
             workers: shape.workers,
             seed,

@@ -139,6 +139,7 @@ fn shapes(rng: &mut Rng, mode: Mode, clients: usize) -> Vec<Shape> {
     let mut shape = |mode, most: usize| Shape {
         mode,
         queues: rng.size(1, most),
+        pairs: rng.chance(500),
         workers: rng.size(1, most),
         merges: rng.chance(500),
         segments: rng.chance(700),

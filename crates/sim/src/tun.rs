@@ -21,12 +21,26 @@ struct Queue {
     ready: Ready,
     /// From the host, behind their virtio headers.
     waiting: RefCell<VecDeque<Vec<u8>>>,
-    /// To the host, likewise.
-    written: RefCell<Vec<Vec<u8>>>,
+    /// To the host, likewise; and whether through a queue for sparse flows. Both queues of a pair write here.
+    written: Rc<RefCell<Vec<Written>>>,
     is_down: Cell<bool>,
+    is_sparse: bool,
 }
 
+/// Whether a packet was written to a queue for sparse flows, and the packet.
+type Written = (bool, Vec<u8>);
+
 impl Tun {
+    /// The queue for sparse flows that makes a pair with this one.
+    #[must_use]
+    pub fn paired(&self) -> Self {
+        Self(Rc::new(Queue {
+            written: Rc::clone(&self.0.written),
+            is_sparse: true,
+            ..Queue::default()
+        }))
+    }
+
     /// The host sends a packet, or super-packet, behind its virtio header.
     pub fn push(&self, packet: Vec<u8>) {
         self.0.waiting.borrow_mut().push_back(packet);
@@ -42,6 +56,13 @@ impl Tun {
     /// What the engine has written since the last call.
     #[must_use]
     pub fn take_written(&self) -> Vec<Vec<u8>> {
+        let written = self.take_written_to_pair().into_iter();
+        written.map(|(_, packet)| packet).collect()
+    }
+
+    /// What the engine has written to both queues of a pair since the last call, and whether to the one for sparse flows.
+    #[must_use]
+    pub fn take_written_to_pair(&self) -> Vec<Written> {
         self.0.written.take()
     }
 
@@ -70,7 +91,8 @@ impl seam::Tun for Tun {
             .flat_map(|piece| piece.iter().copied())
             .collect();
         let len = packet.len();
-        self.0.written.borrow_mut().push(packet);
+        let written = (self.0.is_sparse, packet);
+        self.0.written.borrow_mut().push(written);
         Ok(len)
     }
 

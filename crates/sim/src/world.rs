@@ -152,7 +152,6 @@ impl World {
 
     /// The same with bytes that the ledger has made.
     pub fn inject(&mut self, at: u64, node: usize, queue: usize, bytes: Vec<u8>) {
-        let queue = queue % self.nodes[node].queues.len();
         self.schedule(at, What::Packet { node, queue, bytes });
     }
 
@@ -219,7 +218,7 @@ impl World {
             }
             What::Packet { node, queue, bytes } => {
                 self.trace.add(2, self.now, &bytes);
-                self.nodes[node].queues[queue].push(bytes);
+                self.nodes[node].queues.push(queue, bytes);
                 self.stirred[node] = true;
             }
             What::Tick(node) => {
@@ -273,8 +272,7 @@ impl World {
             .extend(notified.into_iter().map(|event| (now, event)));
         let relayed = node.relays.iter().map(|relay| relay.take().len() as u64);
         self.relayed += relayed.sum::<u64>();
-        let queues = node.queues.iter();
-        for written in queues.flat_map(crate::tun::Tun::take_written) {
+        for written in node.queues.take_written() {
             self.trace.add(4, self.now, &written);
             for written in self.fault.on_delivery(written, &mut self.rng) {
                 self.ledger.receive(number, &written)?;

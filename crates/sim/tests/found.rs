@@ -9,6 +9,7 @@ use udco_sim::world::World;
 const SHAPE: Shape = Shape {
     mode: Mode::P2p,
     queues: 1,
+    pairs: false,
     workers: 1,
     merges: false,
     segments: false,

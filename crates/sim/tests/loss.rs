@@ -12,6 +12,7 @@ use udco_sim::world::{MS, World};
 const SHAPE: Shape = Shape {
     mode: Mode::Mp,
     queues: 1,
+    pairs: false,
     workers: 1,
     merges: false,
     segments: true,

@@ -15,9 +15,10 @@ use crate::control::account::Kind;
 use crate::control::notifications::Listeners;
 use crate::control::proof::{Proven, prove};
 use crate::control::session::{Session, malformed};
-use crate::device::Device;
 use crate::device::interface::{Interface, Offloads};
 use crate::device::offload::{self, Merging};
+use crate::device::queues::Queue;
+use crate::device::{Device, random_seed};
 
 impl Session {
     /// Takes over the TUN device with this index, made for the request that carried this nonce.
@@ -68,6 +69,9 @@ impl Session {
         };
         let devices = self.engine.registry();
         let place = (proven.netns, proven.ifindex);
+        let wanted = self.engine.workers().queues(mode);
+        let has_ipv6 = self.engine.has_ipv6_flows();
+        let queues = Queue::pair(queues, wanted, random_seed(), has_ipv6);
         let interface = Interface::new(place, proven.name, queues, offloads)?;
         let device = Arc::new(Device::new(
             Arc::new(interface),

@@ -16,6 +16,7 @@ use udco_sys::memory::no_room_for;
 use crate::control::memory;
 use crate::control::proof;
 use crate::control::session::{Session, decode, malformed};
+use crate::datapath::worker::MAX_QUEUES;
 use crate::device::Device;
 use crate::device::peer::in_api;
 
@@ -157,18 +158,15 @@ impl Session {
         }
         let name = link.target.name.filter(|name| !name.is_empty());
         let nonce = proof::nonce()?;
-        let queues = match mode {
-            // All of a peer's packets leave through one queue.
-            Mode::P2p => 1,
-            Mode::Mp => self.engine.workers().queues(),
-        };
+        let wanted = self.engine.workers().queues(mode);
+        let queues = u16::try_from(wanted).unwrap_or(1);
         // An OpenVPN that is refused ends, and what was its last device's may do.
         let again = |error| match self.resources.serves_devices() {
             true => memory::for_device_again().map(|room| (1, room)),
             false => Err(error),
         };
         // Nothing stays promised while the client makes the device: it may take a minute, and not do it.
-        let queues = match memory::for_device(queues).or_else(again) {
+        let tuns = match memory::for_device(queues).or_else(again) {
             Ok((fewer, _room)) => {
                 if fewer < queues {
                     let (program, more) = (&self.name, no_room_for("more"));
@@ -179,8 +177,11 @@ impl Session {
                             "{program}: a device with {fewer} queues instead of {queues}: {more}"
                         );
                     });
+                    fewer
+                } else {
+                    // Each a pair of the kernel's, as far as their descriptors fit beside a message.
+                    (2 * queues).min(MAX_QUEUES as u16)
                 }
-                fewer
             }
             Err(error) => {
                 let program = &self.name;
@@ -190,7 +191,7 @@ impl Session {
             }
         };
         let need = ToClient::NeedTun(Wanted {
-            queues,
+            queues: tuns,
             mtu,
             multicast: link.api == Api::DcoV2,
             up: link.up,

@@ -8,13 +8,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use udco_core::offload::{Group, MergeError, Merger, merge, virtio};
-use udco_core::{DropReason, PeerId};
+use udco_core::{DropReason, PeerId, Time};
 use udco_ipc::capture::Way;
 use udco_ipc::message_id;
 
 use crate::device::Device;
 use crate::device::capture::{Recorder, Seen};
 use crate::device::peer::Peer;
+use crate::device::queues::Queue;
 use crate::io::{Io, Tun};
 
 /// Packets in a batch, usually: each received run has at most 64.
@@ -67,7 +68,13 @@ impl<I: Io> Delivery<I> {
     }
 
     /// Delivers everything. `batch` is the buffer that holds the packets.
-    pub(crate) fn flush(&mut self, device: &Device<I>, batch: &[u8], recorder: &Recorder) {
+    pub(crate) fn flush(
+        &mut self,
+        device: &Device<I>,
+        batch: &[u8],
+        recorder: &Recorder,
+        now: Time,
+    ) {
         self.merger
             .enable(device.interface.offloads.merge.enabled());
         let mut added = 0;
@@ -88,6 +95,7 @@ impl<I: Io> Delivery<I> {
                 // Its packets are of one flow, and so of one peer.
                 let first = self.packets.get(from + group.first);
                 let peer = first.and_then(|packet| self.peers.get(packet.peer));
+                let first = first.and_then(|packet| batch.get(packet.range.clone()));
                 let mut taken = Taken::default();
                 if recorder.is_on()
                     && let Some(peer) = peer
@@ -102,7 +110,10 @@ impl<I: Io> Delivery<I> {
                             Seen::inner(Way::InnerIn, Some(peer.id), packet)
                         });
                     };
-                    taken = write(device, queue, batch, &group, refused);
+                    queue.deliver(first.unwrap_or_default(), now, |tun| {
+                        taken = write(device, tun, batch, &group, refused);
+                        taken.packets > 0
+                    });
                     peer.activity.vpn_rx.count_many(taken.packets, taken.bytes);
                 }
                 let refused = group.packets as u64 - taken.packets;
@@ -122,7 +133,7 @@ impl<I: Io> Delivery<I> {
 
 /// The queue for packets from a peer: the kernel hands out packets of the other direction through the same one, so most
 /// need no hand-off (see [`crate::device::handoff`]).
-pub(crate) fn queue_for<I: Io>(device: &Device<I>, peer: PeerId) -> Option<&I::Tun> {
+pub(crate) fn queue_for<I: Io>(device: &Device<I>, peer: PeerId) -> Option<&Queue<I>> {
     device.interface.queues.get(device.interface.queue_of(peer))
 }
 

@@ -177,7 +177,7 @@ impl<I: Io> Receiver<I> {
             }
         }
         self.delivery
-            .flush(device, self.inbox.buffer(), &self.recorder);
+            .flush(device, self.inbox.buffer(), &self.recorder, now);
         self.recorder.end();
     }
 
@@ -224,8 +224,8 @@ fn finish<I: Io>(
                 return None;
             };
             recorder.passed(|| Seen::inner(Way::InnerIn, Some(peer.id), packet));
-            let queue = queue_for(device, peer.id);
-            if queue.is_some_and(|queue| write_alone(queue, packet).is_ok()) {
+            let write = |tun: &I::Tun| write_alone(tun, packet).is_ok();
+            if queue_for(device, peer.id).is_some_and(|queue| queue.deliver(packet, now, write)) {
                 peer.activity.vpn_rx.count(packet.len());
                 return None;
             }

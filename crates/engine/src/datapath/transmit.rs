@@ -12,6 +12,7 @@ mod messages;
 mod recording;
 mod records;
 mod runs;
+mod turns;
 
 use std::io;
 use std::sync::Arc;
@@ -19,14 +20,17 @@ use std::sync::Arc;
 use udco_core::offload::{Header, Splitter, virtio};
 use udco_core::outbound;
 use udco_core::recursion;
+use udco_core::sparse::{Class, Precedence, Reads};
 use udco_core::{DropReason, Time, View};
 use udco_crypto::DirectionKey;
 
 use crate::datapath::coalesce::Moved;
 use crate::datapath::transmit::records::Records;
+use crate::datapath::transmit::turns::Turns;
 use crate::device::Device;
 use crate::device::handoff::packet_buffer;
 use crate::device::peer::Peer;
+use crate::device::queues::Queue;
 use crate::device::transport::Transport;
 use crate::io::{Io, Moment, Tun};
 
@@ -40,6 +44,7 @@ const TURNS: usize = 4;
 pub(crate) struct Transmitter<I: Io> {
     /// The packet read last, behind its virtio header.
     packet: Box<[u8]>,
+    reads: Reads,
     records: Records<I>,
     moved: Moved,
 }
@@ -49,6 +54,7 @@ impl<I: Io> Transmitter<I> {
     pub(crate) fn new(lane: usize) -> Self {
         Self {
             packet: packet_buffer(),
+            reads: Reads::default(),
             records: Records::new(lane),
             moved: Moved::default(),
         }
@@ -59,59 +65,79 @@ impl<I: Io> Transmitter<I> {
         self.moved
     }
 
-    /// Sends the packets of a queue, at most [`TURNS`] batches. Returns the stream that the rest has to wait for: only if it
-    /// is that of the device's only peer, so that no other peer waits.
+    /// Sends the packets of a queue, at most [`TURNS`] batches, after an event of the kernel's queue for flows of this class.
+    /// Returns the stream that the rest has to wait for: only if it is that of the device's only peer, so that no other peer
+    /// waits.
     ///
     /// # Errors
     /// If the queue cannot be read: the device is gone.
     pub(crate) fn run(
         &mut self,
         device: &Device<I>,
-        queue: usize,
+        number: usize,
+        woken: Class,
         now: Moment,
     ) -> io::Result<Option<Arc<Transport<I>>>> {
         self.records.full = None;
+        let Some(queue) = device.interface.queues.get(number) else {
+            return Ok(None);
+        };
+        let mut turns = Turns::beginning_with(woken, queue.sparse().is_some());
+        let mut outcome = Ok(true);
         for _ in 0..TURNS {
-            if !self.batch(device, queue, now)? {
+            if !matches!(outcome, Ok(true)) {
                 break;
             }
+            outcome = self.batch(device, (number, queue), &mut turns, now);
         }
-        Ok(self.records.full.take())
+        queue.rest(&mut self.reads);
+        outcome.map(|_| self.records.full.take())
     }
 
     /// One batch: read, find the peer, split, seal, send. Returns whether there may be more.
-    fn batch(&mut self, device: &Device<I>, queue: usize, at: Moment) -> io::Result<bool> {
-        let Some(source) = device.interface.queues.get(queue) else {
-            return Ok(false);
-        };
+    fn batch(
+        &mut self,
+        device: &Device<I>,
+        (number, queue): (usize, &Queue<I>),
+        turns: &mut Turns,
+        at: Moment,
+    ) -> io::Result<bool> {
         let snapshot = device.snapshot();
         let view = snapshot.view(device.mode);
         let now = at.time();
         self.records.tuning = snapshot.tuning;
         self.records.recorder.begin(&device.interface.tap, at);
         let mut outcome = Ok(true);
+        let mut are_sparse = false;
         for _ in 0..BATCH {
-            let len = match source.read(&mut self.packet) {
-                Ok(len) => len,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            let Some((from, order)) = queue.next(|order| turns.next(order)) else {
+                outcome = Ok(false);
+                break;
+            };
+            match self.read(queue, (from, order), now) {
+                Ok(Some(len)) => {
+                    turns.took(from, len);
+                    if from == Class::Sparse {
+                        are_sparse = true;
+                    } else if std::mem::take(&mut are_sparse) {
+                        // They don't wait for what is bulk.
+                        self.records.flush(device);
+                    }
+                    self.take(device, &view, number, len, now);
+                    if self.is_full(&view) {
+                        break;
+                    }
+                }
+                // Another worker is changing a flow's queue. It is soon done, and the poller says if there is more.
+                Ok(None) if order.first() == Some(from) && order.is_pending() => {
                     outcome = Ok(false);
                     break;
                 }
+                Ok(None) => turns.emptied(from),
                 Err(error) => {
                     outcome = Err(error);
                     break;
                 }
-            };
-            self.moved.count(len);
-            if let Err(reason) = self.one(device, &view, queue, len, now) {
-                device
-                    .interface
-                    .drops
-                    .count_many(reason, packets_in(&self.packet, len));
-                self.records.record_drop(&view, &self.packet, len, reason);
-            }
-            if self.records.full.is_some() && view.peers.len() == 1 {
-                break;
             }
         }
         self.records.flush(device);
@@ -121,6 +147,51 @@ impl<I: Io> Transmitter<I> {
             self.records.full = None;
         }
         outcome.map(|may_be_more| may_be_more && self.records.full.is_none())
+    }
+
+    /// Reads the next packet of the kernel's queue for flows of this class; `None` if there is none.
+    fn read(
+        &mut self,
+        queue: &Queue<I>,
+        (from, order): (Class, Precedence),
+        now: Time,
+    ) -> io::Result<Option<usize>> {
+        match queue.of(from).read(&mut self.packet) {
+            Ok(len) => {
+                self.moved.count(len);
+                let packet = self.packet.get(virtio::LEN..len).unwrap_or_default();
+                queue.was_read(&mut self.reads, (from, order), packet, now);
+                Ok(Some(len))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                queue.was_empty(from, order);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the stream of the only peer is full; with several peers, the others would have to wait.
+    fn is_full(&self, view: &View<'_, DirectionKey, Arc<Transport<I>>>) -> bool {
+        self.records.full.is_some() && view.peers.len() == 1
+    }
+
+    /// Sends the packet read last, or counts why not.
+    fn take(
+        &mut self,
+        device: &Device<I>,
+        view: &View<'_, DirectionKey, Arc<Transport<I>>>,
+        number: usize,
+        len: usize,
+        now: Time,
+    ) {
+        if let Err(reason) = self.one(device, view, number, len, now) {
+            device
+                .interface
+                .drops
+                .count_many(reason, packets_in(&self.packet, len));
+            self.records.record_drop(view, &self.packet, len, reason);
+        }
     }
 
     /// Sends the packet read last, from this queue; one for a peer of another queue is handed off.

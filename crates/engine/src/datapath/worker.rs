@@ -18,6 +18,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, sched_setaffinity};
+use udco_core::Mode;
+use udco_core::sparse::Class;
 use udco_sys::clock;
 
 use crate::datapath::load::LastSample;
@@ -34,7 +36,7 @@ use crate::threads;
 /// How long [`Workers::remove_all`] waits for a worker. A worker needs microseconds; only a stopped process takes longer.
 pub(crate) const REMOVAL: Duration = Duration::from_millis(500);
 
-/// The most queues of a device: their fds travel beside one message.
+/// The most queues of the kernel's for a device: their fds travel beside one message.
 pub(crate) const MAX_QUEUES: usize = udco_ipc::MAX_FDS - 1;
 
 /// Where packets come from.
@@ -110,10 +112,13 @@ impl Workers {
         self.workers.iter().map(seconds).collect()
     }
 
-    /// How many queues a device should have: one for each worker except the one that gets its transport socket.
-    pub(crate) fn queues(&self) -> u16 {
-        let queues = (self.workers.len() - 1).clamp(1, MAX_QUEUES);
-        u16::try_from(queues).unwrap_or(1)
+    /// How many queues a device should have: one for each worker except the one that gets its transport socket. All of a
+    /// peer's packets leave through one.
+    pub(crate) fn queues(&self, mode: Mode) -> usize {
+        match mode {
+            Mode::P2p => 1,
+            Mode::Mp => (self.workers.len() - 1).clamp(1, MAX_QUEUES),
+        }
     }
 
     /// Gives a source to the worker with this number (modulo their count).
@@ -241,12 +246,22 @@ fn pin(cpu: usize) -> io::Result<()> {
 }
 
 impl<I: Io> Source<I> {
-    fn handle(&self) -> Option<I::Handle<'_>> {
+    /// What to wait for: its only descriptor, or those of both classes.
+    fn handles(&self) -> impl Iterator<Item = (Class, I::Handle<'_>)> {
         use crate::io::Source;
-        match self {
-            Self::Tun(device, queue) => device.interface.queues.get(*queue).map(Source::handle),
-            Self::Network(_, transport) => Some(transport.handle()),
-        }
+        let (bulk, sparse) = match self {
+            Self::Tun(device, queue) => match device.interface.queues.get(*queue) {
+                Some(queue) => (
+                    Some(queue.bulk().handle()),
+                    queue.sparse().map(Source::handle),
+                ),
+                None => (None, None),
+            },
+            Self::Network(_, transport) => (Some(transport.handle()), None),
+        };
+        let bulk = bulk.map(|handle| (Class::Bulk, handle));
+        bulk.into_iter()
+            .chain(sparse.map(|handle| (Class::Sparse, handle)))
     }
 
     fn device(&self) -> &Device<I> {

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use udco_core::{DropCounters, PeerId};
 use udco_sys::Netns;
-use udco_sys::tun;
 
 use crate::device::capture::Tap;
 use crate::device::handoff::Handoffs;
 use crate::device::offload::Merging;
+use crate::device::queues::Queue;
 use crate::device::totals::Totals;
 use crate::io::{Io, Tun};
 use crate::linux::Linux;
@@ -22,7 +22,7 @@ pub(crate) struct Interface<I: Io = Linux> {
     pub(crate) netns: Netns,
     /// Its name when it was handed over.
     pub(crate) name: String,
-    pub(crate) queues: Vec<I::Tun>,
+    pub(crate) queues: Vec<Queue<I>>,
     /// Between the workers that have the queues.
     pub(crate) handoffs: Handoffs<I::Waker>,
     pub(crate) offloads: Offloads,
@@ -55,7 +55,7 @@ impl Interface {
     pub(crate) fn new(
         place: (Netns, u32),
         name: String,
-        queues: Vec<tun::Queue>,
+        queues: Vec<Queue<Linux>>,
         offloads: Offloads,
     ) -> io::Result<Self> {
         Self::over(place, name, queues, offloads)
@@ -70,7 +70,7 @@ impl<I: Io> Interface<I> {
     pub(crate) fn over(
         (netns, ifindex): (Netns, u32),
         name: String,
-        queues: Vec<I::Tun>,
+        queues: Vec<Queue<I>>,
         offloads: Offloads,
     ) -> io::Result<Self> {
         Ok(Self {
@@ -116,7 +116,8 @@ impl<I: Io> Interface<I> {
     /// If the interface is gone.
     pub(crate) fn current_name(&self) -> io::Result<String> {
         let gone = || io::Error::from(io::ErrorKind::NotFound);
-        self.queues.first().ok_or_else(gone)?.current_name()
+        let queue = self.queues.first().ok_or_else(gone)?;
+        queue.bulk().current_name()
     }
 
     /// Whether it was moved away: then an interface with its name or index may be another one.
@@ -135,7 +136,7 @@ impl<I: Io> Interface<I> {
             && let Some(queue) = self.queues.first()
         {
             // Fails only if the interface is gone, or the kernel lacks the call.
-            let _ = queue.set_carrier(carrier);
+            let _ = queue.bulk().set_carrier(carrier);
         }
     }
 
@@ -151,7 +152,7 @@ impl<I: Io> Interface<I> {
     pub(crate) fn let_go(&self) {
         for queue in &self.queues {
             // Fails only if it has gone already.
-            let _ = queue.set_persist(false);
+            let _ = queue.bulk().set_persist(false);
         }
     }
 }

@@ -15,6 +15,14 @@ pub(crate) const WAKER: u64 = 0;
 /// Marks the token of a source's second descriptor: a stream's relay, or the hand-off ring of a queue.
 pub(crate) const SECOND: u64 = 1 << 63;
 
+/// Marks the token of a queue's descriptor for sparse flows, the third one that it may have.
+pub(crate) const SPARSE: u64 = 1 << 62;
+
+/// The token of the source, without marks.
+pub(crate) const fn source_of(token: u64) -> u64 {
+    token & !(SECOND | SPARSE)
+}
+
 /// Room for requests from the start: they are made while packets flow.
 const ROOM: usize = 32;
 
@@ -98,7 +106,7 @@ impl<I: Io> Registration<I> {
         match watched {
             Ok(()) => now,
             Err(error) => {
-                self.set.request(Request::Rest(token & !SECOND, error));
+                self.set.request(Request::Rest(source_of(token), error));
                 before
             }
         }

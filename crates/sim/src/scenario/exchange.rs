@@ -54,7 +54,7 @@ pub(super) fn udp(mut rng: Rng, fault: Fault) -> Result<World, Failure> {
         && is_roomy
         && !costs
         && world.wire.lost == 0
-        && world.nodes[SERVER].queues.len() == 1;
+        && world.nodes[SERVER].queues.count() == 1;
     let missing = world.ledger.missing();
     Failure::unless(!nothing_is_lost || missing == 0, || {
         let drops: Vec<_> = world
@@ -155,8 +155,7 @@ fn disturb(world: &mut World, secrets: &[Secret]) -> Result<bool, Failure> {
 }
 
 fn set_down(world: &World, node: usize, is_down: bool) {
-    let queues = world.nodes[node].queues.iter();
-    queues.for_each(|queue| queue.set_down(is_down));
+    world.nodes[node].queues.set_down(is_down);
 }
 
 /// Both ends of a tunnel change to another key, one after the other.

@@ -133,7 +133,7 @@ impl<I: Io> Receiver<I> {
         }
         let kept = received - frames.unparsed();
         self.delivery
-            .flush(device, &self.stream_buffer, &self.recorder);
+            .flush(device, &self.stream_buffer, &self.recorder, now);
         self.recorder.end();
         if is_sound {
             stream.keep(self.stream_buffer.get(kept..received).unwrap_or_default());

@@ -8,6 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use udco_core::sparse::Class;
 use udco_netlink::DeleteReason;
 
 use super::resting::Resting;
@@ -18,7 +19,7 @@ use crate::datapath::load::Load;
 use crate::datapath::placement::Placement;
 use crate::datapath::receive::Receiver;
 use crate::datapath::transmit::Transmitter;
-use crate::device::registration::{Request, SECOND, WAKER};
+use crate::device::registration::{Request, SECOND, SPARSE, WAKER, source_of};
 use crate::device::stream::control_scratch;
 use crate::device::transport::Socket;
 use crate::io::{Datagrams, Event, Events, Io, Moment, Poller, Waker};
@@ -107,11 +108,22 @@ impl<I: Io> Running<I> {
         if event.token == WAKER {
             return self.obey(now);
         }
+        let token = source_of(event.token);
+        let is_end = event.error || event.hangup;
+        if self.is_left_alone(token) && event.token & SECOND == 0 && !is_end {
+            // Since an event before this one: a pair of queues has two.
+            return false;
+        }
         match self.move_packets(event, now) {
-            Ok(was_fruitless) => self.mark_fruitless(event.token, was_fruitless, now),
-            Err(error) => self.failed(event.token & !SECOND, &error, now),
+            Ok(was_fruitless) => self.mark_fruitless(token, was_fruitless, now),
+            Err(error) => self.failed(token, &error, now),
         }
         false
+    }
+
+    /// Whether this is a queue that waits for room, or rests.
+    fn is_left_alone(&self, token: u64) -> bool {
+        self.paused.contains(&token) || self.resting.has(token)
     }
 
     /// Samples this worker's load from time to time, and gives its device queues to another worker if that should have them.
@@ -142,13 +154,17 @@ impl<I: Io> Running<I> {
 
     /// Moves the packets of the source of an event. Returns whether that is a UDP socket that had none.
     fn move_packets(&mut self, event: Event, now: Moment) -> io::Result<bool> {
-        match self.sources.get(&(event.token & !SECOND)) {
+        match self.sources.get(&source_of(event.token)) {
             Some(Source::Tun(device, queue)) if event.token & SECOND != 0 => {
                 self.transmitter.run_handed_off(device, *queue, now);
             }
             Some(Source::Tun(device, queue)) => {
-                if let Some(full) = self.transmitter.run(device, *queue, now)? {
-                    self.pause(event.token, &full);
+                let woken = match event.token & SPARSE {
+                    0 => Class::Bulk,
+                    _ => Class::Sparse,
+                };
+                if let Some(full) = self.transmitter.run(device, *queue, woken, now)? {
+                    self.pause(source_of(event.token), &full);
                 }
             }
             Some(Source::Network(device, transport)) => match transport.socket() {
@@ -255,9 +271,10 @@ impl<I: Io> Running<I> {
     /// Tries every source as if it were ready.
     pub(super) fn try_all(&mut self, now: Moment) {
         for token in self.sources.keys().copied().collect::<Vec<_>>() {
-            if self.resting.has(token) || self.paused.contains(&token) {
+            if self.is_left_alone(token) {
                 continue;
             }
+            // The queue for sparse flows is read with the one for bulk flows.
             for token in [token, token | SECOND] {
                 let event = Event {
                     token,
@@ -267,7 +284,7 @@ impl<I: Io> Running<I> {
                     hangup: false,
                 };
                 if let Err(error) = self.move_packets(event, now) {
-                    self.failed(token & !SECOND, &error, now);
+                    self.failed(source_of(token), &error, now);
                 }
             }
         }

@@ -5,11 +5,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use udco_core::sparse::Class;
 use udco_ipc::message_id;
 
 use super::Running;
 use crate::datapath::worker::Source;
-use crate::device::registration::{Registration, SECOND};
+use crate::device::registration::{Registration, SECOND, SPARSE};
 use crate::device::transport::Transport;
 use crate::io::{Interest, Io, Moment, Poller, Source as _, Tun};
 
@@ -35,17 +36,40 @@ impl<I: Io> Running<I> {
             false => Interest::READ,
         };
         let poller = &self.shared.set.poller;
-        let watched = source
-            .handle()
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
-            .and_then(|handle| poller.set(handle, token, interest))
+        let mut handles = source.handles();
+        let watched = handles
+            .try_for_each(|(class, handle)| poller.set(handle, marked(token, class), interest))
             .and_then(|()| match source.waker() {
                 Some(waker) => poller.set(waker.handle(), token | SECOND, Interest::READ),
                 None => Ok(()),
             });
+        drop(handles);
         if let Err(error) = watched {
             self.rest(token, &error, now);
         }
+    }
+
+    /// Changes what is waited for at a queue.
+    fn watch(&self, token: u64, interest: Interest) -> io::Result<()> {
+        let poller = &self.shared.set.poller;
+        let source = self.sources.get(&token).ok_or(io::ErrorKind::NotFound)?;
+        let mut outcome = Ok(());
+        for (class, handle) in source.handles() {
+            let watched = poller.modify(handle, marked(token, class), interest);
+            outcome = outcome.and(watched);
+        }
+        outcome
+    }
+
+    /// Stops waiting for a source; whether it was waited for.
+    fn unwatch(&self, source: &Source<I>) -> bool {
+        let poller = &self.shared.set.poller;
+        let mut was_watched = true;
+        for (_, handle) in source.handles() {
+            // It may have left the set with its interface.
+            was_watched &= poller.remove(handle).is_ok();
+        }
+        was_watched
     }
 
     pub(super) fn registration(&self, token: u64) -> Registration<I> {
@@ -57,27 +81,21 @@ impl<I: Io> Running<I> {
         let Some(stream) = full.as_stream() else {
             return;
         };
-        if stream.wait(self.registration(token))
-            && let Some(handle) = self.sources.get(&token).and_then(Source::handle)
-            && self
-                .shared
-                .set
-                .poller
-                .modify(handle, token, Interest::NONE)
-                .is_ok()
-        {
-            self.paused.push(token);
+        if stream.wait(self.registration(token)) {
+            if self.watch(token, Interest::NONE).is_ok() {
+                self.paused.push(token);
+            } else {
+                let _ = self.watch(token, Interest::READ);
+            }
         }
     }
 
     pub(super) fn resume(&mut self, token: u64) {
         let paused = self.paused.len();
         self.paused.retain(|other| *other != token);
-        if self.paused.len() < paused
-            && let Some(handle) = self.sources.get(&token).and_then(Source::handle)
-        {
+        if self.paused.len() < paused {
             // It may have left the set with its interface.
-            let _ = self.shared.set.poller.modify(handle, token, Interest::READ);
+            let _ = self.watch(token, Interest::READ);
         }
     }
 
@@ -111,8 +129,8 @@ impl<I: Io> Running<I> {
             return;
         }
         self.fruitless.retain(|(other, _)| *other != token);
-        if let Some(handle) = self.sources.get(&token).and_then(Source::handle)
-            && self.shared.set.poller.remove(handle).is_ok()
+        if let Some(source) = self.sources.get(&token)
+            && self.unwatch(source)
         {
             self.resting.leave_alone(token, now.after(REST));
         }
@@ -153,8 +171,8 @@ impl<I: Io> Running<I> {
         }
         if let Some(stream) = source.stream() {
             stream.rest(true);
-        } else if let Some(handle) = source.handle() {
-            let _ = self.shared.set.poller.remove(handle);
+        } else {
+            self.unwatch(source);
         }
     }
 
@@ -174,13 +192,20 @@ impl<I: Io> Running<I> {
         self.resting.forget(token);
         if let Some(stream) = source.stream() {
             stream.deregister(&mut self.control);
-        } else if let Some(handle) = source.handle() {
-            // It may have left the set with its interface.
-            let _ = self.shared.set.poller.remove(handle);
+        } else {
+            self.unwatch(&source);
             if let Some(waker) = source.waker() {
                 let _ = self.shared.set.poller.remove(waker.handle());
             }
         }
         Some(source)
+    }
+}
+
+/// The token of a source's descriptor for flows of this class.
+const fn marked(token: u64, class: Class) -> u64 {
+    match class {
+        Class::Bulk => token,
+        Class::Sparse => token | SPARSE,
     }
 }
