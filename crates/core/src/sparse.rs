@@ -15,7 +15,7 @@
 //! - While the bulk queue does not run empty, what is in it stays there, apart from new TCP connections.
 //!
 //! What that does not cover: a flow to which nothing was delivered for three seconds, which the kernel forgets and puts where
-//! it likes; flows in a tunnel inside the tunnel, of which only the outermost header is seen here; more flows at once than
+//! it likes, and the first packets of one that is new; flows in a tunnel inside the tunnel, of which only the outermost header is seen here; more flows at once than
 //! the table has room for; and an order that ends early, since nothing waits for ever (`order.rs`).
 
 mod flow;
@@ -147,20 +147,24 @@ impl Steering {
             let is_change = may_change && self.ask(wanted);
             return (if is_change { wanted } else { place }, is_change);
         }
-        // It may be in either.
+        // It may be in either. New flows are frequent, so nobody waits for their packet to be delivered: what the host
+        // answers during that may be overtaken.
         let ways = match may_change && wanted == Class::Sparse {
             true => &[Class::Sparse, Class::Bulk][..],
             false => &[Class::Bulk],
         };
         let is_read = |to| self.reading.load(Ordering::Relaxed) == to as u8;
         let mut free = ways.iter().copied();
-        if let Some(to) = free.find(|to| !is_read(*to) && self.ask(*to)) {
-            return (to, true);
-        }
+        let free = free.find(|to| !is_read(*to) && self.ask(*to));
         // A queue that is being read is the lesser evil: the packet read now would have to be one of this flow.
-        let mut ways = [Class::Bulk, Class::Sparse].into_iter();
-        let to = ways.find(|to| self.orders.ask(to.other()));
-        (to.unwrap_or(Class::Bulk), to.is_some())
+        let to = free.or_else(|| {
+            let mut ways = [Class::Bulk, Class::Sparse].into_iter();
+            ways.find(|to| self.orders.ask(to.other()))
+        });
+        if to.is_some() {
+            self.orders.confirm();
+        }
+        (to.unwrap_or(Class::Bulk), false)
     }
 
     /// Asks for a flow's change to this queue; `false` if the other one cannot go first, or this one is being read.

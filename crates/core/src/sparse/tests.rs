@@ -42,6 +42,8 @@ struct Model {
     reads: Reads,
     /// What is being delivered.
     heading: Option<(usize, Heading)>,
+    /// Its flow was known before.
+    is_known: bool,
     /// The reader is about to read.
     chosen: Option<(Class, Precedence)>,
 }
@@ -72,6 +74,7 @@ impl Model {
             seen: [0; FLOWS],
             reads: Reads::default(),
             heading: None,
+            is_known: false,
             chosen: None,
         }
     }
@@ -80,13 +83,15 @@ impl Model {
         let Some((flow, heading)) = self.heading.take() else {
             // Nothing is promised for a flow that may be in either queue, while one is being read.
             let delivered = self.places[flow].map(|(_, at)| self.now.as_millis() - at.as_millis());
-            if self.chosen.is_none() || delivered.is_some_and(|age| age < 2_000) {
+            self.is_known = delivered.is_some_and(|age| age < 2_000);
+            if self.chosen.is_none() || self.is_known {
                 let packet = packet(flow as u8, 28, true);
                 self.heading = Some((flow, self.steering.steer(&packet, self.now)));
             }
             return;
         };
-        if is_answered {
+        // What a new flow sends meanwhile may be overtaken.
+        if is_answered && self.is_known {
             self.send(flow, 1, 100);
         }
         self.places[flow] = Some((heading.to, self.now));
@@ -155,6 +160,13 @@ impl Model {
     }
 
     fn send(&mut self, flow: usize, count: usize, len: usize) {
+        let is_delivered = self
+            .heading
+            .as_ref()
+            .is_some_and(|(other, _)| *other == flow);
+        if is_delivered && !self.is_known {
+            return;
+        }
         let place = self.place(flow).unwrap_or(self.hashes[flow]);
         for _ in 0..count {
             self.sent[flow] += 1;

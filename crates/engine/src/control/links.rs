@@ -16,7 +16,6 @@ use udco_sys::memory::no_room_for;
 use crate::control::memory;
 use crate::control::proof;
 use crate::control::session::{Session, decode, malformed};
-use crate::datapath::worker::MAX_QUEUES;
 use crate::device::Device;
 use crate::device::peer::in_api;
 
@@ -25,6 +24,10 @@ type Outcome = (Errno, Option<&'static str>);
 
 /// How long a session may take to end after its client was killed.
 const LETTING_GO: Duration = Duration::from_millis(200);
+
+/// The kernel's queues of a device with one peer: one for bulk flows, and one for sparse flows (see
+/// [`udco_core::sparse`]). A device with many peers has none for sparse flows: it would cost more than it brings.
+const PAIR: u16 = 2;
 
 /// The name pattern that the kernel would use.
 const ANY_NAME: &str = "ovpn%d";
@@ -179,8 +182,10 @@ impl Session {
                     });
                     fewer
                 } else {
-                    // Each a pair of the kernel's, as far as their descriptors fit beside a message.
-                    (2 * queues).min(MAX_QUEUES as u16)
+                    match mode {
+                        Mode::P2p => PAIR,
+                        Mode::Mp => queues,
+                    }
                 }
             }
             Err(error) => {

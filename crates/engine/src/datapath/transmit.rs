@@ -128,8 +128,10 @@ impl<I: Io> Transmitter<I> {
                         break;
                     }
                 }
-                // Another worker is changing a flow's queue. It is soon done, and the poller says if there is more.
+                // Another worker is changing a flow's queue. It is soon done, if it has a processor, and the poller says if
+                // there is more.
                 Ok(None) if order.first() == Some(from) && order.is_pending() => {
+                    std::thread::yield_now();
                     outcome = Ok(false);
                     break;
                 }
