@@ -8,8 +8,8 @@ use super::flow::{Key, key};
 use crate::Time;
 
 /// Sets of places for flows, and places in a set: one kibibyte for what is read, and one for where it goes.
-const SETS: usize = 32;
-const WAYS: usize = 4;
+pub(super) const SETS: usize = 32;
+pub(super) const WAYS: usize = 4;
 
 /// Milliseconds over which a flow's bytes are counted.
 const SPAN: u64 = 100;
