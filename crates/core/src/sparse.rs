@@ -15,8 +15,9 @@
 //! - While the bulk queue does not run empty, what is in it stays there, apart from new TCP connections.
 //!
 //! What that does not cover: a flow to which nothing was delivered for three seconds, which the kernel forgets and puts where
-//! it likes, and the first packets of one that is new; flows in a tunnel inside the tunnel, of which only the outermost header is seen here; more flows at once than
-//! the table has room for; and an order that ends early, since nothing waits for ever (`order.rs`).
+//! it likes, and the first packets of one that is new; flows in a tunnel inside the tunnel, of which only the outermost header
+//! is seen here; more flows at once than the table has room for; and an order that ends early, since no queue may wait forever
+//! (`order.rs`).
 
 mod flow;
 mod order;

@@ -1,9 +1,8 @@
 //! What tells one flow from another, as the kernel's symmetric hash does: both directions are one.
 
 use crate::ip::array;
+use crate::recursion::{TCP, UDP};
 
-const TCP: u8 = 6;
-const UDP: u8 = 17;
 const DCCP: u8 = 33;
 const SCTP: u8 = 132;
 const UDP_LITE: u8 = 136;

@@ -104,8 +104,8 @@ impl Orders {
     pub(super) fn was_empty(&self, queue: Class, order: Precedence) {
         let is_first = order.first() == Some(queue);
         if order.is_pending() {
-            // Who asks forever keeps nobody waiting, either.
-            self.pass(is_first, order, 1);
+            // Whoever asks forever keeps nobody waiting, either: a thousand looks are enough.
+            self.pass(is_first, order, most(order).div_ceil(HELD));
         } else if is_first || order.0 & OVERDUE != 0 {
             let settled = order.with(NEITHER) & !OVERDUE;
             let settled =
@@ -117,7 +117,7 @@ impl Orders {
         }
     }
 
-    /// A packet of so many units was read in this order.
+    /// Counts a packet of this many units that was read in this order.
     pub(super) fn was_read(&self, from: Class, order: Precedence, units: u64) {
         let amount = match order.first() {
             Some(Class::Bulk) => u32::try_from(units).unwrap_or(BRIEF),
@@ -136,12 +136,8 @@ impl Orders {
             }
             return;
         }
-        let most = match order.first() {
-            Some(Class::Bulk) => BRIEF,
-            _ => HELD,
-        };
         let passed = passed.saturating_add(amount);
-        let is_over = passed >= most;
+        let is_over = passed >= most(order);
         self.passed
             .store(if is_over { 0 } else { passed }, Ordering::Relaxed);
         if is_over && is_overdue {
@@ -155,11 +151,19 @@ impl Orders {
     }
 }
 
+/// The most that counts for one order: of the bulk queue in units, of the sparse queue in packets.
+const fn most(order: Precedence) -> u32 {
+    match order.first() {
+        Some(Class::Bulk) => BRIEF,
+        _ => HELD,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Nothing keeps the reader from the other queue forever: it gets there after so many reads.
+    /// How many reads it takes until the reader may turn to the other queue.
     fn reads_until_free(
         orders: &Orders,
         mut meanwhile: impl FnMut(),
@@ -207,14 +211,16 @@ mod tests {
 
     #[test]
     fn changes_that_never_end_keep_no_queue_waiting() {
-        let orders = Orders::default();
-        assert!(orders.ask(Class::Sparse));
-        let empty = |first, order| orders.was_empty(first, order);
-        assert_eq!(reads_until_free(&orders, || (), empty), HELD);
-        orders.confirm();
-        orders.was_empty(Class::Sparse, orders.now());
-        assert_eq!(orders.now().first(), None);
-        assert!(orders.ask(Class::Bulk));
+        for class in [Class::Sparse, Class::Bulk] {
+            let orders = Orders::default();
+            assert!(orders.ask(class));
+            let empty = |first, order| orders.was_empty(first, order);
+            assert!(reads_until_free(&orders, || (), empty) <= HELD);
+            orders.confirm();
+            orders.was_empty(class, orders.now());
+            assert_eq!(orders.now().first(), None);
+            assert!(orders.ask(class.other()));
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ const SPAN: u64 = 100;
 /// Bytes are counted in units of this many.
 pub(super) const UNIT: usize = 64;
 
-/// A packet counts as at least so many units: small ones cost the processor as much as longer ones.
+/// A packet counts for at least this many units: small ones cost the processor as much as longer ones.
 const SMALLEST: u64 = 4;
 
 /// A flow is bulk with this many units in one span, 1 MB or 4,000 packets a second.

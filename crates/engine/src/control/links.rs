@@ -169,7 +169,7 @@ impl Session {
             false => Err(error),
         };
         // Nothing stays promised while the client makes the device: it may take a minute, and not do it.
-        let tuns = match memory::for_device(queues).or_else(again) {
+        let queues = match memory::for_device(queues).or_else(again) {
             Ok((fewer, _room)) => {
                 if fewer < queues {
                     let (program, more) = (&self.name, no_room_for("more"));
@@ -180,13 +180,8 @@ impl Session {
                             "{program}: a device with {fewer} queues instead of {queues}: {more}"
                         );
                     });
-                    fewer
-                } else {
-                    match mode {
-                        Mode::P2p => PAIR,
-                        Mode::Mp => queues,
-                    }
                 }
+                fewer
             }
             Err(error) => {
                 let program = &self.name;
@@ -196,7 +191,10 @@ impl Session {
             }
         };
         let need = ToClient::NeedTun(Wanted {
-            queues: tuns,
+            queues: match mode {
+                Mode::P2p => PAIR,
+                Mode::Mp => queues,
+            },
             mtu,
             multicast: link.api == Api::DcoV2,
             up: link.up,

@@ -44,6 +44,7 @@ const TURNS: usize = 4;
 pub(crate) struct Transmitter<I: Io> {
     /// The packet read last, behind its virtio header.
     packet: Box<[u8]>,
+    /// What the flow of the packet read last had in a row.
     reads: Reads,
     records: Records<I>,
     moved: Moved,
@@ -151,7 +152,7 @@ impl<I: Io> Transmitter<I> {
         outcome.map(|may_be_more| may_be_more && self.records.full.is_none())
     }
 
-    /// Reads the next packet of the kernel's queue for flows of this class; `None` if there is none.
+    /// Reads the next packet of this class from the kernel; `None` if there is none.
     fn read(
         &mut self,
         queue: &Queue<I>,

@@ -8,7 +8,7 @@ use udco_core::sparse::{Class, Precedence};
 /// Bytes of a turn: a super-packet.
 const TURN: usize = 64 << 10;
 
-/// A packet counts as at least so many bytes: so many short ones cost as much as a super-packet.
+/// A packet counts for at least this many bytes: 256 short ones cost as much as a super-packet.
 const SHORT: usize = 256;
 
 /// Whose turn it is, while a worker reads a queue, or a pair.
